@@ -1,8 +1,8 @@
 """Errors that a person can act on: one sentence that says what is wrong, where, and how to mend it.
 
-Everything that a user can cause (a wrong picture, a missing file, weights that do not fit) is raised as one of these
-classes. The command line prints the sentence and ends with exit code 2; ComfyUI shows it on the node. All other
-exceptions are faults of ours and keep their traceback.
+Everything that a user can cause (a wrong picture, a missing file, weights that do not fit) is
+raised as one of these classes. The command line prints the sentence and ends with exit code 2;
+ComfyUI shows it on the node. All other exceptions are faults of ours and keep their traceback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ class FacePackError(ValueError):
     Args:
         what: The trouble, as a clause without a full stop ("the picture has no face").
         where: The file, input or layer it concerns; left out when empty.
-        fix: What to do about it, as a clause that starts with a capital ("Use a picture with one face").
+        fix: What to do about it, as a clause that starts with a capital ("Use a picture with one
+        face").
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:

@@ -1,0 +1,309 @@
+"""Stable Diffusion's own (LDM) weight layout against the diffusers one, for any width and depth.
+
+Files of this pack and of the Dense-Face release use the LDM names (``input_blocks.1.1...``); the
+diffusers classes use their own (``down_blocks.0.attentions.0...``). This file holds the shape of a
+network as numbers (:class:`UNetLayout`, :class:`VAELayout`) and the two key maps computed from it;
+``renaming`` applies them to state dicts. Keys in the maps carry no file prefix; the prefixes are
+the ``*_PREFIX`` constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+UNET_PREFIX = "model.diffusion_model."
+VAE_PREFIX = "first_stage_model."
+TEXT_PREFIX = "cond_stage_model.transformer.text_model."
+
+KeyMap = dict[str, str]
+
+
+@dataclass(frozen=True)
+class UNetLayout:
+    """The numbers that fix a Stable Diffusion 1.x UNet.
+
+    ``attention[l]`` says whether level ``l`` (downsampling 2**l) has transformers; the middle
+    always has one. ``heads`` is the number of heads, the same on every level. The defaults are SD
+    1.5.
+    """
+
+    model_channels: int = 320
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    attention: tuple[bool, ...] = (True, True, True, False)
+    heads: int = 8
+    context_dim: int = 768
+    transformer_depth: int = 1
+    in_channels: int = 4
+    out_channels: int = 4
+    image_size: int = 32
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Width of each level, shallow to deep."""
+        return tuple(self.model_channels * mult for mult in self.channel_mult)
+
+    @classmethod
+    def from_ldm(cls, net: Mapping[str, Any]) -> UNetLayout:
+        """From LDM's constructor arguments (``attention_resolutions`` = downsampling factors)."""
+        mult = tuple(int(m) for m in net["channel_mult"])
+        factors = {int(f) for f in net["attention_resolutions"]}
+        return cls(
+            model_channels=int(net["model_channels"]),
+            channel_mult=mult,
+            num_res_blocks=int(net["num_res_blocks"]),
+            attention=tuple(2**level in factors for level in range(len(mult))),
+            heads=int(net["num_heads"]),
+            context_dim=int(net["context_dim"]),
+            transformer_depth=int(net.get("transformer_depth", 1)),
+            in_channels=int(net.get("in_channels", 4)),
+            out_channels=int(net.get("out_channels", 4)),
+            image_size=int(net.get("image_size", 32)),
+        )
+
+    @classmethod
+    def from_diffusers(cls, config: Mapping[str, Any]) -> UNetLayout:
+        """From a ``UNet2DConditionModel.config`` (its ``attention_head_dim`` counts heads)."""
+        channels = tuple(config["block_out_channels"])
+        return cls(
+            model_channels=channels[0],
+            channel_mult=tuple(c // channels[0] for c in channels),
+            num_res_blocks=config["layers_per_block"],
+            attention=tuple(kind.startswith("CrossAttn") for kind in config["down_block_types"]),
+            heads=config["attention_head_dim"],
+            context_dim=config["cross_attention_dim"],
+            transformer_depth=config.get("transformer_layers_per_block", 1),
+            in_channels=config["in_channels"],
+            out_channels=config["out_channels"],
+            image_size=config.get("sample_size") or 32,
+        )
+
+    def diffusers_kwargs(self) -> dict[str, Any]:
+        """Constructor arguments of the equal ``UNet2DConditionModel``."""
+        down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in self.attention)
+        up = tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.attention))
+        return {
+            "sample_size": self.image_size,
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "block_out_channels": self.channels,
+            "layers_per_block": self.num_res_blocks,
+            "down_block_types": down,
+            "up_block_types": up,
+            "cross_attention_dim": self.context_dim,
+            "attention_head_dim": self.heads,
+            "transformer_layers_per_block": self.transformer_depth,
+            "norm_num_groups": 32,
+        }
+
+
+@dataclass(frozen=True)
+class VAELayout:
+    """The numbers that fix a Stable Diffusion 1.x autoencoder. The defaults are SD 1.5."""
+
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    num_res_blocks: int = 2
+
+    @classmethod
+    def from_diffusers(cls, config: Mapping[str, Any]) -> VAELayout:
+        """From the ``config`` of an ``AutoencoderKL``."""
+        return cls(tuple(config["block_out_channels"]), config["layers_per_block"])
+
+    def diffusers_kwargs(self) -> dict[str, Any]:
+        """Constructor arguments of the equal ``AutoencoderKL``."""
+        levels = len(self.channels)
+        return {
+            "in_channels": 3,
+            "out_channels": 3,
+            "block_out_channels": self.channels,
+            "layers_per_block": self.num_res_blocks,
+            "latent_channels": 4,
+            "norm_num_groups": 32,
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+        }
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One sub-module of the UNet under both names; ``kind`` is conv, res, res_skip, attn, down or
+    up."""
+
+    kind: str
+    ldm: str
+    diffusers: str
+
+
+def unet_pieces(layout: UNetLayout) -> Iterator[Piece]:
+    """All numbered sub-modules of the UNet, in the order in which they run."""
+    channels = layout.channels
+    last = len(channels) - 1
+    skips = [channels[0]]
+    current, block = channels[0], 1
+    yield Piece("conv", "input_blocks.0.0", "conv_in")
+    for level, width in enumerate(channels):
+        for i in range(layout.num_res_blocks):
+            yield _res(
+                f"input_blocks.{block}.0", f"down_blocks.{level}.resnets.{i}", current, width
+            )
+            current = width
+            if layout.attention[level]:
+                yield Piece(
+                    "attn", f"input_blocks.{block}.1", f"down_blocks.{level}.attentions.{i}"
+                )
+            skips.append(current)
+            block += 1
+        if level < last:
+            yield Piece("down", f"input_blocks.{block}.0", f"down_blocks.{level}.downsamplers.0")
+            skips.append(current)
+            block += 1
+    yield _res("middle_block.0", "mid_block.resnets.0", current, current)
+    yield Piece("attn", "middle_block.1", "mid_block.attentions.0")
+    yield _res("middle_block.2", "mid_block.resnets.1", current, current)
+    block = 0
+    for up, level in enumerate(range(last, -1, -1)):
+        width, attends = channels[level], layout.attention[level]
+        for i in range(layout.num_res_blocks + 1):
+            yield _res(
+                f"output_blocks.{block}.0",
+                f"up_blocks.{up}.resnets.{i}",
+                current + skips.pop(),
+                width,
+            )
+            current = width
+            if attends:
+                yield Piece("attn", f"output_blocks.{block}.1", f"up_blocks.{up}.attentions.{i}")
+            if level and i == layout.num_res_blocks:
+                yield Piece(
+                    "up",
+                    f"output_blocks.{block}.{2 if attends else 1}",
+                    f"up_blocks.{up}.upsamplers.0",
+                )
+            block += 1
+
+
+def unet_to_diffusers_keys(layout: UNetLayout) -> KeyMap:
+    """LDM key -> diffusers key for every tensor of the UNet, without ``model.diffusion_model.``."""
+    names: KeyMap = {
+        "time_embed.0": "time_embedding.linear_1",
+        "time_embed.2": "time_embedding.linear_2",
+        "out.0": "conv_norm_out",
+        "out.2": "conv_out",
+    }
+    exact: KeyMap = {}
+    for piece in unet_pieces(layout):
+        for ldm, diffusers in _INSIDE[piece.kind].items():
+            names[piece.ldm + ldm] = piece.diffusers + diffusers
+        if piece.kind == "attn":
+            for depth in range(layout.transformer_depth):
+                inner = f".transformer_blocks.{depth}."
+                for name in _TRANSFORMER_WITH_BIAS:
+                    names[piece.ldm + inner + name] = piece.diffusers + inner + name
+                for name in _TRANSFORMER_WITHOUT_BIAS:
+                    exact[f"{piece.ldm}{inner}{name}.weight"] = (
+                        f"{piece.diffusers}{inner}{name}.weight"
+                    )
+    return _with_parameters(names) | exact
+
+
+def vae_to_diffusers_keys(layout: VAELayout) -> KeyMap:
+    """LDM key -> diffusers key for every tensor of the autoencoder, without ``first_stage_model.``.
+
+    The four maps of each middle attention are 1x1 convolutions in LDM and Linear layers in
+    diffusers; ``renaming`` reshapes [C, C, 1, 1] <-> [C, C].
+    """
+    channels, last = layout.channels, len(layout.channels) - 1
+    names: KeyMap = {"quant_conv": "quant_conv", "post_quant_conv": "post_quant_conv"}
+    current = channels[0]
+    for level, width in enumerate(channels):
+        for i in range(layout.num_res_blocks):
+            resnet = f"encoder.down_blocks.{level}.resnets.{i}"
+            _vae_res(names, f"encoder.down.{level}.block.{i}", resnet, current != width)
+            current = width
+        if level < last:
+            names[f"encoder.down.{level}.downsample.conv"] = (
+                f"encoder.down_blocks.{level}.downsamplers.0.conv"
+            )
+    for up, level in enumerate(range(last, -1, -1)):
+        for i in range(layout.num_res_blocks + 1):
+            resnet = f"decoder.up_blocks.{up}.resnets.{i}"
+            _vae_res(names, f"decoder.up.{level}.block.{i}", resnet, current != channels[level])
+            current = channels[level]
+        if level:
+            names[f"decoder.up.{level}.upsample.conv"] = f"decoder.up_blocks.{up}.upsamplers.0.conv"
+    for half in ("encoder", "decoder"):
+        for name in ("conv_in", "conv_out"):
+            names[f"{half}.{name}"] = f"{half}.{name}"
+        names[f"{half}.norm_out"] = f"{half}.conv_norm_out"
+        for i in (0, 1):
+            _vae_res(names, f"{half}.mid.block_{i + 1}", f"{half}.mid_block.resnets.{i}", False)
+        for ldm, diffusers in _VAE_ATTENTION.items():
+            names[f"{half}.mid.attn_1.{ldm}"] = f"{half}.mid_block.attentions.0.{diffusers}"
+    return _with_parameters(names)
+
+
+def site_of(module_name: str, layout: UNetLayout) -> tuple[str, int, str]:
+    """LDM place of a diffusers attention module: (block, transformer index, ``attn1`` or
+    ``attn2``).
+
+    ``down_blocks.0.attentions.0.transformer_blocks.0.attn2`` -> ``("input_blocks.1", 0, "attn2")``;
+    a trailing ``.processor`` is accepted. The middle is ``"middle_block"``. Raises KeyError for a
+    name outside the layout.
+    """
+    transformer, _, inner = module_name.removesuffix(".processor").partition(".transformer_blocks.")
+    index, _, attention = inner.partition(".")
+    for piece in unet_pieces(layout):
+        if piece.kind == "attn" and piece.diffusers == transformer:
+            return piece.ldm.removesuffix(".1"), int(index), attention
+    raise KeyError(module_name)
+
+
+_RES: KeyMap = {
+    ".in_layers.0": ".norm1",
+    ".in_layers.2": ".conv1",
+    ".emb_layers.1": ".time_emb_proj",
+    ".out_layers.0": ".norm2",
+    ".out_layers.3": ".conv2",
+}
+_INSIDE: dict[str, KeyMap] = {
+    "conv": {"": ""},
+    "res": _RES,
+    "res_skip": _RES | {".skip_connection": ".conv_shortcut"},
+    "attn": {".norm": ".norm", ".proj_in": ".proj_in", ".proj_out": ".proj_out"},
+    "down": {".op": ".conv"},
+    "up": {".conv": ".conv"},
+}
+_TRANSFORMER_WITH_BIAS = (
+    "norm1",
+    "norm2",
+    "norm3",
+    "attn1.to_out.0",
+    "attn2.to_out.0",
+    "ff.net.0.proj",
+    "ff.net.2",
+)
+_TRANSFORMER_WITHOUT_BIAS = tuple(f"attn{i}.to_{x}" for i in (1, 2) for x in "qkv")
+_VAE_ATTENTION: KeyMap = {
+    "norm": "group_norm",
+    "q": "to_q",
+    "k": "to_k",
+    "v": "to_v",
+    "proj_out": "to_out.0",
+}
+
+
+def _res(ldm: str, diffusers: str, width_in: int, width_out: int) -> Piece:
+    return Piece("res" if width_in == width_out else "res_skip", ldm, diffusers)
+
+
+def _vae_res(names: KeyMap, ldm: str, diffusers: str, skip: bool) -> None:
+    for name in ("norm1", "conv1", "norm2", "conv2"):
+        names[f"{ldm}.{name}"] = f"{diffusers}.{name}"
+    if skip:
+        names[f"{ldm}.nin_shortcut"] = f"{diffusers}.conv_shortcut"
+
+
+def _with_parameters(names: KeyMap) -> KeyMap:
+    return {f"{a}.{kind}": f"{b}.{kind}" for a, b in names.items() for kind in ("weight", "bias")}
