@@ -1,0 +1,1 @@
+"""The commands of ``denseface``, one file each; ``cli.py`` imports the one that is called."""

@@ -1,0 +1,1 @@
+"""Trainers, data sets and losses; accelerate and diffusers live here and in ``pipelines/`` only."""
