@@ -1,8 +1,8 @@
 """Dense-Face and DiffSFSR for ComfyUI: new pictures of the same person from one portrait.
 
 ComfyUI loads this folder as a custom node pack; ``pip install -e .`` gives the same code the name
-``comfyui_dense_face``. Nothing heavy is imported here: the host counts the seconds, and half of the pack is not
-needed by half of the graphs.
+``comfyui_dense_face``. Nothing heavy is imported here: the host counts the seconds, and half of the
+pack is not needed by half of the graphs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from comfy_api.latest import ComfyExtension
 
-# onnxruntime (it comes with insightface) reports usage unless told otherwise before its first import.
+# onnxruntime (it comes with insightface) reports usage unless this is set before its first import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint() -> ComfyExtension:
-    """What ComfyUI asks for: the extension that lists our nodes. Imported only here, so that scripts need no host."""
+    """What ComfyUI asks for: our nodes, imported only now, so that scripts need no host."""
     from .nodes import FacePack
 
     return FacePack()

@@ -35,4 +35,4 @@ class ModelFileError(FacePackError):
 
 
 class IncompatibleError(FacePackError):
-    """Two things do not fit each other: shapes of weights, or encoders that made different kinds of vectors."""
+    """Two things do not fit each other: shapes of weights, or vectors of different encoders."""

@@ -1,8 +1,9 @@
 """Reading and writing of weight files: safetensors only, checked by a sum, never half-written.
 
-A file written here carries ``sha256`` in its metadata: the sum over its tensors, independent of their order in the
-file. It is checked on every read, so that a truncated download or an edited file is named as such instead of giving
-strange pictures. Files from elsewhere carry no sum and are read without that check.
+A file written here carries ``sha256`` in its metadata: the sum over its tensors, independent of
+their order in the file. It is checked on every read, so that a truncated download or an edited file
+is named as such instead of giving strange pictures. Files from elsewhere carry no sum and are read
+without that check.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ CHECKSUM_KEY = "sha256"
 
 
 def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
-    """Hexadecimal SHA-256 over all tensors, sorted by name: name, dtype, shape and raw bytes of each."""
+    """Hexadecimal SHA-256 over name, dtype, shape and bytes of all tensors, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -35,16 +36,18 @@ def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file into CPU tensors and its metadata (both empty-safe, in the stored dtypes).
+    """Read a safetensors file into CPU tensors and its metadata.
 
     Raises:
-        ModelFileError: The file is missing, cannot be read as safetensors (truncated, or another format), or its
-            tensors do not match the sum in its metadata.
+        ModelFileError: The file is missing, cannot be read as safetensors (truncated, or another
+            format), or its tensors do not match the sum in its metadata.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(
-            "the model file is missing", where=str(path), fix="Put the file there or correct the path"
+            "the model file is missing",
+            where=str(path),
+            fix="Put the file there or correct the path",
         )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
@@ -72,11 +75,13 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-def write_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and text metadata as safetensors, atomically, with the sum of the tensors added.
+def write_weights(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write tensors and text metadata as safetensors, atomically, with the tensors' sum added.
 
-    Tensors may share memory, be non-contiguous or live on any device; they are stored as separate CPU copies in
-    their own dtypes.
+    Tensors may share memory, be non-contiguous or live on any device; they are stored as separate
+    CPU copies in their own dtypes.
 
     Raises:
         InputError: The place cannot be written to.
@@ -93,13 +98,15 @@ def write_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Lend a temporary path beside ``path``; on success it takes the place of ``path``, otherwise it vanishes.
+    """Lend a temporary path beside ``path``: on success it becomes ``path``, otherwise it goes.
 
-    The folder is made when it is missing. The temporary name keeps the suffix, so that libraries which choose the
-    format by it (Pillow) do the right thing. An error or Ctrl-C inside the block leaves ``path`` as it was.
+    The folder is made when it is missing. The temporary name keeps the suffix, so that libraries
+    which choose the format by it (Pillow) do the right thing. An error or Ctrl-C inside the block
+    leaves ``path`` as it was.
 
     Raises:
-        InputError: The folder or the file cannot be written (also when the block itself fails in writing).
+        InputError: The folder or the file cannot be written (also when the block itself fails in
+            writing).
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
@@ -116,7 +123,5 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         ) from error
     finally:
         # After a success nothing is left to remove; a vanished folder has nothing left either.
-        try:
+        with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        except OSError:
-            pass

@@ -1,1 +1,20 @@
-"""The commands of ``denseface``, one file each; ``cli.py`` imports the one that is called."""
+"""The commands of ``denseface``, one file each; ``cli.py`` imports only the one that is called.
+
+A command module holds two functions::
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None   # cheap: imports nothing heavy
+    def run(args: argparse.Namespace) -> int | None              # None and 0 are success
+
+and is named after its command (``train-demo`` lives in ``train_demo.py``).
+"""
+
+from __future__ import annotations
+
+#: Command name to the line that ``denseface --help`` shows for it.
+COMMANDS: dict[str, str] = {
+    "demo": "make pictures and measure them in the bundled tiny world",
+    "generate": "make a picture of the person on a reference picture",
+    "evaluate": "measure a method on people it has never seen",
+    "render": "draw heads of the tiny world: contact sheets and data sets",
+    "train-demo": "train the tiny world's models from zero, stage by stage",
+}

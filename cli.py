@@ -1,0 +1,94 @@
+"""The ``denseface`` command: calls one module of ``commands/``, tells mendable errors in a line.
+
+Exit codes: 0 done, 2 something the user can mend (one sentence on standard error), 130 stopped by
+Ctrl-C. A fault of ours keeps its traceback and Python's exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from . import __version__
+from .commands import COMMANDS
+from .errors import FacePackError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+#: Libraries of the optional extras: top-level module to the extra that brings it.
+_EXTRA_OF = {
+    "torch": "pipelines",
+    "diffusers": "pipelines",
+    "transformers": "pipelines",
+    "tqdm": "pipelines",
+    "PIL": "pipelines",
+    "accelerate": "train",
+    "peft": "train",
+    "webdataset": "train",
+    "tensorboard": "train",
+    "matplotlib": "train",
+}
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage text is one ``--help`` away."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}. See {self.prog} --help\n")
+
+
+def command_module(name: str) -> ModuleType:
+    """Import the module of a command (``train-demo`` is ``commands/train_demo.py``)."""
+    return importlib.import_module(f".commands.{name.replace('-', '_')}", __package__)
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of ``command`` only (the others are not
+    imported).
+    """
+    parser = _OneLineParser(prog="denseface", description="New pictures of the same person.")
+    parser.add_argument("--version", action="version", version=f"denseface {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == command:
+            command_module(name).add_arguments(sub)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # Nothing is downloaded or reported, also not by the libraries we use.
+    for switch in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+        os.environ.setdefault(switch, "1")
+    named = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        args = build_parser(named if named in COMMANDS else None).parse_args(arguments)
+        return int(command_module(args.command).run(args) or 0)
+    except FacePackError as error:
+        return _fail(str(error), EXIT_USER_ERROR)
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        cure = f"Install it with: pip install -e .[{extra}]"
+        return _fail(f"the library {error.name} is not installed. {cure}", EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        return _fail("stopped; nothing half-written is left", EXIT_INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> int:
+    # One line whatever the message holds, so that scripts can show it as it is.
+    print(f"denseface: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
