@@ -90,8 +90,10 @@ def write_weights(
     text = {str(key): str(value) for key, value in metadata.items()}
     text[CHECKSUM_KEY] = tensor_checksum(stored)
     with atomic_path(path) as temporary:
+        mode = temporary.stat().st_mode
         try:
             save_file(stored, temporary, metadata=text)
+            temporary.chmod(mode)  # safetensors leaves it readable by the owner alone
         except SafetensorError as error:  # safetensors reports a full disk in its own class
             raise OSError(str(error)) from error
 

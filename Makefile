@@ -1,0 +1,57 @@
+# `make demo` and `make test` each set up all they need on a fresh machine and reuse what is there.
+# ComfyUI itself is neither fetched nor changed: tests find a checkout by COMFYUI_PATH or in ~/ComfyUI.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+COMFYUI_PATH ?= $(wildcard $(HOME)/ComfyUI)
+HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
+PIP := $(PY) -m pip install --quiet -c constraints.txt
+STAMPS := $(VENV)/stamps
+
+.PHONY: help setup demo test lint bench host browser
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    pictures and figures of the tiny world, in out/demo"
+	@echo "make test    all tests; those of the host need a ComfyUI checkout and skip loudly without"
+	@echo "make lint    ruff and pyright"
+	@echo "make bench   measured speed and memory"
+	@echo "make setup   only the environment in .venv"
+
+$(STAMPS)/torch: constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/pack: $(STAMPS)/torch pyproject.toml requirements.txt
+	$(PIP) -e ".[pipelines,train,dev]"
+	@touch $@
+
+$(STAMPS)/host: $(STAMPS)/pack $(HOST_REQUIREMENTS) tests/host_setup.py tests/torchvision_cpu.py
+	$(PY) tests/host_setup.py "$(COMFYUI_PATH)"
+	@touch $@
+
+# A browser that cannot be had is no failure: the tests that need it then skip and say why.
+$(STAMPS)/browser: tests/browser/package.json tests/browser/setup.sh
+	tests/browser/setup.sh && mkdir -p $(STAMPS) && touch $@ || true
+
+setup: $(STAMPS)/pack
+
+host: $(if $(HOST_REQUIREMENTS),$(STAMPS)/host)
+
+browser: $(if $(HOST_REQUIREMENTS),$(STAMPS)/browser)
+
+demo: setup
+	$(VENV)/bin/denseface demo
+
+test: setup host browser
+	$(PY) -m pytest tests
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+
+bench: setup
+	$(PY) -m comfyui_dense_face.benchmarks
