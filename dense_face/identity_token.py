@@ -1,0 +1,101 @@
+"""Identity token: the embedding of ``*`` carries the identity into the text (dense_face.md A5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+REFERENCE_DELTA = 0.01
+"""Strength of the release."""
+
+
+class IdentityToken(nn.Module):
+    """Token embedding of the placeholder: P + reference_delta * BatchNorm(W a).
+
+    P is frozen: in the release, the token embedding of "person" plus the position embedding [0].
+    Evaluation mode uses the running statistics; training mode needs a batch of at least 2. The
+    state-dict keys are the release's, two of them with a literal asterisk.
+
+    Args:
+        width: Width of the text encoder's embeddings.
+        id_dim: Width of the identity.
+        reference_delta: Strength of the offset.
+        initial: P as [width]; zero if left out.
+    """
+
+    def __init__(
+        self,
+        width: int = 768,
+        *,
+        id_dim: int = 512,
+        reference_delta: float = REFERENCE_DELTA,
+        initial: Tensor | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.reference_delta = reference_delta
+        start = torch.zeros(1, width, device=device, dtype=dtype)
+        if initial is not None:
+            start = initial.detach().reshape(1, width).to(start)
+        self.string_to_param_dict = nn.ParameterDict({"*": _frozen(start)})
+        self.initial_embeddings = nn.ParameterDict({"*": _frozen(start)})
+        self.projector = nn.Linear(id_dim, width, bias=False, device=device, dtype=dtype)
+        self.projector_norm = nn.BatchNorm1d(width, device=device, dtype=dtype)
+
+    @classmethod
+    def from_state_dict(
+        cls, tensors: dict[str, Tensor], *, reference_delta: float = REFERENCE_DELTA
+    ) -> IdentityToken:
+        """Build the module that the tensors describe and load them, strictly; evaluation mode."""
+        width, id_dim = tensors["projector.weight"].shape
+        token = cls(width, id_dim=id_dim, reference_delta=reference_delta)
+        token.load_state_dict(tensors)
+        return token.eval()
+
+    @property
+    def placeholder(self) -> Tensor:
+        """P [1, width]: the placeholder without an identity."""
+        return self.string_to_param_dict["*"]
+
+    def forward(self, identity: Tensor) -> Tensor:
+        """Embedding [B, width] of the placeholder for identities [B, D]."""
+        offset = self.projector_norm(self.projector(identity.to(self.projector.weight)))
+        return self.placeholder + self.reference_delta * offset
+
+    def replace(
+        self,
+        embeds: Tensor,
+        token_ids: Tensor,
+        placeholder_id: int,
+        identity: Tensor | None,
+    ) -> Tensor:
+        """Put the identity at every placeholder; the input is left alone.
+
+        Args:
+            embeds: Token embeddings [B, L, width], before the position embedding is added.
+            token_ids: [B, L].
+            placeholder_id: Token id of ``*``.
+            identity: [B, D] or [1, D]; None puts P alone, as the unconditional call does.
+
+        Raises:
+            InputError: The shapes do not belong together.
+        """
+        if embeds.shape[:2] != token_ids.shape:
+            raise InputError(
+                f"{list(embeds.shape[:2])} embeddings do not fit {list(token_ids.shape)} tokens"
+            )
+        vector = self.placeholder if identity is None else self(identity)
+        if vector.shape[0] not in (1, embeds.shape[0]):
+            raise InputError(
+                f"{vector.shape[0]} identities were given for {embeds.shape[0]} prompts",
+                fix="Give one identity, or one for each prompt",
+            )
+        here = (token_ids == placeholder_id)[..., None]
+        return torch.where(here, vector[:, None, :].to(embeds), embeds)
+
+
+def _frozen(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.clone(), requires_grad=False)

@@ -1,0 +1,252 @@
+"""Pose branch: a ControlNet without attention, fed with a drawn head axis (dense_face.md A7).
+
+A copy of the UNet's encoder without its transformers reads the noisy latent and the encoded pose
+picture and returns one residual for each skip connection and one for the middle. It never reads
+the text, so one call serves all parts of classifier-free guidance that share latent and timestep;
+the encoded picture (:meth:`PoseBranch.encode_hint`) serves a whole run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ModelFileError
+
+HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
+_HINT_STRIDES = (1, 1, 2, 1, 2, 1, 2, 1)
+_GROUPS = 32
+_BLOCK = re.compile(r"input_blocks\.(\d+)\.0\.(op|in_layers\.2|)\.?weight")
+
+
+@dataclass(frozen=True)
+class PoseBranchConfig:
+    """The numbers that fix a pose branch; the defaults are the release's.
+
+    ``hint_widths`` are the widths inside the hint encoder, whose strides are fixed to the VAE's
+    factor 8.
+    """
+
+    model_channels: int = 320
+    channel_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    in_channels: int = 4
+    hint_channels: int = 3
+    hint_widths: tuple[int, ...] = HINT_WIDTHS
+
+    @classmethod
+    def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> PoseBranchConfig:
+        """Read the numbers from names and shapes (names without ``control_model.``).
+
+        Raises:
+            ModelFileError: The first or a counted weight is missing.
+        """
+        blocks: dict[int, tuple[bool, int]] = {}
+        for name, tensor in tensors.items():
+            if match := _BLOCK.fullmatch(name):
+                blocks[int(match[1])] = (match[2] == "op", tensor.shape[0])
+        hints = [f"input_hint_block.{2 * i}.weight" for i in range(len(_HINT_STRIDES))]
+        for needed in ("input_blocks.0.0.weight", *hints):
+            if needed not in tensors:
+                raise ModelFileError(
+                    f"the pose branch lacks the weight {needed}",
+                    fix="Download or convert it again",
+                )
+        base, in_channels = tensors["input_blocks.0.0.weight"].shape[:2]
+        levels: list[list[int]] = [[]]
+        for number in sorted(blocks)[1:]:
+            is_down, width = blocks[number]
+            if is_down:
+                levels.append([])
+            else:
+                levels[-1].append(width)
+        if not all(levels):
+            raise ModelFileError("the pose branch has a level without blocks")
+        return cls(
+            model_channels=base,
+            channel_mult=tuple(level[0] // base for level in levels),
+            num_res_blocks=len(levels[0]),
+            in_channels=in_channels,
+            hint_channels=tensors[hints[0]].shape[1],
+            hint_widths=tuple(tensors[name].shape[0] for name in hints[:-1]),
+        )
+
+
+class PoseBranch(nn.Module):
+    """Pose picture, noisy latent and timestep -> residuals for the UNet's skips and middle.
+
+    Freshly built, all residuals are zero, so that training starts from the bare base model.
+    Module names are the release's (``control_model.*`` loads strictly).
+
+    Args:
+        config: Widths and depths.
+        operations: Where Conv2d, Linear and GroupNorm come from; a host passes its own.
+        device, dtype: Of the weights.
+    """
+
+    def __init__(
+        self,
+        config: PoseBranchConfig | None = None,
+        operations: Any = nn,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config = config or PoseBranchConfig()
+        make = _Maker(operations, device, dtype)
+        base = config.model_channels
+        embed = 4 * base
+        self.time_embed = nn.Sequential(
+            make.linear(base, embed), nn.SiLU(), make.linear(embed, embed)
+        )
+        self.input_hint_block = _hint_encoder(config, make)
+        widths = [base]
+        blocks: list[nn.Module] = [make.conv(config.in_channels, base, 3)]
+        for level, mult in enumerate(config.channel_mult):
+            for _ in range(config.num_res_blocks):
+                blocks.append(ResBlock(widths[-1], mult * base, embed, make))
+                widths.append(mult * base)
+            if level < len(config.channel_mult) - 1:
+                blocks.append(Downsample(widths[-1], make))
+                widths.append(widths[-1])
+        self.input_blocks = nn.ModuleList(nn.ModuleList([block]) for block in blocks)
+        self.zero_convs = nn.ModuleList(nn.ModuleList([make.zero_conv(w)]) for w in widths)
+        deepest = widths[-1]
+        self.middle_block = nn.ModuleList(ResBlock(deepest, deepest, embed, make) for _ in range(2))
+        self.middle_block_out = nn.ModuleList([make.zero_conv(deepest)])
+
+    @classmethod
+    def from_state_dict(
+        cls, tensors: Mapping[str, Tensor], operations: Any = nn, **kwargs: Any
+    ) -> PoseBranch:
+        """Build the branch that the tensors describe and load them, strictly."""
+        branch = cls(PoseBranchConfig.from_state_dict(tensors), operations, **kwargs)
+        branch.load_state_dict(dict(tensors))
+        return branch
+
+    def encode_hint(self, hint: Tensor) -> Tensor:
+        """Pose pictures [B, 3, 8h, 8w] in 0..1 -> features [B, C, h, w]; once a run suffices."""
+        return self.input_hint_block(hint)
+
+    def residuals(self, x: Tensor, encoded_hint: Tensor, timesteps: Tensor) -> list[Tensor]:
+        """Residuals for latents [B, 4, h, w] at timesteps [B], shallow to deep, then the middle.
+
+        ``encoded_hint`` may have batch 1 for all samples.
+        """
+        embedding = timestep_embedding(timesteps, self.config.model_channels).to(x.dtype)
+        embedding = self.time_embed(embedding)
+        h = self.input_blocks[0][0](x) + encoded_hint
+        found = [self.zero_convs[0][0](h)]
+        for block, zero_conv in zip(self.input_blocks[1:], self.zero_convs[1:], strict=True):
+            h = block[0](h, embedding)
+            found.append(zero_conv[0](h))
+        for block in self.middle_block:
+            h = block(h, embedding)
+        found.append(self.middle_block_out[0](h))
+        return found
+
+    def forward(
+        self, x: Tensor, hint: Tensor, timesteps: Tensor, context: Tensor | None = None
+    ) -> list[Tensor]:
+        """Encode the hint and return the residuals; ``context`` is accepted and never read."""
+        return self.residuals(x, self.encode_hint(hint), timesteps)
+
+
+class ResBlock(nn.Module):
+    """Residual block of the Stable Diffusion UNet, with the time embedding added in the middle."""
+
+    def __init__(self, width_in: int, width_out: int, embed: int, make: _Maker) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(
+            make.norm(width_in), nn.SiLU(), make.conv(width_in, width_out, 3)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), make.linear(embed, width_out))
+        # The identity stands where the original has its dropout: it keeps the numbering.
+        self.out_layers = nn.Sequential(
+            make.norm(width_out), nn.SiLU(), nn.Identity(), make.conv(width_out, width_out, 3)
+        )
+        same = width_in == width_out
+        self.skip_connection = nn.Identity() if same else make.conv(width_in, width_out, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """[B, C_in, h, w] and [B, E] -> [B, C_out, h, w]."""
+        h = self.in_layers(x) + self.emb_layers(embedding)[:, :, None, None]
+        return self.skip_connection(x) + self.out_layers(h)
+
+
+class Downsample(nn.Module):
+    """Halve height and width by a strided convolution."""
+
+    def __init__(self, width: int, make: _Maker) -> None:
+        super().__init__()
+        self.op = make.conv(width, width, 3, stride=2)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C, h/2, w/2]; the embedding is not used."""
+        return self.op(x)
+
+
+def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
+    """Cosines, then sines, of t at ``width // 2`` frequencies: [B] -> [B, width] float32."""
+    half = width // 2
+    steps = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    angles = timesteps[:, None].float() * torch.exp(-math.log(max_period) * steps / half)
+    embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return F.pad(embedding, (0, width % 2))
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Builds layers from the host's operations with one device and dtype."""
+
+    operations: Any
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+    def conv(self, width_in: int, width_out: int, kernel: int, stride: int = 1) -> nn.Module:
+        return self.operations.Conv2d(
+            width_in,
+            width_out,
+            kernel,
+            stride=stride,
+            padding=kernel // 2,
+            device=self.device,
+            dtype=self.dtype,
+        )
+
+    def zero_conv(self, width: int) -> nn.Module:
+        return zeroed(self.conv(width, width, 1))
+
+    def linear(self, width_in: int, width_out: int) -> nn.Module:
+        return self.operations.Linear(width_in, width_out, device=self.device, dtype=self.dtype)
+
+    def norm(self, width: int) -> nn.Module:
+        return self.operations.GroupNorm(
+            _GROUPS, width, eps=1e-5, device=self.device, dtype=self.dtype
+        )
+
+
+def zeroed(module: nn.Module) -> nn.Module:
+    """Set all weights of a module to zero and return it."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def _hint_encoder(config: PoseBranchConfig, make: _Maker) -> nn.Sequential:
+    """Eight convolutions with SiLU between; the last is zero and has no activation after it."""
+    widths: Iterable[int] = (config.hint_channels, *config.hint_widths, config.model_channels)
+    layers: list[nn.Module] = []
+    ends = list(widths)
+    for width_in, width_out, stride in zip(ends[:-1], ends[1:], _HINT_STRIDES, strict=True):
+        layers += [make.conv(width_in, width_out, 3, stride=stride), nn.SiLU()]
+    layers.pop()
+    zeroed(layers[-1])
+    return nn.Sequential(*layers)

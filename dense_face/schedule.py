@@ -1,0 +1,73 @@
+"""Noise levels and the DDIM grid of the release: uniform timesteps plus 1 (dense_face.md A8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+TRAIN_STEPS = 1000
+BETA_START, BETA_END = 0.00085, 0.012
+
+
+def alphas_cumprod(
+    train_steps: int = TRAIN_STEPS, beta_start: float = BETA_START, beta_end: float = BETA_END
+) -> Tensor:
+    """Cumulative product of 1 - beta, [train_steps] float32, of scaled-linear betas.
+
+    Computed in float64 and then rounded, as the release stores it.
+    """
+    roots = torch.linspace(beta_start**0.5, beta_end**0.5, train_steps, dtype=torch.float64)
+    return torch.cumprod(1 - roots**2, 0).float()
+
+
+@dataclass(frozen=True, eq=False)
+class DDIMSchedule:
+    """One DDIM grid in ascending order of t; the sampler visits it backwards.
+
+    All tensors are [S]; ``timesteps`` int64, the others float64: the cumulative alphas at each
+    timestep and at the one before it, and the standard deviation of the noise of each step.
+    """
+
+    timesteps: Tensor
+    alphas: Tensor
+    alphas_prev: Tensor
+    sigmas: Tensor
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+
+def ddim_schedule(
+    steps: int = 50, eta: float = 1.0, cumulative: Tensor | None = None
+) -> DDIMSchedule:
+    """The release's grid: t = 1, 1 + stride, ... with stride = 1000 // steps.
+
+    The step before the first is t = 0, so the last step ends at alpha_0 = 0.99915 and not at 1.
+    A number of steps that does not divide 1000 gives some steps more than asked for, as in the
+    release; a timestep beyond the table (there the release fails) is left out.
+
+    Args:
+        steps: 1 to 1000.
+        eta: Share of fresh noise in each step; 0 is deterministic, the release uses 1.
+        cumulative: Table of cumulative alphas, :func:`alphas_cumprod` if left out.
+
+    Raises:
+        InputError: Steps or eta out of range.
+    """
+    table = (alphas_cumprod() if cumulative is None else cumulative).double().cpu()
+    if not 1 <= steps <= len(table):
+        raise InputError(
+            f"{steps} steps were asked for", fix=f"Choose a number between 1 and {len(table)}"
+        )
+    if not 0 <= eta <= 1:
+        raise InputError(f"eta is {eta}", fix="Choose a value between 0 and 1")
+    timesteps = torch.arange(0, len(table), len(table) // steps) + 1
+    timesteps = timesteps[timesteps < len(table)]
+    alphas = table[timesteps]
+    alphas_prev = torch.cat([table[:1], alphas[:-1]])
+    sigmas = eta * torch.sqrt((1 - alphas_prev) / (1 - alphas) * (1 - alphas / alphas_prev))
+    return DDIMSchedule(timesteps, alphas, alphas_prev, sigmas)
