@@ -22,10 +22,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import IncompatibleError, ModelFileError
 from .folded import FoldedAdapter
+from .strict import load_strictly
 
 MIDDLE = "middle_block"
 DELTA = 0.01
@@ -57,6 +59,10 @@ class AttentionSite:
     def takes_identity(self) -> bool:
         """Whether the identity replaces x in the adapter's query path here."""
         return self.cross and self.block != MIDDLE
+
+
+Projections = tuple[nn.Module, nn.Module, nn.Module]
+"""to_q, to_k and to_v of an attention layer."""
 
 
 class AdapterAttention(nn.Module):
@@ -109,6 +115,30 @@ class AdapterAttention(nn.Module):
         context = x if context is None else context
         return self.query(x, identity), self.per_k(context), self.per_v(context)
 
+    def projected(
+        self,
+        base: Projections,
+        x: Tensor,
+        context: Tensor | None,
+        identity: Tensor | None,
+        delta: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q [B, N, C], k and v [B, M, C] with the adapter's share: base + delta * adapter.
+
+        Arguments as in :meth:`deltas`; ``base`` holds the layer's own to_q, to_k and to_v.
+        """
+        to_q, to_k, to_v = base
+        context = x if context is None else context
+        if identity is None or not self.site.takes_identity:
+            q = _summed(to_q, self.per_q, x, delta)
+        else:
+            q = to_q(x) + delta * self.query(x, identity)
+        return (
+            q,
+            _summed(to_k, self.per_k, context, delta),
+            _summed(to_v, self.per_v, context, delta),
+        )
+
 
 class PCAdapter(nn.Module):
     """The adapter of a whole UNet; state-dict keys are the release's, without file prefix.
@@ -134,11 +164,10 @@ class PCAdapter(nn.Module):
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor], *, delta: float = DELTA) -> PCAdapter:
-        """Build the adapter that the tensors describe and load them, strictly."""
+        """Build the adapter that the tensors describe (float32) and load them, strictly."""
         sites, id_dim = sites_from_state_dict(tensors)
-        dtype = next(iter(tensors.values())).dtype
-        adapter = cls(sites, id_dim=id_dim, delta=delta, device="meta", dtype=dtype)
-        adapter.load_state_dict(dict(tensors), assign=True)
+        adapter = cls(sites, id_dim=id_dim, delta=delta)
+        load_strictly(adapter, tensors, "the PC-adapter")
         return adapter
 
     def attention(self, block: str, cross: bool) -> AdapterAttention:
@@ -246,6 +275,17 @@ _ADAPTER_KEY = re.compile(
     r"(?P<attention>(?P<block>(?:in|out)put_blocks\.\d+|middle_block)"
     r"\.1\.transformer_blocks\.0\.(?P<kind>attn[12]))\.(?:per_[qkv]|feat_to_q)\.weight"
 )
+
+
+def _summed(base: nn.Module, adapter: nn.Linear, x: Tensor, delta: float) -> Tensor:
+    """base(x) + delta * adapter(x).
+
+    Where the base is a plain Linear the weights are added first: one product instead of two,
+    forward and backward. A wrapped Linear (LoRA and the like) is called as it is.
+    """
+    if type(base) is nn.Linear:
+        return F.linear(x, base.weight + delta * adapter.weight.to(base.weight), base.bias)
+    return base(x) + delta * adapter(x)
 
 
 def _running_order(site: AttentionSite) -> tuple[int, int, bool]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, ModelFileError
+from .strict import load_strictly
 
 REFERENCE_DELTA = 0.01
 """Strength of the release."""
@@ -50,9 +51,14 @@ class IdentityToken(nn.Module):
         cls, tensors: dict[str, Tensor], *, reference_delta: float = REFERENCE_DELTA
     ) -> IdentityToken:
         """Build the module that the tensors describe and load them, strictly; evaluation mode."""
+        if "projector.weight" not in tensors:
+            raise ModelFileError(
+                "the identity token lacks the weight projector.weight",
+                fix="Download or convert the file again",
+            )
         width, id_dim = tensors["projector.weight"].shape
         token = cls(width, id_dim=id_dim, reference_delta=reference_delta)
-        token.load_state_dict(tensors)
+        load_strictly(token, tensors, "the identity token")
         return token.eval()
 
     @property

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
+from .strict import load_strictly
 
 HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
 _HINT_STRIDES = (1, 1, 2, 1, 2, 1, 2, 1)
@@ -128,7 +129,7 @@ class PoseBranch(nn.Module):
     ) -> PoseBranch:
         """Build the branch that the tensors describe and load them, strictly."""
         branch = cls(PoseBranchConfig.from_state_dict(tensors), operations, **kwargs)
-        branch.load_state_dict(dict(tensors))
+        load_strictly(branch, tensors, "the pose branch")
         return branch
 
     def encode_hint(self, hint: Tensor) -> Tensor:

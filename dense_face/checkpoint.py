@@ -1,0 +1,162 @@
+"""Adapter files of this pack: ``format=denseface-adapter/1``, one safetensors file for all parts.
+
+Names inside the file are the release's: ``model.diffusion_model.`` + adapter, ``control_model.`` +
+pose branch, ``embedding_manager.`` + identity token. Pose branch and token may be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelFileError
+from ..storage import read_weights, write_weights
+from .adapter import DELTA, PCAdapter
+from .identity_token import REFERENCE_DELTA, IdentityToken
+from .pose_branch import PoseBranch
+
+FORMAT = "denseface-adapter/1"
+ADAPTER_PREFIX = "model.diffusion_model."
+POSE_PREFIX = "control_model."
+TOKEN_PREFIX = "embedding_manager."  # noqa: S105 (no password)
+_PREFIXES = (ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFaceAdapter:
+    """All that Dense-Face adds to a base model, ready to run (float32, evaluation mode).
+
+    ``metadata`` is the file's text block; beside the keys that the properties read it may tell how
+    the adapter was made.
+    """
+
+    adapter: PCAdapter
+    pose_branch: PoseBranch | None = None
+    token: IdentityToken | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def encoder(self) -> str:
+        """Name of the face encoder whose identities the adapter understands."""
+        return self.metadata.get("encoder", "")
+
+    @property
+    def base_model(self) -> str:
+        """Name of the base model the adapter was trained on."""
+        return self.metadata.get("base_model", "")
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterParts:
+    """The tensors of an adapter file, split by part, prefixes removed, in the stored dtypes."""
+
+    adapter: dict[str, Tensor]
+    pose_branch: dict[str, Tensor]
+    token: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_parts(path: str | Path) -> AdapterParts:
+    """Read an adapter file without building anything.
+
+    Raises:
+        ModelFileError: Missing, truncated or altered; another format; a weight of unknown name.
+    """
+    tensors, metadata = read_weights(path)
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"the file says format={metadata.get('format')!r} instead of {FORMAT!r}",
+            where=str(path),
+            fix="Choose a Dense-Face adapter file",
+        )
+    split: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
+    for name, tensor in tensors.items():
+        prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
+        if prefix is None:
+            raise ModelFileError(
+                f"the adapter file holds an unknown weight {name}",
+                where=str(path),
+                fix="Write or convert it again",
+            )
+        split[prefix][name.removeprefix(prefix)] = tensor
+    return AdapterParts(*(split[prefix] for prefix in _PREFIXES), metadata=metadata)
+
+
+def load_adapter(path: str | Path) -> DenseFaceAdapter:
+    """Read an adapter file into modules on the CPU, in float32 and evaluation mode.
+
+    Raises:
+        ModelFileError: As :func:`read_parts`; also a missing weight or a strength that is no
+            number.
+        IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
+    """
+    parts = read_parts(path)
+    delta = _number(parts.metadata, "delta", DELTA, path)
+    reference_delta = _number(parts.metadata, "reference_delta", REFERENCE_DELTA, path)
+    adapter = PCAdapter.from_state_dict(_float32(parts.adapter), delta=delta)
+    pose_branch = token = None
+    if parts.pose_branch:
+        pose_branch = PoseBranch.from_state_dict(_float32(parts.pose_branch)).eval()
+    if parts.token:
+        token = IdentityToken.from_state_dict(
+            _float32(parts.token), reference_delta=reference_delta
+        )
+    return DenseFaceAdapter(adapter.eval(), pose_branch, token, parts.metadata)
+
+
+def save_adapter(
+    path: str | Path, dense_face: DenseFaceAdapter, *, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write an adapter file, atomically.
+
+    Adapter and pose branch are stored in ``dtype``; the token stays in float32, because its
+    running variances would leave the range of half precision. ``format``, the strengths and the
+    widths are added to the metadata.
+
+    Raises:
+        InputError: The place cannot be written to.
+    """
+    adapter, token = dense_face.adapter, dense_face.token
+    tensors = _prefixed(adapter, ADAPTER_PREFIX, dtype)
+    if dense_face.pose_branch is not None:
+        tensors |= _prefixed(dense_face.pose_branch, POSE_PREFIX, dtype)
+    if token is not None:
+        tensors |= _prefixed(token, TOKEN_PREFIX, torch.float32)
+    widths = {site.block: site.channels for site in adapter.sites}
+    metadata = dict(dense_face.metadata) | {
+        "format": FORMAT,
+        "id_dim": str(adapter.id_dim),
+        "delta": repr(float(adapter.delta)),
+        "widths": ",".join(f"{block}={width}" for block, width in widths.items()),
+    }
+    if token is not None:
+        metadata["reference_delta"] = repr(float(token.reference_delta))
+    write_weights(path, tensors, metadata)
+
+
+def _prefixed(module: nn.Module, prefix: str, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {
+        prefix + name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Widen stored half precision; counters stay whole numbers."""
+    return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
+
+
+def _number(metadata: Mapping[str, Any], key: str, default: float, path: str | Path) -> float:
+    try:
+        return float(metadata.get(key, default))
+    except ValueError as error:
+        raise ModelFileError(
+            f"the adapter file says {key}={metadata[key]!r}, which is no number",
+            where=str(path),
+            fix="Write or convert it again",
+        ) from error

@@ -1,0 +1,44 @@
+"""Loading weights without leniency: what is missing or left over is named, never passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ..errors import IncompatibleError, ModelFileError
+
+_AGAIN = "Download or convert the file again"
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Copy tensors into a module of exactly these names and shapes.
+
+    Args:
+        module: The module to fill.
+        tensors: Its whole state dict.
+        what: Name of the part, for the message ("the pose branch").
+
+    Raises:
+        ModelFileError: A weight is missing or unknown; the first one is named.
+        IncompatibleError: A weight has another shape.
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in tensors]
+    if missing:
+        raise ModelFileError(
+            f"{what} lacks {len(missing)} weights, the first is {missing[0]}", fix=_AGAIN
+        )
+    extra = [name for name in tensors if name not in own]
+    if extra:
+        raise ModelFileError(
+            f"{what} holds {len(extra)} unknown weights, the first is {extra[0]}", fix=_AGAIN
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise IncompatibleError(
+                f"{what} has a weight {name} of shape {list(tensor.shape)} "
+                f"instead of {list(own[name].shape)}",
+                fix="Use a file made for this base model",
+            )
+    module.load_state_dict(dict(tensors))

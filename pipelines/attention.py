@@ -1,0 +1,157 @@
+"""The PC-adapter on a diffusers UNet: attention processors in the run-time form.
+
+Differences from folding: the base's weights stay as they are, every sample of a batch may have its
+own identity, and gradients reach the adapter. Without the adapter (text-editing mode) the layers
+run the processors that they had before.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor
+
+from ..dense_face.adapter import AdapterAttention, AttentionSite, PCAdapter
+from ..errors import IncompatibleError, InputError
+from .layout import UNetLayout, site_of
+
+
+class InstalledAdapter:
+    """An adapter at work in a UNet; ``remove`` (or leaving the ``with`` block) undoes it.
+
+    Args:
+        unet: The UNet whose attention processors are exchanged.
+        adapter: The adapter; it is called, not copied, so it can be trained through the UNet.
+        identity: [B, D] for a batch of B (both halves of classifier-free guidance), [1, D] for
+            all, or None: no identity anywhere. May be reassigned between calls.
+        delta: Strength, the adapter's own if None. 0 runs the former processors.
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        adapter: PCAdapter,
+        identity: Tensor | None = None,
+        delta: float | None = None,
+    ) -> None:
+        self.identity = identity
+        self.delta = adapter.delta if delta is None else delta
+        self._unet = unet
+        self._former = dict(unet.attn_processors)
+        unet.set_attn_processor(self._processors(adapter))
+
+    def remove(self) -> None:
+        """Give the UNet its former processors back."""
+        self._unet.set_attn_processor(dict(self._former))
+
+    def __enter__(self) -> InstalledAdapter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def _processors(self, adapter: PCAdapter) -> dict[str, AdapterProcessor]:
+        layout = UNetLayout.from_diffusers(self._unet.config)
+        sites = {site.key: site for site in adapter.sites}
+        processors: dict[str, AdapterProcessor] = {}
+        for name, former in self._former.items():
+            block, depth, kind = site_of(name, layout)
+            key = f"{block}.1.transformer_blocks.{depth}.{kind}"
+            attn = self._unet.get_submodule(name.removesuffix(".processor"))
+            site = sites.pop(key, None)
+            if site is None or _widths(attn) != (site.channels, site.context_dim):
+                raise _mismatch(key, site, _widths(attn))
+            maps = adapter.attention(site.block, site.cross)
+            processors[name] = AdapterProcessor(self, maps, former)
+        if sites:
+            raise _mismatch(next(iter(sites)), next(iter(sites.values())), None)
+        return processors
+
+
+class AdapterProcessor:
+    """Attention of one layer with the adapter's share in q, k and v (SD 1.x layers only)."""
+
+    def __init__(self, installed: InstalledAdapter, maps: AdapterAttention, former: Any) -> None:
+        self._installed = installed
+        self._maps = maps
+        self._former = former
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
+        delta = self._installed.delta
+        if delta == 0:
+            return self._former(
+                attn, hidden_states, encoder_hidden_states, attention_mask, temb, **kwargs
+            )
+        batch = hidden_states.shape[0]
+        q, k, v = self._maps.projected(
+            (attn.to_q, attn.to_k, attn.to_v),
+            hidden_states,
+            encoder_hidden_states,
+            self._identity(batch),
+            delta,
+        )
+        mask = None
+        if attention_mask is not None:
+            mask = attn.prepare_attention_mask(attention_mask, k.shape[1], batch)
+            mask = mask.view(batch, attn.heads, -1, mask.shape[-1])
+        q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out = attn.to_out[0](out.transpose(1, 2).flatten(2))
+        return attn.to_out[1](out)
+
+    def _identity(self, batch: int) -> Tensor | None:
+        identity = self._installed.identity
+        if identity is not None and identity.shape[0] not in (1, batch):
+            raise InputError(
+                f"{identity.shape[0]} identities were given for a batch of {batch}",
+                fix="Give one identity, or one for each sample of both guidance halves",
+            )
+        return identity
+
+
+def install_adapter(
+    unet: UNet2DConditionModel,
+    adapter: PCAdapter,
+    identity: Tensor | None = None,
+    delta: float | None = None,
+) -> InstalledAdapter:
+    """Put an adapter into a UNet; see :class:`InstalledAdapter`.
+
+    Raises:
+        IncompatibleError: Blocks or widths of adapter and UNet differ; the UNet is left alone.
+    """
+    return InstalledAdapter(unet, adapter, identity, delta)
+
+
+def _widths(attn: Any) -> tuple[int, int]:
+    return attn.to_q.weight.shape[0], attn.to_k.weight.shape[1]
+
+
+def _mismatch(
+    key: str, site: AttentionSite | None, unet: tuple[int, int] | None
+) -> IncompatibleError:
+    ours = "nothing" if site is None else f"{site.channels} from {site.context_dim} channels"
+    theirs = "nothing" if unet is None else f"{unet[0]} from {unet[1]} channels"
+    return IncompatibleError(
+        f"the adapter does not fit this UNet: it has {ours} where the UNet has {theirs}",
+        where=key,
+        fix="Use the base model that the adapter was trained on, or one of the same architecture",
+    )
