@@ -1,0 +1,101 @@
+"""Rules of all tests: which layers can run here, and the host for those that need it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from locate_host import ROOT, HostPathError, find_host
+
+TESTS = Path(__file__).resolve().parent
+_HOST_KEY = pytest.StashKey[Path | None]()
+
+NO_HOST = "no ComfyUI at COMFYUI_PATH or ~/ComfyUI"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The root's nodes/ must never shadow the host's own module of that name.
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+    try:
+        config.stash[_HOST_KEY] = find_host()
+    except HostPathError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything in tests/host needs the host, everything in tests/browser also a browser."""
+    for item in items:
+        if item.path.is_relative_to(TESTS / "browser"):
+            item.add_marker("browser")
+        if item.path.is_relative_to(TESTS / "host") or item.get_closest_marker("browser"):
+            item.add_marker("host")
+        if item.get_closest_marker("host") and config.stash[_HOST_KEY] is None:
+            item.add_marker(pytest.mark.skip(reason=NO_HOST))
+        if item.get_closest_marker("gpu") and not _cuda_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def _cuda_available() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tested, and why."""
+    reports: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
+    if not reports:
+        return
+    reasons = Counter(
+        str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        for report in reports
+    )
+    terminalreporter.section("NOT TESTED", yellow=True, bold=True)
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count} skipped: {reason.removeprefix('Skipped: ')}", yellow=True)
+
+
+@pytest.fixture(scope="session")
+def host_path(pytestconfig: pytest.Config) -> Path:
+    """The ComfyUI checkout; tests that ask for it are skipped without one."""
+    checkout = pytestconfig.stash[_HOST_KEY]
+    if checkout is None:
+        pytest.skip(NO_HOST)
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def comfy(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    """ComfyUI's ``comfy`` package, importable in this process, on the CPU, writing nowhere else.
+
+    After it, ``import comfy.sample``, ``import folder_paths``, ``import nodes`` (the host's) work.
+    """
+    if str(host_path) not in sys.path:
+        sys.path.insert(0, str(host_path))
+    from comfy.cli_args import args
+
+    # Before anything imports comfy.model_management, which reads them once.
+    args.cpu = True
+    args.base_directory = str(tmp_path_factory.mktemp("comfy_base"))
+    args.database_url = "sqlite:///:memory:"
+    import comfy
+
+    return comfy
+
+
+@pytest.fixture(scope="session")
+def pack(comfy: ModuleType) -> ModuleType:
+    """The pack, loaded by file as the host does it, not by its pip name."""
+    name = "pack_under_test"
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
