@@ -1,0 +1,71 @@
+"""The pose picture: the head's axes drawn on white, as the release draws them (dense_face.md A6).
+
+Angles are degrees: yaw > 0 turns the nose to the picture's left, pitch > 0 lifts it, roll > 0
+turns the head clockwise as seen by the viewer. Red is the head's X axis (towards the picture's
+right when frontal), green Y (down), blue Z (the nose, twice as long, drawn last). A frontal head
+has a blue dot; beyond about 40 degrees of yaw the blue line leaves the picture and is cut at its
+edge (``thick_line`` says how).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..errors import InputError
+from .thick_line import Picture, Point, draw_thick_line
+
+SIZE = 256
+"""Side of the release's pose picture in pixels; lengths and thickness are given for it."""
+
+_AXIS_LENGTH = 100
+_NOSE_LENGTH = 200
+_THICKNESS = 4
+_COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+def axis_ends(
+    yaw: float, pitch: float, roll: float, size: int = SIZE
+) -> tuple[Point, Point, Point]:
+    """End points (x, y) of the X, Y and Z axis in whole pixels, cut towards zero.
+
+    Raises:
+        InputError: An angle is not finite.
+    """
+    if not all(math.isfinite(angle) for angle in (yaw, pitch, roll)):
+        raise InputError(
+            f"the head pose is yaw {yaw}, pitch {pitch}, roll {roll}", fix="Give angles in degrees"
+        )
+    p, y, r = (angle * math.pi / 180 for angle in (pitch, -yaw, roll))
+    axis, nose = _AXIS_LENGTH * size / SIZE, _NOSE_LENGTH * size / SIZE
+    x_axis = (
+        axis * (math.cos(y) * math.cos(r)),
+        axis * (math.cos(p) * math.sin(r) + math.cos(r) * math.sin(p) * math.sin(y)),
+    )
+    y_axis = (
+        axis * (-math.cos(y) * math.sin(r)),
+        axis * (math.cos(p) * math.cos(r) - math.sin(p) * math.sin(y) * math.sin(r)),
+    )
+    z_axis = (nose * math.sin(y), nose * (-math.cos(y) * math.sin(p)))
+    centre = (size - 1) / 2
+    ends = [(int(dx + centre), int(dy + centre)) for dx, dy in (x_axis, y_axis, z_axis)]
+    return ends[0], ends[1], ends[2]
+
+
+def pose_picture(yaw: float, pitch: float, roll: float, size: int = SIZE) -> Picture:
+    """Draw a head pose, uint8 RGB [size, size, 3].
+
+    At other sizes than 256 lengths and thickness scale along (the thickness to an even number).
+
+    Raises:
+        InputError: An angle is not finite, or the size is below 16.
+    """
+    if size < 16:
+        raise InputError(f"a pose picture of {size} px is too small", fix="Use at least 16 px")
+    picture = np.full((size, size, 3), 255, dtype=np.uint8)
+    centre = int((size - 1) / 2)
+    thickness = max(2, 2 * round(_THICKNESS * size / SIZE / 2))
+    for end, colour in zip(axis_ends(yaw, pitch, roll, size), _COLOURS, strict=True):
+        draw_thick_line(picture, (centre, centre), end, colour, thickness)
+    return picture
