@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from comfy_server import ComfyServer
 from locate_host import ROOT, HostPathError, find_host
 
 TESTS = Path(__file__).resolve().parent
 _HOST_KEY = pytest.StashKey[Path | None]()
 
+PACK_FOLDER = "comfyui-dense-face"
 NO_HOST = "no ComfyUI at COMFYUI_PATH or ~/ComfyUI"
 
 
@@ -99,3 +102,11 @@ def pack(comfy: ModuleType) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def server(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+    """A real ComfyUI on a free port with our pack as its only custom node, started once."""
+    base = tmp_path_factory.mktemp("comfy_server")
+    with ComfyServer(host_path, base, {PACK_FOLDER: ROOT}) as running:
+        yield running

@@ -1,0 +1,133 @@
+// Opens one workflow in the real ComfyUI frontend and reports what a person would meet.
+//
+//   node open_workflow.mjs --url URL --workflow FILE [--run] [--screenshot FILE]
+//                          [--chromium PATH] [--seconds N]
+//
+// Prints one JSON object: { missing, nodes, errors, blocked, api, run }.
+//   missing  types of nodes that the frontend does not know
+//   nodes    [{ id, type, title, widgets: [{ name, value, tooltip }] }]
+//   errors   console errors and uncaught exceptions of the page
+//   blocked  requests to other machines (all are refused; a pack must not cause any)
+//   api      the graph in API form, as the frontend would queue it
+//   run      with --run: { status, messages, outputs } of the run's history entry
+
+import { readFile } from "node:fs/promises";
+import { parseArgs } from "node:util";
+import { chromium } from "playwright-core";
+
+const { values: options } = parseArgs({
+  options: {
+    url: { type: "string" },
+    workflow: { type: "string" },
+    run: { type: "boolean", default: false },
+    screenshot: { type: "string" },
+    chromium: { type: "string", default: "/usr/bin/chromium" },
+    seconds: { type: "string", default: "240" },
+  },
+});
+const deadline = Date.now() + 1000 * Number(options.seconds);
+
+const browser = await chromium.launch({
+  executablePath: options.chromium,
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+
+try {
+  const page = await browser.newPage({ viewport: { width: 1600, height: 900 } });
+  const errors = [];
+  const blocked = [];
+  await page.route("**/*", (route) => {
+    const host = new URL(route.request().url()).hostname;
+    if (["127.0.0.1", "localhost", ""].includes(host)) return route.continue();
+    blocked.push(route.request().url());
+    return route.abort();
+  });
+  page.on("console", (message) => {
+    if (message.type() === "error") errors.push(`${message.text()} ${message.location().url}`);
+  });
+  page.on("pageerror", (error) => errors.push(String(error)));
+
+  await page.addInitScript(() => {
+    localStorage.setItem("Comfy.Workflow.Persist", "false");
+  });
+  await page.goto(options.url, { waitUntil: "domcontentloaded" });
+  await page.waitForFunction(
+    () => window.app && window.app.graph && window.app.extensionManager,
+    null,
+    { timeout: left() },
+  );
+  await page.keyboard.press("Escape"); // a first visit may show a dialog
+
+  const workflow = JSON.parse(await readFile(options.workflow, "utf8"));
+  await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
+  await page.waitForFunction(
+    (count) => window.app.graph.nodes.length === count,
+    workflow.nodes.length,
+    { timeout: left() },
+  );
+
+  const report = await page.evaluate(async () => {
+    const known = window.LiteGraph.registered_node_types;
+    const nodes = window.app.graph.nodes;
+    return {
+      missing: nodes.map((node) => node.type).filter((type) => !(type in known)),
+      nodes: nodes.map((node) => ({
+        id: node.id,
+        type: node.type,
+        title: node.title,
+        widgets: (node.widgets || []).map((widget) => ({
+          name: widget.name,
+          value: widget.value,
+          tooltip: widget.tooltip || "",
+        })),
+      })),
+      api: (await window.app.graphToPrompt()).output,
+    };
+  });
+
+  if (options.run) {
+    const before = new Set(Object.keys(await history()));
+    await page.evaluate(() => window.app.queuePrompt(0, 1));
+    report.run = await finished(before);
+  }
+  if (options.screenshot) {
+    // An "unknown command" on another frontend only costs the fitted view.
+    await page
+      .evaluate(() => window.app.extensionManager.command.execute("Comfy.Canvas.FitView"))
+      .catch(() => {});
+    await page.waitForTimeout(1500); // previews are drawn after the run's last message
+    await page.screenshot({ path: options.screenshot });
+  }
+  process.stdout.write(JSON.stringify({ ...report, errors, blocked }));
+} finally {
+  await browser.close();
+}
+
+function left() {
+  return Math.max(1, deadline - Date.now());
+}
+
+async function history() {
+  return (await fetch(`${options.url}/history`)).json();
+}
+
+async function finished(before) {
+  while (Date.now() < deadline) {
+    for (const [id, entry] of Object.entries(await history())) {
+      if (!before.has(id)) {
+        const { status_str: status, messages } = entry.status;
+        return { status, messages, outputs: entry.outputs };
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  return { status: "timeout", messages: [], outputs: {} };
+}

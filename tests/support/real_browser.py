@@ -1,0 +1,51 @@
+"""Drives the real frontend through ``tests/browser/open_workflow.mjs``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from locate_host import ROOT
+
+FOLDER = ROOT / "tests" / "browser"
+SECONDS = 240
+
+
+def why_no_browser() -> str:
+    """What is missing for browser tests, empty when nothing is."""
+    if _chromium() is None:
+        return "no chromium here (as root, make test installs it with apt-get)"
+    if shutil.which("node") is None:
+        return "no node here"
+    if not (FOLDER / "node_modules" / "playwright-core").is_dir():
+        return "playwright-core is not installed (make browser gets it from npm)"
+    return ""
+
+
+def _chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def open_workflow(
+    url: str, workflow: Path, *, run: bool = False, screenshot: Path | None = None
+) -> dict[str, Any]:
+    """Open a workflow file in the frontend of the server at ``url``.
+
+    Returns:
+        What ``open_workflow.mjs`` reports: missing, nodes, errors, blocked, api and, with ``run``,
+        the status, messages and outputs of the run.
+    """
+    command = ["node", "open_workflow.mjs", "--url", url, "--workflow", str(workflow)]
+    command += ["--chromium", str(_chromium()), "--seconds", str(SECONDS)]
+    command += ["--run"] if run else []
+    command += ["--screenshot", str(screenshot)] if screenshot else []
+    done = subprocess.run(
+        command, cwd=FOLDER, capture_output=True, text=True, timeout=SECONDS + 60, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"the browser script failed:\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout)
