@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,12 +52,36 @@ class DenseFaceAdapter:
 
 @dataclass(frozen=True, eq=False)
 class AdapterParts:
-    """The tensors of an adapter file, split by part, prefixes removed, in the stored dtypes."""
+    """The tensors of an adapter file, split by part, prefixes removed, in the stored dtypes.
+
+    ``delta`` and ``reference_delta`` raise ModelFileError where the file gives no number.
+    """
 
     adapter: dict[str, Tensor]
     pose_branch: dict[str, Tensor]
     token: dict[str, Tensor]
     metadata: dict[str, str]
+    where: str = ""
+
+    @property
+    def delta(self) -> float:
+        """Strength of the PC-adapter."""
+        return self._number("delta", DELTA)
+
+    @property
+    def reference_delta(self) -> float:
+        """Strength of the identity token's offset."""
+        return self._number("reference_delta", REFERENCE_DELTA)
+
+    def _number(self, key: str, default: float) -> float:
+        try:
+            return float(self.metadata.get(key, default))
+        except ValueError as error:
+            raise ModelFileError(
+                f"the adapter file says {key}={self.metadata[key]!r}, which is no number",
+                where=self.where,
+                fix="Write or convert it again",
+            ) from error
 
 
 def read_parts(path: str | Path) -> AdapterParts:
@@ -84,7 +107,9 @@ def read_parts(path: str | Path) -> AdapterParts:
                 fix="Write or convert it again",
             )
         split[prefix][name.removeprefix(prefix)] = tensor
-    return AdapterParts(*(split[prefix] for prefix in _PREFIXES), metadata=metadata)
+    return AdapterParts(
+        *(split[prefix] for prefix in _PREFIXES), metadata=metadata, where=str(path)
+    )
 
 
 def load_adapter(path: str | Path) -> DenseFaceAdapter:
@@ -96,15 +121,13 @@ def load_adapter(path: str | Path) -> DenseFaceAdapter:
         IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
     """
     parts = read_parts(path)
-    delta = _number(parts.metadata, "delta", DELTA, path)
-    reference_delta = _number(parts.metadata, "reference_delta", REFERENCE_DELTA, path)
-    adapter = PCAdapter.from_state_dict(_float32(parts.adapter), delta=delta)
+    adapter = PCAdapter.from_state_dict(_float32(parts.adapter), delta=parts.delta)
     pose_branch = token = None
     if parts.pose_branch:
         pose_branch = PoseBranch.from_state_dict(_float32(parts.pose_branch)).eval()
     if parts.token:
         token = IdentityToken.from_state_dict(
-            _float32(parts.token), reference_delta=reference_delta
+            _float32(parts.token), reference_delta=parts.reference_delta
         )
     return DenseFaceAdapter(adapter.eval(), pose_branch, token, parts.metadata)
 
@@ -149,14 +172,3 @@ def _prefixed(module: nn.Module, prefix: str, dtype: torch.dtype) -> dict[str, T
 def _float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Widen stored half precision; counters stay whole numbers."""
     return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
-
-
-def _number(metadata: Mapping[str, Any], key: str, default: float, path: str | Path) -> float:
-    try:
-        return float(metadata.get(key, default))
-    except ValueError as error:
-        raise ModelFileError(
-            f"the adapter file says {key}={metadata[key]!r}, which is no number",
-            where=str(path),
-            fix="Write or convert it again",
-        ) from error
