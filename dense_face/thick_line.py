@@ -63,8 +63,9 @@ def _fill_convex(picture: Picture, corners: list[Point], colour: tuple[int, int,
     for a, b in zip([corners[-1], *corners[:-1]], corners, strict=True):
         _draw_edge(picture, a, b, colour)
     rows = [(y + _HALF) >> _BITS for _, y in corners]
-    first, last = min(rows), min(max(rows), height - 1)
-    if last < first:
+    # The lowest row belongs to the outline alone.
+    first, last = min(rows), min(max(rows) - 1, height - 1)
+    if last < max(first, 0):
         return
     top = min(range(len(corners)), key=lambda i: (corners[i][1], i))
     sides = [_side(corners, top, step, first, last) for step in (1, -1)]
@@ -79,7 +80,7 @@ def _fill_convex(picture: Picture, corners: list[Point], colour: tuple[int, int,
 def _side(corners: list[Point], top: int, step: int, first: int, last: int) -> NDArray[np.int64]:
     """Fixed-point x of one side of a polygon in each of the rows ``first`` to ``last``."""
     count = len(corners)
-    xs = np.full(last - first + 1, -_ONE, dtype=np.int64)
+    xs = np.zeros(last - first + 1, dtype=np.int64)
     row, index = first, top
     for _ in range(count):
         following = (index + step) % count
