@@ -1,0 +1,38 @@
+"""What all painting shares: soft edges, mixing, lines, colours of the person."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .face_plan import FacePlan
+from .palette import COLOURS
+
+SOFT = 0.011  # half width of a painted edge, in the chart
+
+
+def edge(distance: Tensor) -> Tensor:
+    """1 where the signed distance is positive, 0 where negative, soft by one sample."""
+    return (distance / (2 * SOFT) + 0.5).clamp(0, 1)
+
+
+def mix(colour: Tensor, amount: Tensor, paint: Tensor) -> Tensor:
+    """Lays `paint` [3] or [N,3] over colour [N,3] by amount [N]."""
+    return colour + amount[:, None] * (paint - colour)
+
+
+def rgb(red: int, green: int, blue: int) -> Tensor:
+    return torch.tensor([red, green, blue], dtype=torch.float32) / 255
+
+
+def line(distance: Tensor, width: float) -> Tensor:
+    return torch.exp(-((distance / width) ** 2))
+
+
+def hair_colour(plan: FacePlan) -> Tensor:
+    return COLOURS["hair_color"][int(plan.who["hair_color"])]
+
+
+def brow_colour(plan: FacePlan) -> Tensor:
+    colour = hair_colour(plan) * (0.62 if plan.who["hair_color"] > 0 else 0.9)
+    return colour + 0.05

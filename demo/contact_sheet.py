@@ -1,0 +1,19 @@
+"""Grids of pictures."""
+
+from __future__ import annotations
+
+from PIL import Image
+from torch import Tensor
+
+
+def contact_sheet(pictures: Tensor, columns: int, gap: int = 0) -> Image.Image:
+    """A grid of pictures [B,3,H,W], 0..1, row by row, on white."""
+    count, _, height, width = pictures.shape
+    rows = -(-count // columns)
+    size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
+    sheet = Image.new("RGB", size, "white")
+    pixels = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    for i in range(count):
+        place = ((i % columns) * (width + gap), (i // columns) * (height + gap))
+        sheet.paste(Image.fromarray(pixels[i]), place)
+    return sheet

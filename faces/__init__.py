@@ -1,0 +1,1 @@
+"""Finding, aligning and measuring faces, independent of any host."""
