@@ -1,13 +1,13 @@
 """The ten classes of a part mask, in palette order.
 
 Colours are matplotlib's "Paired" map (RGB), as in the Dense-Face toy dataset. "Right" and "left"
-are the person's own sides. Hair, neck, clothes, ears and glasses count as background.
+are the person's own sides: class 3 is the eye at the right of the picture. Hair, neck, clothes, ears and glasses count as background.
 """
 
 from __future__ import annotations
 
 PART_NAMES: tuple[str, ...] = (
-    "background", "skin", "nose", "eye_right", "eye_left", "brow_right", "brow_left",
+    "background", "skin", "nose", "eye_left", "eye_right", "brow_left", "brow_right",
     "mouth_interior", "upper_lip", "lower_lip",
 )  # fmt: skip
 

@@ -1,0 +1,33 @@
+"""``denseface train-demo``: train the tiny world's models from zero, stage by stage."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+STAGE_NAMES = ("data", "analyzer", "judge", "vae", "base", "dense-face")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "stages", nargs="*", choices=[*STAGE_NAMES, []], help="stages to run; all when none is named"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("out/training"), help="work folder")
+    parser.add_argument("--weights", type=Path, help="folder of the results, the pack's own by default")
+    parser.add_argument("--pictures", type=int, default=12_000, help="training pictures")
+    parser.add_argument("--workers", type=int, default=2, help="processes that render")
+    parser.add_argument("--threads", type=int, default=2, help="threads that train")
+    parser.add_argument("--length", type=float, default=1.0, help="share of the full training length")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the stages in their order; a stage that was stopped goes on where it was."""
+    import torch
+
+    from ..training.stages import STAGES, WEIGHTS, Run
+
+    torch.set_num_threads(args.threads)
+    plan = Run(args.folder, args.weights or WEIGHTS, args.pictures, args.workers, args.length)
+    for name in args.stages or STAGE_NAMES:
+        STAGES[name](plan)

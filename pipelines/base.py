@@ -1,0 +1,158 @@
+"""A base model of Stable Diffusion 1.x shape on diffusers, from one file in the original layout.
+
+The file's metadata ``config`` (JSON) gives the sizes of UNet, VAE and text encoder; its tensors
+have the LDM names. The bundled tiny world is such a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from ..demo.analyzer import WEIGHTS
+from ..demo.vocabulary import CONTEXT_LENGTH, WORDS, encode
+from ..errors import ModelFileError
+from ..storage import read_weights, write_weights
+from .layout import (
+    UNET_PREFIX,
+    VAE_PREFIX,
+    UNetLayout,
+    VAELayout,
+    unet_to_diffusers_keys,
+    vae_to_diffusers_keys,
+)
+from .renaming import text_to_ldm, text_to_transformers, to_diffusers, to_ldm
+
+TINY_BASE = WEIGHTS / "tiny_base.safetensors"
+LATENT_SCALE = 0.18215
+START, END = 0, 1
+
+TINY_UNET = UNetLayout(
+    model_channels=64,
+    channel_mult=(1, 2),
+    num_res_blocks=1,
+    attention=(True, True),
+    heads=4,
+    context_dim=128,
+    image_size=16,
+)
+TINY_VAE = VAELayout(channels=(32, 32, 64, 64), num_res_blocks=1)
+TINY_TEXT: dict[str, Any] = {
+    "vocab_size": len(WORDS),
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT_LENGTH,
+    "hidden_act": "quick_gelu",
+    "bos_token_id": START,
+    "eos_token_id": END,
+    "pad_token_id": END,
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """UNet, autoencoder and text encoder of one model, with the metadata of their file."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    metadata: dict[str, str]
+
+
+def new_unet(layout: UNetLayout = TINY_UNET) -> UNet2DConditionModel:
+    """An untrained UNet."""
+    return UNet2DConditionModel(**layout.diffusers_kwargs())
+
+
+def new_vae(layout: VAELayout = TINY_VAE) -> AutoencoderKL:
+    """An untrained autoencoder."""
+    return AutoencoderKL(**layout.diffusers_kwargs())
+
+
+def new_text_encoder(config: dict[str, Any] | None = None) -> CLIPTextModel:
+    """An untrained CLIP text encoder."""
+    return CLIPTextModel(CLIPTextConfig(**(config or TINY_TEXT)))
+
+
+def save_base(
+    path: str | Path,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    metadata: dict[str, str],
+) -> None:
+    """Write one file in the original layout, fp16, with the sizes in its metadata."""
+    unet_layout = UNetLayout.from_diffusers(unet.config)
+    vae_layout = VAELayout.from_diffusers(vae.config)
+    text = {key: getattr(text_encoder.config, key) for key in TINY_TEXT}
+    config = {"unet": asdict(unet_layout), "vae": asdict(vae_layout), "text": text}
+    tensors = {
+        **to_ldm(unet.state_dict(), unet_to_diffusers_keys(unet_layout), UNET_PREFIX),
+        **to_ldm(vae.state_dict(), vae_to_diffusers_keys(vae_layout), VAE_PREFIX),
+        **text_to_ldm(text_encoder.state_dict()),
+    }
+    half = {name: tensor.half() for name, tensor in tensors.items()}
+    write_weights(path, half, {**metadata, "config": json.dumps(config)})
+
+
+def load_base(path: str | Path = TINY_BASE) -> Base:
+    """Read a base in float32, frozen, evaluation mode.
+
+    Raises:
+        ModelFileError: The file is missing, altered, or does not say its sizes.
+    """
+    tensors, metadata = read_weights(path)
+    try:
+        config = json.loads(metadata["config"])
+        unet_layout = UNetLayout(**_tuples(config["unet"]))
+        vae_layout = VAELayout(**_tuples(config["vae"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            "the file does not say the sizes of its networks",
+            where=str(path),
+            fix="Use a base file written by this pack",
+        ) from error
+    unet = new_unet(unet_layout)
+    vae = new_vae(vae_layout)
+    text_encoder = new_text_encoder(config["text"])
+    unet.load_state_dict(
+        _float(to_diffusers(tensors, unet_to_diffusers_keys(unet_layout), UNET_PREFIX))
+    )
+    vae.load_state_dict(
+        _float(to_diffusers(tensors, vae_to_diffusers_keys(vae_layout), VAE_PREFIX))
+    )
+    text_encoder.load_state_dict(_float(text_to_transformers(tensors, text_encoder.state_dict())))
+    for module in (unet, vae, text_encoder):
+        _frozen(module)
+    return Base(unet, vae, text_encoder, metadata)
+
+
+def token_ids(texts: Sequence[str]) -> Tensor:
+    """Token numbers [B, 48] of the tiny world's vocabulary; longer texts lose their end."""
+    rows = []
+    for text in texts:
+        ids = [START, *encode(text)[: CONTEXT_LENGTH - 2]]
+        rows.append(ids + [END] * (CONTEXT_LENGTH - len(ids)))
+    return torch.tensor(rows)
+
+
+def _frozen(module: nn.Module) -> None:
+    module.eval().requires_grad_(False)
+
+
+def _float(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -1,0 +1,87 @@
+"""Random changes to training pictures that keep their truth known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..demo.people import Heads
+from .demo_data import Pictures, mirrored_heads, mirrored_landmarks, mirrored_parts
+
+PART_GRID = 32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B augmented pictures: rgb [B, 3, 128, 128] in 0..1, parts [B, 32, 32], landmarks [B, 68, 2]."""
+
+    rgb: Tensor
+    parts: Tensor
+    landmarks: Tensor
+    heads: Heads
+
+
+def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> Batch:
+    """Pictures ``pick`` mirrored by chance, moved, scaled, relit and degraded.
+
+    The degradation (half resolution, noise) makes networks trained on clean renders useful on
+    generated pictures, which are softer.
+    """
+    rgb = pictures.rgb[pick].float() / 255
+    step = rgb.shape[-1] // PART_GRID
+    parts = pictures.parts[pick][:, step // 2 :: step, step // 2 :: step]
+    landmarks = pictures.landmarks[pick]
+    heads = pictures.heads[pick]
+
+    flip = torch.rand(len(pick), generator=generator) < 0.5
+    mirrored = mirrored_heads(heads)
+    rgb = torch.where(flip[:, None, None, None], rgb.flip(-1), rgb)
+    parts = torch.where(flip[:, None, None], mirrored_parts(parts), parts)
+    landmarks = torch.where(flip[:, None, None], mirrored_landmarks(landmarks), landmarks)
+    heads = heads.replace(
+        expression=torch.where(flip[:, None], mirrored.expression, heads.expression),
+        angles=torch.where(flip[:, None], mirrored.angles, heads.angles),
+    )
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(len(pick), *shape, generator=generator)
+
+    zoom, shift = uniform(0.93, 1.07), uniform(-0.1, 0.1, 2)
+    matrix = torch.zeros(len(pick), 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = zoom
+    matrix[:, :, 2] = shift
+    rgb = _moved(rgb, matrix, "bilinear")
+    parts = _moved(parts[:, None].float(), matrix, "nearest")[:, 0].long()
+    landmarks = ((landmarks * 2 - 1 - shift[:, None]) / zoom[:, None, None] + 1) / 2
+
+    soft = F.interpolate(F.avg_pool2d(rgb, 2), scale_factor=2.0, mode="bilinear")
+    rgb = torch.where(uniform(0, 1, 1, 1, 1) < 0.3, soft, rgb)
+    rgb = (rgb - 0.5) * uniform(0.85, 1.15, 1, 1, 1) + 0.5 + uniform(-0.08, 0.08, 1, 1, 1)
+    rgb = rgb * uniform(0.95, 1.05, 3, 1, 1)
+    noise = torch.randn(rgb.shape, generator=generator)
+    rgb = (rgb + uniform(0, 0.04, 1, 1, 1) * noise).clamp(0, 1)
+    return Batch(rgb, parts, landmarks, heads)
+
+
+def faceless(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures [B, 3, H, W] without a face made from pictures with one: tiles shuffled, flat, noise."""
+    count, _, height, width = batch.shape
+    tiles = batch.unfold(2, 32, 32).unfold(3, 32, 32).flatten(2, 3)
+    order = torch.randperm(tiles.shape[2], generator=generator)
+    grid = tiles[:, :, order].unflatten(2, (height // 32, width // 32))
+    shuffled = grid.permute(0, 1, 2, 4, 3, 5).reshape(batch.shape)
+    flat = batch[:, :, :8, :8].mean((2, 3), keepdim=True).expand_as(batch)
+    noise = torch.rand(batch.shape, generator=generator)
+    corner = F.interpolate(batch[:, :, :24, :40], size=(height, width), mode="bilinear")
+    kind = torch.randint(4, (count, 1, 1, 1), generator=generator)
+    return torch.where(
+        kind == 0, shuffled, torch.where(kind == 1, flat, torch.where(kind == 2, noise, corner))
+    )
+
+
+def _moved(x: Tensor, matrix: Tensor, mode: str) -> Tensor:
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)

@@ -1,0 +1,95 @@
+"""Stage ``base``: UNet and text encoder of the tiny world, trained on captions alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from ..demo.captions import caption
+from ..demo.people import Heads, concatenate
+from ..dense_face.schedule import alphas_cumprod
+from ..pipelines.base import token_ids
+from .demo_data import Pictures, mirrored_heads
+
+#: Chance that a training caption is empty, for classifier-free guidance.
+EMPTY_CAPTION = 0.1
+#: Chance that a group of words is left out, so that prompts may name as little as they like.
+DROPPED_GROUP = 0.25
+_MIN_SNR = 5.0
+
+
+class Latents:
+    """Scaled latents [2N, 4, 16, 16] and heads of N pictures followed by their mirror images."""
+
+    def __init__(self, pictures: Pictures, latents: Tensor) -> None:
+        self.latents = latents
+        self.heads: Heads = concatenate([pictures.heads, mirrored_heads(pictures.heads)])
+
+    def __len__(self) -> int:
+        return self.latents.shape[0]
+
+
+def noised(
+    latents: Tensor, alphas: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x_t, noise, timesteps and loss weights [B] (min-SNR 5, arXiv 2303.09556) of latents [B, ...]."""
+    t = torch.randint(len(alphas), (len(latents),), generator=generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    ab = alphas[t].to(latents)[:, None, None, None]
+    snr = (alphas[t] / (1 - alphas[t])).float()
+    return ab.sqrt() * latents + (1 - ab).sqrt() * noise, noise, t, snr.clamp(max=_MIN_SNR) / snr
+
+
+class BaseTask(nn.Module):
+    """Noise prediction from noisy latents and captions with groups of words left out by chance."""
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        data: Latents,
+        batch: int,
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+        self.data = data
+        self.batch = batch
+        self.alphas = alphas_cumprod()
+        unet.set_attn_processor(Float32Attention())
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        pick = torch.randint(len(self.data), (self.batch,), generator=generator)
+        texts = caption(self.data.heads[pick], generator, DROPPED_GROUP)
+        empty = torch.rand(self.batch, generator=generator) < EMPTY_CAPTION
+        texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
+        x, noise, t, weight = noised(self.data.latents[pick], self.alphas, generator)
+        context = self.text_encoder(token_ids(texts)).last_hidden_state
+        out = self.unet(x, t, context).sample.float()
+        error = F.mse_loss(out, noise, reduction="none").mean((1, 2, 3))
+        return {"loss": (error * weight).mean(), "mse": error.detach().mean()}
+
+
+class Float32Attention:
+    """Plain attention with the product in float32: on CPUs torch's bfloat16 kernel is slower."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        projected = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
+        q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2).float() for t in projected)
+        with torch.autocast(hidden_states.device.type, enabled=False):
+            out = F.scaled_dot_product_attention(q, k, v)
+        return attn.to_out[0](out.transpose(1, 2).flatten(2))

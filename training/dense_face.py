@@ -1,0 +1,139 @@
+"""Stage ``dense-face``: PC-adapter, identity token and pose branch on the frozen tiny base."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..demo.captions import caption, identity_free_caption
+from ..dense_face.adapter import PCAdapter, sites_of_block
+from ..dense_face.identity_token import IdentityToken
+from ..dense_face.pose_branch import PoseBranch, PoseBranchConfig
+from ..dense_face.schedule import alphas_cumprod
+from ..demo.vocabulary import WORDS
+from ..pipelines.attention import install_adapter
+from ..pipelines.base import Base, token_ids
+from ..pipelines.layout import UNetLayout, unet_pieces
+from ..pipelines.text import encode_text
+from .base import DROPPED_GROUP, EMPTY_CAPTION, Latents, noised
+from .demo_data import PER_PERSON
+
+#: Strengths of the tiny adapter. The release's 0.01 suits weights a hundred times larger.
+TINY_DELTA = 1.0
+TINY_REFERENCE_DELTA = 0.1
+TINY_HINT_WIDTHS = (8, 8, 16, 16, 32, 32, 64)
+#: Chances that a training sample comes without identity, or without pose.
+NO_IDENTITY = 0.1
+NO_POSE = 0.1
+
+
+def new_adapter(layout: UNetLayout) -> PCAdapter:
+    """An untrained PC-adapter for a UNet; it changes nothing yet."""
+    widths = layout.channels
+    sites = []
+    for piece in unet_pieces(layout):
+        if piece.kind == "attn":
+            block = piece.ldm.removesuffix(".1")
+            sites += sites_of_block(block, _width(piece.diffusers, widths), layout.context_dim)
+    return PCAdapter(sites, delta=TINY_DELTA)
+
+
+def new_pose_branch(layout: UNetLayout) -> PoseBranch:
+    """An untrained pose branch for a UNet; its residuals are zero."""
+    return PoseBranch(
+        PoseBranchConfig(
+            model_channels=layout.model_channels,
+            channel_mult=layout.channel_mult,
+            num_res_blocks=layout.num_res_blocks,
+            hint_widths=TINY_HINT_WIDTHS,
+        )
+    )
+
+
+def new_token(base: Base) -> IdentityToken:
+    """The untrained identity token: P = embedding of "person" plus position 0, as in the release."""
+    embeddings = base.text_encoder.get_input_embeddings().weight
+    position = base.text_encoder.get_parameter("embeddings.position_embedding.weight")[0]
+    return IdentityToken(
+        embeddings.shape[1],
+        reference_delta=TINY_REFERENCE_DELTA,
+        initial=embeddings[WORDS.index("person")] + position,
+    )
+
+
+class DenseFaceTask(nn.Module):
+    """Noise prediction of one picture of a person, told who it is by another picture.
+
+    Text, identity and pose are left out independently by chance, so that guidance and each control
+    work alone. The base is frozen; gradients reach adapter, pose branch and token only.
+
+    Args:
+        base: The trained tiny base.
+        data: Latents of N pictures and their mirror images.
+        identities: Identity vectors [2N, 512] of the same pictures.
+        hints: Pose pictures [2N, 3, 128, 128] of the same pictures, bytes.
+        batch: Samples a step.
+    """
+
+    def __init__(
+        self, base: Base, data: Latents, identities: Tensor, hints: Tensor, batch: int
+    ) -> None:
+        super().__init__()
+        layout = UNetLayout.from_diffusers(base.unet.config)
+        self.adapter = new_adapter(layout)
+        self.pose_branch = new_pose_branch(layout)
+        self.token = new_token(base)
+        self.unet = base.unet
+        self.text_encoder = base.text_encoder
+        self.data, self.identities, self.hints = data, identities, hints
+        self.batch = batch
+        self.alphas = alphas_cumprod()
+        for attention in self.adapter.attentions():
+            if not attention.site.takes_identity:
+                attention.feat_to_q.requires_grad_(False)
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        half = len(self.data) // 2
+        pick = torch.randint(half, (self.batch,), generator=generator)
+        mirrored = torch.randint(2, (2, self.batch), generator=generator) * half
+        target = pick + mirrored[0]
+        # The other picture of the same person: pictures 2i and 2i + 1 belong together.
+        other = pick // PER_PERSON * PER_PERSON + 1 - pick % PER_PERSON
+        identity = self.identities[other + mirrored[1]]
+
+        known = torch.rand(self.batch, generator=generator) >= NO_IDENTITY
+        posed = torch.rand(self.batch, generator=generator) >= NO_POSE
+        empty = torch.rand(self.batch, generator=generator) < EMPTY_CAPTION
+        identity = identity * known[:, None]
+        heads = self.data.heads[target]
+        faces = identity_free_caption(heads, generator, DROPPED_GROUP)
+        people = caption(heads, generator, DROPPED_GROUP)
+        texts = [
+            "" if gone else (face if is_known else person)
+            for gone, is_known, face, person in zip(empty, known, faces, people, strict=True)
+        ]
+        context = encode_text(self.text_encoder, token_ids(texts), self.token, identity)
+        x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator)
+        hint = self.hints[target].float() / 255
+        residuals = [
+            r * posed[:, None, None, None].to(r) for r in self.pose_branch(x, hint, t)
+        ]
+        with install_adapter(self.unet, self.adapter, identity):
+            out = self.unet(
+                x,
+                t,
+                context,
+                down_block_additional_residuals=tuple(residuals[:-1]),
+                mid_block_additional_residual=residuals[-1],
+            ).sample.float()
+        error = F.mse_loss(out, noise, reduction="none").mean((1, 2, 3))
+        return {"loss": (error * weight).mean(), "mse": error.detach().mean()}
+
+
+def _width(diffusers_name: str, widths: tuple[int, ...]) -> int:
+    part = diffusers_name.split(".")
+    if part[0] == "mid_block":
+        return widths[-1]
+    level = int(part[1])
+    return widths[level] if part[0] == "down_blocks" else widths[len(widths) - 1 - level]

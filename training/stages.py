@@ -1,0 +1,202 @@
+"""The stages of ``denseface train-demo``: from nothing to all bundled weights.
+
+    data -> analyzer, judge, vae -> base -> dense-face
+
+Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
+``demo/weights`` (``vae`` writes into the work folder; ``base`` joins it to its own).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from ..demo.analyzer import ENCODER, WEIGHTS, TinyAnalyzer, load_analyzer
+from ..demo.people import Heads
+from ..dense_face.checkpoint import DenseFaceAdapter, save_adapter
+from ..dense_face.pose_picture import pose_picture
+from ..pipelines.base import (
+    LATENT_SCALE,
+    TINY_BASE,
+    Base,
+    load_base,
+    new_text_encoder,
+    new_unet,
+    new_vae,
+    save_base,
+)
+from ..storage import read_weights, write_weights
+from .analyzer import AnalyzerTask, JudgeTask
+from .base import BaseTask, Latents
+from .demo_data import Pictures, load_pictures, render_shards
+from .dense_face import DenseFaceTask
+from .loop import Schedule, fit
+from .vae import VAETask, encode_all, fold_latent_scale
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how long: work folder, pictures, render processes, share of the full length."""
+
+    folder: Path
+    weights: Path = WEIGHTS
+    pictures: int = 12_000
+    workers: int = 2
+    length: float = 1.0
+
+    def schedule(self, steps: int, lr: float, **kwargs: Any) -> Schedule:
+        """A schedule of ``steps`` full-length steps."""
+        return Schedule(steps=max(1, round(steps * self.length)), lr=lr, **kwargs)
+
+    def load(self) -> Pictures:
+        """All training pictures."""
+        return load_pictures(self.folder / "pictures", self.pictures)
+
+
+def data(run: Run) -> None:
+    """Render the training pictures."""
+    render_shards(run.folder / "pictures", run.pictures, run.workers)
+
+
+def analyzer(run: Run) -> None:
+    """Train the analyzer on the first two thirds of the people."""
+    shown = run.load()
+    task = AnalyzerTask(_part(shown, 0, 2 / 3), people=32)
+    schedule = run.schedule(2400, 2e-3)
+    seconds = fit(task, schedule, seed=1, folder=run.folder / "analyzer")
+    about = _about(run, "analyzer", schedule, 64, 1, seconds)
+    _write(run.weights / "tiny_analyzer.safetensors", task.net, about)
+
+
+def judge(run: Run) -> None:
+    """Train the judge on the last third of the people."""
+    task = JudgeTask(_part(run.load(), 2 / 3, 1), people=48)
+    schedule = run.schedule(1600, 2e-3)
+    seconds = fit(task, schedule, seed=2, folder=run.folder / "judge")
+    about = _about(run, "judge", schedule, 96, 2, seconds)
+    _write(run.weights / "tiny_judge.safetensors", task.net, about)
+
+
+def vae(run: Run) -> None:
+    """Train the autoencoder on crops, then on whole pictures, and scale its latents."""
+    shown = run.load()
+    net = new_vae()
+    crops = run.schedule(1600, 2e-3)
+    task = VAETask(net, shown, batch=32, crop=64)
+    first = fit(task, crops, seed=3, folder=run.folder / "vae-crops")
+    whole = run.schedule(900, 6e-4)
+    task = VAETask(net.requires_grad_(True), shown, batch=16, crop=128)
+    second = fit(task, whole, seed=4, folder=run.folder / "vae")
+    fold_latent_scale(net, encode_all(net, shown.rgb[:2000]))
+    about = _about(run, "vae", whole, 16, 3, first + second)
+    _write(run.folder / "vae.safetensors", net, about)
+
+
+def base(run: Run) -> None:
+    """Train UNet and text encoder on captions."""
+    shown = run.load()
+    autoencoder = new_vae()
+    tensors, vae_about = read_weights(run.folder / "vae.safetensors")
+    autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    torch.manual_seed(5)  # initial weights; a command of its own process, nobody else's state
+    task = BaseTask(new_unet(), new_text_encoder(), _latents(run, autoencoder, shown), batch=64)
+    schedule = run.schedule(2600, 1.2e-3)
+    seconds = fit(task, schedule, seed=5, folder=run.folder / "base")
+    about = _about(run, "base", schedule, 64, 5, seconds)
+    about |= {f"vae_{key}": value for key, value in vae_about.items() if key != "sha256"}
+    save_base(run.weights / TINY_BASE.name, task.unet, autoencoder, task.text_encoder, about)
+
+
+def dense_face(run: Run) -> None:
+    """Train PC-adapter, identity token and pose branch on the frozen base."""
+    shown = run.load()
+    tiny: Base = load_base(run.weights / TINY_BASE.name)
+    latents = _latents(run, tiny.vae, shown)
+    net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
+    identities = _identities(net, shown.rgb)
+    task = DenseFaceTask(tiny, latents, identities, _hints(latents.heads), batch=64)
+    schedule = run.schedule(1800, 1e-3)
+    seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
+    about = _about(run, "dense-face", schedule, 64, 6, seconds)
+    about |= {"base_model": "tiny-world", "encoder": ENCODER}
+    save_adapter(
+        run.weights / "tiny_dense_face.safetensors",
+        DenseFaceAdapter(task.adapter, task.pose_branch, task.token, about),
+    )
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "data": data,
+    "analyzer": analyzer,
+    "judge": judge,
+    "vae": vae,
+    "base": base,
+    "dense-face": dense_face,
+}
+
+
+def _part(pictures: Pictures, start: float, end: float) -> Pictures:
+    # Even borders, so that no person is cut in two.
+    a, b = (int(len(pictures) * share) // 2 * 2 for share in (start, end))
+    return Pictures(
+        pictures.rgb[a:b], pictures.parts[a:b], pictures.landmarks[a:b], pictures.heads[a:b]
+    )
+
+
+def _latents(run: Run, autoencoder: AutoencoderKL, shown: Pictures) -> Latents:
+    cached = run.folder / f"latents-{len(shown)}.safetensors"
+    if not cached.is_file():
+        halves = [encode_all(autoencoder, rgb) for rgb in (shown.rgb, shown.rgb.flip(-1))]
+        write_weights(cached, {"latents": LATENT_SCALE * torch.cat(halves)}, {})
+    return Latents(shown, read_weights(cached)[0]["latents"])
+
+
+@torch.inference_mode()
+def _identities(net: TinyAnalyzer, rgb: Tensor) -> Tensor:
+    found = []
+    for pictures in (rgb, rgb.flip(-1)):
+        found += [net(part.float() / 255).identity for part in pictures.split(128)]
+    return torch.cat(found)
+
+
+def _hints(heads: Heads) -> Tensor:
+    drawn = [torch.from_numpy(pose_picture(*angles, size=128)) for angles in heads.angles.tolist()]
+    return torch.stack(drawn).permute(0, 3, 1, 2).contiguous()
+
+
+def _write(path: Path, net: nn.Module, about: dict[str, str]) -> None:
+    half = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in net.state_dict().items()
+    }
+    write_weights(path, half, about)
+
+
+def _about(
+    run: Run, stage: str, schedule: Schedule, batch: int, seed: int, seconds: float
+) -> dict[str, str]:
+    """What trained a file: enough to do it again."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
+    curve = (run.folder / stage / "curve.jsonl").read_text().splitlines()
+    return {
+        "command": f"denseface train-demo {stage} --pictures {run.pictures} --length {run.length}",
+        "seed": str(seed),
+        "steps": str(schedule.steps),
+        "samples": str(schedule.steps * batch),
+        "seconds": f"{seconds:.0f}",
+        "commit": commit.stdout.strip() or "unknown",
+        "date": date.today().isoformat(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "at_end": curve[-1],
+    }
