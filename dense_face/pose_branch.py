@@ -117,11 +117,14 @@ class PoseBranch(nn.Module):
             if level < len(config.channel_mult) - 1:
                 blocks.append(Downsample(widths[-1], make))
                 widths.append(widths[-1])
-        self.input_blocks = nn.ModuleList(nn.ModuleList([block]) for block in blocks)
-        self.zero_convs = nn.ModuleList(nn.ModuleList([make.zero_conv(w)]) for w in widths)
+        # Each stands in a sequence of its own, because the names of the weights say so.
+        self.input_blocks = nn.ModuleList(TimedSequential([block]) for block in blocks)
+        self.zero_convs = nn.ModuleList(nn.Sequential(make.zero_conv(w)) for w in widths)
         deepest = widths[-1]
-        self.middle_block = nn.ModuleList(ResBlock(deepest, deepest, embed, make) for _ in range(2))
-        self.middle_block_out = nn.ModuleList([make.zero_conv(deepest)])
+        self.middle_block = TimedSequential(
+            ResBlock(deepest, deepest, embed, make) for _ in range(2)
+        )
+        self.middle_block_out = nn.Sequential(make.zero_conv(deepest))
 
     @classmethod
     def from_state_dict(
@@ -143,14 +146,13 @@ class PoseBranch(nn.Module):
         """
         embedding = timestep_embedding(timesteps, self.config.model_channels).to(x.dtype)
         embedding = self.time_embed(embedding)
-        h = self.input_blocks[0][0](x) + encoded_hint
-        found = [self.zero_convs[0][0](h)]
-        for block, zero_conv in zip(self.input_blocks[1:], self.zero_convs[1:], strict=True):
-            h = block[0](h, embedding)
-            found.append(zero_conv[0](h))
-        for block in self.middle_block:
+        h, found = x, []
+        for block, zero_conv in zip(self.input_blocks, self.zero_convs, strict=True):
             h = block(h, embedding)
-        found.append(self.middle_block_out[0](h))
+            if not found:
+                h = h + encoded_hint
+            found.append(zero_conv(h))
+        found.append(self.middle_block_out(self.middle_block(h, embedding)))
         return found
 
     def forward(
@@ -158,6 +160,16 @@ class PoseBranch(nn.Module):
     ) -> list[Tensor]:
         """Encode the hint and return the residuals; ``context`` is accepted and never read."""
         return self.residuals(x, self.encode_hint(hint), timesteps)
+
+
+class TimedSequential(nn.ModuleList):
+    """A sequence that hands the time embedding to those of its modules that want it."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """[B, C_in, h, w] and [B, E] -> [B, C_out, h', w']."""
+        for module in self:
+            x = module(x, embedding) if isinstance(module, ResBlock) else module(x)
+        return x
 
 
 class ResBlock(nn.Module):
@@ -189,8 +201,8 @@ class Downsample(nn.Module):
         super().__init__()
         self.op = make.conv(width, width, 3, stride=2)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """[B, C, h, w] -> [B, C, h/2, w/2]; the embedding is not used."""
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, h, w] -> [B, C, h/2, w/2]."""
         return self.op(x)
 
 

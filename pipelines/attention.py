@@ -12,12 +12,11 @@ from typing import Any
 
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from ..dense_face.adapter import AdapterAttention, AttentionSite, PCAdapter
+from ..dense_face.adapter import AdapterAttention, AttentionSite, PCAdapter, sites_of_block
 from ..errors import IncompatibleError, InputError
-from .layout import UNetLayout, site_of
+from .layout import UNetLayout, site_of, unet_pieces
 
 
 class InstalledAdapter:
@@ -59,10 +58,10 @@ class InstalledAdapter:
     ) -> None:
         self.remove()
 
-    def _processors(self, adapter: PCAdapter) -> dict[str, AdapterProcessor]:
+    def _processors(self, adapter: PCAdapter) -> dict[str, Any]:
         layout = UNetLayout.from_diffusers(self._unet.config)
         sites = {site.key: site for site in adapter.sites}
-        processors: dict[str, AdapterProcessor] = {}
+        processors: dict[str, Any] = {}
         for name, former in self._former.items():
             block, depth, kind = site_of(name, layout)
             key = f"{block}.1.transformer_blocks.{depth}.{kind}"
@@ -87,7 +86,7 @@ class AdapterProcessor:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -139,6 +138,17 @@ def install_adapter(
         IncompatibleError: Blocks or widths of adapter and UNet differ; the UNet is left alone.
     """
     return InstalledAdapter(unet, adapter, identity, delta)
+
+
+def sites_for(unet: UNet2DConditionModel) -> list[AttentionSite]:
+    """The sites of a fresh adapter for a UNet, in running order (input, middle, output)."""
+    layout = UNetLayout.from_diffusers(unet.config)
+    sites: list[AttentionSite] = []
+    for piece in unet_pieces(layout):
+        if piece.kind == "attn":
+            attn = unet.get_submodule(f"{piece.diffusers}.transformer_blocks.0.attn2")
+            sites += sites_of_block(piece.ldm.removesuffix(".1"), *_widths(attn))
+    return sites
 
 
 def _widths(attn: Any) -> tuple[int, int]:

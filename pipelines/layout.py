@@ -260,6 +260,14 @@ def site_of(module_name: str, layout: UNetLayout) -> tuple[str, int, str]:
     raise KeyError(module_name)
 
 
+def transformer_of(block: str, layout: UNetLayout) -> str:
+    """diffusers name of the transformer in an LDM block (``middle_block``); KeyError if none."""
+    for piece in unet_pieces(layout):
+        if piece.kind == "attn" and piece.ldm == f"{block}.1":
+            return piece.diffusers
+    raise KeyError(block)
+
+
 _RES: KeyMap = {
     ".in_layers.0": ".norm1",
     ".in_layers.2": ".conv1",

@@ -1,0 +1,50 @@
+"""``denseface conformance``: recompute every golden of a parity fixture and tell the difference."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+EXIT_DIFFERENT = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The folder and the form of the answer."""
+    parser.add_argument("folder", type=Path, help="fixture folder, e.g. tests/data/parity")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a row for each golden; 0 only if all stay below the tolerance, else 1."""
+    from ..pipelines.conformance import TOLERANCE, check_conformance
+
+    rows = check_conformance(args.folder)
+    failed = [row for row in rows if not row.passed]
+    worst = max(rows, key=lambda row: row.difference)
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "passed": not failed,
+                    "tolerance": TOLERANCE,
+                    "worst": {worst.name: _finite(worst.difference)},
+                    "differences": {row.name: _finite(row.difference) for row in rows},
+                },
+                indent=1,
+            )
+        )
+        return EXIT_DIFFERENT if failed else 0
+    shown = [row for row in rows if not row.name.startswith("sd15_layout/") or not row.passed]
+    width = max(len(row.name) for row in shown)
+    for row in shown:
+        print(f"{row.name:<{width}}  {row.difference:9.2e}  {'ok' if row.passed else 'DIFFERS'}")
+    print(f"{len(rows) - len(shown)} names and shapes of the full-size layout agree")
+    print(f"{len(rows) - len(failed)} of {len(rows)} below {TOLERANCE:g}; worst {worst.name}")
+    return EXIT_DIFFERENT if failed else 0
+
+
+def _finite(difference: float) -> float | None:
+    """JSON knows no infinity: null says that the two cannot be compared."""
+    return difference if math.isfinite(difference) else None
