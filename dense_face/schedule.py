@@ -67,7 +67,18 @@ def ddim_schedule(
         raise InputError(f"eta is {eta}", fix="Choose a value between 0 and 1")
     timesteps = torch.arange(0, len(table), len(table) // steps) + 1
     timesteps = timesteps[timesteps < len(table)]
-    alphas = table[timesteps]
-    alphas_prev = torch.cat([table[:1], alphas[:-1]])
+    return schedule_of(timesteps, table[timesteps], table[:1], eta)
+
+
+def schedule_of(timesteps: Tensor, alphas: Tensor, end: Tensor, eta: float) -> DDIMSchedule:
+    """A schedule over any grid, given in ascending order of t.
+
+    Args:
+        timesteps: [S] int64.
+        alphas: Cumulative alphas there, [S] float64.
+        end: The cumulative alpha after the last step, [1]; 1 ends without noise.
+        eta: Share of fresh noise in each step.
+    """
+    alphas_prev = torch.cat([end.to(alphas), alphas[:-1]])
     sigmas = eta * torch.sqrt((1 - alphas_prev) / (1 - alphas) * (1 - alphas / alphas_prev))
     return DDIMSchedule(timesteps, alphas, alphas_prev, sigmas)

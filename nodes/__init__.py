@@ -1,0 +1,41 @@
+"""The pack's nodes for ComfyUI: thin V3 classes, one file a concern.
+
+Imported by the host only (``comfy_entrypoint`` in the root). Each node checks, calls the library
+and returns; whatever knows the host's internals is in ``host/``.
+"""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .adapter import ApplyAdapter, EncodePrompt, LoadAdapter
+from .analysis import EncodeIdentity, FaceMask
+from .blending import BlendedSampler, Composite
+from .host.folders import register_folders
+from .pose import PoseFromAngles, PoseFromPicture, PoseSweep
+from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadAdapter,
+    ApplyAdapter,
+    EncodePrompt,
+    PoseFromAngles,
+    PoseSweep,
+    PoseFromPicture,
+    BlendedSampler,
+    Composite,
+    EncodeIdentity,
+    FaceMask,
+    LoadTinyWorld,
+    LoadTinyAnalyzer,
+    TinyPortrait,
+]
+
+
+class FacePack(ComfyExtension):
+    """What the host gets: our model folders and our nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """All nodes of the pack."""
+        register_folders()
+        return NODES

@@ -1,0 +1,31 @@
+"""Between the host's pictures [B, H, W, C] and ours [B, 3, H, W]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+def channels_first(image: Tensor, where: str) -> Tensor:
+    """IMAGE -> [B, 3, H, W] in 0..1; grey becomes RGB, an alpha channel is left out.
+
+    Raises:
+        InputError: The picture is empty or holds values that are not numbers.
+    """
+    if image.numel() == 0:
+        raise InputError("the picture is empty", where=where, fix="Connect a picture")
+    if not bool(torch.isfinite(image).all()):
+        raise InputError(
+            "the picture holds values that are not numbers",
+            where=where,
+            fix="Look at the node before: a model that ran out of the range of fp16 does this",
+        )
+    rgb = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:3], 3)
+    return rgb.movedim(-1, 1).float().clamp(0, 1)
+
+
+def channels_last(pictures: Tensor) -> Tensor:
+    """[B, 3, H, W] -> IMAGE on the CPU."""
+    return pictures.movedim(1, -1).float().cpu()

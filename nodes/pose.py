@@ -1,0 +1,166 @@
+"""Head poses as numbers and as the picture that the pose branch reads."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dense_face.pose_picture import SIZE, pose_picture
+from .analysis import require_faces
+from .host.analyzer import analyse
+from .pictures import channels_first
+from .sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
+
+log = logging.getLogger(__name__)
+
+CATEGORY = "face/dense_face"
+USUAL = (60.0, 35.0, 35.0)
+"""Beyond these angles (yaw, pitch, roll) the adapters have seen few heads."""
+
+_SIGNS = {
+    "yaw": "Degrees; above 0 turns the nose to the left of the picture.",
+    "pitch": "Degrees; above 0 lifts the nose.",
+    "roll": "Degrees; above 0 turns the head clockwise as you see it.",
+}
+
+
+def _angle(name: str, default: float = 0.0, prefix: str = "") -> Any:
+    return io.Float.Input(
+        prefix + name, default=default, min=-90.0, max=90.0, step=0.5, tooltip=_SIGNS[name]
+    )
+
+
+def _size() -> Any:
+    return io.Int.Input(
+        "size",
+        default=SIZE,
+        min=64,
+        max=2048,
+        step=8,
+        tooltip="Side of the pose picture in pixels. 256 is what the released adapter was trained "
+        "on, 128 the bundled tiny world; the control node resizes it to your picture.",
+    )
+
+
+def _outputs() -> list[Any]:
+    return [
+        PoseSocket.Output("pose", display_name="pose", tooltip="The angles."),
+        io.Image.Output(
+            "pose_picture",
+            display_name="pose_picture",
+            tooltip="The head's axes: red to its side, green down, blue along the nose. Connect it "
+            "to the image input of Apply ControlNet (Advanced).",
+        ),
+    ]
+
+
+def draw_poses(poses: HeadPoses, size: int) -> Tensor:
+    """Pose pictures as IMAGE [N, size, size, 3]; warns of angles that adapters have seldom seen."""
+    for angles in poses.angles:
+        if any(abs(angle) > usual for angle, usual in zip(angles, USUAL, strict=True)):
+            log.warning("Head pose %s is beyond the usual training range %s.", angles, USUAL)
+    drawn = [torch.from_numpy(pose_picture(*angles, size=size)) for angles in poses.angles]
+    return torch.stack(drawn).float() / 255
+
+
+class PoseFromAngles(io.ComfyNode):
+    """Three numbers -> one head pose."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PoseFromAngles",
+            display_name="Head Pose from Angles",
+            category=CATEGORY,
+            description="Says how the head is turned, and draws it for the pose control.",
+            search_aliases=["yaw pitch roll", "head pose", "turn head", "look left", "look right"],
+            inputs=[_angle("yaw"), _angle("pitch"), _angle("roll"), _size()],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, yaw: float, pitch: float, roll: float, size: int) -> io.NodeOutput:
+        poses = HeadPoses(((yaw, pitch, roll),))
+        return io.NodeOutput(poses, draw_poses(poses, size))
+
+
+class PoseSweep(io.ComfyNode):
+    """A row of head poses from one to another."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PoseSweep",
+            display_name="Head Pose Sweep",
+            category=CATEGORY,
+            description="Evenly spaced head poses between two, as a batch: use a latent batch of "
+            "the same count and get one picture for each pose.",
+            search_aliases=["turntable", "yaw sweep", "head turn", "pose batch"],
+            inputs=[
+                _angle("yaw", -40.0, "from_"),
+                _angle("pitch", 0.0, "from_"),
+                _angle("roll", 0.0, "from_"),
+                _angle("yaw", 40.0, "to_"),
+                _angle("pitch", 0.0, "to_"),
+                _angle("roll", 0.0, "to_"),
+                io.Int.Input(
+                    "count",
+                    default=5,
+                    min=1,
+                    max=256,
+                    tooltip="How many, both ends included.",
+                ),
+                _size(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, count: int, size: int, **ends: float) -> io.NodeOutput:
+        angles = [
+            torch.linspace(ends[f"from_{name}"], ends[f"to_{name}"], count, dtype=torch.float64)
+            for name in _SIGNS
+        ]
+        poses = HeadPoses(
+            tuple((yaw, pitch, roll) for yaw, pitch, roll in torch.stack(angles, 1).tolist())
+        )
+        return io.NodeOutput(poses, draw_poses(poses, size))
+
+
+class PoseFromPicture(io.ComfyNode):
+    """Pictures -> the head pose in each."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PoseFromPicture",
+            display_name="Head Pose from Picture",
+            category=CATEGORY,
+            description="Measures how the head is turned in a picture, to turn another head alike.",
+            search_aliases=["head pose estimation", "copy pose", "measure pose"],
+            inputs=[
+                AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
+                io.Image.Input("image", tooltip="One or more pictures, each with one face."),
+                _size(),
+            ],
+            outputs=[
+                *_outputs(),
+                *(
+                    io.Float.Output(
+                        name, display_name=name, tooltip="Of the first picture, in degrees."
+                    )
+                    for name in _SIGNS
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, analyzer: LoadedAnalyzer, image: Tensor, size: int) -> io.NodeOutput:
+        seen = analyse(analyzer.patcher, channels_first(image, "Head Pose from Picture"))
+        require_faces(seen, "Head Pose from Picture", every=True)
+        poses = HeadPoses(tuple((yaw, pitch, roll) for yaw, pitch, roll in seen.pose.tolist()))
+        return io.NodeOutput(poses, draw_poses(poses, size), *poses.angles[0])
