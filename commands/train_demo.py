@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("out/training"), help="work folder")
     parser.add_argument("--weights", type=Path, help="folder of the results, the pack's own by default")
-    parser.add_argument("--pictures", type=int, default=12_000, help="training pictures")
+    parser.add_argument("--pictures", type=int, default=20_000, help="training pictures")
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     parser.add_argument("--threads", type=int, default=2, help="threads that train")
     parser.add_argument("--length", type=float, default=1.0, help="share of the full training length")

@@ -36,6 +36,7 @@ class Analysis:
     pose [B, 3]: yaw, pitch, roll in degrees (signs: ``docs/conventions.md``).
     blendshapes [B, 51]: ARKit order, about 0..1.
     part_logits [B, 10, 32, 32]: classes of ``faces.parts``.
+    head_logit [B, 32, 32]: above 0 on the head with hair and ears.
     identity [B, 512]: unit norm.
     face_logit [B]: above 0 means there is a face.
     """
@@ -44,6 +45,7 @@ class Analysis:
     pose: Tensor
     blendshapes: Tensor
     part_logits: Tensor
+    head_logit: Tensor
     identity: Tensor
     face_logit: Tensor
 
@@ -58,7 +60,7 @@ class TinyAnalyzer(nn.Module):
         self.part_near = nn.Conv2d(widths[1], 48, 1)
         self.part_mid = nn.Conv2d(widths[2], 48, 1)
         self.part_deep = nn.Conv2d(widths[3], 48, 1)
-        self.part_out = nn.Sequential(conv_norm(48, 48), nn.Conv2d(48, len(PART_NAMES), 1))
+        self.part_out = nn.Sequential(conv_norm(48, 48), nn.Conv2d(48, len(PART_NAMES) + 1, 1))
         self.squeeze = nn.Sequential(nn.Conv2d(widths[3], 8, 1), nn.Flatten())
         wide = 8 * 8 * 8
         self.geometry = nn.Sequential(nn.Linear(wide, 192), nn.SiLU())
@@ -77,12 +79,14 @@ class TinyAnalyzer(nn.Module):
         parts = self.part_near(features[1]) + self._lift(self.part_mid(features[2]))
         parts = parts + self._lift(self.part_deep(features[3]))
         shape = self.geometry(self.squeeze(features[3]))
+        maps = self.part_out(parts)
         who = self.identity_block(features[3]).flatten(1)
         return Analysis(
             landmarks=0.5 + 0.25 * self.landmarks(shape).unflatten(1, (LANDMARKS, 2)),
             pose=DEGREES * self.pose(shape),
             blendshapes=self.blendshapes(shape),
-            part_logits=self.part_out(parts),
+            part_logits=maps[:, :-1],
+            head_logit=maps[:, -1],
             identity=F.normalize(self.identity(who), dim=1),
             face_logit=self.face(features[3].mean((2, 3))).squeeze(1),
         )

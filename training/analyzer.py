@@ -73,14 +73,15 @@ class AnalyzerTask(nn.Module):
         )
         shapes = F.mse_loss(seen.blendshapes[:count].float(), batch.heads.expression)
         parts = F.cross_entropy(seen.part_logits[:count].float(), batch.parts)
+        head = F.binary_cross_entropy_with_logits(seen.head_logit[:count].float(), batch.head)
         is_face = torch.cat([torch.ones(count), torch.zeros(len(empty))])
         face = F.binary_cross_entropy_with_logits(seen.face_logit.float(), is_face)
         loss = (
-            20 * points + 3 * pose + 15 * shapes + 0.5 * parts + 0.2 * face
+            20 * points + 3 * pose + 15 * shapes + 0.5 * parts + 0.5 * head + 0.2 * face
             + 0.4 * pairs + 0.5 * classes + 0.7 * numbers
         )  # fmt: skip
         parts_of_loss = {
-            "points": points, "pose": pose, "shapes": shapes, "parts": parts, "face": face,
+            "points": points, "pose": pose, "shapes": shapes, "parts": parts, "head": head, "face": face,
             "pairs": pairs, "classes": classes, "numbers": numbers,
         }  # fmt: skip
         return {"loss": loss, **{name: part.detach() for name, part in parts_of_loss.items()}}

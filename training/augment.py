@@ -16,10 +16,11 @@ PART_GRID = 32
 
 @dataclass(frozen=True)
 class Batch:
-    """B augmented pictures: rgb [B, 3, 128, 128] in 0..1, parts [B, 32, 32], landmarks [B, 68, 2]."""
+    """B augmented pictures: rgb [B, 3, 128, 128] in 0..1, parts and head [B, 32, 32], landmarks [B, 68, 2]."""
 
     rgb: Tensor
     parts: Tensor
+    head: Tensor
     landmarks: Tensor
     heads: Heads
 
@@ -32,7 +33,8 @@ def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> B
     """
     rgb = pictures.rgb[pick].float() / 255
     step = rgb.shape[-1] // PART_GRID
-    parts = pictures.parts[pick][:, step // 2 :: step, step // 2 :: step]
+    cells = (slice(None), slice(step // 2, None, step), slice(step // 2, None, step))
+    parts, head = pictures.parts[pick][cells], pictures.head[pick][cells]
     landmarks = pictures.landmarks[pick]
     heads = pictures.heads[pick]
 
@@ -40,6 +42,7 @@ def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> B
     mirrored = mirrored_heads(heads)
     rgb = torch.where(flip[:, None, None, None], rgb.flip(-1), rgb)
     parts = torch.where(flip[:, None, None], mirrored_parts(parts), parts)
+    head = torch.where(flip[:, None, None], head.flip(-1), head)
     landmarks = torch.where(flip[:, None, None], mirrored_landmarks(landmarks), landmarks)
     heads = heads.replace(
         expression=torch.where(flip[:, None], mirrored.expression, heads.expression),
@@ -54,7 +57,8 @@ def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> B
     matrix[:, 0, 0] = matrix[:, 1, 1] = zoom
     matrix[:, :, 2] = shift
     rgb = _moved(rgb, matrix, "bilinear")
-    parts = _moved(parts[:, None].float(), matrix, "nearest")[:, 0].long()
+    masks = _moved(torch.stack([parts, head], 1).float(), matrix, "nearest")
+    parts, head = masks[:, 0].long(), masks[:, 1]
     landmarks = ((landmarks * 2 - 1 - shift[:, None]) / zoom[:, None, None] + 1) / 2
 
     soft = F.interpolate(F.avg_pool2d(rgb, 2), scale_factor=2.0, mode="bilinear")
@@ -63,7 +67,7 @@ def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> B
     rgb = rgb * uniform(0.95, 1.05, 3, 1, 1)
     noise = torch.randn(rgb.shape, generator=generator)
     rgb = (rgb + uniform(0, 0.04, 1, 1, 1) * noise).clamp(0, 1)
-    return Batch(rgb, parts, landmarks, heads)
+    return Batch(rgb, parts, head, landmarks, heads)
 
 
 def faceless(batch: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,7 @@
 """Training pictures of the tiny world: rendered once into shards, then held in memory as bytes.
 
 Pictures 2i and 2i + 1 show the same person with another head turn, expression, light and scene.
-Training people have the seeds of :func:`training_seed`; measuring uses :func:`held_out_seed`, which
-no training run ever touches.
+Training people have the seeds of ``demo.seeds.training_seed``, which measuring never uses.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..demo.people import Heads, concatenate, sample_heads
+from ..demo.seeds import training_seed
 from ..faces.blendshapes import ARKIT_NAMES, mirrored_name
 from ..storage import read_weights, write_weights
 
@@ -34,25 +34,17 @@ _MIRROR_SHAPES = tuple(ARKIT_NAMES.index(mirrored_name(name)) for name in ARKIT_
 _MIRROR_PARTS = torch.tensor([0, 1, 2, 4, 3, 6, 5, 7, 8, 9], dtype=torch.uint8)
 
 
-def training_seed(index: int) -> int:
-    """Seed of training person (or picture) ``index``: always below 2**32."""
-    return index + 1
-
-
-def held_out_seed(seed: int, index: int) -> int:
-    """Seed of measuring person (or picture) ``index`` of evaluation ``seed``: always above 2**40."""
-    return 2**40 + seed * 2**20 + index
-
-
 @dataclass(frozen=True)
 class Pictures:
     """N rendered heads with their truth.
 
-    rgb [N, 3, 128, 128] and parts [N, 128, 128] as bytes, landmarks [N, 68, 2] in 0..1, heads.
+    rgb [N, 3, 128, 128], parts [N, 128, 128] and head [N, 128, 128] (1 on the head with hair and
+    ears) as bytes, landmarks [N, 68, 2] in 0..1, heads.
     """
 
     rgb: Tensor
     parts: Tensor
+    head: Tensor
     landmarks: Tensor
     heads: Heads
 
@@ -84,7 +76,7 @@ def load_pictures(folder: Path, count: int) -> Pictures:
     heads = concatenate(
         [Heads(**{f.name: shard[f"heads.{f.name}"] for f in fields(Heads)}) for shard in shards]
     )[:count]
-    return Pictures(join("rgb"), join("parts"), join("landmarks"), heads)
+    return Pictures(join("rgb"), join("parts"), join("head"), join("landmarks"), heads)
 
 
 def training_heads(indices: Sequence[int]) -> Heads:
@@ -126,6 +118,7 @@ def _render_shard(job: tuple[Path, int]) -> None:
     tensors = {
         "rgb": (drawn.rgb * 255).round().to(torch.uint8),
         "parts": drawn.parts.to(torch.uint8),
+        "head": drawn.head_mask.to(torch.uint8),
         "landmarks": drawn.landmarks,
         **{f"heads.{f.name}": getattr(heads, f.name) for f in fields(Heads)},
     }

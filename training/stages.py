@@ -49,7 +49,7 @@ class Run:
 
     folder: Path
     weights: Path = WEIGHTS
-    pictures: int = 12_000
+    pictures: int = 20_000
     workers: int = 2
     length: float = 1.0
 
@@ -147,9 +147,8 @@ STAGES: dict[str, Callable[[Run], None]] = {
 def _part(pictures: Pictures, start: float, end: float) -> Pictures:
     # Even borders, so that no person is cut in two.
     a, b = (int(len(pictures) * share) // 2 * 2 for share in (start, end))
-    return Pictures(
-        pictures.rgb[a:b], pictures.parts[a:b], pictures.landmarks[a:b], pictures.heads[a:b]
-    )
+    tensors = (pictures.rgb, pictures.parts, pictures.head, pictures.landmarks)
+    return Pictures(*(tensor[a:b] for tensor in tensors), pictures.heads[a:b])
 
 
 def _latents(run: Run, autoencoder: AutoencoderKL, shown: Pictures) -> Latents:
