@@ -58,6 +58,9 @@ def write_adapter(path: Path, seed: int = 1, *, delta: float = 1.0, encoder: str
         hint_widths=(8, 8, 16, 16, 32, 32, 64),
     )
     branch = fill(PoseBranch(config), generator)
+    for name, parameter in branch.input_hint_block.named_parameters():
+        # Eight layers in a row: a pose would fade on its way through them.
+        parameter.data.mul_(4 if name.endswith("weight") else 1)
     token = fill(IdentityToken(CONTEXT, reference_delta=0.1), generator)
     metadata = {"encoder": encoder, "base_model": "tiny-random"}
     save_adapter(path, DenseFaceAdapter(adapter, branch, token, metadata), dtype=torch.float32)
