@@ -77,6 +77,10 @@ class Fixture:
         weights, forward, sampler = files
         return cls(folder, weights=weights, forward=forward, sampler=sampler, **settings)
 
+    def mask(self) -> Tensor:
+        """The mask picture, uint8 [1, 1, H, W], 255 = keep the base."""
+        return self.picture("mask_512.png")[None, None]
+
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights under a prefix, without it."""
         return {

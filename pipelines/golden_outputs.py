@@ -91,7 +91,13 @@ class _Networks:
 
 
 def all_outputs(fixture: Fixture) -> Named:
-    """Name and value of each output, in the order in which errors are best looked for."""
+    """Name and value of each output, cheap ones first."""
+    yield from _mask(fixture)
+    yield from _schedule("ddim50_eta1.", "", ddim_schedule(50, 1.0))
+    for index, (angles, _) in enumerate(fixture.poses()):
+        yield f"pose_{index}.ends", torch.tensor(axis_ends(*angles))
+        yield f"pose_{index}.png", torch.from_numpy(pose_picture(*angles))
+    yield from _layout()
     networks = _Networks(fixture)
     yield from _attention(fixture, networks)
     yield from _pose_and_eps(fixture, networks)
@@ -99,12 +105,6 @@ def all_outputs(fixture: Fixture) -> Named:
     small, full = fixture.deltas
     for run, eta, delta in (("ref", 1.0, small), ("d1", 1.0, full), ("eta0", 0.0, small)):
         yield from _sampler_run(fixture, networks, run, eta, delta)
-    yield from _mask(fixture)
-    yield from _schedule("ddim50_eta1.", "", ddim_schedule(50, 1.0))
-    for index, (angles, _) in enumerate(fixture.poses()):
-        yield f"pose_{index}.ends", torch.tensor(axis_ends(*angles))
-        yield f"pose_{index}.png", torch.from_numpy(pose_picture(*angles))
-    yield from _layout()
 
 
 def _attention(fixture: Fixture, networks: _Networks) -> Named:
@@ -204,7 +204,7 @@ def _schedule(run: str, prefix: str, schedule: DDIMSchedule) -> Named:
 
 def _mask(fixture: Fixture) -> Named:
     """The keep-mask on the latent grid, before and after the threshold."""
-    picture = fixture.picture("mask_512.png").float()[None, None]
+    picture = fixture.mask().float()
     height, width = fixture.sampler["in.mask"].shape[-2:]
     yield "in.mask_raw", area_resize(picture, height, width).round() / 255
     yield "in.mask", prepare_keep(picture / 255, height, width, threshold=KEEP_THRESHOLD)
