@@ -163,8 +163,8 @@ def test_wrapped_projection_is_called(adapter: PCAdapter) -> None:
     """A LoRA around to_q must not be bypassed by the merged product."""
 
     class Wrapped(nn.Linear):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x) + 1
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(input) + 1
 
     maps = adapter.attention("middle_block", cross=False)
     base = tuple(Wrapped(64, 64, bias=False) for _ in range(3))

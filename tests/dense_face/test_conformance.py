@@ -110,7 +110,7 @@ def no_identity_in_the_unconditional_half(monkeypatch: pytest.MonkeyPatch) -> No
     def mistaken(unet: object, adapter: object, identity: Tensor, delta: float) -> InstalledAdapter:
         if identity.shape[0] == 1:
             identity = torch.cat([torch.zeros_like(identity), identity])
-        return real(unet, adapter, identity, delta)  # type: ignore[arg-type]
+        return real(unet, adapter, identity, delta)
 
     monkeypatch.setattr(golden_outputs, "install_adapter", mistaken)
 

@@ -1,0 +1,91 @@
+"""Adapter files: what is written comes back; what does not belong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from comfyui_dense_face.dense_face.adapter import PCAdapter, sites_of_block
+from comfyui_dense_face.dense_face.checkpoint import (
+    DenseFaceAdapter,
+    load_adapter,
+    read_parts,
+    save_adapter,
+)
+from comfyui_dense_face.dense_face.identity_token import IdentityToken
+from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
+from comfyui_dense_face.errors import ModelFileError
+from comfyui_dense_face.storage import read_weights, write_weights
+from torch import nn
+
+SITES = sites_of_block("input_blocks.1", 32, 16) + sites_of_block("middle_block", 64, 16)
+
+
+@pytest.fixture
+def whole() -> DenseFaceAdapter:
+    whole = DenseFaceAdapter(
+        PCAdapter(SITES, id_dim=8, delta=0.25),
+        PoseBranch(PoseBranchConfig(32, (1, 2), 1)),
+        IdentityToken(16, id_dim=8, reference_delta=0.5, initial=torch.randn(16)),
+        {"encoder": "tiny-world", "base_model": "tiny-base", "seed": "7"},
+    )
+    for module in (whole.adapter, whole.pose_branch, whole.token):
+        for parameter in module.parameters():
+            nn.init.normal_(parameter)
+    whole.token.projector_norm.running_var.fill_(1e-9)
+    return whole
+
+
+def test_round_trip(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, whole)
+    back = load_adapter(path)
+    assert (back.encoder, back.base_model) == ("tiny-world", "tiny-base")
+    assert back.metadata["seed"] == "7" and back.metadata["format"] == "denseface-adapter/1"
+    assert back.adapter.delta == 0.25 and back.adapter.id_dim == 8
+    assert back.adapter.sites == whole.adapter.sites
+    assert back.token is not None and back.token.reference_delta == 0.5
+    for name, tensor in whole.adapter.state_dict().items():
+        assert torch.equal(back.adapter.state_dict()[name], tensor.half().float())
+    for name, tensor in whole.token.state_dict().items():
+        assert torch.equal(back.token.state_dict()[name], tensor)
+    assert back.pose_branch is not None and back.pose_branch.config == whole.pose_branch.config
+    assert not any(m.training for m in (back.adapter, back.pose_branch, back.token))
+
+
+def test_parts_may_be_absent(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, DenseFaceAdapter(whole.adapter))
+    back = load_adapter(path)
+    assert back.pose_branch is None and back.token is None and back.encoder == ""
+
+
+def test_stored_precision(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, whole, dtype=torch.float32)
+    parts = read_parts(path)
+    assert {t.dtype for t in parts.adapter.values()} == {torch.float32}
+    assert load_adapter(path).adapter.state_dict().keys() == parts.adapter.keys()
+
+
+def test_other_files_are_refused(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    path = tmp_path / "adapter.safetensors"
+    write_weights(path, {"x": torch.zeros(1)}, {"format": "sfsr-adapter/1"})
+    with pytest.raises(ModelFileError, match="'sfsr-adapter/1' instead of 'denseface-adapter/1'"):
+        load_adapter(path)
+    save_adapter(path, whole)
+    tensors, metadata = read_weights(path)
+    name = next(iter(whole.adapter.state_dict()))
+    for change, message in (
+        (tensors | {"stranger.weight": torch.zeros(1)}, r"unknown weight stranger\.weight"),
+        ({k: t for k, t in tensors.items() if not k.endswith(name)}, "lacks the weight .*per_q"),
+        ({k: t for k, t in tensors.items() if "zero_convs.1" not in k}, r"zero_convs\.1"),
+        ({k: t for k, t in tensors.items() if "diffusion_model" not in k}, "no PC-adapter"),
+    ):
+        write_weights(path, change, metadata)
+        with pytest.raises(ModelFileError, match=message):
+            load_adapter(path)
+    write_weights(path, tensors, metadata | {"delta": "strong"})
+    with pytest.raises(ModelFileError, match="delta='strong'"):
+        load_adapter(path)
