@@ -158,7 +158,8 @@ def front_point(plan: FacePlan, chart: Tensor) -> Tensor:
     jaw = smoothstep(plan.mouth_y - 0.3, 0.95, rest)
     at_rest = x - plan.jaw_shift * jaw
     width, front, _, centre = profile(plan, rest)
-    cosine = (1 - (at_rest / width) ** 2).clamp(min=0.01).sqrt()
+    # A mouth opened to the last reaches the tip of the chin, where the skull has no width.
+    cosine = (1 - (at_rest / width.clamp(min=1e-3)) ** 2).clamp(min=0.01).sqrt()
     return place(plan, rest, at_rest, centre + front * cosine, None)[0]
 
 
