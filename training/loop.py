@@ -89,7 +89,8 @@ def fit(task: nn.Module, schedule: Schedule, *, seed: int, folder: Path) -> floa
             for name, parameter in trained.items():
                 average[name].lerp_(parameter, 1 - min(schedule.ema, (1 + step) / (10 + step)))
         for name, value in losses.items():
-            means[name] = 0.98 * means.get(name, float(value)) + 0.02 * float(value)
+            now = float(value.detach())
+            means[name] = 0.98 * means.get(name, now) + 0.02 * now
         if (step + 1) % 20 == 0:
             bar.set_postfix({name: f"{value:.4f}" for name, value in means.items()})
         if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
