@@ -1,0 +1,276 @@
+"""Dense-Face in the tiny world: text-editing mode, face-generation mode, and both blended.
+
+Text-editing mode is the untouched base model. Face-generation mode adds the person (PC-adapter and
+identity token) and the head's angles (pose branch). :meth:`DenseFacePipeline.personalise` draws the
+head of a scene anew in face-generation mode and keeps the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from ..demo.analyzer import WEIGHTS, Analysis, TinyAnalyzer, analyse, load_analyzer
+from ..dense_face.blending import Model
+from ..dense_face.checkpoint import DenseFaceAdapter, load_adapter
+from ..dense_face.composite import composite, feather
+from ..errors import InputError, ModelFileError
+from ..faces.head_mask import head_mask
+from ..faces.identity import Identity
+from .base import LATENT_SCALE, Base, load_base
+from .guided import face_model, text_model
+from .prompts import scene_prompt
+from .requests import ALL_PARTS, Angles, Faces, Parts, as_seeds, for_each
+from .sampling import clean_schedule, sample, seeded_noise
+from .weights import load_bundled
+
+STEPS = 20
+GUIDANCE = 3.0
+GROW = 0.12
+"""Margin around the scene's head, as a share of its diameter."""
+FEATHER = 4.0
+"""Pixels over which the new head fades into the scene, inside the mask."""
+_VAE_FACTOR = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Personalised:
+    """Scenes with a new head, tensors [B, 3, 128, 128] in 0..1.
+
+    picture: Finished; outside the mask the scene's own values, bit for bit.
+    generated: As decoded, before the composite.
+    keep: [B, 1, 128, 128], 1 where the scene is kept.
+    """
+
+    picture: Tensor
+    generated: Tensor
+    keep: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFacePipeline:
+    """The tiny world's base model with Dense-Face on top.
+
+    Where a method takes several pictures at once, each of prompts, identities, angles and seeds is
+    one value for all or one for each; the seeds say how many. A picture depends on its own values
+    only (up to rounding), not on its neighbours.
+
+    Args:
+        base, adapter, analyzer: The networks, frozen.
+        progress: Whether to show bars on standard error.
+        batch: Pictures computed at once.
+    """
+
+    base: Base
+    adapter: DenseFaceAdapter
+    analyzer: TinyAnalyzer
+    progress: bool = False
+    batch: int = 16
+
+    @classmethod
+    def load(cls, folder: str | Path = WEIGHTS, *, progress: bool = False) -> DenseFacePipeline:
+        """The networks of a folder, the bundled ones by default.
+
+        Raises:
+            ModelFileError: A file is missing, truncated, altered, or lacks a part.
+            IncompatibleError: The files do not belong together.
+        """
+        base = load_bundled(load_base, folder, "tiny_base")
+        adapter = load_bundled(load_adapter, folder, "tiny_dense_face")
+        analyzer = load_bundled(load_analyzer, folder, "tiny_analyzer")
+        if adapter.pose_branch is None or adapter.token is None:
+            raise ModelFileError(
+                "the adapter file lacks its pose branch or identity token",
+                where=str(Path(folder) / "tiny_dense_face.safetensors"),
+                fix="Train it again: denseface train-demo dense-face",
+            )
+        return cls(base, adapter, analyzer, progress)
+
+    def analyse(self, pictures: Tensor) -> Analysis:
+        """What the analyzer sees in pictures [B, 3, H, W] in 0..1."""
+        return analyse(self.analyzer, pictures)
+
+    def text_picture(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        *,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+    ) -> Tensor:
+        """Text-editing mode: pictures [B, 3, 128, 128] in 0..1 of anybody.
+
+        Raises:
+            InputError: Counts that differ, or steps or guidance out of range.
+        """
+        seeds = as_seeds(seeds)
+        texts = [scene_prompt(text) for text in for_each(prompts, str, len(seeds), "prompts")]
+        return self._drawn(
+            lambda part: nullcontext(text_model(self.base, texts[part], guidance)),
+            self._nothing(len(seeds)),
+            seeds,
+            steps,
+            label="text editing",
+        )
+
+    def face_picture(
+        self,
+        identities: Identity | Sequence[Identity],
+        prompts: str | Sequence[str],
+        angles: Angles | Sequence[Angles],
+        seeds: int | Sequence[int],
+        *,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+        parts: Parts = ALL_PARTS,
+    ) -> Tensor:
+        """Face-generation mode over the whole frame: pictures [B, 3, 128, 128] in 0..1.
+
+        Prompts without a ``*`` are completed (``prompts.face_prompt``).
+
+        Raises:
+            InputError: An angle beyond the trained range, a prompt that would lose the person,
+                counts that differ, steps or guidance out of range.
+            IncompatibleError: The identity was measured by another encoder.
+        """
+        seeds = as_seeds(seeds)
+        faces = self._faces(identities, prompts, angles, len(seeds), parts)
+        return self._drawn(
+            lambda part: face_model(self.base, self.adapter, faces[part], guidance),
+            self._nothing(len(seeds)),
+            seeds,
+            steps,
+            label="face generation",
+        )
+
+    def personalise(
+        self,
+        scenes: Tensor,
+        identities: Identity | Sequence[Identity],
+        prompts: str | Sequence[str],
+        angles: Angles | Sequence[Angles],
+        seeds: int | Sequence[int],
+        mask: Tensor | None = None,
+        *,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+    ) -> Personalised:
+        """Draw the head of each scene anew as the person, keep the rest.
+
+        Args:
+            scenes: [B, 3, 128, 128] in 0..1.
+            mask: [B or 1, 128, 128] in 0..1, 1 = draw anew; the scene's head if None.
+
+        Raises:
+            InputError: As :meth:`face_picture`; also no head in a scene, or other sizes.
+        """
+        seeds = as_seeds(seeds)
+        if scenes.shape != (len(seeds), 3, *self._picture_size):
+            raise InputError(
+                f"the scenes have the shape {list(scenes.shape)}",
+                fix=f"Give {len(seeds)} pictures of {self._picture_size[0]} px, one for each seed",
+            )
+        faces = self._faces(identities, prompts, angles, len(seeds))
+        mask = self.scene_mask(scenes) if mask is None else mask
+        keep = 1 - mask.expand(len(seeds), -1, -1)[:, None].float()
+        # Sampled like this by the host: both hosts then keep the same cells.
+        small = F.interpolate(keep, self._latent_shape[1:], mode="bilinear")
+        generated = self._drawn(
+            lambda part: face_model(self.base, self.adapter, faces[part], guidance),
+            self.encode(scenes),
+            seeds,
+            steps,
+            keep=small,
+            label="blending",
+        )
+        keep = feather(keep, FEATHER)
+        return Personalised(composite(scenes, generated, keep), generated, keep)
+
+    def scene_mask(self, scenes: Tensor) -> Tensor:
+        """Where the heads of scenes are, with a margin: [B, H, W], 1 = draw anew.
+
+        Raises:
+            InputError: A scene without a head.
+        """
+        mask = head_mask(self.analyse(scenes).head_logit, *scenes.shape[-2:], grow=GROW)
+        if not bool((mask.amax((1, 2)) > 0).all()):
+            raise InputError(
+                "no head was found",
+                where="scene picture",
+                fix="Use a picture of a tiny-world head, or leave the scene out",
+            )
+        return mask
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in 0..1 -> scaled latents, the mean of the posterior."""
+        means = [
+            self.base.vae.encode(some * 2 - 1).latent_dist.mean
+            for some in pictures.split(self.batch)
+        ]
+        return LATENT_SCALE * torch.cat(means)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents -> pictures [B, 3, H, W] in 0..1."""
+        pictures = self.base.vae.decode(latents / LATENT_SCALE).sample
+        return (pictures / 2 + 0.5).clamp(0, 1)
+
+    @property
+    def _latent_shape(self) -> tuple[int, int, int]:
+        config = self.base.unet.config
+        return config["in_channels"], config["sample_size"], config["sample_size"]
+
+    @property
+    def _picture_size(self) -> tuple[int, int]:
+        side = self._latent_shape[1] * _VAE_FACTOR
+        return side, side
+
+    def _nothing(self, count: int) -> Tensor:
+        return torch.zeros(count, *self._latent_shape)
+
+    def _faces(
+        self,
+        identities: Identity | Sequence[Identity],
+        prompts: str | Sequence[str],
+        angles: Angles | Sequence[Angles],
+        count: int,
+        parts: Parts = ALL_PARTS,
+    ) -> Faces:
+        encoder, size = self.adapter.encoder, self._picture_size[0]
+        return Faces.asked(
+            identities, prompts, angles, count, encoder=encoder, size=size, parts=parts
+        )
+
+    @torch.no_grad()
+    def _drawn(
+        self,
+        model_of: Callable[[slice], AbstractContextManager[Model]],
+        base: Tensor,
+        seeds: Sequence[int],
+        steps: int,
+        *,
+        keep: Tensor | None = None,
+        label: str,
+    ) -> Tensor:
+        """Sample in batches and decode."""
+        schedule = clean_schedule(steps)
+        noise = seeded_noise(seeds, self._latent_shape)
+        starts = range(0, len(seeds), self.batch)
+        pictures = []
+        total = len(starts) * len(schedule)
+        with tqdm(total=total, desc=label, leave=False, disable=not self.progress) as bar:
+            for start in starts:
+                part = slice(start, start + self.batch)
+                kept = None if keep is None else keep[part]
+                with model_of(part) as model:
+                    latents = sample(model, base[part], noise[part], schedule, kept, bar)
+                pictures.append(self.decode(latents))
+        return torch.cat(pictures)

@@ -1,0 +1,95 @@
+"""Predicted noise with classifier-free guidance, in the two modes of Dense-Face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..dense_face.blending import Model, guided
+from ..dense_face.checkpoint import DenseFaceAdapter
+from ..errors import InputError
+from .attention import install_adapter
+from .base import Base, token_ids
+from .requests import Faces
+from .text import encode_text
+
+UNCONDITIONAL = ""
+MOST_GUIDANCE = 30.0
+
+
+def text_model(base: Base, texts: Sequence[str], guidance: float) -> Model:
+    """Text-editing mode: the untouched UNet under prompts for a batch of B."""
+    contexts = _contexts(base, encode_text(base.text_encoder, token_ids(texts)))
+    return _guided(base, contexts, guidance, lambda x, t: {})
+
+
+@contextmanager
+def face_model(
+    base: Base, dense_face: DenseFaceAdapter, faces: Faces, guidance: float
+) -> Iterator[Model]:
+    """Face-generation mode for a batch of faces; the UNet is as before after the block.
+
+    The identity is in both halves of the guidance through the adapter, in the prompt's half also
+    as a word; the pose branch, which reads no text, runs once for both halves.
+    """
+    parts, identities = faces.parts, faces.identities
+    ids = token_ids(faces.texts)
+    who = identities if parts.token else None
+    contexts = _contexts(base, encode_text(base.text_encoder, ids, dense_face.token, who))
+    branch = dense_face.pose_branch
+    if not parts.pose or branch is None:
+        residuals: Residuals = lambda x, t: {}  # noqa: E731
+    else:
+        hints = branch.encode_hint(faces.hints)
+
+        def residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
+            found = branch.residuals(x, hints, t.expand(x.shape[0]))
+            return {
+                "down_block_additional_residuals": found[:-1],
+                "mid_block_additional_residual": found[-1],
+            }
+
+    model = _guided(base, contexts, guidance, residuals)
+    if not parts.adapter:
+        yield model
+        return
+    both = identities if guidance == 1 else identities.repeat(2, 1)
+    with install_adapter(base.unet, dense_face.adapter, both):
+        yield model
+
+
+Residuals = Callable[[Tensor, Tensor], dict[str, Any]]
+"""(x, t) of one half -> further arguments of the UNet."""
+
+
+def _contexts(base: Base, prompt: Tensor) -> Tensor:
+    """[2B, L, D]: without words, then with them."""
+    empty = encode_text(base.text_encoder, token_ids([UNCONDITIONAL]))
+    return torch.cat([empty.expand_as(prompt), prompt])
+
+
+def _guided(base: Base, contexts: Tensor, guidance: float, residuals: Residuals) -> Model:
+    if not 1 <= guidance <= MOST_GUIDANCE:
+        raise InputError(
+            f"the guidance is {guidance:g}", fix=f"Choose a value from 1 to {MOST_GUIDANCE:g}"
+        )
+
+    def model(x: Tensor, t: Tensor) -> Tensor:
+        extra = residuals(x, t)
+        if guidance == 1:
+            return base.unet(x, t, contexts[len(x) :], **extra).sample
+        doubled = {name: _twice(value) for name, value in extra.items()}
+        eps = base.unet(torch.cat([x, x]), t, contexts, **doubled).sample
+        return guided(*eps.chunk(2), guidance)
+
+    return model
+
+
+def _twice(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return torch.cat([value, value])
+    return [torch.cat([tensor, tensor]) for tensor in value]

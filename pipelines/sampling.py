@@ -1,0 +1,65 @@
+"""The sampler of the command line: DDIM without fresh noise, from a seed to a clean latent.
+
+It equals the host's ``euler`` sampler with the ``ddim_uniform`` scheduler and a noise mask, so that
+a seed gives one picture here and there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..dense_face.blending import Model, blended_ddim
+from ..dense_face.schedule import DDIMSchedule, ddim_schedule, schedule_of
+from ..dense_face.soft_mask import softly_masked
+
+
+def seeded_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Noise [B, *shape], each picture from its own seed; its neighbours do not matter."""
+    drawn = [
+        torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds
+    ]
+    return torch.cat(drawn)
+
+
+def clean_schedule(steps: int) -> DDIMSchedule:
+    """The grid t = 1, 1 + 1000 // steps, ... without fresh noise, ending without any noise.
+
+    Raises:
+        InputError: Steps out of 1..1000.
+    """
+    grid = ddim_schedule(steps, eta=0)
+    return schedule_of(grid.timesteps, grid.alphas, torch.ones(1), eta=0)
+
+
+def sample(
+    model: Model,
+    base: Tensor,
+    noise: Tensor,
+    schedule: DDIMSchedule,
+    keep: Tensor | None = None,
+    bar: tqdm[None] | None = None,
+) -> Tensor:
+    """Clean latents [B, C, h, w].
+
+    Args:
+        model: Predicted noise, guidance included.
+        base: Clean latents to start from and to keep [B, C, h, w]; zeros for nothing.
+        noise: [B, C, h, w].
+        schedule: Of :func:`clean_schedule`.
+        keep: [B or 1, 1, h, w], 1 = keep the base, 0 = draw anew; None draws everything.
+        bar: Told of each step.
+    """
+    if keep is not None:
+        model = softly_masked(model, base, keep, noise, schedule)
+    return blended_ddim(
+        model,
+        base,
+        None,
+        schedule,
+        lambda: noise,
+        callback=None if bar is None else lambda _: bar.update(),
+    )
