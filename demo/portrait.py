@@ -1,4 +1,4 @@
-"""One portrait of a made-up person, by numbers."""
+"""One portrait of a made-up person, by numbers; nobody whom a network was trained on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from torch import Tensor
 from .captions import caption
 from .people import sample_heads
 from .renderer import render
+from .seeds import held_out_seed
+
+PEOPLE, SCENES = 0, 1
+"""Rows of held-out seeds that persons and scenes are counted in."""
 
 
 def portrait(
@@ -16,11 +20,13 @@ def portrait(
     """Render person number ``person`` in scene number ``scene``.
 
     Args:
+        person, scene: 0 to 2**20 - 1.
         angles: Yaw, pitch, roll in degrees (signs: docs/conventions.md).
         size: Side of the picture in pixels.
 
     Returns:
         The picture [1, 3, size, size] in 0..1 and its caption.
     """
-    heads = sample_heads([scene], [person]).replace(angles=torch.tensor([angles]))
+    seeds = held_out_seed(SCENES, scene), held_out_seed(PEOPLE, person)
+    heads = sample_heads([seeds[0]], [seeds[1]]).replace(angles=torch.tensor([angles]))
     return render(heads, size).rgb, caption(heads)[0]

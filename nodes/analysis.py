@@ -9,6 +9,7 @@ from ..demo.analyzer import Analysis
 from ..dense_face.composite import feather as feathered
 from ..errors import InputError
 from ..faces.face_mask import face_mask
+from ..faces.head_mask import head_mask
 from ..faces.identity import Identity, average
 from .host.analyzer import analyse
 from .pictures import channels_first
@@ -17,6 +18,7 @@ from .sockets import AnalyzerSocket, IdentitySocket, LoadedAnalyzer, People
 CATEGORY = "face/analysis"
 ONE_PERSON = "one person"
 ONE_EACH = "one person per picture"
+HEAD, FACE = "head with hair", "face"
 
 
 class EncodeIdentity(io.ComfyNode):
@@ -72,7 +74,7 @@ class EncodeIdentity(io.ComfyNode):
 
 
 class FaceMask(io.ComfyNode):
-    """Pictures -> where the face is."""
+    """Pictures -> where the head is."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -80,20 +82,27 @@ class FaceMask(io.ComfyNode):
             node_id="DenseFace_FaceMask",
             display_name="Face Mask",
             category=CATEGORY,
-            description="Marks the face in a picture: what is white is drawn anew, the rest is "
-            "kept. For Set Latent Noise Mask and Composite Face.",
+            description="Marks the head (or only the face) in a picture: what is white is drawn "
+            "anew, the rest is kept. For Set Latent Noise Mask and Composite Face.",
             search_aliases=["face segmentation", "head mask", "face parsing"],
             inputs=[
                 AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
-                io.Image.Input("image", tooltip="The scene; one face a picture."),
+                io.Image.Input("image", tooltip="The scene; one head a picture."),
+                io.Combo.Input(
+                    "region",
+                    options=[HEAD, FACE],
+                    default=HEAD,
+                    tooltip="head with hair: for another person or a turned head. face: from brows "
+                    "to chin, keeps the hair.",
+                ),
                 io.Float.Input(
                     "grow",
-                    default=0.25,
+                    default=0.12,
                     min=-0.5,
                     max=2.0,
-                    step=0.05,
-                    tooltip="Margin around the face as a share of its diameter. About 0.25 takes "
-                    "in hair and ears; give a turned head more room.",
+                    step=0.01,
+                    tooltip="Margin around it as a share of its diameter: room for another hair "
+                    "style or a further turn.",
                 ),
                 io.Float.Input(
                     "feather",
@@ -106,18 +115,22 @@ class FaceMask(io.ComfyNode):
             ],
             outputs=[
                 io.Mask.Output(
-                    "mask", display_name="mask", tooltip="White = face, the size of the picture."
+                    "mask", display_name="mask", tooltip="White = draw anew, the picture's size."
                 )
             ],
         )
 
     @classmethod
     def execute(
-        cls, analyzer: LoadedAnalyzer, image: Tensor, grow: float, feather: float
+        cls, analyzer: LoadedAnalyzer, image: Tensor, region: str, grow: float, feather: float
     ) -> io.NodeOutput:
         seen = analyse(analyzer.patcher, channels_first(image, "Face Mask"))
         require_faces(seen, "Face Mask", every=True)
-        mask = face_mask(seen.part_logits, *image.shape[1:3], grow=grow)
+        height, width = image.shape[1:3]
+        if region == HEAD:
+            mask = head_mask(seen.head_logit, height, width, grow=grow)
+        else:
+            mask = face_mask(seen.part_logits, height, width, grow=grow)
         return io.NodeOutput(1 - feathered(1 - mask[:, None], feather)[:, 0])
 
 

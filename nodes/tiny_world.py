@@ -18,6 +18,8 @@ BASE = "tiny_base.safetensors"
 ANALYZER = "tiny_analyzer.safetensors"
 MOST_ANGLES = (60.0, 35.0, 35.0)
 """The renderer's limits of yaw, pitch, roll."""
+MOST_NUMBER = 2**20 - 1
+"""Of people and scenes: as many as there are held-out seeds of a kind (``demo.seeds``)."""
 
 
 class LoadTinyWorld(io.ComfyNode):
@@ -104,7 +106,7 @@ class TinyPortrait(io.ComfyNode):
                     "person",
                     default=7,
                     min=0,
-                    max=2**31 - 1,
+                    max=MOST_NUMBER,
                     control_after_generate=True,
                     tooltip="Number of the person: the same number is always the same person.",
                 ),
@@ -112,7 +114,7 @@ class TinyPortrait(io.ComfyNode):
                     "scene",
                     default=1,
                     min=0,
-                    max=2**31 - 1,
+                    max=MOST_NUMBER,
                     tooltip="Number of the scene: light, background, clothes, expression.",
                 ),
                 io.Float.Input(

@@ -42,7 +42,7 @@ def load_tiny_sd(path: Path) -> tuple[Any, Any, Any]:
     """
     tensors, metadata = read_weights(path)
     heads = _heads(metadata, path)
-    model = _model(_part(tensors, UNET_PREFIX, path), heads["unet"])
+    model = build_model(_part(tensors, UNET_PREFIX, path), heads["unet"])
     model.cached_patcher_init = (_model_again, (path,))
     clip = build_clip(_part(tensors, TEXT_PREFIX, path), heads["text"])
     clip.patcher.cached_patcher_init = (_text_again, (path,))
@@ -53,7 +53,7 @@ def _model_again(path: Path, disable_dynamic: bool = False) -> Any:
     """A fresh MODEL from the file: the host copies it so to other devices and for torch.compile."""
     tensors, metadata = read_weights(path)
     heads = _heads(metadata, path)["unet"]
-    return _model(_part(tensors, UNET_PREFIX, path), heads, disable_dynamic)
+    return build_model(_part(tensors, UNET_PREFIX, path), heads, disable_dynamic)
 
 
 def _text_again(path: Path, disable_dynamic: bool = False) -> Any:
@@ -62,7 +62,9 @@ def _text_again(path: Path, disable_dynamic: bool = False) -> Any:
     return build_clip(_part(tensors, TEXT_PREFIX, path), heads, disable_dynamic).patcher
 
 
-def _model(tensors: dict[str, Tensor], heads: int, disable_dynamic: bool = False) -> Any:
+def build_model(tensors: dict[str, Tensor], heads: int, disable_dynamic: bool = False) -> Any:
+    """A MODEL from the tensors of a UNet of SD1.x's architecture (names without file prefix)."""
+
     class TinySD(comfy.supported_models.SD15):
         """SD1.5 in all but its sizes."""
 

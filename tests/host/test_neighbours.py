@@ -14,7 +14,7 @@ BLOCK = ("input", 1)
 
 
 class StandIn:
-    """The patch object of those packs, as their protocol is known: callbacks that add to ``out``."""
+    """The patch object of those packs: callbacks that add to ``out``."""
 
     def __init__(self, callback: Any, **options: Any) -> None:
         self.callbacks = [(callback, options)]
