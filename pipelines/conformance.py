@@ -6,15 +6,16 @@ Differences are relative to the golden's largest value; ``golden_outputs`` says 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..errors import FacePackError, ModelFileError
+from ..errors import FacePackError, InputError, ModelFileError
 from .fixture import Fixture
-from .golden_outputs import all_outputs
+from .golden_outputs import PARTS, outputs
 
 TOLERANCE = 1e-4
 
@@ -32,20 +33,33 @@ class Row:
         return self.difference < TOLERANCE
 
 
-def check_conformance(folder: str | Path) -> list[Row]:
+def check_conformance(folder: str | Path, prefixes: Sequence[str] = ()) -> list[Row]:
     """Recompute every golden of a fixture folder, in float32 on the CPU.
 
     A golden that nothing here computes, and a computed one that the folder lacks, count as
     infinitely different.
 
+    Args:
+        folder: A fixture folder.
+        prefixes: Check only these parts (``eps.``, ``ref.``: the keys of ``PARTS``); all if empty.
+
     Raises:
+        InputError: A prefix names no part.
         FacePackError: The folder cannot be read or its inputs do not fit its networks.
     """
+    unknown = [prefix for prefix in prefixes if prefix not in PARTS]
+    if unknown:
+        raise InputError(
+            f"the fixture has no part {unknown[0]!r}", fix=f"Choose from {', '.join(PARTS)}"
+        )
+    wanted = tuple(prefixes or PARTS)
     fixture = Fixture.read(folder)
     goldens = fixture.goldens()
+    if prefixes:
+        goldens = {name: golden for name, golden in goldens.items() if name.startswith(wanted)}
     try:
         with torch.no_grad():
-            found = dict(all_outputs(fixture))
+            found = dict(outputs(fixture, wanted))
     except FacePackError:
         raise
     except (KeyError, RuntimeError, ValueError) as error:

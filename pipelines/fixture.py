@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import ModelFileError
 from ..storage import read_weights
-from .layout import UNetLayout
+from .layout import UNetLayout, unet_pieces
 
 _INPUTS = ("in.", "noise.", "attn.in.", "tok.w.", "tok.ids", "tok.embeds_in")
 _CHECKED_INPUTS = ("in.mask", "in.mask_raw")
@@ -61,7 +61,6 @@ class Fixture:
                 "layout": UNetLayout.from_ldm(config["net"]),
                 "deltas": (small, full),
                 "reference_delta": float(config["reference_delta"]),
-                "block": str(config.get("block", "output_blocks.1")),
                 "placeholder_id": int(config.get("placeholder_id", 7)),
             }
         except (KeyError, TypeError, ValueError) as error:
@@ -75,7 +74,10 @@ class Fixture:
             for name in ("weights_fp16", "forward", "sampler")
         )
         weights, forward, sampler = files
-        return cls(folder, weights=weights, forward=forward, sampler=sampler, **settings)
+        block = str(config.get("block", "") or _tested_block(settings["layout"], forward))
+        return cls(
+            folder, block=block, weights=weights, forward=forward, sampler=sampler, **settings
+        )
 
     def mask(self) -> Tensor:
         """The mask picture, uint8 [1, 1, H, W], 255 = keep the base."""
@@ -133,6 +135,17 @@ def read_json(path: Path) -> Any:
         raise ModelFileError(
             "the file is missing or holds no JSON", where=str(path), fix="Copy the fixture again"
         ) from error
+
+
+def _tested_block(layout: UNetLayout, forward: dict[str, Tensor]) -> str:
+    """The block of the single-attention goldens: output_blocks.1, or the first that fits them."""
+    width = forward["attn.in.h"].shape[-1] if "attn.in.h" in forward else 0
+    blocks = [
+        piece.ldm.removesuffix(".1")
+        for piece in unet_pieces(layout)
+        if piece.kind == "attn" and piece.width == width and piece.ldm.startswith("output_blocks")
+    ]
+    return "output_blocks.1" if "output_blocks.1" in blocks or not blocks else blocks[0]
 
 
 def _float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,8 @@ and pose pictures by ``dense_face``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -89,22 +90,10 @@ class _Networks:
             mid_block_additional_residual=middle,
         ).sample
 
-
-def all_outputs(fixture: Fixture) -> Named:
-    """Name and value of each output, cheap ones first."""
-    yield from _mask(fixture)
-    yield from _schedule("ddim50_eta1.", "", ddim_schedule(50, 1.0))
-    for index, (angles, _) in enumerate(fixture.poses()):
-        yield f"pose_{index}.ends", torch.tensor(axis_ends(*angles))
-        yield f"pose_{index}.png", torch.from_numpy(pose_picture(*angles))
-    yield from _layout()
-    networks = _Networks(fixture)
-    yield from _attention(fixture, networks)
-    yield from _pose_and_eps(fixture, networks)
-    yield from _token(fixture, networks)
-    small, full = fixture.deltas
-    for run, eta, delta in (("ref", 1.0, small), ("d1", 1.0, full), ("eta0", 0.0, small)):
-        yield from _sampler_run(fixture, networks, run, eta, delta)
+    def posed(self, given: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Encoded hints and pose residuals of the forward inputs."""
+        hint = self.pose_branch.encode_hint(given["in.hint_rgb_u8"].float() / 255)
+        return hint, self.pose_branch.residuals(given["in.x"], hint, given["in.t"])
 
 
 def _attention(fixture: Fixture, networks: _Networks) -> Named:
@@ -127,15 +116,19 @@ def _attention(fixture: Fixture, networks: _Networks) -> Named:
             yield f"attn.attn2.noid.d{delta:g}", attn2(hidden, context)
 
 
-def _pose_and_eps(fixture: Fixture, networks: _Networks) -> Named:
-    """Hint encoder, pose residuals and the predicted noise in each mode."""
-    given = fixture.forward
-    x, t, context = given["in.x"], given["in.t"], given["in.context"]
-    hint = networks.pose_branch.encode_hint(given["in.hint_rgb_u8"].float() / 255)
-    residuals = networks.pose_branch.residuals(x, hint, t)
+def _pose(fixture: Fixture, networks: _Networks) -> Named:
+    """Hint encoder and pose residuals; the goldens hold the first sample only."""
+    hint, residuals = networks.posed(fixture.forward)
     yield "pose.guided_hint", hint[:1]
     for index, residual in enumerate(residuals):
         yield f"pose.out.{index}", residual[:1]
+
+
+def _eps(fixture: Fixture, networks: _Networks) -> Named:
+    """The predicted noise in each mode."""
+    given = fixture.forward
+    x, t, context = given["in.x"], given["in.t"], given["in.context"]
+    _, residuals = networks.posed(given)
     yield "eps.text_editing", networks.eps(x, t, context)
     for delta in fixture.deltas:
         with install_adapter(networks.unet, networks.adapter, given["in.id"], delta) as installed:
@@ -154,11 +147,10 @@ def _token(fixture: Fixture, networks: _Networks) -> Named:
     yield "tok.embeds_uncond", token.replace(embeds, ids, star, None)
 
 
-def _sampler_run(
-    fixture: Fixture, networks: _Networks, run: str, eta: float, delta: float
-) -> Named:
+def _sampler_run(run: str, eta: float, full: bool, fixture: Fixture, networks: _Networks) -> Named:
     """One blended generation with the fixture's noises; step details only for ``ref``."""
     given = fixture.sampler
+    delta = fixture.deltas[full]
     keep = given["in.mask"]
     picture = fixture.picture(f"pose_{int(given['in.hint_index'])}.png").permute(2, 0, 1)[None]
     hint = networks.pose_branch.encode_hint(picture.float() / 255)
@@ -202,7 +194,7 @@ def _schedule(run: str, prefix: str, schedule: DDIMSchedule) -> Named:
         yield f"{run}{prefix}{name}", getattr(schedule, name)
 
 
-def _mask(fixture: Fixture) -> Named:
+def _mask(fixture: Fixture, networks: _Networks) -> Named:
     """The keep-mask on the latent grid, before and after the threshold."""
     picture = fixture.mask().float()
     height, width = fixture.sampler["in.mask"].shape[-2:]
@@ -210,7 +202,19 @@ def _mask(fixture: Fixture) -> Named:
     yield "in.mask", prepare_keep(picture / 255, height, width, threshold=KEEP_THRESHOLD)
 
 
-def _layout() -> Named:
+def _long_schedule(fixture: Fixture, networks: _Networks) -> Named:
+    """The release's own grid."""
+    return _schedule("ddim50_eta1.", "", ddim_schedule(50, 1.0))
+
+
+def _pictures(fixture: Fixture, networks: _Networks) -> Named:
+    """Line ends and pixels of the pose pictures."""
+    for index, (angles, _) in enumerate(fixture.poses()):
+        yield f"pose_{index}.ends", torch.tensor(axis_ends(*angles))
+        yield f"pose_{index}.png", torch.from_numpy(pose_picture(*angles))
+
+
+def _layout(fixture: Fixture, networks: _Networks) -> Named:
     """Names and shapes of a full-size model, built without memory for its weights."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(**UNetLayout().diffusers_kwargs())
@@ -226,3 +230,26 @@ def _layout() -> Named:
         tensors |= {prefix + name: tensor for name, tensor in module.state_dict().items()}
     for name, tensor in tensors.items():
         yield f"sd15_layout/{name}", torch.tensor(tensor.shape, dtype=torch.int64)
+
+
+PARTS: dict[str, Callable[[Fixture, _Networks], Named]] = {
+    "in.mask": _mask,
+    "ddim50_eta1.": _long_schedule,
+    "pose_": _pictures,
+    "sd15_layout/": _layout,
+    "attn.": _attention,
+    "pose.": _pose,
+    "eps.": _eps,
+    "tok.": _token,
+    "ref.": partial(_sampler_run, "ref", 1.0, False),
+    "d1.": partial(_sampler_run, "d1", 1.0, True),
+    "eta0.": partial(_sampler_run, "eta0", 0.0, False),
+}
+"""How the names of the goldens begin, and what computes them; cheap ones first."""
+
+
+def outputs(fixture: Fixture, prefixes: Iterable[str] = tuple(PARTS)) -> Named:
+    """Name and value of each output of the parts asked for (keys of ``PARTS``)."""
+    networks = _Networks(fixture)
+    for prefix in prefixes:
+        yield from PARTS[prefix](fixture, networks)

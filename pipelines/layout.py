@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import IncompatibleError
+
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 TEXT_PREFIX = "cond_stage_model.transformer.text_model."
@@ -81,7 +83,17 @@ class UNetLayout:
         )
 
     def diffusers_kwargs(self) -> dict[str, Any]:
-        """Constructor arguments of the equal ``UNet2DConditionModel``."""
+        """Constructor arguments of the equal ``UNet2DConditionModel``.
+
+        Raises:
+            IncompatibleError: The first level is wider than the first convolution; LDM can build
+                that, diffusers cannot.
+        """
+        if self.channel_mult[0] != 1:
+            raise IncompatibleError(
+                f"diffusers cannot build a UNet with channel_mult {self.channel_mult}",
+                fix="Use one that begins with 1",
+            )
         down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in self.attention)
         up = tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.attention))
         return {
@@ -128,60 +140,52 @@ class VAELayout:
 
 @dataclass(frozen=True)
 class Piece:
-    """One sub-module of the UNet under both names; ``kind`` is conv, res, res_skip, attn, down or
-    up."""
+    """One sub-module of the UNet under both names.
+
+    ``kind`` is conv, res, res_skip, attn, down or up; ``width`` the channels that come out.
+    """
 
     kind: str
     ldm: str
     diffusers: str
+    width: int
 
 
 def unet_pieces(layout: UNetLayout) -> Iterator[Piece]:
     """All numbered sub-modules of the UNet, in the order in which they run."""
-    channels = layout.channels
+    channels, repeats = layout.channels, layout.num_res_blocks
     last = len(channels) - 1
-    skips = [channels[0]]
-    current, block = channels[0], 1
-    yield Piece("conv", "input_blocks.0.0", "conv_in")
+    current, block = layout.model_channels, 1
+    skips = [current]
+    yield Piece("conv", "input_blocks.0.0", "conv_in", current)
     for level, width in enumerate(channels):
-        for i in range(layout.num_res_blocks):
-            yield _res(
-                f"input_blocks.{block}.0", f"down_blocks.{level}.resnets.{i}", current, width
-            )
-            current = width
+        theirs = f"down_blocks.{level}"
+        for i in range(repeats):
+            ours = f"input_blocks.{block}"
+            yield _res(f"{ours}.0", f"{theirs}.resnets.{i}", current, width)
             if layout.attention[level]:
-                yield Piece(
-                    "attn", f"input_blocks.{block}.1", f"down_blocks.{level}.attentions.{i}"
-                )
+                yield Piece("attn", f"{ours}.1", f"{theirs}.attentions.{i}", width)
+            current = width
             skips.append(current)
             block += 1
         if level < last:
-            yield Piece("down", f"input_blocks.{block}.0", f"down_blocks.{level}.downsamplers.0")
+            yield Piece("down", f"input_blocks.{block}.0", f"{theirs}.downsamplers.0", current)
             skips.append(current)
             block += 1
     yield _res("middle_block.0", "mid_block.resnets.0", current, current)
-    yield Piece("attn", "middle_block.1", "mid_block.attentions.0")
+    yield Piece("attn", "middle_block.1", "mid_block.attentions.0", current)
     yield _res("middle_block.2", "mid_block.resnets.1", current, current)
-    block = 0
-    for up, level in enumerate(range(last, -1, -1)):
-        width, attends = channels[level], layout.attention[level]
-        for i in range(layout.num_res_blocks + 1):
-            yield _res(
-                f"output_blocks.{block}.0",
-                f"up_blocks.{up}.resnets.{i}",
-                current + skips.pop(),
-                width,
-            )
-            current = width
-            if attends:
-                yield Piece("attn", f"output_blocks.{block}.1", f"up_blocks.{up}.attentions.{i}")
-            if level and i == layout.num_res_blocks:
-                yield Piece(
-                    "up",
-                    f"output_blocks.{block}.{2 if attends else 1}",
-                    f"up_blocks.{up}.upsamplers.0",
-                )
-            block += 1
+    for block in range((last + 1) * (repeats + 1)):
+        up, i = divmod(block, repeats + 1)
+        level = last - up
+        ours, theirs, width = f"output_blocks.{block}", f"up_blocks.{up}", channels[level]
+        yield _res(f"{ours}.0", f"{theirs}.resnets.{i}", current + skips.pop(), width)
+        current = width
+        if layout.attention[level]:
+            yield Piece("attn", f"{ours}.1", f"{theirs}.attentions.{i}", width)
+        if level and i == repeats:
+            place = 2 if layout.attention[level] else 1
+            yield Piece("up", f"{ours}.{place}", f"{theirs}.upsamplers.0", width)
 
 
 def unet_to_diffusers_keys(layout: UNetLayout) -> KeyMap:
@@ -303,7 +307,7 @@ _VAE_ATTENTION: KeyMap = {
 
 
 def _res(ldm: str, diffusers: str, width_in: int, width_out: int) -> Piece:
-    return Piece("res" if width_in == width_out else "res_skip", ldm, diffusers)
+    return Piece("res" if width_in == width_out else "res_skip", ldm, diffusers, width_out)
 
 
 def _vae_res(names: KeyMap, ldm: str, diffusers: str, skip: bool) -> None:

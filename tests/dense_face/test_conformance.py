@@ -16,6 +16,7 @@ from comfyui_dense_face.errors import FacePackError
 from comfyui_dense_face.pipelines import golden_outputs
 from comfyui_dense_face.pipelines.attention import InstalledAdapter
 from comfyui_dense_face.pipelines.conformance import Row, check_conformance
+from own_fixture import write_own_fixture
 from parity_fixture import PARITY, alter, altered_copy
 from torch import Tensor
 
@@ -69,7 +70,8 @@ def test_scaled_weight_is_noticed(tmp_path: Path, weight: str, expected: str) ->
     def change(tensors: dict[str, Tensor]) -> None:
         tensors[weight] *= 1.01
 
-    rows = check_conformance(altered_copy(tmp_path, "weights_fp16.safetensors", change))
+    copy = altered_copy(tmp_path, "weights_fp16.safetensors", change)
+    rows = check_conformance(copy, ["pose.", "eps."])
     assert any(name.startswith(expected) for name in failed(rows))
 
 
@@ -147,14 +149,20 @@ def test_deliberate_mistake_is_noticed(
     monkeypatch: pytest.MonkeyPatch, make: Callable[[pytest.MonkeyPatch], None], noticed: str
 ) -> None:
     make(monkeypatch)
-    assert noticed in failed(check_conformance(PARITY))
+    prefix = noticed.partition(".")[0] + "."
+    assert noticed in failed(check_conformance(PARITY, [prefix]))
 
 
 def test_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["conformance", str(PARITY), "--json"]) == 0
+    assert main(["conformance", str(PARITY), "--json", "--only", "tok.", "--only", "pose."]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["passed"] is True
-    assert len(report["differences"]) == sum(GROUPS.values())
+    assert len(report["differences"]) == GROUPS["tok."] + GROUPS["pose."]
+
+
+def test_command_refuses_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["conformance", str(PARITY), "--only", "depth."]) == 2
+    assert "Choose from" in capsys.readouterr().err
 
 
 def test_command_fails_on_an_altered_picture(
@@ -162,7 +170,7 @@ def test_command_fails_on_an_altered_picture(
 ) -> None:
     copy = altered_copy(tmp_path, "forward.safetensors", lambda tensors: None)
     (copy / "pose_2.png").write_bytes((PARITY / "pose_3.png").read_bytes())
-    assert main(["conformance", str(copy)]) == 1
+    assert main(["conformance", str(copy), "--only", "pose_"]) == 1
     assert "DIFFERS" in capsys.readouterr().out
 
 
@@ -188,3 +196,27 @@ def test_missing_weight_is_named(tmp_path: Path) -> None:
     copy = altered_copy(tmp_path, "weights_fp16.safetensors", change)
     with pytest.raises(FacePackError, match=r"output_blocks\.2\.1.*attn2\.per_k"):
         check_conformance(copy)
+
+
+def test_any_configuration_is_read(tmp_path: Path) -> None:
+    """Three levels, two blocks each, attention in the middle one, other widths and sizes."""
+    net = {
+        "in_channels": 4,
+        "model_channels": 32,
+        "channel_mult": [1, 2, 2],
+        "num_res_blocks": 2,
+        "attention_resolutions": [2],
+        "num_heads": 2,
+        "context_dim": 40,
+    }
+    folder = tmp_path / "own"
+    write_own_fixture(folder, net, width=64, size=16, steps=3, id_dim=20)
+    rows = check_conformance(folder)
+    assert not failed(rows)
+    assert {"pose.out.8", "ref.step2.pred_x0", "eps.face.d0.9"} <= {row.name for row in rows}
+
+    def change(tensors: dict[str, Tensor]) -> None:
+        tensors["eps.face.d0.9"].flatten()[3] *= 1.5
+
+    alter(folder / "forward.safetensors", change)
+    assert failed(check_conformance(folder, ["eps."])) == {"eps.face.d0.9"}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from comfyui_dense_face.errors import ModelFileError
+from comfyui_dense_face.errors import IncompatibleError, ModelFileError
 from comfyui_dense_face.pipelines.layout import (
     UNET_PREFIX,
     VAE_PREFIX,
@@ -31,7 +31,7 @@ LAYOUTS = [
     UNetLayout(),
     TINY,
     UNetLayout(32, (1, 2, 2), 2, (False, True, True), 8, 48),
-    UNetLayout(32, (2, 1, 1, 3), 3, (True, False, False, True), 2, 32, in_channels=9),
+    UNetLayout(32, (1, 2, 1, 3), 3, (True, False, False, True), 2, 32, in_channels=9),
     UNetLayout(32, (1,), 1, (True,), 4, 32),
 ]
 
@@ -42,8 +42,7 @@ def test_unet_keys_are_all_of_diffusers(layout: UNetLayout) -> None:
         unet = UNet2DConditionModel(**layout.diffusers_kwargs())
     keys = unet_to_diffusers_keys(layout)
     assert sorted(keys.values()) == sorted(unet.state_dict())
-    if layout.channel_mult[0] == 1:
-        assert UNetLayout.from_diffusers(unet.config) == layout
+    assert UNetLayout.from_diffusers(unet.config) == layout
     for name in unet.attn_processors:
         block, index, kind = site_of(name, layout)
         inner = f"transformer_blocks.{index}.{kind}"
@@ -75,6 +74,11 @@ def test_full_size_names_are_the_release_names() -> None:
     ):
         names = {k for k, v in layout.items() if k.startswith(prefix) and v[2] == "sd15_frozen"}
         assert names == {prefix + key for key in keys}
+
+
+def test_wide_first_level_is_refused() -> None:
+    with pytest.raises(IncompatibleError, match="begins with 1"):
+        UNetLayout(32, (2, 4), 1, (True, True), 4, 32).diffusers_kwargs()
 
 
 def test_missing_weight_is_named() -> None:
