@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-STAGE_NAMES = ("data", "analyzer", "judge", "vae", "base", "dense-face")
+STAGE_NAMES = ("data", "analyzer", "judge", "vae", "decoder", "base", "dense-face")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument(
-        "stages", nargs="*", choices=[*STAGE_NAMES, []], help="stages to run; all when none is named"
+        "stages", nargs="*", choices=[*STAGE_NAMES, []], help="stages to run, all by default"
     )
     parser.add_argument("--folder", type=Path, default=Path("out/training"), help="work folder")
-    parser.add_argument("--weights", type=Path, help="folder of the results, the pack's own by default")
+    parser.add_argument("--weights", type=Path, help="folder of the results; ours by default")
     parser.add_argument("--pictures", type=int, default=20_000, help="training pictures")
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     parser.add_argument("--threads", type=int, default=2, help="threads that train")
-    parser.add_argument("--length", type=float, default=1.0, help="share of the full training length")
+    parser.add_argument("--length", type=float, default=1.0, help="share of the full length")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -53,14 +53,12 @@ class AnalyzerTask(nn.Module):
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = draw_pairs(self.pictures, self.people, generator)
         batch = augmented(self.pictures, pick, generator)
-        empty = faceless(batch.rgb[:: 8], generator)
+        empty = faceless(batch.rgb[::8], generator)
         seen = self.net(torch.cat([batch.rgb, empty]))
         count = len(pick)
         who = seen.identity[:count].float()
         truth = batch.heads.identity
-        numbers = F.mse_loss(
-            self.numbers(16 * who).float(), truth[:, : len(CONTINUOUS_NAMES)]
-        )
+        numbers = F.mse_loss(self.numbers(16 * who).float(), truth[:, : len(CONTINUOUS_NAMES)])
         named = [
             F.cross_entropy(head(16 * who).float(), truth[:, IDENTITY_INDEX[name]].long())
             for name, head in self.classes.items()
@@ -81,8 +79,8 @@ class AnalyzerTask(nn.Module):
             + 0.4 * pairs + 0.5 * classes + 0.7 * numbers
         )  # fmt: skip
         parts_of_loss = {
-            "points": points, "pose": pose, "shapes": shapes, "parts": parts, "head": head, "face": face,
-            "pairs": pairs, "classes": classes, "numbers": numbers,
+            "points": points, "pose": pose, "shapes": shapes, "parts": parts, "head": head,
+            "face": face, "pairs": pairs, "classes": classes, "numbers": numbers,
         }  # fmt: skip
         return {"loss": loss, **{name: part.detach() for name, part in parts_of_loss.items()}}
 

@@ -16,7 +16,10 @@ PART_GRID = 32
 
 @dataclass(frozen=True)
 class Batch:
-    """B augmented pictures: rgb [B, 3, 128, 128] in 0..1, parts and head [B, 32, 32], landmarks [B, 68, 2]."""
+    """B augmented pictures.
+
+    rgb [B, 3, 128, 128] in 0..1, parts and head [B, 32, 32], landmarks [B, 68, 2] in 0..1.
+    """
 
     rgb: Tensor
     parts: Tensor
@@ -71,7 +74,7 @@ def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> B
 
 
 def faceless(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures [B, 3, H, W] without a face made from pictures with one: tiles shuffled, flat, noise."""
+    """Faceless pictures [B, 3, H, W] from ones with a face: shuffled, flat, noise or a corner."""
     count, _, height, width = batch.shape
     tiles = batch.unfold(2, 32, 32).unfold(3, 32, 32).flatten(2, 3)
     order = torch.randperm(tiles.shape[2], generator=generator)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from ..demo.captions import caption
-from ..demo.people import Heads, concatenate
 from ..dense_face.schedule import alphas_cumprod
+from ..pipelines.attention import attend
 from ..pipelines.base import token_ids
-from .demo_data import Pictures, mirrored_heads
+from .demo_data import Latents
 
 #: Chance that a training caption is empty, for classifier-free guidance.
 EMPTY_CAPTION = 0.1
@@ -24,21 +24,13 @@ DROPPED_GROUP = 0.25
 _MIN_SNR = 5.0
 
 
-class Latents:
-    """Scaled latents [2N, 4, 16, 16] and heads of N pictures followed by their mirror images."""
-
-    def __init__(self, pictures: Pictures, latents: Tensor) -> None:
-        self.latents = latents
-        self.heads: Heads = concatenate([pictures.heads, mirrored_heads(pictures.heads)])
-
-    def __len__(self) -> int:
-        return self.latents.shape[0]
-
-
 def noised(
     latents: Tensor, alphas: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x_t, noise, timesteps and loss weights [B] (min-SNR 5, arXiv 2303.09556) of latents [B, ...]."""
+    """x_t, noise, timesteps and loss weights of latents [B, 4, h, w].
+
+    The weights [B] are min-SNR 5 (arXiv 2303.09556), for noise prediction.
+    """
     t = torch.randint(len(alphas), (len(latents),), generator=generator)
     noise = torch.randn(latents.shape, generator=generator)
     ab = alphas[t].to(latents)[:, None, None, None]
@@ -62,7 +54,7 @@ class BaseTask(nn.Module):
         self.data = data
         self.batch = batch
         self.alphas = alphas_cumprod()
-        unet.set_attn_processor(Float32Attention())
+        unet.set_attn_processor(PlainAttention())
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.data), (self.batch,), generator=generator)
@@ -76,8 +68,8 @@ class BaseTask(nn.Module):
         return {"loss": (error * weight).mean(), "mse": error.detach().mean()}
 
 
-class Float32Attention:
-    """Plain attention with the product in float32: on CPUs torch's bfloat16 kernel is slower."""
+class PlainAttention:
+    """Plain attention with the faster kernel on CPUs (:func:`attend`)."""
 
     def __call__(
         self,
@@ -89,7 +81,6 @@ class Float32Attention:
         """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         projected = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
-        q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2).float() for t in projected)
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            out = F.scaled_dot_product_attention(q, k, v)
+        q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in projected)
+        out = attend(q, k, v)
         return attn.to_out[0](out.transpose(1, 2).flatten(2))

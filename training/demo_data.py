@@ -52,6 +52,17 @@ class Pictures:
         return self.rgb.shape[0]
 
 
+class Latents:
+    """Scaled latents [2N, 4, 16, 16] and heads of N pictures followed by their mirror images."""
+
+    def __init__(self, pictures: Pictures, latents: Tensor) -> None:
+        self.latents = latents
+        self.heads: Heads = concatenate([pictures.heads, mirrored_heads(pictures.heads)])
+
+    def __len__(self) -> int:
+        return self.latents.shape[0]
+
+
 def render_shards(folder: Path, count: int, workers: int) -> None:
     """Render ``count`` pictures into shards of 250; shards that exist are kept."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,9 +99,7 @@ def training_heads(indices: Sequence[int]) -> Heads:
 def mirrored_heads(heads: Heads) -> Heads:
     """The parameters of the mirror image: left and right, yaw and roll exchanged."""
     flip = torch.tensor([-1.0, 1.0, -1.0])
-    return heads.replace(
-        expression=heads.expression[:, _MIRROR_SHAPES], angles=heads.angles * flip
-    )
+    return heads.replace(expression=heads.expression[:, _MIRROR_SHAPES], angles=heads.angles * flip)
 
 
 def mirrored_parts(parts: Tensor) -> Tensor:

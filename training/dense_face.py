@@ -7,17 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..demo.captions import caption, identity_free_caption
+from ..demo.vocabulary import WORDS
 from ..dense_face.adapter import PCAdapter, sites_of_block
 from ..dense_face.identity_token import IdentityToken
 from ..dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from ..dense_face.schedule import alphas_cumprod
-from ..demo.vocabulary import WORDS
 from ..pipelines.attention import install_adapter
 from ..pipelines.base import Base, token_ids
 from ..pipelines.layout import UNetLayout, unet_pieces
 from ..pipelines.text import encode_text
-from .base import DROPPED_GROUP, EMPTY_CAPTION, Latents, noised
-from .demo_data import PER_PERSON
+from .base import DROPPED_GROUP, EMPTY_CAPTION, noised
+from .demo_data import PER_PERSON, Latents
 
 #: Strengths of the tiny adapter. The release's 0.01 suits weights a hundred times larger.
 TINY_DELTA = 1.0
@@ -52,7 +52,7 @@ def new_pose_branch(layout: UNetLayout) -> PoseBranch:
 
 
 def new_token(base: Base) -> IdentityToken:
-    """The untrained identity token: P = embedding of "person" plus position 0, as in the release."""
+    """The untrained identity token: P is "person" plus position 0, as in the release."""
     embeddings = base.text_encoder.get_input_embeddings().weight
     position = base.text_encoder.get_parameter("embeddings.position_embedding.weight")[0]
     return IdentityToken(
@@ -116,9 +116,7 @@ class DenseFaceTask(nn.Module):
         context = encode_text(self.text_encoder, token_ids(texts), self.token, identity)
         x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator)
         hint = self.hints[target].float() / 255
-        residuals = [
-            r * posed[:, None, None, None].to(r) for r in self.pose_branch(x, hint, t)
-        ]
+        residuals = [r * posed[:, None, None, None].to(r) for r in self.pose_branch(x, hint, t)]
         with install_adapter(self.unet, self.adapter, identity):
             out = self.unet(
                 x,

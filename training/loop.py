@@ -1,4 +1,4 @@
-"""One training loop for every stage: deterministic, resumable after a kill, with an average of the weights.
+"""One training loop for every stage: deterministic, resumable after a kill, weights averaged.
 
 A stage is an ``nn.Module`` whose ``forward(generator)`` draws its own batch and noise from the
 generator and returns named losses; the first one is minimised. Everything random of step ``i``
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ..errors import ModelFileError
 from ..storage import atomic_path
+from .optimizer import MuonAdamW
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +68,8 @@ def fit(task: nn.Module, schedule: Schedule, *, seed: int, folder: Path) -> floa
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision=schedule.precision)
     trained = {name: p for name, p in task.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(
-        trained.values(), lr=schedule.lr, betas=(0.9, 0.99), weight_decay=schedule.weight_decay
-    )
-    model, optimizer = accelerator.prepare(task, optimizer)
+    model = accelerator.prepare(task)
+    optimizer = MuonAdamW(task, schedule.lr, schedule.weight_decay)
     average = {name: p.detach().clone() for name, p in trained.items()}
     first, spent = _resume(folder / "state.pt", task, average, optimizer)
     started = time.monotonic()
@@ -78,13 +77,10 @@ def fit(task: nn.Module, schedule: Schedule, *, seed: int, folder: Path) -> floa
     model.train()
     bar = tqdm(range(first, schedule.steps), initial=first, total=schedule.steps, desc=folder.name)
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate(step)
         losses: dict[str, Tensor] = model(step_generator(seed, step))
         accelerator.backward(next(iter(losses.values())))
         accelerator.clip_grad_norm_(trained.values(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        optimizer.step(schedule.rate(step))
         with torch.no_grad():
             for name, parameter in trained.items():
                 average[name].lerp_(parameter, 1 - min(schedule.ema, (1 + step) / (10 + step)))
@@ -106,7 +102,7 @@ def _save(
     folder: Path,
     task: nn.Module,
     average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: MuonAdamW,
     step: int,
     seconds: float,
     means: dict[str, float],
@@ -131,7 +127,7 @@ def _changing(task: nn.Module) -> dict[str, Tensor]:
 
 
 def _resume(
-    path: Path, task: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    path: Path, task: nn.Module, average: dict[str, Tensor], optimizer: MuonAdamW
 ) -> tuple[int, float]:
     if not path.is_file():
         return 0, 0.0

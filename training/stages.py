@@ -1,9 +1,10 @@
 """The stages of ``denseface train-demo``: from nothing to all bundled weights.
 
-    data -> analyzer, judge, vae -> base -> dense-face
+    data -> analyzer, judge, vae -> decoder, base -> dense-face
 
 Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
-``demo/weights`` (``vae`` writes into the work folder; ``base`` joins it to its own).
+``demo/weights`` (``vae`` and ``decoder`` write into the work
+folder; ``base`` joins the result to its own).
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ from ..pipelines.base import (
 )
 from ..storage import read_weights, write_weights
 from .analyzer import AnalyzerTask, JudgeTask
-from .base import BaseTask, Latents
-from .demo_data import Pictures, load_pictures, render_shards
+from .base import BaseTask
+from .demo_data import Latents, Pictures, load_pictures, render_shards
 from .dense_face import DenseFaceTask
 from .loop import Schedule, fit
-from .vae import VAETask, encode_all, fold_latent_scale
+from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
 
 
 @dataclass(frozen=True)
@@ -87,31 +88,45 @@ def judge(run: Run) -> None:
 
 
 def vae(run: Run) -> None:
-    """Train the autoencoder on crops, then on whole pictures, and scale its latents."""
+    """Train the autoencoder on crops, then on whole pictures, and scale its latents.
+
+    From here on the latents stay as they are; only the decoder learns further.
+    """
     shown = run.load()
     net = new_vae()
-    crops = run.schedule(1600, 2e-3)
-    task = VAETask(net, shown, batch=32, crop=64)
+    crops = run.schedule(2000, 5e-3)
+    task = VAETask(net, shown, batch=16, crop=64)
     first = fit(task, crops, seed=3, folder=run.folder / "vae-crops")
-    whole = run.schedule(900, 6e-4)
-    task = VAETask(net.requires_grad_(True), shown, batch=16, crop=128)
+    whole = run.schedule(500, 2e-3)
+    task = VAETask(net.requires_grad_(True), shown, batch=8, crop=128)
     second = fit(task, whole, seed=4, folder=run.folder / "vae")
     fold_latent_scale(net, encode_all(net, shown.rgb[:2000]))
-    about = _about(run, "vae", whole, 16, 3, first + second)
+    about = _about(run, "vae", whole, 8, 3, first + second)
     _write(run.folder / "vae.safetensors", net, about)
+
+
+def decoder(run: Run) -> None:
+    """Train the decoder further, on the latents that the diffusion model will learn."""
+    shown = run.load()
+    autoencoder, _ = _autoencoder(run, "vae")
+    task = DecoderTask(autoencoder, shown, _latents(run, autoencoder, shown), batch=8)
+    schedule = run.schedule(1500, 2e-3)
+    seconds = fit(task, schedule, seed=7, folder=run.folder / "decoder")
+    about = _about(run, "decoder", schedule, 8, 7, seconds)
+    _write(run.folder / "decoder.safetensors", autoencoder, about)
 
 
 def base(run: Run) -> None:
     """Train UNet and text encoder on captions."""
     shown = run.load()
-    autoencoder = new_vae()
-    tensors, vae_about = read_weights(run.folder / "vae.safetensors")
-    autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    autoencoder, _ = _autoencoder(run, "vae")
     torch.manual_seed(5)  # initial weights; a command of its own process, nobody else's state
-    task = BaseTask(new_unet(), new_text_encoder(), _latents(run, autoencoder, shown), batch=64)
-    schedule = run.schedule(2600, 1.2e-3)
+    task = BaseTask(new_unet(), new_text_encoder(), _latents(run, autoencoder, shown), batch=48)
+    schedule = run.schedule(3600, 2e-3)
     seconds = fit(task, schedule, seed=5, folder=run.folder / "base")
-    about = _about(run, "base", schedule, 64, 5, seconds)
+    about = _about(run, "base", schedule, 48, 5, seconds)
+    # The decoder may have been trained while the UNet was.
+    autoencoder, vae_about = _autoencoder(run, "decoder")
     about |= {f"vae_{key}": value for key, value in vae_about.items() if key != "sha256"}
     save_base(run.weights / TINY_BASE.name, task.unet, autoencoder, task.text_encoder, about)
 
@@ -123,10 +138,10 @@ def dense_face(run: Run) -> None:
     latents = _latents(run, tiny.vae, shown)
     net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
     identities = _identities(net, shown.rgb)
-    task = DenseFaceTask(tiny, latents, identities, _hints(latents.heads), batch=64)
-    schedule = run.schedule(1800, 1e-3)
+    task = DenseFaceTask(tiny, latents, identities, _hints(latents.heads), batch=48)
+    schedule = run.schedule(2000, 2e-3)
     seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
-    about = _about(run, "dense-face", schedule, 64, 6, seconds)
+    about = _about(run, "dense-face", schedule, 48, 6, seconds)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
     save_adapter(
         run.weights / "tiny_dense_face.safetensors",
@@ -139,6 +154,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "analyzer": analyzer,
     "judge": judge,
     "vae": vae,
+    "decoder": decoder,
     "base": base,
     "dense-face": dense_face,
 }
@@ -149,6 +165,13 @@ def _part(pictures: Pictures, start: float, end: float) -> Pictures:
     a, b = (int(len(pictures) * share) // 2 * 2 for share in (start, end))
     tensors = (pictures.rgb, pictures.parts, pictures.head, pictures.landmarks)
     return Pictures(*(tensor[a:b] for tensor in tensors), pictures.heads[a:b])
+
+
+def _autoencoder(run: Run, stage: str) -> tuple[AutoencoderKL, dict[str, str]]:
+    tensors, about = read_weights(run.folder / f"{stage}.safetensors")
+    autoencoder = new_vae().requires_grad_(False)
+    autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return autoencoder.eval(), about
 
 
 def _latents(run: Run, autoencoder: AutoencoderKL, shown: Pictures) -> Latents:

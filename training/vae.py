@@ -1,4 +1,4 @@
-"""Stage ``vae``: the tiny autoencoder, 128 px to a 4 x 16 x 16 latent of Stable Diffusion's scale."""
+"""Stages ``vae`` and ``decoder``: 128 px to a 4 x 16 x 16 latent of Stable Diffusion's scale."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .demo_data import Pictures
+from .demo_data import Latents, Pictures
 
 SCALE = 0.18215  # Stable Diffusion 1.x
 _FEATURE_WEIGHT = 3.5  # eyes, brows and mouth are small and matter most
 _KL_WEIGHT = 3e-4
+_LEFT_NOISE = 0.03
 
 
 class VAETask(nn.Module):
@@ -33,14 +34,10 @@ class VAETask(nn.Module):
         noise = torch.randn(posterior.mean.shape, generator=generator)
         latent = posterior.mean + posterior.std * noise.to(posterior.mean)
         out = self.vae.decode(latent).sample.float()  # type: ignore[union-attr]
-        difference = (out - rgb) * 0.5
-        error = difference.abs() + 3 * difference.square()
-        slope = _slopes(difference)
+        error, psnr = reconstruction(out, rgb, weight)
         kl = 0.5 * (posterior.mean.float().square() + posterior.var.float() - 1)
         kl = (kl - 0.5 * posterior.logvar.float()).mean()
-        loss = (error * weight).mean() + 0.7 * slope + _KL_WEIGHT * kl
-        psnr = -10 * difference.detach().square().mean().log10()
-        return {"loss": loss, "psnr": psnr, "kl": kl.detach()}
+        return {"loss": error + _KL_WEIGHT * kl, "psnr": psnr, "kl": kl.detach()}
 
     def _cropped(
         self, rgb: Tensor, weight: Tensor, generator: torch.Generator
@@ -53,6 +50,45 @@ class VAETask(nn.Module):
             box = (..., slice(y, y + self.crop), slice(x, x + self.crop))
             rgb, weight = rgb[box], weight[box]
         return rgb, weight
+
+
+class DecoderTask(nn.Module):
+    """Reconstruction of whole pictures by the decoder alone, from slightly noisy fixed latents.
+
+    The noise is what a diffusion model leaves behind after its last step.
+    """
+
+    def __init__(
+        self, vae: AutoencoderKL, pictures: Pictures, latents: Latents, batch: int
+    ) -> None:
+        super().__init__()
+        self.vae = vae
+        vae.decoder.requires_grad_(True)
+        vae.post_quant_conv.requires_grad_(True)  # type: ignore[union-attr]
+        self.pictures, self.latents = pictures, latents
+        self.batch = batch
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        count = len(self.pictures)
+        pick = torch.randint(2 * count, (self.batch,), generator=generator)
+        rgb = self.pictures.rgb[pick % count].float() / 127.5 - 1
+        weight = 1 + (_FEATURE_WEIGHT - 1) * (self.pictures.parts[pick % count] >= 3).float()
+        mirrored = (pick >= count)[:, None, None, None]
+        rgb = torch.where(mirrored, rgb.flip(-1), rgb)
+        weight = torch.where(mirrored, weight[:, None].flip(-1), weight[:, None])
+        latents = self.latents.latents[pick]
+        noise = torch.randn(latents.shape, generator=generator)
+        out = self.vae.decode((latents + _LEFT_NOISE * noise) / SCALE).sample.float()  # type: ignore[union-attr]
+        error, psnr = reconstruction(out, rgb, weight)
+        return {"loss": error, "psnr": psnr}
+
+
+def reconstruction(out: Tensor, rgb: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted error and PSNR in dB of pictures [B, 3, H, W] in -1..1; weight [B, 1, H, W]."""
+    difference = (out - rgb) * 0.5
+    error = difference.abs() + 3 * difference.square()
+    loss = (error * weight).mean() + 0.7 * _slopes(difference)
+    return loss, -10 * difference.detach().square().mean().log10()
 
 
 def _slopes(difference: Tensor) -> Tensor:
@@ -80,7 +116,7 @@ def fold_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
     quant.weight[:z] *= gain[:, None, None, None]  # type: ignore[union-attr]
     quant.bias[:z] = (quant.bias[:z] - mean) * gain  # type: ignore[union-attr]
     quant.bias[z:] += 2 * gain.log()  # type: ignore[union-attr]
-    post.bias += (post.weight[:, :, 0, 0] @ mean)  # type: ignore[union-attr]
+    post.bias += post.weight[:, :, 0, 0] @ mean  # type: ignore[union-attr]
     post.weight /= gain[None, :, None, None]  # type: ignore[union-attr]
 
 
