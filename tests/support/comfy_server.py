@@ -25,7 +25,7 @@ class ServerError(RuntimeError):
 
 
 class ComfyServer:
-    """One running server. Everything it writes lies under ``base``; the checkout is only read.
+    """One running server. Everything it writes lies under ``base``.
 
     Args:
         checkout: The ComfyUI checkout.
@@ -59,6 +59,20 @@ class ComfyServer:
         ]
         self._process: subprocess.Popen[bytes] | None = None
 
+    def quick_test(self) -> tuple[int, str]:
+        """Import everything, serve nothing: exit code and log of ``--quick-test-for-ci``."""
+        command = [*self.command, "--quick-test-for-ci"]
+        done = subprocess.run(
+            command,
+            cwd=self.checkout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(),
+            timeout=START_SECONDS,
+            check=False,
+        )
+        return done.returncode, done.stdout.decode(errors="replace")
+
     def __enter__(self) -> ComfyServer:
         # The log is a file and no pipe: nobody has to read it for the server to go on.
         with self.log_path.open("wb") as log:
@@ -67,7 +81,7 @@ class ComfyServer:
                 cwd=self.checkout,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+                env=_environment(),
             )
         try:
             self._wait_until_it_answers()
@@ -182,6 +196,12 @@ class ComfyServer:
         body = head.encode() + path.read_bytes() + f"\r\n--{mark}--\r\n".encode()
         kind = f"multipart/form-data; boundary={mark}"
         return json.loads(self._call("/upload/image", body, kind))["name"]
+
+
+def _environment() -> dict[str, str]:
+    # Compiled modules are kept between starts, as on any user's machine.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
 def _free_port() -> int:
