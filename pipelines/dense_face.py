@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from ..demo.analyzer import WEIGHTS, Analysis, TinyAnalyzer, analyse, load_analyzer
+from ..demo.analyzer import ENCODER, WEIGHTS, Analysis, TinyAnalyzer, analyse, load_analyzer
 from ..dense_face.blending import Model
 from ..dense_face.checkpoint import DenseFaceAdapter, load_adapter
 from ..dense_face.composite import composite, feather
 from ..errors import InputError, ModelFileError
 from ..faces.head_mask import head_mask
-from ..faces.identity import Identity
+from ..faces.identity import Identity, average
 from .base import LATENT_SCALE, Base, load_base
 from .guided import face_model, text_model
 from .prompts import scene_prompt
@@ -96,6 +96,26 @@ class DenseFacePipeline:
     def analyse(self, pictures: Tensor) -> Analysis:
         """What the analyzer sees in pictures [B, 3, H, W] in 0..1."""
         return analyse(self.analyzer, pictures)
+
+    def identity(self, pictures: Tensor, names: Sequence[str] = ()) -> Identity:
+        """Who is on reference pictures [N, 3, H, W] in 0..1 of one person.
+
+        Args:
+            names: Of the pictures, for the error.
+
+        Raises:
+            InputError: A picture without a face.
+        """
+        seen = self.analyse(pictures)
+        for number, logit in enumerate(seen.face_logit.tolist()):
+            if not logit > 0:
+                raise InputError(
+                    "no face was found in the reference",
+                    where=names[number] if names else f"picture {number + 1}",
+                    fix="Use a picture of a tiny-world head that fills most of the frame "
+                    "(denseface render draws some)",
+                )
+        return average([Identity(vector, ENCODER) for vector in seen.identity.cpu()])
 
     def text_picture(
         self,

@@ -91,8 +91,8 @@ class Faces:
         )
 
 
-def check_angles(angles: Angles) -> None:
-    """Raise InputError, naming the angle, where one is beyond :data:`LIMITS`."""
+def check_angles(angles: Sequence[float]) -> None:
+    """Raise InputError, naming the angle, where yaw, pitch or roll is beyond :data:`LIMITS`."""
     for name, angle, limit in zip(ANGLE_NAMES, angles, LIMITS, strict=True):
         if not abs(angle) <= limit:  # also catches NaN
             raise InputError(

@@ -1,0 +1,129 @@
+"""``denseface generate``: a new picture of the person on one or more reference pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.dense_face import DenseFacePipeline
+    from ..pipelines.requests import Angles
+
+DESCRIPTION = """\
+Make a new picture of the person on the reference pictures, in the bundled tiny world.
+
+The tiny world is a demonstration: a small model trained on rendered heads. References come from
+"denseface render sheet --count 1 --out a.png". It knows about 200 words: hair, skin, eyes, glasses,
+clothes, expressions, backgrounds.
+
+Without --scene the whole picture is drawn in one go from the prompt. With --scene only the head is
+drawn anew; everything outside it stays as it is, to the last bit. Angles that are not given follow
+the head of the scene, or face the camera."""
+
+_ANGLES = {
+    "yaw": "degrees; above 0 turns the nose to the left of the picture (-60 to 60)",
+    "pitch": "degrees; above 0 lifts the nose (-35 to 35)",
+    "roll": "degrees; above 0 turns the head clockwise as you see it (-35 to 35)",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PICTURE",
+        help="who it is; give several of one person for a truer likeness",
+    )
+    parser.add_argument(
+        "--prompt",
+        help='what the picture shows, such as "smiling, in a forest"; * stands for the person',
+    )
+    for name, meaning in _ANGLES.items():
+        parser.add_argument(f"--{name}", type=float, metavar="DEGREES", help=meaning)
+    parser.add_argument("--scene", type=Path, metavar="PICTURE", help="keep this picture around")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another picture")
+    parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="picture to write")
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
+    parser.add_argument(
+        "--guidance", type=float, default=3.0, help="how strictly the prompt is followed, from 1"
+    )
+    parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write one picture and print its name."""
+    from ..errors import InputError
+    from ..pipelines.pictures import check_picture_name, read_picture, write_picture
+    from ..pipelines.prompts import face_prompt, unread_words
+    from ..pipelines.requests import ANGLE_NAMES, check_angles
+    from ..storage import atomic_path
+
+    if args.prompt is not None and not args.prompt.strip():
+        raise InputError(
+            "the prompt is empty",
+            where="--prompt",
+            fix='Say what the picture shows, such as "smiling, in a forest", or leave it out',
+        )
+    prompt = face_prompt(args.prompt or "")
+    check_picture_name(args.out)
+    check_angles(tuple(getattr(args, name) or 0.0 for name in ANGLE_NAMES))
+    references = [read_picture(path, "reference") for path in args.reference]
+    scene = None if args.scene is None else read_picture(args.scene, "scene")
+    with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
+        ignored = unread_words(prompt)
+        if ignored:
+            words = ", ".join(ignored)
+            print(f"note: the tiny world does not read these words: {words}", file=sys.stderr)
+        picture, angles = _drawn(args, references, scene, prompt)
+        about = {
+            "prompt": prompt,
+            "angles": angles,
+            "seed": args.seed,
+            "steps": args.steps,
+            "guidance": args.guidance,
+            "scene": scene is not None,
+        }
+        write_picture(temporary, picture, about)
+    print(args.out)
+
+
+def _drawn(
+    args: argparse.Namespace, references: list[Tensor], scene: Tensor | None, prompt: str
+) -> tuple[Tensor, Angles]:
+    import torch
+
+    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
+
+    pipeline = DenseFacePipeline.load(args.weights or WEIGHTS, progress=True)
+    names = [str(path) for path in args.reference]
+    identity = pipeline.identity(torch.cat(references), names)
+    angles = _angles(args, pipeline, scene)
+    choices = {"steps": args.steps, "guidance": args.guidance}
+    if scene is None:
+        return pipeline.face_picture(identity, prompt, angles, args.seed, **choices), angles
+    made = pipeline.personalise(scene, identity, prompt, angles, args.seed, **choices)
+    return made.picture, angles
+
+
+def _angles(args: argparse.Namespace, pipeline: DenseFacePipeline, scene: Tensor | None) -> Angles:
+    """The given angles; the others are those of the scene's head, or 0."""
+    from ..pipelines.requests import ANGLE_NAMES, LIMITS
+
+    given = [getattr(args, name) for name in ANGLE_NAMES]
+    usual = [0.0, 0.0, 0.0]
+    if scene is not None and None in given:
+        seen = pipeline.analyse(scene).pose[0].tolist()
+        usual = [max(-limit, min(limit, angle)) for angle, limit in zip(seen, LIMITS, strict=True)]
+    yaw, pitch, roll = (
+        usual if angle is None else angle for angle, usual in zip(given, usual, strict=True)
+    )
+    return yaw, pitch, roll
