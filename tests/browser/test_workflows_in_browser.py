@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, Graph
 from locate_host import ROOT
 from real_browser import open_workflow
+from ui_to_api import to_api
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+
+
+def _inputs(graph: Graph) -> dict[str, Any]:
+    return {number: node["inputs"] for number, node in graph.items()}
 
 
 @pytest.mark.slow
@@ -21,6 +28,8 @@ def test_workflow_opens_and_runs(
     report = open_workflow(browser_server.url, workflow, run=True, screenshot=picture)
     assert report["missing"] == []
     assert report["blocked"] == []
+    saved = json.loads(workflow.read_text(encoding="utf-8"))
+    assert _inputs(report["api"]) == _inputs(to_api(saved, browser_server.get("/object_info")))
     run = report["run"]
     assert run["status"] == "success", run["messages"]
     images = [image for output in run["outputs"].values() for image in output.get("images", [])]
