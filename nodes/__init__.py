@@ -1,7 +1,8 @@
 """The pack's nodes for ComfyUI: thin V3 classes, one file a concern.
 
 Imported by the host only (``comfy_entrypoint`` in the root). Each node checks, calls the library
-and returns; whatever knows the host's internals is in ``host/``.
+and returns; whatever knows the host's internals is in ``host/``. The files here import the library
+inside ``execute``: the host loads every pack at its start and counts the time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from .analysis import EncodeIdentity, FaceMask
 from .blending import BlendedSampler, Composite
 from .host.folders import register_folders
 from .pose import PoseFromAngles, PoseFromPicture, PoseSweep
+from .quick import QuickPortrait
 from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
 
 NODES: list[type[io.ComfyNode]] = [
@@ -29,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadTinyWorld,
     LoadTinyAnalyzer,
     TinyPortrait,
+    QuickPortrait,
 ]
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
-from torch import Tensor
 
 from ..errors import IncompatibleError
-from .host.adapt import MODES, Reach, apply_adapter
-from .host.adapter_file import load_parts
 from .host.folders import BUNDLED, file_mark, full_path, list_files
-from .host.text import encode_prompt, encode_with_identity
 from .sockets import AdapterSocket, IdentitySocket, LoadedAdapter, People
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 FOLDER = "dense_face"
+MODES = ("auto", "weights", "runtime")
 CATEGORY = "face/dense_face"
 TINY_ADAPTER = Path(__file__).parents[1] / "demo" / "weights" / "tiny_dense_face.safetensors"
 ADAPTER_TIP = "From Load Dense-Face Adapter."
@@ -69,6 +68,10 @@ class LoadAdapter(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter_name: str) -> io.NodeOutput:
+        from comfy_execution.graph_utils import ExecutionBlocker
+
+        from .host.adapter_file import load_parts
+
         folded, token, control, encoder = load_parts(adapter_path(adapter_name))
         adapter = LoadedAdapter(adapter_name, folded, token, encoder)
         if control is None:
@@ -152,6 +155,8 @@ class ApplyAdapter(io.ComfyNode):
         mode: str,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
+        from .host.adapt import Reach, apply_adapter
+
         reach = Reach(weight, start_percent, end_percent, mask)
         vectors = adapter.vectors(identity)
         return io.NodeOutput(
@@ -198,6 +203,8 @@ class EncodePrompt(io.ComfyNode):
     def execute(
         cls, clip: Any, adapter: LoadedAdapter, text: str, identity: People | None = None
     ) -> io.NodeOutput:
+        from .host.text import encode_prompt, encode_with_identity
+
         if identity is None:
             return io.NodeOutput(encode_prompt(clip, text))
         if adapter.token is None:

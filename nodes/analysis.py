@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from ..demo.analyzer import Analysis
-from ..dense_face.composite import feather as feathered
+from comfy_api.latest import io
+
 from ..errors import InputError
-from ..faces.face_mask import face_mask
-from ..faces.head_mask import head_mask
-from ..faces.identity import Identity, average
-from .host.analyzer import analyse
 from .pictures import channels_first
 from .sockets import AnalyzerSocket, IdentitySocket, LoadedAnalyzer, People
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..demo.analyzer import Analysis
 
 CATEGORY = "face/analysis"
 ONE_PERSON = "one person"
@@ -63,6 +63,9 @@ class EncodeIdentity(io.ComfyNode):
 
     @classmethod
     def execute(cls, analyzer: LoadedAnalyzer, image: Tensor, pictures_show: str) -> io.NodeOutput:
+        from ..faces.identity import Identity, average
+        from .host.analyzer import analyse
+
         seen = analyse(analyzer.patcher, channels_first(image, "Encode Identity"))
         faces = seen.face_logit > 0
         require_faces(seen, "Encode Identity", every=pictures_show == ONE_EACH)
@@ -124,6 +127,11 @@ class FaceMask(io.ComfyNode):
     def execute(
         cls, analyzer: LoadedAnalyzer, image: Tensor, region: str, grow: float, feather: float
     ) -> io.NodeOutput:
+        from ..dense_face.composite import feather as feathered
+        from ..faces.face_mask import face_mask
+        from ..faces.head_mask import head_mask
+        from .host.analyzer import analyse
+
         seen = analyse(analyzer.patcher, channels_first(image, "Face Mask"))
         require_faces(seen, "Face Mask", every=True)
         height, width = image.shape[1:3]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
 
-from ..dense_face.composite import composite
-from ..dense_face.composite import feather as feathered
-from .host.sampling import Blending, blended_sampler
+from comfy_api.latest import io
+
 from .pictures import channels_first, channels_last
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CATEGORY = "face/dense_face"
 FRESH, FIXED = "fresh in every step", "one for all steps"
@@ -81,6 +81,8 @@ class BlendedSampler(io.ComfyNode):
     def execute(
         cls, eta: float, background_noise: str, start: str, end: str, mask_edge: str
     ) -> io.NodeOutput:
+        from .host.sampling import Blending, blended_sampler
+
         blending = Blending(
             eta, background_noise == FRESH, start == FROM_BASE, end == CLEAN, mask_edge == HARD
         )
@@ -121,6 +123,11 @@ class Composite(io.ComfyNode):
     def execute(
         cls, scene: Tensor, generated: Tensor, mask: Tensor, feather: float
     ) -> io.NodeOutput:
+        from torch.nn import functional as F
+
+        from ..dense_face.composite import composite
+        from ..dense_face.composite import feather as feathered
+
         base = channels_first(scene, "Composite Face")
         new = channels_first(generated, "Composite Face")
         keep = 1 - mask.reshape(-1, 1, *mask.shape[-2:]).float()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def channels_first(image: Tensor, where: str) -> Tensor:
@@ -16,7 +18,7 @@ def channels_first(image: Tensor, where: str) -> Tensor:
     """
     if image.numel() == 0:
         raise InputError("the picture is empty", where=where, fix="Connect a picture")
-    if not bool(torch.isfinite(image).all()):
+    if not bool(image.isfinite().all()):
         raise InputError(
             "the picture holds values that are not numbers",
             where=where,

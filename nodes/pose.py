@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..dense_face.pose_picture import SIZE, pose_picture
 from .analysis import require_faces
-from .host.analyzer import analyse
 from .pictures import channels_first
 from .sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 log = logging.getLogger(__name__)
 
+SIZE = 256
+"""Side of the pose picture that the released adapter was trained on, in pixels."""
 CATEGORY = "face/dense_face"
 USUAL = (60.0, 35.0, 35.0)
 """Beyond these angles (yaw, pitch, roll) the adapters have seen few heads."""
@@ -60,6 +61,10 @@ def _outputs() -> list[Any]:
 
 def draw_poses(poses: HeadPoses, size: int) -> Tensor:
     """Pose pictures as IMAGE [N, size, size, 3]; warns of angles that adapters have seldom seen."""
+    import torch
+
+    from ..dense_face.pose_picture import pose_picture
+
     for angles in poses.angles:
         if any(abs(angle) > usual for angle, usual in zip(angles, USUAL, strict=True)):
             log.warning("Head pose %s is beyond the usual training range %s.", angles, USUAL)
@@ -121,6 +126,8 @@ class PoseSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, count: int, size: int, **ends: float) -> io.NodeOutput:
+        import torch
+
         angles = [
             torch.linspace(ends[f"from_{name}"], ends[f"to_{name}"], count, dtype=torch.float64)
             for name in _SIGNS
@@ -160,6 +167,8 @@ class PoseFromPicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, analyzer: LoadedAnalyzer, image: Tensor, size: int) -> io.NodeOutput:
+        from .host.analyzer import analyse
+
         seen = analyse(analyzer.patcher, channels_first(image, "Head Pose from Picture"))
         require_faces(seen, "Head Pose from Picture", every=True)
         poses = HeadPoses(tuple((yaw, pitch, roll) for yaw, pitch, roll in seen.pose.tolist()))

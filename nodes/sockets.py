@@ -6,20 +6,23 @@ mismatch is an error in words and never a strange picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..dense_face.folded import FoldedAdapter
-from ..dense_face.identity_token import IdentityToken
 from ..errors import IncompatibleError
-from ..faces.identity import Identity
-from .host.runtime import SiteDelta, build_deltas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from ..dense_face.folded import FoldedAdapter
+    from ..dense_face.identity_token import IdentityToken
+    from ..faces.identity import Identity
+    from .host.runtime import SiteDelta
 
 AdapterSocket = io.Custom("DENSEFACE_ADAPTER")
 IdentitySocket = io.Custom("DENSEFACE_IDENTITY")
@@ -43,6 +46,8 @@ class LoadedAdapter:
     @cached_property
     def deltas(self) -> Mapping[tuple[str, str], SiteDelta]:
         """The run-time form, made at its first use and kept with the adapter."""
+        from .host.runtime import build_deltas
+
         return build_deltas(self.folded.weights)
 
     def vectors(self, people: People) -> Tensor:
@@ -74,6 +79,8 @@ class People:
     @property
     def vectors(self) -> Tensor:
         """[N, D]."""
+        import torch
+
         return torch.stack([identity.vector for identity in self.identities])
 
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from .host.analyzer import load_analyzer
 from .host.folders import file_mark
-from .host.tiny_sd import load_tiny_sd
 from .pictures import channels_last
 from .sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 
@@ -53,6 +51,8 @@ class LoadTinyWorld(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
+        from .host.tiny_sd import load_tiny_sd
+
         return io.NodeOutput(*load_tiny_sd(WEIGHTS / BASE))
 
 
@@ -84,6 +84,8 @@ class LoadTinyAnalyzer(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
+        from .host.analyzer import load_analyzer
+
         patcher, encoder = load_analyzer(WEIGHTS / ANALYZER)
         return io.NodeOutput(LoadedAnalyzer(patcher, encoder))
 
@@ -165,7 +167,7 @@ class TinyPortrait(io.ComfyNode):
     def execute(
         cls, person: int, scene: int, yaw: float, pitch: float, roll: float, size: int
     ) -> io.NodeOutput:
-        from ..demo.portrait import portrait  # the renderer is needed by this node alone
+        from ..demo.portrait import portrait
 
         picture, caption = portrait(person, scene, (yaw, pitch, roll), size)
         poses = HeadPoses(((yaw, pitch, roll),))

@@ -22,7 +22,6 @@ from .attention import ACTIVE, SlotChange, copy_slots, install, keep_inputs
 from .runtime import SiteDelta
 
 KEY = "dense_face"
-MODES = ("auto", "weights", "runtime")
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _SIDES = {"input_blocks": "input", "middle_block": "middle", "output_blocks": "output"}
 
@@ -71,7 +70,7 @@ def apply_adapter(
         folded: Deltas and bias matrices.
         deltas: Makes (or fetches) the run-time form; called only where it is needed.
         identities: [N, D], N = 1 or the number of pictures in the batch.
-        mode: One of ``MODES``.
+        mode: auto, weights or runtime.
 
     Raises:
         IncompatibleError: The MODEL has no attention of the adapter's size at some place.
