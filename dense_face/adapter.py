@@ -32,6 +32,8 @@ from .strict import load_strictly
 MIDDLE = "middle_block"
 DELTA = 0.01
 """Strength of the release, at training and test."""
+ID_DIM = 512
+"""Width of the identities of the release."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class PCAdapter(nn.Module):
         self,
         sites: Iterable[AttentionSite],
         *,
-        id_dim: int = 512,
+        id_dim: int = ID_DIM,
         delta: float = DELTA,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -164,10 +166,18 @@ class PCAdapter(nn.Module):
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor], *, delta: float = DELTA) -> PCAdapter:
-        """Build the adapter that the tensors describe (float32) and load them, strictly."""
+        """Build the adapter that the tensors describe (float32) and load them, strictly.
+
+        Dead ``feat_to_q`` may be left out (:meth:`live_state_dict`); they become zero.
+        """
         sites, id_dim = sites_from_state_dict(tensors)
         adapter = cls(sites, id_dim=id_dim, delta=delta)
-        load_strictly(adapter, tensors, "the PC-adapter")
+        dead = {
+            f"{site.key}.feat_to_q.weight": torch.zeros(site.channels, id_dim)
+            for site in sites
+            if not site.takes_identity
+        }
+        load_strictly(adapter, {**dead, **tensors}, "the PC-adapter")
         return adapter
 
     def attention(self, block: str, cross: bool) -> AdapterAttention:
@@ -186,10 +196,15 @@ class PCAdapter(nn.Module):
 
     def live_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that reach the output; ``feat_to_q`` does not where no identity comes."""
-        for attention in self.attentions():
-            for name, parameter in attention.named_parameters():
-                if attention.site.takes_identity or not name.startswith("feat_to_q"):
-                    yield parameter
+        live = self.live_state_dict()
+        for name, parameter in self.named_parameters():
+            if name in live:
+                yield parameter
+
+    def live_state_dict(self) -> dict[str, Tensor]:
+        """The state dict without the dead ``feat_to_q``: all that a file needs to hold."""
+        dead = {f"{site.key}.feat_to_q.weight" for site in self.sites if not site.takes_identity}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in dead}
 
     def query_bias(self, identity: Tensor) -> dict[str, Tensor]:
         """Bias on the queries of each cross-attention that the identity reaches, times ``delta``.
@@ -241,7 +256,8 @@ def sites_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[Attention
         tensors: The adapter's tensors, without file prefix and without others.
 
     Raises:
-        ModelFileError: An attention lacks one of its four maps (it is named), or there is none.
+        ModelFileError: An attention lacks one of its maps (it is named), or there is none. Only
+            ``feat_to_q`` may be absent, where no identity reaches.
         IncompatibleError: A name or shape that this layout does not know.
     """
     sites: dict[str, AttentionSite] = {}
@@ -253,28 +269,33 @@ def sites_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[Attention
                 fix="Use a PC-adapter for a Stable Diffusion 1.x UNet",
             )
         key = match["attention"]
-        missing = [m for m in _MAPS if f"{key}.{m}.weight" not in tensors]
-        if missing:
-            raise ModelFileError(
-                f"the adapter lacks the weight {key}.{missing[0]}.weight",
-                fix="Download or convert it again",
-            )
+        for needed in ("per_q", "per_k", "per_v"):
+            _need(tensors, f"{key}.{needed}.weight")
         channels, context_dim = tensors[f"{key}.per_k.weight"].shape
-        sites[key] = AttentionSite(match["block"], channels, context_dim, match["kind"] == "attn2")
+        site = AttentionSite(match["block"], channels, context_dim, match["kind"] == "attn2")
+        if site.takes_identity:
+            _need(tensors, f"{key}.feat_to_q.weight")
+        sites[key] = site
     if not sites:
         raise ModelFileError("the file holds no PC-adapter", fix="Use a Dense-Face adapter file")
-    id_dims = {tensors[f"{key}.feat_to_q.weight"].shape[1] for key in sites}
+    id_dims = {t.shape[1] for name, t in tensors.items() if name.endswith(".feat_to_q.weight")}
     if len(id_dims) > 1:
         raise IncompatibleError(f"the adapter mixes identity widths {sorted(id_dims)}")
     ordered = sorted(sites.values(), key=_running_order)
-    return ordered, id_dims.pop()
+    return ordered, id_dims.pop() if id_dims else ID_DIM
 
 
-_MAPS = ("per_q", "per_k", "per_v", "feat_to_q")
 _ADAPTER_KEY = re.compile(
     r"(?P<attention>(?P<block>(?:in|out)put_blocks\.\d+|middle_block)"
     r"\.1\.transformer_blocks\.0\.(?P<kind>attn[12]))\.(?:per_[qkv]|feat_to_q)\.weight"
 )
+
+
+def _need(tensors: Mapping[str, Tensor], name: str) -> None:
+    if name not in tensors:
+        raise ModelFileError(
+            f"the adapter lacks the weight {name}", fix="Download or convert it again"
+        )
 
 
 def _summed(base: nn.Module, adapter: nn.Linear, x: Tensor, delta: float) -> Tensor:

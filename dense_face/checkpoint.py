@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ModelFileError
 from ..storage import read_weights, write_weights
@@ -138,18 +138,19 @@ def save_adapter(
     """Write an adapter file, atomically.
 
     Adapter and pose branch are stored in ``dtype``; the token stays in float32, because its
-    running variances would leave the range of half precision. ``format``, the strengths and the
-    widths are added to the metadata.
+    running variances would leave the range of half precision. The adapter's dead weights
+    (``feat_to_q`` where no identity reaches) are left out. ``format``, the strengths and the widths
+    are added to the metadata.
 
     Raises:
         InputError: The place cannot be written to.
     """
     adapter, token = dense_face.adapter, dense_face.token
-    tensors = _prefixed(adapter, ADAPTER_PREFIX, dtype)
+    tensors = _prefixed(adapter.live_state_dict(), ADAPTER_PREFIX, dtype)
     if dense_face.pose_branch is not None:
-        tensors |= _prefixed(dense_face.pose_branch, POSE_PREFIX, dtype)
+        tensors |= _prefixed(dense_face.pose_branch.state_dict(), POSE_PREFIX, dtype)
     if token is not None:
-        tensors |= _prefixed(token, TOKEN_PREFIX, torch.float32)
+        tensors |= _prefixed(token.state_dict(), TOKEN_PREFIX, torch.float32)
     widths = {site.block: site.channels for site in adapter.sites}
     metadata = dict(dense_face.metadata) | {
         "format": FORMAT,
@@ -162,10 +163,10 @@ def save_adapter(
     write_weights(path, tensors, metadata)
 
 
-def _prefixed(module: nn.Module, prefix: str, dtype: torch.dtype) -> dict[str, Tensor]:
+def _prefixed(tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) -> dict[str, Tensor]:
     return {
         prefix + name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in module.state_dict().items()
+        for name, tensor in tensors.items()
     }
 
 

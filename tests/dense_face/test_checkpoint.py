@@ -8,6 +8,7 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter, sites_of_block
 from comfyui_dense_face.dense_face.checkpoint import (
+    ADAPTER_PREFIX,
     DenseFaceAdapter,
     load_adapter,
     read_parts,
@@ -46,8 +47,10 @@ def test_round_trip(tmp_path: Path, whole: DenseFaceAdapter) -> None:
     assert back.adapter.delta == 0.25 and back.adapter.id_dim == 8
     assert back.adapter.sites == whole.adapter.sites
     assert back.token is not None and back.token.reference_delta == 0.5
-    for name, tensor in whole.adapter.state_dict().items():
-        assert torch.equal(back.adapter.state_dict()[name], tensor.half().float())
+    live = whole.adapter.live_state_dict()
+    for name, tensor in back.adapter.state_dict().items():
+        stored = live[name].half().float() if name in live else torch.zeros_like(tensor)
+        assert torch.equal(tensor, stored)
     for name, tensor in whole.token.state_dict().items():
         assert torch.equal(back.token.state_dict()[name], tensor)
     assert back.pose_branch is not None and back.pose_branch.config == whole.pose_branch.config
@@ -66,7 +69,26 @@ def test_stored_precision(tmp_path: Path, whole: DenseFaceAdapter) -> None:
     save_adapter(path, whole, dtype=torch.float32)
     parts = read_parts(path)
     assert {t.dtype for t in parts.adapter.values()} == {torch.float32}
-    assert load_adapter(path).adapter.state_dict().keys() == parts.adapter.keys()
+    assert parts.adapter.keys() == whole.adapter.live_state_dict().keys()
+
+
+def test_dead_weights_are_left_out_and_may_be_there(
+    tmp_path: Path, whole: DenseFaceAdapter
+) -> None:
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, DenseFaceAdapter(whole.adapter), dtype=torch.float32)
+    tensors, metadata = read_weights(path)
+    queries = [name for name in tensors if name.endswith("feat_to_q.weight")]
+    live = "input_blocks.1.1.transformer_blocks.0.attn2.feat_to_q.weight"
+    assert queries == [ADAPTER_PREFIX + live]
+    everything = {ADAPTER_PREFIX + k: t for k, t in whole.adapter.state_dict().items()}
+    write_weights(path, everything, metadata)
+    back = load_adapter(path).adapter.state_dict()
+    assert all(torch.equal(back[k], t) for k, t in whole.adapter.state_dict().items())
+    del everything[ADAPTER_PREFIX + live]
+    write_weights(path, everything, metadata)
+    with pytest.raises(ModelFileError, match=r"lacks the weight input_blocks\.1.*attn2\.feat_to_q"):
+        load_adapter(path)
 
 
 def test_other_files_are_refused(tmp_path: Path, whole: DenseFaceAdapter) -> None:
