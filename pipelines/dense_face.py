@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -231,16 +232,15 @@ class DenseFacePipeline:
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
         """Pictures [B, 3, H, W] in 0..1 -> scaled latents, the mean of the posterior."""
-        means = [
-            self.base.vae.encode(some * 2 - 1).latent_dist.mean
-            for some in pictures.split(self.batch)
-        ]
+        vae: Any = self.base.vae
+        means = [vae.encode(some * 2 - 1).latent_dist.mean for some in pictures.split(self.batch)]
         return LATENT_SCALE * torch.cat(means)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents -> pictures [B, 3, H, W] in 0..1."""
-        pictures = self.base.vae.decode(latents / LATENT_SCALE).sample
+        vae: Any = self.base.vae
+        pictures = vae.decode(latents / LATENT_SCALE).sample
         return (pictures / 2 + 0.5).clamp(0, 1)
 
     @property
@@ -291,6 +291,6 @@ class DenseFacePipeline:
                 part = slice(start, start + self.batch)
                 kept = None if keep is None else keep[part]
                 with model_of(part) as model:
-                    latents = sample(model, base[part], noise[part], schedule, kept, bar)
+                    latents = sample(model, base[part], noise[part], schedule, kept, bar.update)
                 pictures.append(self.decode(latents))
         return torch.cat(pictures)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..dense_face.blending import Model, guided
 from ..dense_face.checkpoint import DenseFaceAdapter
+from ..dense_face.pose_branch import PoseBranch
 from ..errors import InputError
 from .attention import install_adapter
 from .base import Base, token_ids
@@ -24,7 +25,7 @@ MOST_GUIDANCE = 30.0
 def text_model(base: Base, texts: Sequence[str], guidance: float) -> Model:
     """Text-editing mode: the untouched UNet under prompts for a batch of B."""
     contexts = _contexts(base, encode_text(base.text_encoder, token_ids(texts)))
-    return _guided(base, contexts, guidance, lambda x, t: {})
+    return _guided(base, contexts, guidance, _no_residuals)
 
 
 @contextmanager
@@ -40,19 +41,8 @@ def face_model(
     ids = token_ids(faces.texts)
     who = identities if parts.token else None
     contexts = _contexts(base, encode_text(base.text_encoder, ids, dense_face.token, who))
-    branch = dense_face.pose_branch
-    if not parts.pose or branch is None:
-        residuals: Residuals = lambda x, t: {}  # noqa: E731
-    else:
-        hints = branch.encode_hint(faces.hints)
-
-        def residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
-            found = branch.residuals(x, hints, t.expand(x.shape[0]))
-            return {
-                "down_block_additional_residuals": found[:-1],
-                "mid_block_additional_residual": found[-1],
-            }
-
+    branch = dense_face.pose_branch if parts.pose else None
+    residuals = _no_residuals if branch is None else _posed(branch, faces.hints)
     model = _guided(base, contexts, guidance, residuals)
     if not parts.adapter:
         yield model
@@ -64,6 +54,23 @@ def face_model(
 
 Residuals = Callable[[Tensor, Tensor], dict[str, Any]]
 """(x, t) of one half -> further arguments of the UNet."""
+
+
+def _no_residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
+    return {}
+
+
+def _posed(branch: PoseBranch, hints: Tensor) -> Residuals:
+    encoded = branch.encode_hint(hints)
+
+    def residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
+        found = branch.residuals(x, encoded, t.expand(x.shape[0]))
+        return {
+            "down_block_additional_residuals": found[:-1],
+            "mid_block_additional_residual": found[-1],
+        }
+
+    return residuals
 
 
 def _contexts(base: Base, prompt: Tensor) -> Tensor:
@@ -83,8 +90,8 @@ def _guided(base: Base, contexts: Tensor, guidance: float, residuals: Residuals)
         if guidance == 1:
             return base.unet(x, t, contexts[len(x) :], **extra).sample
         doubled = {name: _twice(value) for name, value in extra.items()}
-        eps = base.unet(torch.cat([x, x]), t, contexts, **doubled).sample
-        return guided(*eps.chunk(2), guidance)
+        without, with_words = base.unet(torch.cat([x, x]), t, contexts, **doubled).sample.chunk(2)
+        return guided(without, with_words, guidance)
 
     return model
 

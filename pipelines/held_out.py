@@ -65,7 +65,7 @@ def face_cases(seed: int, count: int, *, progress: bool = False) -> Cases:
     """
     check_count(count)
     rounds = -(-count // PEOPLE)
-    references = _heads(seed, _REFERENCE, rounds * PEOPLE)
+    references = reference_heads(seed, rounds * PEOPLE)
     chance = torch.Generator().manual_seed(held_out_seed(seed, _ANGLE))
     turned = torch.rand(count, 3, generator=chance) * 2 - 1
     targets = _heads(seed, _TARGET, count).replace(angles=turned * torch.tensor(TARGET_RANGE))
@@ -76,6 +76,11 @@ def face_cases(seed: int, count: int, *, progress: bool = False) -> Cases:
         identity_free_caption(targets),
         _seeds(seed, _TARGET, count),
     )
+
+
+def reference_heads(seed: int, count: int) -> Heads:
+    """The first ``count`` references: one of each person, then a second one of each, ..."""
+    return _heads(seed, _REFERENCE, count)
 
 
 def prompt_heads(seed: int, count: int) -> tuple[Heads, list[int]]:

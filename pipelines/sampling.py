@@ -6,13 +6,12 @@ a seed gives one picture here and there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ..dense_face.blending import Model, blended_ddim
+from ..dense_face.blending import Model, Step, blended_ddim
 from ..dense_face.schedule import DDIMSchedule, ddim_schedule, schedule_of
 from ..dense_face.soft_mask import softly_masked
 
@@ -41,7 +40,7 @@ def sample(
     noise: Tensor,
     schedule: DDIMSchedule,
     keep: Tensor | None = None,
-    bar: tqdm[None] | None = None,
+    on_step: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Clean latents [B, C, h, w].
 
@@ -51,15 +50,12 @@ def sample(
         noise: [B, C, h, w].
         schedule: Of :func:`clean_schedule`.
         keep: [B or 1, 1, h, w], 1 = keep the base, 0 = draw anew; None draws everything.
-        bar: Told of each step.
+        on_step: Called after each step.
     """
+
+    def told(_: Step) -> None:
+        on_step()
+
     if keep is not None:
         model = softly_masked(model, base, keep, noise, schedule)
-    return blended_ddim(
-        model,
-        base,
-        None,
-        schedule,
-        lambda: noise,
-        callback=None if bar is None else lambda _: bar.update(),
-    )
+    return blended_ddim(model, base, None, schedule, lambda: noise, callback=told)

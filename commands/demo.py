@@ -1,0 +1,49 @@
+"""``denseface demo``: pictures and measures of the bundled tiny world in less than a minute."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write to")
+    parser.add_argument("--seed", type=int, default=1, help="chooses the people, 1 by default")
+    parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write ``dense_face.png`` and ``report.json``; both or none."""
+    started = time.perf_counter()  # before the libraries are imported: their time counts
+    from ..demo.judge import load_judge
+    from ..pipelines.demo import demo
+    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
+    from ..pipelines.measures import json_of
+    from ..pipelines.weights import load_bundled
+    from ..storage import atomic_path
+
+    sheet_path, report_path = args.out / "dense_face.png", args.out / "report.json"
+    with atomic_path(sheet_path) as sheet_file, atomic_path(report_path) as report_file:
+        folder = args.weights or WEIGHTS
+        pipeline = DenseFacePipeline.load(folder, progress=True)
+        sheet, report = demo(pipeline, load_bundled(load_judge, folder, "tiny_judge"), args.seed)
+        sheet.save(sheet_file)
+        report["seconds.total"] = time.perf_counter() - started
+        report |= _peak_memory()
+        report_file.write_text(json_of(report) + "\n", encoding="utf-8")
+    print(json_of(report))
+    print(sheet_path)
+    print(report_path)
+
+
+def _peak_memory() -> dict[str, float]:
+    """The most memory this process held; nothing where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return {}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"memory.peak_mb": peak / (2**20 if sys.platform == "darwin" else 2**10)}
