@@ -13,3 +13,9 @@ from tiny_random import write_world
 def tiny(pack: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """The pack's nodes on a tiny world of random weights."""
     return Tiny(pack, write_world(tmp_path_factory.mktemp("tiny_world")))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-schemas", action="store_true", help="write the golden node schemas anew"
+    )

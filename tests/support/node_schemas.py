@@ -1,0 +1,46 @@
+"""What saved workflows depend on, read from the node classes: ids, order, types, defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Lists of files differ from machine to machine.
+FILE_LISTS = {("DenseFace_LoadAdapter", "adapter_name")}
+KEPT = ("default", "min", "max", "step", "options", "multiline")
+
+
+def describe(node: Any) -> dict[str, Any]:
+    """One node as plain data."""
+    schema = node.define_schema()
+    return {
+        "category": schema.category,
+        "inputs": [_input(schema.node_id, item) for item in schema.inputs],
+        "outputs": [
+            {"id": item.id, "name": item.display_name, "type": item.io_type}
+            for item in schema.outputs
+        ],
+        "output_node": bool(schema.is_output_node),
+    }
+
+
+def _input(node_id: str, item: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": item.id, "type": item.io_type, "optional": bool(item.optional)}
+    for name in KEPT:
+        value = getattr(item, name, None)
+        if value is not None and not (name == "options" and (node_id, item.id) in FILE_LISTS):
+            found[name] = value
+    return found
+
+
+def in_words(node: Any) -> dict[str, Any]:
+    """One node as an entry of ``locales/<language>/nodeDefs.json``."""
+    schema = node.define_schema()
+    return {
+        "display_name": schema.display_name,
+        "description": schema.description,
+        "inputs": {item.id: {"name": item.id, "tooltip": item.tooltip} for item in schema.inputs},
+        "outputs": {
+            str(i): {"name": item.display_name, "tooltip": item.tooltip}
+            for i, item in enumerate(schema.outputs)
+        },
+    }
