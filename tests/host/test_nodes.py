@@ -1,0 +1,194 @@
+"""The small nodes: pictures in, pictures out, and what they say about bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from in_host import Tiny
+from torch import Tensor
+
+
+@pytest.fixture(scope="module")
+def analyzer(tiny: Tiny) -> Any:
+    path = tiny.folder / "tiny_analyzer.safetensors"
+    patcher, encoder = tiny.module("nodes.host.analyzer").load_analyzer(path)
+    return tiny.module("nodes.sockets").LoadedAnalyzer(patcher, encoder)
+
+
+@pytest.fixture(scope="module")
+def portrait(tiny: Tiny) -> Tensor:
+    return tiny.run("TinyPortrait", 3, 1, 0.0, 0.0, 0.0, 128)[0]
+
+
+@pytest.fixture
+def blind(analyzer: Any) -> Any:
+    """An analyzer that sees no face in dark pictures, and one in the others."""
+    import copy
+
+    import comfy.model_patcher
+
+    net = copy.deepcopy(analyzer.patcher.model)
+    inner = net.forward
+
+    def forward(pictures: Tensor) -> Any:
+        import dataclasses
+
+        bright = pictures.mean((1, 2, 3)) > 0.2
+        return dataclasses.replace(inner(pictures), face_logit=torch.where(bright, 3.0, -3.0))
+
+    net.forward = forward
+    cpu = torch.device("cpu")
+    patcher = comfy.model_patcher.ModelPatcher(net, load_device=cpu, offload_device=cpu)
+    return type(analyzer)(patcher, analyzer.encoder)
+
+
+# ---- tiny world --------------------------------------------------------------------------------
+
+
+def test_portrait_is_a_picture_of_the_host(portrait: Tensor) -> None:
+    assert portrait.shape == (1, 128, 128, 3) and portrait.dtype == torch.float32
+    assert portrait.min() >= 0 and portrait.max() <= 1
+    assert portrait.std() > 0.05
+
+
+def test_same_numbers_same_portrait(tiny: Tiny, portrait: Tensor) -> None:
+    again, caption, poses = tiny.run("TinyPortrait", 3, 1, 0.0, 0.0, 0.0, 128)
+    assert torch.equal(again, portrait)
+    assert caption.startswith("a close-up photo of a person")
+    assert poses.angles == ((0.0, 0.0, 0.0),)
+    assert not torch.equal(tiny.run("TinyPortrait", 4, 1, 0.0, 0.0, 0.0, 128)[0], portrait)
+
+
+# ---- identity ----------------------------------------------------------------------------------
+
+
+def test_identity_is_a_tagged_unit_vector(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
+    people, score = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
+    assert people.vectors.shape == (1, 512)
+    assert float(people.vectors.norm()) == pytest.approx(1, abs=1e-5)
+    assert people.identities[0].encoder == "tiny-world"
+    assert 0.9 < score <= 1
+
+
+def test_batch_is_averaged_or_counted(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
+    batch = torch.cat([portrait, portrait.flip(2), portrait * 0.5])
+    one, _ = tiny.run("EncodeIdentity", analyzer, batch, "one person")
+    each, _ = tiny.run("EncodeIdentity", analyzer, batch, "one person per picture")
+    assert len(one.identities) == 1 and len(each.identities) == 3
+    mean = torch.nn.functional.normalize(each.vectors.mean(0), dim=0)
+    assert torch.allclose(one.vectors[0], mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64, 3), (1, 200, 300, 3), (1, 128, 128, 4)])
+def test_any_size_and_an_alpha_channel(tiny: Tiny, analyzer: Any, shape: tuple[int, ...]) -> None:
+    picture = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    people, _ = tiny.run("EncodeIdentity", analyzer, picture, "one person")
+    assert people.vectors.shape == (1, 512)
+
+
+def test_missing_face_is_told(tiny: Tiny, blind: Any, portrait: Tensor) -> None:
+    dark = torch.zeros_like(portrait)
+    with pytest.raises(ValueError, match=r"no face was found in the picture \(Encode Identity\)"):
+        tiny.run("EncodeIdentity", blind, dark, "one person")
+    batch = torch.cat([portrait, dark, dark])
+    people, _ = tiny.run("EncodeIdentity", blind, batch, "one person")
+    assert len(people.identities) == 1
+    with pytest.raises(ValueError, match=r"picture 2, 3 of 3"):
+        tiny.run("EncodeIdentity", blind, batch, "one person per picture")
+
+
+def test_picture_of_nan_is_refused(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
+    broken = portrait.clone()
+    broken[0, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="not numbers"):
+        tiny.run("EncodeIdentity", analyzer, broken, "one person")
+
+
+# ---- pose, mask, composite ---------------------------------------------------------------------
+
+
+def test_pose_picture_is_the_golden(tiny: Tiny) -> None:
+    from pathlib import Path
+
+    import numpy as np
+    from PIL import Image
+
+    golden = Path(__file__).resolve().parents[1] / "data" / "parity" / "pose_1.png"
+    poses, picture = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 256)
+    assert poses.angles == ((30.0, 0.0, 0.0),)
+    assert np.array_equal((picture[0].numpy() * 255).round().astype("uint8"), Image.open(golden))
+
+
+def test_far_angles_are_warned_of(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    tiny.run("PoseFromAngles", 80.0, 0.0, 0.0, 128)
+    assert "beyond the usual training range" in caplog.text
+
+
+def test_pose_from_picture_draws_what_it_measures(
+    tiny: Tiny, analyzer: Any, portrait: Tensor
+) -> None:
+    poses, picture, *angles = tiny.run("PoseFromPicture", analyzer, portrait, 128)
+    assert poses.angles == (tuple(angles),)
+    assert torch.equal(picture, tiny.run("PoseFromAngles", *angles, 128)[1])
+
+
+@pytest.mark.parametrize("region", ["head with hair", "face"])
+def test_mask_has_the_size_of_its_picture(tiny: Tiny, analyzer: Any, region: str) -> None:
+    picture = torch.rand(2, 96, 160, 3, generator=torch.Generator().manual_seed(1))
+    mask = tiny.run("FaceMask", analyzer, picture, region, 0.1, 3.0)
+    assert mask.shape == (2, 96, 160)
+    assert mask.min() >= 0 and mask.max() <= 1
+
+
+def test_composite_keeps_the_scene_to_the_last_bit(tiny: Tiny, portrait: Tensor) -> None:
+    generated = torch.rand(portrait.shape, generator=torch.Generator().manual_seed(2))
+    mask = torch.zeros(1, 128, 128)
+    mask[:, 32:96, 32:96] = 1
+    for feather in (0.0, 6.0):
+        done = tiny.run("Composite", portrait, generated, mask, feather)
+        outside = mask[0] == 0
+        assert torch.equal(done[:, outside], portrait[:, outside])
+        assert torch.equal(done[:, 60:68, 60:68], generated[:, 60:68, 60:68])
+    edge = done[0, 32, 64] - portrait[0, 32, 64]
+    assert edge.abs().max() < (generated[0, 32, 64] - portrait[0, 32, 64]).abs().max()
+
+
+def test_composite_brings_sizes_and_batches_together(tiny: Tiny, portrait: Tensor) -> None:
+    generated = torch.rand(3, 64, 64, 3, generator=torch.Generator().manual_seed(3))
+    done = tiny.run("Composite", portrait, generated, torch.ones(1, 32, 32), 0.0)
+    assert done.shape == (3, 128, 128, 3)
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+
+def test_missing_and_broken_files_are_told(tiny: Tiny, tmp_path: Any) -> None:
+    load = tiny.module("nodes.host.adapter_file").load_parts
+    with pytest.raises(ValueError, match="missing"):
+        load(tmp_path / "none.safetensors")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((tiny.folder / "tiny_dense_face.safetensors").read_bytes()[:5000])
+    with pytest.raises(ValueError, match="truncated"):
+        load(cut)
+    with pytest.raises(ValueError, match=r"format=None"):
+        load(tiny.folder / "tiny_base.safetensors")
+
+
+def test_unlisted_adapter_names_all_places(tiny: Tiny) -> None:
+    import folder_paths
+
+    tiny.module("nodes.host.folders").register_folders()
+    with pytest.raises(ValueError, match=r"gone\.safetensors is missing.*dense_face"):
+        tiny.run("LoadAdapter", "gone.safetensors")
+    assert folder_paths.get_folder_paths("dense_face")
+
+
+def test_folders_of_the_user_are_kept(tiny: Tiny, tmp_path: Any) -> None:
+    import folder_paths
+
+    folder_paths.folder_names_and_paths["sfsr"] = ([str(tmp_path)], {".safetensors", ".ckpt"})
+    tiny.module("nodes.host.folders").register_folders()
+    assert folder_paths.get_folder_paths("sfsr")[0] == str(tmp_path)
+    assert len(folder_paths.get_folder_paths("sfsr")) == 2
