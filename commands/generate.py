@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,9 +20,10 @@ The tiny world is a demonstration: a small model trained on rendered heads. Refe
 "denseface render sheet --count 1 --out a.png". It knows about 200 words: hair, skin, eyes, glasses,
 clothes, expressions, backgrounds.
 
-Without --scene the whole picture is drawn in one go from the prompt. With --scene only the head is
-drawn anew; everything outside it stays as it is, to the last bit. Angles that are not given follow
-the head of the scene, or face the camera."""
+Without a scene the whole picture is drawn in one go from the prompt. With --scene only the head in
+that picture is drawn anew; everything outside it stays as it is, to the last bit. --scene-prompt
+first draws such a scene with anybody in it, from words alone. Angles that are not given follow the
+head of the scene, or face the camera."""
 
 _ANGLES = {
     "yaw": "degrees; above 0 turns the nose to the left of the picture (-60 to 60)",
@@ -49,8 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, meaning in _ANGLES.items():
         parser.add_argument(f"--{name}", type=float, metavar="DEGREES", help=meaning)
-    parser.add_argument("--scene", type=Path, metavar="PICTURE", help="keep this picture around")
+    scene = parser.add_mutually_exclusive_group()
+    scene.add_argument("--scene", type=Path, metavar="PICTURE", help="picture to put the head into")
+    scene.add_argument("--scene-prompt", metavar="WORDS", help="draw the scene from these words")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another picture")
+    parser.add_argument("--scene-seed", type=int, help="of the scene; as --seed if left out")
     parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="picture to write")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
     parser.add_argument(
@@ -79,18 +83,18 @@ def run(args: argparse.Namespace) -> None:
     references = [read_picture(path, "reference") for path in args.reference]
     scene = None if args.scene is None else read_picture(args.scene, "scene")
     with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
-        ignored = unread_words(prompt)
+        ignored = unread_words(prompt) + unread_words(args.scene_prompt or "")
         if ignored:
             words = ", ".join(ignored)
             print(f"note: the tiny world does not read these words: {words}", file=sys.stderr)
         picture, angles = _drawn(args, references, scene, prompt)
-        about = {
+        about: dict[str, Any] = {
             "prompt": prompt,
             "angles": angles,
             "seed": args.seed,
             "steps": args.steps,
             "guidance": args.guidance,
-            "scene": scene is not None,
+            "scene": args.scene_prompt or (scene is not None),
         }
         write_picture(temporary, picture, about)
     print(args.out)
@@ -106,11 +110,18 @@ def _drawn(
     pipeline = DenseFacePipeline.load(args.weights or WEIGHTS, progress=True)
     names = [str(path) for path in args.reference]
     identity = pipeline.identity(torch.cat(references), names)
-    angles = _angles(args, pipeline, scene)
     choices = {"steps": args.steps, "guidance": args.guidance}
+    latents = None
+    if args.scene_prompt is not None:
+        seed = args.seed if args.scene_seed is None else args.scene_seed
+        latents = pipeline.text_latents(args.scene_prompt, seed, **choices)
+        scene = pipeline.decode(latents)
+    angles = _angles(args, pipeline, scene)
     if scene is None:
         return pipeline.face_picture(identity, prompt, angles, args.seed, **choices), angles
-    made = pipeline.personalise(scene, identity, prompt, angles, args.seed, **choices)
+    made = pipeline.personalise(
+        scene, identity, prompt, angles, args.seed, latents=latents, **choices
+    )
     return made.picture, angles
 
 

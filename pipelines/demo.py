@@ -98,9 +98,10 @@ def _rows(pipeline: DenseFacePipeline, seed: int) -> list[Tensor]:
     who = [pipeline.identity(reference[None]) for reference in references]
     first, other = zip(*SCENES_OF_ROWS, strict=True)
     scenes: list[Scene] = [*first, *other]
-    bases = pipeline.text_picture(
+    latents = pipeline.text_latents(
         [scene.base_prompt for scene in scenes], [seed + i for i in range(len(scenes))]
     )
+    bases = pipeline.decode(latents)
     # Each person in the own scene as it is, in its turns, and in the other scene.
     owner, place, angles = [], [], []
     own = [(yaw, pitch, roll) for yaw, pitch, roll in pipeline.analyse(bases).pose.tolist()]
@@ -114,6 +115,7 @@ def _rows(pipeline: DenseFacePipeline, seed: int) -> list[Tensor]:
         [scenes[i].rest for i in place],
         angles,
         [seed] * len(owner),
+        latents=latents[place],
     ).picture.unflatten(0, (people, -1))
     return [torch.cat([references[i : i + 1], bases[i : i + 1], made[i]]) for i in range(people)]
 

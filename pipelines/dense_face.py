@@ -131,9 +131,20 @@ class DenseFacePipeline:
         Raises:
             InputError: Counts that differ, or steps or guidance out of range.
         """
+        return self.decode(self.text_latents(prompts, seeds, steps=steps, guidance=guidance))
+
+    def text_latents(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        *,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+    ) -> Tensor:
+        """As :meth:`text_picture`, not decoded: scaled latents [B, 4, 16, 16]."""
         seeds = as_seeds(seeds)
         texts = [scene_prompt(text) for text in for_each(prompts, str, len(seeds), "prompts")]
-        return self._drawn(
+        return self._sampled(
             lambda part: nullcontext(text_model(self.base, texts[part], guidance)),
             self._nothing(len(seeds)),
             seeds,
@@ -163,13 +174,14 @@ class DenseFacePipeline:
         """
         seeds = as_seeds(seeds)
         faces = self._faces(identities, prompts, angles, len(seeds), parts)
-        return self._drawn(
+        latents = self._sampled(
             lambda part: face_model(self.base, self.adapter, faces[part], guidance),
             self._nothing(len(seeds)),
             seeds,
             steps,
             label="face generation",
         )
+        return self.decode(latents)
 
     def personalise(
         self,
@@ -180,6 +192,7 @@ class DenseFacePipeline:
         seeds: int | Sequence[int],
         mask: Tensor | None = None,
         *,
+        latents: Tensor | None = None,
         steps: int = STEPS,
         guidance: float = GUIDANCE,
     ) -> Personalised:
@@ -188,6 +201,7 @@ class DenseFacePipeline:
         Args:
             scenes: [B, 3, 128, 128] in 0..1.
             mask: [B or 1, 128, 128] in 0..1, 1 = draw anew; the scene's head if None.
+            latents: The scenes' own, where they are known; encoded from the pictures if None.
 
         Raises:
             InputError: As :meth:`face_picture`; also no head in a scene, or other sizes.
@@ -203,14 +217,15 @@ class DenseFacePipeline:
         keep = 1 - mask.expand(len(seeds), -1, -1)[:, None].float()
         # Sampled like this by the host: both hosts then keep the same cells.
         small = F.interpolate(keep, self._latent_shape[1:], mode="bilinear")
-        generated = self._drawn(
+        blended = self._sampled(
             lambda part: face_model(self.base, self.adapter, faces[part], guidance),
-            self.encode(scenes),
+            self.encode(scenes) if latents is None else latents,
             seeds,
             steps,
             keep=small,
             label="blending",
         )
+        generated = self.decode(blended)
         keep = feather(keep, FEATHER)
         return Personalised(composite(scenes, generated, keep), generated, keep)
 
@@ -240,8 +255,8 @@ class DenseFacePipeline:
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents -> pictures [B, 3, H, W] in 0..1."""
         vae: Any = self.base.vae
-        pictures = vae.decode(latents / LATENT_SCALE).sample
-        return (pictures / 2 + 0.5).clamp(0, 1)
+        pictures = [vae.decode(some / LATENT_SCALE).sample for some in latents.split(self.batch)]
+        return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
 
     @property
     def _latent_shape(self) -> tuple[int, int, int]:
@@ -270,7 +285,7 @@ class DenseFacePipeline:
         )
 
     @torch.no_grad()
-    def _drawn(
+    def _sampled(
         self,
         model_of: Callable[[slice], AbstractContextManager[Model]],
         base: Tensor,
@@ -280,17 +295,16 @@ class DenseFacePipeline:
         keep: Tensor | None = None,
         label: str,
     ) -> Tensor:
-        """Sample in batches and decode."""
+        """Clean latents, computed in batches."""
         schedule = clean_schedule(steps)
         noise = seeded_noise(seeds, self._latent_shape)
         starts = range(0, len(seeds), self.batch)
-        pictures = []
+        found = []
         total = len(starts) * len(schedule)
         with tqdm(total=total, desc=label, leave=False, disable=not self.progress) as bar:
             for start in starts:
                 part = slice(start, start + self.batch)
                 kept = None if keep is None else keep[part]
                 with model_of(part) as model:
-                    latents = sample(model, base[part], noise[part], schedule, kept, bar.update)
-                pictures.append(self.decode(latents))
-        return torch.cat(pictures)
+                    found.append(sample(model, base[part], noise[part], schedule, kept, bar.update))
+        return torch.cat(found)
