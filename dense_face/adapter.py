@@ -10,57 +10,27 @@ the base and W' those of the adapter:
 The identity reaches the cross-attentions of the input and output blocks. It reaches neither a
 self-attention nor the middle block, where u = x: so it is in the release, and its weights want it.
 
-There are two equivalent forms: at run time (``AdapterAttention.deltas``, also used in training)
-and folded (:meth:`PCAdapter.fold`): constant deltas on the base's weights and, since F a does not
-depend on the position, one bias on the queries of each layer that the identity reaches.
+There are two equivalent ways to compute it: at run time (``AdapterAttention.deltas``, also used in
+training) and folded (:meth:`PCAdapter.fold`): constant deltas on the base's weights and, since F a
+does not depend on the position, one bias on the queries of each layer that the identity reaches.
+Either can be had from either form of the stored weights (``sites.py``).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import IncompatibleError, ModelFileError
-from .folded import FoldedAdapter
-from .strict import load_strictly
+from ..errors import InputError
+from .folded import FoldedAdapter, fold
+from .sites import ID_DIM, AttentionSite, is_folded, sites_from_state_dict
+from .strict import check_strictly
 
-MIDDLE = "middle_block"
 DELTA = 0.01
 """Strength of the release, at training and test."""
-ID_DIM = 512
-"""Width of the identities of the release."""
-
-
-@dataclass(frozen=True)
-class AttentionSite:
-    """One attention layer of the UNet.
-
-    Args:
-        block: LDM name of the block: ``input_blocks.1``, ``middle_block``, ``output_blocks.11``.
-        channels: Width C of the queries.
-        context_dim: Width of what keys and values are made from; equals C in self-attention.
-        cross: Whether it attends to the text (``attn2``) or to the picture (``attn1``).
-    """
-
-    block: str
-    channels: int
-    context_dim: int
-    cross: bool
-
-    @property
-    def key(self) -> str:
-        """Name of the attention in the LDM layout, without file prefix."""
-        return f"{self.block}.1.transformer_blocks.0.{'attn2' if self.cross else 'attn1'}"
-
-    @property
-    def takes_identity(self) -> bool:
-        """Whether the identity replaces x in the adapter's query path here."""
-        return self.cross and self.block != MIDDLE
 
 
 Projections = tuple[nn.Module, nn.Module, nn.Module]
@@ -68,7 +38,9 @@ Projections = tuple[nn.Module, nn.Module, nn.Module]
 
 
 class AdapterAttention(nn.Module):
-    """The adapter's four maps beside one attention layer.
+    """The adapter's maps beside one attention layer.
+
+    Unfolded there are always four, as in the release; folded, only the live ones.
 
     Fresh ``per_*`` are zero, so that an untrained adapter changes nothing; their gradients are not
     zero, because each is multiplied by inputs that are not. ``feat_to_q`` keeps torch's default
@@ -79,21 +51,27 @@ class AdapterAttention(nn.Module):
         self,
         site: AttentionSite,
         id_dim: int,
+        folded: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.site = site
+        self.needs_identity = folded and site.takes_identity
 
         def linear(width_in: int) -> nn.Linear:
             return nn.Linear(width_in, site.channels, bias=False, device=device, dtype=dtype)
 
-        self.per_q = linear(site.channels)
+        if self.needs_identity:
+            self.id_to_q = linear(id_dim)
+        else:
+            self.per_q = linear(site.channels)
         self.per_k = linear(site.context_dim)
         self.per_v = linear(site.context_dim)
-        self.feat_to_q = linear(id_dim)
-        for fresh in (self.per_q, self.per_k, self.per_v):
-            nn.init.zeros_(fresh.weight)
+        for fresh in self.parameters():
+            nn.init.zeros_(fresh)
+        if not folded:
+            self.feat_to_q = linear(id_dim)
 
     def query(self, x: Tensor, identity: Tensor | None) -> Tensor:
         """Query delta before the strength: [B, N, C] from x, or [B, 1, C] from the identity.
@@ -101,8 +79,14 @@ class AdapterAttention(nn.Module):
         ``identity`` [B, D] is heeded only where it reaches (:attr:`AttentionSite.takes_identity`).
         """
         if identity is None or not self.site.takes_identity:
-            return self.per_q(x)
-        return self.per_q(self.feat_to_q(identity.to(x)))[:, None, :]
+            return self._query_without_identity(x)
+        return self.identity_query(identity.to(x))[:, None, :]
+
+    def identity_query(self, identity: Tensor) -> Tensor:
+        """Query delta [B, C] from identities [B, D], before the strength."""
+        if self.needs_identity:
+            return self.id_to_q(identity)
+        return self.per_q(self.feat_to_q(identity))
 
     def deltas(
         self, x: Tensor, context: Tensor | None, identity: Tensor | None
@@ -132,7 +116,7 @@ class AdapterAttention(nn.Module):
         to_q, to_k, to_v = base
         context = x if context is None else context
         if identity is None or not self.site.takes_identity:
-            q = _summed(to_q, self.per_q, x, delta)
+            q = _summed(to_q, self._query_without_identity, x, delta)
         else:
             q = to_q(x) + delta * self.query(x, identity)
         return (
@@ -141,11 +125,22 @@ class AdapterAttention(nn.Module):
             _summed(to_v, self.per_v, context, delta),
         )
 
+    @property
+    def _query_without_identity(self) -> nn.Linear:
+        if self.needs_identity:
+            raise InputError(
+                "a folded adapter cannot run without an identity",
+                where=self.site.key,
+                fix="Give an identity, or convert the checkpoint with --unfolded",
+            )
+        return self.per_q
+
 
 class PCAdapter(nn.Module):
     """The adapter of a whole UNet; state-dict keys are the release's, without file prefix.
 
-    ``delta`` is the strength, applied on use and never stored in the weights.
+    ``delta`` is the strength, applied on use and never stored in the weights. ``folded`` chooses
+    the form of the weights (``sites.py``).
     """
 
     def __init__(
@@ -154,15 +149,39 @@ class PCAdapter(nn.Module):
         *,
         id_dim: int = ID_DIM,
         delta: float = DELTA,
+        folded: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.id_dim = id_dim
         self.delta = delta
+        self.folded = folded
         self.sites = tuple(sites)
         for site in self.sites:
-            _place(self, site.key, AdapterAttention(site, id_dim, device=device, dtype=dtype))
+            maps = AdapterAttention(site, id_dim, folded, device=device, dtype=dtype)
+            _place(self, site.key, maps)
+
+    @classmethod
+    def described_by(
+        cls,
+        tensors: Mapping[str, Tensor],
+        *,
+        delta: float = DELTA,
+        device: torch.device | str | None = "meta",
+    ) -> PCAdapter:
+        """The adapter that the tensors describe, fresh; their names and shapes are checked.
+
+        On the default device it takes no memory and serves as that check alone.
+
+        Raises:
+            ModelFileError: A weight is missing or unknown.
+            IncompatibleError: A weight has a name or shape that does not fit the others.
+        """
+        sites, id_dim = sites_from_state_dict(tensors)
+        adapter = cls(sites, id_dim=id_dim, delta=delta, folded=is_folded(tensors), device=device)
+        check_strictly(adapter, tensors, "the PC-adapter", optional=adapter._dead())
+        return adapter
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor], *, delta: float = DELTA) -> PCAdapter:
@@ -170,14 +189,10 @@ class PCAdapter(nn.Module):
 
         Dead ``feat_to_q`` may be left out (:meth:`live_state_dict`); they become zero.
         """
-        sites, id_dim = sites_from_state_dict(tensors)
-        adapter = cls(sites, id_dim=id_dim, delta=delta)
-        dead = {
-            f"{site.key}.feat_to_q.weight": torch.zeros(site.channels, id_dim)
-            for site in sites
-            if not site.takes_identity
-        }
-        load_strictly(adapter, {**dead, **tensors}, "the PC-adapter")
+        adapter = cls.described_by(tensors, delta=delta, device=None)
+        for name in adapter._dead() - tensors.keys():
+            nn.init.zeros_(adapter.get_parameter(name))
+        adapter.load_state_dict(dict(tensors), strict=False)
         return adapter
 
     def attention(self, block: str, cross: bool) -> AdapterAttention:
@@ -203,7 +218,7 @@ class PCAdapter(nn.Module):
 
     def live_state_dict(self) -> dict[str, Tensor]:
         """The state dict without the dead ``feat_to_q``: all that a file needs to hold."""
-        dead = {f"{site.key}.feat_to_q.weight" for site in self.sites if not site.takes_identity}
+        dead = self._dead()
         return {name: tensor for name, tensor in self.state_dict().items() if name not in dead}
 
     def query_bias(self, identity: Tensor) -> dict[str, Tensor]:
@@ -216,86 +231,19 @@ class PCAdapter(nn.Module):
             Block name -> [B, C], to be added to q [B, N, C] at every position.
         """
         return {
-            attention.site.block: self.delta * attention.per_q(attention.feat_to_q(identity))
+            attention.site.block: self.delta * attention.identity_query(identity)
             for attention in self.attentions()
             if attention.site.takes_identity
         }
 
-    @torch.no_grad()
     def fold(self) -> FoldedAdapter:
-        """The equivalent weight deltas and bias matrices, in float32 (dense_face.md A3).
+        """The equivalent weight deltas and bias matrices (dense_face.md A3)."""
+        return fold({k: t.detach() for k, t in self.live_state_dict().items()}, self.delta)
 
-        Half precision would round away several percent of a delta that is 1 % of the weight.
-        """
-        weights: dict[str, Tensor] = {}
-        matrices: dict[str, Tensor] = {}
-        for attention in self.attentions():
-            site = attention.site
-            weights[f"{site.key}.to_k.weight"] = attention.per_k.weight.float()
-            weights[f"{site.key}.to_v.weight"] = attention.per_v.weight.float()
-            per_q = attention.per_q.weight.float()
-            if site.takes_identity:
-                matrices[site.block] = per_q @ attention.feat_to_q.weight.float()
-            else:
-                weights[f"{site.key}.to_q.weight"] = per_q
-        return FoldedAdapter(weights, matrices, self.delta)
-
-
-def sites_of_block(block: str, channels: int, context_dim: int) -> list[AttentionSite]:
-    """Self- and cross-attention of one transformer block, in the order in which they run."""
-    return [
-        AttentionSite(block, channels, channels, cross=False),
-        AttentionSite(block, channels, context_dim, cross=True),
-    ]
-
-
-def sites_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[AttentionSite], int]:
-    """All sites and the identity's width, read from names and shapes.
-
-    Args:
-        tensors: The adapter's tensors, without file prefix and without others.
-
-    Raises:
-        ModelFileError: An attention lacks one of its maps (it is named), or there is none. Only
-            ``feat_to_q`` may be absent, where no identity reaches.
-        IncompatibleError: A name or shape that this layout does not know.
-    """
-    sites: dict[str, AttentionSite] = {}
-    for name in tensors:
-        match = _ADAPTER_KEY.fullmatch(name)
-        if match is None:
-            raise IncompatibleError(
-                f"the adapter holds an unknown weight {name}",
-                fix="Use a PC-adapter for a Stable Diffusion 1.x UNet",
-            )
-        key = match["attention"]
-        for needed in ("per_q", "per_k", "per_v"):
-            _need(tensors, f"{key}.{needed}.weight")
-        channels, context_dim = tensors[f"{key}.per_k.weight"].shape
-        site = AttentionSite(match["block"], channels, context_dim, match["kind"] == "attn2")
-        if site.takes_identity:
-            _need(tensors, f"{key}.feat_to_q.weight")
-        sites[key] = site
-    if not sites:
-        raise ModelFileError("the file holds no PC-adapter", fix="Use a Dense-Face adapter file")
-    id_dims = {t.shape[1] for name, t in tensors.items() if name.endswith(".feat_to_q.weight")}
-    if len(id_dims) > 1:
-        raise IncompatibleError(f"the adapter mixes identity widths {sorted(id_dims)}")
-    ordered = sorted(sites.values(), key=_running_order)
-    return ordered, id_dims.pop() if id_dims else ID_DIM
-
-
-_ADAPTER_KEY = re.compile(
-    r"(?P<attention>(?P<block>(?:in|out)put_blocks\.\d+|middle_block)"
-    r"\.1\.transformer_blocks\.0\.(?P<kind>attn[12]))\.(?:per_[qkv]|feat_to_q)\.weight"
-)
-
-
-def _need(tensors: Mapping[str, Tensor], name: str) -> None:
-    if name not in tensors:
-        raise ModelFileError(
-            f"the adapter lacks the weight {name}", fix="Download or convert it again"
-        )
+    def _dead(self) -> set[str]:
+        if self.folded:
+            return set()
+        return {f"{site.key}.feat_to_q.weight" for site in self.sites if not site.takes_identity}
 
 
 def _summed(base: nn.Module, adapter: nn.Linear, x: Tensor, delta: float) -> Tensor:
@@ -307,11 +255,6 @@ def _summed(base: nn.Module, adapter: nn.Linear, x: Tensor, delta: float) -> Ten
     if type(base) is nn.Linear:
         return F.linear(x, base.weight + delta * adapter.weight.to(base.weight), base.bias)
     return base(x) + delta * adapter(x)
-
-
-def _running_order(site: AttentionSite) -> tuple[int, int, bool]:
-    side, _, number = site.block.partition(".")
-    return ("input_blocks", MIDDLE, "output_blocks").index(side), int(number or 0), site.cross
 
 
 def _place(root: nn.Module, path: str, module: nn.Module) -> None:

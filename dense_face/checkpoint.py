@@ -1,7 +1,9 @@
 """Adapter files of this pack: ``format=denseface-adapter/1``, one safetensors file for all parts.
 
 Names inside the file are the release's: ``model.diffusion_model.`` + adapter, ``control_model.`` +
-pose branch, ``embedding_manager.`` + identity token. Pose branch and token may be absent.
+pose branch, ``embedding_manager.`` + identity token. Pose branch and token may be absent. The
+adapter is stored unfolded, as it was trained, or folded, as converted files are (``sites.py``);
+readers need not care which, and the metadata tells it (``form``).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import Tensor
 from ..errors import ModelFileError
 from ..storage import read_weights, write_weights
 from .adapter import DELTA, PCAdapter
+from .folded import FoldedAdapter, fold
 from .identity_token import REFERENCE_DELTA, IdentityToken
 from .pose_branch import PoseBranch
 
@@ -72,6 +75,16 @@ class AdapterParts:
     def reference_delta(self) -> float:
         """Strength of the identity token's offset."""
         return self._number("reference_delta", REFERENCE_DELTA)
+
+    def folded(self) -> FoldedAdapter:
+        """The adapter as weight deltas (stored dtype, not copied) and bias matrices.
+
+        Raises:
+            ModelFileError: A weight is missing or unknown.
+            IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
+        """
+        PCAdapter.described_by(self.adapter)
+        return fold(self.adapter, self.delta)
 
     def _number(self, key: str, default: float) -> float:
         try:
@@ -139,8 +152,8 @@ def save_adapter(
 
     Adapter and pose branch are stored in ``dtype``; the token stays in float32, because its
     running variances would leave the range of half precision. The adapter's dead weights
-    (``feat_to_q`` where no identity reaches) are left out. ``format``, the strengths and the widths
-    are added to the metadata.
+    (``feat_to_q`` where no identity reaches) are left out. The metadata is completed as in
+    :func:`file_metadata`.
 
     Raises:
         InputError: The place cannot be written to.
@@ -151,16 +164,29 @@ def save_adapter(
         tensors |= _prefixed(dense_face.pose_branch.state_dict(), POSE_PREFIX, dtype)
     if token is not None:
         tensors |= _prefixed(token.state_dict(), TOKEN_PREFIX, torch.float32)
+    reference_delta = None if token is None else token.reference_delta
+    about = file_metadata(adapter, reference_delta)
+    write_weights(path, tensors, {**dense_face.metadata, **about})
+
+
+def file_metadata(adapter: PCAdapter, reference_delta: float | None) -> dict[str, str]:
+    """What every adapter file says about itself.
+
+    Args:
+        adapter: The adapter in the file, or its description on the ``meta`` device.
+        reference_delta: Strength of the identity token, None if the file holds none.
+    """
     widths = {site.block: site.channels for site in adapter.sites}
-    metadata = dict(dense_face.metadata) | {
+    about = {
         "format": FORMAT,
+        "form": "folded" if adapter.folded else "unfolded",
         "id_dim": str(adapter.id_dim),
         "delta": repr(float(adapter.delta)),
         "widths": ",".join(f"{block}={width}" for block, width in widths.items()),
     }
-    if token is not None:
-        metadata["reference_delta"] = repr(float(token.reference_delta))
-    write_weights(path, tensors, metadata)
+    if reference_delta is not None:
+        about["reference_delta"] = repr(float(reference_delta))
+    return about
 
 
 def _prefixed(tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) -> dict[str, Tensor]:

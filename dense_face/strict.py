@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -11,20 +11,27 @@ from ..errors import IncompatibleError, ModelFileError
 _AGAIN = "Download or convert the file again"
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Copy tensors into a module of exactly these names and shapes.
+def check_strictly(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    what: str,
+    *,
+    optional: Collection[str] = (),
+) -> None:
+    """Check that tensors have exactly the names and shapes of a module's state dict.
 
     Args:
-        module: The module to fill.
-        tensors: Its whole state dict.
+        module: The module, on any device (``meta`` will do).
+        tensors: The state dict.
         what: Name of the part, for the message ("the pose branch").
+        optional: Names that may be missing.
 
     Raises:
         ModelFileError: A weight is missing or unknown; the first one is named.
         IncompatibleError: A weight has another shape.
     """
     own = module.state_dict()
-    missing = [name for name in own if name not in tensors]
+    missing = [name for name in own if name not in tensors and name not in optional]
     if missing:
         raise ModelFileError(
             f"{what} lacks {len(missing)} weights, the first is {missing[0]}", fix=_AGAIN
@@ -41,4 +48,18 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -
                 f"instead of {list(own[name].shape)}",
                 fix="Use a file made for this base model",
             )
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Copy tensors into a module of exactly these names and shapes.
+
+    Args:
+        module: The module to fill.
+        tensors: Its whole state dict.
+        what: Name of the part, for the message ("the pose branch").
+
+    Raises:
+        ModelFileError, IncompatibleError: As :func:`check_strictly`.
+    """
+    check_strictly(module, tensors, what)
     module.load_state_dict(dict(tensors))

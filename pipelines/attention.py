@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from ..dense_face.adapter import AdapterAttention, AttentionSite, PCAdapter, sites_of_block
+from ..dense_face.adapter import AdapterAttention, PCAdapter
+from ..dense_face.sites import AttentionSite, sites_of_block
 from ..errors import IncompatibleError, InputError
 from .layout import UNetLayout, site_of, unet_pieces
 

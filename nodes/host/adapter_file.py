@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...dense_face.adapter import PCAdapter
 from ...dense_face.checkpoint import read_parts
 from ...dense_face.folded import FoldedAdapter
 from ...dense_face.identity_token import IdentityToken
@@ -23,7 +22,6 @@ def load_parts(
         IncompatibleError: Its weights are not those of a Stable Diffusion 1.x adapter.
     """
     parts = read_parts(path)
-    folded = PCAdapter.from_state_dict(parts.adapter, delta=parts.delta).fold()
     token = control = None
     if parts.token:
         token = IdentityToken.from_state_dict(
@@ -32,4 +30,4 @@ def load_parts(
         )
     if parts.pose_branch:
         control = pose_control(parts.pose_branch)
-    return folded, token, control, parts.metadata.get("encoder", "")
+    return parts.folded(), token, control, parts.metadata.get("encoder", "")

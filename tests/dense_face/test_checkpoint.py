@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.adapter import PCAdapter, sites_of_block
+from comfyui_dense_face.dense_face.adapter import PCAdapter
 from comfyui_dense_face.dense_face.checkpoint import (
     ADAPTER_PREFIX,
     DenseFaceAdapter,
@@ -14,9 +14,11 @@ from comfyui_dense_face.dense_face.checkpoint import (
     read_parts,
     save_adapter,
 )
+from comfyui_dense_face.dense_face.folded import product
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
-from comfyui_dense_face.errors import ModelFileError
+from comfyui_dense_face.dense_face.sites import sites_of_block
+from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.storage import read_weights, write_weights
 from torch import nn
 
@@ -110,4 +112,79 @@ def test_other_files_are_refused(tmp_path: Path, whole: DenseFaceAdapter) -> Non
             load_adapter(path)
     write_weights(path, tensors, metadata | {"delta": "strong"})
     with pytest.raises(ModelFileError, match="delta='strong'"):
+        load_adapter(path)
+
+
+def folded_file(path: Path, whole: DenseFaceAdapter, dtype: torch.dtype) -> PCAdapter:
+    """Write the adapter in the folded form."""
+    folded = PCAdapter(SITES, id_dim=8, delta=0.25, folded=True)
+    given = whole.adapter.state_dict()
+    for name, tensor in folded.state_dict().items():
+        if name.endswith("id_to_q.weight"):
+            layer = name.removesuffix("id_to_q.weight")
+            tensor.copy_(product(given[f"{layer}per_q.weight"], given[f"{layer}feat_to_q.weight"]))
+        else:
+            tensor.copy_(given[name])
+    save_adapter(path, DenseFaceAdapter(folded, metadata=whole.metadata), dtype=dtype)
+    return folded
+
+
+@torch.no_grad()
+def test_both_forms_fold_to_the_same(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    folded_file(tmp_path / "folded.safetensors", whole, torch.float32)
+    save_adapter(tmp_path / "unfolded.safetensors", whole, dtype=torch.float32)
+    parts = read_parts(tmp_path / "folded.safetensors")
+    ours, theirs = parts.folded(), read_parts(tmp_path / "unfolded.safetensors").folded()
+    assert parts.metadata["form"] == "folded" and parts.metadata["encoder"] == "tiny-world"
+    assert ours.delta == theirs.delta == 0.25
+    for found, wanted in (
+        (ours.weights, theirs.weights),
+        (ours.bias_matrices, theirs.bias_matrices),
+        (theirs.weights, whole.adapter.fold().weights),
+    ):
+        assert found.keys() == wanted.keys()
+        assert all(torch.equal(found[name], wanted[name]) for name in found)
+
+
+def test_half_precision_is_widened_before_the_strength(
+    tmp_path: Path, whole: DenseFaceAdapter
+) -> None:
+    folded_file(tmp_path / "folded.safetensors", whole, torch.float16)
+    folded = read_parts(tmp_path / "folded.safetensors").folded()
+    assert {w.dtype for w in folded.weights.values()} == {torch.float16}
+    assert {m.dtype for m in folded.bias_matrices.values()} == {torch.float32}
+    for name, delta in folded.weight_deltas().items():
+        assert torch.equal(delta, 0.25 * folded.weights[name].float())
+
+
+@torch.no_grad()
+def test_folded_form_at_run_time(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    folded_file(tmp_path / "folded.safetensors", whole, torch.float32)
+    loaded = load_adapter(tmp_path / "folded.safetensors").adapter
+    identity = torch.randn(2, 8)
+    for ours, theirs in zip(loaded.attentions(), whole.adapter.attentions(), strict=True):
+        x, text = torch.randn(2, 3, ours.site.channels), torch.randn(2, 5, ours.site.context_dim)
+        context = text if ours.site.cross else None
+        found, wanted = (maps.deltas(x, context, identity) for maps in (ours, theirs))
+        for a, b in zip(found, wanted, strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
+    found, wanted = loaded.query_bias(identity), whole.adapter.query_bias(identity)
+    assert found.keys() == wanted.keys() == {"input_blocks.1"}
+    assert torch.allclose(found["input_blocks.1"], wanted["input_blocks.1"], rtol=1e-4, atol=1e-4)
+    cross = loaded.attention("input_blocks.1", cross=True)
+    with pytest.raises(InputError, match="cannot run without an identity"):
+        cross.query(torch.zeros(1, 1, 32), None)
+
+
+def test_mixed_forms_are_refused(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    path = tmp_path / "adapter.safetensors"
+    folded_file(path, whole, torch.float32)
+    tensors, metadata = read_weights(path)
+    layer = f"{ADAPTER_PREFIX}input_blocks.1.1.transformer_blocks.0.attn2"
+    write_weights(path, tensors | {f"{layer}.per_q.weight": torch.zeros(32, 32)}, metadata)
+    with pytest.raises(ModelFileError, match=r"unknown weights.*attn2\.per_q"):
+        read_parts(path).folded()
+    del tensors[f"{layer}.id_to_q.weight"]
+    write_weights(path, tensors, metadata)
+    with pytest.raises(ModelFileError, match=r"lacks the weight .*attn2\.per_q"):
         load_adapter(path)

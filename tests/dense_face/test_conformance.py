@@ -10,8 +10,8 @@ import pytest
 import torch
 from comfyui_dense_face.cli import main
 from comfyui_dense_face.dense_face import blending
-from comfyui_dense_face.dense_face.adapter import AttentionSite
 from comfyui_dense_face.dense_face.schedule import DDIMSchedule, ddim_schedule
+from comfyui_dense_face.dense_face.sites import AttentionSite
 from comfyui_dense_face.errors import FacePackError
 from comfyui_dense_face.pipelines import golden_outputs
 from comfyui_dense_face.pipelines.attention import InstalledAdapter
