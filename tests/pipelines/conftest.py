@@ -1,0 +1,47 @@
+"""The tiny world on diffusers, for the tests of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from comfyui_dense_face.demo.people import sample_heads
+from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
+from comfyui_dense_face.pipelines.pictures import image_of
+from measured_world import world
+from torch import Tensor
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all files of the tiny world."""
+    return world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def pipeline(weights: Path) -> DenseFacePipeline:
+    return DenseFacePipeline.load(weights)
+
+
+@pytest.fixture(scope="session")
+def portraits() -> Tensor:
+    """Two rendered people [2, 3, 128, 128]."""
+    return render(sample_heads([2**41, 2**41 + 1])).rgb
+
+
+@pytest.fixture
+def portrait(tmp_path: Path, portraits: Tensor) -> Path:
+    """A reference as a file."""
+    path = tmp_path / "reference.png"
+    image_of(portraits[0]).save(path)
+    return path
+
+
+@pytest.fixture
+def hole() -> Tensor:
+    """A mask [1, 128, 128] with soft edges, 1 in the middle."""
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 4:12, 5:11] = 1
+    return torch.nn.functional.interpolate(mask, (128, 128), mode="bilinear")[0]

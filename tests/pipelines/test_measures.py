@@ -1,0 +1,82 @@
+"""The measures on made-up numbers with known answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from comfyui_dense_face.demo.captions import attributes
+from comfyui_dense_face.demo.people import sample_heads
+from comfyui_dense_face.demo.seeds import training_seed
+from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.pipelines import held_out, measures
+
+
+def test_everybody_is_found_in_his_own_round() -> None:
+    crowd = torch.eye(6).reshape(2, 3, 6)
+    shown = crowd.flatten(0, 1)[:5]
+    found = measures.identity_measures(shown, crowd)
+    assert found == {"top1": 1, "cosine": 1, "cosine_stranger": 0}
+    exchanged = measures.identity_measures(shown[[1, 0, 2, 3, 4]], crowd)
+    assert exchanged["top1"] == pytest.approx(0.6)
+
+
+def test_angles_are_averaged() -> None:
+    errors = measures.pose_errors(torch.tensor([[1.0, 2.0, -3.0]]), torch.zeros(1, 3))
+    assert errors == {"pose": 2, "yaw": 1, "pitch": 2, "roll": 3}
+
+
+def test_captions_name_what_is_counted() -> None:
+    """An attribute counts exactly where its word stands in the caption."""
+    heads = sample_heads(list(range(40)))
+    named = measures.named_attributes(heads)
+    for i, words in enumerate(attributes(heads)):
+        assert bool(named["glasses"][1][i]) == ("glasses" in words)
+        assert bool(named["hair_color"][1][i]) == ("bald" not in words["hair"])
+        assert bool(named["background_color"][1][i]) == words["background"].startswith("on a")
+    truth = {name: target for name, (target, _) in named.items()}
+    assert set(measures.word_accuracy(truth, heads).values()) == {1}
+    wrong = {**truth, "skin": (truth["skin"] + 1) % 5}
+    found = measures.word_accuracy(wrong, heads)
+    assert found["skin"] == 0 and found["hair_color"] == 1 and 0.7 < found["all"] < 1
+
+
+def test_psnr_of_some_pixels() -> None:
+    truth, where = torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    where[..., :2] = 1
+    picture = truth.clone()
+    picture[..., :2], picture[..., 2:] = 0.1, 1.0
+    assert measures.psnr_where(picture, truth, where) == pytest.approx(20, abs=0.01)
+    assert measures.largest_change(picture, truth, where) == pytest.approx(0.1)
+    nowhere = measures.psnr_where(picture, truth, 0 * where)
+    assert json.loads(measures.json_of({"a": nowhere, "b": 0.5})) == {"a": None, "b": 0.5}
+
+
+def test_people_of_an_evaluation_are_held_out_and_apart() -> None:
+    count = held_out.MOST
+    seeds = {
+        name: held_out._seeds(7, first, count)
+        for name, first in vars(held_out).items()
+        if name in ("_REFERENCE", "_TARGET", "_PROMPT", "_SCENE")
+    }
+    seeds["_PERSON"] = held_out._seeds(7, held_out._PERSON, held_out.PEOPLE)
+    together = [seed for some in seeds.values() for seed in some]
+    assert len(set(together)) == len(together) and min(together) >= 2**40
+    assert training_seed(10**9) < min(together)
+    assert max(together) < min(held_out._seeds(8, 0, 1))
+
+
+def test_references_and_targets_show_one_person_in_two_pictures() -> None:
+    references = held_out.reference_heads(3, 2)
+    cases = held_out._heads(3, held_out._TARGET, 2)
+    assert torch.equal(references.identity, cases.identity)
+    assert not torch.equal(references.identity[0], references.identity[1])
+    for name in ("expression", "angles", "light"):
+        assert not torch.equal(getattr(references, name), getattr(cases, name))
+
+
+@pytest.mark.parametrize("count", [0, -1, held_out.MOST + 1])
+def test_counts_out_of_range(count: int) -> None:
+    with pytest.raises(InputError, match="pictures were asked for"):
+        held_out.face_cases(0, count)
