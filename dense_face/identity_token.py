@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, ModelFileError
-from .strict import load_strictly
+from ..strict import load_strictly
 
 REFERENCE_DELTA = 0.01
 """Strength of the release."""

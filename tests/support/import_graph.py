@@ -9,11 +9,12 @@ from pathlib import Path
 
 SIDE_FOLDERS = {"tests", "benchmarks", "docs", "out", "build", "node_modules"}
 
-#: Part of the house to the parts it may import; itself and the root's errors.py and storage.py
-#: always. A folder that is not listed here must not exist (docs/architecture.md).
+#: Part of the house to the parts it may import; itself and FOUNDATION always. A folder that is not
+#: listed here must not exist (docs/architecture.md).
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "storage": set(),
+    "strict": set(),
     "faces": set(),
     "dense_face": {"faces"},
     "sfsr": {"faces"},
@@ -25,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"commands"},
     "__init__": {"nodes"},
 }
-FOUNDATION = {"errors", "storage", "__init__"}
+FOUNDATION = {"errors", "storage", "strict", "__init__"}
 
 HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "execution", "server"}
 #: Libraries that may only be imported by these parts at module level, and anywhere by ANYWHERE.

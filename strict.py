@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
-from ..errors import IncompatibleError, ModelFileError
+from .errors import IncompatibleError, ModelFileError
 
 _AGAIN = "Download or convert the file again"
 
@@ -46,7 +46,7 @@ def check_strictly(
             raise IncompatibleError(
                 f"{what} has a weight {name} of shape {list(tensor.shape)} "
                 f"instead of {list(own[name].shape)}",
-                fix="Use a file made for this base model",
+                fix="Use a file made for this kind of model",
             )
 
 
