@@ -8,6 +8,7 @@ base's weights; needed for a percent range, a mask, and bases that hold no plain
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -194,7 +195,8 @@ class _Gate:
     """APPLY_MODEL wrapper: once a model call, says whether the adapter ``uid`` acts at this sigma.
 
     It also puts the keeper of inputs behind all patches of other packs, so that the deltas see the
-    same inputs as the base's projections.
+    same inputs as the base's projections. A compiled model runs uncompiled meanwhile: the host
+    compiles without guards on patches, and code traced for one layer would serve another.
     """
 
     uid: str
@@ -208,8 +210,16 @@ class _Gate:
         if self.sigma_low <= sigma <= self.sigma_high:
             options = _with_active(options, self.uid)
         if in_place:
-            return executor(*args[:_OPTIONS], options, *args[_OPTIONS + 1 :], **kwargs)
-        return executor(*args, **{**kwargs, "transformer_options": options})
+            args = (*args[:_OPTIONS], options, *args[_OPTIONS + 1 :])
+        else:
+            kwargs = {**kwargs, "transformer_options": options}
+        with _uncompiled():
+            return executor(*args, **kwargs)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
+    return nullcontext() if stance is None else stance("force_eager")
 
 
 _OPTIONS = 5
