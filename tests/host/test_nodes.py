@@ -161,6 +161,25 @@ def test_composite_brings_sizes_and_batches_together(tiny: Tiny, portrait: Tenso
     assert done.shape == (3, 128, 128, 3)
 
 
+def test_head_and_person_are_those_of_the_command_line(
+    tiny: Tiny, analyzer: Any, portrait: Tensor
+) -> None:
+    from comfyui_dense_face.demo.analyzer import load_analyzer
+    from comfyui_dense_face.pipelines.dense_face import GROW, DenseFacePipeline
+
+    pipeline = DenseFacePipeline.load(tiny.folder)
+    net = load_analyzer(tiny.folder / "tiny_analyzer.safetensors")
+    # Random weights see a head everywhere or nowhere: the middle of what they say, for both.
+    middle = float(net(portrait.movedim(-1, 1)).head_logit.median())
+    for other in (pipeline.analyzer, analyzer.patcher.model):
+        other.part_out[-1].bias.data[-1] -= middle
+    pictures = portrait.movedim(-1, 1)
+    ours = tiny.run("FaceMask", analyzer, portrait, "head with hair", GROW, 0.0)
+    assert torch.allclose(ours, pipeline.scene_mask(pictures), atol=1e-6)
+    people, _ = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
+    assert torch.allclose(people.vectors[0], pipeline.identity(pictures).vector, atol=1e-6)
+
+
 # ---- files -------------------------------------------------------------------------------------
 
 
