@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from typing import Any
 
 import pytest
 import torch
@@ -49,11 +50,10 @@ def decoded(tiny: Tiny, latents: Tensor) -> Tensor:
 
 def face(tiny: Tiny) -> tuple[object, tuple[object, object]]:
     """MODEL and both CONDITIONINGs of face-generation mode."""
-    import nodes
-
+    nodes: Any = importlib.import_module("nodes")
     prompt = tiny.run("EncodePrompt", tiny.clip, tiny.adapter, PROMPT, tiny.people())
     picture = tiny.run("PoseFromAngles", *ANGLES, 128)[1]
-    apply: Callable[..., tuple[object, object]] = nodes.ControlNetApplyAdvanced().apply_controlnet
+    apply = nodes.ControlNetApplyAdvanced().apply_controlnet
     conds = apply(prompt, tiny.prompt(""), tiny.control, picture, 1.0, 0.0, 1.0)
     return tiny.apply(), conds
 
