@@ -77,6 +77,12 @@ try {
   const report = await page.evaluate(async () => {
     const known = window.LiteGraph.registered_node_types;
     const nodes = window.app.graph.nodes;
+    // What the frontend shows on hovering; a widget that a script added may bring its own.
+    const tooltip = (node, widget) => {
+      const { required = {}, optional = {} } = node.constructor.nodeData?.input ?? {};
+      const described = required[widget.name] ?? optional[widget.name];
+      return widget.tooltip || described?.[1]?.tooltip || "";
+    };
     return {
       missing: nodes.map((node) => node.type).filter((type) => !(type in known)),
       nodes: nodes.map((node) => ({
@@ -86,7 +92,7 @@ try {
         widgets: (node.widgets || []).map((widget) => ({
           name: widget.name,
           value: widget.value,
-          tooltip: widget.tooltip || "",
+          tooltip: tooltip(node, widget),
         })),
       })),
       api: (await window.app.graphToPrompt()).output,
