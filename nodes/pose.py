@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from .analysis import require_faces
 from .pictures import channels_first
@@ -59,8 +59,8 @@ def _outputs() -> list[Any]:
     ]
 
 
-def draw_poses(poses: HeadPoses, size: int) -> Tensor:
-    """Pose pictures as IMAGE [N, size, size, 3]; warns of angles that adapters have seldom seen."""
+def drawn(node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float) -> io.NodeOutput:
+    """Poses and their pictures as a node's output, shown in the node; warns of unusual angles."""
     import torch
 
     from ..dense_face.pose_picture import pose_picture
@@ -68,8 +68,9 @@ def draw_poses(poses: HeadPoses, size: int) -> Tensor:
     for angles in poses.angles:
         if any(abs(angle) > usual for angle, usual in zip(angles, USUAL, strict=True)):
             log.warning("Head pose %s is beyond the usual training range %s.", angles, USUAL)
-    drawn = [torch.from_numpy(pose_picture(*angles, size=size)) for angles in poses.angles]
-    return torch.stack(drawn).float() / 255
+    pictures = [torch.from_numpy(pose_picture(*angles, size=size)) for angles in poses.angles]
+    image = torch.stack(pictures).float() / 255
+    return io.NodeOutput(poses, image, *more, ui=ui.PreviewImage(image, cls=node))
 
 
 class PoseFromAngles(io.ComfyNode):
@@ -89,8 +90,7 @@ class PoseFromAngles(io.ComfyNode):
 
     @classmethod
     def execute(cls, yaw: float, pitch: float, roll: float, size: int) -> io.NodeOutput:
-        poses = HeadPoses(((yaw, pitch, roll),))
-        return io.NodeOutput(poses, draw_poses(poses, size))
+        return drawn(cls, HeadPoses(((yaw, pitch, roll),)), size)
 
 
 class PoseSweep(io.ComfyNode):
@@ -135,7 +135,7 @@ class PoseSweep(io.ComfyNode):
         poses = HeadPoses(
             tuple((yaw, pitch, roll) for yaw, pitch, roll in torch.stack(angles, 1).tolist())
         )
-        return io.NodeOutput(poses, draw_poses(poses, size))
+        return drawn(cls, poses, size)
 
 
 class PoseFromPicture(io.ComfyNode):
@@ -172,4 +172,4 @@ class PoseFromPicture(io.ComfyNode):
         seen = analyse(analyzer.patcher, channels_first(image, "Head Pose from Picture"))
         require_faces(seen, "Head Pose from Picture", every=True)
         poses = HeadPoses(tuple((yaw, pitch, roll) for yaw, pitch, roll in seen.pose.tolist()))
-        return io.NodeOutput(poses, draw_poses(poses, size), *poses.angles[0])
+        return drawn(cls, poses, size, *poses.angles[0])

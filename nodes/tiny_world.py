@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from .host.folders import file_mark
 from .pictures import channels_last
@@ -170,5 +170,6 @@ class TinyPortrait(io.ComfyNode):
         from ..demo.portrait import portrait
 
         picture, caption = portrait(person, scene, (yaw, pitch, roll), size)
+        image = channels_last(picture)
         poses = HeadPoses(((yaw, pitch, roll),))
-        return io.NodeOutput(channels_last(picture), caption, poses)
+        return io.NodeOutput(image, caption, poses, ui=ui.PreviewImage(image, cls=cls))
