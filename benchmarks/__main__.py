@@ -109,12 +109,14 @@ def _python(*words: str) -> str:
 
 def main() -> None:
     """Measure one thing after the other."""
-    print(
-        f"{os.cpu_count()} CPU cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
-    for part in (importing, weights, rendering, one_picture, whole_demo):
-        for result in part():
-            print(result, flush=True)
+    threads = torch.get_num_threads()
+    print(f"{os.cpu_count()} CPU cores, {threads} threads, torch {torch.__version__}")
+    try:
+        for part in (importing, weights, rendering, one_picture, whole_demo):
+            for result in part():
+                print(result, flush=True)
+    except FacePackError as error:
+        sys.exit(f"bench: {error}")
 
 
 if __name__ == "__main__":
