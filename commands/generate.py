@@ -23,7 +23,9 @@ clothes, expressions, backgrounds.
 Without a scene the whole picture is drawn in one go from the prompt. With --scene only the head in
 that picture is drawn anew; everything outside it stays as it is, to the last bit. --scene-prompt
 first draws such a scene with anybody in it, from words alone. Angles that are not given follow the
-head of the scene, or face the camera."""
+head of the scene, or face the camera.
+
+Pictures are 128 px wide and high: of others the middle square is taken and scaled."""
 
 _ANGLES = {
     "yaw": "degrees; above 0 turns the nose to the left of the picture (-60 to 60)",
