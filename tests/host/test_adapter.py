@@ -132,7 +132,8 @@ def test_bypassed_node_leaves_no_trace(tiny: Tiny, base: torch.Tensor) -> None:
 
 def test_apply_touches_no_input(tiny: Tiny) -> None:
     options = tiny.model.model_options
-    tiny.apply(mode="weights"), tiny.apply(mode="runtime")
+    tiny.apply(mode="weights")
+    tiny.apply(mode="runtime")
     assert tiny.model.patches == {}
     assert "patches_replace" not in options["transformer_options"]
     assert not any(tiny.model.wrappers.values()) and not any(tiny.model.callbacks.values())

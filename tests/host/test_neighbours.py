@@ -67,8 +67,7 @@ def test_additions_do_not_pile_up_in_a_cached_model(tiny: Tiny, mode: str) -> No
     alone = tiny.sample(cached)
     first = tiny.sample(foreign_node(cached))
     for _ in range(3):
-        again = tiny.sample(foreign_node(cached))
-    assert torch.equal(again, first)
+        assert torch.equal(tiny.sample(foreign_node(cached)), first)
     assert torch.equal(tiny.sample(cached), alone)
 
 
@@ -139,3 +138,26 @@ def test_masked_slot_mixes_by_the_place_of_the_query(tiny: Tiny) -> None:
     plain, adapted, mixed = out(), out(bias=bias), out(bias=bias, mask=mask)
     assert torch.equal(mixed[:, :, 2:], plain[:, :, 2:])
     assert torch.allclose(mixed[:, :, :2], adapted[:, :, :2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "window", [{"ad_params": {"sub_idxs": [3, 1]}}, {"context_window": "core"}], ids=["ad", "core"]
+)
+def test_sliding_windows_pick_their_people(tiny: Tiny, window: dict[str, Any]) -> None:
+    """A window shows the network some pictures of a long batch; each keeps its own person."""
+    import comfy.context_windows
+
+    attention = tiny.module("nodes.host.attention")
+    if "context_window" in window:
+        core = comfy.context_windows.IndexListContextWindow([3, 1], dim=0, total_frames=4)
+        window = {"context_window": core}
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(4, n, 32, generator=generator) for n in (16, 6, 6))
+    bias = torch.randn(4, 32, generator=generator)
+    extra = {"n_heads": 4, "cond_or_uncond": [1, 0], "activations_shape": [4, 32, 4, 4]}
+
+    def out(bias: Tensor, **more: Any) -> Tensor:
+        slot = attention.AttentionSlot(attention.SlotChange(bias=bias))
+        return slot(q, k, v, {**extra, **more})
+
+    assert torch.equal(out(bias, **window), out(bias[[3, 1]]))
