@@ -181,6 +181,9 @@ def _per_sample(value: Tensor, q: Tensor, extra: Extra, name: str) -> Tensor:
         return value
     parts = len(extra["cond_or_uncond"])
     samples = q.shape[0] // parts
+    window = _window(extra)
+    if window is not None and max(window) < value.shape[0]:
+        value = value[window]
     if value.shape[0] != samples:
         raise IncompatibleError(
             f"there are {value.shape[0]} {name} for a batch of {samples} pictures",
@@ -188,6 +191,14 @@ def _per_sample(value: Tensor, q: Tensor, extra: Extra, name: str) -> Tensor:
             fix="Give one for all pictures or exactly one per picture",
         )
     return value.repeat(parts, *(1 for _ in value.shape[1:]))
+
+
+def _window(extra: Extra) -> list[int] | None:
+    """Which pictures of the batch this call shows, where a sliding window picks some."""
+    core = extra.get("context_window")  # the host's own context windows, over the batch
+    if core is not None and getattr(core, "dim", None) == 0:
+        return list(core.index_list)
+    return (extra.get("ad_params") or {}).get("sub_idxs")  # AnimateDiff-Evolved
 
 
 def keep_inputs(

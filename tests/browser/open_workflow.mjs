@@ -105,6 +105,7 @@ try {
     report.run = await finished(before);
   }
   if (options.screenshot) {
+    await page.keyboard.press("Escape"); // the dialog of a first visit may come late
     // An "unknown command" on another frontend only costs the fitted view.
     await page
       .evaluate(() => window.app.extensionManager.command.execute("Comfy.Canvas.FitView"))
