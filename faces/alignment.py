@@ -1,0 +1,40 @@
+"""Aligning a face to the 112 × 112 template that face recognisers are trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .similarity import Similarity, fit_similarity
+from .warping import warped
+
+ALIGNED_SIZE = 112
+#: ArcFace's template (dependencies.md, section 8): eyes, nose, mouth corners; published with the
+#: middle of the first pixel at (0, 0), here at (0.5, 0.5).
+TEMPLATE = 0.5 + torch.tensor(
+    [
+        [38.2946, 51.6963],
+        [73.5318, 51.5014],
+        [56.0252, 71.7366],
+        [41.5493, 92.3655],
+        [70.7299, 92.2041],
+    ]
+)
+
+
+def alignment(five: Tensor, size: int = ALIGNED_SIZE) -> Similarity:
+    """From pixels of the picture to pixels of the aligned face of ``size``.
+
+    Args:
+        five: [5, 2] pixels: eyes, nose, mouth corners (``faces.face``).
+
+    Raises:
+        InputError: The points are not finite or all in one place.
+    """
+    return fit_similarity(five, TEMPLATE * (size / ALIGNED_SIZE))
+
+
+def aligned(picture: Tensor, five: Tensor, size: int = ALIGNED_SIZE) -> Tensor:
+    """Turn, scale and cut a face [C, H, W] to the template: [C, size, size], black outside."""
+    back = alignment(five, size).inverse()
+    return warped(picture, back, size, size, outside="zeros", smooth=False)

@@ -1,0 +1,77 @@
+"""The similarity transform that brings one set of points onto another (Umeyama 1991).
+
+In the plane it aligns faces, in space it measures head pose (orthogonal Procrustes with weights).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """y = scale · rotation @ x + shift.
+
+    scale > 0; rotation [D, D] with determinant 1; shift [D]; float64.
+    """
+
+    scale: float
+    rotation: Tensor
+    shift: Tensor
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Map points [N, D], in float64."""
+        return self.scale * points.double() @ self.rotation.T + self.shift
+
+    def inverse(self) -> Similarity:
+        """The transform that undoes this one."""
+        rotation = self.rotation.T
+        return Similarity(1 / self.scale, rotation, -(rotation @ self.shift) / self.scale)
+
+    def matrix(self) -> Tensor:
+        """[D, D + 1]: scaled rotation and shift side by side."""
+        return torch.cat([self.scale * self.rotation, self.shift[:, None]], 1)
+
+
+def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Similarity:
+    """The similarity that brings ``source`` nearest to ``target`` (weighted least squares).
+
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+    equations 34 to 43, with a weight for each point in all sums.
+
+    Args:
+        source, target: [N, D].
+        weights: [N], not negative; all equal when left out.
+
+    Raises:
+        InputError: Points are not finite, too few, or all in one place.
+    """
+    x, y = source.detach().cpu().double(), target.detach().cpu().double()
+    w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
+    w = w / w.sum()
+    middle_x, middle_y = w @ x, w @ y
+    x, y = x - middle_x, y - middle_y
+    variance = float((w[:, None] * x * x).sum())
+    spread = float((w[:, None] * y * y).sum())
+    if not (variance > 0 and spread > 0 and len(x) >= x.shape[1]):  # also catches NaN
+        raise InputError(
+            "the points to be aligned are not numbers or lie all in one place",
+            fix="Use another picture, or give other points",
+        )
+    u, s, vt = torch.linalg.svd((w[:, None] * y).T @ x)
+    signs = torch.ones_like(s)
+    # Without this a mirrored face would be flipped instead of turned.
+    signs[-1] = torch.sign(torch.det(u) * torch.det(vt))
+    rotation = (u * signs) @ vt
+    scale = float((s * signs).sum()) / variance
+    if not scale > 0:
+        raise InputError(
+            "the points to be aligned are a mirror image of those they should meet",
+            fix="Check the order of the points",
+        )
+    return Similarity(scale, rotation, middle_y - scale * rotation @ middle_x)

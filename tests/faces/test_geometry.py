@@ -1,0 +1,135 @@
+"""Alignment, head pose and crops: properties over random faces, and one golden table of angles."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from comfyui_dense_face.dense_face.pose_picture import axis_ends
+from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.faces.alignment import TEMPLATE, aligned, alignment
+from comfyui_dense_face.faces.face import HeadPose
+from comfyui_dense_face.faces.head_pose import (
+    angle_between,
+    as_paper_estimator,
+    flipped,
+    landmark_file_angles,
+    landmark_file_matrix,
+    pose_matrix,
+    pose_of,
+)
+from comfyui_dense_face.faces.similarity import Similarity, fit_similarity
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+quick = settings(max_examples=60, deadline=None)
+turn = st.floats(-180, 180)
+place = st.floats(-2000, 2000)
+
+
+def planar(angle: float, scale: float, dx: float, dy: float) -> Similarity:
+    c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    rotation = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+    return Similarity(scale, rotation, torch.tensor([dx, dy], dtype=torch.float64))
+
+
+@quick
+@given(angle=turn, scale=st.floats(0.05, 50), dx=place, dy=place)
+def test_any_similarity_is_recovered(angle: float, scale: float, dx: float, dy: float) -> None:
+    true = planar(angle, scale, dx, dy)
+    found = fit_similarity(TEMPLATE, true(TEMPLATE))
+    assert torch.allclose(found.matrix(), true.matrix(), atol=1e-3, rtol=1e-6)
+    again = found.inverse()(found(TEMPLATE))
+    assert torch.allclose(again, TEMPLATE.double(), atol=1e-6)
+
+
+@quick
+@given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 10))
+def test_procrustes_in_space_follows_the_weighted_points(seed: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    u, _, vt = torch.linalg.svd(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    rotation = u @ torch.diag(torch.tensor([1.0, 1, torch.det(u @ vt)], dtype=torch.float64)) @ vt
+    true = Similarity(scale, rotation, torch.ones(3, dtype=torch.float64))
+    target = true(points)
+    target[10:] += 5  # without weight these must not matter
+    weights = torch.cat([torch.rand(10, generator=generator) + 0.1, torch.zeros(10)])
+    found = fit_similarity(points, target, weights)
+    assert torch.allclose(found.matrix(), true.matrix(), atol=1e-6)
+
+
+def test_points_that_cannot_be_aligned() -> None:
+    with pytest.raises(InputError, match="all in one place"):
+        alignment(torch.ones(5, 2))
+    with pytest.raises(InputError, match="not numbers"):
+        alignment(torch.full((5, 2), float("nan")))
+    mirrored = TEMPLATE * torch.tensor([-1.0, 1.0])
+    assert float(torch.det(alignment(mirrored).rotation)) == pytest.approx(1)
+
+
+def test_aligned_face_lies_on_the_template() -> None:
+    """A dot on each point of a turned face ends within half a pixel of the template."""
+    there = planar(25, 2.5, 150, 40)
+    for target in TEMPLATE:
+        place = there(target[None])[0]
+        y, x = torch.meshgrid(torch.arange(512) + 0.5, torch.arange(512) + 0.5, indexing="ij")
+        dot = torch.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 40)[None].float()
+        seen = aligned(dot, there(TEMPLATE))[0]
+        y, x = torch.meshgrid(torch.arange(112) + 0.5, torch.arange(112) + 0.5, indexing="ij")
+        middle = torch.stack([(x * seen).sum(), (y * seen).sum()]) / seen.sum()
+        assert torch.allclose(middle, target, atol=0.1)
+
+
+# Yaw, pitch, roll in degrees -> ends of the head's X, Y, Z axes in the picture (x right, y down).
+GOLDEN: list[tuple[HeadPose, tuple[tuple[float, float], ...]]] = [
+    (HeadPose(0, 0, 0), ((1, 0), (0, 1), (0, 0))),
+    (HeadPose(30, 0, 0), ((0.8660, 0), (0, 1), (-0.5, 0))),
+    (HeadPose(0, 30, 0), ((1, 0), (0, 0.8660), (0, -0.5))),
+    (HeadPose(0, 0, 30), ((0.8660, 0.5), (-0.5, 0.8660), (0, 0))),
+    (HeadPose(45, 0, 0), ((0.7071, 0), (0, 1), (-0.7071, 0))),
+    (HeadPose(-20, 10, 5), ((0.9361, 0.1450), (-0.0819, 0.9759), (0.3420, -0.1632))),
+    (HeadPose(40, -25, -15), ((0.7399, 0.0278), (0.1983, 0.9458), (-0.6428, 0.3237))),
+]
+
+
+@pytest.mark.parametrize(("pose", "ends"), GOLDEN)
+def test_golden_table_of_angles(pose: HeadPose, ends: tuple[tuple[float, float], ...]) -> None:
+    columns = pose_matrix(pose)[:2].T
+    assert torch.allclose(columns, torch.tensor(ends, dtype=torch.float64), atol=2e-4)
+    # The same head as the pose picture draws it: lengths 100, 100, 200 from the middle.
+    drawn = torch.tensor(axis_ends(*pose), dtype=torch.float64)
+    lengths = torch.tensor([[100.0], [100.0], [200.0]], dtype=torch.float64)
+    assert torch.allclose(drawn, 127.5 + lengths * columns, atol=1.0)
+
+
+yaws, others = st.floats(-89, 89), st.floats(-179, 179)
+
+
+@quick
+@given(yaw=yaws, pitch=others, roll=others)
+def test_angles_and_matrices_are_inverse(yaw: float, pitch: float, roll: float) -> None:
+    pose = HeadPose(yaw, pitch, roll)
+    for there, back in ((pose_matrix, pose_of), (landmark_file_matrix, landmark_file_angles)):
+        matrix = there(pose)
+        assert torch.allclose(matrix @ matrix.T, torch.eye(3, dtype=torch.float64), atol=1e-9)
+        assert float(torch.det(matrix)) == pytest.approx(1)
+        assert tuple(back(matrix)) == pytest.approx(pose, abs=1e-6)
+        assert torch.allclose(flipped(flipped(matrix)), matrix)
+
+
+@pytest.mark.parametrize("angles", [HeadPose(20, 0, 0), HeadPose(0, -12, 0), HeadPose(0, 0, 8)])
+def test_turns_about_one_axis_differ_in_sign_between_the_conventions(angles: HeadPose) -> None:
+    found = pose_of(flipped(landmark_file_matrix(angles)))
+    assert tuple(found) == pytest.approx([-angle for angle in angles], abs=1e-9)
+
+
+def test_paper_estimator_turns_signs_and_stretches_yaw() -> None:
+    assert as_paper_estimator(HeadPose(-35, 0, 4)) == pytest.approx((42, -4.6, -4))
+
+
+def test_angle_between_poses() -> None:
+    assert angle_between(HeadPose(10, 0, 0), HeadPose(-20, 0, 0)) == pytest.approx(30)
+    assert angle_between(HeadPose(10, 5, 3), HeadPose(10, 5, 3)) == pytest.approx(0, abs=1e-5)
+    with pytest.raises(InputError, match="yaw nan"):
+        pose_matrix(HeadPose(float("nan"), 0, 0))
