@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.model_sampling
 import comfy.samplers
 import torch
 from torch import Tensor
 
 from ...dense_face.blending import KEEP_THRESHOLD, Draw, Step, blended_ddim, gaussian
 from ...dense_face.schedule import DDIMSchedule, schedule_of
+from ...errors import IncompatibleError
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,15 @@ def _last(model: Any, sigmas: Tensor) -> Tensor:
 
 
 def _schedule(model: Any, sigmas: Tensor, end: Tensor, eta: float) -> DDIMSchedule:
+    sampling = model.inner_model.inner_model.model_sampling
+    if isinstance(sampling, comfy.model_sampling.CONST):
+        raise IncompatibleError(
+            "the model is a flow model, which DDIM cannot sample",
+            where="Blended DDIM Sampler",
+            fix="Use a Stable Diffusion 1.x model, or another sampler with Set Latent Noise Mask",
+        )
     levels = sigmas[:-1].flip(0)
-    timesteps = model.inner_model.inner_model.model_sampling.timestep(levels)
+    timesteps = sampling.timestep(levels)
     return schedule_of(timesteps.long().cpu(), _alpha(levels), end, eta)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -90,3 +91,17 @@ def test_without_a_mask_and_eta_0_it_is_the_hosts_euler(tiny: Tiny) -> None:
 
 def test_nothing_to_do_gives_the_input_back(tiny: Tiny) -> None:
     assert torch.equal(draw(tiny, sigmas=torch.FloatTensor([])), scene())
+
+
+def test_flow_models_are_refused(tiny: Tiny) -> None:
+    import comfy.model_sampling
+
+    class Flow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+        pass
+
+    flow = tiny.model.clone()
+    flow.add_object_patch("model_sampling", Flow())
+    other = copy.copy(tiny)
+    other.model = flow
+    with pytest.raises(ValueError, match="flow model"):
+        draw(other)
