@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ..demo.captions import caption, identity_free_caption
 from ..demo.vocabulary import WORDS
-from ..dense_face.adapter import PCAdapter, sites_of_block
+from ..dense_face.adapter import PCAdapter
 from ..dense_face.identity_token import IdentityToken
 from ..dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from ..dense_face.schedule import alphas_cumprod
-from ..pipelines.attention import install_adapter
+from ..pipelines.attention import install_adapter, sites_for
 from ..pipelines.base import Base, token_ids
-from ..pipelines.layout import UNetLayout, unet_pieces
+from ..pipelines.layout import UNetLayout
 from ..pipelines.text import encode_text
 from .base import DROPPED_GROUP, EMPTY_CAPTION, noised
 from .demo_data import PER_PERSON, Latents
@@ -26,17 +26,6 @@ TINY_HINT_WIDTHS = (8, 8, 16, 16, 32, 32, 64)
 #: Chances that a training sample comes without identity, or without pose.
 NO_IDENTITY = 0.1
 NO_POSE = 0.1
-
-
-def new_adapter(layout: UNetLayout) -> PCAdapter:
-    """An untrained PC-adapter for a UNet; it changes nothing yet."""
-    widths = layout.channels
-    sites = []
-    for piece in unet_pieces(layout):
-        if piece.kind == "attn":
-            block = piece.ldm.removesuffix(".1")
-            sites += sites_of_block(block, _width(piece.diffusers, widths), layout.context_dim)
-    return PCAdapter(sites, delta=TINY_DELTA)
 
 
 def new_pose_branch(layout: UNetLayout) -> PoseBranch:
@@ -71,7 +60,7 @@ class DenseFaceTask(nn.Module):
     Args:
         base: The trained tiny base.
         data: Latents of N pictures and their mirror images.
-        identities: Identity vectors [2N, 512] of the same pictures.
+        identities: Identity vectors [N, 512] of the pictures themselves.
         hints: Pose pictures [2N, 3, 128, 128] of the same pictures, bytes.
         batch: Samples a step.
     """
@@ -81,7 +70,7 @@ class DenseFaceTask(nn.Module):
     ) -> None:
         super().__init__()
         layout = UNetLayout.from_diffusers(base.unet.config)
-        self.adapter = new_adapter(layout)
+        self.adapter = PCAdapter(sites_for(base.unet), delta=TINY_DELTA)
         self.pose_branch = new_pose_branch(layout)
         self.token = new_token(base)
         self.unet = base.unet
@@ -96,11 +85,10 @@ class DenseFaceTask(nn.Module):
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         half = len(self.data) // 2
         pick = torch.randint(half, (self.batch,), generator=generator)
-        mirrored = torch.randint(2, (2, self.batch), generator=generator) * half
-        target = pick + mirrored[0]
+        target = pick + torch.randint(2, (self.batch,), generator=generator) * half
         # The other picture of the same person: pictures 2i and 2i + 1 belong together.
         other = pick // PER_PERSON * PER_PERSON + 1 - pick % PER_PERSON
-        identity = self.identities[other + mirrored[1]]
+        identity = self.identities[other]
 
         known = torch.rand(self.batch, generator=generator) >= NO_IDENTITY
         posed = torch.rand(self.batch, generator=generator) >= NO_POSE
@@ -127,11 +115,3 @@ class DenseFaceTask(nn.Module):
             ).sample.float()
         error = F.mse_loss(out, noise, reduction="none").mean((1, 2, 3))
         return {"loss": (error * weight).mean(), "mse": error.detach().mean()}
-
-
-def _width(diffusers_name: str, widths: tuple[int, ...]) -> int:
-    part = diffusers_name.split(".")
-    if part[0] == "mid_block":
-        return widths[-1]
-    level = int(part[1])
-    return widths[level] if part[0] == "down_blocks" else widths[len(widths) - 1 - level]

@@ -81,7 +81,7 @@ def analyzer(run: Run) -> None:
 def judge(run: Run) -> None:
     """Train the judge on the last third of the people."""
     task = JudgeTask(_part(run.load(), 2 / 3, 1), people=48)
-    schedule = run.schedule(1600, 2e-3)
+    schedule = run.schedule(1200, 2e-3)
     seconds = fit(task, schedule, seed=2, folder=run.folder / "judge")
     about = _about(run, "judge", schedule, 96, 2, seconds)
     _write(run.weights / "tiny_judge.safetensors", task.net, about)
@@ -110,7 +110,7 @@ def decoder(run: Run) -> None:
     shown = run.load()
     autoencoder, _ = _autoencoder(run, "vae")
     task = DecoderTask(autoencoder, shown, _latents(run, autoencoder, shown), batch=8)
-    schedule = run.schedule(1500, 2e-3)
+    schedule = run.schedule(1000, 2e-3)
     seconds = fit(task, schedule, seed=7, folder=run.folder / "decoder")
     about = _about(run, "decoder", schedule, 8, 7, seconds)
     _write(run.folder / "decoder.safetensors", autoencoder, about)
@@ -121,10 +121,10 @@ def base(run: Run) -> None:
     shown = run.load()
     autoencoder, _ = _autoencoder(run, "vae")
     torch.manual_seed(5)  # initial weights; a command of its own process, nobody else's state
-    task = BaseTask(new_unet(), new_text_encoder(), _latents(run, autoencoder, shown), batch=48)
-    schedule = run.schedule(3600, 2e-3)
+    task = BaseTask(new_unet(), new_text_encoder(), _latents(run, autoencoder, shown), batch=64)
+    schedule = run.schedule(2000, 2.5e-3)
     seconds = fit(task, schedule, seed=5, folder=run.folder / "base")
-    about = _about(run, "base", schedule, 48, 5, seconds)
+    about = _about(run, "base", schedule, 64, 5, seconds)
     # The decoder may have been trained while the UNet was.
     autoencoder, vae_about = _autoencoder(run, "decoder")
     about |= {f"vae_{key}": value for key, value in vae_about.items() if key != "sha256"}
@@ -139,7 +139,7 @@ def dense_face(run: Run) -> None:
     net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
     identities = _identities(net, shown.rgb)
     task = DenseFaceTask(tiny, latents, identities, _hints(latents.heads), batch=48)
-    schedule = run.schedule(2000, 2e-3)
+    schedule = run.schedule(2200, 2e-3)
     seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
     about = _about(run, "dense-face", schedule, 48, 6, seconds)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
@@ -184,9 +184,8 @@ def _latents(run: Run, autoencoder: AutoencoderKL, shown: Pictures) -> Latents:
 
 @torch.inference_mode()
 def _identities(net: TinyAnalyzer, rgb: Tensor) -> Tensor:
-    found = []
-    for pictures in (rgb, rgb.flip(-1)):
-        found += [net(part.float() / 255).identity for part in pictures.split(128)]
+    with torch.autocast(rgb.device.type, torch.bfloat16):
+        found = [net(part.float() / 255).identity.float() for part in rgb.split(32)]
     return torch.cat(found)
 
 

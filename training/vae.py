@@ -121,10 +121,12 @@ def fold_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
 
 
 @torch.inference_mode()
-def encode_all(vae: AutoencoderKL, rgb: Tensor, batch: int = 64) -> Tensor:
+def encode_all(vae: AutoencoderKL, rgb: Tensor, batch: int = 16) -> Tensor:
     """Posterior means [N, 4, h, w], unscaled, of byte pictures [N, 3, H, W]."""
     parts = []
     for start in range(0, len(rgb), batch):
         pictures = rgb[start : start + batch].float() / 127.5 - 1
-        parts.append(vae.encode(pictures).latent_dist.mean.float())  # type: ignore[union-attr]
+        with torch.autocast(vae.device.type, torch.bfloat16):
+            moments = vae.encode(pictures).latent_dist.mean
+        parts.append(moments.float())  # type: ignore[union-attr]
     return torch.cat(parts)
