@@ -13,6 +13,7 @@ from __future__ import annotations
 #: Command name to the line that ``denseface --help`` shows for it.
 COMMANDS: dict[str, str] = {
     "demo": "make pictures and measure them in the bundled tiny world",
+    "convert": "make adapter files from the checkpoint that the authors released",
     "generate": "make a picture of the person on a reference picture",
     "evaluate": "measure a method on people it has never seen",
     "render": "draw heads of the tiny world: contact sheets and data sets",

@@ -80,8 +80,7 @@ def sites_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[Attention
             ``feat_to_q`` may be absent, where no identity reaches.
         IncompatibleError: A name or shape that this layout does not know.
     """
-    sites: dict[str, AttentionSite] = {}
-    folded = is_folded(tensors)
+    layers: dict[str, re.Match[str]] = {}
     for name, tensor in tensors.items():
         match = _ADAPTER_KEY.fullmatch(name)
         if match is None or tensor.ndim != 2:
@@ -89,9 +88,10 @@ def sites_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[Attention
                 f"the adapter holds an unknown weight {name}",
                 fix="Use a PC-adapter for a Stable Diffusion 1.x UNet",
             )
-        key = match["attention"]
-        if key in sites:
-            continue
+        layers[match["attention"]] = match
+    sites: dict[str, AttentionSite] = {}
+    folded = is_folded(tensors)
+    for key, match in layers.items():
         _need(tensors, f"{key}.per_k.weight")
         channels, context_dim = tensors[f"{key}.per_k.weight"].shape
         sites[key] = AttentionSite(match["block"], channels, context_dim, match["kind"] == "attn2")

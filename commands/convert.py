@@ -1,0 +1,104 @@
+"""``denseface convert``: make files of this pack from the authors' released checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Source, targets and form."""
+    parser.add_argument("source", type=Path, metavar="IN", help="the .ckpt or .safetensors file")
+    parser.add_argument(
+        "adapter", type=Path, metavar="OUT", help="adapter file, for models/dense_face"
+    )
+    parser.add_argument(
+        "--unfolded",
+        action="store_true",
+        help="keep the adapter's maps apart (for training on); larger, draws the same",
+    )
+    parser.add_argument(
+        "--base",
+        type=Path,
+        metavar="FILE",
+        help="also write the Stable Diffusion 1.5 inside, for models/checkpoints",
+    )
+    parser.add_argument(
+        "--ir-se50", type=Path, metavar="FILE", help="also write the face encoder IR-SE50"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "float32"),
+        default="float16",
+        help="precision of the files, float16 by default",
+    )
+    parser.add_argument(
+        "--source-sha256", action="store_true", help="note the source's SHA-256 in the files"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print each file with its size; a bar goes to standard error."""
+    import torch
+    from tqdm import tqdm
+
+    from ..dense_face.convert import Plan, convert
+
+    started, before = time.monotonic(), peak_memory()
+    plan = Plan(
+        args.adapter,
+        args.base,
+        args.ir_se50,
+        folded=not args.unfolded,
+        dtype=getattr(torch, args.dtype),
+        about={"source_sha256": _sha256(args.source)} if args.source_sha256 else None,
+        overwrite=args.overwrite,
+    )
+    with tqdm(unit=" numbers", unit_scale=True, desc="converting", leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        written = convert(args.source, plan, show)
+    for file in written:
+        print(f"{file.path}  {file.tensors} tensors, {_mb(file.nbytes)}")
+    peak = peak_memory()
+    print(
+        f"{time.monotonic() - started:.0f} s"
+        + (f", peak memory {_mb(peak)}, {_mb(before)} of it before the start" if peak else "")
+    )
+
+
+def peak_memory() -> int:
+    """Most bytes of memory this process has held so far; 0 where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    held = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(held[0]) * 1024 if held else 0
+
+
+def _sha256(path: Path) -> str:
+    from ..errors import ModelFileError
+
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    except OSError as error:
+        raise ModelFileError(
+            f"the checkpoint cannot be read: {error.strerror or error}",
+            where=str(path),
+            fix="Correct the path or the file's permissions",
+        ) from error
+    return digest.hexdigest()
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
