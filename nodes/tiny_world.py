@@ -106,7 +106,7 @@ class TinyPortrait(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "person",
-                    default=7,
+                    default=2,
                     min=0,
                     max=MOST_NUMBER,
                     control_after_generate=True,
@@ -114,7 +114,7 @@ class TinyPortrait(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "scene",
-                    default=1,
+                    default=3,
                     min=0,
                     max=MOST_NUMBER,
                     tooltip="Number of the scene: light, background, clothes, expression.",
