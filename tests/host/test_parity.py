@@ -7,6 +7,7 @@ Its conditionings are given as tensors, so everything after the text encoder is 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,25 +41,29 @@ class Release:
             self.model = tiny.module("nodes.host.tiny_sd").build_model(base, heads)
             self.control = tiny.module("nodes.host.control").pose_control(branch)
 
-    def adapted(self, delta: float, vectors: Tensor, mode: str) -> Any:
-        """The MODEL with the adapter at one strength."""
+    def folded(self) -> Any:
+        """The adapter in its folded form."""
         own = {k: t.float() for k, t in self.own.items()}
-        folded = self.tiny.module("dense_face.adapter").PCAdapter.from_state_dict(own, delta=delta)
-        adapter = self.tiny.module("nodes.sockets").LoadedAdapter(
-            "fixture", folded.fold(), None, ""
-        )
+        return self.tiny.module("dense_face.adapter").PCAdapter.from_state_dict(own).fold()
+
+    def adapted(self, delta: float, vectors: Tensor, mode: str, folded: Any = None) -> Any:
+        """The MODEL with the adapter at one strength; the fixture's own if none is given."""
+        folded = replace(folded or self.folded(), delta=delta)
+        adapter = self.tiny.module("nodes.sockets").LoadedAdapter("fixture", folded, None, "")
         identity = self.tiny.module("faces.identity").Identity
         people = tuple(identity(vector, "ir-se50") for vector in vectors)
         people = self.tiny.module("nodes.sockets").People(people)
         return self.tiny.apply(self.model, people, adapter=adapter, mode=mode)
 
-    def posed(self, positive: Any, negative: Any, hint: Tensor) -> tuple[Any, Any]:
-        """Conditionings with the pose branch, put on by the host's own node."""
+    def posed(
+        self, positive: Any, negative: Any, hint: Tensor, control: Any = None
+    ) -> tuple[Any, Any]:
+        """Conditionings with a pose branch (the fixture's), put on by the host's own node."""
         import nodes
 
         picture = hint.float().movedim(1, -1) / 255
         apply = nodes.ControlNetApplyAdvanced().apply_controlnet
-        return apply(positive, negative, self.control, picture, 1.0, 0.0, 1.0)
+        return apply(positive, negative, control or self.control, picture, 1.0, 0.0, 1.0)
 
     @cached_property
     def sampling(self) -> Any:
@@ -117,6 +122,24 @@ def test_face_generation_mode(release: Release, name: str, delta: float, mode: s
     model = release.adapted(delta, release.forward["in.id"], mode)
     golden = release.forward[f"eps.{name}.d{delta:g}"]
     assert difference(release.eps(model, *conds), golden) < TOLERANCE
+
+
+@pytest.mark.parametrize("mode", ["weights", "runtime"])
+def test_converted_file(release: Release, tmp_path: Path, mode: str) -> None:
+    """The fixture's weights bear the release's names: converted as a release, they draw alike."""
+    module, path = release.tiny.module("dense_face.convert"), tmp_path / "a.safetensors"
+    plan = module.Plan(path, dtype=torch.float32)
+    module.convert(FIXTURE / "weights_fp16.safetensors", plan)
+    load = release.tiny.module("nodes.host.adapter_file").load_parts
+    with torch.inference_mode():
+        folded, token, control, encoder = load(path)
+    assert token is None and encoder == "ir-se50"
+    context = _conds(release.forward["in.context"])
+    conds = release.posed(context, context, release.forward["in.hint_rgb_u8"], control)
+    for delta in (0.01, 1.0):
+        model = release.adapted(delta, release.forward["in.id"], mode, folded)
+        golden = release.forward[f"eps.face.d{delta:g}"]
+        assert difference(release.eps(model, *conds), golden) < TOLERANCE
 
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
