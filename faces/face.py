@@ -29,7 +29,7 @@ _FIVE: dict[str, tuple[tuple[int, ...], ...]] = {
 
 
 class HeadPose(NamedTuple):
-    """Degrees in the pack's convention (``docs/conventions.md``).
+    """Degrees (``docs/conventions.md``).
 
     yaw > 0: nose to the picture's left; pitch > 0: nose up; roll > 0: clockwise as seen.
     """
@@ -54,7 +54,7 @@ class Face:
         five: [5, 2] in the order of scheme ``five``; made from the landmarks when left out.
         blendshapes: Value, about 0..1, by ARKit name (``faces.blendshapes``); MediaPipe adds
             ``_neutral`` as the 52nd. Empty where the analyzer measures none.
-        pose: Head pose, where measured.
+        pose: Head pose as measured (``faces.head_pose``), where it was.
         identity: Who it is, where the analyzer says so.
         source: Name of the analyzer.
 

@@ -1,17 +1,18 @@
-"""Head pose: angles and rotation matrices in two conventions, and the bridges between them.
+"""Head pose: angles and rotation matrices, as measured and as drawn, and the bridges between them.
 
-*The pack's convention* is the drawing of the paper (dense_face.md A6): the columns of the matrix
-are the head's axes X (to the picture's right when frontal), Y (chin) and Z (nose), given in the
-picture's x (right), y (down) and z (towards the viewer):
+The head's rotation R has its axes as columns: X (to the picture's right when frontal), Y (chin) and
+Z (nose), given in the picture's x (right), y (down) and z (towards the viewer). Signs are the same
+everywhere in the pack; the order of the turns is not:
 
-    R = Rx(pitch) · Ry(-yaw) · Rz(roll)
+*measured* (``Face.pose``):  R = Rz(roll) · Ry(-yaw) · Rx(pitch)
+    As estimators read a head: turning the photograph moves roll and nothing else.
+*drawn* (dense_face.md A6):  R = Rx(pitch) · Ry(-yaw) · Rz(roll)
+    As the paper draws angles and as the tiny world's renderer turns its heads: what the pose
+    branch is conditioned with.
 
-*The landmark file's convention* (dense_face.md B3) has x right, y **up**, z towards the viewer:
-
-    M = Rz(roll) · Ry(yaw) · Rx(pitch)
-
-The same head has R = F M F with F = diag(1, -1, 1). For a turn about one axis alone all three
-signs are opposite; for combined turns the angles differ, because the order of turns does.
+For a turn about one axis both are the same. The *landmark file* (dense_face.md B3) has y up and
+reads M = Rz(roll) · Ry(yaw) · Rx(pitch), with R = F M F, F = diag(1, -1, 1): its angles are the
+measured ones with all three signs turned.
 """
 
 from __future__ import annotations
@@ -27,23 +28,28 @@ from .face import HeadPose
 _FLIP = torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64))
 
 
-def pose_matrix(pose: HeadPose) -> Tensor:
-    """[3, 3] float64: the head's axes as columns, in the pack's convention.
+def drawn_matrix(pose: HeadPose) -> Tensor:
+    """[3, 3] float64: the head's axes as columns, angles taken as drawn.
 
     Raises:
         InputError: An angle is not finite.
     """
-    if not all(math.isfinite(angle) for angle in pose):
-        raise InputError(
-            f"the head pose is yaw {pose[0]}, pitch {pose[1]}, roll {pose[2]}",
-            fix="Give angles in degrees",
-        )
-    yaw, pitch, roll = (math.radians(angle) for angle in pose)
-    return _about_x(pitch) @ _about_y(-yaw) @ _about_z(roll)
+    x, y, z = _turns(pose)
+    return x @ y @ z
 
 
-def pose_of(matrix: Tensor) -> HeadPose:
-    """Angles of a rotation [3, 3] in the pack's convention: yaw in -90..90, others -180..180."""
+def measured_matrix(pose: HeadPose) -> Tensor:
+    """[3, 3] float64: the head's axes as columns, angles taken as measured.
+
+    Raises:
+        InputError: An angle is not finite.
+    """
+    x, y, z = _turns(pose)
+    return z @ y @ x
+
+
+def drawn_pose(matrix: Tensor) -> HeadPose:
+    """The inverse of :func:`drawn_matrix`: yaw in -90..90, the others in -180..180."""
     R = matrix.detach().cpu().double()
     yaw = -math.atan2(float(R[0, 2]), math.hypot(float(R[0, 0]), float(R[0, 1])))
     pitch = math.atan2(-float(R[1, 2]), float(R[2, 2]))
@@ -51,55 +57,65 @@ def pose_of(matrix: Tensor) -> HeadPose:
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def landmark_file_angles(matrix: Tensor) -> HeadPose:
-    """Angles of a rotation [3, 3] of the landmark file, read in that file's own convention."""
-    M = matrix.detach().cpu().double()
-    yaw = math.atan2(-float(M[2, 0]), math.hypot(float(M[0, 0]), float(M[1, 0])))
-    pitch = math.atan2(float(M[2, 1]), float(M[2, 2]))
-    roll = math.atan2(float(M[1, 0]), float(M[0, 0]))
+def measured_pose(matrix: Tensor) -> HeadPose:
+    """The inverse of :func:`measured_matrix`: yaw in -90..90, the others in -180..180."""
+    R = matrix.detach().cpu().double()
+    yaw = math.atan2(float(R[2, 0]), math.hypot(float(R[0, 0]), float(R[1, 0])))
+    pitch = math.atan2(float(R[2, 1]), float(R[2, 2]))
+    roll = math.atan2(float(R[1, 0]), float(R[0, 0]))
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def landmark_file_matrix(angles: HeadPose) -> Tensor:
-    """The inverse of :func:`landmark_file_angles`: [3, 3] float64."""
-    yaw, pitch, roll = (math.radians(angle) for angle in angles)
-    return _about_z(roll) @ _about_y(yaw) @ _about_x(pitch)
+def as_drawn(measured: HeadPose) -> HeadPose:
+    """The angles whose drawing, and whose head in the tiny world, is turned as this one."""
+    return drawn_pose(measured_matrix(measured))
+
+
+def as_measured(drawn: HeadPose) -> HeadPose:
+    """The inverse of :func:`as_drawn`."""
+    return measured_pose(drawn_matrix(drawn))
 
 
 def flipped(matrix: Tensor) -> Tensor:
-    """The same head's rotation [3, 3] in the other convention's axes; its own inverse."""
+    """A rotation [3, 3] of the landmark file in the pack's axes, or back; its own inverse."""
     return _FLIP @ matrix.detach().cpu().double() @ _FLIP
 
 
-def as_paper_estimator(angles: HeadPose) -> HeadPose:
-    """What 6DRepNet, the estimator of the paper, would say about this head.
+def landmark_file_angles(pose: HeadPose) -> HeadPose:
+    """Measured angles as the landmark file's own convention reads them, or back."""
+    return HeadPose(-pose.yaw, -pose.pitch, -pose.roll)
 
-    Args:
-        angles: In the landmark file's convention.
 
-    A fit over 14 photographs (dense_face.md B3), residual 1.2° in yaw and 2.9° in pitch: landmark
-    poses underrate large yaws by a fifth. Roll was too small in that sample to be fitted and only
-    changes its sign. For adapters trained on 6DRepNet's angles; the tiny world needs none of it.
+def as_paper_estimator(measured: HeadPose) -> HeadPose:
+    """What 6DRepNet, the estimator of the paper, would say about a head measured by landmarks.
+
+    A fit over 14 photographs (dense_face.md B3), residual 1.2° in yaw and 2.9° in pitch: landmarks
+    underrate large yaws by a fifth. Roll was too small in that sample to be fitted and stays.
+    For adapters trained on 6DRepNet's angles; the tiny world needs none of it.
     """
-    return HeadPose(-1.22 * angles.yaw - 0.7, -0.89 * angles.pitch - 4.6, -angles.roll)
+    return HeadPose(1.22 * measured.yaw - 0.7, 0.89 * measured.pitch - 4.6, measured.roll)
 
 
-def angle_between(one: HeadPose, other: HeadPose) -> float:
-    """Degrees of the single turn that brings one head pose onto another, 0..180."""
-    turn = pose_matrix(one).T @ pose_matrix(other)
-    return math.degrees(math.acos(max(-1.0, min(1.0, (float(turn.trace()) - 1) / 2))))
+def angle_between(one: Tensor, other: Tensor) -> float:
+    """Degrees, 0..180, of the single turn that brings one rotation [3, 3] onto another."""
+    cosine = (float((one.double().T @ other.double()).trace()) - 1) / 2
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
-def _about_x(a: float) -> Tensor:
-    return _rows([1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)])
-
-
-def _about_y(a: float) -> Tensor:
-    return _rows([math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)])
-
-
-def _about_z(a: float) -> Tensor:
-    return _rows([math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1])
+def _turns(pose: HeadPose) -> tuple[Tensor, Tensor, Tensor]:
+    """Rx(pitch), Ry(-yaw), Rz(roll)."""
+    if not all(math.isfinite(angle) for angle in pose):
+        raise InputError(
+            f"the head pose is yaw {pose[0]}, pitch {pose[1]}, roll {pose[2]}",
+            fix="Give angles in degrees",
+        )
+    y, x, z = (math.radians(angle) for angle in pose)
+    y = -y
+    return (
+        _rows([1, 0, 0], [0, math.cos(x), -math.sin(x)], [0, math.sin(x), math.cos(x)]),
+        _rows([math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]),
+        _rows([math.cos(z), -math.sin(z), 0], [math.sin(z), math.cos(z), 0], [0, 0, 1]),
+    )
 
 
 def _rows(*rows: list[float]) -> Tensor:

@@ -12,12 +12,15 @@ from comfyui_dense_face.faces.alignment import TEMPLATE, aligned, alignment
 from comfyui_dense_face.faces.face import HeadPose
 from comfyui_dense_face.faces.head_pose import (
     angle_between,
+    as_drawn,
+    as_measured,
     as_paper_estimator,
+    drawn_matrix,
+    drawn_pose,
     flipped,
     landmark_file_angles,
-    landmark_file_matrix,
-    pose_matrix,
-    pose_of,
+    measured_matrix,
+    measured_pose,
 )
 from comfyui_dense_face.faces.similarity import Similarity, fit_similarity
 from hypothesis import given, settings
@@ -95,7 +98,7 @@ GOLDEN: list[tuple[HeadPose, tuple[tuple[float, float], ...]]] = [
 
 @pytest.mark.parametrize(("pose", "ends"), GOLDEN)
 def test_golden_table_of_angles(pose: HeadPose, ends: tuple[tuple[float, float], ...]) -> None:
-    columns = pose_matrix(pose)[:2].T
+    columns = drawn_matrix(pose)[:2].T
     assert torch.allclose(columns, torch.tensor(ends, dtype=torch.float64), atol=2e-4)
     # The same head as the pose picture draws it: lengths 100, 100, 200 from the middle.
     drawn = torch.tensor(axis_ends(*pose), dtype=torch.float64)
@@ -110,26 +113,51 @@ yaws, others = st.floats(-89, 89), st.floats(-179, 179)
 @given(yaw=yaws, pitch=others, roll=others)
 def test_angles_and_matrices_are_inverse(yaw: float, pitch: float, roll: float) -> None:
     pose = HeadPose(yaw, pitch, roll)
-    for there, back in ((pose_matrix, pose_of), (landmark_file_matrix, landmark_file_angles)):
+    for there, back in ((drawn_matrix, drawn_pose), (measured_matrix, measured_pose)):
         matrix = there(pose)
         assert torch.allclose(matrix @ matrix.T, torch.eye(3, dtype=torch.float64), atol=1e-9)
         assert float(torch.det(matrix)) == pytest.approx(1)
         assert tuple(back(matrix)) == pytest.approx(pose, abs=1e-6)
-        assert torch.allclose(flipped(flipped(matrix)), matrix)
+    assert torch.allclose(measured_matrix(pose), drawn_matrix(as_drawn(pose)), atol=1e-9)
+    assert torch.allclose(drawn_matrix(pose), measured_matrix(as_measured(pose)), atol=1e-9)
 
 
-@pytest.mark.parametrize("angles", [HeadPose(20, 0, 0), HeadPose(0, -12, 0), HeadPose(0, 0, 8)])
-def test_turns_about_one_axis_differ_in_sign_between_the_conventions(angles: HeadPose) -> None:
-    found = pose_of(flipped(landmark_file_matrix(angles)))
-    assert tuple(found) == pytest.approx([-angle for angle in angles], abs=1e-9)
+@quick
+@given(yaw=yaws, pitch=others, roll=st.floats(-90, 90), turned=st.floats(-80, 80))
+def test_turning_the_picture_moves_measured_roll_alone(
+    yaw: float, pitch: float, roll: float, turned: float
+) -> None:
+    there = drawn_matrix(HeadPose(0, 0, turned)) @ measured_matrix(HeadPose(yaw, pitch, roll))
+    assert tuple(measured_pose(there)) == pytest.approx((yaw, pitch, roll + turned), abs=1e-6)
 
 
-def test_paper_estimator_turns_signs_and_stretches_yaw() -> None:
-    assert as_paper_estimator(HeadPose(-35, 0, 4)) == pytest.approx((42, -4.6, -4))
+@quick
+@given(yaw=yaws, pitch=others, roll=others)
+def test_landmark_file_reads_the_opposite_signs(yaw: float, pitch: float, roll: float) -> None:
+    """The formulas of the file's convention on its matrix with y up."""
+    M = flipped(measured_matrix(HeadPose(yaw, pitch, roll)))
+    read = (
+        math.degrees(math.atan2(-float(M[2, 0]), math.hypot(float(M[0, 0]), float(M[1, 0])))),
+        math.degrees(math.atan2(float(M[2, 1]), float(M[2, 2]))),
+        math.degrees(math.atan2(float(M[1, 0]), float(M[0, 0]))),
+    )
+    wanted = landmark_file_angles(HeadPose(yaw, pitch, roll))
+    assert tuple(wanted) == pytest.approx(read, abs=1e-6)
+
+
+@pytest.mark.parametrize("pose", [HeadPose(20, 0, 0), HeadPose(0, -12, 0), HeadPose(0, 0, 8)])
+def test_turns_about_one_axis_are_drawn_as_measured(pose: HeadPose) -> None:
+    assert tuple(as_drawn(pose)) == pytest.approx(pose, abs=1e-9)
+
+
+def test_paper_estimator_stretches_yaw() -> None:
+    # A yaw of -35 in the landmark file is 35 here.
+    assert as_paper_estimator(HeadPose(35, 0, 4)) == pytest.approx((42, -4.6, 4))
 
 
 def test_angle_between_poses() -> None:
-    assert angle_between(HeadPose(10, 0, 0), HeadPose(-20, 0, 0)) == pytest.approx(30)
-    assert angle_between(HeadPose(10, 5, 3), HeadPose(10, 5, 3)) == pytest.approx(0, abs=1e-5)
+    one, other = measured_matrix(HeadPose(10, 0, 0)), measured_matrix(HeadPose(-20, 0, 0))
+    assert angle_between(one, other) == pytest.approx(30)
+    assert angle_between(one, one) == pytest.approx(0, abs=1e-5)
     with pytest.raises(InputError, match="yaw nan"):
-        pose_matrix(HeadPose(float("nan"), 0, 0))
+        measured_matrix(HeadPose(float("nan"), 0, 0))

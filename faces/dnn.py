@@ -1,0 +1,87 @@
+"""Running TFLite networks with OpenCV's dnn, versions 4.x and 5.x; OpenCV is imported only here."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FacePackError, ModelFileError
+
+Array = NDArray[np.float32]
+
+
+def opencv() -> ModuleType:
+    """The module ``cv2``.
+
+    Raises:
+        FacePackError: It is not installed or too old.
+    """
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError as error:
+        raise FacePackError(
+            f"OpenCV cannot be imported ({error})",
+            fix="Install it with pip install -r requirements.txt (it comes with insightface), "
+            "or use another analyzer",
+        ) from error
+    if not hasattr(cv2.dnn, "readNetFromTFLite"):
+        raise FacePackError(
+            f"OpenCV {cv2.__version__} cannot read TFLite networks", fix="Install 4.8 or newer"
+        )
+    return cv2
+
+
+class Network:
+    """One network with named outputs, read from the bytes of a TFLite file.
+
+    Args:
+        model: The file's content.
+        outputs: Names of the outputs, in the order in which they are wanted.
+        where: What to name in an error.
+
+    Raises:
+        ModelFileError: OpenCV cannot read it.
+    """
+
+    def __init__(self, model: bytes, outputs: tuple[str, ...], where: str) -> None:
+        self._cv2 = opencv()
+        self.outputs, self.where = outputs, where
+        try:
+            self._net = self._read(model)
+        except self._cv2.error as error:
+            raise ModelFileError(
+                "OpenCV cannot read the network", where=where, fix="Download the file again"
+            ) from error
+
+    def _read(self, model: bytes) -> Any:
+        classic = getattr(self._cv2.dnn, "ENGINE_CLASSIC", None)
+        if classic is None:  # OpenCV 4
+            return self._cv2.dnn.readNetFromTFLite(np.frombuffer(model, np.uint8))
+        # OpenCV 5's new engine gives one output only. The classic one can be chosen for files;
+        # for a buffer the choice is ignored (seen in 5.0.0).
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.tflite"
+            path.write_bytes(model)
+            return self._cv2.dnn.readNetFromTFLite(str(path), classic)
+
+    def __call__(self, x: Array) -> list[Array]:
+        """Run on one input (pictures: [1, 3, H, W]); the outputs, each flattened to [n].
+
+        Raises:
+            ModelFileError: The network does not fit the input or lacks an output.
+        """
+        try:
+            self._net.setInput(x)
+            return [np.asarray(y).ravel() for y in self._net.forward(list(self.outputs))]
+        except self._cv2.error as error:
+            raise ModelFileError(
+                "the network cannot be run by OpenCV: it is not the one expected",
+                where=self.where,
+                fix="Use face_landmarker_v2_with_blendshapes.task",
+            ) from error
