@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
@@ -54,7 +53,8 @@ class BaseTask(nn.Module):
         self.data = data
         self.batch = batch
         self.alphas = alphas_cumprod()
-        unet.set_attn_processor(PlainAttention())
+        plain: Any = PlainAttention()  # diffusers lists its own classes only
+        unet.set_attn_processor(plain)
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.data), (self.batch,), generator=generator)
@@ -73,7 +73,7 @@ class PlainAttention:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         **kwargs: Any,

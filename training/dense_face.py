@@ -42,7 +42,7 @@ def new_pose_branch(layout: UNetLayout) -> PoseBranch:
 
 def new_token(base: Base) -> IdentityToken:
     """The untrained identity token: P is "person" plus position 0, as in the release."""
-    embeddings = base.text_encoder.get_input_embeddings().weight
+    embeddings = base.text_encoder.get_parameter("embeddings.token_embedding.weight")
     position = base.text_encoder.get_parameter("embeddings.position_embedding.weight")[0]
     return IdentityToken(
         embeddings.shape[1],

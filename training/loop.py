@@ -12,6 +12,8 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,14 @@ class Schedule:
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The generator of one step, independent of all other steps."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Initial weights drawn inside are those of ``seed``; the global generator is put back."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def fit(task: nn.Module, schedule: Schedule, *, seed: int, folder: Path) -> float:

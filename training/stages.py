@@ -40,7 +40,7 @@ from .analyzer import AnalyzerTask, JudgeTask
 from .base import BaseTask
 from .demo_data import Latents, Pictures, load_pictures, render_shards
 from .dense_face import DenseFaceTask
-from .loop import Schedule, fit
+from .loop import Schedule, fit, seeded
 from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
 
 
@@ -71,7 +71,8 @@ def data(run: Run) -> None:
 def analyzer(run: Run) -> None:
     """Train the analyzer on the first two thirds of the people."""
     shown = run.load()
-    task = AnalyzerTask(_part(shown, 0, 2 / 3), people=32)
+    with seeded(1):
+        task = AnalyzerTask(_part(shown, 0, 2 / 3), people=32)
     schedule = run.schedule(2400, 2e-3)
     seconds = fit(task, schedule, seed=1, folder=run.folder / "analyzer")
     about = _about(run, "analyzer", schedule, 64, 1, seconds)
@@ -80,7 +81,8 @@ def analyzer(run: Run) -> None:
 
 def judge(run: Run) -> None:
     """Train the judge on the last third of the people."""
-    task = JudgeTask(_part(run.load(), 2 / 3, 1), people=48)
+    with seeded(2):
+        task = JudgeTask(_part(run.load(), 2 / 3, 1), people=48)
     schedule = run.schedule(1200, 2e-3)
     seconds = fit(task, schedule, seed=2, folder=run.folder / "judge")
     about = _about(run, "judge", schedule, 96, 2, seconds)
@@ -93,7 +95,8 @@ def vae(run: Run) -> None:
     From here on the latents stay as they are; only the decoder learns further.
     """
     shown = run.load()
-    net = new_vae()
+    with seeded(3):
+        net = new_vae()
     crops = run.schedule(2000, 5e-3)
     task = VAETask(net, shown, batch=16, crop=64)
     first = fit(task, crops, seed=3, folder=run.folder / "vae-crops")
@@ -120,8 +123,9 @@ def base(run: Run) -> None:
     """Train UNet and text encoder on captions."""
     shown = run.load()
     autoencoder, _ = _autoencoder(run, "vae")
-    torch.manual_seed(5)  # initial weights; a command of its own process, nobody else's state
-    task = BaseTask(new_unet(), new_text_encoder(), _latents(run, autoencoder, shown), batch=64)
+    with seeded(5):
+        unet, text_encoder = new_unet(), new_text_encoder()
+    task = BaseTask(unet, text_encoder, _latents(run, autoencoder, shown), batch=64)
     schedule = run.schedule(2000, 2.5e-3)
     seconds = fit(task, schedule, seed=5, folder=run.folder / "base")
     about = _about(run, "base", schedule, 64, 5, seconds)
@@ -138,8 +142,10 @@ def dense_face(run: Run) -> None:
     latents = _latents(run, tiny.vae, shown)
     net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
     identities = _identities(net, shown.rgb)
-    task = DenseFaceTask(tiny, latents, identities, _hints(latents.heads), batch=48)
-    schedule = run.schedule(2200, 2e-3)
+    hints = _hints(latents.heads)
+    with seeded(6):
+        task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
+    schedule = run.schedule(1700, 2e-3)
     seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
     about = _about(run, "dense-face", schedule, 48, 6, seconds)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
@@ -163,8 +169,13 @@ STAGES: dict[str, Callable[[Run], None]] = {
 def _part(pictures: Pictures, start: float, end: float) -> Pictures:
     # Even borders, so that no person is cut in two.
     a, b = (int(len(pictures) * share) // 2 * 2 for share in (start, end))
-    tensors = (pictures.rgb, pictures.parts, pictures.head, pictures.landmarks)
-    return Pictures(*(tensor[a:b] for tensor in tensors), pictures.heads[a:b])
+    return Pictures(
+        rgb=pictures.rgb[a:b],
+        parts=pictures.parts[a:b],
+        head=pictures.head[a:b],
+        landmarks=pictures.landmarks[a:b],
+        heads=pictures.heads[a:b],
+    )
 
 
 def _autoencoder(run: Run, stage: str) -> tuple[AutoencoderKL, dict[str, str]]:

@@ -127,6 +127,6 @@ def encode_all(vae: AutoencoderKL, rgb: Tensor, batch: int = 16) -> Tensor:
     for start in range(0, len(rgb), batch):
         pictures = rgb[start : start + batch].float() / 127.5 - 1
         with torch.autocast(vae.device.type, torch.bfloat16):
-            moments = vae.encode(pictures).latent_dist.mean
-        parts.append(moments.float())  # type: ignore[union-attr]
+            posterior = vae.encode(pictures).latent_dist  # type: ignore[union-attr]
+        parts.append(posterior.mean.float())
     return torch.cat(parts)
