@@ -1,0 +1,93 @@
+"""What the stages minimise: shapes, frozen parts, and the folded scale of the latents."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from comfyui_dense_face.demo.people import sample_heads
+from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, new_vae
+from comfyui_dense_face.training.base import BaseTask
+from comfyui_dense_face.training.demo_data import Latents, Pictures
+from comfyui_dense_face.training.dense_face import DenseFaceTask
+from comfyui_dense_face.training.loop import seeded, step_generator
+from comfyui_dense_face.training.optimizer import MuonAdamW
+from comfyui_dense_face.training.vae import SCALE, VAETask, encode_all, fold_latent_scale
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Pictures:
+    heads = sample_heads([1, 2, 3, 4], identity_seeds=[1, 1, 2, 2])
+    drawn = render(heads)
+    rgb = (drawn.rgb * 255).byte()
+    return Pictures(rgb, drawn.parts, drawn.head_mask.to(torch.uint8), drawn.landmarks, heads)
+
+
+def test_folding_the_scale_leaves_pictures_alone(pictures: Pictures) -> None:
+    with seeded(1):
+        vae = new_vae().eval()
+    rgb = pictures.rgb.float() / 127.5 - 1
+    with torch.no_grad():
+        before = vae.decode(vae.encode(rgb).latent_dist.mean).sample
+        fold_latent_scale(vae, vae.encode(rgb).latent_dist.mean)
+        posterior = vae.encode(rgb).latent_dist
+        after = vae.decode(posterior.mean).sample
+    assert torch.allclose(before, after, atol=1e-4)
+    scaled = posterior.mean * SCALE
+    assert torch.allclose(scaled.mean((0, 2, 3)), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(scaled.std((0, 2, 3)), torch.ones(4), atol=1e-3)
+
+
+def test_autoencoder_task_repeats_with_its_generator(pictures: Pictures) -> None:
+    with seeded(1):
+        task = VAETask(new_vae(), pictures, batch=2, crop=64)
+    first, second = (task(step_generator(1, 5))["loss"] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_base_and_adapter_train_only_what_they_own(pictures: Pictures) -> None:
+    with seeded(1):
+        vae, unet, text = new_vae().eval(), new_unet(), new_text_encoder()
+    halves = [encode_all(vae, rgb) for rgb in (pictures.rgb, pictures.rgb.flip(-1))]
+    data = Latents(pictures, torch.cat(halves))
+    BaseTask(unet, text, data, batch=2)(step_generator(1, 0))["loss"].backward()
+    assert all(p.grad is not None for p in unet.parameters())
+    for module in (unet, text):
+        module.zero_grad()
+        module.requires_grad_(False)
+    identities = torch.nn.functional.normalize(torch.randn(4, 512), dim=1)
+    hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
+    task = DenseFaceTask(Base(unet, vae, text, {}), data, identities, hints, batch=4)
+    task(step_generator(1, 0))["loss"].backward()
+    assert all(p.grad is None for p in unet.parameters())
+    assert any(
+        bool(p.grad.abs().sum() > 0) for p in task.adapter.parameters() if p.grad is not None
+    )
+    # The residuals start at zero; what makes them must learn first.
+    assert bool(task.pose_branch.get_parameter("zero_convs.0.0.weight").grad.abs().sum() > 0)
+
+
+def test_optimizer_moves_matrices_and_resumes() -> None:
+    def step(net: nn.Module, optimizer: MuonAdamW) -> None:
+        net(torch.ones(1, 3, 8, 8)).square().mean().backward()
+        optimizer.step(1e-2)
+
+    with seeded(1):
+        net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 3))
+    before = [p.detach().clone() for p in net.parameters()]
+    optimizer = MuonAdamW(net, 1e-2, 0.0)
+    step(net, optimizer)
+    assert all(not torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    weights, state = copy.deepcopy((net.state_dict(), optimizer.state_dict()))
+    step(net, optimizer)
+    with seeded(2):
+        again = nn.Sequential(nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 3))
+    again.load_state_dict(weights)
+    resumed = MuonAdamW(again, 1e-2, 0.0)
+    resumed.load_state_dict(state)
+    step(again, resumed)
+    for a, b in zip(net.parameters(), again.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
