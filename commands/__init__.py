@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "convert": "make adapter files from the checkpoint that the authors released",
     "generate": "make a picture of the person on a reference picture",
     "evaluate": "measure a method on people it has never seen",
+    "faces": "find faces in pictures: landmarks, head pose, expression",
     "render": "draw heads of the tiny world: contact sheets and data sets",
     "conformance": "compare every computed number with the golden numbers of the reference",
     "train-demo": "train the tiny world's models from zero, stage by stage",

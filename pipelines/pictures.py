@@ -34,6 +34,18 @@ def read_picture(path: str | Path, what: str = "picture", size: int = PICTURE_SI
     Raises:
         InputError: The file is missing, truncated, no picture, or of an unusable size.
     """
+    picture = open_rgb(path, what)
+    if picture.size != (size, size):
+        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+    return tensor_of(picture)
+
+
+def open_rgb(path: str | Path, what: str = "picture") -> Image.Image:
+    """A picture file as 8-bit RGB in its own size, turned as its EXIF data say.
+
+    Raises:
+        InputError: As :func:`read_picture`.
+    """
     path = Path(path)
     again = "Give a PNG, JPEG or WebP file"
     if not path.is_file():
@@ -41,7 +53,7 @@ def read_picture(path: str | Path, what: str = "picture", size: int = PICTURE_SI
     try:
         with Image.open(path) as file:
             _check_size(file.size, what, path)
-            picture = ImageOps.exif_transpose(_eight_bit(file, what, path)).convert("RGB")
+            return ImageOps.exif_transpose(_eight_bit(file, what, path)).convert("RGB")
     except UnidentifiedImageError as error:
         raise InputError(f"the {what} is no picture", where=str(path), fix=again) from error
     except Image.DecompressionBombError as error:
@@ -54,8 +66,10 @@ def read_picture(path: str | Path, what: str = "picture", size: int = PICTURE_SI
             where=str(path),
             fix=again,
         ) from error
-    if picture.size != (size, size):
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+
+
+def tensor_of(picture: Image.Image) -> Tensor:
+    """An RGB image as [1, 3, H, W] in 0..1."""
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 

@@ -1,0 +1,113 @@
+"""``denseface faces``: what is found in pictures, as lines or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..faces.analyzers import FaceAnalyzer
+
+TASK_FILE_VARIABLE = "DENSEFACE_TASK_FILE"
+ANALYZERS = ("landmarker", "insightface", "tiny-world")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files and folders"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON list, an object a picture"
+    )
+    parser.add_argument(
+        "--analyzer", choices=ANALYZERS, default="landmarker", help="landmarker by default"
+    )
+    parser.add_argument(
+        "--landmarker",
+        type=Path,
+        metavar="FILE",
+        help=f"MediaPipe's face_landmarker .task file; {TASK_FILE_VARIABLE} by default",
+    )
+    parser.add_argument(
+        "--insightface", type=Path, metavar="FOLDER", help="folder of an InsightFace pack"
+    )
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="look once; without it the landmarker looks twice and at the mirrored picture too",
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="keep results in this file; pictures that are in it are not looked at again",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what was found; a bar and what was skipped go to standard error."""
+    from ..errors import InputError
+    from ..pipelines.face_report import FaceReport, Finding, picture_files
+
+    files = picture_files(args.pictures)
+    settings = f"{args.analyzer}{' fast' if args.fast else ''}"
+    report = FaceReport(lambda: _analyzer(args), args.resume, settings)
+    printed = 0
+    skipped: list[str] = []
+
+    def show(finding: Finding) -> None:
+        nonlocal printed
+        if args.json:
+            print("[" if not printed else ",", finding.json, sep="\n" if not printed else " ")
+        else:
+            print(finding.text)
+        printed += 1
+
+    for outcome in report.look(files, bar=len(files) > 1):
+        if isinstance(outcome, str):
+            skipped.append(outcome)
+        else:
+            show(outcome)
+    if args.json:
+        print("]" if printed else "[]")
+    for line in skipped:
+        print(f"skipped: {line}", file=sys.stderr)
+    if skipped and not printed:
+        raise InputError(
+            f"none of {len(files)} picture{'s' if len(files) > 1 else ''} can be read",
+            fix="Give PNG, JPEG or WebP files",
+        )
+    if skipped:
+        print(f"{printed} of {len(files)} pictures read, {len(skipped)} skipped", file=sys.stderr)
+
+
+def _analyzer(args: argparse.Namespace) -> FaceAnalyzer:
+    from ..errors import InputError, ModelFileError
+
+    if args.analyzer == "tiny-world":
+        from ..demo.face_finder import TinyWorldFaces
+
+        return TinyWorldFaces()
+    if args.analyzer == "insightface":
+        if args.insightface is None:
+            raise InputError(
+                "no InsightFace folder was given", fix="Give the pack's folder with --insightface"
+            )
+        from ..faces.insight import InsightFaces
+
+        return InsightFaces(args.insightface)
+    named = args.landmarker or os.environ.get(TASK_FILE_VARIABLE)
+    if not named:
+        raise ModelFileError(
+            "no face landmarker file was given",
+            fix="Give face_landmarker_v2_with_blendshapes.task (published by Google with "
+            f"MediaPipe, Apache-2.0) with --landmarker or {TASK_FILE_VARIABLE}; "
+            "rendered heads can do without: --analyzer tiny-world",
+        )
+    from ..faces.landmarker import Landmarker
+
+    return Landmarker(named, steady=not args.fast)

@@ -1,0 +1,147 @@
+"""What every analyzer of faces can do, and how all of them are asked.
+
+An analyzer is anything with a ``name`` and ``find``: the landmarker (``faces.landmarker``),
+InsightFace (``faces.insight``), the tiny world's own (``demo.face_finder``). A face can also be
+typed in (``by_hand``), so that a graph runs with no model at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .face import Box, Face, HeadPose, in_order
+
+#: Borders tried when nothing is found, as shares of the longer side: a face that fills the frame is
+#: then a smaller one in the middle.
+RETRIES = (0.25, 0.75)
+#: Larger pictures are not tried again: their faces are not too large but too small.
+_LARGEST_RETRY = 4096
+#: Pictures of a usual float range overshoot a little after resizing.
+_OVERSHOOT = 0.5
+
+
+class FaceAnalyzer(Protocol):
+    """Finds and measures faces."""
+
+    @property
+    def name(self) -> str:
+        """How results and errors call it."""
+        ...
+
+    def find(self, picture: Tensor) -> list[Face]:
+        """All faces in an RGB picture [3, H, W] in 0..1; an empty list if there is none."""
+        ...
+
+
+def find_faces(
+    analyzer: FaceAnalyzer, picture: Tensor, *, order: str = "left to right", retry: bool = True
+) -> list[Face]:
+    """Ask an analyzer, with all checks.
+
+    Args:
+        analyzer: Whom to ask.
+        picture: [C, H, W] in 0..1; one channel is taken as grey, a fourth as alpha.
+        order: Of the faces, one of ``faces.face.ORDERS``.
+        retry: When nothing is found, try again with the picture made smaller by a border.
+
+    Raises:
+        InputError: The picture or the order cannot be used. No face is no error.
+    """
+    rgb = usable(picture)
+    found = analyzer.find(rgb)
+    longer = max(rgb.shape[-2:])
+    if not found and retry and longer <= _LARGEST_RETRY:
+        for share in RETRIES:
+            border = max(1, round(share * longer))
+            framed = F.pad(rgb[None], (border,) * 4, mode="replicate")[0]
+            found = [_without_border(face, border) for face in analyzer.find(framed)]
+            if found:
+                break
+    return in_order(found, order)
+
+
+def usable(picture: Tensor) -> Tensor:
+    """A picture as RGB [3, H, W] in 0..1.
+
+    Raises:
+        InputError: Its shape, type or values are not those of a picture.
+    """
+    if picture.ndim != 3 or picture.shape[0] not in (1, 3, 4) or 0 in picture.shape:
+        raise InputError(
+            f"a picture has the shape [channels, height, width], got {list(picture.shape)}",
+            fix="Give a picture with 1 (grey), 3 (RGB) or 4 (RGBA) channels",
+        )
+    if not picture.is_floating_point():
+        raise InputError(
+            f"the picture holds {str(picture.dtype).removeprefix('torch.')} values",
+            fix="Convert it to floats in 0..1 (divide by 255)",
+        )
+    if not bool(torch.isfinite(picture).all()):
+        raise InputError(
+            "the picture holds values that are not numbers",
+            fix="Mend the node before this one, or use another picture",
+        )
+    highest = float(picture.max())
+    if highest > 1 + _OVERSHOOT or float(picture.min()) < -_OVERSHOOT:
+        raise InputError(
+            f"the picture holds values from {float(picture.min()):g} to {highest:g} "
+            "instead of 0 to 1",
+            fix="Divide by 255 if it comes from 8-bit values",
+        )
+    rgb = picture.expand(3, -1, -1) if picture.shape[0] == 1 else picture[:3]
+    return rgb.float().clamp(0, 1)
+
+
+def by_hand(
+    picture_size: tuple[int, int],
+    *,
+    box: Box | None = None,
+    five: Tensor | None = None,
+    pose: HeadPose | None = None,
+) -> Face:
+    """A face that somebody typed in: points or a box, and a pose if known.
+
+    Args:
+        picture_size: Width and height.
+        box: Left, top, right, bottom in pixels; made from the points when left out.
+        five: [5, 2] pixels: eye, eye, nose, mouth corner, mouth corner.
+        pose: Degrees, as measured.
+
+    Raises:
+        InputError: Neither points nor box are given, or they are no face.
+    """
+    if box is None and five is None:
+        raise InputError("no face was described", fix="Type in a box or five points")
+    if five is not None and five.shape == (5, 2):
+        points = five.float()
+        if box is None:
+            # The points span eyes to mouth: a face is about twice that.
+            low, high = points.min(0).values, points.max(0).values
+            middle, reach = (low + high) / 2, float((high - low).max())
+            x, y = (float(v) for v in middle)
+            box = (x - reach, y - reach, x + reach, y + reach)
+        return Face(picture_size, box, 1.0, points, "five", "by hand", pose=pose)
+    if box is None:
+        raise InputError("five points with x and y are needed", fix="Type in five points")
+    return Face(picture_size, box, 1.0, torch.zeros(0, 2), "none", "by hand", five=five, pose=pose)
+
+
+def _without_border(face: Face, border: int) -> Face:
+    """A face found in a framed picture, in pixels of the picture itself."""
+    shift = torch.zeros(face.landmarks.shape[-1])
+    shift[:2] = border
+    left, top, right, bottom = (value - border for value in face.box)
+    width, height = face.picture_size
+    return replace(
+        face,
+        picture_size=(width - 2 * border, height - 2 * border),
+        box=(left, top, right, bottom),
+        landmarks=face.landmarks - shift,
+        five=None if face.five is None else face.five - border,
+    )

@@ -1,0 +1,186 @@
+"""Looking at many pictures for faces: resumable, and one bad file costs that file only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..errors import FacePackError, InputError
+from ..faces.analyzers import FaceAnalyzer, find_faces
+from ..faces.face import Face
+from .pictures import open_rgb, tensor_of
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found in one picture: ``path``, ``size`` and ``faces`` (see :func:`as_object`)."""
+
+    json: str
+
+    @property
+    def text(self) -> str:
+        """For people: a line for the picture and one for each face, counted from 0."""
+        found = json.loads(self.json)
+        faces = found["faces"]
+        size = "x".join(map(str, found["size"]))
+        lines = [f"{found['path']}  {size}  {len(faces)} face{'s' if len(faces) != 1 else ''}"]
+        for i, face in enumerate(faces):
+            left, top, right, bottom = face["box"]
+            line = f"  {i}: {right - left:.0f}x{bottom - top:.0f} px at {left:.0f}, {top:.0f}"
+            line += f", score {face['score']:.2f}"
+            if face["pose"]:
+                line += "".join(f", {name} {value:.1f}" for name, value in face["pose"].items())
+            lines.append(line)
+        return "\n".join(lines)
+
+
+def as_object(path: Path, size: tuple[int, int], faces: Sequence[Face]) -> dict[str, Any]:
+    """One picture as plain values: landmarks and boxes in pixels, pose in degrees, as measured."""
+    return {
+        "path": str(path),
+        "size": list(size),
+        "faces": [
+            {
+                "box": [round(v, _DIGITS) for v in face.box],
+                "score": round(face.score, 6),
+                "scheme": face.scheme,
+                "landmarks": [
+                    [round(x, _DIGITS), round(y, _DIGITS)]
+                    for x, y in face.landmarks[:, :2].tolist()
+                ],
+                "pose": None
+                if face.pose is None
+                else {name: round(v, _DIGITS) for name, v in face.pose._asdict().items()},
+                "blendshapes": {n: round(v, 6) for n, v in (face.blendshapes or {}).items()},
+            }
+            for face in faces
+        ],
+    }
+
+
+def picture_files(given: Sequence[Path]) -> list[Path]:
+    """Files as given, folders as all pictures below them, sorted; each once.
+
+    Raises:
+        InputError: A folder holds no picture.
+    """
+    files: dict[Path, None] = {}
+    for path in given:
+        if not path.is_dir():
+            files[path] = None
+            continue
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not inside:
+            raise InputError(
+                "the folder holds no pictures", where=str(path), fix="Give PNG, JPEG or WebP files"
+            )
+        files.update(dict.fromkeys(inside))
+    return list(files)
+
+
+class FaceReport:
+    """Looks at pictures one by one.
+
+    Args:
+        analyzer: Makes the analyzer; called only when there is a picture to look at.
+        kept: File of results, a JSON object a line; pictures in it that have not changed since are
+            not looked at again. None keeps nothing.
+        settings: Which analyzer in which mode; results of others are not taken over.
+    """
+
+    def __init__(
+        self, analyzer: Callable[[], FaceAnalyzer], kept: Path | None = None, settings: str = ""
+    ) -> None:
+        self._make, self._analyzer = analyzer, None
+        self._kept, self._settings = kept, settings
+
+    def look(self, files: Sequence[Path], *, bar: bool = False) -> Iterator[Finding | str]:
+        """A finding for each file that can be read, a sentence for each other one, in order.
+
+        Raises:
+            FacePackError: The analyzer cannot be made, or the file of results not be used.
+        """
+        done = self._read_kept()
+        for path in tqdm(files, desc="faces", unit="picture", disable=not bar):
+            try:
+                stamp = self._stamp(path)
+                if stamp in done:
+                    yield Finding(done[stamp])
+                    continue
+                picture = open_rgb(path)
+            except InputError as error:
+                yield str(error)
+                continue
+            if self._analyzer is None:
+                self._analyzer = self._make()
+            try:
+                faces = find_faces(self._analyzer, tensor_of(picture)[0])
+            except InputError as error:
+                yield f"{path}: {error}"
+                continue
+            text = json.dumps(as_object(path, picture.size, faces))
+            self._keep(stamp, text)
+            yield Finding(text)
+
+    def _stamp(self, path: Path) -> str:
+        """Changes when the picture does."""
+        try:
+            state = path.stat()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"the picture cannot be read: {reason}", where=str(path), fix="Correct the path"
+            ) from error
+        return json.dumps([self._settings, str(path), state.st_size, state.st_mtime_ns])
+
+    def _read_kept(self) -> dict[str, str]:
+        if self._kept is None or not self._kept.exists():
+            return {}
+        done: dict[str, str] = {}
+        try:
+            content = self._kept.read_text(encoding="utf-8")
+            lines = content.splitlines()
+            for line in lines:
+                stamp, tab, text = line.partition("\t")
+                # The last line of a run that was killed may be cut off: that picture comes again.
+                if tab and text.endswith("}"):
+                    json.loads(text)
+                    done[stamp] = text
+        except (OSError, ValueError) as error:
+            raise InputError(
+                "the file of results cannot be read", where=str(self._kept), fix="Name another one"
+            ) from error
+        if lines and not done:
+            raise FacePackError(
+                "the file given for results holds something else",
+                where=str(self._kept),
+                fix="Name another file, or one that does not exist yet",
+            )
+        if content and not content.endswith("\n"):
+            self._append("\n")
+        return done
+
+    def _keep(self, stamp: str, text: str) -> None:
+        if self._kept is not None:
+            self._append(f"{stamp}\t{text}\n")
+
+    def _append(self, text: str) -> None:
+        path = Path(self._kept or "")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        except OSError as error:
+            raise InputError(
+                f"the file of results cannot be written: {error.strerror or error}",
+                where=str(path),
+                fix="Choose a folder that can be written and has room",
+            ) from error

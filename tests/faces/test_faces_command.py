@@ -1,0 +1,141 @@
+"""``denseface faces``: output, resuming, bad files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from comfyui_dense_face.cli import main
+from comfyui_dense_face.demo import face_finder
+from comfyui_dense_face.faces.face import Face, HeadPose
+from comfyui_dense_face.faces.identity import Identity
+from PIL import Image
+from torch import Tensor
+
+
+class Always:
+    """Finds two faces in every picture and counts the questions."""
+
+    name = "always"
+    asked = 0
+
+    def find(self, picture: Tensor) -> list[Face]:
+        type(self).asked += 1
+        size = (picture.shape[-1], picture.shape[-2])
+        five = torch.tensor([[4.0, 4], [6, 4], [5, 5], [4, 6], [6, 6.5]])
+        pose = HeadPose(10.12345, -5, 3)
+        who = Identity(torch.ones(4) / 2, "x")
+        return [
+            Face(size, (20, 2, 28, 8), 0.75, five + 16, "five", self.name, pose=pose),
+            Face(
+                size, (2, 2, 8, 8), 0.5, five, "five", self.name, None, {"jawOpen": 0.25}, None, who
+            ),
+        ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(face_finder, "TinyWorldFaces", Always)
+    monkeypatch.delenv("DENSEFACE_TASK_FILE", raising=False)
+    Always.asked = 0
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    for name in ("b.png", "a.JPG", "below/c.webp"):
+        Image.fromarray(np.zeros((50, 60, 3), np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def faces(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main(["faces", *map(str, arguments), "--analyzer", "tiny-world"])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_json_is_a_list_with_an_object_a_picture(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = faces(capsys, folder, folder / "b.png", "--json")
+    found: list[dict[str, Any]] = json.loads(out)
+    assert code == 0
+    assert [Path(one["path"]).name for one in found] == ["a.JPG", "b.png", "c.webp"]
+    assert all(one["size"] == [60, 50] for one in found)
+    left, right = found[0]["faces"]  # from left to right
+    assert left["box"] == [2, 2, 8, 8] and left["score"] == 0.5
+    assert left["landmarks"] == [[4, 4], [6, 4], [5, 5], [4, 6], [6, 6.5]]
+    assert left["pose"] is None and left["blendshapes"] == {"jawOpen": 0.25}
+    assert right["pose"] == {"yaw": 10.123, "pitch": -5, "roll": 3}
+
+
+def test_lines_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = faces(capsys, folder / "b.png")
+    assert code == 0
+    assert out.splitlines()[0].endswith("b.png  60x50  2 faces")
+    assert out.splitlines()[2] == (
+        "  1: 8x6 px at 20, 2, score 0.75, yaw 10.1, pitch -5.0, roll 3.0"
+    )
+
+
+def test_bad_files_are_skipped_with_a_report(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:40])
+    Image.new("RGB", (1, 1)).save(folder / "tiny.png")
+    code, out, err = faces(capsys, folder, folder / "none.png", "--json")
+    assert code == 0 and len(json.loads(out)) == 2
+    skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
+    assert [name in line for line, name in zip(skipped, ("b.png", "tiny", "none"), strict=True)]
+    assert err.splitlines()[-1] == "2 of 5 pictures read, 3 skipped"
+    code, out, err = faces(capsys, folder / "none.png", "--json")
+    assert (code, out) == (2, "[]\n") and "none of 1 picture can be read" in err
+
+
+def test_resumes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = tmp_path / "new" / "found.jsonl"
+    first = faces(capsys, folder, "--json", "--resume", kept)[1]
+    assert Always.asked == 3
+    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.asked == 3
+    # A run that was killed in the middle of a line, and a picture that has changed since.
+    kept.write_text(kept.read_text()[:-30])
+    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.asked == 4
+    os.utime(folder / "b.png", (1, 1))
+    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.asked == 5
+    faces(capsys, folder, "--json", "--resume", kept, "--fast")
+    assert Always.asked == 8
+    (tmp_path / "diary.txt").write_text("Dear diary\n")
+    code, _, err = faces(capsys, folder, "--resume", tmp_path / "diary.txt")
+    assert code == 2 and "holds something else" in err
+    assert (tmp_path / "diary.txt").read_text() == "Dear diary\n"
+
+
+def test_what_is_missing_is_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, said in (
+        ([folder], "no face landmarker file was given"),
+        ([folder, "--landmarker", tmp_path / "x.task"], "face landmarker file is missing"),
+        ([folder, "--analyzer", "insightface"], "no InsightFace folder was given"),
+        ([folder, "--analyzer", "insightface", "--insightface", tmp_path], "no .onnx files"),
+        ([folder.parent / "pictures" / "below" / ".."], "no face landmarker"),
+    ):
+        code = main(["faces", *map(str, arguments)])
+        err = capsys.readouterr().err
+        assert code == 2 and said in err.splitlines()[-1]
+    (tmp_path / "empty").mkdir()
+    assert "holds no pictures" in faces(capsys, tmp_path / "empty")[2]
+
+
+def test_the_landmarker_file_comes_from_the_environment(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DENSEFACE_TASK_FILE", str(tmp_path / "y.task"))
+    assert main(["faces", str(folder)]) == 2
+    assert "y.task" in capsys.readouterr().err
