@@ -104,7 +104,8 @@ class Landmarker:
         points, presence = self._look(crop)
         if self.steady:
             other, other_presence = self._look(crop[:, ::-1])
-            points = (points + mirrored_mesh(other, self._mirror, mesh_crop.SIZE)) / 2
+            other = mirrored_mesh(other, self._mirror, mesh_crop.SIZE)
+            points = np.divide(points + other, 2, dtype=np.float32)
             presence = (presence + other_presence) / 2
         return region.to_picture(points), presence
 
@@ -149,7 +150,7 @@ class Landmarker:
 
     def _look(self, crop: Picture) -> tuple[Array, float]:
         blob = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
-        points, logit = self._mesh(blob / 255)
+        points, logit = self._mesh(np.divide(blob, 255, dtype=np.float32))
         self._check(points.size == 3 * len(self._mirror))
         presence = 1 / (1 + np.exp(-np.clip(logit[0], -_SHARPEST_LOGIT, _SHARPEST_LOGIT)))
         return points.reshape(-1, 3), float(presence)

@@ -8,6 +8,10 @@ from torch.nn import functional as F
 
 from .similarity import Similarity
 
+#: How many pixels of the scaled-down picture meet one of the result, along a side: above 1, because
+#: the second sampling blurs as well.
+_OVERSAMPLING = 1.5
+
 
 def warped(
     picture: Tensor,
@@ -28,22 +32,24 @@ def warped(
         smooth: Bicubic, held within the picture's own range; otherwise bilinear.
 
     Returns:
-        [C, height, width]. Where the result is much smaller than its place in the picture, the
-        picture is averaged down first, so that fine hair does not flicker.
+        [C, height, width]. Where the result is smaller than its place in the picture, the picture
+        is scaled down first, so that fine hair does not flicker.
     """
-    factor = max(1, int(to_picture.scale))
     x = picture[None].float()
-    if factor > 1:
-        x = F.avg_pool2d(x, factor, ceil_mode=True)
-    matrix = to_picture.matrix().to(x.device, torch.float32) / factor
+    full = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float32, device=x.device)
+    if to_picture.scale > _OVERSAMPLING:
+        share = _OVERSAMPLING / to_picture.scale
+        size = [max(1, round(side * share)) for side in x.shape[-2:]]
+        kind = "bicubic" if smooth else "bilinear"
+        x = F.interpolate(x, size, mode=kind, antialias=True)
+    matrix = to_picture.matrix().to(x.device, torch.float32)
     rows = torch.arange(height, device=x.device) + 0.5
     columns = torch.arange(width, device=x.device) + 0.5
     y, x_ = torch.meshgrid(rows, columns, indexing="ij")
     places = torch.stack([x_, y, torch.ones_like(x_)], -1) @ matrix.T
-    size = torch.tensor([x.shape[-1], x.shape[-2]], device=x.device)
-    grid = (2 * places / size - 1)[None]
+    grid = (2 * places / full - 1)[None]
     mode = "bicubic" if smooth else "bilinear"
     result = F.grid_sample(x, grid, mode=mode, padding_mode=outside, align_corners=False)
     if smooth:
-        result = result.clamp(float(x.min()), float(x.max()))
+        result = result.clamp(float(picture.min()), float(picture.max()))
     return result[0]

@@ -29,7 +29,7 @@ class NeedsRoom:
             return []
         box = tuple(float(v) for v in (left, top, right, bottom))
         points = torch.tensor([[box[0], box[1]]]).repeat(5, 1) + torch.arange(10.0).reshape(5, 2)
-        return [Face((width, height), box, 1.0, points, "five", self.name)]  # type: ignore[arg-type]
+        return [Face((width, height), box, 1.0, points, "five", self.name)]
 
 
 def test_a_face_that_fills_the_frame_is_found_with_a_border() -> None:

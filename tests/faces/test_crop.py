@@ -122,3 +122,14 @@ def test_what_does_not_fit_is_named() -> None:
         crop_place(five, (100, 100), 8)
     with pytest.raises(InputError, match="padding"):
         crop_place(five, (100, 100), 64, padding=9)
+
+
+def test_photograph_comes_back_at_512_px() -> None:
+    data = pytest.importorskip("skimage.data")
+    picture = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1).float() / 255
+    five = torch.tensor([[206.5, 140], [247.7, 137.5], [227, 168], [207, 180], [250, 178]])
+    for padding in (0, 0.25):
+        place = crop_place(five, (512, 512), 512, padding)
+        result = pasted(picture, cropped(picture, place), place)
+        changed = (result != picture).any(0)
+        assert float((result - picture).abs()[:, changed].mean()) < 1.0 / 255
