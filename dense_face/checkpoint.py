@@ -108,7 +108,8 @@ def read_parts(path: str | Path) -> AdapterParts:
         raise ModelFileError(
             f"the file says format={metadata.get('format')!r} instead of {FORMAT!r}",
             where=str(path),
-            fix="Choose a Dense-Face adapter file",
+            fix="Choose a Dense-Face adapter file; the authors' own checkpoint is made one by "
+            "denseface convert",
         )
     split: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
     for name, tensor in tensors.items():

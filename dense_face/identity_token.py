@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, ModelFileError
-from ..strict import load_strictly
+from ..strict import check_strictly
 
 REFERENCE_DELTA = 0.01
 """Strength of the release."""
@@ -47,18 +49,39 @@ class IdentityToken(nn.Module):
         self.projector_norm = nn.BatchNorm1d(width, device=device, dtype=dtype)
 
     @classmethod
-    def from_state_dict(
-        cls, tensors: dict[str, Tensor], *, reference_delta: float = REFERENCE_DELTA
+    def described_by(
+        cls,
+        tensors: Mapping[str, Tensor],
+        *,
+        reference_delta: float = REFERENCE_DELTA,
+        device: torch.device | str | None = "meta",
     ) -> IdentityToken:
-        """Build the module that the tensors describe and load them, strictly; evaluation mode."""
-        if "projector.weight" not in tensors:
+        """The fresh module that the tensors describe; their names and shapes are checked.
+
+        On the default device it takes no memory and serves as that check alone.
+
+        Raises:
+            ModelFileError: A weight is missing or unknown.
+            IncompatibleError: A weight has another shape.
+        """
+        weight = tensors.get("projector.weight")
+        if weight is None or weight.ndim != 2:
             raise ModelFileError(
                 "the identity token lacks the weight projector.weight",
                 fix="Download or convert the file again",
             )
-        width, id_dim = tensors["projector.weight"].shape
-        token = cls(width, id_dim=id_dim, reference_delta=reference_delta)
-        load_strictly(token, tensors, "the identity token")
+        width, id_dim = weight.shape
+        token = cls(width, id_dim=id_dim, reference_delta=reference_delta, device=device)
+        check_strictly(token, tensors, "the identity token")
+        return token
+
+    @classmethod
+    def from_state_dict(
+        cls, tensors: Mapping[str, Tensor], *, reference_delta: float = REFERENCE_DELTA
+    ) -> IdentityToken:
+        """Build the module that the tensors describe and load them, strictly; evaluation mode."""
+        token = cls.described_by(tensors, reference_delta=reference_delta, device=None)
+        token.load_state_dict(dict(tensors))
         return token.eval()
 
     @property

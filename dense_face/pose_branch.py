@@ -68,8 +68,8 @@ class PoseBranchConfig:
                 levels.append([])
             else:
                 levels[-1].append(width)
-        if not all(levels):
-            raise ModelFileError("the pose branch has a level without blocks")
+        if not base or not all(levels):
+            raise ModelFileError("the pose branch has a level without blocks or channels")
         return cls(
             model_channels=base,
             channel_mult=tuple(level[0] // base for level in levels),

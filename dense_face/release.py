@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ModelFileError
+from ..errors import FacePackError, ModelFileError
 from ..faces.ir_se50 import IRSE50, RELEASE_PREFIX
 from ..strict import check_strictly
 from .adapter import PCAdapter
@@ -107,7 +107,10 @@ def open_release(path: str | Path) -> Iterator[Release]:
                 fix="Use it as it is (models/dense_face)",
             )
         release = split(tensors, str(path))
-        check(release)
+        try:
+            check(release)
+        except FacePackError as error:  # not every part knows which file it comes from
+            raise type(error)(error.what, where=error.where or str(path), fix=error.fix) from error
         yield release
 
 
@@ -152,12 +155,7 @@ def check(release: Release) -> None:
     PCAdapter.described_by(described(release.adapter))
     _check_pose_branch(release)
     if release.token:
-        tensors = described(release.token)
-        if "projector.weight" not in tensors:
-            raise _lacks("identity token", [f"{TOKEN_PREFIX}projector.weight"], release.where)
-        width, id_dim = tensors["projector.weight"].shape
-        token = IdentityToken(width, id_dim=id_dim, device="meta")
-        check_strictly(token, tensors, f"the identity token ({TOKEN_PREFIX})")
+        IdentityToken.described_by(described(release.token))
 
 
 def check_ir_se50(release: Release) -> None:

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedIOBase, BytesIO
 from typing import cast
 from zipfile import ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
 
 from torch import Tensor
 
-from ..errors import ModelFileError
+from ..errors import FacePackError, ModelFileError
 from .lazy_tensor import LazyTensor, read_numbers
 from .unpickle import StoredTensor, read_state_dict
 
@@ -32,9 +35,10 @@ def read_checkpoint(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]
         ModelFileError: Truncated, altered, malicious, or no checkpoint of PyTorch.
     """
     try:
-        archive = ZipFile(stream)
-    except (BadZipFile, OSError, ValueError) as error:
-        raise _damaged("is truncated: its end is missing", where) from error
+        with _unpacking(where):
+            archive = ZipFile(stream)
+    except ModelFileError as error:  # the list of records stands at the end
+        raise _damaged("is truncated, or its end is damaged", where) from error
     records: dict[str, ZipInfo] = {}
     for info in archive.infolist():
         if info.filename in records:
@@ -45,15 +49,16 @@ def read_checkpoint(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]
     contents = [name for name in records if name.endswith(_CONTENTS)]
     if len(contents) != 1 or records[contents[0]].file_size > _LONGEST_CONTENTS:
         raise _damaged("is a zip archive, but no checkpoint of PyTorch", where)
-    try:
+    folder = contents[0].removesuffix(_CONTENTS)
+    order = f"{folder}/byteorder"
+    with _unpacking(where):
+        if order in records and archive.read(order).decode() != sys.byteorder:
+            raise _damaged("was written by a machine of another byte order", where)
         table = BytesIO(archive.read(contents[0]))
-    except BadZipFile as error:
-        raise _damaged(f"is damaged: {error}", where) from error
     try:
         stored = read_state_dict(table)
     except ModelFileError as error:
         raise ModelFileError(error.what, where=where, fix=error.fix) from error
-    folder = contents[0].removesuffix(_CONTENTS)
     return {
         name: _lazy(archive, records.get(f"{folder}/data/{tensor.key}"), name, tensor, where)
         for name, tensor in stored.items()
@@ -72,16 +77,24 @@ def _lazy(
         raise _damaged(f"is damaged: {name} reaches beyond its numbers", where)
 
     def read() -> Tensor:
-        try:
-            with cast("ZipExtFile", archive.open(record)) as stream:
-                if stored.offset:  # whoever reads all of a record has its checksum tested, too
-                    stream.seek(stored.offset * width)
-                flat = read_numbers(stream, reach if count else 0, stored.dtype)
-        except (BadZipFile, EOFError) as error:
-            raise _damaged(f"is damaged: {error}", where) from error
+        with _unpacking(where), cast("ZipExtFile", archive.open(record)) as stream:
+            if stored.offset:  # whoever reads all of a record has its checksum tested, too
+                stream.seek(stored.offset * width)
+            flat = read_numbers(stream, reach if count else 0, stored.dtype)
         return flat.as_strided(stored.shape, stored.stride).contiguous()
 
     return LazyTensor(stored.shape, stored.dtype, read)
+
+
+@contextmanager
+def _unpacking(where: str) -> Iterator[None]:
+    """Tell what zipfile says of a damaged archive, in whichever of its many ways."""
+    try:
+        yield
+    except FacePackError:
+        raise
+    except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as error:
+        raise _damaged(f"is damaged: {error}", where) from error
 
 
 def _damaged(what: str, where: str) -> ModelFileError:

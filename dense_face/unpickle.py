@@ -130,7 +130,12 @@ class _Table(dict[Any, Any]):
         super().__setitem__(key, value)
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own reader in Python: a bad count of the pickle cannot make it hoard memory.
+
+    (The one in C sets up as many places as the highest number that a pickle gives to an object.)
+    """
+
     def __init__(self, stream: BufferedIOBase) -> None:
         super().__init__(stream)
         # Classes of this reading alone: a pickle may set attributes of what it is given.
@@ -139,8 +144,10 @@ class _Unpickler(pickle.Unpickler):
         self._known: Mapping[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): table,
             ("torch", "Size"): _Call(_size),
+            ("torch._utils", "_rebuild_tensor"): _Call(_tensor),
             ("torch._utils", "_rebuild_tensor_v2"): _Call(_tensor),
             ("torch._utils", "_rebuild_parameter"): _Call(_parameter),
+            ("torch._utils", "_rebuild_parameter_with_state"): _Call(_parameter),
             **{("torch", name): dtype for name, dtype in _STORAGES.items()},
         }
 
@@ -156,6 +163,10 @@ class _Unpickler(pickle.Unpickler):
             "which a file of weights has no use for",
             fix="It may be malicious: do not open it, get it again from its authors",
         )
+
+    def get_extension(self, code: int) -> None:
+        """Registered short cuts lead to real objects: there are none here."""
+        raise ValueError(f"extension {code}")
 
     def persistent_load(self, pid: Any) -> Any:
         """The place of a storage: (key, count of numbers, dtype)."""

@@ -199,8 +199,8 @@ MIDDLE = "middle_block.1.transformer_blocks.0.attn2"
         ("control_model.input_hint_block.6.", r"pose branch lacks .*input_hint_block\.6\.weight"),
         ("control_model.time_embed", r"lacks 4 weights, the first is time_embed\.0\.weight"),
         ("control_model.", r"lacks control_model\.\* of the pose branch"),
-        ("embedding_manager.string", r"identity token .* lacks .*string_to_param_dict\.\*"),
-        ("embedding_manager.projector.", r"lacks embedding_manager\.projector\.weight"),
+        ("embedding_manager.string", r"identity token lacks .*string_to_param_dict\.\*"),
+        ("embedding_manager.projector.", r"identity token lacks .*projector\.weight"),
     ],
 )
 def test_missing_weights_are_named(released: Tensors, gone: str, message: str) -> None:
@@ -262,9 +262,15 @@ def test_optional_parts_may_be_absent(released: Tensors, tmp_path: Path) -> None
 
 def test_other_shapes_are_named(released: Tensors, tmp_path: Path, checkpoint: Path) -> None:
     name = f"{UNET_PREFIX}{ATTN1}.per_k.weight"
-    for shape, message in (((60, 64), "of shape"), ((64,), "unknown weight")):
-        with pytest.raises(IncompatibleError, match=message):
-            check(split(lazy(released | {name: torch.zeros(shape)})))
+    for tensor, shape, message in (
+        (name, (60, 64), "of shape"),
+        (name, (64,), "unknown weight"),
+        ("embedding_manager.projector.weight", (48,), "identity token lacks .*projector"),
+        ("control_model.input_blocks.0.0.weight", (0, 4, 3, 3), "without blocks or channels"),
+        ("control_model.zero_convs.2.0.weight", (32, 32), "of shape"),
+    ):
+        with pytest.raises((IncompatibleError, ModelFileError), match=message):
+            check(split(lazy(released | {tensor: torch.zeros(shape)})))
     plan = Plan(tmp_path / "a.safetensors", ir_se50=tmp_path / "e.safetensors")
     with pytest.raises(IncompatibleError, match=r"IR-SE50 \(id_loss_func\.facenet\.\)"):
         convert(checkpoint, plan)

@@ -7,8 +7,10 @@ import builtins
 import io
 import os
 import pickle
+import random
 import runpy
 import struct
+import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -44,7 +46,9 @@ TENSORS = {
     "flags": torch.tensor([True, False]),
     "none": torch.zeros(0, 3),
     "parameter": nn.Parameter(torch.ones(2)),
+    "marked": nn.Parameter(torch.ones(2)),
 }
+TENSORS["marked"].note = "parameters with attributes are written in another way"
 
 
 def test_values_are_those_of_torch(tmp_path: Path) -> None:
@@ -174,6 +178,14 @@ def test_missing_and_short_numbers_are_named(tmp_path: Path) -> None:
         read(path)
 
 
+def test_foreign_byte_order_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.ckpt", {"a": torch.zeros(8)})
+    other = b"big" if sys.byteorder == "little" else b"little"
+    repacked(path, lambda name, content: other if name.endswith("byteorder") else content)
+    with pytest.raises(ModelFileError, match="another byte order"):
+        read(path)
+
+
 def test_views_that_reach_too_far_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.ckpt", {"a": torch.zeros(1).expand(1000, 1000)})
     with pytest.raises(ModelFileError, match="a reaches beyond its numbers"):
@@ -195,3 +207,20 @@ def test_truncated_files_are_named(tmp_path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size * kept // 100])
     with pytest.raises(ModelFileError, match="truncated"):
         read(path)
+
+
+def test_no_damage_gets_past_the_sentence(tmp_path: Path) -> None:
+    """Bytes changed at random: the file is read, or refused in words."""
+    path = saved(tmp_path / "x.ckpt", {"state_dict": OrderedDict(a=torch.randn(4, 3)), "n": [1, 2]})
+    whole, chance, refused = path.read_bytes(), random.Random(1), 0
+    for _ in range(200):
+        content = bytearray(whole)
+        for _ in range(3):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        stream = io.BytesIO(content)
+        try:
+            for tensor in read_checkpoint(stream, "x").values():
+                tensor.read()
+        except ModelFileError:
+            refused += 1
+    assert refused > 50
