@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..demo.analyzer import DEGREES
 from ..demo.captions import caption, identity_free_caption
 from ..demo.vocabulary import WORDS
 from ..dense_face.adapter import PCAdapter
@@ -14,7 +15,8 @@ from ..dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from ..dense_face.schedule import alphas_cumprod
 from ..pipelines.attention import install_adapter, sites_for
 from ..pipelines.base import Base, token_ids
-from ..pipelines.layout import UNetLayout
+from ..pipelines.layout import UNetLayout, unet_to_diffusers_keys
+from ..pipelines.renaming import to_ldm
 from ..pipelines.text import encode_text
 from .base import DROPPED_GROUP, EMPTY_CAPTION, noised
 from .demo_data import PER_PERSON, Latents
@@ -26,11 +28,17 @@ TINY_HINT_WIDTHS = (8, 8, 16, 16, 32, 32, 64)
 #: Chances that a training sample comes without identity, or without pose.
 NO_IDENTITY = 0.1
 NO_POSE = 0.1
+_ANGLES_WEIGHT = 0.05
 
 
-def new_pose_branch(layout: UNetLayout) -> PoseBranch:
-    """An untrained pose branch for a UNet; its residuals are zero."""
-    return PoseBranch(
+def new_pose_branch(base: Base) -> PoseBranch:
+    """An untrained pose branch: a copy of the UNet's encoder whose residuals are zero.
+
+    The convolutions of the hint encoder keep the size of what passes through them; with torch's
+    own initialisation, eight of them make the pose picture's lines vanish.
+    """
+    layout = UNetLayout.from_diffusers(base.unet.config)
+    branch = PoseBranch(
         PoseBranchConfig(
             model_channels=layout.model_channels,
             channel_mult=layout.channel_mult,
@@ -38,6 +46,17 @@ def new_pose_branch(layout: UNetLayout) -> PoseBranch:
             hint_widths=TINY_HINT_WIDTHS,
         )
     )
+    encoder = to_ldm(base.unet.state_dict(), unet_to_diffusers_keys(layout), "")
+    # The UNet's middle is block, attention, block; the branch has the two blocks alone.
+    encoder = {name.replace("middle_block.2.", "middle_block.1."): t for name, t in encoder.items()}
+    wanted = branch.state_dict()
+    copied = {n: t for n, t in encoder.items() if n in wanted and t.shape == wanted[n].shape}
+    branch.load_state_dict(wanted | copied)
+    for layer in list(branch.input_hint_block)[:-1]:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return branch
 
 
 def new_token(base: Base) -> IdentityToken:
@@ -69,9 +88,12 @@ class DenseFaceTask(nn.Module):
         self, base: Base, data: Latents, identities: Tensor, hints: Tensor, batch: int
     ) -> None:
         super().__init__()
-        layout = UNetLayout.from_diffusers(base.unet.config)
         self.adapter = PCAdapter(sites_for(base.unet), delta=TINY_DELTA)
-        self.pose_branch = new_pose_branch(layout)
+        self.pose_branch = new_pose_branch(base)
+        # Only for training: reads the angles from the encoded pose picture, so that they get there.
+        self.angles = nn.Sequential(
+            nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * TINY_HINT_WIDTHS[-1], 3)
+        )
         self.token = new_token(base)
         self.unet = base.unet
         self.text_encoder = base.text_encoder
@@ -104,7 +126,10 @@ class DenseFaceTask(nn.Module):
         context = encode_text(self.text_encoder, token_ids(texts), self.token, identity)
         x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator)
         hint = self.hints[target].float() / 255
-        residuals = [r * posed[:, None, None, None].to(r) for r in self.pose_branch(x, hint, t)]
+        features = self.pose_branch.input_hint_block[:-1](hint)
+        encoded = self.pose_branch.input_hint_block[-1](features)
+        residuals = self.pose_branch.residuals(x, encoded, t)
+        residuals = [r * posed[:, None, None, None].to(r) for r in residuals]
         with install_adapter(self.unet, self.adapter, identity):
             out = self.unet(
                 x,
@@ -114,4 +139,7 @@ class DenseFaceTask(nn.Module):
                 mid_block_additional_residual=residuals[-1],
             ).sample.float()
         error = F.mse_loss(out, noise, reduction="none").mean((1, 2, 3))
-        return {"loss": (error * weight).mean(), "mse": error.detach().mean()}
+        read = self.angles(features).float()
+        angles = F.mse_loss(read, heads.angles / DEGREES)
+        loss = (error * weight).mean() + _ANGLES_WEIGHT * angles
+        return {"loss": loss, "mse": error.detach().mean(), "angles": angles.detach()}

@@ -145,7 +145,7 @@ def dense_face(run: Run) -> None:
     hints = _hints(latents.heads)
     with seeded(6):
         task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
-    schedule = run.schedule(1700, 2e-3)
+    schedule = run.schedule(2400, 2e-3)
     seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
     about = _about(run, "dense-face", schedule, 48, 6, seconds)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
