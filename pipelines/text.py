@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from ..dense_face.identity_token import IdentityToken
 from ..demo.vocabulary import encode
+from ..dense_face.identity_token import IdentityToken
 
 PLACEHOLDER = encode("*")[0]
 
