@@ -55,7 +55,8 @@ def new_pose_branch(base: Base) -> PoseBranch:
     for layer in list(branch.input_hint_block)[:-1]:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return branch
 
 
