@@ -16,7 +16,7 @@ from torch import Tensor
 FEW = {"steps": 2}
 FRONT: Angles = (0.0, 0.0, 0.0)
 LEFT: Angles = (30.0, 5.0, -5.0)
-ROUNDING = 1e-4
+ROUNDING = 1e-3  # a quarter of a grey level: batches of other sizes sum in another order
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,9 @@ def test_a_batch_gives_the_pictures_of_single_calls(
     prompts, angles = ["smiling", "in a forest"], [FRONT, LEFT]
     both = pipeline.face_picture(people, prompts, angles, [1, 2], **FEW)
     small = replace(pipeline, batch=1)
-    assert (small.face_picture(people, prompts, angles, [1, 2], **FEW) - both).abs().max() < 1e-4
+    assert (
+        small.face_picture(people, prompts, angles, [1, 2], **FEW) - both
+    ).abs().max() < ROUNDING
     for i in range(2):
         alone = pipeline.face_picture(people[i], prompts[i], angles[i], i + 1, **FEW)
         assert (alone[0] - both[i]).abs().max() < ROUNDING
