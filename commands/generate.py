@@ -17,8 +17,8 @@ DESCRIPTION = """\
 Make a new picture of the person on the reference pictures, in the bundled tiny world.
 
 The tiny world is a demonstration: a small model trained on rendered heads. References come from
-"denseface render sheet --count 1 --out a.png". It knows about 200 words: hair, skin, eyes, glasses,
-clothes, expressions, backgrounds.
+"denseface render sheet --count 1 --columns 1 --seed 7 --out a.png". It knows about 200 words: hair,
+skin, eyes, glasses, clothes, expressions, backgrounds.
 
 Without a scene the whole picture is drawn in one go from the prompt. With --scene only the head in
 that picture is drawn anew; everything outside it stays as it is, to the last bit. --scene-prompt
