@@ -100,12 +100,14 @@ def vae(run: Run) -> None:
     crops = run.schedule(2000, 5e-3)
     task = VAETask(net, shown, batch=16, crop=64)
     first = fit(task, crops, seed=3, folder=run.folder / "vae-crops")
-    whole = run.schedule(500, 2e-3)
+    whole = run.schedule(3000, 2e-3)
     task = VAETask(net.requires_grad_(True), shown, batch=8, crop=128)
     second = fit(task, whole, seed=4, folder=run.folder / "vae")
     fold_latent_scale(net, encode_all(net, shown.rgb[:2000]))
     about = _about(run, "vae", whole, 8, 3, first + second)
     _write(run.folder / "vae.safetensors", net, about)
+    for stale in run.folder.glob("latents-*.safetensors"):
+        stale.unlink()
 
 
 def decoder(run: Run) -> None:
@@ -126,7 +128,7 @@ def base(run: Run) -> None:
     with seeded(5):
         unet, text_encoder = new_unet(), new_text_encoder()
     task = BaseTask(unet, text_encoder, _latents(run, autoencoder, shown), batch=64)
-    schedule = run.schedule(2000, 2.5e-3)
+    schedule = run.schedule(4500, 2.5e-3)
     seconds = fit(task, schedule, seed=5, folder=run.folder / "base")
     about = _about(run, "base", schedule, 64, 5, seconds)
     # The decoder may have been trained while the UNet was.
@@ -145,7 +147,7 @@ def dense_face(run: Run) -> None:
     hints = _hints(latents.heads)
     with seeded(6):
         task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
-    schedule = run.schedule(2400, 2e-3)
+    schedule = run.schedule(4500, 2e-3)
     seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
     about = _about(run, "dense-face", schedule, 48, 6, seconds)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
