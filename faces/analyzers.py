@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from .face import Box, Face, HeadPose, in_order
+from .identity import Identity
 
 #: Borders tried when nothing is found, as shares of the longer side: a face that fills the frame is
 #: then a smaller one in the middle.
@@ -36,6 +37,23 @@ class FaceAnalyzer(Protocol):
 
     def find(self, picture: Tensor) -> list[Face]:
         """All faces in an RGB picture [3, H, W] in 0..1; an empty list if there is none."""
+        ...
+
+
+class Recogniser(Protocol):
+    """Says who a face is, whoever found it."""
+
+    @property
+    def encoder(self) -> str:
+        """Name that the identities bear."""
+        ...
+
+    def identify(self, picture: Tensor, face: Face) -> Identity:
+        """Who a face found in an RGB picture [3, H, W] in 0..1 is.
+
+        Raises:
+            InputError: The face has no points or comes from a picture of another size.
+        """
         ...
 
 

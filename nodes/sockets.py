@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..errors import IncompatibleError
+from ..errors import IncompatibleError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from ..dense_face.folded import FoldedAdapter
     from ..dense_face.identity_token import IdentityToken
+    from ..faces.analyzers import FaceAnalyzer, Recogniser
+    from ..faces.face import Face
     from ..faces.identity import Identity
     from .host.runtime import SiteDelta
 
@@ -28,6 +30,7 @@ AdapterSocket = io.Custom("DENSEFACE_ADAPTER")
 IdentitySocket = io.Custom("DENSEFACE_IDENTITY")
 PoseSocket = io.Custom("DENSEFACE_POSE")
 AnalyzerSocket = io.Custom("DENSEFACE_ANALYZER")
+FacesSocket = io.Custom("DENSEFACE_FACES")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +99,74 @@ class HeadPoses:
 
 @dataclass(frozen=True, eq=False)
 class LoadedAnalyzer:
-    """DENSEFACE_ANALYZER: a face analyzer under the host's memory management.
+    """DENSEFACE_ANALYZER: finds faces and says who they are; asked with ``faces.find_faces``.
 
-    patcher: The host's handle; its ``model`` is the network.
+    patcher: The host's handle of the tiny world's network; None for analyzers of photographs.
+    encoder: Name of the encoder that its identities bear; empty if it makes none.
+    finder: Who finds faces; the tiny world's network when left out.
+    recogniser: Who encodes them; the finder itself when left out.
     """
 
     patcher: Any
     encoder: str
+    finder: FaceAnalyzer | None = None
+    recogniser: Recogniser | None = None
+
+    @property
+    def name(self) -> str:
+        """How results and errors call it."""
+        return self.encoder if self.finder is None else self.finder.name
+
+    def find(self, picture: Tensor) -> list[Face]:
+        """All faces in a picture [3, H, W] in 0..1; an empty list if there is none."""
+        if self.finder is not None:
+            return self.finder.find(picture)
+        from .host.analyzer import find_tiny
+
+        return find_tiny(self.patcher, picture)
+
+    def identity(self, picture: Tensor, face: Face) -> Identity:
+        """Who a face found in a picture [3, H, W] is.
+
+        Raises:
+            IncompatibleError: This analyzer makes no identities.
+            InputError: The face has no points, or was found in another picture.
+        """
+        if self.recogniser is not None:
+            return self.recogniser.identify(picture, face)
+        if face.identity is None:
+            raise IncompatibleError(
+                "this face comes without an identity, and no encoder was chosen",
+                where=face.source,
+                fix="Choose an encoder in Load Face Analyzer",
+            )
+        return face.identity
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFaces:
+    """DENSEFACE_FACES: the faces in each picture of a batch, in the order asked for.
+
+    A picture without a face keeps its place with an empty tuple.
+    """
+
+    pictures: tuple[tuple[Face, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def for_batch(self, count: int, where: str) -> tuple[tuple[Face, ...], ...]:
+        """The faces of each of ``count`` pictures; those of a single picture serve for all.
+
+        Raises:
+            InputError: The faces are those of another number of pictures.
+        """
+        if len(self.pictures) == count:
+            return self.pictures
+        if len(self.pictures) == 1:
+            return self.pictures * count
+        raise InputError(
+            f"the faces are those of {len(self.pictures)} pictures, the batch has {count}",
+            where=where,
+            fix="Connect the pictures in which the faces were found",
+        )

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ...demo import analyzer as tiny
+from ...demo.face_finder import TinyWorldFaces
+from ...faces.face import Face
 from .memory import load, managed
 
 _AT_ONCE = 16
@@ -20,6 +22,12 @@ _AT_ONCE = 16
 def load_analyzer(path: Path) -> tuple[Any, str]:
     """(the host's handle, name of the encoder) of the analyzer in a file; raises ModelFileError."""
     return managed(tiny.load_analyzer(path)), tiny.ENCODER
+
+
+def find_tiny(patcher: Any, picture: Tensor) -> list[Face]:
+    """The face that the tiny world's analyzer finds in a picture [3, H, W] in 0..1, or none."""
+    load(patcher, picture.numel() * picture.element_size())
+    return TinyWorldFaces(patcher.model).find(picture)
 
 
 def analyse(patcher: Any, pictures: Tensor) -> tiny.Analysis:
