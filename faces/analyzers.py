@@ -7,6 +7,7 @@ typed in (``by_hand``), so that a graph runs with no model at all.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,12 +18,11 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .face import Box, Face, HeadPose, in_order
 from .identity import Identity
+from .large_pictures import enlarged, reduced
 
 #: Borders tried when nothing is found, as shares of the longer side: a face that fills the frame is
 #: then a smaller one in the middle.
 RETRIES = (0.25, 0.75)
-#: Larger pictures are not tried again: their faces are not too large but too small.
-_LARGEST_RETRY = 4096
 #: Pictures of a usual float range overshoot a little after resizing.
 _OVERSHOOT = 0.5
 
@@ -71,17 +71,20 @@ def find_faces(
     Raises:
         InputError: The picture or the order cannot be used. No face is no error.
     """
-    rgb = usable(picture)
+    in_order([], order)  # an unknown order is told before the work
+    check_picture(picture)
+    height, width = picture.shape[-2:]
+    small, factor = reduced(picture)
+    rgb = _rgb(small)
     found = analyzer.find(rgb)
-    longer = max(rgb.shape[-2:])
-    if not found and retry and longer <= _LARGEST_RETRY:
+    if not found and retry and factor == 1:  # faces of larger ones are not too large but too small
         for share in RETRIES:
-            border = max(1, round(share * longer))
+            border = max(1, round(share * max(height, width)))
             framed = F.pad(rgb[None], (border,) * 4, mode="replicate")[0]
             found = [_without_border(face, border) for face in analyzer.find(framed)]
             if found:
                 break
-    return in_order(found, order)
+    return in_order([enlarged(face, factor, (width, height)) for face in found], order)
 
 
 def usable(picture: Tensor) -> Tensor:
@@ -90,6 +93,12 @@ def usable(picture: Tensor) -> Tensor:
     Raises:
         InputError: Its shape, type or values are not those of a picture.
     """
+    check_picture(picture)
+    return _rgb(picture)
+
+
+def check_picture(picture: Tensor) -> None:
+    """Raise InputError unless [C, H, W] has the shape, type and values of a picture."""
     if picture.ndim != 3 or picture.shape[0] not in (1, 3, 4) or 0 in picture.shape:
         raise InputError(
             f"a picture has the shape [channels, height, width], got {list(picture.shape)}",
@@ -100,18 +109,22 @@ def usable(picture: Tensor) -> Tensor:
             f"the picture holds {str(picture.dtype).removeprefix('torch.')} values",
             fix="Convert it to floats in 0..1 (divide by 255)",
         )
-    if not bool(torch.isfinite(picture).all()):
+    # Both are NaN where one value is, and need no copy of a large picture.
+    lowest, highest = (float(value) for value in picture.aminmax())
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise InputError(
             "the picture holds values that are not numbers",
             fix="Mend the node before this one, or use another picture",
         )
-    highest = float(picture.max())
-    if highest > 1 + _OVERSHOOT or float(picture.min()) < -_OVERSHOOT:
+    if highest > 1 + _OVERSHOOT or lowest < -_OVERSHOOT:
         raise InputError(
-            f"the picture holds values from {float(picture.min()):g} to {highest:g} "
-            "instead of 0 to 1",
+            f"the picture holds values from {lowest:g} to {highest:g} instead of 0 to 1",
             fix="Divide by 255 if it comes from 8-bit values",
         )
+
+
+def _rgb(picture: Tensor) -> Tensor:
+    """[1, 3 or 4, H, W] -> [3, H, W] in 0..1."""
     rgb = picture.expand(3, -1, -1) if picture.shape[0] == 1 else picture[:3]
     return rgb.float().clamp(0, 1)
 
