@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..storage import read_weights
 from ..strict import check_strictly
+from .weight_file import read_network
 
 ENCODER = "ir-se50"
 """Name of the encoder, as identities and adapter files bear it."""
@@ -109,16 +109,25 @@ class SqueezeExcitation(nn.Module):
 
 
 def load_ir_se50(path: str | Path) -> IRSE50:
-    """The encoder from a safetensors file of its 397 tensors, frozen, in float32 on the CPU.
+    """The encoder, frozen, in float32 on the CPU.
+
+    Args:
+        path: Its 397 tensors as safetensors (``denseface convert --ir-se50`` writes them) or as the
+            PyTorch file that is handed around; with the release's prefix or bare.
 
     Raises:
         ModelFileError: The file is missing, truncated or altered, or lacks a weight.
         IncompatibleError: A weight has another shape.
     """
-    tensors, _ = read_weights(path)
+    tensors = read_network(path, "IR-SE50")
+    prefixed = {
+        name.removeprefix(RELEASE_PREFIX): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(RELEASE_PREFIX)
+    }
+    tensors = prefixed or tensors
     with torch.device("meta"):  # neither memory nor time for values that are replaced at once
         net = IRSE50().eval()
-    check_strictly(net, tensors, "IR-SE50")
-    kept = {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
-    net.load_state_dict(kept, assign=True)
+    check_strictly(net, tensors, f"IR-SE50 in {Path(path).name}")
+    net.load_state_dict(tensors, assign=True)
     return net.requires_grad_(False)
