@@ -101,7 +101,7 @@ class PoseBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config = config or PoseBranchConfig()
-        make = _Maker(operations, device, dtype)
+        make = LayerMaker(operations, device, dtype)
         base = config.model_channels
         embed = 4 * base
         self.time_embed = nn.Sequential(
@@ -175,7 +175,7 @@ class TimedSequential(nn.ModuleList):
 class ResBlock(nn.Module):
     """Residual block of the Stable Diffusion UNet, with the time embedding added in the middle."""
 
-    def __init__(self, width_in: int, width_out: int, embed: int, make: _Maker) -> None:
+    def __init__(self, width_in: int, width_out: int, embed: int, make: LayerMaker) -> None:
         super().__init__()
         self.in_layers = nn.Sequential(
             make.norm(width_in), nn.SiLU(), make.conv(width_in, width_out, 3)
@@ -197,7 +197,7 @@ class ResBlock(nn.Module):
 class Downsample(nn.Module):
     """Halve height and width by a strided convolution."""
 
-    def __init__(self, width: int, make: _Maker) -> None:
+    def __init__(self, width: int, make: LayerMaker) -> None:
         super().__init__()
         self.op = make.conv(width, width, 3, stride=2)
 
@@ -216,7 +216,7 @@ def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.
 
 
 @dataclass(frozen=True)
-class _Maker:
+class LayerMaker:
     """Builds layers from the host's operations with one device and dtype."""
 
     operations: Any
@@ -253,7 +253,7 @@ def zeroed(module: nn.Module) -> nn.Module:
     return module
 
 
-def _hint_encoder(config: PoseBranchConfig, make: _Maker) -> nn.Sequential:
+def _hint_encoder(config: PoseBranchConfig, make: LayerMaker) -> nn.Sequential:
     """Eight convolutions with SiLU between; the last is zero and has no activation after it."""
     widths: Iterable[int] = (config.hint_channels, *config.hint_widths, config.model_channels)
     layers: list[nn.Module] = []

@@ -21,6 +21,7 @@ from ...dense_face.folded import FoldedAdapter
 from ...errors import IncompatibleError, InputError
 from .attention import ACTIVE, SlotChange, copy_slots, install, keep_inputs
 from .runtime import SiteDelta
+from .share import sigma_range
 
 KEY = "dense_face"
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -57,6 +58,18 @@ class Reach:
         return self.start <= 0 and self.end >= 1 and self.place is None
 
 
+@dataclass(frozen=True, eq=False)
+class InWeights:
+    """Attached to a MODEL (under ``KEY``) for each adapter among its weight patches.
+
+    deltas: Makes or fetches its run-time form, for those who need the weights as they were.
+    """
+
+    folded: FoldedAdapter
+    deltas: Callable[[], Mapping[tuple[str, str], SiteDelta]]
+    weight: float
+
+
 def apply_adapter(
     model: Any,
     folded: FoldedAdapter,
@@ -85,10 +98,12 @@ def apply_adapter(
     biases = folded.query_bias(identities, reach.weight * folded.delta)
     if route == "weights":
         _patch_weights(patched, folded, reach.weight)
+        known = patched.get_attachment(KEY) or ()
+        patched.set_attachments(KEY, (*known, InWeights(folded, deltas, reach.weight)))
         for block, bias in biases.items():
             install(patched, "attn2", block_key(block), SlotChange(bias=bias))
     else:
-        _patch_runtime(patched, deltas(), biases, reach, folded.delta)
+        patch_runtime(patched, deltas(), biases, reach, folded.delta)
     patched.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
     patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, copy_slots)
     return patched
@@ -166,13 +181,14 @@ def _patch_weights(model: Any, folded: FoldedAdapter, weight: float) -> None:
     model.add_patches(patches, weight * folded.delta)
 
 
-def _patch_runtime(
+def patch_runtime(
     model: Any,
     deltas: Mapping[tuple[str, str], SiteDelta],
     biases: Mapping[str, Tensor],
     reach: Reach,
     delta: float,
 ) -> None:
+    """Put deltas, scaled by ``reach.weight * delta``, and query biases into a MODEL's slots."""
     uid = uuid4().hex
     for (block, attention), site in deltas.items():
         change = SlotChange(
@@ -183,10 +199,7 @@ def _patch_runtime(
             uid=uid,
         )
         install(model, attention, block_key(block), change)
-    sampling = model.get_model_object("model_sampling")
-    high = float("inf") if reach.start <= 0 else float(sampling.percent_to_sigma(reach.start))
-    low = 0.0 if reach.end >= 1 else float(sampling.percent_to_sigma(reach.end))
-    wrapper = _Gate(uid, high, low)
+    wrapper = _Gate(uid, *sigma_range(model, reach.start, reach.end))
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{uid}", wrapper)
 
 
@@ -213,11 +226,12 @@ class _Gate:
             args = (*args[:_OPTIONS], options, *args[_OPTIONS + 1 :])
         else:
             kwargs = {**kwargs, "transformer_options": options}
-        with _uncompiled():
+        with uncompiled():
             return executor(*args, **kwargs)
 
 
-def _uncompiled() -> AbstractContextManager[Any]:
+def uncompiled() -> AbstractContextManager[Any]:
+    """A block in which compiled models run as written: traced code overlooks patches and hooks."""
     stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
     return nullcontext() if stance is None else stance("force_eager")
 
