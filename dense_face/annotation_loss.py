@@ -1,0 +1,93 @@
+"""What the annotation head is trained with; a label that is missing trains nothing.
+
+The weights (:data:`WEIGHTS`) bring the terms to one size at the start of training. Parts of the
+face other than skin are small and count twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .annotation_head import AnnotationMaps
+from .annotations import cell_centres, mean_places
+
+#: Unknown class in part labels.
+NO_PART = -1
+WEIGHTS = {"depth": 2.0, "parts": 1.0, "heat": 0.2, "points": 20.0}
+_SMALL_PART_WEIGHT = 2.0
+_HEAT_SPREAD = 1.0
+"""Standard deviation in cells of the heat that is aimed at."""
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationLabels:
+    """The truth of B pictures at the size of the maps.
+
+    depth: [B, H, W], -1 near .. 1 background; NaN where it is not known.
+    parts: [B, H, W] int64, classes of ``faces.parts``; :data:`NO_PART` where not known.
+    landmarks: [B, K, 2] as fractions of the picture; NaN where not known.
+    """
+
+    depth: Tensor
+    parts: Tensor
+    landmarks: Tensor
+
+
+def annotation_losses(maps: AnnotationMaps, labels: AnnotationLabels) -> dict[str, Tensor]:
+    """``loss`` first, then its terms: depth, parts, heat, points; 0 where all labels are missing.
+
+    depth is the mean absolute error; parts the cross-entropy; heat the cross-entropy between the
+    softmax of the heat and a Gaussian around the truth; points the mean absolute error of the
+    decoded points as fractions of the picture.
+    """
+    depth, known = _without_gaps(labels.depth)
+    terms = {
+        "depth": _mean_where(known, (maps.depth.float() - depth).abs()),
+        "parts": _parts(maps.part_logits.float(), labels.parts),
+        **_landmarks(maps.heat_logits.float(), labels.landmarks),
+    }
+    loss = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
+    return {"loss": loss, **terms}
+
+
+def _without_gaps(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels with 0 for NaN, and where they are known: a NaN must not get near a gradient."""
+    return labels.nan_to_num(0.0), ~labels.isnan()
+
+
+def _mean_where(known: Tensor, errors: Tensor) -> Tensor:
+    """Mean of the known errors; 0, with a gradient of 0, where none is."""
+    return (errors * known).sum() / known.sum().clamp(min=1)
+
+
+def _parts(logits: Tensor, parts: Tensor) -> Tensor:
+    weight = logits.new_full((logits.shape[1],), _SMALL_PART_WEIGHT)
+    weight[:2] = 1.0
+    errors = F.cross_entropy(logits, parts, weight=weight, ignore_index=NO_PART, reduction="none")
+    return errors.sum() / (parts != NO_PART).sum().clamp(min=1)
+
+
+def _landmarks(heat: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    height, width = heat.shape[-2:]
+    truth, known = _without_gaps(truth)
+    # Outside the picture there is no heat to aim at: the nearest edge is aimed at instead.
+    inside = truth.clamp(0, 1)
+    logs = heat.flatten(2).log_softmax(-1).unflatten(-1, (height, width))
+    # The Gaussian is one along x times one along y: the whole of it is never built.
+    across = (logs @ _aim(inside[..., 0], width)[..., None])[..., 0]
+    crossed = -(_aim(inside[..., 1], height) * across).sum(-1)
+    points = mean_places(logs.exp())
+    return {
+        "heat": _mean_where(known.all(-1), crossed),
+        "points": _mean_where(known, (points - inside).abs()),
+    }
+
+
+def _aim(places: Tensor, cells: int) -> Tensor:
+    """[B, K] in 0..1 -> [B, K, cells]: Gaussians along one side that add up to 1."""
+    apart = (cell_centres(cells).to(places) - places[..., None]) * cells
+    return (-apart.square() / (2 * _HEAT_SPREAD**2)).softmax(-1)
