@@ -1,0 +1,152 @@
+"""Masks from landmarks: areas, edges, sides of the face, and what few landmarks can tell."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.faces.alignment import TEMPLATE
+from comfyui_dense_face.faces.crop import crop_place
+from comfyui_dense_face.faces.face import Face
+from comfyui_dense_face.faces.landmark_regions import REGIONS, outline
+from comfyui_dense_face.faces.parts import PART_INDEX
+from comfyui_dense_face.faces.polygon import convex_hull, inside_distance
+from comfyui_dense_face.faces.region_mask import part_labels, region_mask
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+BOX = (20.0, 10.0, 100.0, 120.0)
+
+
+def face(scheme: str = "five", landmarks: Tensor | None = None) -> Face:
+    points = TEMPLATE + 8 if landmarks is None else landmarks
+    return Face((128, 128), BOX, 1.0, points, scheme, "test")
+
+
+def average_face() -> Face:
+    """68 landmarks of the tiny world's average head, frontal."""
+    from comfyui_dense_face.demo.people import sample_heads
+    from comfyui_dense_face.demo.renderer import render
+
+    heads = sample_heads([5], [7]).replace(angles=torch.zeros(1, 3))
+    return face("ibug", 128 * render(heads, 128).landmarks[0])
+
+
+def area(mask: Tensor) -> float:
+    return float(mask.sum())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    x=st.floats(20, 80), y=st.floats(20, 80), radius=st.floats(4, 60), corners=st.integers(3, 40)
+)
+def test_distance_of_a_regular_polygon(x: float, y: float, radius: float, corners: int) -> None:
+    angles = torch.arange(corners) * (2 * math.pi / corners)
+    polygon = torch.stack([x + radius * angles.cos(), y + radius * angles.sin()], 1)
+    for one in (polygon, polygon.flip(0)):
+        depth = inside_distance(one, 100, 100)
+        inner = radius * math.cos(math.pi / corners)
+        assert float(depth[int(y), int(x)]) == pytest.approx(inner, abs=1.0)
+        rows, columns = torch.meshgrid(
+            torch.arange(100) + 0.5, torch.arange(100) + 0.5, indexing="ij"
+        )
+        away = ((columns - x) ** 2 + (rows - y) ** 2).sqrt()
+        assert bool((depth[away < inner - 0.01] > 0).all())
+        assert bool((depth[away > radius + 0.01] < 0).all())
+
+
+def test_large_polygons_keep_their_area() -> None:
+    square = torch.tensor([[100.2, 50.0], [1900.7, 50], [1900.7, 1700.4], [100.2, 1700.4]])
+    mask = (inside_distance(square, 1800, 2000) + 0.5).clamp(0, 1)
+    assert area(mask) == pytest.approx(1800.5 * 1650.4, rel=2e-3)
+    assert area((inside_distance(square + 5000, 1800, 2000) + 0.5).clamp(0, 1)) == 0
+
+
+@given(points=st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=3, max_size=12))
+def test_hull_holds_all_points(points: list[tuple[int, int]]) -> None:
+    cloud = torch.tensor(points).float()
+    hull = convex_hull(cloud)
+    if len(hull) < 3:
+        return
+    after = hull.roll(-1, 0) - hull
+    for point in cloud:
+        gap = point - hull
+        assert bool((after[:, 0] * gap[:, 1] - after[:, 1] * gap[:, 0] >= 0).all())
+    assert {tuple(row) for row in hull.tolist()} <= {tuple(row) for row in cloud.tolist()}
+
+
+def test_parts_lie_in_the_face_at_the_right_sides() -> None:
+    one = average_face()
+    whole = region_mask(one, ["face"])
+    for region in REGIONS:
+        mask = region_mask(one, [region])
+        assert area(mask) > (0 if region == "mouth_interior" else 20), region
+        if not region.startswith("brow"):
+            assert area(mask * whole) > 0.95 * area(mask), region
+    columns = torch.arange(128.0)
+
+    def middle(region: str) -> float:
+        mask = region_mask(one, [region])
+        return float((mask.sum(0) * columns).sum() / mask.sum())
+
+    # The person's left is at the picture's right.
+    assert middle("eye_left") > middle("nose") > middle("eye_right")
+    assert middle("brow_left") > middle("nose") > middle("brow_right")
+    labels = part_labels(one)
+    assert set(labels.unique().tolist()) >= set(range(8)) - {PART_INDEX["mouth_interior"]}
+
+
+def test_drawn_parts_meet_the_true_parts() -> None:
+    """Intersection over union with the renderer's own part mask."""
+    from comfyui_dense_face.demo.people import sample_heads
+    from comfyui_dense_face.demo.renderer import render
+
+    heads = sample_heads([5], [7]).replace(angles=torch.tensor([[15.0, 5.0, 8.0]]))
+    drawn = render(heads, 128)
+    labels = part_labels(face("ibug", 128 * drawn.landmarks[0]))
+    for name in ("eye_left", "eye_right", "nose"):
+        ours, true = labels == PART_INDEX[name], drawn.parts[0] == PART_INDEX[name]
+        assert float((ours & true).sum() / (ours | true).sum()) > 0.3, name
+
+
+def test_grow_and_feather() -> None:
+    one = face()
+    plain = region_mask(one, ["face"])
+    wide, narrow = (region_mask(one, ["face"], grow=g) for g in (0.1, -0.1))
+    assert area(narrow) < area(plain) < area(wide)
+    side = area(plain) ** 0.5
+    assert (area(wide) / math.pi) ** 0.5 - (area(plain) / math.pi) ** 0.5 == pytest.approx(
+        0.1 * side, rel=0.1
+    )
+    soft = region_mask(one, ["face"], feather=10)
+    assert not bool((soft > plain).any()) and area(soft) < area(plain)
+    assert float(soft.max()) == 1
+    assert torch.equal(
+        region_mask(one, ["eye_left", "eye_right"]),
+        torch.maximum(region_mask(one, ["eye_left"]), region_mask(one, ["eye_right"])),
+    )
+
+
+def test_mask_on_a_crop_is_the_crop_of_the_mask() -> None:
+    from comfyui_dense_face.faces.crop import cropped
+
+    one = average_face()
+    place = crop_place(one.require_five(), (128, 128), 96, padding=-0.2)
+    there = region_mask(one, ["face"], place=place)
+    here = cropped(region_mask(one, ["face"])[None], place)[0]
+    assert there.shape == (96, 96)
+    assert float((there - here).abs().mean()) < 0.01
+
+
+def test_what_few_landmarks_tell() -> None:
+    assert area(region_mask(face(), ["mouth", "nose", "eye_left", "brow_right"])) > 100
+    box = Face((128, 128), BOX, 1.0, torch.zeros(0, 2), "none", "a detector")
+    assert area(region_mask(box, ["face"])) == pytest.approx(math.pi / 4 * 80 * 110, rel=0.02)
+    for one, region in ((face(), "upper_lip"), (box, "nose")):
+        with pytest.raises(InputError, match=f"region {region} cannot be told from"):
+            region_mask(one, [region])
+    with pytest.raises(InputError, match="unknown"):
+        outline(face(), "hat")
