@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "generate": "make a picture of the person on a reference picture",
     "evaluate": "measure a method on people it has never seen",
     "faces": "find faces in pictures: landmarks, head pose, expression",
+    "calibrate-identity": "find out how face features were measured, from pictures and features",
     "render": "draw heads of the tiny world: contact sheets and data sets",
     "conformance": "compare every computed number with the golden numbers of the reference",
     "train-demo": "train the tiny world's models from zero, stage by stage",

@@ -23,18 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print a JSON list, an object a picture"
     )
-    parser.add_argument(
-        "--analyzer", choices=ANALYZERS, default="landmarker", help="landmarker by default"
-    )
-    parser.add_argument(
-        "--landmarker",
-        type=Path,
-        metavar="FILE",
-        help=f"MediaPipe's face_landmarker .task file; {TASK_FILE_VARIABLE} by default",
-    )
-    parser.add_argument(
-        "--insightface", type=Path, metavar="FOLDER", help="folder of an InsightFace pack"
-    )
+    add_analyzer(parser)
     parser.add_argument(
         "--fast",
         action="store_true",
@@ -48,6 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_analyzer(parser: argparse.ArgumentParser) -> None:
+    """Arguments that choose an analyzer, for :func:`analyzer_of`."""
+    parser.add_argument(
+        "--analyzer", choices=ANALYZERS, default="landmarker", help="landmarker by default"
+    )
+    parser.add_argument(
+        "--landmarker",
+        type=Path,
+        metavar="FILE",
+        help=f"MediaPipe's face_landmarker .task file; {TASK_FILE_VARIABLE} by default",
+    )
+    parser.add_argument(
+        "--insightface", type=Path, metavar="FOLDER", help="folder of an InsightFace pack"
+    )
+
+
 def run(args: argparse.Namespace) -> None:
     """Print what was found; a bar and what was skipped go to standard error."""
     from ..errors import InputError
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
 
     files = picture_files(args.pictures)
     settings = f"{args.analyzer}{' fast' if args.fast else ''}"
-    report = FaceReport(lambda: _analyzer(args), args.resume, settings)
+    report = FaceReport(lambda: analyzer_of(args, fast=args.fast), args.resume, settings)
     printed = 0
     skipped: list[str] = []
 
@@ -85,7 +90,12 @@ def run(args: argparse.Namespace) -> None:
         print(f"{printed} of {len(files)} pictures read, {len(skipped)} skipped", file=sys.stderr)
 
 
-def _analyzer(args: argparse.Namespace) -> FaceAnalyzer:
+def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer:
+    """The analyzer that was chosen; ``fast``: the landmarker looks once.
+
+    Raises:
+        InputError, ModelFileError: Its file or folder is not named, missing or damaged.
+    """
     from ..errors import InputError, ModelFileError
 
     if args.analyzer == "tiny-world":
@@ -110,4 +120,4 @@ def _analyzer(args: argparse.Namespace) -> FaceAnalyzer:
         )
     from ..faces.landmarker import Landmarker
 
-    return Landmarker(named, steady=not args.fast)
+    return Landmarker(named, steady=not fast)

@@ -14,7 +14,9 @@ from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.face import HeadPose
 from comfyui_dense_face.faces.head_pose import measured_matrix
-from comfyui_dense_face.faces.insight import InsightFaces, pack_folder, pose_from_insightface
+from comfyui_dense_face.faces.insight import InsightFaces
+from comfyui_dense_face.faces.insight_pack import pack_folder
+from comfyui_dense_face.faces.insight_record import pose_from_insightface
 from torch import Tensor
 
 pytest.importorskip("insightface")

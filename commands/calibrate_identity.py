@@ -1,0 +1,90 @@
+"""``denseface calibrate-identity``: which channel order and alignment made given face features."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .faces import add_analyzer, analyzer_of
+
+if TYPE_CHECKING:
+    from ..faces.calibration import Pair
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files and folders"
+    )
+    parser.add_argument(
+        "--features",
+        type=Path,
+        metavar="FOLDER",
+        help="where the features lie, files of the pictures' names (.pth, .npy, .safetensors); "
+        "beside the pictures by default",
+    )
+    parser.add_argument(
+        "--encoder",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="weights of IR-SE50, .safetensors or .pth",
+    )
+    add_analyzer(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the variants, best first, and what follows from them."""
+    from ..faces.calibration import calibrate
+    from ..faces.ir_se50 import load_ir_se50
+
+    net = load_ir_se50(args.encoder)
+    pairs = _pairs(args)
+    variants = calibrate(net, pairs)
+    print(f"{len(pairs)} pictures with features")
+    for variant in variants:
+        cosines = variant.cosines
+        lowest = f"{min(cosines):.3f}" if cosines else "none"
+        print(
+            f"{variant.channel_order}, {variant.alignment:<14} mean cosine {variant.mean:6.3f}, "
+            f"lowest {lowest}, {len(cosines)} pictures"
+        )
+    best = variants[0]
+    if best.reproduces:
+        print(f"These features were made with {best.channel_order} and {best.alignment}.")
+    else:
+        print("None of these ways reproduces the features: another encoder or another alignment.")
+
+
+def _pairs(args: argparse.Namespace) -> list[Pair]:
+    from ..errors import InputError
+    from ..faces.analyzers import find_faces
+    from ..faces.calibration import Pair
+    from ..faces.feature_file import SUFFIXES, read_feature
+    from ..pipelines.face_report import picture_files
+    from ..pipelines.pictures import open_rgb, tensor_of
+
+    named: list[tuple[Path, Path]] = []
+    for picture in picture_files(args.pictures):
+        folder = args.features or picture.parent
+        feature = next(
+            (p for s in SUFFIXES if (p := folder / f"{picture.stem}{s}").is_file()), None
+        )
+        if feature is not None:
+            named.append((picture, feature))
+    if not named:
+        raise InputError(
+            "no picture has a file of features of the same name",
+            where=str(args.features or args.pictures[0]),
+            fix="Name the folder of the .pth or .npy files with --features",
+        )
+    analyzer = analyzer_of(args)
+    pairs = []
+    for picture, feature in named:
+        pixels = tensor_of(open_rgb(picture))[0]
+        found = find_faces(analyzer, pixels, order="largest first")
+        # Boxes alone cannot be aligned: such a face counts as none.
+        face = next((face for face in found if face.five is not None), None)
+        pairs.append(Pair(pixels, face, read_feature(feature)))
+    return pairs
