@@ -11,8 +11,11 @@ from comfy_api.latest import ComfyExtension, io
 
 from .adapter import ApplyAdapter, EncodePrompt, LoadAdapter
 from .analysis import EncodeIdentity, FaceMask
+from .annotation_views import AnnotationPictures, PartMask, SaveAnnotations
+from .annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
 from .blending import BlendedSampler, Composite
 from .host.folders import register_folders
+from .joint import JointGuider
 from .pose import PoseFromAngles, PoseFromPicture, PoseSweep
 from .quick import QuickPortrait
 from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
@@ -26,12 +29,19 @@ NODES: list[type[io.ComfyNode]] = [
     PoseFromPicture,
     BlendedSampler,
     Composite,
+    JointGuider,
     EncodeIdentity,
     FaceMask,
     LoadTinyWorld,
     LoadTinyAnalyzer,
     TinyPortrait,
     QuickPortrait,
+    LoadAnnotationHead,
+    AnnotatePicture,
+    SampleAnnotated,
+    AnnotationPictures,
+    PartMask,
+    SaveAnnotations,
 ]
 
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..errors import IncompatibleError
 from .host.folders import BUNDLED, file_mark, full_path, list_files
+from .pictures import checked_mask
 from .sockets import AdapterSocket, IdentitySocket, LoadedAdapter, People
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class ApplyAdapter(io.ComfyNode):
     ) -> io.NodeOutput:
         from .host.adapt import Reach, apply_adapter
 
+        mask = None if mask is None else checked_mask(mask, "Apply Dense-Face Adapter")
         reach = Reach(weight, start_percent, end_percent, mask)
         vectors = adapter.vectors(identity)
         return io.NodeOutput(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from .pictures import channels_first, channels_last
+from .pictures import channels_first, channels_last, checked_mask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,7 +130,7 @@ class Composite(io.ComfyNode):
 
         base = channels_first(scene, "Composite Face")
         new = channels_first(generated, "Composite Face")
-        keep = 1 - mask.reshape(-1, 1, *mask.shape[-2:]).float()
+        keep = 1 - checked_mask(mask, "Composite Face")[:, None].float()
         if keep.shape[-2:] != base.shape[-2:]:
             keep = F.interpolate(keep, base.shape[-2:], mode="bilinear")
         if new.shape[-2:] != base.shape[-2:]:

@@ -28,6 +28,24 @@ def channels_first(image: Tensor, where: str) -> Tensor:
     return rgb.movedim(-1, 1).float().clamp(0, 1)
 
 
+def checked_mask(mask: Tensor, where: str) -> Tensor:
+    """MASK -> [B, H, W] in 0..1; white (1) is what is drawn anew.
+
+    Raises:
+        InputError: The mask is empty or holds values that are no shares.
+    """
+    mask = mask.reshape(-1, *mask.shape[-2:])
+    if mask.numel() == 0:
+        raise InputError("the mask is empty", where=where, fix="Connect a mask")
+    if not bool(((mask >= 0) & (mask <= 1)).all()):
+        raise InputError(
+            "the mask has values outside 0..1",
+            where=where,
+            fix="Give a mask in which white (1) is drawn anew and black (0) is kept",
+        )
+    return mask
+
+
 def channels_last(pictures: Tensor) -> Tensor:
     """[B, 3, H, W] -> IMAGE on the CPU."""
     return pictures.movedim(1, -1).float().cpu()

@@ -1,0 +1,119 @@
+"""Both modes in one sampling: the scene from words, the person into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from .pictures import checked_mask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _cfg(name: str, default: float, whose: str) -> Any:
+    return io.Float.Input(
+        name,
+        default=default,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        tooltip=f"How closely the {whose} follows its prompt; 1 = no negative prompt, twice as "
+        "fast.",
+    )
+
+
+def _percent(name: str, default: float, does: str) -> Any:
+    return io.Float.Input(
+        name,
+        default=default,
+        min=0.0,
+        max=1.0,
+        step=0.001,
+        tooltip=f"Share of the denoising after which the face {does}.",
+    )
+
+
+class JointGuider(io.ComfyNode):
+    """Two MODELs with their CONDITIONINGs and a mask -> GUIDER."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_JointGuider",
+            display_name="Joint Guider",
+            category="face/dense_face",
+            description="Draws a scene from words and a person into it in one sampling: "
+            "text-editing mode where the mask is black, face-generation mode where it is white. "
+            "For SamplerCustomAdvanced.",
+            search_aliases=["two models", "regional face", "text editing", "dense-face guider"],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="Text-editing mode: the base model, without the adapter."
+                ),
+                io.Conditioning.Input("positive", tooltip="What the scene shows."),
+                io.Conditioning.Input("negative", tooltip="What the scene must not show."),
+                io.Model.Input(
+                    "face_model",
+                    tooltip="Face-generation mode: from Apply Dense-Face Adapter, on the same base "
+                    "model or on another Stable Diffusion 1.x one.",
+                ),
+                io.Conditioning.Input(
+                    "face_positive",
+                    tooltip="The prompt with the person in it, from Encode Prompt with Identity; "
+                    "with the pose, if there is one, from Apply ControlNet (Advanced).",
+                ),
+                io.Conditioning.Input(
+                    "face_negative", tooltip="The other output of Apply ControlNet (Advanced)."
+                ),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="Where the person is drawn: white = face-generation mode, black = the "
+                    "scene. Covers the whole picture, whatever its size; one, or one per picture.",
+                ),
+                _cfg("cfg", 5.0, "scene"),
+                _cfg("face_cfg", 4.0, "face"),
+                _percent("start_percent", 0.0, "sets in"),
+                _percent("end_percent", 1.0, "stops; the scene's words draw the rest"),
+                io.Float.Input(
+                    "feather",
+                    default=0.0,
+                    min=0.0,
+                    max=32.0,
+                    step=0.5,
+                    tooltip="Over how many cells of the latent (8 pixels each) the face fades into "
+                    "the scene, inside the mask.",
+                ),
+            ],
+            outputs=[
+                io.Guider.Output(
+                    "guider", display_name="guider", tooltip="For SamplerCustomAdvanced."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        face_model: Any,
+        face_positive: Any,
+        face_negative: Any,
+        mask: Tensor,
+        cfg: float,
+        face_cfg: float,
+        start_percent: float,
+        end_percent: float,
+        feather: float,
+    ) -> io.NodeOutput:
+        from .host.joint import Mode, joint_guider
+        from .host.share import MaskShare, sigma_range
+
+        sigmas = sigma_range(model, start_percent, end_percent)
+        share = MaskShare(checked_mask(mask, "Joint Guider"), sigmas, feather)
+        text = Mode(model, positive, negative, cfg)
+        face = Mode(face_model, face_positive, face_negative, face_cfg)
+        return io.NodeOutput(joint_guider(text, face, share))
