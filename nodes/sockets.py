@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ..dense_face.annotations import Annotations
     from ..dense_face.folded import FoldedAdapter
     from ..dense_face.identity_token import IdentityToken
     from ..faces.analyzers import FaceAnalyzer, Recogniser
@@ -30,6 +31,8 @@ AdapterSocket = io.Custom("DENSEFACE_ADAPTER")
 IdentitySocket = io.Custom("DENSEFACE_IDENTITY")
 PoseSocket = io.Custom("DENSEFACE_POSE")
 AnalyzerSocket = io.Custom("DENSEFACE_ANALYZER")
+AnnotationHeadSocket = io.Custom("DENSEFACE_ANNOTATION_HEAD")
+AnnotationsSocket = io.Custom("DENSEFACE_ANNOTATIONS")
 FacesSocket = io.Custom("DENSEFACE_FACES")
 
 
@@ -170,3 +173,26 @@ class FoundFaces:
             where=where,
             fix="Connect the pictures in which the faces were found",
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedHead:
+    """DENSEFACE_ANNOTATION_HEAD: an annotation head under the host's memory management.
+
+    name: The file's name, for messages.
+    patcher: The host's handle; its ``model`` is the network.
+    """
+
+    name: str
+    patcher: Any
+
+
+@dataclass(frozen=True, eq=False)
+class PictureAnnotations:
+    """DENSEFACE_ANNOTATIONS: what is seen in each picture of a batch.
+
+    picture_size: Width and height of the pictures in pixels; the maps are smaller.
+    """
+
+    seen: Annotations
+    picture_size: tuple[int, int]

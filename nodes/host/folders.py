@@ -59,3 +59,10 @@ def file_mark(path: Path) -> str:
     except OSError:
         return ""
     return f"{state.st_mtime_ns}-{state.st_size}"
+
+
+def output_path(prefix: str, width: int, height: int) -> Path:
+    """Path of the next file in the output folder, numbered by the host, without a suffix."""
+    root = folder_paths.get_output_directory()
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root, width, height)
+    return Path(folder) / f"{name}_{counter:05}"
