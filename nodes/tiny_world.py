@@ -84,10 +84,15 @@ class LoadTinyAnalyzer(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        from .host.analyzer import load_analyzer
+        return io.NodeOutput(load_bundled_analyzer())
 
-        patcher, encoder = load_analyzer(WEIGHTS / ANALYZER)
-        return io.NodeOutput(LoadedAnalyzer(patcher, encoder))
+
+def load_bundled_analyzer() -> LoadedAnalyzer:
+    """The tiny world's analyzer; raises ModelFileError when its file is missing or altered."""
+    from .host.analyzer import load_analyzer
+
+    patcher, encoder = load_analyzer(WEIGHTS / ANALYZER)
+    return LoadedAnalyzer(patcher, encoder)
 
 
 class TinyPortrait(io.ComfyNode):

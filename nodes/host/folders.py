@@ -1,37 +1,50 @@
-"""Where the host keeps our model files: ``models/dense_face`` and ``models/sfsr``."""
+"""Where the host keeps our files: ``models/dense_face``, ``models/sfsr``, saved identities."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import folder_paths
 
 from ...errors import ModelFileError
 
-FOLDERS = ("dense_face", "sfsr")
 EXTENSIONS = {".safetensors"}
+FOLDERS = {"dense_face": {".safetensors", ".task", ".pth", ".pt"}, "sfsr": EXTENSIONS}
+"""Each with the endings of its files: beside our own weights those of face analyzers."""
+IDENTITIES = "dense_face_identities"
+"""The host's name for the folders of saved identities: below the output folder, where they are
+written, and below models/dense_face."""
+IDENTITY_FOLDER = "identities"
 BUNDLED = "tiny world (bundled)"
 """First entry of our file lists: the weights that come with the pack."""
 
 
 def register_folders() -> None:
     """Make our folders known to the host; paths from extra_model_paths.yaml are kept."""
-    for name in FOLDERS:
+    for name, endings in FOLDERS.items():
         own = str(Path(folder_paths.models_dir) / name)
-        paths, extensions = folder_paths.folder_names_and_paths.get(name, ([], set()))
-        if own not in paths:
-            paths = [*paths, own]
-        folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | EXTENSIONS)
+        _register(name, [own], endings)
         # Made so that people see where files go; a read-only models folder is no reason to fail.
         try:
             Path(own).mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
 
+    models = Path(folder_paths.models_dir) / "dense_face" / IDENTITY_FOLDER
+    _register(IDENTITIES, [str(identities_folder()), str(models)], EXTENSIONS)
 
-def list_files(folder: str, *, bundled: bool) -> list[str]:
-    """Names of the weight files in one of our folders, the bundled one first if it is wanted."""
-    names = folder_paths.get_filename_list(folder)
+
+def identities_folder() -> Path:
+    """Where identities are saved."""
+    return Path(folder_paths.get_output_directory()) / IDENTITY_FOLDER
+
+
+def list_files(
+    folder: str, *, bundled: bool = False, suffixes: Collection[str] = (".safetensors",)
+) -> list[str]:
+    """Names of the files in one of our folders, the bundled one first if it is wanted."""
+    names = [n for n in folder_paths.get_filename_list(folder) if Path(n).suffix in suffixes]
     return [BUNDLED, *names] if bundled else names
 
 
@@ -43,13 +56,17 @@ def full_path(folder: str, name: str, what: str) -> Path:
     """
     found = folder_paths.get_full_path(folder, name)
     if found is None:
-        places = ", ".join(folder_paths.get_folder_paths(folder))
         raise ModelFileError(
             f"the {what} {name} is missing",
-            where=places,
+            where=places(folder),
             fix="Put the file into one of these folders, or choose another in the list",
         )
     return Path(found)
+
+
+def places(folder: str) -> str:
+    """All places where the host looks for files of a folder, for messages."""
+    return ", ".join(folder_paths.get_folder_paths(folder))
 
 
 def file_mark(path: Path) -> str:
@@ -66,3 +83,10 @@ def output_path(prefix: str, width: int, height: int) -> Path:
     root = folder_paths.get_output_directory()
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root, width, height)
     return Path(folder) / f"{name}_{counter:05}"
+
+
+def _register(name: str, own: Sequence[str], endings: set[str]) -> None:
+    """Add places to a folder of the host, after those that the user named."""
+    paths, extensions = folder_paths.folder_names_and_paths.get(name, ([], set()))
+    paths = [*paths, *(path for path in own if path not in paths)]
+    folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | endings)

@@ -1,0 +1,38 @@
+"""Face networks of others under the host's memory management."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...faces.aligned_recogniser import AlignedRecogniser
+from ...faces.ir_se50 import ENCODER, load_ir_se50
+from ...faces.six_d_rep_net import SixDRepNetPose, load_six_d_rep_net
+from .memory import load, managed
+
+_WORKING_BYTES = 64 * 2**20
+"""What the layers of one small picture need at most."""
+
+
+def load_encoder(path: Path, channel_order: str, alignment: str) -> AlignedRecogniser:
+    """IR-SE50 from a file as a recogniser; raises ModelFileError, IncompatibleError."""
+    return AlignedRecogniser(ENCODER, _run(load_ir_se50(path)), channel_order, alignment)
+
+
+def load_pose_network(path: Path) -> SixDRepNetPose:
+    """6DRepNet from a file as an analyzer; raises ModelFileError, IncompatibleError."""
+    return SixDRepNetPose(_run(load_six_d_rep_net(path)))
+
+
+def _run(net: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network as a function of CPU tensors; the host decides where it is computed."""
+    patcher: Any = managed(net)
+
+    def run(pictures: Tensor) -> Tensor:
+        device = load(patcher, _WORKING_BYTES)
+        return patcher.model(pictures.to(device)).cpu()
+
+    return run

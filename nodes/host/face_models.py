@@ -1,0 +1,132 @@
+"""Where face models of others lie, and what to do when one is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import folder_paths
+
+from ...errors import ModelFileError
+from ...faces.insight_pack import pack_folder
+from .folders import full_path, list_files, places
+
+FIRST = "first one found"
+"""Entry of the file lists that lets a shared workflow run whatever the file's name is."""
+FOLDER = "dense_face"
+NETWORKS = (".safetensors", ".pth", ".pt")
+_INSIGHTFACE = "insightface"
+_WITHOUT = (
+    "Without it you can use the tiny world (bundled, rendered heads only), the host's own face "
+    "landmarks with Faces from Face Landmarks, or Faces by Hand"
+)
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """A file of others that we read.
+
+    what: As messages call it.
+    suffixes: Of its file.
+    marks: What its name holds, in small letters: such files are taken first, and no others where
+        several kinds of networks share a suffix.
+    get: Which file, where from, how large, licence.
+    without: What works without it.
+    """
+
+    what: str
+    suffixes: tuple[str, ...]
+    marks: tuple[str, ...]
+    get: str
+    without: str
+
+
+LANDMARKER = FaceModel(
+    "face landmarker file",
+    (".task",),
+    (),
+    "Put face_landmarker_v2_with_blendshapes.task there (3.8 MB; Google publishes it with "
+    "MediaPipe's Face Landmarker, Apache-2.0)",
+    _WITHOUT,
+)
+IR_SE50 = FaceModel(
+    "IR-SE50 file",
+    NETWORKS,
+    ("ir_se50", "ir-se50", "irse50"),
+    "Put ir_se50.safetensors there (denseface convert --ir-se50 takes it out of the authors' "
+    "checkpoint) or model_ir_se50.pth (175 MB; published with TreB1eN/InsightFace_Pytorch: code "
+    "MIT, trained on research data)",
+    "Without it identities of InsightFace or the tiny world work, with adapters trained on them",
+)
+POSE_NETWORK = FaceModel(
+    "6DRepNet file",
+    NETWORKS,
+    ("6drepnet", "sixdrepnet"),
+    "Put 6DRepNet_300W_LP_AFLW2000.pth there (157 MB; published with thohemp/6DRepNet: code MIT, "
+    "trained on research data)",
+    "Without it the landmarker measures head poses as well",
+)
+
+
+def model_file(model: FaceModel, name: str) -> Path:
+    """The file behind an entry of a list.
+
+    Raises:
+        ModelFileError: It is missing; the sentence says which file goes where, where it comes
+            from, its licence, and what works without it.
+    """
+    if name != FIRST:
+        return full_path(FOLDER, name, model.what)
+    found = [
+        file
+        for file in list_files(FOLDER, suffixes=model.suffixes)
+        if not model.marks or any(mark in file.lower() for mark in model.marks)
+    ]
+    if not found:
+        raise ModelFileError(
+            f"the {model.what} is missing",
+            where=places(FOLDER),
+            fix=f"{model.get}. {model.without}",
+        )
+    return full_path(FOLDER, found[0], model.what)
+
+
+def insight_packs() -> dict[str, Path]:
+    """InsightFace's packs by name, where other nodes keep them: ``insightface/models/<pack>``."""
+    packs: dict[str, Path] = {}
+    for place in _insight_places():
+        for folder in sorted(place.iterdir()) if place.is_dir() else ():
+            if folder.name == "models" or not folder.is_dir():
+                continue
+            if any(folder.glob("*.onnx")) or any(folder.glob("*/*.onnx")):
+                packs.setdefault(folder.name, folder)
+    return packs
+
+
+def insight_pack(name: str) -> Path:
+    """The folder of a listed pack.
+
+    Raises:
+        ModelFileError: It is missing; the sentence says what goes where.
+    """
+    packs = insight_packs()
+    if name == FIRST and packs:
+        return pack_folder(next(iter(packs.values())))
+    if name not in packs:
+        which = "InsightFace pack" if name == FIRST else f"InsightFace pack {name}"
+        raise ModelFileError(
+            f"the {which} is missing",
+            where=", ".join(map(str, _insight_places())),
+            fix="Unpack buffalo_l.zip there (about 0.3 GB; published with deepinsight/insightface; all "
+            f"its models are for non-commercial research only). {_WITHOUT}, or the landmarker",
+        )
+    return pack_folder(packs[name])
+
+
+def _insight_places() -> Sequence[Path]:
+    registered = folder_paths.folder_names_and_paths.get(_INSIGHTFACE, ([], set()))[0]
+    own = str(Path(folder_paths.models_dir) / _INSIGHTFACE)
+    roots = [Path(root) for root in dict.fromkeys([*registered, own])]
+    # Paths from extra_model_paths.yaml name either the folder or the one inside it.
+    return [place for root in roots for place in (root / "models", root)]
