@@ -106,8 +106,8 @@ def pasted(
         picture: [C, H, W], the whole picture.
         crop: [C, s, s] of any size; place.size is what it is stretched to.
         place: Where it was taken.
-        keep: [s, s] in 0..1 on the crop, 1 = keep the picture. Without it a border of ``soft`` is
-            kept and all within it replaced.
+        keep: [s, s] in 0..1 on the crop, 1 = keep the picture; all is replaced without it. A border
+            of ``soft`` is kept in any case, so that the crop's own edge is not seen.
         soft: Width of the transition inside the mask, as a share of the crop's side.
         match_colours: Bring the crop's colours to the picture's, judged by the kept part (or, if
             nothing is kept, by the whole).
@@ -126,12 +126,13 @@ def pasted(
         )
     side = crop.shape[-1]
     to_picture = _rescaled(place.to_picture, place.size / side)
-    keep = _kept_border(side, soft).to(crop) if keep is None else keep.to(crop)
-    if keep.shape != (side, side):
+    if keep is not None and keep.shape != (side, side):
         raise InputError(
             f"the mask has shape {list(keep.shape)}, the crop {list(crop.shape[1:])}",
             fix="Bring the mask to the size of the crop",
         )
+    border = _kept_border(side, soft).to(crop)
+    keep = border if keep is None else torch.maximum(border, keep.to(crop))
     if match_colours:
         before = warped(picture, to_picture, side, side, outside="reflection")
         crop = with_colours_of(crop, before, keep)

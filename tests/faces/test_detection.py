@@ -104,12 +104,11 @@ def test_unknown_words() -> None:
 
 
 def test_huge_pictures_are_looked_at_smaller() -> None:
-    row = torch.zeros(1, 1, 16384)
-    row[..., 4000:6000] = 1
-    huge = row.expand(1, 16384, 16384)  # 16384 rows that share their memory
+    huge = torch.zeros(1, 16384, 16384)  # memory that nothing is written to is not really taken
+    huge[..., 4000:4100] = 1
     (face,) = find_faces(BrightSquares(), huge)
     assert face.picture_size == (16384, 16384)
-    assert face.box == (4000, 0, 6000, 16384)
+    assert face.box == (4000, 0, 4100, 16384)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 130), (3, 1000)])
