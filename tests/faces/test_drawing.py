@@ -38,9 +38,8 @@ def test_only_what_is_drawn_changes() -> None:
 
 def test_the_nose_points_where_the_head_is_turned() -> None:
     picture = torch.ones(3, 160, 320)
-    left = with_faces(
-        picture, [face(100, HeadPose(40, 0, 0))], [0], Show(False, False, False, True)
-    )
+    only_pose = Show(False, False, False, True)
+    left = with_faces(picture, [face(100, HeadPose(40, 0, 0))], [0], only_pose)
     x, y = (int(v) for v in face(100).require_five()[2])
     blue = (left[2] > 0.8) & (left[0] < 0.5)
     assert bool(blue[y, x - 20 : x - 5].any()) and not bool(blue[y, x + 8 :].any())
