@@ -83,11 +83,19 @@ def with_faces(
 def preview(
     picture: Tensor, faces: Sequence[Face], chosen: Sequence[int], show: Show | None = None
 ) -> Tensor:
-    """A picture [3, H, W] with all its faces, numbered from 0, at a size that can be looked at.
+    """A picture with all its faces, numbered from 0, at a size that can be looked at.
 
-    Its longer side comes to 512 to 1024 pixels.
+    Args:
+        picture: [C, H, W]; a broken one is shown as far as it goes.
+        faces: All that were found in it.
+        chosen: Numbers of those that are meant; the others are drawn in grey.
+        show: What is drawn; everything when left out.
+
+    Returns:
+        [3, h, w] in 0..1; the longer side has 512 to 1024 pixels.
     """
-    picture, _ = reduced(picture)
+    picture = reduced(picture)[0][:3].float().nan_to_num().clamp(0, 1)
+    picture = picture.expand(3, -1, -1)
     height, width = picture.shape[-2:]
     longer = max(height, width)
     scale = min(max(longer, _SMALLEST_PREVIEW), _LARGEST_PREVIEW) / longer

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..dense_face.folded import FoldedAdapter
     from ..dense_face.identity_token import IdentityToken
     from ..faces.analyzers import FaceAnalyzer, Recogniser
+    from ..faces.crop import CropPlace
     from ..faces.face import Face
     from ..faces.identity import Identity
     from .host.runtime import SiteDelta
@@ -151,9 +152,14 @@ class FoundFaces:
     """DENSEFACE_FACES: the faces in each picture of a batch, in the order asked for.
 
     A picture without a face keeps its place with an empty tuple.
+
+    numbers: What each face is called: its index before filters; from 0 when left out.
+    places: Where each face was cut out, once it was.
     """
 
     pictures: tuple[tuple[Face, ...], ...]
+    numbers: tuple[tuple[int, ...], ...] | None = None
+    places: tuple[tuple[CropPlace, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -173,6 +179,21 @@ class FoundFaces:
             where=where,
             fix="Connect the pictures in which the faces were found",
         )
+
+    def numbered(self, count: int) -> tuple[tuple[int, ...], ...]:
+        """What the faces of each of ``count`` pictures are called."""
+        numbers = self.numbers or tuple(tuple(range(len(faces))) for faces in self.pictures)
+        return numbers if len(numbers) == count else numbers * count
+
+    def require_places(self, where: str) -> tuple[tuple[CropPlace, ...], ...]:
+        """Where the faces were cut out; raises InputError if they were not."""
+        if self.places is None:
+            raise InputError(
+                "these faces were not cut out",
+                where=where,
+                fix="Connect the faces output of Crop Face",
+            )
+        return self.places
 
 
 @dataclass(frozen=True, eq=False)
