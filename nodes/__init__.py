@@ -10,13 +10,17 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .adapter import ApplyAdapter, EncodePrompt, LoadAdapter
-from .analysis import EncodeIdentity, FaceMask
+from .analysis import FaceMask
 from .annotation_views import AnnotationPictures, PartMask, SaveAnnotations
 from .annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
 from .blending import BlendedSampler, Composite
+from .faces_from import FacesByHand, FacesFromBoxes, FacesFromLandmarks
 from .host.folders import register_folders
+from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
 from .joint import JointGuider
-from .pose import PoseFromAngles, PoseFromPicture, PoseSweep
+from .load_analyzer import AnalyzerFromPack, LoadAnalyzer
+from .load_encoder import LoadEncoder
+from .pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
 from .quick import QuickPortrait
 from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
 
@@ -36,6 +40,15 @@ NODES: list[type[io.ComfyNode]] = [
     LoadTinyAnalyzer,
     TinyPortrait,
     QuickPortrait,
+    LoadAnalyzer,
+    LoadEncoder,
+    AnalyzerFromPack,
+    FacesByHand,
+    FacesFromLandmarks,
+    FacesFromBoxes,
+    PoseFromFaces,
+    SaveIdentity,
+    LoadIdentity,
     LoadAnnotationHead,
     AnnotatePicture,
     SampleAnnotated,

@@ -1,4 +1,4 @@
-"""What pictures tell: who it is, and where the face is."""
+"""What pictures tell: where the face is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..errors import InputError
 from .pictures import channels_first
-from .sockets import AnalyzerSocket, IdentitySocket, LoadedAnalyzer, People
+from .sockets import AnalyzerSocket, LoadedAnalyzer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,64 +16,7 @@ if TYPE_CHECKING:
     from ..demo.analyzer import Analysis
 
 CATEGORY = "face/analysis"
-ONE_PERSON = "one person"
-ONE_EACH = "one person per picture"
 HEAD, FACE = "head with hair", "face"
-
-
-class EncodeIdentity(io.ComfyNode):
-    """Portraits -> who it is."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="DenseFace_EncodeIdentity",
-            display_name="Encode Identity",
-            category=CATEGORY,
-            description="Measures who is in one or more reference portraits.",
-            search_aliases=["face embedding", "face id", "reference face", "identity vector"],
-            inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
-                io.Image.Input(
-                    "image",
-                    tooltip="Reference portraits, one face each. Several of one person, in other "
-                    "light and pose, give a truer likeness than one.",
-                ),
-                io.Combo.Input(
-                    "pictures_show",
-                    options=[ONE_PERSON, ONE_EACH],
-                    default=ONE_PERSON,
-                    tooltip="one person: the pictures are averaged. one person per picture: the "
-                    "batch that you generate gets one person for each of its pictures.",
-                ),
-            ],
-            outputs=[
-                IdentitySocket.Output(
-                    "identity",
-                    display_name="identity",
-                    tooltip="For Encode Prompt with Identity and Apply Dense-Face Adapter.",
-                ),
-                io.Float.Output(
-                    "score",
-                    display_name="score",
-                    tooltip="How surely there is a face, 0 to 1 (the worst of the pictures used).",
-                ),
-            ],
-        )
-
-    @classmethod
-    def execute(cls, analyzer: LoadedAnalyzer, image: Tensor, pictures_show: str) -> io.NodeOutput:
-        from ..faces.identity import Identity, average
-        from .host.analyzer import analyse
-
-        seen = analyse(analyzer.patcher, channels_first(image, "Encode Identity"))
-        faces = seen.face_logit > 0
-        require_faces(seen, "Encode Identity", every=pictures_show == ONE_EACH)
-        people = tuple(Identity(vector, analyzer.encoder) for vector in seen.identity[faces])
-        if pictures_show == ONE_PERSON:
-            people = (average(people),)
-        score = float(seen.face_logit[faces].sigmoid().min())
-        return io.NodeOutput(People(people), score)
 
 
 class FaceMask(io.ComfyNode):

@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from .analysis import require_faces
-from .pictures import channels_first
-from .sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
+from ..errors import InputError
+from .found import chosen, index_input, looks_at
+from .sockets import (
+    AnalyzerSocket,
+    FacesSocket,
+    FoundFaces,
+    HeadPoses,
+    LoadedAnalyzer,
+    PoseSocket,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+
+    from ..faces.face import Face
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +32,8 @@ SIZE = 256
 CATEGORY = "face/dense_face"
 USUAL = (60.0, 35.0, 35.0)
 """Beyond these angles (yaw, pitch, roll) the adapters have seen few heads."""
+
+AS_MEASURED, AS_PAPER = "as measured", "as 6DRepNet reads it"
 
 _SIGNS = {
     "yaw": "Degrees; above 0 turns the nose to the left of the picture.",
@@ -150,26 +163,114 @@ class PoseFromPicture(io.ComfyNode):
             description="Measures how the head is turned in a picture, to turn another head alike.",
             search_aliases=["head pose estimation", "copy pose", "measure pose"],
             inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="From Load Tiny-World Analyzer or Load Face Analyzer."
+                ),
                 io.Image.Input("image", tooltip="One or more pictures, each with one face."),
                 _size(),
+                index_input(),
+                _reading(),
             ],
-            outputs=[
-                *_outputs(),
-                *(
-                    io.Float.Output(
-                        name, display_name=name, tooltip="Of the first picture, in degrees."
-                    )
-                    for name in _SIGNS
-                ),
-            ],
+            outputs=_measured_outputs(),
         )
 
     @classmethod
-    def execute(cls, analyzer: LoadedAnalyzer, image: Tensor, size: int) -> io.NodeOutput:
-        from .host.analyzer import analyse
+    def execute(
+        cls,
+        analyzer: LoadedAnalyzer,
+        image: Tensor,
+        size: int,
+        face_index: int = 0,
+        reading: str = AS_MEASURED,
+    ) -> io.NodeOutput:
+        from ..faces.detection import remaining
 
-        seen = analyse(analyzer.patcher, channels_first(image, "Head Pose from Picture"))
-        require_faces(seen, "Head Pose from Picture", every=True)
-        poses = HeadPoses(tuple((yaw, pitch, roll) for yaw, pitch, roll in seen.pose.tolist()))
+        looks = looks_at(analyzer, image, face_index, "Head Pose from Picture")
+        remaining(looks, "error", "Head Pose from Picture")
+        poses = poses_of([chosen(look) for look in looks], reading)
         return drawn(cls, poses, size, *poses.angles[0])
+
+
+class PoseFromFaces(io.ComfyNode):
+    """Faces -> the head pose of each."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PoseFromFaces",
+            display_name="Head Pose of Faces",
+            category=CATEGORY,
+            description="Reads how the head is turned from faces that were found already, by "
+            "whatever node.",
+            search_aliases=["head pose estimation", "copy pose", "face landmarks to pose"],
+            inputs=[
+                FacesSocket.Input(
+                    "faces", tooltip="From Detect Faces, Faces by Hand or Faces from ..."
+                ),
+                _size(),
+                index_input(),
+                _reading(),
+            ],
+            outputs=_measured_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls, faces: FoundFaces, size: int, face_index: int = 0, reading: str = AS_MEASURED
+    ) -> io.NodeOutput:
+        from ..faces.face import pick
+
+        picked = [pick(list(found), face_index) for found in faces.pictures]
+        poses = poses_of(picked, reading)
+        return drawn(cls, poses, size, *poses.angles[0])
+
+
+def poses_of(faces: Sequence[Face], reading: str) -> HeadPoses:
+    """The poses of faces as they are drawn for the pose control.
+
+    Args:
+        reading: :data:`AS_PAPER` for an adapter that was trained on 6DRepNet's angles; poses that
+            6DRepNet itself measured stay as they are.
+
+    Raises:
+        InputError: There are no faces, or one comes without a pose.
+    """
+    from ..faces.head_pose import as_drawn, as_paper_estimator
+    from ..faces.six_d_rep_net import NAME
+
+    if not faces:
+        raise InputError("there are no faces", fix="Connect at least one picture")
+    angles = []
+    for number, face in enumerate(faces, 1):
+        if face.pose is None:
+            which = "the face" if len(faces) == 1 else f"the face in picture {number}"
+            raise InputError(
+                f"{which} comes without a head pose",
+                where=face.source,
+                fix="Use the landmarker or an InsightFace pack with landmarks, or type the angles",
+            )
+        convert = reading == AS_PAPER and face.source != NAME
+        pose = as_drawn(as_paper_estimator(face.pose) if convert else face.pose)
+        angles.append((pose.yaw, pose.pitch, pose.roll))
+    return HeadPoses(tuple(angles))
+
+
+def _reading() -> Any:
+    return io.Combo.Input(
+        "reading",
+        options=[AS_MEASURED, AS_PAPER],
+        default=AS_MEASURED,
+        optional=True,
+        tooltip="as 6DRepNet reads it: for the released Dense-Face adapter, which was trained on "
+        "that network's angles; it reads larger turns. as measured: for all others.",
+    )
+
+
+def _measured_outputs() -> list[Any]:
+    return [
+        *_outputs(),
+        *(
+            io.Float.Output(name, display_name=name, tooltip="Of the first picture, in degrees.")
+            for name in _SIGNS
+        ),
+    ]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from .analysis import HEAD, ONE_PERSON
+from .analysis import HEAD
 from .host.folders import BUNDLED
+from .identity import ONE_PERSON
 
 if TYPE_CHECKING:
     from comfy_execution.graph_utils import GraphBuilder

@@ -118,8 +118,9 @@ def insight_pack(name: str) -> Path:
         raise ModelFileError(
             f"the {which} is missing",
             where=", ".join(map(str, _insight_places())),
-            fix="Unpack buffalo_l.zip there (about 0.3 GB; published with deepinsight/insightface; all "
-            f"its models are for non-commercial research only). {_WITHOUT}, or the landmarker",
+            fix="Unpack buffalo_l.zip there (about 0.3 GB; published with deepinsight/insightface; "
+            "all its models are for non-commercial research only). "
+            f"{_WITHOUT}, or the landmarker",
         )
     return pack_folder(packs[name])
 

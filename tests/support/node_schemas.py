@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 #: Lists of files differ from machine to machine.
-FILE_LISTS = {("DenseFace_LoadAdapter", "adapter_name")}
+FILE_LISTS = {
+    ("DenseFace_LoadAdapter", "adapter_name"),
+    ("DenseFace_LoadAnalyzer", "task_file"),
+    ("DenseFace_LoadAnalyzer", "insightface_pack"),
+    ("DenseFace_LoadAnalyzer", "pose_file"),
+    ("DenseFace_LoadEncoder", "ir_se50_file"),
+    ("DenseFace_LoadEncoder", "insightface_pack"),
+    ("DenseFace_LoadIdentity", "file"),
+}
 KEPT = ("default", "min", "max", "step", "options", "multiline")
 
 
