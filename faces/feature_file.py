@@ -44,7 +44,7 @@ def _read(path: Path) -> object:
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
-        with torch.serialization.safe_globals(_numpy_names()):
+        with torch.serialization.safe_globals(numpy_names()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file may raise anything
         raise ModelFileError(
@@ -54,7 +54,7 @@ def _read(path: Path) -> object:
         ) from error
 
 
-def _numpy_names() -> list[object]:
+def numpy_names() -> list[object]:
     """What a pickled float array consists of; the function bears the name of older numpy too."""
     array = np.zeros(1, np.float32)
     rebuild = array.__reduce__()[0]
