@@ -65,17 +65,17 @@ def test_same_numbers_same_portrait(tiny: Tiny, portrait: Tensor) -> None:
 
 
 def test_identity_is_a_tagged_unit_vector(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
-    people, score = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
+    people, score, report = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
     assert people.vectors.shape == (1, 512)
     assert float(people.vectors.norm()) == pytest.approx(1, abs=1e-5)
     assert people.identities[0].encoder == "tiny-world"
-    assert 0.9 < score <= 1
+    assert 0.9 < score <= 1 and report == "1 of 1 pictures with a face, 1 face"
 
 
 def test_batch_is_averaged_or_counted(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
     batch = torch.cat([portrait, portrait.flip(2), portrait * 0.5])
-    one, _ = tiny.run("EncodeIdentity", analyzer, batch, "one person")
-    each, _ = tiny.run("EncodeIdentity", analyzer, batch, "one person per picture")
+    one, *_ = tiny.run("EncodeIdentity", analyzer, batch, "one person")
+    each, *_ = tiny.run("EncodeIdentity", analyzer, batch, "one person per picture")
     assert len(one.identities) == 1 and len(each.identities) == 3
     mean = torch.nn.functional.normalize(each.vectors.mean(0), dim=0)
     assert torch.allclose(one.vectors[0], mean, atol=1e-5)
@@ -84,18 +84,18 @@ def test_batch_is_averaged_or_counted(tiny: Tiny, analyzer: Any, portrait: Tenso
 @pytest.mark.parametrize("shape", [(1, 64, 64, 3), (1, 200, 300, 3), (1, 128, 128, 4)])
 def test_any_size_and_an_alpha_channel(tiny: Tiny, analyzer: Any, shape: tuple[int, ...]) -> None:
     picture = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    people, _ = tiny.run("EncodeIdentity", analyzer, picture, "one person")
+    people, *_ = tiny.run("EncodeIdentity", analyzer, picture, "one person")
     assert people.vectors.shape == (1, 512)
 
 
 def test_missing_face_is_told(tiny: Tiny, blind: Any, portrait: Tensor) -> None:
     dark = torch.zeros_like(portrait)
-    with pytest.raises(ValueError, match=r"no face was found in the picture \(Encode Identity\)"):
+    with pytest.raises(ValueError, match=r"no face was found \(Encode Identity\)"):
         tiny.run("EncodeIdentity", blind, dark, "one person")
     batch = torch.cat([portrait, dark, dark])
-    people, _ = tiny.run("EncodeIdentity", blind, batch, "one person")
+    people, *_ = tiny.run("EncodeIdentity", blind, batch, "one person")
     assert len(people.identities) == 1
-    with pytest.raises(ValueError, match=r"picture 2, 3 of 3"):
+    with pytest.raises(ValueError, match=r"picture 2: no face .*; picture 3: no face"):
         tiny.run("EncodeIdentity", blind, batch, "one person per picture")
 
 
@@ -177,7 +177,7 @@ def test_head_and_person_are_those_of_the_command_line(
     pictures = portrait.movedim(-1, 1)
     ours = tiny.run("FaceMask", analyzer, portrait, "head with hair", GROW, 0.0)
     assert torch.allclose(ours, pipeline.scene_mask(pictures), atol=1e-6)
-    people, _ = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
+    people, *_ = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
     assert torch.allclose(people.vectors[0], pipeline.identity(pictures).vector, atol=1e-6)
 
 
