@@ -21,6 +21,8 @@ from .pose_branch import LayerMaker, ResBlock, TimedSequential, timestep_embeddi
 
 TIMESTEPS = 1000
 _TRUNK_BLOCKS = 2
+_HEAT_GAIN = 10.0
+"""A softmax over thousands of cells needs large logits; with the gain, weights of usual size do."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class AnnotationHead(nn.Module):
             x = block(F.interpolate(x, scale_factor=2.0, mode="nearest"), embedding)
         maps = F.pixel_shuffle(self.read(x), 2)
         depth, parts, heat = maps.split(self._outputs, 1)
-        return AnnotationMaps(depth[:, 0], parts, heat)
+        return AnnotationMaps(depth[:, 0], parts, _HEAT_GAIN * heat)
 
     def require(self, widths: Sequence[int], where: str = "") -> None:
         """Raise IncompatibleError, naming both, unless features have these widths."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -14,12 +17,13 @@ from ..pipelines.annotation import fitting_config, stage_modules
 from ..pipelines.base import Base, token_ids
 from ..pipelines.text import encode_text
 from .annotation_data import MAP_SIZE, AnnotationTruth
-from .base import DROPPED_GROUP
+from .base import DROPPED_GROUP, PlainAttention
 from .demo_data import Latents
 
 TINY_WIDTH = 64
 #: Half of the looks know no words: finished pictures are mostly looked at without.
 EMPTY_CAPTION = 0.5
+POINTS_AT_ONCE = 20
 
 
 class AnnotationTask(nn.Module):
@@ -44,6 +48,8 @@ class AnnotationTask(nn.Module):
         self.data, self.truth = data, truth
         self.batch = batch
         self.alphas = alphas_cumprod()
+        plain: Any = PlainAttention()  # diffusers lists its own classes only
+        base.unet.set_attn_processor(plain)
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.data), (self.batch,), generator=generator)
@@ -54,7 +60,12 @@ class AnnotationTask(nn.Module):
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         with torch.no_grad(), tapped(stage_modules(self.unet)) as features:
             self.unet(noisy, t, self._context(pick, generator))
-        losses = annotation_losses(self.head(features, t), self.truth.labels(pick))
+        maps, labels = self.head(features, t), self.truth.labels(pick)
+        # Some of the landmarks at a time: their maps are most of the numbers, and one teaches all.
+        some = torch.randperm(self.head.config.points, generator=generator)[:POINTS_AT_ONCE]
+        maps = replace(maps, heat_logits=maps.heat_logits[:, some])
+        labels = replace(labels, landmarks=labels.landmarks[:, some])
+        losses = annotation_losses(maps, labels)
         return {n: value if n == "loss" else value.detach() for n, value in losses.items()}
 
     def _context(self, pick: Tensor, generator: torch.Generator) -> Tensor:
