@@ -160,9 +160,9 @@ class ApplyAdapter(io.ComfyNode):
 
         mask = None if mask is None else checked_mask(mask, "Apply Dense-Face Adapter")
         reach = Reach(weight, start_percent, end_percent, mask)
-        vectors = adapter.vectors(identity)
+        biases = adapter.biases(identity)
         return io.NodeOutput(
-            apply_adapter(model, adapter.folded, lambda: adapter.deltas, vectors, reach, mode)
+            apply_adapter(model, adapter.folded, lambda: adapter.deltas, biases, reach, mode)
         )
 
 

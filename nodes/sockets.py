@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from comfy_api.latest import io
 
@@ -75,6 +76,20 @@ class LoadedAdapter:
                 fix="Measure the reference pictures with the adapter's own encoder",
             )
         return vectors
+
+    def biases(self, people: People) -> Mapping[str, Tensor]:
+        """Block -> query biases [N, C] at weight 1, computed once for each DENSEFACE_IDENTITY.
+
+        Raises:
+            IncompatibleError: As :meth:`vectors`.
+        """
+        if people not in self._known_biases:
+            self._known_biases[people] = self.folded.query_bias(self.vectors(people))
+        return self._known_biases[people]
+
+    @cached_property
+    def _known_biases(self) -> WeakKeyDictionary[People, Mapping[str, Tensor]]:
+        return WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)

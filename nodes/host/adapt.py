@@ -18,12 +18,13 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...dense_face.folded import FoldedAdapter
-from ...errors import IncompatibleError, InputError
+from ...errors import InputError
 from .attention import ACTIVE, SlotChange, copy_slots, install, keep_inputs
+from .fit import matching_attentions
 from .runtime import SiteDelta
 from .share import sigma_range
+from .weight_patches import KEY, InWeights, put_in_weights
 
-KEY = "dense_face"
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _SIDES = {"input_blocks": "input", "middle_block": "middle", "output_blocks": "output"}
 
@@ -58,23 +59,11 @@ class Reach:
         return self.start <= 0 and self.end >= 1 and self.place is None
 
 
-@dataclass(frozen=True, eq=False)
-class InWeights:
-    """Attached to a MODEL (under ``KEY``) for each adapter among its weight patches.
-
-    deltas: Makes or fetches its run-time form, for those who need the weights as they were.
-    """
-
-    folded: FoldedAdapter
-    deltas: Callable[[], Mapping[tuple[str, str], SiteDelta]]
-    weight: float
-
-
 def apply_adapter(
     model: Any,
     folded: FoldedAdapter,
     deltas: Callable[[], Mapping[tuple[str, str], SiteDelta]],
-    identities: Tensor,
+    biases: Mapping[str, Tensor],
     reach: Reach,
     mode: str = "auto",
 ) -> Any:
@@ -83,7 +72,8 @@ def apply_adapter(
     Args:
         folded: Deltas and bias matrices.
         deltas: Makes (or fetches) the run-time form; called only where it is needed.
-        identities: [N, D], N = 1 or the number of pictures in the batch.
+        biases: Block -> query biases [N, C] at weight 1; N = 1 or the number of pictures in the
+            batch.
         mode: auto, weights or runtime.
 
     Raises:
@@ -95,11 +85,9 @@ def apply_adapter(
         return model
     route = _route(mode, reach, attentions)
     patched = model.clone()
-    biases = folded.query_bias(identities, reach.weight * folded.delta)
+    biases = {block: reach.weight * bias for block, bias in biases.items()}
     if route == "weights":
-        _patch_weights(patched, folded, reach.weight)
-        known = patched.get_attachment(KEY) or ()
-        patched.set_attachments(KEY, (*known, InWeights(folded, deltas, reach.weight)))
+        put_in_weights(patched, InWeights(folded, deltas, reach.weight))
         for block, bias in biases.items():
             install(patched, "attn2", block_key(block), SlotChange(bias=bias))
     else:
@@ -113,49 +101,6 @@ def block_key(block: str) -> tuple[str, int]:
     """``input_blocks.1`` -> the host's ("input", 1); ``middle_block`` -> ("middle", 0)."""
     side, _, number = block.partition(".")
     return _SIDES[side], int(number or 0)
-
-
-def matching_attentions(model: Any, folded: FoldedAdapter) -> dict[str, Any]:
-    """LDM name of each attention the adapter changes -> the MODEL's own module.
-
-    Raises:
-        IncompatibleError: One is missing or of another width.
-    """
-    net = getattr(model.model, "diffusion_model", None)
-    found: dict[str, Any] = {}
-    for key, delta in folded.weights.items():
-        layer, projection, _ = key.rsplit(".", 2)
-        linear = _descend(net, f"{layer}.{projection}")
-        own = (getattr(linear, "out_features", None), getattr(linear, "in_features", None))
-        if own != tuple(delta.shape):
-            theirs = "nothing" if own[0] is None else f"{own[0]}x{own[1]}"
-            raise IncompatibleError(
-                f"the adapter does not fit this model: at {layer}.{projection} it is "
-                f"{delta.shape[0]}x{delta.shape[1]}, the model has {theirs}",
-                where="Apply Dense-Face Adapter",
-                fix=f"Connect a model of the kind the adapter was made for ({kind(folded)})",
-            )
-        found[layer] = _descend(net, layer)
-    return found
-
-
-def kind(folded: FoldedAdapter) -> str:
-    """What base the adapter's widths ask for, in words."""
-    widths = {w.shape[1] for k, w in folded.weights.items() if k.endswith("attn2.to_k.weight")}
-    text = next(iter(widths), 0)
-    name = {768: "Stable Diffusion 1.5", 128: "the bundled tiny world"}.get(text, "its own base")
-    return f"{name}, text width {text}"
-
-
-def _descend(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        if module is None:
-            return None
-        if part.isdigit() and isinstance(module, torch.nn.ModuleList | torch.nn.Sequential):
-            module = module[int(part)] if int(part) < len(module) else None
-        else:
-            module = getattr(module, part, None)
-    return module
 
 
 def _route(mode: str, reach: Reach, attentions: Mapping[str, Any]) -> str:
@@ -172,13 +117,6 @@ def _route(mode: str, reach: Reach, attentions: Mapping[str, Any]) -> str:
             fix="Use mode 'auto' with a mask or a percent range",
         )
     return mode
-
-
-def _patch_weights(model: Any, folded: FoldedAdapter, weight: float) -> None:
-    patches = {
-        f"diffusion_model.{key}": ("diff", (delta,)) for key, delta in folded.weights.items()
-    }
-    model.add_patches(patches, weight * folded.delta)
 
 
 def patch_runtime(

@@ -11,7 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 from ...errors import IncompatibleError
-from .adapt import KEY, InWeights, Reach, patch_runtime
+from .adapt import Reach, patch_runtime
+from .weight_patches import InWeights, in_weights
 
 
 def on_shared_weights(one: Any, other: Any) -> tuple[Any, Any]:
@@ -22,7 +23,7 @@ def on_shared_weights(one: Any, other: Any) -> tuple[Any, Any]:
     """
     if one.model is not other.model:
         return one.clone(), other.clone()
-    first, second = _adapters(one), _adapters(other)
+    first, second = in_weights(one), in_weights(other)
     one = _without(one, [a for a in first if a not in second])
     other = _without(other, [a for a in second if a not in first])
     if not _same(one, other):
@@ -35,10 +36,6 @@ def on_shared_weights(one: Any, other: Any) -> tuple[Any, Any]:
     # By this the host knows that nothing is to be patched when it goes from one to the other.
     other.patches_uuid = one.patches_uuid
     return one, other
-
-
-def _adapters(model: Any) -> tuple[InWeights, ...]:
-    return model.get_attachment(KEY) or ()
 
 
 def _without(model: Any, adapters: list[InWeights]) -> Any:

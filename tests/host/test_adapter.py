@@ -139,6 +139,40 @@ def test_apply_touches_no_input(tiny: Tiny) -> None:
     assert not any(tiny.model.wrappers.values()) and not any(tiny.model.callbacks.values())
 
 
+def test_weight_patches_are_as_the_host_makes_them(tiny: Tiny) -> None:
+    """They are put in by a short cut; the host's own way is the judge."""
+    ours = tiny.apply(mode="weights", weight=0.5)
+    by_host = tiny.model.clone()
+    deltas = tiny.adapter.folded.weights
+    patches = {f"diffusion_model.{key}": ("diff", (delta,)) for key, delta in deltas.items()}
+    assert len(by_host.add_patches(patches, 0.5 * tiny.adapter.folded.delta)) == len(patches)
+    assert ours.patches == by_host.patches
+    assert ours.patches_uuid != tiny.model.patches_uuid
+
+
+def test_nothing_is_rebuilt_on_a_warm_graph(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second run reads neither the model's weights nor the adapter's."""
+    people = tiny.people()
+    for mode in ("weights", "runtime"):
+        tiny.apply(people=people, mode=mode)
+
+    def rebuilt(*_: Any, **__: Any) -> None:
+        raise AssertionError("rebuilt")
+
+    monkeypatch.setattr(type(tiny.adapter.folded), "query_bias", rebuilt)
+    monkeypatch.setattr(tiny.module("nodes.host.runtime"), "build_deltas", rebuilt)
+    monkeypatch.setattr(tiny.model.model, "state_dict", rebuilt)
+    for mode in ("weights", "runtime"):
+        tiny.apply(people=people, mode=mode, weight=0.7)
+
+
+def test_other_people_after_the_first_are_seen(tiny: Tiny) -> None:
+    one, other = tiny.people(seed=1), tiny.people(seed=2)
+    first = tiny.sample(tiny.apply(people=one))
+    assert difference(tiny.sample(tiny.apply(people=other)), first) > 1e-3
+    assert torch.equal(tiny.sample(tiny.apply(people=one)), first)
+
+
 # ---- errors, each one sentence before sampling -------------------------------------------------
 
 

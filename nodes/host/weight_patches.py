@@ -1,0 +1,65 @@
+"""The adapter's deltas as weight patches of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import comfy.model_patcher
+import torch
+from torch import nn
+
+from ...dense_face.folded import FoldedAdapter
+from .runtime import SiteDelta
+
+KEY = "dense_face"
+"""Under it a MODEL carries what is ours: attachments and callbacks."""
+
+
+@dataclass(frozen=True, eq=False)
+class InWeights:
+    """Attached to a MODEL for each adapter among its weight patches.
+
+    deltas: Makes or fetches its run-time form, for those who need the weights as they were.
+    """
+
+    folded: FoldedAdapter
+    deltas: Callable[[], Mapping[tuple[str, str], SiteDelta]]
+    weight: float
+
+
+def put_in_weights(model: Any, adapter: InWeights) -> None:
+    """Give a cloned MODEL the deltas, scaled by weight and strength.
+
+    The names are known to exist (``fit.py``). ``add_patches`` would list all weights of the network
+    to find that out, which takes longer than all the rest of applying an adapter; so the host makes
+    its patches for a network that consists of these names alone.
+    """
+    weights = adapter.folded.weights
+    patches = {f"diffusion_model.{key}": ("diff", (delta,)) for key, delta in weights.items()}
+    cpu = torch.device("cpu")
+    names = comfy.model_patcher.ModelPatcher(_Names(patches), cpu, cpu)
+    names.add_patches(patches, adapter.weight * adapter.folded.delta)
+    for key, made in names.patches.items():
+        model.patches[key] = [*model.patches.get(key, ()), *made]
+    model.patches_uuid = uuid4()
+    model.set_attachments(KEY, (*in_weights(model), adapter))
+
+
+def in_weights(model: Any) -> tuple[InWeights, ...]:
+    """The adapters in a MODEL's weight patches."""
+    return model.get_attachment(KEY) or ()
+
+
+class _Names(nn.Module):
+    """A network of which only the names of its weights are there."""
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.names = names
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Names without weights."""
+        return dict(self.names)
