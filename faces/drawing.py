@@ -28,8 +28,8 @@ _DOTS: Colour = (0, 220, 255)
 _AXES: tuple[Colour, ...] = ((230, 40, 40), (40, 190, 60), (60, 110, 255))
 
 #: Drawn larger and scaled down for smooth edges, up to this side of the picture in pixels.
-_FINE_UP_TO = 2048
-_FINE = 3
+_FINE_UP_TO = 1024
+_FINE = 2
 _SMALLEST_PREVIEW, _LARGEST_PREVIEW = 512, 1024
 
 
@@ -75,9 +75,7 @@ def with_faces(
     layer = layer.reduce(fine) if fine > 1 else layer
     drawn = torch.from_numpy(np.asarray(layer).copy()).to(picture).movedim(-1, 0) / 255
     cover = drawn[3:]
-    # What nothing is drawn on is black: scaling down has multiplied the colours by their cover.
-    mixed = (drawn[:3] + picture * (1 - cover)).clamp(0, 1)
-    return torch.where(cover > 0, mixed, picture)
+    return torch.where(cover > 0, drawn[:3] * cover + picture * (1 - cover), picture)
 
 
 def preview(

@@ -14,12 +14,18 @@ from .analysis import FaceMask
 from .annotation_views import AnnotationPictures, PartMask, SaveAnnotations
 from .annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
 from .blending import BlendedSampler, Composite
+from .crops import CropFace, PasteFace
+from .detect import DetectFaces
+from .face_pictures import DrawFaces, MaskFaces
 from .faces_from import FacesByHand, FacesFromBoxes, FacesFromLandmarks
 from .host.folders import register_folders
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
 from .joint import JointGuider
 from .load_analyzer import AnalyzerFromPack, LoadAnalyzer
 from .load_encoder import LoadEncoder
+from .measure_change import MeasureChange
+from .measure_face import MeasureExpression, MeasurePose
+from .measure_likeness import MeasureLikeness
 from .pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
 from .quick import QuickPortrait
 from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
@@ -55,6 +61,15 @@ NODES: list[type[io.ComfyNode]] = [
     AnnotationPictures,
     PartMask,
     SaveAnnotations,
+    DetectFaces,
+    CropFace,
+    PasteFace,
+    MaskFaces,
+    DrawFaces,
+    MeasureLikeness,
+    MeasurePose,
+    MeasureExpression,
+    MeasureChange,
 ]
 
 

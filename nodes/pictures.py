@@ -16,16 +16,13 @@ def channels_first(image: Tensor, where: str) -> Tensor:
     Raises:
         InputError: The picture is empty or holds values that are not numbers.
     """
-    if image.numel() == 0:
-        raise InputError("the picture is empty", where=where, fix="Connect a picture")
-    if not bool(image.isfinite().all()):
+    if image.numel() and not bool(image.isfinite().all()):
         raise InputError(
             "the picture holds values that are not numbers",
             where=where,
             fix="Look at the node before: a model that ran out of the range of fp16 does this",
         )
-    rgb = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:3], 3)
-    return rgb.movedim(-1, 1).float().clamp(0, 1)
+    return as_rgb(image, where).float().clamp(0, 1)
 
 
 def checked_mask(mask: Tensor, where: str) -> Tensor:
@@ -44,6 +41,18 @@ def checked_mask(mask: Tensor, where: str) -> Tensor:
             fix="Give a mask in which white (1) is drawn anew and black (0) is kept",
         )
     return mask
+
+
+def as_rgb(image: Tensor, where: str) -> Tensor:
+    """IMAGE -> [B, 3, H, W] with its values as they are; a view wherever possible.
+
+    Raises:
+        InputError: The picture is empty.
+    """
+    if image.numel() == 0:
+        raise InputError("the picture is empty", where=where, fix="Connect a picture")
+    rgb = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:3], 3)
+    return rgb.movedim(-1, 1)
 
 
 def channels_last(pictures: Tensor) -> Tensor:
