@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 from comfy_server import ComfyServer
 from locate_host import ROOT, HostPathError, find_host
+from socket_guard import GUARD
 
 TESTS = Path(__file__).resolve().parent
 _HOST_KEY = pytest.StashKey[Path | None]()
@@ -22,6 +23,7 @@ NO_HOST = "no ComfyUI at COMFYUI_PATH or ~/ComfyUI"
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    GUARD.install()
     # The root's nodes/ must never shadow the host's own module of that name.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     try:
@@ -61,6 +63,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("NOT TESTED", yellow=True, bold=True)
     for reason, count in reasons.most_common():
         terminalreporter.line(f"{count} skipped: {reason.removeprefix('Skipped: ')}", yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaves_this_machine() -> Iterator[None]:
+    """No test, and nothing it imports, reaches another machine or asks for its name."""
+    yield
+    attempts = GUARD.take()
+    assert not attempts, f"tried to reach other machines: {'; '.join(attempts)}"
 
 
 @pytest.fixture(scope="session")
