@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "measure a method on people it has never seen",
     "faces": "find faces in pictures: landmarks, head pose, expression",
     "calibrate-identity": "find out how face features were measured, from pictures and features",
+    "annotate": "make a dense-annotation data set from a folder of photos",
     "render": "draw heads of the tiny world: contact sheets and data sets",
     "conformance": "compare every computed number with the golden numbers of the reference",
     "train-demo": "train the tiny world's models from zero, stage by stage",

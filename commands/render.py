@@ -1,19 +1,26 @@
-"""``denseface render``: heads of the tiny world as a contact sheet or as a data set."""
+"""``denseface render``: heads of the tiny world as a contact sheet or as a data set.
+
+``denseface render OUT`` is short for ``denseface render faces OUT``.
+"""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 
 MOST_PICTURES = 10_000_000
 SHEET_LIMIT = 4096
+FORMATS = ("folder", "webdataset")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the two forms of the command."""
-    forms = parser.add_subparsers(dest="form", metavar="sheet|dataset", required=True)
+    """Arguments of the forms of the command."""
+    forms = parser.add_subparsers(dest="form", metavar="sheet|dataset|faces|OUT", required=True)
+    _understand_bare_folder(parser, forms.choices)
     sheet = forms.add_parser("sheet", help="one picture with many heads")
     sheet.add_argument("--out", type=Path, default=Path("out/heads.png"), help="picture to write")
     sheet.add_argument("--columns", type=int, default=8, help="heads in a row")
@@ -23,29 +30,69 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dataset = forms.add_parser("dataset", help="WebDataset shards with all that is true in them")
     dataset.add_argument("--out", type=Path, required=True, help="folder to write to")
     dataset.add_argument("--per-shard", type=int, default=1000, help="pictures in a tar file")
-    dataset.add_argument(
-        "--shard",
-        default="1/1",
-        metavar="I/N",
-        help="the share of this process or machine, 1/4 to 4/4; files that exist are kept",
+    faces = forms.add_parser("faces", help="the layout of the Dense-Face data set")
+    faces.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    faces.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="folder",
+        help="folder: tables and files; webdataset: tar files to stream",
     )
-    for form in (sheet, dataset):
+    for form in (dataset, faces):
+        form.add_argument(
+            "--shard",
+            default="1/1",
+            metavar="I/N",
+            help="the share of this process or machine, 1/4 to 4/4; what is finished is kept",
+        )
+    for form, per_person, size in ((sheet, 1, 128), (dataset, 1, 128), (faces, 4, 256)):
         form.add_argument("--count", type=int, default=32, help="number of pictures")
         form.add_argument("--seed", type=int, default=0, help="seed of the first picture")
-        form.add_argument("--per-person", type=int, default=1, help="pictures of each person")
-        form.add_argument("--size", type=int, default=128, help="pixels along a side, 16 to 1024")
+        form.add_argument(
+            "--per-person", type=int, default=per_person, help="pictures of each person"
+        )
+        form.add_argument("--size", type=int, default=size, help="pixels along a side, 16 to 1024")
 
 
 def run(args: argparse.Namespace) -> None:
     """Draw what was asked for; nothing half-written is left behind."""
     _within("--count", args.count, 1, SHEET_LIMIT if args.form == "sheet" else MOST_PICTURES)
     _within("--seed", args.seed, 0, 2**53)
-    _within("--per-person", args.per_person, 1, args.count)
+    _within(
+        "--per-person", args.per_person, 1, MOST_PICTURES if args.form == "faces" else args.count
+    )
     _within("--size", args.size, 16, 1024)
-    if args.form == "sheet":
-        _sheet(args)
-    else:
-        _dataset(args)
+    forms = {"sheet": _sheet, "dataset": _dataset, "faces": _faces}
+    forms[args.form](args)
+
+
+def share_of(text: str) -> tuple[int, int]:
+    """``I/N`` as the number of a share from 1, and of how many.
+
+    Raises:
+        InputError: The text is nothing of the kind.
+    """
+    share, _, shares = text.partition("/")
+    if not (share.isdigit() and shares.isdigit() and 1 <= int(share) <= int(shares)):
+        raise InputError(
+            "--shard is not of the form I/N",
+            where=text,
+            fix="Give the share and the number of shares, such as 2/4",
+        )
+    return int(share), int(shares)
+
+
+def _understand_bare_folder(parser: argparse.ArgumentParser, forms: dict[str, Any]) -> None:
+    """Let ``denseface render OUT`` stand for the form ``faces``."""
+    parse = parser.parse_known_args
+
+    def parse_words(args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        words = list(args or ())
+        if words and words[0] not in forms and not words[0].startswith("-"):
+            words.insert(0, "faces")
+        return parse(words, namespace)
+
+    parser.parse_known_args = parse_words  # type: ignore[method-assign]
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:
@@ -88,7 +135,7 @@ def _dataset(args: argparse.Namespace) -> None:
     from ..demo.dataset_shards import ShardPlan, write_shard
 
     _within("--per-shard", args.per_shard, 1, MOST_PICTURES)
-    share, shares = _share(args.shard)
+    share, shares = share_of(args.shard)
     plan = ShardPlan(args.out, args.count, args.seed, args.per_person, args.per_shard, args.size)
     mine = range(share - 1, len(plan.paths()), shares)
     with tqdm(total=sum(len(plan.seeds(i)) for i in mine), desc="render", unit="head") as bar:
@@ -96,12 +143,16 @@ def _dataset(args: argparse.Namespace) -> None:
             print(write_shard(plan, i, bar.update))
 
 
-def _share(text: str) -> tuple[int, int]:
-    share, _, shares = text.partition("/")
-    if not (share.isdigit() and shares.isdigit() and 1 <= int(share) <= int(shares)):
-        raise InputError(
-            "--shard is not of the form I/N",
-            where=text,
-            fix="Give the share and the number of shares, such as 2/4",
-        )
-    return int(share), int(shares)
+def _faces(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from ..training.face_folder import FaceFolderWriter
+    from ..training.face_shards import FaceShardWriter
+    from ..training.rendered_faces import RenderPlan, render_faces
+
+    share = share_of(args.shard)
+    plan = RenderPlan(args.count, args.seed, args.per_person, args.size)
+    writer = (FaceFolderWriter if args.format == "folder" else FaceShardWriter)(args.out)
+    with tqdm(total=-(-plan.count // share[1]), desc="render", unit="head") as bar:
+        render_faces(plan, writer, share=share, progress=bar.update)
+    print(args.out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from ..faces.head_pose import as_drawn, as_paper_estimator
 from ..faces.region_mask import part_labels
 from ..pipelines.face_report import SUFFIXES
 from ..pipelines.pictures import open_rgb, tensor_of
+from ..storage import atomic_path
 from . import face_codec as codec
 from .face_folder import Defects
 from .face_record import ANNOTATION_SIZE, Box, Record, Row
@@ -30,6 +31,7 @@ SMALLEST, LARGEST = 128, 512
 TEMPLATE = "a photo of a person"
 PLACES = 64
 """The position map counts so many cells along a side."""
+PLAN = "annotate.json"
 _COARSE = 64
 
 
@@ -271,12 +273,26 @@ def _caption(path: Path) -> tuple[str, str]:
     return (text, "sidecar") if text else (TEMPLATE, "template")
 
 
-def plan_note(people: Sequence[Person], settings: str) -> str:
-    """What a data set is made from, as text; another text means another data set."""
+def check_plan(out: Path, people: Sequence[Person], settings: str) -> None:
+    """Note what a data set is made from; machines and later runs have to agree with the note.
+
+    Raises:
+        InputError: The folder holds a data set of other people or with other settings, or cannot be
+            written to.
+    """
     names = {person.subject_id: person.name for person in people}
-    return json.dumps({"settings": settings, "people": names}, indent=1, sort_keys=True)
-
-
-def shared(records: Iterator[Record]) -> list[Record]:
-    """All records of a stream."""
-    return list(records)
+    note = json.dumps({"settings": settings, "people": names}, indent=1)
+    path = out / PLAN
+    try:
+        before = path.read_text(encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("the folder's plan cannot be read", where=str(path)) from error
+    if before is None:
+        with atomic_path(path) as temporary:
+            temporary.write_text(note, encoding="utf-8")
+    elif before != note:
+        raise InputError(
+            "the folder holds a data set of other people or with other settings",
+            where=str(path),
+            fix="Name another folder, or give the same pictures and options as before",
+        )

@@ -1,0 +1,64 @@
+"""``denseface annotate``: a folder of photos -> a dense-annotation data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import faces
+from .render import share_of
+
+FORMATS = ("folder", "webdataset")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="photos, a subfolder for each person"
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="folder",
+        help="folder: the layout of the Dense-Face data set; webdataset: tar files to stream",
+    )
+    parser.add_argument(
+        "--shard",
+        default="1/1",
+        metavar="I/N",
+        help="the share of this process or machine, 1/4 to 4/4; who is finished is left alone",
+    )
+    faces.add_analyzer(parser)
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="look once; without it the landmarker looks twice and at the mirrored picture too",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Annotate who is not finished yet; what was left out goes to standard error."""
+    from tqdm import tqdm
+
+    from ..errors import InputError
+    from ..training.annotate_folder import Annotator, annotate, check_plan, people_of
+    from ..training.face_folder import FaceFolderWriter
+    from ..training.face_shards import FaceShardWriter
+
+    share = share_of(args.shard)
+    people = people_of(args.folder)
+    check_plan(args.out, people, f"{args.analyzer}{' fast' if args.fast else ''} {args.format}")
+    annotator = Annotator(lambda: faces.analyzer_of(args, fast=args.fast))
+    writer = (FaceFolderWriter if args.format == "folder" else FaceShardWriter)(args.out)
+    pictures = sum(len(person.pictures) for person in people)
+    with tqdm(total=-(-pictures // share[1]), desc="annotate", unit="picture") as bar:
+        annotate(people, writer, annotator, share=share, progress=bar.update)
+    for line in annotator.defects.lines():
+        print(f"left out: {line}", file=sys.stderr)
+    if sum(annotator.defects.counts.values()) == pictures:
+        raise InputError(
+            f"none of {pictures} pictures could be annotated", fix="See the lines above"
+        )
+    print(args.out)
