@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError, ModelFileError
-from comfyui_dense_face.faces.analyzers import find_faces
+from comfyui_dense_face.faces.analyzers import by_hand, find_faces
 from comfyui_dense_face.faces.face import HeadPose
+from comfyui_dense_face.faces.foreign_analyzer import ForeignInsightFace
 from comfyui_dense_face.faces.head_pose import measured_matrix
 from comfyui_dense_face.faces.insight import InsightFaces
 from comfyui_dense_face.faces.insight_pack import pack_folder
+from comfyui_dense_face.faces.insight_recogniser import InsightRecogniser
 from comfyui_dense_face.faces.insight_record import pose_from_insightface
 from torch import Tensor
 
@@ -83,6 +85,31 @@ def test_angles_in_the_signs_of_the_pack(pose: HeadPose) -> None:
     assert tuple(pose_from_insightface(angles)) == pytest.approx(pose, abs=0.1)
 
 
+def test_recogniser_alone_says_the_same(pack: Path, analyzer: InsightFaces) -> None:
+    """On faces that somebody else found, from a folder that needs no detector."""
+    recogniser = InsightRecogniser(pack)
+    picture = red_squares((64, 160), (208, 64))
+    for face in find_faces(analyzer, picture):
+        assert face.identity is not None
+        again = recogniser.identify(picture, face)
+        assert again.encoder == face.identity.encoder == "insightface/tiny"
+        assert float(again.vector @ face.identity.vector) > 0.999
+    with pytest.raises(InputError, match="a box but no points"):
+        recogniser.identify(picture, by_hand((320, 320), box=(0, 0, 9, 9)))
+
+
+def test_insightface_loaded_by_another_pack(pack: Path, analyzer: InsightFaces) -> None:
+    from insightface.app import FaceAnalysis
+
+    model = FaceAnalysis(name=str(pack), providers=["CPUExecutionProvider"])
+    model.prepare(ctx_id=-1, det_size=(320, 320))
+    foreign = ForeignInsightFace(model)
+    assert foreign.encoder == analyzer.encoder
+    (face,), (own,) = (a.find(red_squares((64, 160))) for a in (foreign, analyzer))
+    assert face.box == own.box and face.identity is not None and own.identity is not None
+    assert torch.equal(face.identity.vector, own.identity.vector)
+
+
 def test_nested_folder_is_found(pack: Path, tmp_path: Path) -> None:
     shutil.copytree(pack, tmp_path / "antelopev2" / "antelopev2")
     assert pack_folder(tmp_path / "antelopev2") == tmp_path / "antelopev2" / "antelopev2"
@@ -100,11 +127,15 @@ def test_wrong_folders(pack: Path, tmp_path: Path) -> None:
         InsightFaces(pack / "det.onnx")
     with pytest.raises(ModelFileError, match=r"holds no \.onnx files"):
         InsightFaces(tmp_path)
+    shutil.copy(pack / "lmk.onnx", tmp_path)
+    with pytest.raises(ModelFileError, match="no recogniser"):
+        InsightRecogniser(tmp_path)
     shutil.copy(pack / "rec.onnx", tmp_path)
     with pytest.raises(ModelFileError, match="no face detector"):
         InsightFaces(tmp_path)
     (tmp_path / "det.onnx").write_bytes((pack / "det.onnx").read_bytes()[:200])
-    with pytest.raises(ModelFileError, match="cannot be loaded"):
-        InsightFaces(tmp_path)
+    for load in (InsightFaces, InsightRecogniser):
+        with pytest.raises(ModelFileError, match="cannot be loaded"):
+            load(tmp_path)
     with pytest.raises(InputError, match="multiple of 32"):
         InsightFaces(pack, detection_size=500)

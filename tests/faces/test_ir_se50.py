@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -105,16 +106,49 @@ def test_whole_network_and_its_file(tmp_path: Path) -> None:
     assert torch.allclose(found, x / x.norm(dim=1, keepdim=True), atol=1e-4)
 
 
+@pytest.mark.parametrize("prefix", ["", "module.", RELEASE_PREFIX])
+def test_files_of_others_have_the_same_names(
+    tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PyTorch file, bare or with the prefixes of trainers and of the release."""
+    seen: list[set[str]] = []
+    module = importlib.import_module("comfyui_dense_face.faces.ir_se50")
+
+    def check(net: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
+        seen.append(set(tensors))
+        raise IncompatibleError(what)
+
+    monkeypatch.setattr(module, "check_strictly", check)
+    names = meta_net().state_dict()
+    torch.save({prefix + name: torch.zeros(1) for name in names}, tmp_path / "model_ir_se50.pth")
+    with pytest.raises(IncompatibleError, match=r"IR-SE50 in model_ir_se50\.pth"):
+        load_ir_se50(tmp_path / "model_ir_se50.pth")
+    assert seen == [set(names)]
+
+
+def test_pytorch_files_are_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "model_ir_se50.pth"
+    torch.save({"a": Path("x")}, path)
+    with pytest.raises(ModelFileError, match="damaged, or is no file of weights"):
+        load_ir_se50(path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ModelFileError, match="damaged"):
+        load_ir_se50(path)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(ModelFileError, match="holds no weights of IR-SE50"):
+        load_ir_se50(path)
+
+
 def test_wrong_files_and_pictures_are_named(tmp_path: Path) -> None:
     path = tmp_path / "ir_se50.safetensors"
     # One number stands for every tensor: names are checked before shapes, shapes before values.
     tensors = {name: torch.zeros(1) for name in meta_net().state_dict()}
     write_weights(path, tensors, {})
-    with pytest.raises(IncompatibleError, match=r"IR-SE50 has a weight .* of shape \[1\]"):
+    with pytest.raises(IncompatibleError, match=r"IR-SE50 in .* has a weight .* of shape \[1\]"):
         load_ir_se50(path)
     del tensors["body.3.res_layer.2.weight"]
     write_weights(path, tensors, {})
-    with pytest.raises(ModelFileError, match=r"IR-SE50 lacks .*body\.3\.res_layer\.2\.weight"):
+    with pytest.raises(ModelFileError, match=r"IR-SE50 .* lacks .*body\.3\.res_layer\.2\.weight"):
         load_ir_se50(path)
     with pytest.raises(InputError, match=r"\[B, 3, 112, 112\], got \[1, 3, 128, 128\]"):
         meta_net()(torch.zeros(1, 3, 128, 128))
