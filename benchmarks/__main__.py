@@ -1,122 +1,87 @@
-"""Print what the tiny world costs on this machine beside what is promised (``make bench``)."""
+"""Print what the pack costs on this machine beside what is promised (``make bench``)."""
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
-import subprocess
+import platform
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import torch
 
-from ..demo.people import sample_heads
-from ..demo.renderer import render
 from ..errors import FacePackError
-from ..pipelines.dense_face import DenseFacePipeline
+from . import tiny_world
+from .host import FULL, SMALL, Size, start_host
+from .result import Result
 
-PACKAGE = (__package__ or "").rpartition(".")[0]
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class Result:
-    """One measured number; ``promise`` is its limit, the lowest where ``more`` is better."""
-
-    what: str
-    value: float
-    unit: str
-    promise: float
-    more: bool = False
-
-    def __str__(self) -> str:
-        good = self.value >= self.promise if self.more else self.value <= self.promise
-        sign, word = ("at least" if self.more else "at most"), ("ok" if good else "MISSED")
-        measured = f"{self.what:<44}{self.value:9.3f} {self.unit:<11}"
-        return f"{measured} promised {sign} {self.promise:g}  {word}"
+Part = Callable[[], Iterable[Result]]
 
 
-def best(function: Callable[[], object], runs: int = 3) -> float:
-    """Seconds of the fastest of some runs, after one that warms up."""
-    function()
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+def full_size(size: Size) -> dict[str, Part]:
+    """The parts that need ComfyUI."""
+    from .applying import applying, importing_nodes, loading
+    from .resident import resident
+    from .steps import profiled, steps
+    from .variants import BARE, Variants
 
+    variants = Variants(size)
 
-def rendering() -> Iterator[Result]:
-    """Heads with picture, depth, parts, landmarks and mask."""
-    heads = sample_heads(range(16))
-    yield Result("render", 16 / best(lambda: render(heads)), "pictures/s", 15, more=True)
+    def with_profiles() -> Iterable[Result]:
+        for result in steps(variants):
+            yield result
+            if result.missed and result.what in variants.makers:
+                for name in (BARE, result.what):
+                    print(f"\nwhere the time goes: {name}\n{profiled(variants[name], size.side)}")
 
-
-def one_picture() -> Iterator[Result]:
-    """A head put into a scene: 20 steps with guidance, encoding, decoding, mask, composite."""
-    pipeline = DenseFacePipeline.load()
-    pictures = render(sample_heads([2**41, 2**41 + 1])).rgb
-    scene, who = pictures[:1], pipeline.identity(pictures[1:])
-
-    def blended() -> object:
-        return pipeline.personalise(scene, who, "smiling", (25.0, 0.0, 0.0), 1)
-
-    def alone() -> object:
-        return pipeline.face_picture(who, "smiling", (25.0, 0.0, 0.0), 1)
-
-    yield Result("one blended picture, 128 px, 20 steps", best(blended), "s", 4)
-    yield Result("one picture without a scene", best(alone), "s", 4)
-
-
-def importing() -> Iterator[Result]:
-    """The pack itself, as the host sees it at its start (the host's own report: tests/host)."""
-    code = (
-        "import time; start = time.perf_counter(); "
-        f"import {PACKAGE}; print(time.perf_counter() - start)"
-    )
-    times = [float(_python("-c", code)) for _ in range(3)]
-    yield Result("import of the pack", min(times), "s", 0.05)
-
-
-def whole_demo() -> Iterator[Result]:
-    """``denseface demo`` in a process of its own, start and imports included."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        _python("-m", f"{PACKAGE}.cli", "demo", "--out", folder)
-        seconds = time.perf_counter() - start
-        report = json.loads((Path(folder) / "report.json").read_text())
-    yield Result("denseface demo", seconds, "s", 60)
-    if "memory.peak_mb" in report:
-        yield Result("denseface demo, most memory", report["memory.peak_mb"], "MB", 3072)
-
-
-def weights() -> Iterator[Result]:
-    """What the pack carries."""
-    size = sum(file.stat().st_size for file in (ROOT / "demo" / "weights").glob("*.safetensors"))
-    yield Result("bundled weights", size / 1e6, "MB", 20)
-
-
-def _python(*words: str) -> str:
-    command = [sys.executable, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-    return done.stdout
+    return {
+        "import": importing_nodes,
+        "apply": lambda: applying(size),
+        "load": lambda: loading(size),
+        "steps": with_profiles,
+        "memory": lambda: resident(size),
+    }
 
 
 def main() -> None:
     """Measure one thing after the other."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--only", action="append", metavar="PART", help="may be repeated")
+    parser.add_argument("--small", action="store_true", help="a network of no size, as a trial")
+    parser.add_argument("--pixels", type=int, default=0, help="side of the picture, 256 or 512")
+    chosen = parser.parse_args()
     threads = torch.get_num_threads()
-    print(f"{os.cpu_count()} CPU cores, {threads} threads, torch {torch.__version__}")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPU cores, ", end="")
+    print(f"{threads} threads, torch {torch.__version__}, Python {platform.python_version()}")
+    parts: dict[str, Part] = {
+        "pack": tiny_world.importing,
+        "weights": tiny_world.weights,
+        "render": tiny_world.rendering,
+        "picture": tiny_world.one_picture,
+        "demo": tiny_world.whole_demo,
+    }
+    if start_host():
+        size = SMALL if chosen.small else FULL
+        if chosen.pixels:
+            size = replace(size, side=chosen.pixels // 8)
+        parts |= full_size(size)
+        if torch.cuda.is_available() and not chosen.small and not chosen.pixels:
+            parts |= {"steps512": full_size(replace(FULL, side=64))["steps"]}
+    else:
+        print("no ComfyUI at COMFYUI_PATH or ~/ComfyUI: the full-size part is left out")
     try:
-        for part in (importing, weights, rendering, one_picture, whole_demo):
-            for result in part():
-                print(result, flush=True)
+        _print(parts, chosen.only or list(parts))
     except FacePackError as error:
         sys.exit(f"bench: {error}")
+
+
+def _print(parts: Mapping[str, Part], names: Iterable[str]) -> None:
+    for name in names:
+        if name not in parts:
+            sys.exit(f"bench: there is no part {name!r}. Choose from {', '.join(parts)}.")
+        for result in parts[name]():
+            print(result, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""Time that the nodes take, not the steps: loading, applying on a warm graph, importing."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .host import ENCODER, IDENTITY, Size, World, random_pose_branch, randomise
+from .result import Result
+from .tiny_world import PACKAGE, python
+from .variants import CFG
+
+WARM = 5.0
+"""Milliseconds that an apply node may take on a warm graph."""
+
+
+def warm(what: str, apply: Callable[[], object], runs: int = 21) -> Result:
+    """Milliseconds of a node's execution when the graph has run before."""
+    apply()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        apply()
+        times.append(1000 * (time.perf_counter() - start))
+    spread = (min(times), max(times))
+    return Result(what, statistics.median(times), "ms", WARM, spread=spread)
+
+
+def applying(size: Size) -> Iterator[Result]:
+    """The nodes on a MODEL of full size, whose weights need no values for that."""
+    from ..nodes.adapter import ApplyAdapter
+    from ..nodes.joint import JointGuider
+
+    world = World(size, fill=False)
+    with torch.inference_mode():
+        for mode in ("weights", "runtime"):
+
+            def apply(weight: float = 1.0, mode: str = mode) -> Any:
+                arguments = (world.model, world.loaded, world.people, weight, 0.0, 1.0, mode)
+                return ApplyAdapter.execute(*arguments).result[0]
+
+            yield warm(f"Apply Dense-Face Adapter, {mode}", apply)
+            face = apply()
+            mask = torch.zeros(1, 8, 8)
+            mask[:, :4] = 1
+            modes = (world.model, *world.text, face, *world.text)
+
+            def joined(modes: Any = modes, mask: Any = mask) -> Any:
+                return JointGuider.execute(*modes, mask, CFG, CFG, 0.0, 1.0, 0.0)
+
+            yield warm(f"Joint Guider, adapter in mode {mode}", joined)
+
+
+def loading(size: Size) -> Iterator[Result]:
+    """An adapter file in half precision (adapter, pose branch, token) to objects of the host."""
+    from ..dense_face.adapter import PCAdapter
+    from ..dense_face.checkpoint import DenseFaceAdapter, save_adapter
+    from ..dense_face.identity_token import IdentityToken
+    from ..nodes.host.adapter_file import load_parts
+
+    sites = World(size, fill=False).adapter.sites
+    adapter = randomise(PCAdapter(sites, id_dim=IDENTITY, folded=True))
+    token = IdentityToken(size.layout.context_dim)
+    whole = DenseFaceAdapter(adapter, random_pose_branch(size), token, {"encoder": ENCODER})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "adapter.safetensors"
+        save_adapter(path, whole, dtype=torch.float16)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            load_parts(path)
+            times.append(time.perf_counter() - start)
+        megabytes = path.stat().st_size / 1e6
+    what = f"load an adapter file of {megabytes:.0f} MB"
+    yield Result(what, statistics.median(times), "s", spread=(min(times), max(times)))
+
+
+def importing_nodes() -> Iterator[Result]:
+    """The pack's nodes inside a host that has started, in processes of their own."""
+    code = (
+        f"from {PACKAGE}.benchmarks.host import start_host; start_host(); "
+        "import time, comfy.utils, folder_paths; from comfy_api.latest import io; "
+        f"start = time.perf_counter(); import {PACKAGE}.nodes; print(time.perf_counter() - start)"
+    )
+    times = [float(python("-c", code)) for _ in range(3)]
+    yield Result("import of the pack's nodes in the host", min(times), "s", 0.05)

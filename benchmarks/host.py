@@ -1,0 +1,177 @@
+"""A UNet of Stable Diffusion 1.5's layout with random weights as a MODEL of ComfyUI.
+
+Speed does not depend on the values of weights; they are of a size at which nothing overflows.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..pipelines.layout import UNetLayout
+
+if TYPE_CHECKING:
+    from ..dense_face.adapter import PCAdapter
+    from ..dense_face.pose_branch import PoseBranch
+    from ..nodes.sockets import LoadedAdapter, People
+
+IDENTITY = 512
+ENCODER = "ir-se50"
+
+
+def start_host() -> bool:
+    """Make ComfyUI importable, from COMFYUI_PATH or ~/ComfyUI; False where there is none."""
+    path = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "ComfyUI").expanduser()
+    if not (path / "main.py").is_file():
+        return False
+    if str(path) not in sys.path:
+        sys.path.insert(0, str(path))
+    from comfy.cli_args import args
+
+    # Before anything imports comfy.model_management, which reads it once.
+    args.cpu = not torch.cuda.is_available()
+    return True
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is measured: a network and the side of its latents."""
+
+    layout: UNetLayout
+    side: int
+    tokens: int = 77
+
+    def unet_config(self) -> dict[str, Any]:
+        """The host's arguments for the UNet."""
+        layout = self.layout
+        depths = [layout.transformer_depth * attends for attends in layout.attention]
+        blocks = layout.num_res_blocks
+        return {
+            "image_size": layout.image_size,
+            "in_channels": layout.in_channels,
+            "out_channels": layout.out_channels,
+            "model_channels": layout.model_channels,
+            "num_res_blocks": [blocks] * len(depths),
+            "channel_mult": layout.channel_mult,
+            "transformer_depth": [d for d in depths for _ in range(blocks)],
+            "transformer_depth_output": [d for d in depths for _ in range(blocks + 1)],
+            "transformer_depth_middle": layout.transformer_depth,
+            "context_dim": layout.context_dim,
+            "num_heads": layout.heads,
+            "num_head_channels": -1,
+            "use_linear_in_transformer": False,
+            "use_spatial_transformer": True,
+            "legacy": False,
+            "adm_in_channels": None,
+            "use_temporal_attention": False,
+            "use_temporal_resblock": False,
+        }
+
+
+FULL = Size(UNetLayout(), 32)
+SMALL = Size(UNetLayout(32, (1, 2), 1, (True, True), 4, 64), 16)
+"""For trying the benchmark itself."""
+
+
+class World:
+    """All that is compared, made when it is first asked for.
+
+    Args:
+        fill: Give the weights values; without, only what does not compute can be measured.
+    """
+
+    def __init__(self, size: Size, fill: bool = True) -> None:
+        self.size = size
+        self.fill = fill
+
+    @cached_property
+    def model(self) -> Any:
+        """The bare MODEL."""
+        import comfy.model_base
+        import comfy.model_management as mm
+        import comfy.model_patcher
+        import comfy.supported_models
+
+        config = comfy.supported_models.SD15(self.size.unet_config())
+        supported = config.supported_inference_dtypes
+        dtype = mm.unet_dtype(model_params=10**9, supported_dtypes=supported)
+        config.set_inference_dtype(dtype, mm.unet_manual_cast(dtype, mm.get_torch_device()))
+        net = comfy.model_base.BaseModel(config, device=mm.unet_offload_device())
+        if self.fill:
+            randomise(net.diffusion_model)
+        devices = {"load_device": mm.get_torch_device(), "offload_device": mm.unet_offload_device()}
+        return comfy.model_patcher.ModelPatcher(net, **devices)
+
+    @cached_property
+    def adapter(self) -> PCAdapter:
+        """A PC-adapter in the release's own form."""
+        from ..dense_face.adapter import PCAdapter
+        from ..dense_face.sites import sites_of_block
+
+        sites = []
+        for name, module in self.model.model.diffusion_model.named_modules():
+            block, found, _ = name.partition(".1.transformer_blocks.0.attn2.to_k")
+            if found:
+                sites += sites_of_block(block, module.out_features, module.in_features)
+        return randomise(PCAdapter(sites, id_dim=IDENTITY)).requires_grad_(False)
+
+    @cached_property
+    def loaded(self) -> LoadedAdapter:
+        """The folded adapter in half precision, as a converted file has it."""
+        from dataclasses import replace
+
+        from ..nodes.sockets import LoadedAdapter
+
+        folded = self.adapter.fold()
+        half = {name: weight.half() for name, weight in folded.weights.items()}
+        return LoadedAdapter("random", replace(folded, weights=half), None, ENCODER)
+
+    @cached_property
+    def people(self) -> People:
+        """One person."""
+        from ..faces.identity import Identity
+        from ..nodes.sockets import People
+
+        return People((Identity(nn.functional.normalize(torch.randn(IDENTITY), dim=0), ENCODER),))
+
+    @cached_property
+    def text(self) -> tuple[Any, Any]:
+        """Positive and negative conditioning."""
+        shape = (1, self.size.tokens, self.size.layout.context_dim)
+        return [[torch.randn(shape), {}]], [[torch.randn(shape), {}]]
+
+    @cached_property
+    def pose_picture(self) -> Tensor:
+        """IMAGE of the head's axes, 8 pixels for a cell of the latent."""
+        from ..dense_face.pose_picture import pose_picture
+
+        picture = pose_picture(20.0, 5.0, 0.0, size=8 * self.size.side)
+        return torch.from_numpy(picture).float()[None] / 255
+
+
+def random_pose_branch(size: Size) -> PoseBranch:
+    """A pose branch that fits the UNet."""
+    from ..dense_face.pose_branch import PoseBranch, PoseBranchConfig
+
+    layout = size.layout
+    config = PoseBranchConfig(layout.model_channels, layout.channel_mult, layout.num_res_blocks)
+    return randomise(PoseBranch(config))
+
+
+def randomise(module: Any) -> Any:
+    """Fill all parameters; an uninitialised one of the host may hold anything."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if parameter.ndim > 1:
+                bound = parameter[0].numel() ** -0.5
+                parameter.uniform_(-bound, bound)
+            else:
+                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+    return module

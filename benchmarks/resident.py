@@ -1,0 +1,75 @@
+"""Resident memory of each variant after a step, each in a process of its own.
+
+``python -m comfyui_dense_face.benchmarks.resident NAME`` is such a process; it prints two numbers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from .host import FULL, SMALL, Size, start_host
+from .result import Result
+from .steps import step_seconds
+from .tiny_world import PACKAGE, python
+from .variants import BARE, Variants
+from .whole import AUTHORS_WHOLE, BLENDED_MEMORY, OURS_WHOLE, run_authors, run_ours, written
+
+_STATUS = Path("/proc/self/status")
+
+
+def resident(size: Size) -> Iterator[Result]:
+    """Megabytes of a process that has built one variant and computed two steps of it."""
+    if not _STATUS.is_file():
+        return
+    small = size is SMALL
+    for name in Variants(size).makers:
+        held, _ = _measured(name, "--small" * small)
+        yield Result(f"memory: {name}", held, "MB")
+    if small:
+        return
+    with written() as (base, adapter, release):
+        ours = _measured(OURS_WHOLE, str(base), str(adapter))
+        theirs = _measured(AUTHORS_WHOLE, str(release))
+    for what, mine, other in zip(("while drawing", "at the peak"), ours, theirs, strict=True):
+        yield Result(f"memory {what}: {OURS_WHOLE}", mine, "MB")
+        yield Result(f"memory {what}: {AUTHORS_WHOLE}", other, "MB")
+        share = f"blended generation, memory {what}"
+        yield Result(share, mine / other, "x authors", BLENDED_MEMORY)
+
+
+def _measured(*words: str) -> tuple[float, float]:
+    said = python("-m", f"{PACKAGE}.benchmarks.resident", *filter(None, words))
+    held, peak = said.split()[-2:]
+    return float(held), float(peak)
+
+
+def _megabytes(name: str) -> float:
+    """VmRSS (resident now) or VmHWM (at most so far)."""
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
+def main() -> None:
+    """One process: build, draw, say."""
+    name, *rest = sys.argv[1:]
+    start_host()
+    torch.manual_seed(0)
+    if name == OURS_WHOLE:
+        kept: object = run_ours(Path(rest[0]), Path(rest[1]))
+    elif name == AUTHORS_WHOLE:
+        kept = run_authors(Path(rest[0]))
+    else:
+        size = SMALL if rest else FULL
+        variants = Variants(size)
+        step_seconds(variants[name if name in variants.makers else BARE], size.side)
+        kept = variants
+    print(_megabytes("VmRSS"), _megabytes("VmHWM"))
+    del kept
+
+
+if __name__ == "__main__":
+    main()

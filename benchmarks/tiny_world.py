@@ -1,0 +1,87 @@
+"""What the bundled tiny world costs: rendering, one picture, the whole demo."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..demo.people import sample_heads
+from ..demo.renderer import render
+from ..pipelines.dense_face import DenseFacePipeline
+from .result import Result
+
+PACKAGE = (__package__ or "").rpartition(".")[0]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def best(function: Callable[[], object], runs: int = 3) -> float:
+    """Seconds of the fastest of some runs, after one that warms up."""
+    function()
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def rendering() -> Iterator[Result]:
+    """Heads with picture, depth, parts, landmarks and mask."""
+    heads = sample_heads(range(16))
+    yield Result("render", 16 / best(lambda: render(heads)), "pictures/s", 15, more=True)
+
+
+def one_picture() -> Iterator[Result]:
+    """A head put into a scene: 20 steps with guidance, encoding, decoding, mask, composite."""
+    pipeline = DenseFacePipeline.load()
+    pictures = render(sample_heads([2**41, 2**41 + 1])).rgb
+    scene, who = pictures[:1], pipeline.identity(pictures[1:])
+
+    def blended() -> object:
+        return pipeline.personalise(scene, who, "smiling", (25.0, 0.0, 0.0), 1)
+
+    def alone() -> object:
+        return pipeline.face_picture(who, "smiling", (25.0, 0.0, 0.0), 1)
+
+    yield Result("one blended picture, 128 px, 20 steps", best(blended), "s", 4)
+    yield Result("one picture without a scene", best(alone), "s", 4)
+
+
+def whole_demo() -> Iterator[Result]:
+    """``denseface demo`` in a process of its own, start and imports included."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        python("-m", f"{PACKAGE}.cli", "demo", "--out", folder)
+        seconds = time.perf_counter() - start
+        report = json.loads((Path(folder) / "report.json").read_text())
+    yield Result("denseface demo", seconds, "s", 60)
+    if "memory.peak_mb" in report:
+        yield Result("denseface demo, most memory", report["memory.peak_mb"], "MB", 3072)
+
+
+def weights() -> Iterator[Result]:
+    """What the pack carries."""
+    size = sum(file.stat().st_size for file in (ROOT / "demo" / "weights").glob("*.safetensors"))
+    yield Result("bundled weights", size / 1e6, "MB", 20)
+
+
+def importing() -> Iterator[Result]:
+    """The pack itself, as the host sees it at its start (the host's own report: tests/host)."""
+    code = (
+        "import time; start = time.perf_counter(); "
+        f"import {PACKAGE}; print(time.perf_counter() - start)"
+    )
+    times = [float(python("-c", code)) for _ in range(3)]
+    yield Result("import of the pack", min(times), "s", 0.05)
+
+
+def python(*words: str) -> str:
+    """What a Python process of its own prints."""
+    command = [sys.executable, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout

@@ -1,0 +1,112 @@
+"""Everything whose step is measured, as guiders of the host at CFG 4 (both halves in one batch)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from .host import Size, World, random_pose_branch, randomise
+
+CFG = 4.0
+BARE = "bare UNet"
+WEIGHTS = "+ adapter, in the weights"
+RUNTIME = "+ adapter, at run time"
+POSE = "+ pose branch"
+BOTH = "+ adapter (weights) + pose branch"
+BOTH_RUNTIME = "+ adapter (run time) + pose branch"
+CONTROLNET = "core ControlNet of the SD1.5 layout"
+FEW = "IP-Adapter-like, 4 tokens"
+MANY = "IP-Adapter-like, 16 tokens"
+AUTHORS = "the authors' way: adapter + pose branch"
+
+PROMISES = {WEIGHTS: 1.01, RUNTIME: 1.08, BOTH: 1.10}
+"""Times the bare step (design of the pack)."""
+BLENDED_TIME, BLENDED_MEMORY = 0.70, 0.5
+"""A step of blended generation against the authors' way."""
+
+
+class Variants:
+    """Name -> guider, made when asked for."""
+
+    def __init__(self, size: Size) -> None:
+        self.world = World(size)
+        self.makers: dict[str, Callable[[], Any]] = {
+            BARE: lambda: self._guider(self.world.model, self.world.text),
+            WEIGHTS: lambda: self._guider(self._adapted("weights"), self.world.text),
+            RUNTIME: lambda: self._guider(self._adapted("runtime"), self.world.text),
+            POSE: lambda: self._guider(self.world.model, self._posed),
+            BOTH: lambda: self._guider(self._adapted("weights"), self._posed),
+            BOTH_RUNTIME: lambda: self._guider(self._adapted("runtime"), self._posed),
+            CONTROLNET: lambda: self._guider(self.world.model, self._with(self._controlnet)),
+            FEW: lambda: self._guider(self._tokens(4), self.world.text),
+            MANY: lambda: self._guider(self._tokens(16), self.world.text),
+            AUTHORS: self._authors,
+        }
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            with torch.inference_mode():
+                self._made[name] = self.makers[name]()
+        return self._made[name]
+
+    def _guider(self, model: Any, conds: tuple[Any, Any]) -> Any:
+        import comfy.samplers
+
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(*conds)
+        guider.set_cfg(CFG)
+        return guider
+
+    def _adapted(self, mode: str) -> Any:
+        from ..nodes.adapter import ApplyAdapter
+
+        world = self.world
+        arguments = (world.model, world.loaded, world.people, 1.0, 0.0, 1.0, mode)
+        return ApplyAdapter.execute(*arguments).result[0]
+
+    def _tokens(self, count: int) -> Any:
+        from .rivals import with_extra_tokens
+
+        return with_extra_tokens(self.world.model, self.world.adapter, count)
+
+    def _authors(self) -> Any:
+        from .rivals import authors_model, authors_pose
+
+        world = self.world
+        model = authors_model(world.model, world.adapter, world.people.vectors)
+        return self._guider(model, self._with(authors_pose(self._pose)))
+
+    def _with(self, control: Any) -> tuple[Any, Any]:
+        """Both conditionings with a control net, by the host's own node."""
+        import nodes
+
+        apply = nodes.ControlNetApplyAdvanced().apply_controlnet
+        return apply(*self.world.text, control, self.world.pose_picture, 1.0, 0.0, 1.0)
+
+    @cached_property
+    def _posed(self) -> tuple[Any, Any]:
+        return self._with(self._pose)
+
+    @cached_property
+    def _pose(self) -> Any:
+        from ..nodes.host.control import pose_control
+
+        return pose_control(random_pose_branch(self.world.size).state_dict())
+
+    @cached_property
+    def _controlnet(self) -> Any:
+        import comfy.cldm.cldm
+        import comfy.controlnet
+        import comfy.model_management as mm
+        import comfy.ops
+
+        config = self.world.size.unet_config()
+        net = comfy.cldm.cldm.ControlNet(
+            hint_channels=3, operations=comfy.ops.disable_weight_init, **config
+        )
+        randomise(net.requires_grad_(False).eval())
+        return comfy.controlnet.ControlNet(net, load_device=mm.get_torch_device())

@@ -1,0 +1,147 @@
+"""Blended generation with all that it needs in memory: ours, and the authors' way.
+
+Ours: an ordinary half-precision checkpoint by the host's own loader, and a converted adapter file.
+Theirs: one file in float32 with UNet, adapter, pose branch, VAE, text encoder and face encoder, all
+of it read and then copied into the networks (dense_face.md A10, C1.10).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .host import FULL, World
+from .steps import step_seconds
+from .variants import BLENDED_MEMORY, CFG
+
+__all__ = ["AUTHORS_WHOLE", "BLENDED_MEMORY", "OURS_WHOLE", "run_authors", "run_ours", "written"]
+
+OURS_WHOLE = "blended generation, ours"
+AUTHORS_WHOLE = "blended generation, the authors' way"
+LAYOUT = Path(__file__).resolve().parents[1] / "tests" / "data" / "parity" / "sd15_layout.json"
+UNET, CONTROL, TOKEN = "model.diffusion_model.", "control_model.", "embedding_manager."
+BASE, ENCODER = "sd15_frozen", "arcface_ir_se50_frozen"
+
+
+@contextmanager
+def written() -> Iterator[tuple[Path, Path, Path]]:
+    """A base checkpoint, a converted adapter and a release, of full size with random values."""
+    from safetensors.torch import save_file
+
+    from ..dense_face.convert import Plan, convert
+
+    with tempfile.TemporaryDirectory() as folder:
+        base, adapter, release = (
+            Path(folder) / name
+            for name in ("base.safetensors", "adapter.safetensors", "release.ckpt")
+        )
+        tensors, origins = _random_release()
+        torch.save({"state_dict": tensors}, release)
+        half = {
+            k: t.half() for k, t in tensors.items() if origins[k] == BASE and t.is_floating_point()
+        }
+        save_file(half, base)
+        del tensors, half
+        convert(release, Plan(adapter))
+        yield base, adapter, release
+
+
+def _random_release() -> tuple[dict[str, Tensor], dict[str, str]]:
+    layout = json.loads(LAYOUT.read_text())
+    tensors = {}
+    for name, (shape, dtype, _) in layout.items():
+        tensor = torch.zeros(shape, dtype=getattr(torch, dtype))
+        if len(shape) > 1 and tensor.is_floating_point():
+            bound = tensor[0].numel() ** -0.5
+            tensor.uniform_(-bound, bound)
+        elif name.endswith(("weight", "running_var")):
+            tensor.fill_(1)
+        tensors[name] = tensor
+    return tensors, {name: origin for name, (_, _, origin) in layout.items()}
+
+
+def run_ours(base: Path, adapter: Path) -> object:
+    """Two blended steps in the host, VAE and text encoder included; returns what stays alive."""
+    import comfy.samplers
+    import comfy.sd
+
+    import nodes
+
+    from ..nodes.adapter import ApplyAdapter
+    from ..nodes.host.adapter_file import load_parts
+    from ..nodes.host.sampling import Blending, blended_sampler
+    from ..nodes.host.text import encode_prompt, encode_with_identity
+    from ..nodes.sockets import LoadedAdapter
+
+    world = World(FULL)
+    with torch.inference_mode():
+        model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(base))
+        folded, token, control, encoder = load_parts(adapter)
+        loaded = LoadedAdapter("random", folded, token, encoder)
+        people = world.people
+        prompt = encode_with_identity(clip, "a close-up photo of *", token(people.vectors))
+        apply = nodes.ControlNetApplyAdvanced().apply_controlnet
+        posed = apply(prompt, encode_prompt(clip, ""), control, world.pose_picture, 1.0, 0.0, 1.0)
+        face = ApplyAdapter.execute(model, loaded, people, 1.0, 0.0, 1.0, "auto").result[0]
+        side = 8 * FULL.side
+        latent = vae.encode(torch.rand(1, side, side, 3))
+        mask = torch.zeros(1, 1, FULL.side, FULL.side)
+        mask[..., 8:24, 8:24] = 1
+        guider = comfy.samplers.CFGGuider(face)
+        guider.set_conds(*posed)
+        guider.set_cfg(CFG)
+        levels = comfy.samplers.calculate_sigmas(
+            face.get_model_object("model_sampling"), "ddim_uniform", 2
+        )
+        noise = torch.randn_like(latent)
+        drawn = guider.sample(
+            noise, latent, blended_sampler(Blending()), levels, mask, disable_pbar=True, seed=0
+        )
+        vae.decode(drawn)
+    return model, clip, vae, loaded, control
+
+
+def run_authors(release: Path) -> object:
+    """Two steps of the authors' way with the whole file in memory; returns what stays alive."""
+    from ..nodes.host.control import pose_control
+    from .host import random_pose_branch
+    from .rivals import authors_model, authors_pose
+
+    state: Mapping[str, Tensor] = torch.load(release, weights_only=True)["state_dict"]
+    world = World(FULL, fill=False)
+    world.model.model.diffusion_model.load_state_dict(_part(state, UNET), strict=False)
+    world.adapter.load_state_dict(_part(state, UNET), strict=False)
+    branch = random_pose_branch(FULL)
+    branch.load_state_dict(_part(state, CONTROL))
+    control = pose_control(branch.state_dict())
+    del branch
+    mine = (UNET, CONTROL)
+    rest = {k: t.clone() for k, t in state.items() if not k.startswith(mine)}
+    del state
+    model = authors_model(world.model, world.adapter, world.people.vectors)
+    kept = (world, rest, control)
+    step_seconds(_guider(world, model, authors_pose(control)), FULL.side)
+    return kept
+
+
+def _guider(world: World, model: Any, control: Any) -> Any:
+    import comfy.samplers
+
+    import nodes
+
+    apply = nodes.ControlNetApplyAdvanced().apply_controlnet
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*apply(*world.text, control, world.pose_picture, 1.0, 0.0, 1.0))
+    guider.set_cfg(CFG)
+    return guider
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}
