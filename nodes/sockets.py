@@ -157,7 +157,7 @@ class LoadedAnalyzer:
             raise IncompatibleError(
                 "this face comes without an identity, and no encoder was chosen",
                 where=face.source,
-                fix="Choose an encoder in Load Face Analyzer",
+                fix="Put Load Face Encoder between the analyzer and this node",
             )
         return face.identity
 
