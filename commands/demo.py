@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 
@@ -16,27 +17,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write ``dense_face.png`` and ``report.json``; both or none."""
+    """Write ``dense_face.png``, ``people.png`` and ``report.json``; all or none."""
     started = time.perf_counter()  # before the libraries are imported: their time counts
     from ..demo.judge import load_judge
     from ..pipelines.demo import demo
+    from ..pipelines.demo_people import people_sheet
     from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
     from ..pipelines.measures import json_of
     from ..pipelines.weights import load_bundled
     from ..storage import atomic_path
 
-    sheet_path, report_path = args.out / "dense_face.png", args.out / "report.json"
-    with atomic_path(sheet_path) as sheet_file, atomic_path(report_path) as report_file:
+    names = ("dense_face.png", "people.png", "report.json")
+    paths = [args.out / name for name in names]
+    with ExitStack() as unfinished:
+        sheet_file, people_file, report_file = (
+            unfinished.enter_context(atomic_path(path)) for path in paths
+        )
         folder = args.weights or WEIGHTS
         pipeline = DenseFacePipeline.load(folder, progress=True)
         sheet, report = demo(pipeline, load_bundled(load_judge, folder, "tiny_judge"), args.seed)
         sheet.save(sheet_file)
+        people_sheet(pipeline, args.seed).save(people_file)
         report["seconds.total"] = time.perf_counter() - started
         report |= _peak_memory()
         report_file.write_text(json_of(report) + "\n", encoding="utf-8")
     print(json_of(report))
-    print(sheet_path)
-    print(report_path)
+    for path in paths:
+        print(path)
 
 
 def _peak_memory() -> dict[str, float]:

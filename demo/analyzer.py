@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..faces.blendshapes import ARKIT_NAMES
 from ..faces.identity import Identity, average
 from ..faces.parts import PART_NAMES
 from ..storage import read_weights
 from .convnet import Residual, Trunk, conv_norm
+from .expression_reader import ExpressionReader
 
 WEIGHTS = Path(__file__).parent / "weights"
 ENCODER = "tiny-world"
@@ -66,7 +66,7 @@ class TinyAnalyzer(nn.Module):
         self.geometry = nn.Sequential(nn.Linear(wide, 192), nn.SiLU())
         self.landmarks = nn.Linear(192, 2 * LANDMARKS)
         self.pose = nn.Linear(192, 3)
-        self.blendshapes = nn.Linear(192, len(ARKIT_NAMES))
+        self.expression = ExpressionReader()
         self.face = nn.Linear(widths[3], 1)
         # Who it is does not depend on where: pooled features only, of a block of its own.
         self.identity_block = nn.Sequential(
@@ -81,10 +81,11 @@ class TinyAnalyzer(nn.Module):
         shape = self.geometry(self.squeeze(features[3]))
         maps = self.part_out(parts)
         who = self.identity_block(features[3]).flatten(1)
+        landmarks = 0.5 + 0.25 * self.landmarks(shape).unflatten(1, (LANDMARKS, 2))
         return Analysis(
-            landmarks=0.5 + 0.25 * self.landmarks(shape).unflatten(1, (LANDMARKS, 2)),
+            landmarks=landmarks,
             pose=DEGREES * self.pose(shape),
-            blendshapes=self.blendshapes(shape),
+            blendshapes=self.expression(pictures, landmarks),
             part_logits=maps[:, :-1],
             head_logit=maps[:, -1],
             identity=F.normalize(self.identity(who), dim=1),

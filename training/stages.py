@@ -1,6 +1,6 @@
 """The stages of ``denseface train-demo``: from nothing to all bundled weights.
 
-    data -> analyzer, judge, vae -> decoder, base -> dense-face
+    data -> analyzer, judge, vae -> decoder, base -> dense-face, annotation
 
 Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
 ``demo/weights`` (``vae`` and ``decoder`` write into the work
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..demo.analyzer import ENCODER, WEIGHTS, TinyAnalyzer, load_analyzer
 from ..demo.people import Heads
+from ..dense_face.annotation_file import save_head
 from ..dense_face.checkpoint import DenseFaceAdapter, save_adapter
 from ..dense_face.pose_picture import pose_picture
 from ..pipelines.base import (
@@ -37,6 +38,8 @@ from ..pipelines.base import (
 )
 from ..storage import read_weights, write_weights
 from .analyzer import AnalyzerTask, JudgeTask
+from .annotation import AnnotationTask
+from .annotation_data import ANNOTATED, annotation_truth, load_depth, render_depth
 from .base import BaseTask
 from .demo_data import Latents, Pictures, load_pictures, render_shards
 from .dense_face import DenseFaceTask
@@ -128,7 +131,7 @@ def base(run: Run) -> None:
     with seeded(5):
         unet, text_encoder = new_unet(), new_text_encoder()
     task = BaseTask(unet, text_encoder, _latents(run, autoencoder, shown), batch=64)
-    schedule = run.schedule(4500, 2.5e-3)
+    schedule = run.schedule(3600, 2.5e-3)
     seconds = fit(task, schedule, seed=5, folder=run.folder / "base")
     about = _about(run, "base", schedule, 64, 5, seconds)
     # The decoder may have been trained while the UNet was.
@@ -147,7 +150,7 @@ def dense_face(run: Run) -> None:
     hints = _hints(latents.heads)
     with seeded(6):
         task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
-    schedule = run.schedule(4500, 2e-3)
+    schedule = run.schedule(4000, 2e-3)
     seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
     about = _about(run, "dense-face", schedule, 48, 6, seconds)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
@@ -155,6 +158,23 @@ def dense_face(run: Run) -> None:
         run.weights / "tiny_dense_face.safetensors",
         DenseFaceAdapter(task.adapter, task.pose_branch, task.token, about),
     )
+
+
+def annotation(run: Run) -> None:
+    """Train the annotation head on the frozen base."""
+    shown = run.load()
+    known = min(ANNOTATED, len(shown))
+    depth = run.folder / "depth"
+    render_depth(run.folder / "pictures", depth, known, run.workers)
+    tiny: Base = load_base(run.weights / TINY_BASE.name)
+    latents = _latents(run, tiny.vae, shown)
+    truth = annotation_truth(shown, load_depth(depth, known))
+    with seeded(8):
+        task = AnnotationTask(tiny, latents, truth, batch=48)
+    schedule = run.schedule(360, 6e-3, warmup=20, ema=0.99, save_every=60)
+    seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
+    about = _about(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
+    save_head(run.weights / "tiny_annotation.safetensors", task.head, about)
 
 
 STAGES: dict[str, Callable[[Run], None]] = {
@@ -165,6 +185,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "decoder": decoder,
     "base": base,
     "dense-face": dense_face,
+    "annotation": annotation,
 }
 
 

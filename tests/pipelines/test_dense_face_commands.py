@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face import cli
-from comfyui_dense_face.pipelines import demo, dense_face, evaluate, held_out
+from comfyui_dense_face.pipelines import demo, demo_people, dense_face, evaluate, held_out
 from comfyui_dense_face.pipelines.pictures import read_picture
 from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.storage import read_weights
@@ -250,6 +250,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch, village: None) -> None:
         monkeypatch.setattr(demo, name, value)
     monkeypatch.setattr(demo, "SCENES_OF_ROWS", demo.SCENES_OF_ROWS[:1])
     monkeypatch.setattr(demo, "COLUMNS", ("reference", "base", "result", "turned", "other"))
+    monkeypatch.setattr(demo_people, "PEOPLE", 1)
+    monkeypatch.setattr(demo_people, "PICTURES", demo_people.PICTURES[:1])
 
 
 @pytest.mark.usefixtures("hurry")
@@ -258,7 +260,11 @@ def test_demo_writes_sheet_and_report(
 ) -> None:
     out = tmp_path / "demo"
     assert cli.main(["demo", "--out", str(out), "--weights", str(weights)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["dense_face.png", "report.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "dense_face.png",
+        "people.png",
+        "report.json",
+    ]
     report = json.loads((out / "report.json").read_text())
     wanted = {f"dense_face.{name}" for name in KEYS} | {"seconds.total", "seconds.per_image"}
     assert wanted <= report.keys()
@@ -295,3 +301,5 @@ def test_prompts_of_the_demo_are_words_of_the_tiny_world() -> None:
     for row in demo.SCENES_OF_ROWS:
         for scene in row:
             assert unread_words(f"{scene.base_prompt} {scene.rest}") == []
+    for _, prompt, _ in demo_people.PICTURES:
+        assert unread_words(prompt) == []
