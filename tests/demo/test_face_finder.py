@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from comfyui_dense_face.demo.analyzer import ENCODER, TinyAnalyzer
 from comfyui_dense_face.demo.face_finder import TinyWorldFaces
+from comfyui_dense_face.demo.portrait import portrait
+from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
 from comfyui_dense_face.faces.head_pose import as_drawn
 
@@ -24,3 +26,26 @@ def test_answers_are_those_of_the_network() -> None:
     assert list(face.blendshapes) == list(ARKIT_NAMES)
     net.face.bias.fill_(-20)
     assert TinyWorldFaces(net).find(picture) == []
+
+
+def test_three_heads_in_one_picture() -> None:
+    """Each is found where it stands, and is who it is alone."""
+    finder = TinyWorldFaces()
+    alone = [portrait(p, 3, (yaw, 0.0, 0.0))[0][0] for p, yaw in ((2, 0.0), (5, 20.0), (9, -15.0))]
+    faces = find_faces(finder, torch.cat(alone, 2))
+    assert len(faces) == 3
+    for i, (face, picture) in enumerate(zip(faces, alone, strict=True)):
+        (own,) = finder.find(picture)
+        moved = face.landmarks - own.landmarks - torch.tensor([128.0 * i, 0])
+        assert float(moved.norm(dim=1).mean()) < 4
+        assert face.identity is not None and own.identity is not None
+        assert float(face.identity.vector @ own.identity.vector) > 0.8
+        assert face.pose is not None and own.pose is not None
+        assert abs(face.pose.yaw - own.pose.yaw) < 5
+
+
+def test_long_pictures_without_a_head() -> None:
+    finder = TinyWorldFaces()
+    assert finder.find(torch.full((3, 64, 200), 0.5)) == []
+    assert finder.find(torch.full((3, 1, 1), 0.5)) == []
+    assert finder.find(torch.full((3, 2000, 20), 0.5)) == []
