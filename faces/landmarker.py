@@ -19,6 +19,7 @@ from . import mesh_crop, short_range
 from .blendshapes import ARKIT_NAMES
 from .dnn import Network
 from .face import Face
+from .face_search import search
 from .head_pose import flipped, measured_pose
 from .mesh_crop import Region, region_of_detection, region_of_mesh
 from .mesh_mirror import mirror_order, mirrored_mesh, symmetric_mean
@@ -86,11 +87,11 @@ class Landmarker:
         """All faces in a picture [3, H, W] in 0..1, highest score first."""
         pixels = (picture.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         pixels = np.ascontiguousarray(pixels)
-        found = [self._face(pixels, row) for row in self.detect(pixels)]
+        found = [self._face(pixels, row) for row in search(self.detect, pixels)]
         return [face for face in found if face is not None]
 
     def detect(self, pixels: Picture) -> Array:
-        """[N, 17] for RGB [H, W, 3]: score, box, six points, in pixels (``faces.short_range``)."""
+        """One look at RGB [H, W, 3]: [N, 17] score, box, six points (``faces.short_range``)."""
         square, box = short_range.letterboxed(pixels)
         candidates = self._candidates(square)
         if self.steady:
