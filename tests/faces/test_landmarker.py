@@ -16,6 +16,7 @@ import pytest
 import torch
 from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.faces import short_range
+from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES, mirrored_name
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.head_pose import (
@@ -305,6 +306,27 @@ def test_turning_mirroring_scaling_shifting(steady: Landmarker) -> None:
     assert moved(only_face(steady, double), 2, 0, 0) < 0.01
     assert moved(only_face(steady, smaller), 0.75, 0, 0) < 0.01
     assert moved(only_face(steady, shifted), 1, 29, 13) < 0.01
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_photograph_that_lies_or_stands_on_its_head(steady: Landmarker, quarters: int) -> None:
+    picture = photograph()
+    upright, turned = only_face(steady, picture), only_face(steady, np.rot90(picture, quarters))
+    assert upright.pose is not None and turned.pose is not None
+    move = (turned.pose.roll - upright.pose.roll + 90 * quarters + 180) % 360 - 180
+    assert move == pytest.approx(0, abs=2)
+    assert turned.pose[:2] == pytest.approx(upright.pose[:2], abs=3)
+
+
+def test_twelve_faces_and_one_that_fills_the_frame(steady: Landmarker) -> None:
+    face = as_tensor(photograph())[:, :256, 96:352]
+    twelve = find_faces(steady, torch.cat([torch.cat([face] * 4, 2)] * 3, 1))
+    assert len(twelve) == 12
+    middles = sorted((round(f.box[0]) // 256, round(f.box[1]) // 256) for f in twelve)
+    assert middles == [(x, y) for x in range(4) for y in range(3)]
+    (close,) = find_faces(steady, face[:, 96:165, 95:165])
+    assert close.pose is not None and abs(close.pose.yaw) < 8
+    assert len(find_faces(steady, face.mean(0, keepdim=True))) == 1
 
 
 def test_pictures_without_a_face(steady: Landmarker) -> None:

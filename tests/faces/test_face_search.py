@@ -1,0 +1,94 @@
+"""Looking again: at the picture turned, and into tiles. The detector is a stand-in that knows where
+a bright square is, but only under its own conditions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from comfyui_dense_face.faces.face_search import search, turned_back
+
+
+class Detector:
+    """Finds bright squares whose corner mark is at the upper left, of a fifth of the frame or more.
+
+    The first point is the mark; a turned square is found with little conviction, as it lies.
+    """
+
+    def __init__(self, unsure: float = 0.0) -> None:
+        self.unsure, self.looks = unsure, 0
+
+    def __call__(self, pixels: Any) -> Any:
+        self.looks += 1
+        rows = []
+        for y, x in np.argwhere(pixels[..., 0] == 255):
+            block = pixels[y : y + 20, x : x + 20, 0]
+            if block.shape != (20, 20) or not (block[1:19, 1:19] >= 200).all():
+                continue
+            if max(pixels.shape) > 100:
+                continue
+            rows.append([0.9, x, y, x + 20, y + 20, x, y, *[x + 10, y + 10] * 5])
+        if not rows and self.unsure and (pixels >= 200).any():
+            rows.append([self.unsure, *[5] * 16])
+        return np.array(rows, np.float32).reshape(-1, 17)
+
+
+def picture(width: int, height: int, *places: tuple[int, int]) -> Any:
+    pixels = np.zeros((height, width, 3), np.uint8)
+    for x, y in places:
+        pixels[y : y + 20, x : x + 20] = 200
+        pixels[y, x] = 255
+    return pixels
+
+
+def test_a_sure_look_is_the_only_one() -> None:
+    detector = Detector()
+    rows = search(detector, picture(90, 60, (30, 20)))
+    assert detector.looks == 1 and rows[0, 1:5].tolist() == [30, 20, 50, 40]
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("unsure", [0.0, 0.6])
+def test_turned_faces_are_found_as_they_lie(quarters: int, unsure: float) -> None:
+    upright = picture(90, 60, (30, 20))
+    turned = np.rot90(upright, -quarters)
+    rows = search(Detector(unsure), turned)
+    assert len(rows) == 1 and rows[0, 0] == pytest.approx(0.9)
+    left, top, right, bottom = rows[0, 1:5].astype(int)
+    assert (turned[top:bottom, left:right] >= 200).all() and right - left == bottom - top == 20
+    # The mark is now at another corner: the points say how the face lies.
+    x, y = rows[0, 5:7]
+    corner = turned[min(int(y), bottom - 1), min(int(x), right - 1), 0]
+    assert corner == 255
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_turned_back_inverts_the_turn(quarters: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 70), rng.integers(0, 40)
+    pixels = np.zeros((50, 80), np.uint8)
+    pixels[y, x] = 1
+    ((row, column),) = np.argwhere(np.rot90(pixels, quarters))
+    place = np.tile(np.array([column + 0.5, row + 0.5], np.float32), 8)
+    rows = np.concatenate([[0.7], place]).astype(np.float32)[None]
+    assert turned_back(rows, quarters, (80, 50))[0, 1:] == pytest.approx(
+        np.tile([x + 0.5, y + 0.5], 8)
+    )
+
+
+def test_unsure_upright_faces_stay() -> None:
+    """Turning must not win by a hair."""
+    rows = search(lambda pixels: np.array([[0.6, *range(16)]], np.float32), picture(90, 60))
+    assert rows[0, 0] == pytest.approx(0.6) and rows[0, 1:].tolist() == list(range(16))
+
+
+def test_small_faces_are_found_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfyui_dense_face.faces.face_search._SMALLEST", 50)
+    places = [(0, 0), (88, 40), (100, 95), (180, 130), (60, 61)]
+    rows = search(Detector(), picture(200, 150, *places))
+    assert sorted((int(r[1]), int(r[2])) for r in rows.round()) == sorted(places)
+    assert (rows[:, 3] - rows[:, 1] == pytest.approx(20)) and len(
+        search(Detector(), picture(9, 9))
+    ) == 0
