@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import FacePackError
-from . import tiny_world
+from . import landmarker, tiny_world
 from .host import FULL, SMALL, Size, start_host
 from .result import Result
 
@@ -60,6 +60,7 @@ def main() -> None:
         "render": tiny_world.rendering,
         "picture": tiny_world.one_picture,
         "demo": tiny_world.whole_demo,
+        "landmarker": landmarker.landmarker,
     }
     if start_host():
         size = SMALL if chosen.small else FULL

@@ -1,0 +1,95 @@
+"""What finding and measuring a face costs, beside the landmarker's three networks alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..commands.faces import TASK_FILE_VARIABLE
+from ..faces.detection import Wanted, look_at
+from ..faces.dnn import Network
+from ..faces.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
+from ..faces.task_file import read_task_file
+from .result import Result
+
+ROUNDS = 15
+FRAMES = 32
+#: Two medians of the same thing differ by this share on a machine with other work.
+_NOISE = 0.05
+
+
+def landmarker() -> Iterator[Result]:
+    """One photograph of 512 px and a batch of them; nothing without the landmarker file."""
+    path = os.environ.get(TASK_FILE_VARIABLE)
+    if not path or importlib.util.find_spec("skimage") is None:
+        print(
+            f"landmarker left out: {TASK_FILE_VARIABLE} names no file, or scikit-image is missing"
+        )
+        return
+    picture = photograph()
+    quick, steady = Landmarker(path), Landmarker(path, steady=True)
+    batch = [picture] * FRAMES
+    alone, whole, twice, frames = timed(
+        [
+            networks(path),
+            lambda: quick.find(picture),
+            lambda: steady.find(picture),
+            lambda: look_at(quick, batch, Wanted()),
+        ]
+    )
+    per_frame = [seconds / FRAMES for seconds in frames]
+    yield milliseconds("landmarker: its three networks alone", alone)
+    yield milliseconds("landmarker: a face of a 512 px picture", whole, 40)
+    yield Result("the same against the networks alone", _ratio(whole, alone), "x", 1.5)
+    yield milliseconds("landmarker: a frame of 32", per_frame)
+    yield Result("the same against one picture", _ratio(per_frame, whole), "x", 1 + _NOISE)
+    yield milliseconds("landmarker: looking twice", twice)
+
+
+def photograph() -> Tensor:
+    """scikit-image's astronaut, [3, 512, 512] in 0..1."""
+    from skimage import data
+
+    return torch.from_numpy(data.astronaut()).permute(2, 0, 1).float() / 255
+
+
+def networks(path: str) -> Callable[[], object]:
+    """Each of the three networks once, on input of the right form that is ready made."""
+    task = read_task_file(path)
+    detector = Network(task.detector, ("regressors", "classificators"), path)
+    mesh = Network(task.mesh, ("Identity", "Identity_1"), path)
+    expression = Network(task.blendshapes, ("StatefulPartitionedCall:0",), path)
+    rng = np.random.default_rng(0)
+    square = rng.uniform(-1, 1, (1, 3, 128, 128)).astype(np.float32)
+    face = rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32)
+    points = rng.uniform(0, 256, (1, len(BLENDSHAPE_LANDMARKS), 2)).astype(np.float32)
+    return lambda: (detector(square), mesh(face), expression(points))
+
+
+def timed(functions: Sequence[Callable[[], object]]) -> list[list[float]]:
+    """Seconds of each function in each round, taken in turns, after one that warms up."""
+    seconds: list[list[float]] = [[] for _ in functions]
+    for number in range(ROUNDS + 1):
+        for function, kept in zip(functions, seconds, strict=True):
+            start = time.perf_counter()
+            function()
+            if number:
+                kept.append(time.perf_counter() - start)
+    return seconds
+
+
+def milliseconds(what: str, seconds: Sequence[float], promise: float | None = None) -> Result:
+    """The middle of some times, with the smallest and largest."""
+    spread = (1e3 * min(seconds), 1e3 * max(seconds))
+    return Result(what, 1e3 * median(seconds), "ms", promise, spread=spread)
+
+
+def _ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    return median(one) / median(other)
