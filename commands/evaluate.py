@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-METHODS = ("dense-face",)
+if TYPE_CHECKING:
+    from ..pipelines.measures import Report
+
+METHODS = ("dense-face", "annotations")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,23 +25,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print each measure; bars go to standard error."""
-    from ..demo.judge import load_judge
-    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
-    from ..pipelines.evaluate import Plan, evaluate
     from ..pipelines.held_out import check_count
     from ..pipelines.measures import json_of
-    from ..pipelines.weights import load_bundled
 
     check_count(args.count)
-    folder = args.weights or WEIGHTS
-    pipeline = DenseFacePipeline.load(folder, progress=True)
-    judge = load_bundled(load_judge, folder, "tiny_judge")
-    plan = Plan.full(args.seed, args.count, args.steps, args.guidance)
-    report = evaluate(pipeline, judge, plan)
+    methods = {"dense-face": _dense_face, "annotations": _annotations}
+    report = methods[args.method](args)
     if args.json:
         print(json_of(report))
         return
     width = max(map(len, report))
     for name, value in report.items():
         print(f"{name:<{width}}  {value:10.3f}")
-    print(f"{args.count} pictures of 64 people never trained on, seed {args.seed}")
+    print(f"{args.count} pictures of people never trained on, seed {args.seed}")
+
+
+def _dense_face(args: argparse.Namespace) -> Report:
+    from ..demo.judge import load_judge
+    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
+    from ..pipelines.evaluate import Plan, evaluate
+    from ..pipelines.weights import load_bundled
+
+    folder = args.weights or WEIGHTS
+    pipeline = DenseFacePipeline.load(folder, progress=True)
+    judge = load_bundled(load_judge, folder, "tiny_judge")
+    plan = Plan.full(args.seed, args.count, args.steps, args.guidance)
+    return evaluate(pipeline, judge, plan)
+
+
+def _annotations(args: argparse.Namespace) -> Report:
+    from ..dense_face.annotation_file import load_head
+    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
+    from ..pipelines.evaluate_annotations import evaluate
+    from ..pipelines.weights import load_bundled
+
+    folder = args.weights or WEIGHTS
+    pipeline = DenseFacePipeline.load(folder, progress=True)
+    head, _ = load_bundled(load_head, folder, "tiny_annotation")
+    return evaluate(pipeline, head, args.seed, args.count, args.steps, args.guidance)

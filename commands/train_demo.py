@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-STAGE_NAMES = ("data", "analyzer", "judge", "vae", "decoder", "base", "dense-face")
+STAGE_NAMES = ("data", "analyzer", "judge", "vae", "decoder", "base", "dense-face", "annotation")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

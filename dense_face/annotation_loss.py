@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..faces.parts import PART_NAMES
 from .annotation_head import AnnotationMaps
 from .annotations import cell_centres, mean_places
 
@@ -35,6 +36,17 @@ class AnnotationLabels:
     depth: Tensor
     parts: Tensor
     landmarks: Tensor
+
+
+def small_parts(parts: Tensor, size: int) -> Tensor:
+    """Part masks [B, S, S] as cells [B, size, size], uint8: the class that fills most of a cell."""
+    best = torch.full((len(parts), size, size), -1.0)
+    found = torch.zeros(len(parts), size, size, dtype=torch.uint8)
+    for number in range(len(PART_NAMES)):
+        share = F.adaptive_avg_pool2d((parts == number).float(), size)
+        found[share > best] = number
+        best = torch.maximum(best, share)
+    return found
 
 
 def annotation_losses(maps: AnnotationMaps, labels: AnnotationLabels) -> dict[str, Tensor]:

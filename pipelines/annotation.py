@@ -45,9 +45,18 @@ def fitting_config(unet: UNet2DConditionModel, width: int, scale: int, scheme: s
     return HeadConfig(stage_widths(unet), width, scale, scheme)
 
 
+Change = Callable[[list[Tensor]], list[Tensor]]
+"""Something done to the features before the head sees them; for controls that have to fail."""
+
+
 @torch.no_grad()
 def read_maps(
-    unet: UNet2DConditionModel, head: AnnotationHead, x: Tensor, t: Tensor, context: Tensor
+    unet: UNet2DConditionModel,
+    head: AnnotationHead,
+    x: Tensor,
+    t: Tensor,
+    context: Tensor,
+    change: Change = list,
 ) -> AnnotationMaps:
     """One pass of the UNet over noisy latents [B, 4, h, w] at timesteps [B], read by the head.
 
@@ -57,7 +66,7 @@ def read_maps(
     """
     with tapped(stage_modules(unet)) as features:
         unet(x, t, context)
-    return head(features, t)
+    return head(change(features), t)
 
 
 def annotate_latents(
@@ -68,6 +77,7 @@ def annotate_latents(
     *,
     timestep: int = LIGHT_NOISE,
     texts: Sequence[str] | None = None,
+    change: Change = list,
 ) -> Annotations:
     """Look at finished pictures: scaled latents [B, 4, h, w], lightly noised, one pass.
 
@@ -75,6 +85,7 @@ def annotate_latents(
         seeds: Of the noise, one for each picture.
         timestep: How much noise, 0..999.
         texts: What the pictures show; nothing is said if left out.
+        change: Of the features; for controls.
 
     Raises:
         IncompatibleError: The head was trained for another UNet.
@@ -103,7 +114,7 @@ def annotate_latents(
         with torch.no_grad():
             context = encode_text(base.text_encoder, token_ids(texts[some]))
         t = torch.full((len(noisy[some]),), timestep)
-        maps = read_maps(base.unet, head, noisy[some], t, context)
+        maps = read_maps(base.unet, head, noisy[some], t, context, change)
         found.append(decode(maps, head.config.scheme))
     return joined(found)
 
@@ -127,7 +138,7 @@ class SamplingTap:
         unet: The UNet that the model runs.
         head: The head; it must be one for this UNet.
         wanted: Whether a timestep is to be read.
-        change: Changes the features before the head sees them; for controls that have to fail.
+        change: Of the features; for controls.
 
     Raises:
         IncompatibleError: The head was trained for another UNet.
@@ -136,7 +147,7 @@ class SamplingTap:
     unet: UNet2DConditionModel
     head: AnnotationHead
     wanted: Callable[[int], bool]
-    change: Callable[[list[Tensor]], list[Tensor]] = list
+    change: Change = list
     read: list[Annotations] = field(default_factory=list)
 
     def __post_init__(self) -> None:

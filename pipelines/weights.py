@@ -14,6 +14,7 @@ _STAGES = {
     "tiny_dense_face": "dense-face",
     "tiny_analyzer": "analyzer",
     "tiny_judge": "judge",
+    "tiny_annotation": "annotation",
 }
 
 

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..demo.people import Heads
-from ..dense_face.annotation_loss import AnnotationLabels
-from ..faces.parts import PART_NAMES
+from ..dense_face.annotation_loss import AnnotationLabels, small_parts
 from ..storage import read_weights, write_weights
 from .demo_data import PER_SHARD, Pictures, mirrored_landmarks, mirrored_parts
 
 MAP_SIZE = 64
 """Cells along a side (dense_face.md B1)."""
+ANNOTATED = 6000
+"""So many of the training pictures get a depth."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,8 @@ class AnnotationTruth:
 
 def annotation_truth(pictures: Pictures, depth: Tensor) -> AnnotationTruth:
     """Labels of rendered pictures, of the first of which the depth is known."""
-    parts = torch.cat([small_parts(some) for some in pictures.parts.split(PER_SHARD)])
+    parts = torch.cat([small_parts(some, MAP_SIZE) for some in pictures.parts.split(PER_SHARD)])
     return AnnotationTruth(parts, pictures.landmarks, depth)
-
-
-def small_parts(parts: Tensor, size: int = MAP_SIZE) -> Tensor:
-    """Part masks [B, S, S] as cells [B, size, size], uint8: the class that fills most of a cell."""
-    shares = F.one_hot(parts.long(), len(PART_NAMES)).permute(0, 3, 1, 2).float()
-    return F.adaptive_avg_pool2d(shares, size).argmax(1).to(torch.uint8)
 
 
 def render_depth(pictures: Path, folder: Path, count: int, workers: int) -> None:

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..dense_face.annotation_loss import NO_PART
+from ..dense_face.annotation_loss import NO_PART, small_parts
 from ..errors import InputError
 from ..faces.face import SCHEMES
 from . import face_codec as codec
-from .annotation_data import MAP_SIZE, small_parts
+from .annotation_data import MAP_SIZE
 from .face_folder import Defects, find_table, read_records
 from .face_record import Record
 from .face_shards import read_shards, shard_files
