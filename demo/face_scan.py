@@ -10,7 +10,7 @@ from .analyzer import PICTURE_SIZE, Analysis, TinyAnalyzer, analyse
 
 #: Sides of the windows as shares of the picture's shorter side; the first that finds any is taken.
 SIDES = (1.0, 0.6, 0.36)
-_STEP = 0.25
+_STEP = 0.34
 """Between windows at the start, in sides."""
 _MOVES = 4
 #: Where the landmarks' middle lies in a window that has a head as portraits have it.

@@ -28,6 +28,7 @@ from .measure_face import MeasureExpression, MeasurePose
 from .measure_likeness import MeasureLikeness
 from .pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
 from .quick import QuickPortrait
+from .tiny_judge import LoadTinyJudge
 from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
 
 NODES: list[type[io.ComfyNode]] = [
@@ -70,6 +71,7 @@ NODES: list[type[io.ComfyNode]] = [
     MeasurePose,
     MeasureExpression,
     MeasureChange,
+    LoadTinyJudge,
 ]
 
 

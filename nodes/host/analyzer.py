@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ...demo import analyzer as tiny
+from ...demo import judge
 from ...demo.face_finder import TinyWorldFaces
+from ...demo.judge_faces import JudgeOfFaces
 from ...faces.face import Face
 from .memory import load, managed
 
@@ -25,9 +27,20 @@ def load_analyzer(path: Path) -> tuple[Any, str]:
 
 
 def find_tiny(patcher: Any, picture: Tensor) -> list[Face]:
-    """The face that the tiny world's analyzer finds in a picture [3, H, W] in 0..1, or none."""
+    """The faces that the tiny world's analyzer finds in a picture [3, H, W] in 0..1."""
     load(patcher, picture.numel() * picture.element_size())
     return TinyWorldFaces(patcher.model).find(picture)
+
+
+def load_judge(path: Path) -> JudgeOfFaces:
+    """The tiny world's judge as a recogniser; raises ModelFileError."""
+    patcher = managed(judge.load_judge(path))
+
+    def run(pictures: Tensor) -> Tensor:
+        device = load(patcher, pictures.numel() * pictures.element_size())
+        return patcher.model(pictures.to(device))[0].cpu()
+
+    return JudgeOfFaces(run)
 
 
 def analyse(patcher: Any, pictures: Tensor) -> tiny.Analysis:

@@ -1,0 +1,46 @@
+"""The tiny world's second recogniser, which conditions nothing and so may grade."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .host.folders import file_mark
+from .sockets import AnalyzerSocket, LoadedAnalyzer
+from .tiny_world import CATEGORY, WEIGHTS, load_bundled_analyzer
+
+JUDGE_FILE = "tiny_judge.safetensors"
+
+
+class LoadTinyJudge(io.ComfyNode):
+    """The bundled judge."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_LoadTinyJudge",
+            display_name="Load Tiny-World Judge",
+            category=CATEGORY,
+            description="A second recogniser of the tiny world's people, trained apart, that no "
+            "picture is made with: for the independent input of Measure Likeness.",
+            search_aliases=["independent recogniser", "second face encoder", "grade likeness"],
+            inputs=[],
+            outputs=[
+                AnalyzerSocket.Output(
+                    "analyzer",
+                    display_name="analyzer",
+                    tooltip="For Measure Likeness. No adapter understands its identities.",
+                )
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return file_mark(WEIGHTS / JUDGE_FILE)
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        from .host.analyzer import load_judge
+
+        recogniser = load_judge(WEIGHTS / JUDGE_FILE)
+        finder = load_bundled_analyzer()
+        return io.NodeOutput(LoadedAnalyzer(finder.patcher, recogniser.encoder, None, recogniser))
