@@ -97,7 +97,12 @@ class AnnotatePicture(io.ComfyNode):
                     "makes the model look at shapes.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=2**64 - 1, tooltip="Of the noise that is added."
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip="Of the noise that is added.",
                 ),
             ],
             outputs=[
