@@ -114,10 +114,11 @@ class QuickPortrait(io.ComfyNode):
         pose = graph.node(
             "DenseFace_PoseFromAngles", yaw=yaw, pitch=pitch, roll=roll, size=SIDE
         ).out(1)
+        negative = graph.node("CLIPTextEncode", clip=world.out(1), text="").out(0)
         posed = graph.node(
             "ControlNetApplyAdvanced",
             positive=prompt.out(0),
-            negative=graph.node("CLIPTextEncode", clip=world.out(1), text="").out(0),
+            negative=negative,
             control_net=files.out(1),
             image=pose,
             strength=1.0,
@@ -138,7 +139,7 @@ class QuickPortrait(io.ComfyNode):
             "KSampler",
             model=model,
             positive=posed.out(0),
-            negative=posed.out(1),
+            negative=negative,  # without the pose: guidance then strengthens it
             latent_image=_start(graph, world.out(2), scene, mask),
             seed=seed,
             steps=STEPS,

@@ -35,7 +35,9 @@ def face_model(
     """Face-generation mode for a batch of faces; the UNet is as before after the block.
 
     The identity is in both halves of the guidance through the adapter, in the prompt's half also
-    as a word; the pose branch, which reads no text, runs once for both halves.
+    as a word. The pose is in the prompt's half alone, so that guidance strengthens it like the
+    words; with the same pose in both halves, as in the release, small networks turn the head too
+    little (docs/measuring.md).
     """
     parts, identities = faces.parts, faces.identities
     ids = token_ids(faces.texts)
@@ -53,7 +55,7 @@ def face_model(
 
 
 Residuals = Callable[[Tensor, Tensor], dict[str, Any]]
-"""(x, t) of one half -> further arguments of the UNet."""
+"""(x, t) of the prompt's half -> further arguments of the UNet for it."""
 
 
 def _no_residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
@@ -89,14 +91,14 @@ def _guided(base: Base, contexts: Tensor, guidance: float, residuals: Residuals)
         extra = residuals(x, t)
         if guidance == 1:
             return base.unet(x, t, contexts[len(x) :], **extra).sample
-        doubled = {name: _twice(value) for name, value in extra.items()}
-        without, with_words = base.unet(torch.cat([x, x]), t, contexts, **doubled).sample.chunk(2)
+        second = {name: _in_second_half(value) for name, value in extra.items()}
+        without, with_words = base.unet(torch.cat([x, x]), t, contexts, **second).sample.chunk(2)
         return guided(without, with_words, guidance)
 
     return model
 
 
-def _twice(value: Any) -> Any:
+def _in_second_half(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return torch.cat([value, value])
-    return [torch.cat([tensor, tensor]) for tensor in value]
+        return torch.cat([torch.zeros_like(value), value])
+    return [torch.cat([torch.zeros_like(tensor), tensor]) for tensor in value]

@@ -54,8 +54,9 @@ def face(tiny: Tiny) -> tuple[object, tuple[object, object]]:
     prompt = tiny.run("EncodePrompt", tiny.clip, tiny.adapter, PROMPT, tiny.people())
     picture = tiny.run("PoseFromAngles", *ANGLES, 128)[1]
     apply = nodes.ControlNetApplyAdvanced().apply_controlnet
-    conds = apply(prompt, tiny.prompt(""), tiny.control, picture, 1.0, 0.0, 1.0)
-    return tiny.apply(), conds
+    negative = tiny.prompt("")
+    posed, _ = apply(prompt, negative, tiny.control, picture, 1.0, 0.0, 1.0)
+    return tiny.apply(), (posed, negative)
 
 
 def test_text_editing(tiny: Tiny, pipeline: DenseFacePipeline) -> None:
