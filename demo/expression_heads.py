@@ -1,0 +1,46 @@
+"""Heads of the tiny world that show expressions and nothing else: how a code looks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .people import CLASSES, IDENTITY_INDEX, Heads, sample_heads
+from .portrait import PEOPLE
+from .renderer import render
+from .seeds import held_out_seed
+
+#: Number of the person who shows them unless another is wanted: light skin, fair hair, large eyes.
+FACE = 7
+#: What would hide a face, and what is worn instead.
+_BARE = {"glasses": "none", "facial_hair": "none", "earrings": "none", "hair_style": "short"}
+_GREY_PLAIN = (7.0, 0.0, 0.0, 0.6)
+
+
+def expression_heads(
+    expressions: Tensor, person: int = FACE, angles: tuple[float, float, float] = (0.0, 0.0, 0.0)
+) -> Heads:
+    """One person with B expressions, in front of plain grey, without glasses or beard.
+
+    Args:
+        expressions: [B, 51] in 0..1, ARKit order.
+        person: Number of a made-up person whom no network was trained on.
+        angles: Yaw, pitch, roll in degrees (``docs/conventions.md``).
+    """
+    heads = sample_heads([held_out_seed(PEOPLE, person)])
+    identity = heads.identity.clone()
+    for name, word in _BARE.items():
+        identity[:, IDENTITY_INDEX[name]] = float(CLASSES[name][0].index(word))
+    one = heads.replace(
+        identity=identity,
+        angles=torch.tensor([angles]),
+        light=torch.tensor([[-0.3, 0.4, 0.1, 0.2]]),
+        camera=torch.tensor([[0.0, 0.0, 1.12]]),
+        background=torch.tensor([_GREY_PLAIN]),
+    )
+    return one[[0] * len(expressions)].replace(expression=expressions)
+
+
+def expression_pictures(expressions: Tensor, person: int = FACE, size: int = 128) -> Tensor:
+    """The heads of :func:`expression_heads` as pictures [B, 3, size, size] in 0..1."""
+    return render(expression_heads(expressions, person), size).rgb
