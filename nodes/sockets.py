@@ -148,7 +148,7 @@ class LoadedAnalyzer:
         """Who a face found in a picture [3, H, W] is.
 
         Raises:
-            IncompatibleError: This analyzer makes no identities.
+            IncompatibleError: This analyzer makes no identities, or another one made the face's.
             InputError: The face has no points, or was found in another picture.
         """
         if self.recogniser is not None:
@@ -158,6 +158,13 @@ class LoadedAnalyzer:
                 "this face comes without an identity, and no encoder was chosen",
                 where=face.source,
                 fix="Put Load Face Encoder between the analyzer and this node",
+            )
+        if self.encoder and face.identity.encoder != self.encoder:
+            raise IncompatibleError(
+                f"these faces were encoded by {face.identity.encoder!r}, "
+                f"the analyzer encodes by {self.encoder!r}",
+                where=face.source,
+                fix="Find the faces with the analyzer that is connected here",
             )
         return face.identity
 

@@ -262,6 +262,45 @@ def test_identity_needs_an_encoder_that_makes_one(tiny: Tiny, grey: Tensor) -> N
         tiny.run("EncodeIdentity", finder_only, three, "one person", by_hand(tiny, grey))
 
 
+def test_identities_of_another_analyzer_are_not_taken(tiny: Tiny, grey: Tensor) -> None:
+    from dataclasses import replace
+
+    faces = by_hand(tiny, grey)
+    (who,) = tiny.people(1, encoder="insightface/buffalo_l").identities
+    known = type(faces)(((replace(faces.pictures[0][0], identity=who),),))
+    analyzer = tiny.module("nodes.sockets").LoadedAnalyzer
+    with pytest.raises(ValueError, match=r"encoded by 'insightface/buffalo_l'.*'tiny-world'"):
+        tiny.run("EncodeIdentity", analyzer(None, "tiny-world"), grey, "one person", known)
+    people, *_ = tiny.run("EncodeIdentity", analyzer(None, ""), grey, "one person", known)
+    assert people.identities[0].encoder == "insightface/buffalo_l"
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (torch.full((1, 8, 8, 3), float("nan")), "not numbers"),
+        (torch.full((1, 8, 8, 3), float("inf")), "not numbers"),
+        (torch.full((1, 8, 8, 3), 255.0), "from 255 to 255 instead of 0 to 1"),
+        (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), "uint8 values"),
+        (torch.zeros(0, 8, 8, 3), "picture is empty"),
+        (torch.zeros(1, 0, 8, 3), "picture is empty"),
+        (torch.zeros(1, 1, 1, 3), "no face was found"),
+    ],
+)
+def test_pictures_that_cannot_be_measured(tiny: Tiny, picture: Tensor, message: str) -> None:
+    class Nobody:
+        name = "nobody"
+
+        def find(self, picture: Tensor) -> list[Any]:
+            return []
+
+    analyzer = tiny.module("nodes.sockets").LoadedAnalyzer(None, "", Nobody())
+    for node, *rest in (("EncodeIdentity", "one person"), ("PoseFromPicture", 128)):
+        with pytest.raises(ValueError, match=message) as error:
+            tiny.run(node, analyzer, picture, *rest)
+        assert "\n" not in str(error.value)
+
+
 def test_pictures_are_weighed_and_compared(tiny: Tiny) -> None:
     sockets, identity = tiny.module("nodes.sockets"), tiny.module("faces.identity").Identity
 
