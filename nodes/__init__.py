@@ -27,6 +27,7 @@ from .measure_change import MeasureChange
 from .measure_face import MeasureExpression, MeasurePose
 from .measure_likeness import MeasureLikeness
 from .pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
+from .predicted_joint import PredictedJointGuider
 from .quick import QuickPortrait
 from .tiny_judge import LoadTinyJudge
 from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
@@ -62,6 +63,7 @@ NODES: list[type[io.ComfyNode]] = [
     AnnotationPictures,
     PartMask,
     SaveAnnotations,
+    PredictedJointGuider,
     DetectFaces,
     CropFace,
     PasteFace,

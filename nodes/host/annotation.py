@@ -100,14 +100,14 @@ def window(model: Any, sigmas: Tensor, start: float, end: float, mean: bool) -> 
 class Tap:
     """DIFFUSION_MODEL wrapper: reads annotations at the levels of a window, of whole pictures only.
 
-    Where several calls share one level (prompts of their own context length, both modes of a joint
-    guider) the last one counts.
+    ``size`` is the latent's height and width, None for any. Where several calls share one level
+    (prompts of their own context length, both modes of a joint guider) the last one counts.
     """
 
     modules: list[nn.Module]
     patcher: Any
     window: Window
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     read: dict[float, Annotations] = field(default_factory=dict)
 
     def __call__(self, executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
@@ -116,7 +116,8 @@ class Tap:
         x: Tensor = args[0]
         rows = _prompt_rows(options, len(x))
         sigma = float(options["sigmas"].flatten()[0]) if "sigmas" in options else -1.0
-        if rows is None or not self.window.holds(sigma) or tuple(x.shape[-2:]) != self.size:
+        whole = self.size in (None, tuple(x.shape[-2:]))
+        if rows is None or not whole or not self.window.holds(sigma):
             return executor(*args, **kwargs)
         # Compiled code was traced without our hooks.
         with uncompiled(), tapped(self.modules, rows) as features:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ...errors import IncompatibleError
-from .share import MaskShare, Share
+from .share import Share
 from .shared_weights import on_shared_weights
 
 KEY = "dense_face_joint"
@@ -50,7 +50,7 @@ class Mode:
         return self.settle(comfy.samplers.CFGGuider(self.model))
 
 
-def joint_guider(text: Mode, face: Mode, share: MaskShare) -> Any:
+def joint_guider(text: Mode, face: Mode, share: Share) -> Any:
     """A GUIDER of both modes; the plain one of a single mode where the other has no share.
 
     Raises:

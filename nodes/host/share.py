@@ -16,8 +16,13 @@ class Share(Protocol):
     """Asked in every step for the share of face-generation mode; the rest is text-editing mode's.
 
     A mask that is predicted while sampling is another Share: what its network needs is known by
-    the time of :meth:`at`, when both modes have run.
+    the time of :meth:`at`, when both modes have run (``predicted_share.py``).
     """
+
+    @property
+    def always(self) -> int | None:
+        """1 or 0 where one mode draws everything in all steps, as far as is known before."""
+        ...
 
     def alone(self, sigma: float) -> int | None:
         """1 or 0 where one mode draws all of this step (the other is then not computed)."""

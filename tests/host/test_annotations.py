@@ -8,24 +8,14 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny, difference
+from random_head import TINY_WIDTHS, random_head
 from torch import Tensor
-
-WIDTHS = (128, 64)
 
 
 @pytest.fixture(scope="module")
 def head(tiny: Tiny) -> Any:
     """DENSEFACE_ANNOTATION_HEAD of random weights, for the tiny UNet."""
-    return _head(tiny, WIDTHS)
-
-
-def _head(tiny: Tiny, widths: tuple[int, ...]) -> Any:
-    module = tiny.module("dense_face.annotation_head")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        net = module.AnnotationHead(module.HeadConfig(widths, 32, 4, "ibug"))
-    patcher = tiny.module("nodes.host.memory").managed(net)
-    return tiny.module("nodes.sockets").LoadedHead("random", patcher)
+    return random_head(tiny)
 
 
 def _guider(tiny: Tiny, cfg: float = 3.0, model: Any = None, positive: Any = None) -> Any:
@@ -154,7 +144,7 @@ def test_interruption_leaves_no_hook(tiny: Tiny, head: Any) -> None:
 
 
 def test_models_that_do_not_fit(tiny: Tiny, head: Any) -> None:
-    other = _head(tiny, (1280, 1280, 640, 320))
+    other = random_head(tiny, (1280, 1280, 640, 320))
     with pytest.raises(ValueError, match=r"1280, 1280, 640, 320 .* 128, 64") as told:
         _annotated(tiny, other, _inputs(tiny, _guider(tiny)))
     assert "Use the head that was trained" in str(told.value)
@@ -176,7 +166,7 @@ def test_annotate_picture(tiny: Tiny, head: Any) -> None:
     seen = tiny.run("AnnotatePicture", *args, 300, 7).seen
 
     base = load_base(tiny.folder / "tiny_base.safetensors")
-    own = AnnotationHead(HeadConfig(WIDTHS, 32, 4, "ibug")).eval()
+    own = AnnotationHead(HeadConfig(TINY_WIDTHS, 32, 4, "ibug")).eval()
     own.load_state_dict(head.patcher.model.state_dict())
     with torch.inference_mode():
         latent = LATENT_SCALE * tiny.vae.encode(picture)
