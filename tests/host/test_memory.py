@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from in_host import Tiny, difference
+
+STATUS = Path("/proc/self/status")
 
 
 def loaded(tiny: Tiny) -> list[Any]:
@@ -71,6 +74,52 @@ def test_runs_again_and_again_without_growth(tiny: Tiny, mode: str) -> None:
     gc.collect()
     after = [_alive(kind) for kind in (slot, patcher, torch.Tensor)]
     assert all(b <= a + 4 for a, b in zip(before, after, strict=True)), (before, after)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STATUS.is_file(), reason="this system tells no resident memory")
+def test_fifty_queued_runs_leave_memory_flat(tiny: Tiny) -> None:
+    """All that is ours, as a queue of one graph runs it: both routes, pose, both modes at once."""
+    import comfy.samplers
+
+    import nodes
+
+    picture = tiny.run("PoseFromAngles", 10.0, 0.0, 0.0, 128)[1]
+    people, mask = tiny.people(), torch.zeros(1, 128, 128)
+    mask[:, :, :64] = 1
+
+    def run(i: int) -> None:
+        prompt = tiny.run("EncodePrompt", tiny.clip, tiny.adapter, "a photo of *", people)
+        conds = nodes.ControlNetApplyAdvanced().apply_controlnet(
+            prompt, tiny.prompt(""), tiny.control, picture, 1.0, 0.0, 1.0
+        )
+        face = tiny.apply(people=people, mode=("weights", "runtime")[i % 2], weight=1 + i / 100)
+        tiny.sample(face, *conds, steps=1, seed=i)
+        text = tiny.prompt("a person"), tiny.prompt("")
+        guider = tiny.run(
+            "JointGuider", tiny.model, *text, face, *conds, mask, 3.0, 3.0, 0.0, 1.0, 0.0
+        )
+        latent = torch.zeros(1, 4, 16, 16)
+        with torch.inference_mode():
+            sampler = comfy.samplers.sampler_object("euler")
+            levels = torch.tensor([2.0, 0.0])
+            guider.sample(latent, latent, sampler, levels, disable_pbar=True, seed=i)
+
+    for i in range(10):
+        run(i)
+    held = [_resident()]
+    for i in range(50):
+        run(i)
+        held.append(_resident())
+    print(f"resident memory over 50 runs: {held[0]:.1f} MB to {held[-1]:.1f} MB")
+    assert held[-1] - held[0] < 5, held
+
+
+def _resident() -> float:
+    """Megabytes of this process."""
+    gc.collect()
+    lines = STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def _alive(kind: type) -> int:
