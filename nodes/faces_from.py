@@ -134,7 +134,10 @@ class FacesFromBoxes(io.ComfyNode):
             search_aliases=["BOUNDING_BOX", "bbox to faces", "convert boxes"],
             inputs=[
                 io.Custom("BOUNDING_BOX").Input(
-                    "bboxes", tooltip="One box, or a list of boxes for each picture."
+                    "bboxes",
+                    tooltip="One box, or a list of boxes for each picture.",
+                    # A socket also where the frontend has a widget for the type.
+                    extra_dict={"forceInput": True},
                 ),
                 io.Image.Input("image", tooltip="The pictures that the boxes belong to."),
                 AnalyzerSocket.Input(
