@@ -1,4 +1,4 @@
-"""``denseface render``: heads of the tiny world as a contact sheet or as a data set.
+"""``denseface render``: heads of the tiny world as a contact sheet or as a data set, or 135 words.
 
 ``denseface render OUT`` is short for ``denseface render faces OUT``.
 """
@@ -19,7 +19,9 @@ FORMATS = ("folder", "webdataset")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the forms of the command."""
-    forms = parser.add_subparsers(dest="form", metavar="sheet|dataset|faces|OUT", required=True)
+    forms = parser.add_subparsers(
+        dest="form", metavar="sheet|words|dataset|faces|OUT", required=True
+    )
     _understand_bare_folder(parser, forms.choices)
     sheet = forms.add_parser("sheet", help="one picture with many heads")
     sheet.add_argument("--out", type=Path, default=Path("out/heads.png"), help="picture to write")
@@ -27,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sheet.add_argument(
         "--annotations", action="store_true", help="beside each head its landmarks, depth and parts"
     )
+    words = forms.add_parser("words", help="all 135 words for emotions, a head each")
+    words.add_argument("--out", type=Path, default=Path("out/words.png"), help="picture to write")
+    words.add_argument("--size", type=int, default=96, help="pixels along a side of a head")
+    words.add_argument("--intensity", type=float, default=1.0, help="of all words, 0 to 1.5")
+    words.add_argument("--seed", type=int, default=0, help="chooses the stronger side of the face")
     dataset = forms.add_parser("dataset", help="WebDataset shards with all that is true in them")
     dataset.add_argument("--out", type=Path, required=True, help="folder to write to")
     dataset.add_argument("--per-shard", type=int, default=1000, help="pictures in a tar file")
@@ -56,13 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw what was asked for; nothing half-written is left behind."""
-    _within("--count", args.count, 1, SHEET_LIMIT if args.form == "sheet" else MOST_PICTURES)
-    _within("--seed", args.seed, 0, 2**53)
-    _within(
-        "--per-person", args.per_person, 1, MOST_PICTURES if args.form == "faces" else args.count
-    )
-    _within("--size", args.size, 16, 1024)
-    forms = {"sheet": _sheet, "dataset": _dataset, "faces": _faces}
+    if args.form != "words":
+        _check_plan(args)
+    forms = {"sheet": _sheet, "words": _words, "dataset": _dataset, "faces": _faces}
     forms[args.form](args)
 
 
@@ -95,6 +98,15 @@ def _understand_bare_folder(parser: argparse.ArgumentParser, forms: dict[str, An
     parser.parse_known_args = parse_words  # type: ignore[method-assign]
 
 
+def _check_plan(args: argparse.Namespace) -> None:
+    _within("--count", args.count, 1, SHEET_LIMIT if args.form == "sheet" else MOST_PICTURES)
+    _within("--seed", args.seed, 0, 2**53)
+    _within(
+        "--per-person", args.per_person, 1, MOST_PICTURES if args.form == "faces" else args.count
+    )
+    _within("--size", args.size, 16, 1024)
+
+
 def _within(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InputError(
@@ -104,7 +116,6 @@ def _within(name: str, value: int, low: int, high: int) -> None:
 
 def _sheet(args: argparse.Namespace) -> None:
     import torch
-    from PIL import Image
     from tqdm import tqdm
 
     from ..demo.annotation_pictures import annotation_rows
@@ -114,10 +125,7 @@ def _sheet(args: argparse.Namespace) -> None:
     from ..storage import atomic_path
 
     _within("--columns", args.columns, 1, SHEET_LIMIT)
-    if args.out.suffix.lower() not in Image.registered_extensions():
-        raise InputError(
-            "the picture's format is unknown", where=str(args.out), fix="End its name in .png"
-        )
+    _check_format(args.out)
     heads = heads_of(range(args.seed, args.seed + args.count), args.seed, args.per_person)
     with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
         pictures = []
@@ -127,6 +135,34 @@ def _sheet(args: argparse.Namespace) -> None:
         columns = args.columns * (4 if args.annotations else 1)
         contact_sheet(torch.cat(pictures), columns, gap=2).save(temporary)
     print(args.out)
+
+
+def _words(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from ..demo.word_sheet import word_sheet
+    from ..sfsr.emotion_table import emotion_words
+    from ..storage import atomic_path
+
+    _within("--size", args.size, 32, 256)
+    _within("--seed", args.seed, 0, 2**53)
+    _check_format(args.out)
+    with atomic_path(args.out) as temporary:
+        with tqdm(total=len(emotion_words()), desc="render", unit="head") as bar:
+            sheet = word_sheet(args.size, args.intensity, args.seed, bar.update)
+        if args.out.suffix.lower() == ".png":  # one person before grey: 256 colours are enough
+            sheet = sheet.quantize(256)
+        sheet.save(temporary, optimize=True)
+    print(args.out)
+
+
+def _check_format(out: Path) -> None:
+    from PIL import Image
+
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise InputError(
+            "the picture's format is unknown", where=str(out), fix="End its name in .png"
+        )
 
 
 def _dataset(args: argparse.Namespace) -> None:

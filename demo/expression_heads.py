@@ -10,10 +10,14 @@ from .portrait import PEOPLE
 from .renderer import render
 from .seeds import held_out_seed
 
-#: Number of the person who shows them unless another is wanted: light skin, fair hair, large eyes.
+#: Number of the person who shows them unless another is wanted: light skin, large eyes.
 FACE = 7
-#: What would hide a face, and what is worn instead.
-_BARE = {"glasses": "none", "facial_hair": "none", "earrings": "none", "hair_style": "short"}
+#: What would hide a face, and what is worn instead; dark brows, seen from afar.
+_BARE = {
+    "glasses": "none", "facial_hair": "none", "earrings": "none", "hair_style": "buzzed",
+    "hair_color": "brown", "lip_color": "natural",
+}  # fmt: skip
+_CLEAR = {"brow_thickness": 0.8, "freckles": -1.0, "wrinkles": -1.0}
 _GREY_PLAIN = (7.0, 0.0, 0.0, 0.6)
 
 
@@ -31,11 +35,13 @@ def expression_heads(
     identity = heads.identity.clone()
     for name, word in _BARE.items():
         identity[:, IDENTITY_INDEX[name]] = float(CLASSES[name][0].index(word))
+    for name, value in _CLEAR.items():
+        identity[:, IDENTITY_INDEX[name]] = value
     one = heads.replace(
         identity=identity,
         angles=torch.tensor([angles]),
         light=torch.tensor([[-0.3, 0.4, 0.1, 0.2]]),
-        camera=torch.tensor([[0.0, 0.0, 1.12]]),
+        camera=torch.tensor([[0.0, 0.01, 1.2]]),
         background=torch.tensor([_GREY_PLAIN]),
     )
     return one[[0] * len(expressions)].replace(expression=expressions)

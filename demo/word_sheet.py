@@ -8,18 +8,18 @@ from itertools import groupby
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..sfsr.words import emotion_words, expression_of_word
+from ..sfsr.emotion_table import emotion_words
+from ..sfsr.words import expression_of_word
 from .contact_sheet import contact_sheet
-from .expression_heads import FACE, expression_pictures
+from .expression_heads import expression_pictures
 
+_COLUMNS = 12
 _LABEL, _HEADING, _MARGIN = 14, 24, 8
 _INK, _FAINT = (32, 34, 38), (104, 108, 116)
 
 
 def word_sheet(
     size: int = 96,
-    columns: int = 12,
-    person: int = FACE,
     intensity: float = 1.0,
     seed: int = 0,
     each: Callable[[], object] = lambda: None,
@@ -28,7 +28,7 @@ def word_sheet(
 
     Args:
         size: Side of a head in pixels.
-        person, intensity, seed: Of ``expression_pictures`` and ``expression_of_word``.
+        intensity, seed: As of ``expression_of_word``.
         each: Called after every head.
     """
     groups = [
@@ -36,8 +36,8 @@ def word_sheet(
         for primary, group in groupby(emotion_words().values(), lambda emotion: emotion.primary)
     ]
     step = size + _LABEL
-    rows = sum(-(-len(words) // columns) for _, words in groups)
-    extent = (2 * _MARGIN + columns * size, _MARGIN + rows * step + len(groups) * _HEADING)
+    rows = sum(-(-len(words) // _COLUMNS) for _, words in groups)
+    extent = (2 * _MARGIN + _COLUMNS * size, _MARGIN + rows * step + len(groups) * _HEADING)
     sheet = Image.new("RGB", extent, "white")
     pen = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(10)
@@ -47,10 +47,10 @@ def word_sheet(
         top += _HEADING
         for i, word in enumerate(words):
             code = expression_of_word(word, intensity, seed).face()
-            head = contact_sheet(expression_pictures(torch.stack([code]), person, size), 1)
-            place = (_MARGIN + i % columns * size, top + i // columns * step)
+            head = contact_sheet(expression_pictures(torch.stack([code]), size=size), 1)
+            place = (_MARGIN + i % _COLUMNS * size, top + i // _COLUMNS * step)
             sheet.paste(head, place)
             pen.text((place[0] + 2, place[1] + size), word, _FAINT, small)
             each()
-        top += -(-len(words) // columns) * step
+        top += -(-len(words) // _COLUMNS) * step
     return sheet

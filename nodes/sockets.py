@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..faces.crop import CropPlace
     from ..faces.face import Face
     from ..faces.identity import Identity
+    from ..sfsr.expression import Expression
     from .host.runtime import SiteDelta
 
 AdapterSocket = io.Custom("DENSEFACE_ADAPTER")
@@ -36,6 +37,7 @@ AnalyzerSocket = io.Custom("DENSEFACE_ANALYZER")
 AnnotationHeadSocket = io.Custom("DENSEFACE_ANNOTATION_HEAD")
 AnnotationsSocket = io.Custom("DENSEFACE_ANNOTATIONS")
 FacesSocket = io.Custom("DENSEFACE_FACES")
+ExpressionSocket = io.Custom("SFSR_EXPRESSION")
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,3 +241,29 @@ class PictureAnnotations:
 
     seen: Annotations
     picture_size: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Expressions:
+    """SFSR_EXPRESSION: one expression for a whole batch, or one for each of its pictures."""
+
+    codes: tuple[Expression, ...]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def for_batch(self, count: int, where: str) -> tuple[Expression, ...]:
+        """The expressions of ``count`` pictures; a single one serves for all.
+
+        Raises:
+            InputError: There is another number of them.
+        """
+        if len(self.codes) == count:
+            return self.codes
+        if len(self.codes) == 1:
+            return self.codes * count
+        raise InputError(
+            f"{len(self.codes)} expressions where there are {count}",
+            where=where,
+            fix="Give one, or one for each",
+        )

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..faces.analyzers import FaceAnalyzer, find_faces
 from .algebra import medoid
+from .emotion_table import find_word
 from .expression import Expression, from_face
-from .words import find_word
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 BY_SEED, MEDOID = "seed", "medoid"

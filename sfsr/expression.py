@@ -92,6 +92,12 @@ class Expression:
             (ARKIT_NAMES[i], float(self.values[i])) for i in order if abs(self.values[i]) > 0.01
         ]
 
+    def summary(self) -> str:
+        """One line: where it comes from, its largest movements, and how much is not known."""
+        moves = ", ".join(f"{name} {value:.2f}" for name, value in self.strongest()) or "at rest"
+        unknown = COUNT - int(self.known.sum())
+        return f"{self.source}: {moves}" + (f" ({unknown} not measured)" if unknown else "")
+
     def require_encoder(self, encoder: str) -> None:
         """Raise IncompatibleError, naming both, if the learned vector is another network's."""
         if self.learned is not None and self.encoder != encoder:
