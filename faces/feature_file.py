@@ -55,7 +55,7 @@ def _read(path: Path) -> object:
         ) from error
 
 
-def numpy_names() -> list[object]:
+def numpy_names() -> list[Any]:
     """What a pickled float array consists of; the function bears the name of older numpy too."""
     array = np.zeros(1, np.float32)
     rebuild = array.__reduce__()[0]
