@@ -13,7 +13,7 @@ import torch
 
 from .host import FULL, SMALL, Size, start_host
 from .result import Result
-from .steps import step_seconds
+from .steps import step
 from .tiny_world import PACKAGE, python
 from .variants import BARE, Variants
 from .whole import AUTHORS_WHOLE, BLENDED_MEMORY, OURS_WHOLE, run_authors, run_ours, written
@@ -65,7 +65,7 @@ def main() -> None:
     else:
         size = SMALL if rest else FULL
         variants = Variants(size)
-        step_seconds(variants[name if name in variants.makers else BARE], size.side)
+        step(variants[name if name in variants.makers else BARE], size.side)
         kept = variants
     print(_megabytes("VmRSS"), _megabytes("VmHWM"))
     del kept

@@ -17,27 +17,28 @@ PAIRS = 5
 _SIGMA = 2.0
 
 
-def step_seconds(guider: Any, side: int) -> float:
-    """Seconds of a step: the second model call of a sampling, when everything is at hand."""
+def step(guider: Any, side: int) -> tuple[float, Tensor]:
+    """Seconds and clean latent of a step: the second model call of a sampling, when all is warm."""
     import comfy.samplers
 
-    seconds: list[float] = []
+    seen: list[tuple[float, Tensor]] = []
 
     def look(net: Any, x: Tensor, sigmas: Tensor, extra_args: Any, *_: Any, **__: Any) -> Tensor:
-        for _step in range(2):
+        for _call in range(2):
             _wait()
             start = time.perf_counter()
-            net(x, sigmas[:1], **extra_args)
+            clean = net(x, sigmas[:1], **extra_args)
             _wait()
-            seconds.append(time.perf_counter() - start)
+            seen.append((time.perf_counter() - start, clean))
         return x
 
     latent = torch.zeros(1, 4, side, side)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         sampler = comfy.samplers.KSAMPLER(look)
         levels = torch.tensor([_SIGMA, 0.0])
-        guider.sample(torch.randn_like(latent), latent, sampler, levels, disable_pbar=True, seed=0)
-    return seconds[-1]
+        guider.sample(noise, latent, sampler, levels, disable_pbar=True, seed=0)
+    return seen[-1]
 
 
 def _wait() -> None:
@@ -55,9 +56,9 @@ def steps(variants: Variants, pairs: int = PAIRS) -> Iterator[Result]:
     for _ in range(pairs):
         last: dict[str, float] = {}
         for name in names:
-            base = step_seconds(variants[BARE], side)
+            base = step(variants[BARE], side)[0]
             bare.append(base)
-            last[name] = step_seconds(variants[name], side)
+            last[name] = step(variants[name], side)[0]
             ratios[name].append(last[name] / base)
         blended.append(ratios[BOTH][-1] / ratios[AUTHORS][-1])
     yield _median(f"{BARE}, both CFG halves, {8 * side} px", bare, "s")
@@ -74,7 +75,7 @@ def _median(what: str, values: list[float], unit: str, promise: float | None = N
 def profiled(guider: Any, side: int, rows: int = 12) -> str:
     """Where the time of a step goes, as a table of operators."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
-        step_seconds(guider, side)
+        step(guider, side)
     table = seen.key_averages().table(
         sort_by="self_cpu_time_total", row_limit=rows, max_name_column_width=40
     )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .host import FULL, World
-from .steps import step_seconds
+from .steps import step
 from .variants import BLENDED_MEMORY, CFG
 
 __all__ = ["AUTHORS_WHOLE", "BLENDED_MEMORY", "OURS_WHOLE", "run_authors", "run_ours", "written"]
@@ -127,7 +127,7 @@ def run_authors(release: Path) -> object:
     del state
     model = authors_model(world.model, world.adapter, world.people.vectors)
     kept = (world, rest, control)
-    step_seconds(_guider(world, model, authors_pose(control)), FULL.side)
+    step(_guider(world, model, authors_pose(control)), FULL.side)
     return kept
 
 

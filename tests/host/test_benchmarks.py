@@ -1,0 +1,58 @@
+"""What `make bench` compares does the same work: a rival that computes something else is none."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from comfyui_dense_face.benchmarks.host import SMALL
+from comfyui_dense_face.benchmarks.result import Result
+from in_host import difference
+from torch import Tensor
+
+
+@pytest.fixture(scope="module")
+def drawn(comfy: ModuleType) -> dict[str, Tensor]:
+    """The clean latent that each variant predicts from one noise, on a network of no size."""
+    from comfyui_dense_face.benchmarks.steps import step
+    from comfyui_dense_face.benchmarks.variants import Variants
+
+    torch.manual_seed(0)
+    variants = Variants(SMALL)
+    return {name: step(variants[name], SMALL.side)[1] for name in variants.makers}
+
+
+def test_the_authors_way_gives_our_result(drawn: dict[str, Tensor]) -> None:
+    from comfyui_dense_face.benchmarks import variants as v
+
+    for name in (v.BOTH, v.BOTH_RUNTIME):
+        assert difference(drawn[name], drawn[v.AUTHORS]) < 1e-4
+
+
+def test_the_routes_of_the_adapter_agree(drawn: dict[str, Tensor]) -> None:
+    from comfyui_dense_face.benchmarks import variants as v
+
+    assert difference(drawn[v.RUNTIME], drawn[v.WEIGHTS]) < 1e-4
+
+
+def test_every_variant_does_something_of_its_own(drawn: dict[str, Tensor]) -> None:
+    from comfyui_dense_face.benchmarks import variants as v
+
+    reading = {name for name in drawn if "annotation head" in name}  # it only looks
+    alike = ({v.BOTH, v.BOTH_RUNTIME, v.AUTHORS}, {v.RUNTIME, v.WEIGHTS}, {v.BARE, *reading})
+    for pair in combinations(drawn, 2):
+        if not any(set(pair) <= group for group in alike):
+            assert difference(drawn[pair[0]], drawn[pair[1]]) > 1e-5, pair
+
+
+@pytest.mark.parametrize(
+    ("value", "more", "missed"), [(1.0, False, False), (1.2, False, True), (1.0, True, True)]
+)
+def test_results_are_judged(value: float, more: bool, missed: bool) -> None:
+    result: Any = Result("a step", value, "x bare", 1.1, more, spread=(0.9, 1.3))
+    assert result.missed is missed
+    assert ("MISSED" in str(result)) is missed and "0.900-1.300" in str(result)
+    assert "promised" not in str(Result("a step", value, "s"))
