@@ -5,6 +5,7 @@ A face is a red square of 16 pixels on the detector's grid; its box reaches 48 p
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -288,3 +289,31 @@ def test_drawing_names_faces_as_detection_does(tiny: Tiny, analyzer: Any) -> Non
     )
     with pytest.raises(ValueError, match="this one has 320x160"):
         tiny.run("DrawFaces", faces, image[:, :160], True, True, True, True)
+
+
+# ---- a photograph ------------------------------------------------------------------------------
+
+
+def test_three_faces_of_a_photograph_by_the_landmarker(tiny: Tiny) -> None:
+    file = os.environ.get("DENSEFACE_TASK_FILE")
+    if not file:
+        pytest.skip("DENSEFACE_TASK_FILE is not set")
+    data = pytest.importorskip("skimage.data")
+    head = torch.from_numpy(data.astronaut()[:256, 100:356].copy())[None].float() / 255
+    image = torch.cat([head, head.flip(2), head], 2)
+    finder = tiny.module("faces.landmarker").Landmarker(file)
+    landmarker = tiny.module("nodes.sockets").LoadedAnalyzer(None, "", finder)
+    faces, count, *_ = detect(tiny, landmarker, image)
+    assert count == 3 and [face.scheme for face in faces.pictures[0]] == ["mesh"] * 3
+    crops, placed = tiny.run("CropFace", faces, image, 512, 0.25)
+    done = tiny.run("PasteFace", image, crops, placed, 0.06, False)
+    changed = (done != image).any(-1)
+    assert float((done - image).abs()[changed].mean()) < 1.5 / 255
+    eyes = mask(tiny, placed, image, "a crop", face=False, eyes=True)
+    for one in eyes:  # level, and above the middle: the crops are upright
+        rows = one.sum(1).nonzero()
+        assert 150 < int(rows.min()) and int(rows.max()) < 260 and len(rows) < 60
+    agreement, text = tiny.run("MeasureExpression", landmarker, head.flip(2), head.flip(2))
+    assert agreement == pytest.approx(1, abs=1e-3) and "by landmarker" in text
+    with pytest.raises(ValueError, match="no encoder was chosen"):
+        tiny.run("MeasureLikeness", landmarker, head, head)
