@@ -16,6 +16,16 @@ from .annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
 from .blending import BlendedSampler, Composite
 from .crops import CropFace, PasteFace
 from .detect import DetectFaces
+from .expression_algebra import (
+    BlendExpressions,
+    CombineExpressions,
+    ExpressionTravel,
+    MirrorExpression,
+)
+from .expression_picture import ExpressionFromPicture, ExpressionOfFaces
+from .expression_preview import PreviewExpression
+from .expression_sliders import ExpressionFromSliders
+from .expression_word import ExpressionFromExemplars, ExpressionFromWord
 from .face_pictures import DrawFaces, MaskFaces
 from .faces_from import FacesByHand, FacesFromBoxes, FacesFromLandmarks
 from .host.folders import register_folders
@@ -26,6 +36,7 @@ from .load_encoder import LoadEncoder
 from .measure_change import MeasureChange
 from .measure_face import MeasureExpression, MeasurePose
 from .measure_likeness import MeasureLikeness
+from .midpoint import MidpointSampler
 from .pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
 from .predicted_joint import PredictedJointGuider
 from .quick import QuickPortrait
@@ -74,6 +85,17 @@ NODES: list[type[io.ComfyNode]] = [
     MeasureExpression,
     MeasureChange,
     LoadTinyJudge,
+    ExpressionFromWord,
+    ExpressionFromSliders,
+    ExpressionFromPicture,
+    ExpressionOfFaces,
+    ExpressionFromExemplars,
+    BlendExpressions,
+    ExpressionTravel,
+    MirrorExpression,
+    CombineExpressions,
+    PreviewExpression,
+    MidpointSampler,
 ]
 
 
