@@ -173,7 +173,7 @@ def test_same_eps_as_unconverted(released: Tensors, checkpoint: Path, tmp_path: 
         IdentityToken.from_state_dict(part(released, TOKEN_PREFIX)),
     )
     wanted = eps(released, unconverted)
-    for name, dtype, tolerance in (("f", torch.float32, 1e-5), ("h", torch.float16, 5e-3)):
+    for name, dtype, tolerance in (("f", torch.float32, 1e-5), ("h", torch.float16, 5e-4)):
         path = tmp_path / f"{name}.safetensors"
         convert(checkpoint, Plan(path, dtype=dtype))
         error = (eps(released, load_adapter(path)) - wanted).abs().max() / wanted.abs().max()
