@@ -1,0 +1,88 @@
+"""The annotation stage: what it learns from, and that only the head learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.pipelines.base import load_base
+from comfyui_dense_face.training.annotation import AnnotationTask
+from comfyui_dense_face.training.annotation_data import (
+    MAP_SIZE,
+    AnnotationTruth,
+    annotation_truth,
+    load_depth,
+    render_depth,
+)
+from comfyui_dense_face.training.demo_data import (
+    Latents,
+    Pictures,
+    mirrored_heads,
+    training_heads,
+)
+from comfyui_dense_face.training.loop import step_generator
+from tiny_random import write_base
+
+
+def _pictures(count: int) -> Pictures:
+    # In the middle of the picture: a mirrored head is not moved to the other side.
+    heads = training_heads(range(count)).replace(camera=torch.tensor([[0.0, 0.0, 1.0]]))
+    drawn = render(heads)
+    return Pictures(
+        (drawn.rgb * 255).byte(), drawn.parts, drawn.head_mask.byte(), drawn.landmarks, heads
+    )
+
+
+def test_mirror_images_have_mirrored_labels() -> None:
+    """As if the mirrored heads had been rendered."""
+    shown = _pictures(2)
+    truth = annotation_truth(shown, render(shown.heads, MAP_SIZE).depth[:1])
+    labels = truth.labels(torch.tensor([0, 1, 2, 3]))
+    assert labels.parts.shape == (4, MAP_SIZE, MAP_SIZE)
+    mirrored = render(mirrored_heads(shown.heads), MAP_SIZE)
+    assert torch.allclose(labels.landmarks[:2], shown.landmarks)
+    apart = (labels.landmarks[2:] - mirrored.landmarks).abs()
+    assert float(apart.mean()) < 0.01
+    agree = (labels.parts[2:] == mirrored.parts.long()).double().mean()
+    assert float(agree) > 0.95
+    assert bool(labels.depth[[1, 3]].isnan().all())
+    assert torch.equal(labels.depth[2], labels.depth[0].flip(-1))
+
+
+def test_depth_completes_shards(tmp_path: Path) -> None:
+    """Depth comes from the heads in the shards; files that are there are kept."""
+    from dataclasses import fields
+
+    from comfyui_dense_face.demo.people import Heads
+    from comfyui_dense_face.storage import write_weights
+
+    heads = training_heads(range(2))
+    tensors = {f"heads.{f.name}": getattr(heads, f.name) for f in fields(Heads)}
+    write_weights(tmp_path / "shard-0000.safetensors", tensors, {})
+    render_depth(tmp_path, tmp_path / "depth", 2, workers=1)
+    depth = load_depth(tmp_path / "depth", 2)
+    assert torch.allclose(depth.float(), render(heads, MAP_SIZE).depth, atol=1e-3)
+    write_weights(
+        tmp_path / "depth" / "depth-0000.safetensors", {"depth": torch.zeros(2, 64, 64)}, {}
+    )
+    render_depth(tmp_path, tmp_path / "depth", 2, workers=1)
+    assert float(load_depth(tmp_path / "depth", 2).abs().max()) == 0
+
+
+def test_only_the_head_learns(tmp_path: Path) -> None:
+    base = load_base(write_base(tmp_path / "base.safetensors"))
+    shown = _pictures(2)
+    chance = torch.Generator().manual_seed(1)
+    latents = Latents(shown, torch.randn(4, 4, 16, 16, generator=chance))
+    truth: AnnotationTruth = annotation_truth(shown, torch.zeros(0, MAP_SIZE, MAP_SIZE))
+    task = AnnotationTask(base, latents, truth, batch=3)
+    learning = {name for name, p in task.named_parameters() if p.requires_grad}
+    assert learning and all(name.startswith("head.") for name in learning)
+    first = task(step_generator(1, 0))
+    again = task(step_generator(1, 0))
+    assert next(iter(first)) == "loss" and float(first["depth"]) == 0
+    assert torch.equal(first["loss"].detach(), again["loss"].detach())
+    first["loss"].backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in task.head.parameters())
+    assert sum(p.numel() for p in task.head.parameters()) <= 350_000
