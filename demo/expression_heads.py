@@ -15,7 +15,7 @@ FACE = 7
 #: What would hide a face, and what is worn instead; dark brows, seen from afar.
 _BARE = {
     "glasses": "none", "facial_hair": "none", "earrings": "none", "hair_style": "buzzed",
-    "hair_color": "brown", "lip_color": "natural",
+    "hair_color": "brown", "lip_color": "red",
 }  # fmt: skip
 _CLEAR = {"brow_thickness": 0.8, "freckles": -1.0, "wrinkles": -1.0}
 _GREY_PLAIN = (7.0, 0.0, 0.0, 0.6)

@@ -54,7 +54,6 @@ def error(sigmas: Tensor, **choice: Any) -> float:
 def test_more_exact_than_euler_at_the_same_cost(rule: str) -> None:
     euler = error(karras(40), switch=1.0)
     assert error(karras(20), rule=rule) < euler / 5
-    assert error(karras(20), rule=rule) < error(karras(10), rule=rule)
 
 
 def test_finish_with_nodes_helps_where_the_last_step_is_long() -> None:

@@ -1,0 +1,102 @@
+"""The scene without its face, and what a network is told of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.sfsr.background import (
+    LATENT_FIRST,
+    BackgroundHint,
+    background_channels,
+    emptied,
+    growing_mask,
+    grown,
+    latent_mask,
+    steering_points,
+)
+from torch import Tensor
+
+
+def disc(size: int = 64, radius: float = 15.0) -> Tensor:
+    y, x = torch.meshgrid(*[torch.arange(size) + 0.5 - size / 2] * 2, indexing="ij")
+    return ((x**2 + y**2).sqrt() < radius).float()[None, None]
+
+
+def scene(seed: int = 0) -> Tensor:
+    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_nothing_of_the_old_face_is_left() -> None:
+    mask = disc()
+    soft = mask * 0.01  # a soft edge hides as well
+    inside = mask.bool().expand(1, 3, 64, 64)
+    for some in (mask, soft):
+        empty = emptied(scene(), some)
+        assert bool((empty[inside] == 0.5).all())
+        assert torch.equal(empty[~inside], scene()[~inside])
+    other = torch.where(inside, scene(1), scene())
+    assert torch.equal(emptied(other, mask), emptied(scene(), mask))
+
+
+def test_margin_is_a_share_of_the_face() -> None:
+    two = torch.cat([disc(128, 10), disc(128, 40)])
+    for one, radius in zip(grown(two, 0.1), (10, 40), strict=True):
+        wide = float((one.sum() / torch.pi).sqrt())
+        assert wide == pytest.approx(radius * 1.2, rel=0.06)
+    assert torch.equal(grown(two, 0.0), two)
+
+
+def test_latents_that_touch_the_face_are_masked() -> None:
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[0, 0, 20, 33] = 0.2
+    small = latent_mask(mask, 8, 8)
+    assert small.sum() == 1 and small[0, 0, 2, 4] == 1
+
+
+def test_channels_in_both_orders() -> None:
+    mask, latent = torch.ones(2, 1, 4, 4), torch.zeros(2, 4, 4, 4)
+    assert background_channels(mask, latent)[0, :, 0, 0].tolist() == [1, 0, 0, 0, 0]
+    assert background_channels(mask, latent, LATENT_FIRST)[0, :, 0, 0].tolist() == [0, 0, 0, 0, 1]
+    with pytest.raises(InputError, match="the order 'x' is unknown"):
+        background_channels(mask, latent, "x")
+
+
+def test_untrained_hint_changes_nothing_and_learns() -> None:
+    hint = BackgroundHint(16, 8)
+    background = torch.randn(2, 5, 6, 6)
+    found = hint(background)
+    assert found.shape == (2, 16, 6, 6) and not found.any()
+    found.sum().backward()
+    assert hint.last.weight.grad is not None and bool(hint.last.weight.grad.any())
+
+
+def test_scene_comes_back_bit_by_bit() -> None:
+    mask = disc()
+    assert not growing_mask(mask, 0.0).any()
+    assert torch.equal(growing_mask(mask, 0.6), 1 - mask)
+    assert torch.allclose(growing_mask(mask, 0.3), (1 - mask) / 2)
+    assert torch.equal(growing_mask(mask, 0.0, full_at=0), 1 - mask)
+
+
+def test_mouth_and_brows_never_steer() -> None:
+    landmarks = torch.arange(68.0)[None, :, None].expand(1, 68, 2)
+    left = set(steering_points(landmarks)[0, :, 0].int().tolist())
+    assert left == {*range(17), *range(27, 48)}
+    with pytest.raises(InputError, match="68 points"):
+        steering_points(landmarks[:, :5])
+
+
+@pytest.mark.parametrize(
+    ("mask", "sentence"),
+    [
+        (torch.zeros(1, 1, 64, 64), "the mask covers nothing"),
+        (torch.ones(1, 1, 64, 64), "the mask covers everything"),
+        (torch.zeros(1, 1, 32, 48), "the mask has 48x32 px, the scene 64x64"),
+        (2 * disc(), "values outside 0..1"),
+        (disc() * float("nan"), "values outside 0..1"),
+    ],
+)
+def test_masks_that_cannot_be_used(mask: Tensor, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        emptied(scene(), mask)
