@@ -26,7 +26,7 @@ class MidpointChoice:
     """How to sample.
 
     rule: Where the node of a step lies, one of ``midpoint.RULES``.
-    switch: 0..1; steps before this share of them are Euler steps, of one evaluation.
+    switch: 0..1; this share of the steps, the first ones, are Euler steps, of one evaluation.
     finish_nodes: Evaluations of the last step when it goes to sigma 0: 1 is an Euler step, 2 to 4 a
         ``midpoint_estimate`` with nodes even in log sigma.
 
@@ -122,7 +122,7 @@ def _slope(x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _with_midpoint(i: int, steps: int, choice: MidpointChoice) -> bool:
-    return i >= choice.switch * steps
+    return i >= round(choice.switch * steps)
 
 
 def _finish_nodes(

@@ -10,7 +10,7 @@ from typing import Any
 import comfy.samplers
 from torch import Tensor
 
-from ...sfsr.midpoint import NoiseLevels
+from ...sfsr.midpoint import HALF_T, NoiseLevels
 from ...sfsr.midpoint_sampler import MidpointChoice, Progress, evaluations, sample_midpoint
 
 
@@ -24,7 +24,7 @@ def count_evaluations(sigmas: Tensor, choice: MidpointChoice, model: Any) -> int
     if model is None and choice.finish_nodes > 1:
         return 0
     sampling = None if model is None else model.get_model_object("model_sampling")
-    return evaluations(sigmas, choice, _levels(sampling))
+    return evaluations(sigmas, choice, _levels(sampling, choice))
 
 
 def _sample(
@@ -37,12 +37,15 @@ def _sample(
     *,
     choice: MidpointChoice,
 ) -> Tensor:
-    levels = _levels(model.inner_model.inner_model.model_sampling)
+    levels = _levels(model.inner_model.inner_model.model_sampling, choice)
     return sample_midpoint(
         model, x, sigmas, extra_args, callback, disable, choice=choice, levels=levels
     )
 
 
-def _levels(sampling: Any) -> NoiseLevels | None:
+def _levels(sampling: Any, choice: MidpointChoice) -> NoiseLevels | None:
+    """The model's noise levels where the choice needs them: not every model has a rising list."""
+    if choice.rule != HALF_T and choice.finish_nodes == 1:
+        return None
     sigmas = getattr(sampling, "sigmas", None)
     return None if sigmas is None else NoiseLevels(sigmas)

@@ -88,6 +88,7 @@ def test_counts_in_words() -> None:
     assert evaluations(sigmas, MidpointChoice()) == 19
     assert evaluations(sigmas, MidpointChoice(switch=0.5)) == 14
     assert evaluations(sigmas, MidpointChoice(switch=1.0)) == 10
+    assert evaluations(karras(20), MidpointChoice(switch=0.55)) == 28  # 11, not 11.000000000000002
     assert evaluations(karras(10, low=0.5), MidpointChoice(finish_nodes=3), LEVELS) == 21
     # From the lowest level there is no way left for nodes.
     assert evaluations(karras(10, low=0.0292), MidpointChoice(finish_nodes=3), LEVELS) == 19
