@@ -1,9 +1,9 @@
 """The scene as an explicit input: kept around the face, and empty where the new face comes.
 
 "Explicit background conditioning" is the paper's word; its channels are not public. Here the face
-of the scene picture is filled with grey **before** the VAE sees it: a latent masked afterwards still
-tells of the old face in its neighbours. The UNet gets that latent and the mask: as its own nine
-channels where it is an inpainting UNet, through :class:`BackgroundHint` where it has four.
+of the scene picture is filled with grey **before** the VAE sees it: a latent that is masked
+afterwards tells of the old face in its neighbours. The UNet gets that latent and the mask: as its
+own nine channels where it is an inpainting UNet, through :class:`BackgroundHint` where it has four.
 """
 
 from __future__ import annotations

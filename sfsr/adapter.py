@@ -1,0 +1,109 @@
+"""The whole SFSR adapter, and its file: ``format=sfsr-adapter/1``, one safetensors file.
+
+The file's metadata say what was trained on what (``identities``, ``learned``, ``layers``, sizes), so
+that a vector of another encoder is an error in words and never a strange picture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ModelFileError
+from ..storage import read_weights, write_weights
+from ..strict import check_strictly
+from .background import BackgroundHint
+from .compound import CompoundEmbedding
+from .compound_inputs import CompoundLayout
+from .token_attention import TokenAttention
+
+FORMAT = "sfsr-adapter/1"
+_NUMBERS = ("learned", "tokens", "width", "hidden")
+_HINT = "hint."
+
+
+class SFSRAdapter(nn.Module):
+    """Tokens, their keys and values, and perhaps the background hint. Fresh, it changes nothing.
+
+    Args:
+        layout: What it reads.
+        layers: Cross-attention to its width C, named by the block in Stable Diffusion's own names
+            (``input_blocks.1``).
+        hint_channels: Width of the UNet's first convolution; 0 for an adapter without a background
+            hint (nine-channel UNets, latent blending).
+    """
+
+    def __init__(
+        self, layout: CompoundLayout, layers: Mapping[str, int], hint_channels: int = 0
+    ) -> None:
+        super().__init__()
+        self.layout = layout
+        self.layers = dict(layers)
+        self.embedding = CompoundEmbedding(layout)
+        self.attention = TokenAttention(layers, layout.width)
+        self.hint = BackgroundHint(hint_channels) if hint_channels else None
+
+    def save(self, path: str | Path, about: Mapping[str, str], half: bool = True) -> None:
+        """Write the file; ``about`` (command, seed, steps, ...) joins its metadata.
+
+        Raises:
+            InputError: The place cannot be written to.
+        """
+        dtype = torch.float16 if half else torch.float32
+        tensors = {name: tensor.to(dtype) for name, tensor in self.state_dict().items()}
+        layout = self.layout
+        metadata = {
+            **about,
+            "format": FORMAT,
+            "identities": json.dumps(dict(layout.identities)),
+            "learned_encoder": layout.learned_encoder,
+            "layers": json.dumps(self.layers),
+            **{name: str(getattr(layout, name)) for name in _NUMBERS},
+        }
+        write_weights(path, tensors, metadata)
+
+
+def load_adapter(path: str | Path) -> SFSRAdapter:
+    """Read an adapter file, in float32, frozen.
+
+    Raises:
+        ModelFileError: Missing, truncated or altered; another format; metadata that cannot be
+            read; a weight that is missing or unknown.
+        IncompatibleError: A weight has another shape than the metadata say.
+    """
+    tensors, about = read_weights(path)
+    if about.get("format") != FORMAT:
+        raise ModelFileError(
+            f"the file says format={about.get('format')!r} instead of {FORMAT!r}",
+            where=str(path),
+            fix="Use an SFSR adapter of this pack",
+        )
+    layout, layers = _described(about, path)
+    first = tensors.get(f"{_HINT}last.weight")
+    # Built without memory: a file that does not fit costs nothing, whatever sizes it claims.
+    with torch.device("meta"):
+        adapter = SFSRAdapter(layout, layers, 0 if first is None else len(first))
+    check_strictly(adapter, tensors, "the SFSR adapter")
+    weights = {name: tensor.float() for name, tensor in tensors.items()}
+    adapter.load_state_dict(weights, assign=True)
+    return adapter.eval().requires_grad_(False)
+
+
+def _described(about: Mapping[str, str], path: str | Path) -> tuple[CompoundLayout, dict[str, int]]:
+    try:
+        numbers: dict[str, Any] = {name: int(about[name]) for name in _NUMBERS}
+        identities = {str(k): int(v) for k, v in json.loads(about["identities"]).items()}
+        layers = {str(k): int(v) for k, v in json.loads(about["layers"]).items()}
+        encoder = about["learned_encoder"]
+        return CompoundLayout(identities, learned_encoder=encoder, **numbers), layers
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ModelFileError(
+            f"the adapter file does not say what it holds: {error}",
+            where=str(path),
+            fix="Download or write it again",
+        ) from error
