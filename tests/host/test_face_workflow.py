@@ -83,8 +83,9 @@ def test_one_and_three_faces(server: ComfyServer, shipped: Graph, faces: int, in
 @pytest.mark.parametrize("mode", ["error", "skip", "pass through"])
 def test_picture_without_a_face(server: ComfyServer, shipped: Graph, mode: str) -> None:
     graph = undrawn(shipped, ("EmptyImage", EMPTY), on_missing=mode, face_index=-1)
-    if mode == "pass through":  # nobody is there to be encoded
+    if mode == "pass through":  # nobody is there to be encoded or masked
         graph.pop("who")
+        graph[node_of(graph, "DenseFace_PasteFace")]["inputs"].pop("mask")
     entry = server.wait(server.queue(graph))
     status = entry["status"]["status_str"]
     images = entry["outputs"].get("result", {}).get("images", [])
