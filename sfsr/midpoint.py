@@ -85,7 +85,9 @@ def between(
     if rule == SIGMA_HALF:
         return start.lerp(end, share)
     if rule == HALF_T and levels is not None:
-        return levels.sigma_of(levels.t_of(start).lerp(levels.t_of(end), share))
+        node = levels.sigma_of(levels.t_of(start).lerp(levels.t_of(end), share))
+        # Beyond the model's own levels there is no time; the node stays on its way all the same.
+        return torch.minimum(torch.maximum(node, end), start)
     if rule == HALF_T:
         raise InputError(
             "the rule half_t needs a model with time steps",
@@ -128,20 +130,18 @@ def midpoint_estimate(
     if not 0 <= blend <= 1:
         raise InputError(f"the blend is {blend:g}", fix="Give a number from 0 to 1")
     places = estimate_nodes(sigma, levels, nodes, rule)
-    first: Tensor | None = None
-    clean = x
+    found: list[Tensor] = []
     for k, here in enumerate(places):
         last = k == len(places) - 1
         # A blended one-step estimate is part of the answer and keeps its gradient.
         flows = last or not last_only or (k == 0 and blend > 0)
         with torch.set_grad_enabled(flows and torch.is_grad_enabled()):
-            clean = denoise(x, here)
-        first = clean if first is None else first
+            found.append(denoise(x, here))
         if not last:
-            kept = clean if not last_only else clean.detach()
+            kept = found[-1].detach() if last_only else found[-1]
             ratio = (places[k + 1] / here).to(x).reshape(-1, *[1] * (x.ndim - 1))
             x = kept + ratio * (x - kept)
-    return clean if first is None or not blend else torch.lerp(clean, first, blend)
+    return torch.lerp(found[-1], found[0], blend) if blend else found[-1]
 
 
 def estimate_nodes(sigma: Tensor, levels: NoiseLevels, nodes: int, rule: str) -> list[Tensor]:

@@ -171,6 +171,15 @@ def test_levels_of_stable_diffusion() -> None:
     assert beyond.tolist() == [0, 999]
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.02, 0.01), (0.05, 0.0), (30.0, 20.0), (30.0, 1.0)])
+@pytest.mark.parametrize("rule", RULES)
+def test_nodes_stay_on_their_way(rule: str, start: float, end: float) -> None:
+    """Also where a schedule goes beyond the model's own levels."""
+    ends = torch.tensor([start]).double(), torch.tensor([end]).double()
+    node = between(*ends, 0.5, rule, LEVELS)
+    assert end <= float(node) <= start
+
+
 def test_levels_have_to_rise() -> None:
     for sigmas in (torch.tensor([1.0, 0.5]), torch.tensor([0.0, 1.0]), torch.ones(2, 2)):
         with pytest.raises(InputError, match="noise levels have to be positive and to rise"):
