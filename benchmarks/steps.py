@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -15,21 +16,30 @@ from .variants import AUTHORS, BARE, BLENDED_TIME, BOTH, PROMISES, Variants
 
 PAIRS = 5
 _SIGMA = 2.0
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
+"""``cpu`` counts this process alone: for one thread on a machine that has other work."""
 
 
-def step(guider: Any, side: int) -> tuple[float, Tensor]:
-    """Seconds and clean latent of a step: the second model call of a sampling, when all is warm."""
+def step(
+    guider: Any, side: int, *, warm: bool = True, clock: Clock = time.perf_counter
+) -> tuple[float, Tensor]:
+    """Seconds and clean latent of a step: the last model call of a sampling.
+
+    Args:
+        warm: Make one call before it, for what is made once a sampling (an encoded hint).
+    """
     import comfy.samplers
 
     seen: list[tuple[float, Tensor]] = []
 
     def look(net: Any, x: Tensor, sigmas: Tensor, extra_args: Any, *_: Any, **__: Any) -> Tensor:
-        for _call in range(2):
+        for _call in range(1 + warm):
             _wait()
-            start = time.perf_counter()
+            start = clock()
             clean = net(x, sigmas[:1], **extra_args)
             _wait()
-            seen.append((time.perf_counter() - start, clean))
+            seen.append((clock() - start, clean))
         return x
 
     latent = torch.zeros(1, 4, side, side)
@@ -46,24 +56,28 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def steps(variants: Variants, pairs: int = PAIRS) -> Iterator[Result]:
-    """Interleaved pairs: a bare step right before each variant's, so that both see one machine."""
+def steps(
+    variants: Variants, pairs: int = PAIRS, clock: Clock = time.perf_counter
+) -> Iterator[Result]:
+    """Interleaved: a bare step between each two variants', so that neighbours see one machine."""
     side = variants.world.size.side
     names = [name for name in variants.makers if name != BARE]
     bare: list[float] = []
     ratios: dict[str, list[float]] = {name: [] for name in names}
-    blended: list[float] = []
-    for _ in range(pairs):
-        last: dict[str, float] = {}
-        for name in names:
-            base = step(variants[BARE], side)[0]
-            bare.append(base)
-            last[name] = step(variants[name], side)[0]
-            ratios[name].append(last[name] / base)
-        blended.append(ratios[BOTH][-1] / ratios[AUTHORS][-1])
+    for turn in range(pairs):
+        for before, after in zip_longest(names[::2], names[1::2]):
+            seconds = {}
+            for name in (before, BARE, after):
+                if name is not None:
+                    warm = turn == 0 or name in variants.keep_something
+                    seconds[name] = step(variants[name], side, warm=warm, clock=clock)[0]
+            bare.append(seconds[BARE])
+            for name in seconds.keys() - {BARE}:
+                ratios[name].append(seconds[name] / seconds[BARE])
     yield _median(f"{BARE}, both CFG halves, {8 * side} px", bare, "s")
     for name, values in ratios.items():
         yield _median(name, values, "x bare", PROMISES.get(name))
+    blended = [ours / theirs for ours, theirs in zip(ratios[BOTH], ratios[AUTHORS], strict=True)]
     yield _median("blended generation", blended, "x authors", BLENDED_TIME)
 
 
