@@ -19,7 +19,7 @@ from ..faces.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
 from ..faces.task_file import read_task_file
 from .result import Result
 
-ROUNDS = 15
+ROUNDS = 9
 FRAMES = 32
 #: Two medians of the same thing differ by this share on a machine with other work.
 _NOISE = 0.05
@@ -76,14 +76,17 @@ def networks(path: str) -> Callable[[], object]:
 
 
 def timed(functions: Sequence[Callable[[], object]]) -> list[list[float]]:
-    """Seconds of each function in each round, taken in turns, after one that warms up."""
+    """Seconds of each function in each round, taken in turns.
+
+    Each runs once before it is timed: the processor's caches still hold what ran before.
+    """
     seconds: list[list[float]] = [[] for _ in functions]
-    for number in range(ROUNDS + 1):
+    for _ in range(ROUNDS):
         for function, kept in zip(functions, seconds, strict=True):
+            function()
             start = time.perf_counter()
             function()
-            if number:
-                kept.append(time.perf_counter() - start)
+            kept.append(time.perf_counter() - start)
     return seconds
 
 
