@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def look(root: Path, word: str = "bliss", **choice: object) -> Expression:
-    return exemplar_expression([root / "none", root], word, Reader(), read, **choice)  # type: ignore[arg-type]
+    return exemplar_expression([root / "none", root], word, Reader(), read, **choice)
 
 
 def test_medoid(root: Path) -> None:

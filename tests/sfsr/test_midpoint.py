@@ -119,7 +119,7 @@ def gradient_of(weight: Tensor, **choice: object) -> tuple[float, int]:
 
     x = torch.ones(1, 1, dtype=torch.float64)
     sigma = torch.tensor([2.0], dtype=torch.float64)
-    found = midpoint_estimate(denoise, x, sigma, LEVELS, **choice)  # type: ignore[arg-type]
+    found = midpoint_estimate(denoise, x, sigma, LEVELS, **choice)
     return float(torch.autograd.grad(found.sum(), weight)[0]), recorded
 
 
@@ -131,7 +131,7 @@ def by_difference(**choice: object) -> float:
             return value * x / (1 + sigma[:, None])
 
         x, sigma = torch.ones(1, 1).double(), torch.tensor([2.0]).double()
-        return midpoint_estimate(denoise, x, sigma, LEVELS, **choice)  # type: ignore[arg-type]
+        return midpoint_estimate(denoise, x, sigma, LEVELS, **choice)
 
     return float((at(0.7 + 1e-6) - at(0.7 - 1e-6)) / 2e-6)
 

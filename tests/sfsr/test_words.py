@@ -159,7 +159,7 @@ def test_unknown_words_name_the_nearest(typed: str, meant: str) -> None:
 )
 def test_numbers_out_of_range(arguments: dict[str, float], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        expression_of_word("joy", **arguments)  # type: ignore[arg-type]
+        expression_of_word("joy", **arguments)
 
 
 @pytest.mark.parametrize("text", ["12", "12F", "X12A", "99A", "12 A"])
