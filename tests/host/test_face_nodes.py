@@ -24,6 +24,7 @@ TWELVE = tuple((x, y) for y in (32, 144, 256) for x in (16, 96, 192, 272))
 
 @pytest.fixture(scope="module")
 def analyzer(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    import numpy as np
     from insightface.data import get_object
     from tiny_onnx import write_detector, write_landmarks, write_recogniser
 
@@ -31,7 +32,7 @@ def analyzer(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder.mkdir()
     write_detector(folder / "det.onnx")
     write_recogniser(folder / "rec.onnx")
-    write_landmarks(folder / "lmk.onnx", get_object("meanshape_68.pkl"))
+    write_landmarks(folder / "lmk.onnx", np.asarray(get_object("meanshape_68.pkl")))
     finder = tiny.module("faces.insight").InsightFaces(folder, detection_size=SIDE)
     return tiny.module("nodes.sockets").LoadedAnalyzer(None, finder.encoder, finder)
 
