@@ -49,9 +49,10 @@ def applying(size: Size) -> Iterator[Result]:
             face = apply()
             mask = torch.zeros(1, 8, 8)
             mask[:, :4] = 1
-            modes = (world.model, *world.text, face, *world.text)
 
-            def joined(modes: Any = modes, mask: Any = mask) -> Any:
+            def joined(face: Any = face, mask: Any = mask) -> Any:
+                conds = world.text
+                modes = (world.model, *conds, face, *conds)
                 return JointGuider.execute(*modes, mask, CFG, CFG, 0.0, 1.0, 0.0)
 
             yield warm(f"Joint Guider, adapter in mode {mode}", joined)

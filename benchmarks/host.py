@@ -5,6 +5,7 @@ Speed does not depend on the values of weights; they are of a size at which noth
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from dataclasses import dataclass
@@ -154,6 +155,13 @@ class World:
 
         picture = pose_picture(20.0, 5.0, 0.0, size=8 * self.size.side)
         return torch.from_numpy(picture).float()[None] / 255
+
+
+def with_control(conds: tuple[Any, Any], control: Any, picture: Tensor) -> tuple[Any, Any]:
+    """Both conditionings with a control net, by the host's own node."""
+    host_nodes: Any = importlib.import_module("nodes")
+    apply = host_nodes.ControlNetApplyAdvanced().apply_controlnet
+    return apply(*conds, control, picture, 1.0, 0.0, 1.0)
 
 
 def random_pose_branch(size: Size) -> PoseBranch:

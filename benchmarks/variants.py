@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .host import Size, World, random_pose_branch, randomise
+from .host import Size, World, random_pose_branch, randomise, with_control
 
 CFG = 4.0
 BARE = "bare UNet"
@@ -105,11 +105,7 @@ class Variants:
         return self._guider(model, self._with(authors_pose(self._pose)))
 
     def _with(self, control: Any) -> tuple[Any, Any]:
-        """Both conditionings with a control net, by the host's own node."""
-        import nodes
-
-        apply = nodes.ControlNetApplyAdvanced().apply_controlnet
-        return apply(*self.world.text, control, self.world.pose_picture, 1.0, 0.0, 1.0)
+        return with_control(self.world.text, control, self.world.pose_picture)
 
     @cached_property
     def _posed(self) -> tuple[Any, Any]:

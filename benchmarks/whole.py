@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .host import FULL, World
+from .host import FULL, World, with_control
 from .steps import step
 from .variants import BLENDED_MEMORY, CFG
 
@@ -72,8 +72,6 @@ def run_ours(base: Path, adapter: Path) -> object:
     import comfy.samplers
     import comfy.sd
 
-    import nodes
-
     from ..nodes.adapter import ApplyAdapter
     from ..nodes.host.adapter_file import load_parts
     from ..nodes.host.sampling import Blending, blended_sampler
@@ -84,11 +82,12 @@ def run_ours(base: Path, adapter: Path) -> object:
     with torch.inference_mode():
         model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(base))
         folded, token, control, encoder = load_parts(adapter)
+        assert token is not None
         loaded = LoadedAdapter("random", folded, token, encoder)
         people = world.people
         prompt = encode_with_identity(clip, "a close-up photo of *", token(people.vectors))
-        apply = nodes.ControlNetApplyAdvanced().apply_controlnet
-        posed = apply(prompt, encode_prompt(clip, ""), control, world.pose_picture, 1.0, 0.0, 1.0)
+        texts = (prompt, encode_prompt(clip, ""))
+        posed = with_control(texts, control, world.pose_picture)
         face = ApplyAdapter.execute(model, loaded, people, 1.0, 0.0, 1.0, "auto").result[0]
         side = 8 * FULL.side
         latent = vae.encode(torch.rand(1, side, side, 3))
@@ -134,11 +133,8 @@ def run_authors(release: Path) -> object:
 def _guider(world: World, model: Any, control: Any) -> Any:
     import comfy.samplers
 
-    import nodes
-
-    apply = nodes.ControlNetApplyAdvanced().apply_controlnet
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(*apply(*world.text, control, world.pose_picture, 1.0, 0.0, 1.0))
+    guider.set_conds(*with_control(world.text, control, world.pose_picture))
     guider.set_cfg(CFG)
     return guider
 
