@@ -37,6 +37,8 @@ def test_file_brings_back_the_same(tmp_path: Path, hint: int) -> None:
     made.save(path, {"seed": "3"}, half=False)
     found = load_adapter(path)
     assert found.layout == LAYOUT and found.layers == LAYERS and (found.hint is None) == (not hint)
+    kept = found.state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in made.state_dict().items())
     vector = torch.nn.functional.normalize(torch.ones(8), dim=0)
     who = identity_batch([[Identity(vector, "tiny-world")]], LAYOUT)
     face = expression_batch([from_values({"jawOpen": 0.5})], LAYOUT)
@@ -46,7 +48,8 @@ def test_file_brings_back_the_same(tmp_path: Path, hint: int) -> None:
         strict=True,
     ):
         for source in ("identity", "expression"):
-            assert all(map(torch.equal, one[source], two[source]))
+            # Products of tensors that lie elsewhere in memory may differ in the last bit.
+            assert all(map(torch.allclose, one[source], two[source]))
     about = read_weights(path)[1]
     assert about["format"] == FORMAT and about["seed"] == "3"
     assert json.loads(about["identities"]) == {"tiny-world": 8}
