@@ -171,7 +171,7 @@ def annotation(run: Run) -> None:
     truth = annotation_truth(shown, load_depth(depth, known))
     with seeded(8):
         task = AnnotationTask(tiny, latents, truth, batch=48)
-    schedule = run.schedule(900, 1.5e-2, warmup=20, ema=0.99, save_every=100)
+    schedule = run.schedule(1300, 1.5e-2, warmup=20, ema=0.99, save_every=100)
     seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
     about = _about(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
     save_head(run.weights / "tiny_annotation.safetensors", task.head, about)
