@@ -126,7 +126,7 @@ class AnnotationHead(nn.Module):
             InputError: A timestep is outside 0..999.
         """
         self._check(features, timesteps)
-        weight = self.time_embed[0].weight
+        weight = self.get_parameter("time_embed.0.weight")
         embedding = timestep_embedding(timesteps, self.config.width).to(weight)
         embedding = self.time_embed(embedding)
         size = features[-1].shape[-2:]
