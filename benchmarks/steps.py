@@ -21,20 +21,17 @@ CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 """``cpu`` counts this process alone: for one thread on a machine that has other work."""
 
 
-def step(
-    guider: Any, side: int, *, warm: bool = True, clock: Clock = time.perf_counter
-) -> tuple[float, Tensor]:
-    """Seconds and clean latent of a step: the last model call of a sampling.
+def step(guider: Any, side: int, *, clock: Clock = time.perf_counter) -> tuple[float, Tensor]:
+    """Seconds and clean latent of a step: the second model call of a sampling.
 
-    Args:
-        warm: Make one call before it, for what is made once a sampling (an encoded hint).
+    What is made once a sampling (patched weights fresh in memory, an encoded hint) is the first's.
     """
     import comfy.samplers
 
     seen: list[tuple[float, Tensor]] = []
 
     def look(net: Any, x: Tensor, sigmas: Tensor, extra_args: Any, *_: Any, **__: Any) -> Tensor:
-        for _call in range(1 + warm):
+        for _call in range(2):
             _wait()
             start = clock()
             clean = net(x, sigmas[:1], **extra_args)
@@ -64,13 +61,12 @@ def steps(
     names = [name for name in variants.makers if name != BARE]
     bare: list[float] = []
     ratios: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(pairs):
+    for _ in range(pairs):
         for before, after in zip_longest(names[::2], names[1::2]):
             seconds = {}
             for name in (before, BARE, after):
                 if name is not None:
-                    warm = turn == 0 or name in variants.keep_something
-                    seconds[name] = step(variants[name], side, warm=warm, clock=clock)[0]
+                    seconds[name] = step(variants[name], side, clock=clock)[0]
             bare.append(seconds[BARE])
             for name in seconds.keys() - {BARE}:
                 ratios[name].append(seconds[name] / seconds[BARE])

@@ -49,8 +49,6 @@ class Variants:
             IDLE: lambda: self._guider(self._tapped(reads=False), self.world.text),
             AUTHORS: self._authors,
         }
-        self.keep_something = {POSE, BOTH, BOTH_RUNTIME}
-        """Those that make something once a sampling: a step of theirs is not the first."""
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
