@@ -130,6 +130,16 @@ class AdapterProcessor:
         out = attn.to_out[0](out.transpose(1, 2).flatten(2))
         return attn.to_out[1](out)
 
+    def query(self, attn: Any, hidden_states: Tensor) -> Tensor:
+        """The layer's queries [B, N, C] with the adapter's share, for others who ask with them."""
+        delta = self._installed.delta
+        query = attn.to_q(hidden_states)
+        if delta == 0:
+            return query
+        return query + delta * self._maps.query(
+            hidden_states, self._identity(hidden_states.shape[0])
+        )
+
     def _identity(self, batch: int) -> Tensor | None:
         identity = self._installed.identity
         if identity is not None and identity.shape[0] not in (1, batch):

@@ -1,0 +1,186 @@
+"""SFSR on a diffusers UNet: identity and expression in the cross-attention, the scene behind it.
+
+What is installed is called, not copied: an adapter can be trained through the UNet. Processors that
+are there already (Dense-Face's adapter) go on running; the sources ask with their queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from ..errors import IncompatibleError
+from ..sfsr.adapter import SFSRAdapter
+from ..sfsr.token_attention import SOURCES, KeysValues, source_attention
+from .attention import AdapterProcessor
+from .layout import UNetLayout, site_of
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What one call of the UNet is told, for a batch of B (both halves of guidance).
+
+    keys_values: Layer to source to keys and values [B or 1, n, C].
+    weights: Source to its weight, one for all or [B]; 0 where it is absent. A source that is not
+        named does not act.
+    mask: [B or 1, h, w] in 0..1, where the sources act, over the whole picture; None everywhere.
+    background: [B or 1, 5, h, w] (``sfsr.background.background_channels``) or None.
+    background_weight: One for all or [B].
+    """
+
+    keys_values: Mapping[str, Mapping[str, KeysValues]] = field(default_factory=dict)
+    weights: Mapping[str, float | Tensor] = field(default_factory=dict)
+    mask: Tensor | None = None
+    background: Tensor | None = None
+    background_weight: float | Tensor = 1.0
+
+
+class InstalledSources:
+    """An SFSR adapter at work in a UNet; ``remove`` (or leaving the ``with`` block) undoes it.
+
+    Args:
+        unet: The UNet whose cross-attention processors are wrapped.
+        adapter: Fits it.
+        told: May be reassigned between calls; the default changes nothing.
+    """
+
+    def __init__(
+        self, unet: UNet2DConditionModel, adapter: SFSRAdapter, told: Told | None = None
+    ) -> None:
+        self.told = told or Told()
+        self._adapter = adapter
+        self._unet = unet
+        self._former = dict(unet.attn_processors)
+        unet.set_attn_processor(self._processors())
+        self._hook = unet.conv_in.register_forward_hook(self._with_background)
+
+    def remove(self) -> None:
+        """Give the UNet its former processors back."""
+        self._hook.remove()
+        self._unet.set_attn_processor(dict(self._former))
+
+    def __enter__(self) -> InstalledSources:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def _processors(self) -> dict[str, Any]:
+        processors: dict[str, Any] = dict(self._former)
+        found = cross_attentions(self._unet)
+        if {layer: _width(attn) for layer, (_, attn) in found.items()} != self._adapter.layers:
+            raise IncompatibleError(
+                "the SFSR adapter does not fit this UNet: their cross-attention layers differ",
+                fix="Use the base model that the adapter was trained on, or one built alike",
+            )
+        for layer, (name, _) in found.items():
+            processors[name] = SourceProcessor(self, layer, self._former[name])
+        return processors
+
+    def _with_background(self, module: Any, given: Any, out: Tensor) -> Tensor | None:
+        hint, background = self._adapter.hint, self.told.background
+        if hint is None or background is None:
+            return None
+        weight = self.told.background_weight
+        wide = weight.reshape(-1, 1, 1, 1).to(out) if isinstance(weight, Tensor) else weight
+        return out + wide * hint(background).to(out)
+
+
+class SourceProcessor:
+    """One layer's former attention plus what the sources add before its ``to_out``."""
+
+    def __init__(self, installed: InstalledSources, layer: str, former: Any) -> None:
+        self._installed = installed
+        self._layer = layer
+        self._former = former
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
+        out = self._former(
+            attn, hidden_states, encoder_hidden_states, attention_mask, temb, **kwargs
+        )
+        told = self._installed.told
+        acting = [s for s in SOURCES if s in told.weights and _acts(told.weights[s])]
+        if not acting:
+            return out
+        former = self._former
+        query = (
+            former.query(attn, hidden_states)
+            if isinstance(former, AdapterProcessor)
+            else attn.to_q(hidden_states)
+        )
+        here = told.keys_values[self._layer]
+        mask = None if told.mask is None else _over(told.mask, query.shape[1])
+        added = sum(
+            source_attention(query, here[s], attn.heads, told.weights[s], mask) for s in acting
+        )
+        # to_out is linear: its bias is in ``out`` already.
+        return out + F.linear(added, attn.to_out[0].weight.to(added))
+
+
+def install_sources(
+    unet: UNet2DConditionModel, adapter: SFSRAdapter, told: Told | None = None
+) -> InstalledSources:
+    """Put an SFSR adapter into a UNet; see :class:`InstalledSources`.
+
+    Raises:
+        IncompatibleError: Layers or widths of adapter and UNet differ; the UNet is left alone.
+    """
+    return InstalledSources(unet, adapter, told)
+
+
+def layers_of(unet: UNet2DConditionModel) -> dict[str, int]:
+    """The layers of a fresh SFSR adapter for a UNet: block to width, in running order."""
+    return {layer: _width(attn) for layer, (_, attn) in cross_attentions(unet).items()}
+
+
+def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[str, Any]]:
+    """Block in Stable Diffusion's own names (``input_blocks.1``) to processor name and module."""
+    layout = UNetLayout.from_diffusers(unet.config)
+    found = {}
+    for name in unet.attn_processors:
+        block, _, kind = site_of(name, layout)
+        if kind == "attn2":
+            found[block] = name, unet.get_submodule(name.removesuffix(".processor"))
+    order = {"input_blocks": 0, "middle_block": 1, "output_blocks": 2}
+    return dict(sorted(found.items(), key=lambda item: _place(item[0], order)))
+
+
+def _place(block: str, order: Mapping[str, int]) -> tuple[int, int]:
+    kind, _, number = block.partition(".")
+    return order[kind], int(number or 0)
+
+
+def _width(attn: Any) -> int:
+    return attn.to_q.weight.shape[0]
+
+
+def _acts(weight: float | Tensor) -> bool:
+    return bool((weight != 0).any()) if isinstance(weight, Tensor) else weight != 0
+
+
+def _over(mask: Tensor, tokens: int) -> Tensor:
+    """[B, h, w] -> [B, N] of a layer whose N tokens cover the same picture."""
+    height, width = mask.shape[-2:]
+    shrink = round((height * width / tokens) ** 0.5)
+    size = (-(-height // shrink), -(-width // shrink))
+    return F.interpolate(mask[:, None].float(), size=size, mode="area").flatten(1)

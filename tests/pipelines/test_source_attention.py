@@ -1,0 +1,114 @@
+"""SFSR's sources and background on a diffusers UNet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfyui_dense_face.dense_face.adapter import PCAdapter
+from comfyui_dense_face.errors import IncompatibleError
+from comfyui_dense_face.pipelines.attention import install_adapter, sites_for
+from comfyui_dense_face.pipelines.base import new_unet
+from comfyui_dense_face.pipelines.source_attention import Told, install_sources, layers_of
+from comfyui_dense_face.sfsr.adapter import SFSRAdapter
+from comfyui_dense_face.sfsr.compound import CompoundTokens
+from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout
+from comfyui_dense_face.sfsr.token_attention import EXPRESSION, IDENTITY
+from torch import Tensor
+
+LAYOUT = CompoundLayout({"tiny-world": 512}, tokens=4, width=128, hidden=32)
+
+
+@pytest.fixture(scope="module")
+def unet():
+    torch.manual_seed(0)
+    return new_unet().eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def adapter(unet):
+    torch.manual_seed(1)
+    adapter = SFSRAdapter(LAYOUT, layers_of(unet), unet.config["block_out_channels"][0])
+    for parameter in adapter.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return adapter.requires_grad_(False)
+
+
+def call(unet, count: int = 2) -> Tensor:
+    chance = torch.Generator().manual_seed(3)
+    x = torch.randn(count, 4, 16, 16, generator=chance)
+    context = torch.randn(count, 48, 128, generator=chance)
+    with torch.no_grad():
+        return unet(x, torch.full((count,), 500), context).sample
+
+
+def told(adapter, identity: float | Tensor = 1.0, expression: float | Tensor = 1.0, **more) -> Told:
+    chance = torch.Generator().manual_seed(5)
+    tokens = CompoundTokens(*(torch.randn(2, 4, 128, generator=chance) for _ in range(2)))
+    weights = {IDENTITY: identity, EXPRESSION: expression}
+    return Told(adapter.attention.keys_values(tokens), weights, **more)
+
+
+def test_each_source_and_the_background_reach_the_output(unet, adapter):
+    plain = call(unet)
+    background = torch.randn(2, 5, 16, 16, generator=torch.Generator().manual_seed(6))
+    for one in (
+        told(adapter, expression=0.0),
+        told(adapter, identity=0.0),
+        Told(background=background),
+    ):
+        with install_sources(unet, adapter, one):
+            assert (call(unet) - plain).abs().max() > 1e-3
+
+
+def test_nothing_told_is_the_bare_unet_and_leaving_puts_it_back(unet, adapter):
+    plain = call(unet)
+    for one in (Told(), told(adapter, 0.0, 0.0), told(adapter, torch.zeros(2), torch.zeros(2))):
+        with install_sources(unet, adapter, one):
+            assert torch.equal(call(unet), plain)
+    assert torch.equal(call(unet), plain)
+
+
+def test_a_weight_of_zero_for_a_sample_leaves_that_sample_alone(unet, adapter):
+    plain = call(unet)
+    only_second = torch.tensor([0.0, 1.0])
+    with install_sources(unet, adapter, told(adapter, only_second, only_second)):
+        changed = call(unet)
+    torch.testing.assert_close(changed[0], plain[0], rtol=0, atol=1e-6)
+    assert (changed[1] - plain[1]).abs().max() > 1e-3
+
+
+def test_a_mask_limits_where_sources_act(unet, adapter):
+    plain = call(unet)
+    with install_sources(unet, adapter, told(adapter, mask=torch.zeros(1, 16, 16))):
+        nothing = call(unet)
+    with install_sources(unet, adapter, told(adapter, mask=torch.ones(1, 128, 128))):
+        everywhere = call(unet)
+    with install_sources(unet, adapter, told(adapter)):
+        unmasked = call(unet)
+    torch.testing.assert_close(nothing, plain, rtol=0, atol=1e-6)
+    torch.testing.assert_close(everywhere, unmasked, rtol=0, atol=1e-6)
+
+
+def test_it_works_on_top_of_dense_faces_adapter(unet, adapter):
+    torch.manual_seed(7)
+    dense = PCAdapter(sites_for(unet), delta=1.0)
+    for parameter in dense.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    dense.requires_grad_(False)
+    person = torch.randn(1, 512, generator=torch.Generator().manual_seed(8))
+    with install_adapter(unet, dense, person):
+        alone = call(unet)
+        with install_sources(unet, adapter, told(adapter, 0.0, 0.0)):
+            assert torch.equal(call(unet), alone)
+        with install_sources(unet, adapter, told(adapter)):
+            both = call(unet)
+    assert (both - alone).abs().max() > 1e-3
+
+
+def test_another_unet_is_refused(adapter):
+    other = SFSRAdapter(LAYOUT, {"input_blocks.1": 64}, 64)
+    unet = new_unet()
+    before = dict(unet.attn_processors)
+    with pytest.raises(IncompatibleError, match="cross-attention layers differ"):
+        install_sources(unet, other)
+    assert dict(unet.attn_processors) == before
