@@ -129,13 +129,12 @@ def _drawn(
 
 def _angles(args: argparse.Namespace, pipeline: DenseFacePipeline, scene: Tensor | None) -> Angles:
     """The given angles; the others are those of the scene's head, or 0."""
-    from ..pipelines.requests import ANGLE_NAMES, LIMITS
+    from ..pipelines.requests import ANGLE_NAMES
 
     given = [getattr(args, name) for name in ANGLE_NAMES]
-    usual = [0.0, 0.0, 0.0]
+    usual = (0.0, 0.0, 0.0)
     if scene is not None and None in given:
-        seen = pipeline.analyse(scene).pose[0].tolist()
-        usual = [max(-limit, min(limit, angle)) for angle, limit in zip(seen, LIMITS, strict=True)]
+        usual = pipeline.scene_angles(scene)[0]
     yaw, pitch, roll = (
         usual if angle is None else angle for angle, usual in zip(given, usual, strict=True)
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-STAGE_NAMES = ("data", "analyzer", "judge", "vae", "decoder", "base", "dense-face", "annotation")
+STAGE_NAMES = (
+    "data", "analyzer", "judge", "vae", "decoder", "base", "dense-face", "annotation", "sfsr",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

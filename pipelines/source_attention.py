@@ -110,14 +110,10 @@ class SourceProcessor:
         attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
-        out = self._former(
-            attn, hidden_states, encoder_hidden_states, attention_mask, temb, **kwargs
-        )
+        out = self._former(attn, hidden_states, encoder_hidden_states, **kwargs)
         told = self._installed.told
         acting = [s for s in SOURCES if s in told.weights and _acts(told.weights[s])]
         if not acting:

@@ -1,6 +1,6 @@
 """The stages of ``denseface train-demo``: from nothing to all bundled weights.
 
-    data -> analyzer, judge, vae -> decoder, base -> dense-face, annotation
+    data -> analyzer, judge, vae -> decoder, base -> dense-face, annotation -> sfsr
 
 Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
 ``demo/weights`` (``vae`` and ``decoder`` write into the work
@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from ..demo.analyzer import ENCODER, WEIGHTS, TinyAnalyzer, load_analyzer
 from ..demo.people import Heads
 from ..dense_face.annotation_file import save_head
-from ..dense_face.checkpoint import DenseFaceAdapter, save_adapter
+from ..dense_face.checkpoint import DenseFaceAdapter, load_adapter, save_adapter
+from ..dense_face.pose_branch import PoseBranch
 from ..dense_face.pose_picture import pose_picture
+from ..errors import ModelFileError
 from ..pipelines.base import (
     LATENT_SCALE,
     TINY_BASE,
@@ -44,6 +46,8 @@ from .base import BaseTask
 from .demo_data import Latents, Pictures, load_pictures, render_shards
 from .dense_face import DenseFaceTask
 from .loop import Schedule, fit, seeded
+from .scene_data import SceneData, scene_data
+from .sfsr import FaceLosses, SFSRTask
 from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
 
 
@@ -177,6 +181,24 @@ def annotation(run: Run) -> None:
     save_head(run.weights / "tiny_annotation.safetensors", task.head, about)
 
 
+def sfsr(run: Run) -> None:
+    """Train identity and expression tokens and the background hint on the frozen base."""
+    shown = run.load()
+    tiny: Base = load_base(run.weights / TINY_BASE.name)
+    branch = _pose_branch(run)
+    net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
+    latents = _latents(run, tiny.vae, shown)
+    scenes = _scenes(run, tiny.vae, net, shown)
+    with seeded(9):
+        task = SFSRTask(
+            tiny, branch, net, latents, scenes, _hints(latents.heads), batch=40, faces=FaceLosses()
+        )
+    schedule = run.schedule(3000, 2e-3)
+    seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
+    about = _about(run, "sfsr", schedule, 40, 9, seconds) | {"base_model": "tiny-world"}
+    task.adapter.save(run.weights / "tiny_sfsr.safetensors", about)
+
+
 STAGES: dict[str, Callable[[Run], None]] = {
     "data": data,
     "analyzer": analyzer,
@@ -186,6 +208,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "base": base,
     "dense-face": dense_face,
     "annotation": annotation,
+    "sfsr": sfsr,
 }
 
 
@@ -214,6 +237,23 @@ def _latents(run: Run, autoencoder: AutoencoderKL, shown: Pictures) -> Latents:
         halves = [encode_all(autoencoder, rgb) for rgb in (shown.rgb, shown.rgb.flip(-1))]
         write_weights(cached, {"latents": LATENT_SCALE * torch.cat(halves)}, {})
     return Latents(shown, read_weights(cached)[0]["latents"])
+
+
+def _pose_branch(run: Run) -> PoseBranch:
+    path = run.weights / "tiny_dense_face.safetensors"
+    branch = load_adapter(path).pose_branch
+    if branch is None:
+        raise ModelFileError(
+            "the file has no pose branch", where=str(path), fix="Run the stage dense-face first"
+        )
+    return branch
+
+
+def _scenes(run: Run, vae: AutoencoderKL, net: TinyAnalyzer, shown: Pictures) -> SceneData:
+    cached = run.folder / f"scenes-{len(shown)}.safetensors"
+    if not cached.is_file():
+        write_weights(cached, scene_data(shown, vae, net).tensors(), {})
+    return SceneData(**read_weights(cached)[0])
 
 
 @torch.inference_mode()

@@ -1,0 +1,245 @@
+"""Stage ``sfsr``: identity and expression tokens and the background hint on the frozen tiny base.
+
+Two losses. Noise prediction from pictures whose own head was emptied, told who it is by another
+picture of the same person and which face it makes. And, since no true picture exists of one
+person with the expression of another in the scene of a third, a **cross-identity** one: identity
+and expression come from other rows of the batch, the clean picture is estimated by the midpoint
+rule, decoded, and the analyzer says whether it shows them (sfsr.md 5, item 6; REFace's exchange
+within the batch, 4.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..demo.analyzer import ENCODER, IDENTITY_DIM, TinyAnalyzer
+from ..demo.captions import GROUPS, IDENTITY_GROUPS, caption
+from ..dense_face.pose_branch import PoseBranch
+from ..dense_face.schedule import alphas_cumprod
+from ..faces.blendshapes import ARKIT_NAMES
+from ..pipelines.base import LATENT_SCALE, Base, token_ids
+from ..pipelines.source_attention import InstalledSources, Told, install_sources, layers_of
+from ..pipelines.text import encode_text
+from ..sfsr.adapter import SFSRAdapter
+from ..sfsr.background import background_channels
+from ..sfsr.compound_inputs import CompoundLayout, ExpressionBatch, IdentityBatch
+from ..sfsr.guidance import Absence
+from ..sfsr.midpoint import NoiseLevels, denoiser, midpoint_estimate
+from ..sfsr.token_attention import EXPRESSION, IDENTITY
+from .base import DROPPED_GROUP, PlainAttention, noised
+from .demo_data import PER_PERSON, Latents
+from .scene_data import SceneData
+
+TOKENS, HIDDEN = 4, 96
+ABSENCE = Absence(identity=0.1, expression=0.1, both=0.1)
+#: Chances that a training sample comes without words, pose, or background.
+NO_WORDS, NO_POSE, NO_BACKGROUND = 0.5, 0.1, 0.1
+#: Chance that an expression is the analyzer's reading of the picture instead of the known one, as
+#: exemplar pictures are read; and that half of its values are not known.
+READ, HALF_KNOWN = 0.3, 0.1
+#: Weight of the noise outside the head: there the scene is given.
+OUTSIDE = 0.25
+#: Words that may be said: not who it is, nor what the face does.
+SAID = tuple(g for g in GROUPS if g not in IDENTITY_GROUPS and g not in ("expression", "gaze"))
+
+
+@dataclass(frozen=True)
+class FaceLosses:
+    """The cross-identity losses.
+
+    rows: Of the batch, that show others' faces. nodes: Of the midpoint estimate; 1 is the one-step
+    estimate. identity, expression: Weights. earliest, latest: Timesteps of the estimate.
+    """
+
+    rows: int = 8
+    nodes: int = 2
+    identity: float = 0.3
+    expression: float = 1.0
+    earliest: int = 400
+    latest: int = 950
+
+
+class SFSRTask(nn.Module):
+    """Both losses of a batch; gradients reach the SFSR adapter only.
+
+    Args:
+        base: The trained base, frozen. pose_branch: Dense-Face's, frozen.
+        analyzer: Looks at the estimated pictures, frozen.
+        data: Latents of N pictures and their mirror images. scenes: The same pictures.
+        hints: Their pose pictures [2N, 3, 128, 128] as bytes.
+        batch: Samples a step. faces: None trains on noise alone.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        pose_branch: PoseBranch,
+        analyzer: TinyAnalyzer,
+        data: Latents,
+        scenes: SceneData,
+        hints: Tensor,
+        batch: int,
+        faces: FaceLosses | None = None,
+    ) -> None:
+        super().__init__()
+        plain: Any = PlainAttention()  # diffusers lists its own classes only
+        base.unet.set_attn_processor(plain)
+        self.adapter = new_adapter(base)
+        self.unet, self.text_encoder, self.vae = base.unet, base.text_encoder, base.vae
+        self.pose_branch = pose_branch.requires_grad_(False)
+        self.analyzer = analyzer
+        self.data, self.scenes, self.hints = data, scenes, hints
+        self.batch, self.faces = batch, faces
+        self.alphas = alphas_cumprod()
+        self.levels = NoiseLevels.from_alphas(self.alphas)
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        half = len(self.data) // 2
+        pick = torch.randint(half, (self.batch,), generator=generator)
+        # The other picture of the same person: pictures 2i and 2i + 1 belong together.
+        other = pick // PER_PERSON * PER_PERSON + 1 - pick % PER_PERSON
+        target = pick + torch.randint(2, (self.batch,), generator=generator) * half
+        who, face = self.scenes.identities[other], self._expressions(target, generator)
+        context = self._context(target, generator)
+        with install_sources(self.unet, self.adapter) as installed:
+            losses = self._noise_losses(installed, target, who, face, context, generator)
+            if self.faces is None:
+                return losses
+            seen = self._face_losses(installed, self.faces, target, who, face, context, generator)
+        loss = losses["loss"]
+        loss = loss + self.faces.identity * seen["identity"]
+        loss = loss + self.faces.expression * seen["expression"]
+        apart = {name: value.detach() for name, value in seen.items()}
+        return {"loss": loss, "mse": losses["mse"], **apart}
+
+    def _noise_losses(
+        self,
+        installed: InstalledSources,
+        target: Tensor,
+        who: Tensor,
+        face: ExpressionBatch,
+        context: Tensor,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        count = len(target)
+        known, shown = ABSENCE.draw(count, generator)
+        posed = torch.rand(count, generator=generator) >= NO_POSE
+        placed = torch.rand(count, generator=generator) >= NO_BACKGROUND
+        installed.told = self._told(target, who, face, known.float(), shown.float(), placed.float())
+        x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator)
+        out = self._predicted(x, t, context, target, posed.float())
+        mask = self.scenes.masks[target]
+        where = mask + OUTSIDE * (1 - mask)
+        error = F.mse_loss(out, noise, reduction="none").mean(1, keepdim=True) * where
+        error = error.sum((1, 2, 3)) / where.sum((1, 2, 3))
+        return {"loss": (error * weight).mean(), "mse": error.detach().mean()}
+
+    def _face_losses(
+        self,
+        installed: InstalledSources,
+        faces: FaceLosses,
+        target: Tensor,
+        who: Tensor,
+        face: ExpressionBatch,
+        context: Tensor,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """What the analyzer misses in faces of one row with the expression of another."""
+        count = faces.rows
+        target, context, everywhere = target[:count], context[:count], torch.ones(count)
+        who = who.roll(-1, 0)[:count]
+        face = _rows(face, torch.arange(2, count + 2) % len(face.values))
+        installed.told = self._told(target, who, face, everywhere, everywhere, everywhere)
+        t = torch.randint(faces.earliest, faces.latest, (count,), generator=generator)
+        sigma = self.levels.sigmas[t].float()
+        clean = self.data.latents[target]
+        noise = torch.randn(clean.shape, generator=generator)
+        found = midpoint_estimate(
+            denoiser(lambda x, t: self._predicted(x, t, context, target, everywhere), self.levels),
+            clean + sigma[:, None, None, None] * noise,
+            sigma,
+            self.levels,
+            nodes=faces.nodes,
+        )
+        decode: Callable[..., Any] = self.vae.decode
+        seen = self.analyzer((decode(found / LATENT_SCALE).sample / 2 + 0.5).clamp(0, 1))
+        # The noisier the start, the less of the picture is settled.
+        trust = self.alphas[t].sqrt().float()
+        alike = (seen.identity.float() * who).sum(1)
+        missed = (seen.blendshapes.float() - face.values).abs() * face.known
+        missed = missed.sum(1) / face.known.sum(1).clamp(min=1)
+        return {
+            "identity": (trust * (1 - alike)).sum() / trust.sum(),
+            "expression": (trust * missed).sum() / trust.sum(),
+        }
+
+    def _predicted(
+        self, x: Tensor, t: Tensor, context: Tensor, target: Tensor, posed: Tensor
+    ) -> Tensor:
+        with torch.no_grad():
+            encoded = self.pose_branch.encode_hint(self.hints[target].float() / 255)
+            residuals = self.pose_branch.residuals(x, encoded, t)
+        residuals = [r * posed[:, None, None, None].to(r) for r in residuals]
+        return self.unet(
+            x,
+            t,
+            context,
+            down_block_additional_residuals=tuple(residuals[:-1]),
+            mid_block_additional_residual=residuals[-1],
+        ).sample.float()
+
+    def _told(
+        self,
+        target: Tensor,
+        who: Tensor,
+        face: ExpressionBatch,
+        known: Tensor,
+        shown: Tensor,
+        placed: Tensor,
+    ) -> Told:
+        present = torch.ones(len(who), dtype=torch.bool)
+        tokens = self.adapter.embedding(IdentityBatch({ENCODER: who}, {ENCODER: present}), face)
+        return Told(
+            self.adapter.attention.keys_values(tokens),
+            {IDENTITY: known, EXPRESSION: shown},
+            background=background_channels(
+                self.scenes.masks[target], LATENT_SCALE * self.scenes.emptied[target]
+            ),
+            background_weight=placed,
+        )
+
+    def _expressions(self, target: Tensor, generator: torch.Generator) -> ExpressionBatch:
+        count = len(target)
+        read = torch.rand(count, 1, generator=generator) < READ
+        values = torch.where(read, self.scenes.read[target], self.data.heads.expression[target])
+        some = torch.rand(count, 1, generator=generator) < HALF_KNOWN
+        lot = torch.rand(count, len(ARKIT_NAMES), generator=generator) < 0.5
+        known = ~(some & lot)
+        nothing = torch.zeros(count, 0)
+        return ExpressionBatch(values * known, known, nothing, torch.zeros(count, dtype=torch.bool))
+
+    def _context(self, target: Tensor, generator: torch.Generator) -> Tensor:
+        texts = caption(self.data.heads[target], generator, DROPPED_GROUP, groups=SAID)
+        empty = torch.rand(len(target), generator=generator) < NO_WORDS
+        texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
+        return encode_text(self.text_encoder, token_ids(texts))
+
+
+def new_adapter(base: Base) -> SFSRAdapter:
+    """An untrained adapter for the tiny base."""
+    width = base.text_encoder.config.hidden_size
+    layout = CompoundLayout({ENCODER: IDENTITY_DIM}, tokens=TOKENS, width=width, hidden=HIDDEN)
+    first = base.unet.config["block_out_channels"][0]
+    return SFSRAdapter(layout, layers_of(base.unet), first)
+
+
+def _rows(face: ExpressionBatch, rows: Tensor) -> ExpressionBatch:
+    return ExpressionBatch(
+        face.values[rows], face.known[rows], face.learned[rows], face.has_learned[rows]
+    )
