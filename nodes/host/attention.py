@@ -63,14 +63,15 @@ class AttentionSlot:
     def __init__(self, change: SlotChange, inner: Attention | None = None) -> None:
         self.change = change
         self.inner = inner
-        self.callbacks: list[tuple[Callable[..., Tensor], dict[str, Any]]] = []
+        self.callbacks: list[tuple[Callable[..., Tensor | None], dict[str, Any]]] = []
         self._at_hand: dict[Any, Tensor] = {}
 
-    def add(self, callback: Callable[..., Tensor], **options: Any) -> AttentionSlot:
+    def add(self, callback: Callable[..., Tensor | None], **options: Any) -> AttentionSlot:
         """Let another pack add ``callback(out, q, k, v, extra, **options)`` to this layer's output.
 
         ``sigma_start`` and ``sigma_end`` among the options are the highest and the lowest sigma at
-        which it acts.
+        which it acts. A callback that returns None adds nothing; one with ``cleanup`` is told of
+        the end of every sampling.
         """
         self.callbacks.append((callback, options))
         return self
@@ -93,9 +94,10 @@ class AttentionSlot:
     def cleanup(self) -> None:
         """Called by the host after every sampling: forget copies on the device."""
         self._at_hand.clear()
-        inner = getattr(self.inner, "cleanup", None)
-        if inner:
-            inner()
+        for other in (self.inner, *(callback for callback, _ in self.callbacks)):
+            cleanup = getattr(other, "cleanup", None)
+            if cleanup:
+                cleanup()
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: Extra) -> Tensor:
         change = self.change
@@ -145,13 +147,10 @@ class AttentionSlot:
         )
 
     def _with_callbacks(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra: Extra) -> Tensor:
-        if not self.callbacks:
-            return out
-        sigma = float(extra["sigmas"].flatten()[0]) if "sigmas" in extra else None
         for callback, options in self.callbacks:
-            start, end = options.get("sigma_start", float("inf")), options.get("sigma_end", 0.0)
-            if sigma is None or start >= sigma >= end:
-                out = out + callback(out, q, k, v, extra, **options)
+            share = callback(out, q, k, v, extra, **options) if _in_range(options, extra) else None
+            if share is not None:
+                out = out + share
         return out.to(q.dtype)
 
     def _bias(self, q: Tensor, extra: Extra) -> Tensor | None:
@@ -180,17 +179,39 @@ def _per_sample(value: Tensor, q: Tensor, extra: Extra, name: str) -> Tensor:
     if value.shape[0] == 1:
         return value
     parts = len(extra["cond_or_uncond"])
-    samples = q.shape[0] // parts
+    value = for_part(value, q.shape[0] // parts, extra, name, "Apply Dense-Face Adapter")
+    return value.repeat(parts, *(1 for _ in value.shape[1:]))
+
+
+def for_part(value: Tensor, samples: int, extra: Extra, name: str, where: str) -> Tensor:
+    """What [1 or B, ...] is for the samples of one CFG part, as [1 or ``samples``, ...].
+
+    Raises:
+        IncompatibleError: It is neither one for all nor one for each; ``name`` and ``where`` are
+            for the sentence.
+    """
+    if value.shape[0] == 1:
+        return value
     window = _window(extra)
     if window is not None and max(window) < value.shape[0]:
         value = value[window]
     if value.shape[0] != samples:
         raise IncompatibleError(
             f"there are {value.shape[0]} {name} for a batch of {samples} pictures",
-            where="Apply Dense-Face Adapter",
+            where=where,
             fix="Give one for all pictures or exactly one per picture",
         )
-    return value.repeat(parts, *(1 for _ in value.shape[1:]))
+    return value
+
+
+def _in_range(options: Mapping[str, Any], extra: Extra) -> bool:
+    """Whether a callback acts at this sigma; sigma is read only where somebody asks for it."""
+    asks = "sigma_start" in options or "sigma_end" in options
+    if not asks or "sigmas" not in extra:
+        return True
+    sigma = float(extra["sigmas"].flatten()[0])
+    high, low = options.get("sigma_start", float("inf")), options.get("sigma_end", 0.0)
+    return high >= sigma >= low
 
 
 def _window(extra: Extra) -> list[int] | None:
