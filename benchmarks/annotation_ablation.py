@@ -73,14 +73,15 @@ def draw(found: dict[str, list[Report]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panes = pyplot.subplots(1, len(TITLES), figsize=(12, 3.6), layout="constrained")
+    figure, panes = pyplot.subplots(1, len(TITLES), figsize=(12, 4), layout="constrained")
     for pane, (measure_name, title) in zip(panes, TITLES.items(), strict=True):
         for name, reports in found.items():
             values = [report[measure_name] for report in reports]
             pane.plot(TIMESTEPS, values, marker="o", markersize=3, label=name)
         pane.set(title=title, xlabel="timestep")
         pane.grid(alpha=0.3)
-    panes[0].legend(fontsize=7)
+    # Below the panes: inside one it would lie on a curve.
+    figure.legend(*panes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
     pyplot.close(figure)
