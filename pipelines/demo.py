@@ -104,7 +104,7 @@ def _rows(pipeline: DenseFacePipeline, seed: int) -> list[Tensor]:
     bases = pipeline.decode(latents)
     # Each person in the own scene as it is, in its turns, and in the other scene.
     owner, place, angles = [], [], []
-    own = [(yaw, pitch, roll) for yaw, pitch, roll in pipeline.analyse(bases).pose.tolist()]
+    own = pipeline.scene_angles(bases)
     for person in range(people):
         owner += [person] * (len(TURNS) + 2)
         place += [person] * (len(TURNS) + 1) + [person + people]

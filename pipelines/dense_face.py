@@ -14,45 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from ..demo.analyzer import ENCODER, WEIGHTS, Analysis, TinyAnalyzer, analyse, load_analyzer
 from ..dense_face.blending import Model
 from ..dense_face.checkpoint import DenseFaceAdapter, load_adapter
-from ..dense_face.composite import composite, feather
 from ..errors import InputError, ModelFileError
-from ..faces.head_mask import head_mask
 from ..faces.identity import Identity, average
 from .base import LATENT_SCALE, Base, load_base
 from .guided import face_model, text_model
 from .prompts import scene_prompt
-from .requests import ALL_PARTS, Angles, Faces, Parts, as_seeds, for_each
+from .requests import ALL_PARTS, LIMITS, Angles, Faces, Parts, as_seeds, for_each
 from .sampling import clean_schedule, sample, seeded_noise
+from .scenes import Personalised, check_scenes, finished, head_masks, kept
 from .weights import load_bundled
 
 STEPS = 20
 GUIDANCE = 3.0
-GROW = 0.12
-"""Margin around the scene's head, as a share of its diameter."""
-FEATHER = 4.0
-"""Pixels over which the new head fades into the scene, inside the mask."""
 _VAE_FACTOR = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Personalised:
-    """Scenes with a new head, tensors [B, 3, 128, 128] in 0..1.
-
-    picture: Finished; outside the mask the scene's own values, bit for bit.
-    generated: As decoded, before the composite.
-    keep: [B, 1, 128, 128], 1 where the scene is kept.
-    """
-
-    picture: Tensor
-    generated: Tensor
-    keep: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +124,9 @@ class DenseFacePipeline:
         """As :meth:`text_picture`, not decoded: scaled latents [B, 4, 16, 16]."""
         seeds = as_seeds(seeds)
         texts = [scene_prompt(text) for text in for_each(prompts, str, len(seeds), "prompts")]
-        return self._sampled(
+        return self.sampled(
             lambda part: nullcontext(text_model(self.base, texts[part], guidance)),
-            self._nothing(len(seeds)),
+            self.nothing(len(seeds)),
             seeds,
             steps,
             label="text editing",
@@ -174,9 +154,9 @@ class DenseFacePipeline:
         """
         seeds = as_seeds(seeds)
         faces = self._faces(identities, prompts, angles, len(seeds), parts)
-        latents = self._sampled(
+        latents = self.sampled(
             lambda part: face_model(self.base, self.adapter, faces[part], guidance),
-            self._nothing(len(seeds)),
+            self.nothing(len(seeds)),
             seeds,
             steps,
             label="face generation",
@@ -207,17 +187,11 @@ class DenseFacePipeline:
             InputError: As :meth:`face_picture`; also no head in a scene, or other sizes.
         """
         seeds = as_seeds(seeds)
-        if scenes.shape != (len(seeds), 3, *self._picture_size):
-            raise InputError(
-                f"the scenes have the shape {list(scenes.shape)}",
-                fix=f"Give {len(seeds)} pictures of {self._picture_size[0]} px, one for each seed",
-            )
+        check_scenes(scenes, len(seeds), self.side)
         faces = self._faces(identities, prompts, angles, len(seeds))
         mask = self.scene_mask(scenes) if mask is None else mask
-        keep = 1 - mask.expand(len(seeds), -1, -1)[:, None].float()
-        # Sampled like this by the host: both hosts then keep the same cells.
-        small = F.interpolate(keep, self._latent_shape[1:], mode="bilinear")
-        blended = self._sampled(
+        keep, small = kept(mask, len(seeds), *self.latent_shape[1:])
+        blended = self.sampled(
             lambda part: face_model(self.base, self.adapter, faces[part], guidance),
             self.encode(scenes) if latents is None else latents,
             seeds,
@@ -225,9 +199,7 @@ class DenseFacePipeline:
             keep=small,
             label="blending",
         )
-        generated = self.decode(blended)
-        keep = feather(keep, FEATHER)
-        return Personalised(composite(scenes, generated, keep), generated, keep)
+        return finished(scenes, self.decode(blended), keep)
 
     def scene_mask(self, scenes: Tensor) -> Tensor:
         """Where the heads of scenes are, with a margin: [B, H, W], 1 = draw anew.
@@ -235,14 +207,13 @@ class DenseFacePipeline:
         Raises:
             InputError: A scene without a head.
         """
-        mask = head_mask(self.analyse(scenes).head_logit, *scenes.shape[-2:], grow=GROW)
-        if not bool((mask.amax((1, 2)) > 0).all()):
-            raise InputError(
-                "no head was found",
-                where="scene picture",
-                fix="Use a picture of a tiny-world head, or leave the scene out",
-            )
-        return mask
+        return head_masks(self.analyzer, scenes)
+
+    def scene_angles(self, scenes: Tensor) -> list[Angles]:
+        """How the heads of scenes [B, 3, H, W] are turned, within what can be drawn."""
+        limits = torch.tensor(LIMITS)
+        seen = self.analyse(scenes).pose.cpu().clamp(-limits, limits)
+        return [(yaw, pitch, roll) for yaw, pitch, roll in seen.tolist()]
 
     @torch.no_grad()
     def encode(self, pictures: Tensor) -> Tensor:
@@ -259,17 +230,19 @@ class DenseFacePipeline:
         return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
 
     @property
-    def _latent_shape(self) -> tuple[int, int, int]:
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Of one picture."""
         config = self.base.unet.config
         return config["in_channels"], config["sample_size"], config["sample_size"]
 
     @property
-    def _picture_size(self) -> tuple[int, int]:
-        side = self._latent_shape[1] * _VAE_FACTOR
-        return side, side
+    def side(self) -> int:
+        """Of a picture, in pixels."""
+        return self.latent_shape[1] * _VAE_FACTOR
 
-    def _nothing(self, count: int) -> Tensor:
-        return torch.zeros(count, *self._latent_shape)
+    def nothing(self, count: int) -> Tensor:
+        """Latents to start from where there is no picture [count, 4, 16, 16]."""
+        return torch.zeros(count, *self.latent_shape)
 
     def _faces(
         self,
@@ -279,13 +252,13 @@ class DenseFacePipeline:
         count: int,
         parts: Parts = ALL_PARTS,
     ) -> Faces:
-        encoder, size = self.adapter.encoder, self._picture_size[0]
+        encoder, size = self.adapter.encoder, self.side
         return Faces.asked(
             identities, prompts, angles, count, encoder=encoder, size=size, parts=parts
         )
 
     @torch.no_grad()
-    def _sampled(
+    def sampled(
         self,
         model_of: Callable[[slice], AbstractContextManager[Model]],
         base: Tensor,
@@ -295,9 +268,16 @@ class DenseFacePipeline:
         keep: Tensor | None = None,
         label: str,
     ) -> Tensor:
-        """Clean latents, computed in batches."""
+        """Clean latents [B, 4, 16, 16], computed in batches.
+
+        Args:
+            model_of: Opens the model of some of the pictures.
+            base: Clean latents to start from and to keep.
+            keep: [B, 1, h, w], 1 = keep the base; None draws everything.
+            label: Of the bar.
+        """
         schedule = clean_schedule(steps)
-        noise = seeded_noise(seeds, self._latent_shape)
+        noise = seeded_noise(seeds, self.latent_shape)
         starts = range(0, len(seeds), self.batch)
         found = []
         total = len(starts) * len(schedule)

@@ -166,7 +166,8 @@ def test_head_and_person_are_those_of_the_command_line(
     tiny: Tiny, analyzer: Any, portrait: Tensor
 ) -> None:
     from comfyui_dense_face.demo.analyzer import load_analyzer
-    from comfyui_dense_face.pipelines.dense_face import GROW, DenseFacePipeline
+    from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
+    from comfyui_dense_face.pipelines.scenes import GROW
 
     pipeline = DenseFacePipeline.load(tiny.folder)
     net = load_analyzer(tiny.folder / "tiny_analyzer.safetensors")

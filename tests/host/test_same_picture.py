@@ -92,7 +92,7 @@ def test_blending(tiny: Tiny, pipeline: DenseFacePipeline) -> None:
 
 
 def test_quick_portrait_has_the_defaults_of_the_command_line(tiny: Tiny) -> None:
-    from comfyui_dense_face.pipelines.dense_face import FEATHER, GROW
+    from comfyui_dense_face.pipelines.scenes import FEATHER, GROW
 
     quick = tiny.module("nodes.quick")
     assert (quick.MARGIN, quick.FEATHER) == (GROW, FEATHER)

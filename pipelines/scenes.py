@@ -1,0 +1,74 @@
+"""Scenes whose head is drawn anew: the mask, what of a latent is kept, and the finished picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..demo.analyzer import TinyAnalyzer, analyse
+from ..errors import InputError
+from ..faces.compositing import composite, feather
+from ..faces.head_mask import head_mask
+
+GROW = 0.12
+"""Margin around the scene's head, as a share of its diameter."""
+FEATHER = 4.0
+"""Pixels over which the new head fades into the scene, inside the mask."""
+
+
+@dataclass(frozen=True, eq=False)
+class Personalised:
+    """Scenes with a new head, tensors [B, 3, 128, 128] in 0..1.
+
+    picture: Finished; outside the mask the scene's own values, bit for bit.
+    generated: As decoded, before the composite.
+    keep: [B, 1, 128, 128], 1 where the scene is kept.
+    """
+
+    picture: Tensor
+    generated: Tensor
+    keep: Tensor
+
+
+def check_scenes(scenes: Tensor, count: int, side: int) -> None:
+    """Raise InputError unless there are ``count`` scenes [3, side, side]."""
+    if scenes.shape != (count, 3, side, side):
+        raise InputError(
+            f"the scenes have the shape {list(scenes.shape)}",
+            fix=f"Give {count} pictures of {side} px, one for each seed",
+        )
+
+
+def head_masks(analyzer: TinyAnalyzer, scenes: Tensor) -> Tensor:
+    """Where the heads of scenes are, with a margin: [B, H, W], 1 = draw anew.
+
+    Raises:
+        InputError: A scene without a head.
+    """
+    mask = head_mask(analyse(analyzer, scenes).head_logit, *scenes.shape[-2:], grow=GROW)
+    if not bool((mask.amax((1, 2)) > 0).all()):
+        raise InputError(
+            "no head was found",
+            where="scene picture",
+            fix="Use a picture of a tiny-world head, or leave the scene out",
+        )
+    return mask
+
+
+def kept(mask: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """What is kept for a mask [B or 1, H, W], 1 = draw anew.
+
+    Returns:
+        Keep-masks [count, 1, H, W], and of latents [count, 1, height, width].
+    """
+    keep = 1 - mask.expand(count, -1, -1)[:, None].float()
+    # Sampled like this by the host: both hosts then keep the same cells.
+    return keep, F.interpolate(keep, (height, width), mode="bilinear")
+
+
+def finished(scenes: Tensor, generated: Tensor, keep: Tensor) -> Personalised:
+    """The generated heads in their scenes; ``keep`` [B, 1, H, W] as of :func:`kept`."""
+    keep = feather(keep, FEATHER)
+    return Personalised(composite(scenes, generated, keep), generated, keep)
