@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from .pictures import checked_mask
+from .two_models import guider_output, two_models
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,24 +50,7 @@ class JointGuider(io.ComfyNode):
             "For SamplerCustomAdvanced.",
             search_aliases=["two models", "regional face", "text editing", "dense-face guider"],
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="Text-editing mode: the base model, without the adapter."
-                ),
-                io.Conditioning.Input("positive", tooltip="What the scene shows."),
-                io.Conditioning.Input("negative", tooltip="What the scene must not show."),
-                io.Model.Input(
-                    "face_model",
-                    tooltip="Face-generation mode: from Apply Dense-Face Adapter, on the same base "
-                    "model or on another Stable Diffusion 1.x one.",
-                ),
-                io.Conditioning.Input(
-                    "face_positive",
-                    tooltip="The prompt with the person in it, from Encode Prompt with Identity; "
-                    "with the pose, if there is one, from Apply ControlNet (Advanced).",
-                ),
-                io.Conditioning.Input(
-                    "face_negative", tooltip="The other output of Apply ControlNet (Advanced)."
-                ),
+                *two_models("What the scene shows.", " or on another Stable Diffusion 1.x one"),
                 io.Mask.Input(
                     "mask",
                     tooltip="Where the person is drawn: white = face-generation mode, black = the "
@@ -86,11 +70,7 @@ class JointGuider(io.ComfyNode):
                     "the scene, inside the mask.",
                 ),
             ],
-            outputs=[
-                io.Guider.Output(
-                    "guider", display_name="guider", tooltip="For SamplerCustomAdvanced."
-                )
-            ],
+            outputs=[guider_output()],
         )
 
     @classmethod

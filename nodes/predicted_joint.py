@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .sockets import AnnotationHeadSocket, LoadedHead
+from .two_models import guider_output, two_models
 
 
 class PredictedJointGuider(io.ComfyNode):
@@ -23,26 +24,7 @@ class PredictedJointGuider(io.ComfyNode):
             "there face-generation mode draws the person. For SamplerCustomAdvanced.",
             search_aliases=["automatic mask", "no detector", "predicted mask", "two models"],
             inputs=[
-                io.Model.Input(
-                    "model", tooltip="Text-editing mode: the base model, without the adapter."
-                ),
-                io.Conditioning.Input(
-                    "positive", tooltip="What the scene shows; somebody has to be in it."
-                ),
-                io.Conditioning.Input("negative", tooltip="What the scene must not show."),
-                io.Model.Input(
-                    "face_model",
-                    tooltip="Face-generation mode: from Apply Dense-Face Adapter, on the same base "
-                    "model.",
-                ),
-                io.Conditioning.Input(
-                    "face_positive",
-                    tooltip="The prompt with the person in it, from Encode Prompt with Identity; "
-                    "with the pose, if there is one, from Apply ControlNet (Advanced).",
-                ),
-                io.Conditioning.Input(
-                    "face_negative", tooltip="The other output of Apply ControlNet (Advanced)."
-                ),
+                *two_models("What the scene shows; somebody has to be in it."),
                 AnnotationHeadSocket.Input(
                     "head", tooltip="From Load Annotation Head; made for the base model."
                 ),
@@ -74,11 +56,7 @@ class PredictedJointGuider(io.ComfyNode):
                     "scene, inside the mask.",
                 ),
             ],
-            outputs=[
-                io.Guider.Output(
-                    "guider", display_name="guider", tooltip="For SamplerCustomAdvanced."
-                )
-            ],
+            outputs=[guider_output()],
         )
 
     @classmethod
