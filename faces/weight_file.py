@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,19 +34,27 @@ def read_network(path: str | Path, what: str) -> dict[str, Tensor]:
     if path.suffix == ".safetensors" or not path.is_file():
         tensors, _ = read_weights(path)
     else:
-        tensors = _read_torch_file(path, what)
+        tensors = _tensors_of(read_torch_file(path, what), path, what)
     return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
 
 
-def _read_torch_file(path: Path, what: str) -> dict[str, Tensor]:
+def read_torch_file(path: str | Path, what: str) -> Any:
+    """What ``torch.save`` wrote, tensors and plain values only: nothing in the file is run.
+
+    Raises:
+        ModelFileError: The file is damaged, or names anything else.
+    """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file may raise anything
         raise ModelFileError(
             f"the file of {what} is damaged, or is no file of weights",
             where=str(path),
             fix="Download it again, from its authors",
         ) from error
+
+
+def _tensors_of(found: Any, path: Path, what: str) -> dict[str, Tensor]:
     while isinstance(found, Mapping):
         inner = next((found[name] for name in _WRAPPERS if name in found), None)
         if not isinstance(inner, Mapping):

@@ -9,7 +9,7 @@ guidance can be split by source (``guidance``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -46,15 +46,18 @@ class TokenAttention(nn.Module):
         channels: Layer to its width C; a layer is called by its place in Stable Diffusion's own
             names (``input_blocks.1.1``).
         width: Of the tokens.
+        sources: Those that there are; adapters of others know the identity alone.
     """
 
-    def __init__(self, channels: Mapping[str, int], width: int) -> None:
+    def __init__(
+        self, channels: Mapping[str, int], width: int, sources: Sequence[str] = SOURCES
+    ) -> None:
         super().__init__()
         self.layers = tuple(channels)
         self.projections = nn.ModuleDict(
             {
                 _key(layer): nn.ModuleDict(
-                    {source: SourceProjection(width, count) for source in SOURCES}
+                    {source: SourceProjection(width, count) for source in sources}
                 )
                 for layer, count in channels.items()
             }
@@ -67,6 +70,10 @@ class TokenAttention(nn.Module):
             layer: {source: self.of(layer, source)(given[source]) for source in SOURCES}
             for layer in self.layers
         }
+
+    def of_source(self, source: str, tokens: Tensor) -> dict[str, KeysValues]:
+        """Layer to keys and values of one source."""
+        return {layer: self.of(layer, source)(tokens) for layer in self.layers}
 
     def of(self, layer: str, source: str) -> nn.Module:
         """The projection of one source in one layer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,10 +36,33 @@ def matching_attentions(model: Any, folded: FoldedAdapter) -> dict[str, Any]:
     return found
 
 
+def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where: str) -> None:
+    """Check that a MODEL has cross-attentions (block to width C) of these widths.
+
+    Raises:
+        IncompatibleError: One is missing or of another width.
+    """
+    known: dict[str, Any] = {"": getattr(model.model, "diffusion_model", None)}
+    for layer, width in layers.items():
+        query = _at(f"{layer}.1.transformer_blocks.0.attn2.to_q", known)
+        own = getattr(query, "out_features", None)
+        if own != width:
+            raise IncompatibleError(
+                f"the adapter does not fit this model: at {layer} it is {width} wide, "
+                f"the model has {'nothing' if own is None else own}",
+                where=where,
+                fix="Connect a model of the kind the adapter was made for "
+                f"({_named(text_width)})",
+            )
+
+
 def kind(folded: FoldedAdapter) -> str:
     """What base the adapter's widths ask for, in words."""
     widths = {w.shape[1] for k, w in folded.weights.items() if k.endswith("attn2.to_k.weight")}
-    text = next(iter(widths), 0)
+    return _named(next(iter(widths), 0))
+
+
+def _named(text: int) -> str:
     name = {768: "Stable Diffusion 1.5", 128: "the bundled tiny world"}.get(text, "its own base")
     return f"{name}, text width {text}"
 
