@@ -1,7 +1,8 @@
 """The ``denseface`` command: calls one module of ``commands/``, tells mendable errors in a line.
 
 Exit codes: 0 done, 2 something the user can mend (one sentence on standard error), 130 stopped by
-Ctrl-C. A fault of ours keeps its traceback and Python's exit code 1.
+Ctrl-C, 141 nobody reads on (``denseface ... | head``; nothing is said then). A fault of ours keeps
+its traceback and Python's exit code 1.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -20,6 +22,7 @@ from .errors import FacePackError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_NO_READER = 141
 
 #: Libraries of the optional extras: top-level module to the extra that brings it.
 _EXTRA_OF = {
@@ -68,10 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Nothing is downloaded or reported, also not by the libraries we use.
     for switch in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(switch, "1")
-    named = next((word for word in arguments if not word.startswith("-")), None)
     try:
-        args = build_parser(named if named in COMMANDS else None).parse_args(arguments)
-        return int(command_module(args.command).run(args) or 0)
+        return _printed(arguments)
     except FacePackError as error:
         return _fail(str(error), EXIT_USER_ERROR)
     except ModuleNotFoundError as error:
@@ -82,6 +83,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"the library {error.name} is not installed. {cure}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
         return _fail("stopped; nothing half-written is left", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes once more at its end, and would complain then.
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return EXIT_NO_READER
+
+
+def _printed(arguments: list[str]) -> int:
+    """Run a command with all it prints handed over, so that a reader who left is known here."""
+    named = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        args = build_parser(named if named in COMMANDS else None).parse_args(arguments)
+    except SystemExit:  # after --help and --version
+        sys.stdout.flush()
+        raise
+    code = int(command_module(args.command).run(args) or 0)
+    sys.stdout.flush()
+    return code
 
 
 def _fail(message: str, code: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import subprocess
 import sys
@@ -117,3 +118,28 @@ def test_help_imports_nothing_heavy() -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["demo"]])
+def test_a_reader_who_leaves_ends_a_command_quietly(words: list[str]) -> None:
+    """As ``denseface ... | head``: no traceback, neither while printing nor at Python's end."""
+    script = (
+        "import sys, types\n"
+        "from comfyui_dense_face import cli\n"
+        "def run(args):\n"
+        "    for i in range(100_000): print(i)\n"
+        "made = types.SimpleNamespace(add_arguments=lambda parser: None, run=run)\n"
+        "cli.command_module = lambda name: made\n"
+        "sys.stdin.read()\n"
+        f"sys.exit(cli.main({words!r}))\n"
+    )
+    command = [sys.executable, "-c", script]
+    # Unbuffered, argparse itself passes over it in silence.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env) as running:
+        assert running.stdin and running.stdout and running.stderr
+        running.stdout.close()
+        running.stdin.close()  # now it begins to print
+        assert running.stderr.read() == b""
+    assert running.returncode == cli.EXIT_NO_READER
