@@ -40,6 +40,8 @@ from .midpoint import MidpointSampler
 from .pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
 from .predicted_joint import PredictedJointGuider
 from .quick import QuickPortrait
+from .sfsr_adapter import ApplySFSR, LoadSFSRAdapter
+from .sfsr_background import Background
 from .tiny_judge import LoadTinyJudge
 from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
 
@@ -96,6 +98,9 @@ NODES: list[type[io.ComfyNode]] = [
     CombineExpressions,
     PreviewExpression,
     MidpointSampler,
+    LoadSFSRAdapter,
+    ApplySFSR,
+    Background,
 ]
 
 

@@ -10,12 +10,15 @@ import folder_paths
 from ...errors import ModelFileError
 
 EXTENSIONS = {".safetensors"}
+IP_ENDINGS = {".safetensors", ".bin"}
 FOLDERS = {"dense_face": {".safetensors", ".task", ".pth", ".pt"}, "sfsr": EXTENSIONS}
 """Each with the endings of its files: beside our own weights those of face analyzers."""
 IDENTITIES = "dense_face_identities"
 """The host's name for the folders of saved identities: below the output folder, where they are
 written, and below models/dense_face."""
 IDENTITY_FOLDER = "identities"
+IP_ADAPTERS = "ipadapter"
+"""The folder of IP-Adapter files, under the name that other packs use; never made by us."""
 BUNDLED = "tiny world (bundled)"
 """First entry of our file lists: the weights that come with the pack."""
 
@@ -31,6 +34,7 @@ def register_folders() -> None:
         except OSError:
             continue
 
+    _register(IP_ADAPTERS, [str(Path(folder_paths.models_dir) / IP_ADAPTERS)], IP_ENDINGS)
     models = Path(folder_paths.models_dir) / "dense_face" / IDENTITY_FOLDER
     _register(IDENTITIES, [str(identities_folder()), str(models)], EXTENSIONS)
 

@@ -2,7 +2,7 @@
 
 Each cross-attention gets ``weight * A(q, source)`` added before its ``to_out``, for the prompt's
 half of the guidance; the query is the layer's own, Dense-Face's share included. Keys and values
-are made before the sampling (``nodes/sfsr_payloads.py``), so that no network of ours runs in a
+are made before the sampling (``nodes/sfsr_sockets.py``), so that no network of ours runs in a
 step. They enter the attention's slots as any other pack's do, through ``AttentionSlot.add``.
 
 Host objects used: ``WrappersMP.APPLY_MODEL``, ``patches_replace``, ``ON_CLONE``; and of a call
@@ -64,7 +64,7 @@ def put_sources(model: Any, sources: tuple[Source, ...], mask: Tensor | None) ->
     """Put sources that act into a cloned MODEL.
 
     Args:
-        sources: Of the same layers, which the MODEL has (``fit_sources.py``).
+        sources: Of the same layers, which the MODEL has (``fit.py``).
         mask: [M, H, W] in 0..1 over the whole picture, 1 = act; None = everywhere.
     """
     uid = uuid4().hex

@@ -13,6 +13,7 @@ FILE_LISTS = {
     ("DenseFace_LoadEncoder", "ir_se50_file"),
     ("DenseFace_LoadEncoder", "insightface_pack"),
     ("DenseFace_LoadIdentity", "file"),
+    ("SFSR_LoadAdapter", "adapter_name"),
 }
 KEPT = ("default", "min", "max", "step", "options", "multiline")
 
