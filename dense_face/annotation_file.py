@@ -1,4 +1,4 @@
-"""Files of annotation heads: ``format=denseface-annotation-head/1``, one safetensors file."""
+"""Files of annotation heads: ``format=denseface-annotation-head/2``, one safetensors file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,33 @@ from ..storage import read_weights, write_weights
 from ..strict import load_strictly
 from .annotation_head import AnnotationHead, HeadConfig
 
-FORMAT = "denseface-annotation-head/1"
+FORMAT = "denseface-annotation-head/2"
 
 
-def save_head(path: str | Path, head: AnnotationHead, metadata: Mapping[str, str]) -> None:
-    """Write a head in fp16, its numbers in the metadata.
+def save_head(
+    path: str | Path,
+    head: AnnotationHead,
+    metadata: Mapping[str, str],
+    matrices: torch.dtype = torch.float16,
+) -> None:
+    """Write a head, its numbers in the metadata.
+
+    Args:
+        path: Of the file.
+        head: To be written; whatever is no matrix or convolution is written in fp16.
+        metadata: Told beside its numbers.
+        matrices: How weights of matrices and convolutions are stored; ``torch.float8_e4m3fn``
+            halves the file, and the roundings of many weights cancel out.
 
     Raises:
         InputError: The place cannot be written to.
     """
-    half = {name: tensor.half() for name, tensor in head.state_dict().items()}
+    small = {
+        name: tensor.to(matrices if tensor.ndim > 1 else torch.float16)
+        for name, tensor in head.state_dict().items()
+    }
     numbers = json.dumps(asdict(head.config))
-    write_weights(path, half, {**metadata, "format": FORMAT, "config": numbers})
+    write_weights(path, small, {**metadata, "format": FORMAT, "config": numbers})
 
 
 def load_head(path: str | Path) -> tuple[AnnotationHead, dict[str, str]]:

@@ -2,7 +2,9 @@
 
 The release lacks its annotation predictor; this head is the pack's own design. It takes what the
 decoder leaves at the end of each resolution level (:mod:`.feature_tap`), knows the timestep, and
-answers in maps of ``scale`` cells per cell of the latent.
+answers in maps of ``scale`` cells per cell of the latent. It thinks on the latent's grid, where
+convolutions are cheap, and unfolds channels into cells at the end (pixel shuffle, arXiv
+1609.05158); a last thin convolution on the fine grid joins the cells' edges.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ from ..faces.parts import PART_NAMES
 from .pose_branch import LayerMaker, ResBlock, TimedSequential, timestep_embedding
 
 TIMESTEPS = 1000
-_TRUNK_BLOCKS = 2
+_TRUNK_BLOCKS = 3
+HEAT_SCALE = 2
+"""Cells of a heat map per cell of the latent: a mean place is finer than cells anyway."""
+_LEAST_FINE_WIDTH = 16
 _HEAT_GAIN = 10.0
 """A softmax over thousands of cells needs large logits; with the gain, weights of usual size do."""
 
@@ -67,9 +72,11 @@ class HeadConfig:
 class AnnotationMaps:
     """What the head answers, before decoding; H and W are ``scale`` times those of the latent.
 
+    The heat maps have a size of their own, h and w.
+
     depth: [B, H, W], about -1 near .. 1 background.
     part_logits: [B, 10, H, W], classes of ``faces.parts``.
-    heat_logits: [B, K, H, W]; the softmax over H and W is where a landmark may be.
+    heat_logits: [B, K, h, w]; the softmax over h and w is where a landmark may be.
     """
 
     depth: Tensor
@@ -105,12 +112,14 @@ class AnnotationHead(nn.Module):
         )
         blocks = [ResBlock(width, width, width, make) for _ in range(_TRUNK_BLOCKS)]
         self.trunk = TimedSequential(blocks)
-        # The last doubling is done by the read-out itself.
-        doublings = config.scale.bit_length() - 2
-        self.rise = nn.ModuleList(ResBlock(width, width, width, make) for _ in range(doublings))
-        self._outputs = (1, len(PART_NAMES), config.points)
-        self.read = nn.Sequential(
-            make.norm(width), nn.SiLU(), make.conv(width, 4 * sum(self._outputs), 1)
+        fine = max(_LEAST_FINE_WIDTH, width // 4)
+        self.read = nn.Sequential(make.norm(width), nn.SiLU())
+        self.unfold = nn.Sequential(
+            make.conv(width, config.scale**2 * fine, 1), nn.PixelShuffle(config.scale), nn.SiLU()
+        )
+        self.surface = make.conv(fine, 1 + len(PART_NAMES), 3)
+        self.heat = nn.Sequential(
+            make.conv(width, HEAT_SCALE**2 * config.points, 1), nn.PixelShuffle(HEAT_SCALE)
         )
 
     def forward(self, features: Sequence[Tensor], timesteps: Tensor) -> AnnotationMaps:
@@ -133,12 +142,9 @@ class AnnotationHead(nn.Module):
         x = torch.zeros((), dtype=weight.dtype, device=weight.device)
         for stage, feature in zip(self.stages, features, strict=True):
             x = x + _lifted(stage(feature.to(weight)), size)
-        x = self.trunk(x, embedding)
-        for block in self.rise:
-            x = block(F.interpolate(x, scale_factor=2.0, mode="nearest"), embedding)
-        maps = F.pixel_shuffle(self.read(x), 2)
-        depth, parts, heat = maps.split(self._outputs, 1)
-        return AnnotationMaps(depth[:, 0], parts, _HEAT_GAIN * heat)
+        x = self.read(self.trunk(x, embedding))
+        maps = self.surface(self.unfold(x))
+        return AnnotationMaps(maps[:, 0], maps[:, 1:], _HEAT_GAIN * self.heat(x))
 
     def require(self, widths: Sequence[int], where: str = "") -> None:
         """Raise IncompatibleError, naming both, unless features have these widths."""

@@ -34,7 +34,7 @@ def test_maps_have_the_size_of_the_latent(side: int) -> None:
     cells = 4 * side
     assert maps.depth.shape == (2, cells, cells)
     assert maps.part_logits.shape == (2, 10, cells, cells)
-    assert maps.heat_logits.shape == (2, 68, cells, cells)
+    assert maps.heat_logits.shape == (2, 68, 2 * side, 2 * side)
 
 
 def test_full_size_is_small() -> None:
@@ -90,9 +90,23 @@ def test_file_round_trip(tmp_path: Path) -> None:
     write_weights(path, {"a": torch.zeros(1)}, {"format": "denseface-adapter/1"})
     with pytest.raises(ModelFileError, match="Choose the file of an annotation head"):
         load_head(path)
-    write_weights(path, {"a": torch.zeros(1)}, {"format": "denseface-annotation-head/1"})
+    write_weights(path, {"a": torch.zeros(1)}, {"format": "denseface-annotation-head/2"})
     with pytest.raises(ModelFileError, match="sizes"):
         load_head(path)
+
+
+def test_eight_bit_matrices_halve_the_file(tmp_path: Path) -> None:
+    """And change little: norms and biases stay in sixteen bits."""
+    head = _head()
+    for name, kind in (("half", torch.float16), ("eight", torch.float8_e4m3fn)):
+        save_head(tmp_path / name, head, {}, kind)
+    half, eight = ((tmp_path / name).stat().st_size for name in ("half", "eight"))
+    assert eight < 0.65 * half
+    again, _ = load_head(tmp_path / "eight")
+    assert next(again.parameters()).dtype == torch.float32
+    own, stored = (h(_features(), torch.tensor([40, 900])).part_logits for h in (head, again))
+    assert float((own - stored).std() / own.std()) < 0.1
+    assert torch.equal(again.get_parameter("read.0.weight"), head.get_parameter("read.0.weight"))
 
 
 def test_points_are_finer_than_cells() -> None:

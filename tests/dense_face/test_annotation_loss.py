@@ -52,7 +52,7 @@ def test_the_truth_costs_least() -> None:
     best, other = annotation_losses(right, labels), annotation_losses(_maps(), labels)
     assert next(iter(best)) == "loss"
     assert float(best["depth"]) == 0
-    assert float(best["parts"]) < 1e-6
+    assert float(best["parts"]) < 1e-6 and float(best["overlap"]) < 1e-6
     assert float(best["points"]) < 0.02
     assert all(float(best[name]) < float(other[name]) for name in best)
 
@@ -98,3 +98,28 @@ def test_small_parts_take_the_majority() -> None:
     small = small_parts(parts, 4)
     assert small.dtype == torch.uint8
     assert small[0, 0, 0] == 3 and small[0, 1, 1] == 0
+
+
+def test_half_a_cell_is_enough_for_a_small_part() -> None:
+    """As in the release's data: a brow of half a cell is a brow, a quarter of one is skin."""
+    parts = torch.ones(1, 4, 4, dtype=torch.uint8)
+    parts[0, 0] = 5
+    parts[0, 2, 0] = 6
+    assert small_parts(parts, 2).tolist() == [[[5, 5], [1, 1]]]
+
+
+def test_a_part_that_is_missed_costs_overlap() -> None:
+    """Ten cells of brow that are called skin: hardly any cross-entropy, a whole class's overlap."""
+    parts = torch.ones(1, 64, 64, dtype=torch.int64)
+    parts[0, 8, 8:18] = 5
+    nowhere = torch.full((1, 68, 2), float("nan"))
+    labels = AnnotationLabels(torch.full((1, 64, 64), float("nan")), parts, nowhere)
+    skin = torch.zeros(1, 10, 64, 64)
+    skin[:, 1] = 12.0
+    right = 12.0 * torch.nn.functional.one_hot(parts, 10).movedim(-1, 1)
+    seen = [
+        annotation_losses(AnnotationMaps(torch.zeros(1, 64, 64), logits, torch.zeros(1, 68, 8, 8)),
+                          labels) for logits in (skin, right)
+    ]  # fmt: skip
+    assert float(seen[0]["parts"]) < 0.04
+    assert float(seen[0]["overlap"] - seen[1]["overlap"]) > 0.08

@@ -1,4 +1,4 @@
-"""The annotation stage: what it learns from, and that only the head learns."""
+"""The annotation stage: what it learns from, and that it learns."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.dense_face.annotation_head import HeadConfig
 from comfyui_dense_face.pipelines.base import load_base
-from comfyui_dense_face.training.annotation import AnnotationTask
+from comfyui_dense_face.training.annotation import TINY_WIDTH, AnnotationTask
 from comfyui_dense_face.training.annotation_data import (
     MAP_SIZE,
     AnnotationTruth,
@@ -15,6 +16,7 @@ from comfyui_dense_face.training.annotation_data import (
     load_depth,
     render_depth,
 )
+from comfyui_dense_face.training.annotation_features import Looks, load_looks, look
 from comfyui_dense_face.training.demo_data import (
     Latents,
     Pictures,
@@ -70,15 +72,35 @@ def test_depth_completes_shards(tmp_path: Path) -> None:
     assert float(load_depth(tmp_path / "depth", 2).abs().max()) == 0
 
 
-def test_only_the_head_learns(tmp_path: Path) -> None:
+def test_looks_are_kept_and_the_same_again(tmp_path: Path) -> None:
+    """Features of pictures and mirror images; a file that exists is left alone, of another base
+    made again.
+    """
     base = load_base(write_base(tmp_path / "base.safetensors"))
     shown = _pictures(2)
     chance = torch.Generator().manual_seed(1)
     latents = Latents(shown, torch.randn(4, 4, 16, 16, generator=chance))
+    look(base, latents, tmp_path, 1, "this base")
+    first = load_looks(tmp_path, 1)
+    assert [f.shape[1:] for f in first.features] == [(128, 16, 16), (64, 16, 16)]
+    assert set(first.picture.tolist()) == {0, 1, 2, 3}
+    assert int(first.timestep.min()) < 50 and int(first.timestep.max()) > 500
+    (file,) = tmp_path.glob("looks-*")
+    written = file.stat().st_mtime_ns
+    look(base, latents, tmp_path, 1, "this base")
+    assert file.stat().st_mtime_ns == written
+    look(base, latents, tmp_path, 1, "another base")
+    assert file.stat().st_mtime_ns != written
+    assert torch.equal(load_looks(tmp_path, 1).features[1], first.features[1])
+
+
+def test_the_head_learns() -> None:
+    shown = _pictures(2)
+    chance = torch.Generator().manual_seed(1)
+    features = tuple(torch.randn(6, width, 16, 16, generator=chance) for width in (128, 64))
+    looks = Looks(torch.tensor([0, 1, 2, 3, 0, 1]), torch.arange(6) * 100, features)
     truth: AnnotationTruth = annotation_truth(shown, torch.zeros(0, MAP_SIZE, MAP_SIZE))
-    task = AnnotationTask(base, latents, truth, batch=3)
-    learning = {name for name, p in task.named_parameters() if p.requires_grad}
-    assert learning and all(name.startswith("head.") for name in learning)
+    task = AnnotationTask(HeadConfig((128, 64), TINY_WIDTH, 4, "ibug"), looks, truth, batch=3)
     first = task(step_generator(1, 0))
     again = task(step_generator(1, 0))
     assert next(iter(first)) == "loss" and float(first["depth"]) == 0
