@@ -28,6 +28,7 @@ from ..dense_face.checkpoint import DenseFaceAdapter, load_adapter, save_adapter
 from ..dense_face.pose_branch import PoseBranch
 from ..dense_face.pose_picture import pose_picture
 from ..errors import ModelFileError
+from ..pipelines.annotation import fitting_config
 from ..pipelines.base import (
     LATENT_SCALE,
     TINY_BASE,
@@ -38,12 +39,13 @@ from ..pipelines.base import (
     new_vae,
     save_base,
 )
-from ..storage import read_weights, write_weights
+from ..storage import CHECKSUM_KEY, read_weights, write_weights
 from .analyzer import AnalyzerTask, JudgeTask
-from .annotation import AnnotationTask
-from .annotation_data import ANNOTATED, annotation_truth, load_depth, render_depth
+from .annotation import TINY_WIDTH, AnnotationTask
+from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
+from .annotation_features import LOOKS, load_looks, look
 from .base import BaseTask
-from .demo_data import Latents, Pictures, load_pictures, render_shards
+from .demo_data import PER_SHARD, Latents, Pictures, load_pictures, render_shards
 from .dense_face import DenseFaceTask
 from .loop import Schedule, fit, seeded
 from .scene_data import SceneData, scene_data
@@ -171,14 +173,19 @@ def annotation(run: Run) -> None:
     depth = run.folder / "depth"
     render_depth(run.folder / "pictures", depth, known, run.workers)
     tiny: Base = load_base(run.weights / TINY_BASE.name)
-    latents = _latents(run, tiny.vae, shown)
+    looks = run.folder / "looks"
+    files = min(LOOKS, -(-len(shown) // PER_SHARD))
+    look(tiny, _latents(run, tiny.vae, shown), looks, files, tiny.metadata[CHECKSUM_KEY])
     truth = annotation_truth(shown, load_depth(depth, known))
+    scale = MAP_SIZE // tiny.unet.config["sample_size"]
     with seeded(8):
-        task = AnnotationTask(tiny, latents, truth, batch=48)
-    schedule = run.schedule(1300, 1.5e-2, warmup=20, ema=0.99, save_every=100)
+        config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
+        task = AnnotationTask(config, load_looks(looks, files), truth, batch=48)
+    schedule = run.schedule(2500, 1e-2, warmup=40, ema=0.99, save_every=100)
     seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
     about = _about(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
-    save_head(run.weights / "tiny_annotation.safetensors", task.head, about)
+    path = run.weights / "tiny_annotation.safetensors"
+    save_head(path, task.head, about, torch.float8_e4m3fn)
 
 
 def sfsr(run: Run) -> None:
@@ -196,7 +203,7 @@ def sfsr(run: Run) -> None:
     schedule = run.schedule(3000, 2e-3)
     seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
     about = _about(run, "sfsr", schedule, 40, 9, seconds) | {"base_model": "tiny-world"}
-    task.adapter.save(run.weights / "tiny_sfsr.safetensors", about)
+    task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
 
 
 STAGES: dict[str, Callable[[Run], None]] = {
