@@ -16,7 +16,15 @@ from .result import Result
 from .steps import step
 from .tiny_world import PACKAGE, python
 from .variants import BARE, Variants
-from .whole import AUTHORS_WHOLE, BLENDED_MEMORY, OURS_WHOLE, run_authors, run_ours, written
+from .whole import (
+    AUTHORS_WHOLE,
+    BLENDED_MEMORY,
+    OURS_HALF,
+    OURS_WHOLE,
+    run_authors,
+    run_ours,
+    written,
+)
 
 _STATUS = Path("/proc/self/status")
 
@@ -32,13 +40,15 @@ def resident(size: Size) -> Iterator[Result]:
     if small:
         return
     with written() as (base, adapter, release):
-        ours = _measured(OURS_WHOLE, str(base), str(adapter))
+        found = {
+            name: _measured(name, str(base), str(adapter)) for name in (OURS_WHOLE, OURS_HALF)
+        }
         theirs = _measured(AUTHORS_WHOLE, str(release))
-    for what, mine, other in zip(("while drawing", "at the peak"), ours, theirs, strict=True):
-        yield Result(f"memory {what}: {OURS_WHOLE}", mine, "MB")
-        yield Result(f"memory {what}: {AUTHORS_WHOLE}", other, "MB")
-        share = f"blended generation, memory {what}"
-        yield Result(share, mine / other, "x authors", BLENDED_MEMORY)
+    for i, what in enumerate(("while drawing", "at the peak")):
+        yield Result(f"memory {what}: {AUTHORS_WHOLE}", theirs[i], "MB")
+        for name, ours in found.items():
+            yield Result(f"memory {what}: {name}", ours[i], "MB")
+            yield Result(f"{name}, {what}", ours[i] / theirs[i], "x authors", BLENDED_MEMORY)
 
 
 def _measured(*words: str) -> tuple[float, float]:
@@ -58,7 +68,11 @@ def main() -> None:
     name, *rest = sys.argv[1:]
     start_host()
     torch.manual_seed(0)
-    if name == OURS_WHOLE:
+    if name == OURS_HALF:
+        from comfy.cli_args import args
+
+        args.fp16_unet = True
+    if name in (OURS_WHOLE, OURS_HALF):
         kept: object = run_ours(Path(rest[0]), Path(rest[1]))
     elif name == AUTHORS_WHOLE:
         kept = run_authors(Path(rest[0]))

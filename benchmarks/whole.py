@@ -21,9 +21,18 @@ from .host import FULL, World, with_control
 from .steps import step
 from .variants import BLENDED_MEMORY, CFG
 
-__all__ = ["AUTHORS_WHOLE", "BLENDED_MEMORY", "OURS_WHOLE", "run_authors", "run_ours", "written"]
+__all__ = [
+    "AUTHORS_WHOLE",
+    "BLENDED_MEMORY",
+    "OURS_HALF",
+    "OURS_WHOLE",
+    "run_authors",
+    "run_ours",
+    "written",
+]
 
 OURS_WHOLE = "blended generation, ours"
+OURS_HALF = "blended generation, ours, under the host's --fp16-unet"
 AUTHORS_WHOLE = "blended generation, the authors' way"
 LAYOUT = Path(__file__).resolve().parents[1] / "tests" / "data" / "parity" / "sd15_layout.json"
 UNET, CONTROL, TOKEN = "model.diffusion_model.", "control_model.", "embedding_manager."

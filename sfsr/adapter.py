@@ -48,14 +48,23 @@ class SFSRAdapter(nn.Module):
         self.attention = TokenAttention(layers, layout.width)
         self.hint = BackgroundHint(hint_channels) if hint_channels else None
 
-    def save(self, path: str | Path, about: Mapping[str, str], half: bool = True) -> None:
+    def save(
+        self, path: str | Path, about: Mapping[str, str], dtype: torch.dtype = torch.float16
+    ) -> None:
         """Write the file; ``about`` (command, seed, steps, ...) joins its metadata.
+
+        Args:
+            dtype: Of matrices and kernels; biases and norms keep half precision at least, for they
+                are few and 8 bits (``float8_e4m3fn``) would move them by percents.
 
         Raises:
             InputError: The place cannot be written to.
         """
-        dtype = torch.float16 if half else torch.float32
-        tensors = {name: tensor.to(dtype) for name, tensor in self.state_dict().items()}
+        small = dtype if dtype.itemsize > 1 else torch.float16
+        tensors = {
+            name: tensor.to(dtype if tensor.ndim > 1 else small)
+            for name, tensor in self.state_dict().items()
+        }
         layout = self.layout
         metadata = {
             **about,

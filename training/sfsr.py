@@ -60,7 +60,7 @@ class FaceLosses:
     rows: int = 8
     nodes: int = 2
     identity: float = 0.3
-    expression: float = 1.0
+    expression: float = 6.0
     earliest: int = 400
     latest: int = 950
 
@@ -96,6 +96,7 @@ class SFSRTask(nn.Module):
         self.analyzer = analyzer
         self.data, self.scenes, self.hints = data, scenes, hints
         self.batch, self.faces = batch, faces
+        self.legible = legibility(scenes.read, data.heads.expression)
         self.alphas = alphas_cumprod()
         self.levels = NoiseLevels.from_alphas(self.alphas)
 
@@ -172,8 +173,9 @@ class SFSRTask(nn.Module):
         # The noisier the start, the less of the picture is settled.
         trust = self.alphas[t].sqrt().float()
         alike = (seen.identity.float() * who).sum(1)
-        missed = (seen.blendshapes.float() - face.values).abs() * face.known
-        missed = missed.sum(1) / face.known.sum(1).clamp(min=1)
+        counts = self.legible * face.known
+        missed = (seen.blendshapes.float() - face.values).square() * counts
+        missed = missed.sum(1) / counts.sum(1).clamp(min=1)
         return {
             "identity": (trust * (1 - alike)).sum() / trust.sum(),
             "expression": (trust * missed).sum() / trust.sum(),
@@ -229,6 +231,16 @@ class SFSRTask(nn.Module):
         empty = torch.rand(len(target), generator=generator) < NO_WORDS
         texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
         return encode_text(self.text_encoder, token_ids(texts))
+
+
+def legibility(read: Tensor, true: Tensor) -> Tensor:
+    """How much of each blendshape an analyzer sees: squared correlation [51] of [N, 51] with it.
+
+    What it cannot read would teach its mistakes.
+    """
+    read, true = read - read.mean(0), true - true.mean(0)
+    both = (read * true).sum(0) / (read.norm(dim=0) * true.norm(dim=0)).clamp(min=1e-6)
+    return both.clamp(min=0).square()
 
 
 def new_adapter(base: Base) -> SFSRAdapter:

@@ -34,7 +34,7 @@ def adapter(hint: int = 5) -> SFSRAdapter:
 @pytest.mark.parametrize("hint", [0, 5])
 def test_file_brings_back_the_same(tmp_path: Path, hint: int) -> None:
     made, path = adapter(hint), tmp_path / "a.safetensors"
-    made.save(path, {"seed": "3"}, half=False)
+    made.save(path, {"seed": "3"}, torch.float32)
     found = load_adapter(path)
     assert found.layout == LAYOUT and found.layers == LAYERS and (found.hint is None) == (not hint)
     kept = found.state_dict()
@@ -58,11 +58,22 @@ def test_file_brings_back_the_same(tmp_path: Path, hint: int) -> None:
 
 def test_half_as_large(tmp_path: Path) -> None:
     whole, half = tmp_path / "w.safetensors", tmp_path / "h.safetensors"
-    adapter().save(whole, {}, half=False)
+    adapter().save(whole, {}, torch.float32)
     adapter().save(half, {})
     tensors, _ = read_weights(half)
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     assert all(weight.dtype == torch.float32 for weight in load_adapter(half).parameters())
+
+
+def test_eight_bits_keep_what_matters(tmp_path: Path) -> None:
+    """Matrices to within a sixteenth, or a thousandth near zero; biases as in half precision."""
+    made, path = adapter(), tmp_path / "e.safetensors"
+    made.save(path, {}, torch.float8_e4m3fn)
+    kinds = {tensor.ndim > 1: tensor.dtype for tensor in read_weights(path)[0].values()}
+    assert kinds == {True: torch.float8_e4m3fn, False: torch.float16}
+    found = load_adapter(path).state_dict()
+    for name, tensor in made.state_dict().items():
+        torch.testing.assert_close(found[name], tensor, rtol=1 / 16, atol=1e-3)
 
 
 def test_size_for_stable_diffusion() -> None:

@@ -1,0 +1,88 @@
+"""The sfsr stage: its data, and that noise and faces teach the SFSR adapter alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comfyui_dense_face.demo.analyzer import TinyAnalyzer
+from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.pipelines.base import Base, load_base
+from comfyui_dense_face.training.demo_data import Latents, Pictures, training_heads
+from comfyui_dense_face.training.dense_face import new_pose_branch
+from comfyui_dense_face.training.loop import step_generator
+from comfyui_dense_face.training.scene_data import scene_data
+from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
+from tiny_random import write_base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return load_base(write_base(tmp_path_factory.mktemp("base") / "base.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def shown() -> Pictures:
+    heads = training_heads(range(4))
+    drawn = render(heads)
+    return Pictures(
+        (drawn.rgb * 255).byte(), drawn.parts, drawn.head_mask.byte(), drawn.landmarks, heads
+    )
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> TinyAnalyzer:
+    torch.manual_seed(0)
+    return TinyAnalyzer().eval().requires_grad_(False)
+
+
+def _task(
+    base: Base, shown: Pictures, analyzer: TinyAnalyzer, faces: FaceLosses | None
+) -> SFSRTask:
+    latents = Latents(shown, torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1)))
+    scenes = scene_data(shown, base.vae, analyzer)
+    hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
+    branch = new_pose_branch(base)
+    return SFSRTask(base, branch, analyzer, latents, scenes, hints, batch=4, faces=faces)
+
+
+def test_scenes_do_not_tell_of_the_head(
+    base: Base, shown: Pictures, analyzer: TinyAnalyzer
+) -> None:
+    """Another face in the same place leaves the same emptied scene; mirror images are mirrored."""
+    scenes = scene_data(shown, base.vae, analyzer)
+    inside = shown.head[:, None].expand(-1, 3, -1, -1).bool()
+    painted = Pictures(
+        torch.where(inside, 255 - shown.rgb, shown.rgb),
+        shown.parts,
+        shown.head,
+        shown.landmarks,
+        shown.heads,
+    )
+    assert torch.equal(scene_data(painted, base.vae, analyzer).emptied, scenes.emptied)
+    assert torch.equal(scenes.masks[:4].flip(-1), scenes.masks[4:])
+    assert scenes.masks.unique().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("faces", [None, FaceLosses(rows=2)])
+def test_only_the_adapter_learns(
+    base: Base, shown: Pictures, analyzer: TinyAnalyzer, faces: FaceLosses | None
+) -> None:
+    task = _task(base, shown, analyzer, faces)
+    names = [name for name, weight in task.named_parameters() if weight.requires_grad]
+    assert names and all(name.startswith("adapter.") for name in names)
+    with torch.no_grad():  # fresh values are zero, and what comes before them gets no gradient
+        for name in names:
+            if "to_v" in name or "hint.last" in name:
+                task.get_parameter(name).normal_(std=0.1)
+    losses = task(step_generator(1, 0))
+    assert set(losses) == {"loss", "mse"} | ({"identity", "expression"} if faces else set())
+    losses["loss"].backward()
+    silent = [n for n in names if not task.get_parameter(n).grad.abs().sum() > 0]  # type: ignore[union-attr]
+    assert silent == []
+
+
+def test_a_step_is_repeatable(base: Base, shown: Pictures, analyzer: TinyAnalyzer) -> None:
+    task = _task(base, shown, analyzer, FaceLosses(rows=2))
+    first, again = task(step_generator(1, 3)), task(step_generator(1, 3))
+    assert torch.equal(first["loss"], again["loss"])
+    assert not torch.equal(first["loss"], task(step_generator(1, 4))["loss"])
