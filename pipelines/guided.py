@@ -1,4 +1,4 @@
-"""Predicted noise with classifier-free guidance, in the two modes of Dense-Face."""
+"""Predicted noise with classifier-free guidance: Dense-Face's two modes, and SFSR."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from ..dense_face.blending import Model, guided
 from ..dense_face.checkpoint import DenseFaceAdapter
 from ..dense_face.pose_branch import PoseBranch
 from ..errors import InputError
+from ..sfsr.adapter import SFSRAdapter
+from ..sfsr.token_attention import EXPRESSION, IDENTITY
 from .attention import install_adapter
 from .base import Base, token_ids
 from .requests import Faces
+from .source_attention import Told, install_sources
 from .text import encode_text
+from .wishes import Wishes
 
 UNCONDITIONAL = ""
 MOST_GUIDANCE = 30.0
@@ -52,6 +56,40 @@ def face_model(
     both = identities if guidance == 1 else identities.repeat(2, 1)
     with install_adapter(base.unet, dense_face.adapter, both):
         yield model
+
+
+@contextmanager
+def expression_model(
+    base: Base, adapter: SFSRAdapter, branch: PoseBranch | None, wishes: Wishes, guidance: float
+) -> Iterator[Model]:
+    """SFSR for a batch of wishes; the UNet is as before after the block.
+
+    Words, pose, identity and expression are in the prompt's half of the guidance alone; the scene
+    is in both, for it is known and nothing to be strengthened.
+    """
+    contexts = _contexts(base, encode_text(base.text_encoder, token_ids(wishes.texts)))
+    residuals = _no_residuals if branch is None else _posed(branch, wishes.hints)
+    model = _guided(base, contexts, guidance, residuals)
+    with install_sources(base.unet, adapter, _told(adapter, wishes, both=guidance != 1)):
+        yield model
+
+
+def _told(adapter: SFSRAdapter, wishes: Wishes, *, both: bool) -> Told:
+    keys_values = adapter.attention.keys_values(wishes.tokens)
+    weights = dict(zip((IDENTITY, EXPRESSION), wishes.weights, strict=True))
+    background = wishes.background
+    if not both:
+        return Told(keys_values, weights, background=background)
+    halves = torch.tensor([0.0, 1.0]).repeat_interleave(len(wishes.texts))
+    return Told(
+        {
+            layer: {name: (torch.cat([k, k]), torch.cat([v, v])) for name, (k, v) in each.items()}
+            for layer, each in keys_values.items()
+        },
+        # A weight of 0 stays a number: nothing is then computed for it.
+        {name: weight and weight * halves for name, weight in weights.items()},
+        background=None if background is None else torch.cat([background, background]),
+    )
 
 
 Residuals = Callable[[Tensor, Tensor], dict[str, Any]]

@@ -36,6 +36,14 @@ def scene_prompt(text: str) -> str:
     return text.replace(PLACEHOLDER, " a person ").strip() or SCENE
 
 
+def faceless_prompt(text: str) -> str:
+    """The prompt beside an expression that is given by numbers; an empty one leaves all open.
+
+    It may say what is worn and where it is, not who it is or what the face does.
+    """
+    return text.replace(PLACEHOLDER, " a person ").strip()
+
+
 def unread_words(text: str) -> list[str]:
     """Words that the tiny world does not know, or that stand beyond the last one it reads."""
     words = words_of(text)

@@ -80,15 +80,24 @@ class Faces:
         for identity in who:
             identity.require(encoder)
         turned: Sequence[Angles] = for_each(angles, tuple, count, "head poses")
-        for one in turned:
-            check_angles(one)
-        drawn = [torch.from_numpy(pose_picture(*one, size=size)) for one in turned]
         return cls(
             [face_prompt(text) for text in for_each(prompts, str, count, "prompts")],
             torch.stack([identity.vector for identity in who]),
-            torch.stack(drawn).permute(0, 3, 1, 2).float() / 255,
+            pose_hints(turned, size),
             parts,
         )
+
+
+def pose_hints(angles: Sequence[Angles], size: int) -> Tensor:
+    """Pose pictures [B, 3, size, size] in 0..1.
+
+    Raises:
+        InputError: An angle is beyond :data:`LIMITS`.
+    """
+    for one in angles:
+        check_angles(one)
+    drawn = [torch.from_numpy(pose_picture(*one, size=size)) for one in angles]
+    return torch.stack(drawn).permute(0, 3, 1, 2).float() / 255
 
 
 def check_angles(angles: Sequence[float]) -> None:

@@ -15,6 +15,7 @@ _STAGES = {
     "tiny_analyzer": "analyzer",
     "tiny_judge": "judge",
     "tiny_annotation": "annotation",
+    "tiny_sfsr": "sfsr",
 }
 
 

@@ -10,7 +10,9 @@ from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer import render
 from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
 from comfyui_dense_face.pipelines.pictures import image_of
-from measured_world import world
+from comfyui_dense_face.pipelines.sfsr import SFSRPipeline
+from measured_world import linked_world, world
+from tiny_random import write_sfsr
 from torch import Tensor
 
 
@@ -23,6 +25,21 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pipeline(weights: Path) -> DenseFacePipeline:
     return DenseFacePipeline.load(weights)
+
+
+@pytest.fixture(scope="session")
+def sfsr_weights(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an SFSR adapter, the bundled one or random weights."""
+    if (weights / "tiny_sfsr.safetensors").is_file():
+        return weights
+    folder = linked_world(weights, tmp_path_factory.mktemp("sfsr") / "world")
+    write_sfsr(folder / "tiny_sfsr.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sfsr(sfsr_weights: Path) -> SFSRPipeline:
+    return SFSRPipeline.load(sfsr_weights)
 
 
 @pytest.fixture(scope="session")

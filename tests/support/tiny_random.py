@@ -16,6 +16,8 @@ from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from comfyui_dense_face.dense_face.sites import AttentionSite, sites_of_block
 from comfyui_dense_face.pipelines.base import new_text_encoder, new_unet, new_vae, save_base
+from comfyui_dense_face.sfsr.adapter import SFSRAdapter
+from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout
 from comfyui_dense_face.storage import write_weights
 from torch import nn
 
@@ -76,6 +78,14 @@ def write_analyzer(path: Path, seed: int = 2) -> Path:
         net.face.weight.data.zero_()
         net.face.bias.data.fill_(3.0)
     write_weights(path, net.state_dict(), {"encoder": ENCODER})
+    return path
+
+
+def write_sfsr(path: Path, seed: int = 5) -> Path:
+    """An SFSR adapter with background hint, strong enough to be seen in every output."""
+    layout = CompoundLayout({ENCODER: 512}, tokens=4, width=CONTEXT, hidden=32)
+    adapter = fill(SFSRAdapter(layout, BLOCKS, 64), torch.Generator().manual_seed(seed))
+    adapter.save(path, {"base_model": "tiny-random"})
     return path
 
 

@@ -1,0 +1,147 @@
+"""SFSR in the tiny world: a person with an expression in a scene, whose head is drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ..demo.analyzer import ENCODER, WEIGHTS
+from ..dense_face.blending import Model
+from ..errors import IncompatibleError, InputError
+from ..faces.identity import Identity
+from ..sfsr.adapter import SFSRAdapter, load_adapter
+from ..sfsr.background import background_channels, emptied, latent_mask
+from ..sfsr.expression import Expression
+from ..sfsr.guidance import balance_weights
+from .dense_face import GUIDANCE, STEPS, DenseFacePipeline
+from .guided import expression_model
+from .requests import Angles, as_seeds, for_each
+from .scenes import Personalised, check_scenes, finished, kept
+from .weights import load_bundled
+from .wishes import Wishes
+
+HINT, BLEND = "hint", "blend"
+BACKGROUNDS = (HINT, BLEND)
+
+
+@dataclass(frozen=True, eq=False)
+class SFSRPipeline:
+    """The tiny world's base model with an SFSR adapter and Dense-Face's pose branch.
+
+    Args:
+        world: Base, analyzer and pose branch; Dense-Face's own adapter does not act.
+        adapter: Frozen.
+    """
+
+    world: DenseFacePipeline
+    adapter: SFSRAdapter
+
+    @classmethod
+    def load(cls, folder: str | Path = WEIGHTS, *, progress: bool = False) -> SFSRPipeline:
+        """The networks of a folder, the bundled ones by default.
+
+        Raises:
+            ModelFileError: A file is missing, truncated, altered, or lacks a part.
+            IncompatibleError: The files do not belong together.
+        """
+        world = DenseFacePipeline.load(folder, progress=progress)
+        adapter = load_bundled(load_adapter, folder, "tiny_sfsr")
+        if set(adapter.layout.identities) != {ENCODER}:
+            raise IncompatibleError(
+                f"the adapter reads identities by {', '.join(adapter.layout.identities)}, "
+                f"the tiny world measures them by {ENCODER}",
+                where=str(Path(folder) / "tiny_sfsr.safetensors"),
+                fix="Use an adapter that was trained in the tiny world",
+            )
+        return cls(world, adapter)
+
+    def read_expressions(self, pictures: Tensor) -> list[Expression]:
+        """What the faces of pictures [B, 3, H, W] in 0..1 do, as the analyzer sees it."""
+        seen = self.world.analyse(pictures).blendshapes.cpu().clamp(0, 1)
+        return [Expression(values, f"picture by {ENCODER}") for values in seen]
+
+    def express(
+        self,
+        scenes: Tensor,
+        identities: Identity | Sequence[Identity],
+        expressions: Expression | Sequence[Expression],
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        *,
+        angles: Angles | Sequence[Angles] | None = None,
+        mask: Tensor | None = None,
+        balance: float = 0.0,
+        weights: tuple[float, float] = (1.0, 1.0),
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+        background: str = HINT,
+    ) -> Personalised:
+        """Draw the head of each scene anew: another person, another expression, the same pose.
+
+        Args:
+            scenes: [B, 3, 128, 128] in 0..1.
+            prompts: What is to be seen besides (clothes, place); may be empty.
+            angles: Of the new head; those of the scene's head if None.
+            mask: [B or 1, 128, 128] in 0..1, 1 = draw anew; the scene's head if None.
+            balance: -1 (identity alone) to 1 (expression alone), 0 both in full.
+            weights: Of identity and expression, times those of the balance; 0 leaves one out.
+            background: ``hint`` tells the UNet the scene without its head; ``blend`` only puts its
+                latents back in every step, as is done with the hint too.
+
+        Raises:
+            InputError: Counts that differ, scenes of another size or without a head, a mask of
+                everything or nothing, angles, balance, steps or guidance out of range, an unknown
+                background.
+            IncompatibleError: The identity was measured by another encoder, or the adapter has no
+                background hint.
+        """
+        world, seeds = self.world, as_seeds(seeds)
+        check_scenes(scenes, len(seeds), world.side)
+        by_balance = balance_weights(balance)
+        mask = world.scene_mask(scenes) if mask is None else mask
+        keep, small = kept(mask, len(seeds), *world.latent_shape[1:])
+        empty = world.encode(emptied(scenes, 1 - keep))
+        turned = world.scene_angles(scenes) if angles is None else angles
+        wishes = Wishes.asked(
+            self.adapter,
+            identities,
+            expressions,
+            prompts,
+            for_each(turned, tuple, len(seeds), "head poses"),
+            self._channels(background, 1 - keep, empty),
+            (weights[0] * by_balance[0], weights[1] * by_balance[1]),
+            size=world.side,
+        )
+        latents = world.sampled(
+            lambda part: self._model(wishes[part], guidance),
+            empty,
+            seeds,
+            steps,
+            keep=small,
+            label="expression",
+        )
+        return finished(scenes, world.decode(latents), keep)
+
+    def _model(self, wishes: Wishes, guidance: float) -> AbstractContextManager[Model]:
+        dense_face = self.world.adapter
+        return expression_model(
+            self.world.base, self.adapter, dense_face.pose_branch, wishes, guidance
+        )
+
+    def _channels(self, background: str, mask: Tensor, empty: Tensor) -> Tensor | None:
+        """What the hint reads [B, 5, h, w]; None for blending alone."""
+        if background not in BACKGROUNDS:
+            raise InputError(
+                f"the background {background!r} is unknown", fix=f"Use {' or '.join(BACKGROUNDS)}"
+            )
+        if background == BLEND:
+            return None
+        if self.adapter.hint is None:
+            raise IncompatibleError(
+                "this adapter has no background hint", fix=f"Use the background {BLEND!r}"
+            )
+        return background_channels(latent_mask(mask, *empty.shape[-2:]), empty)

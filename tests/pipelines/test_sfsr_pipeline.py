@@ -1,0 +1,156 @@
+"""SFSR on diffusers: every wish is heard, the scene is kept, nothing stays behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from comfyui_dense_face.errors import FacePackError
+from comfyui_dense_face.faces.identity import Identity
+from comfyui_dense_face.pipelines.guided import expression_model
+from comfyui_dense_face.pipelines.scenes import Personalised
+from comfyui_dense_face.pipelines.sfsr import SFSRPipeline
+from comfyui_dense_face.pipelines.wishes import Wishes
+from comfyui_dense_face.sfsr.expression import Expression, neutral
+from comfyui_dense_face.sfsr.words import expression_of_word
+from torch import Tensor
+
+ROUNDING = 1e-3  # a quarter of a grey level: batches of other sizes sum in another order
+
+
+@pytest.fixture(scope="module")
+def people() -> list[Identity]:
+    vectors = torch.randn(2, 512, generator=torch.Generator().manual_seed(1))
+    return [Identity.from_features(vector, "tiny-world") for vector in vectors]
+
+
+@pytest.fixture
+def ask(sfsr: SFSRPipeline, people: list[Identity], portraits: Tensor, hole: Tensor) -> Any:
+    usual = {
+        "scenes": portraits[:1],
+        "identities": people[0],
+        "expressions": neutral(),
+        "prompts": "",
+        "seeds": 1,
+        "angles": (0.0, 0.0, 0.0),
+        "mask": hole,
+        "steps": 1,
+    }
+
+    def asked(pipeline: SFSRPipeline = sfsr, **changes: object) -> Personalised:
+        wanted: dict[str, Any] = {**usual, **changes}
+        return pipeline.express(**wanted)
+
+    return asked
+
+
+def test_the_scene_is_untouched_outside_the_mask(ask: Any, portraits: Tensor, hole: Tensor) -> None:
+    made = ask()
+    outside = (hole == 0).expand_as(portraits[:1])
+    assert torch.equal(made.picture[outside], portraits[:1][outside])
+    assert (made.picture - portraits[:1]).abs().max() > 0.05
+    assert made.keep.min() == 0 and made.keep.max() == 1
+
+
+def test_every_wish_changes_the_picture(
+    ask: Any, people: list[Identity], sfsr: SFSRPipeline
+) -> None:
+    usual = ask().generated
+    changes: list[dict[str, object]] = [
+        {"identities": people[1]},
+        {"expressions": expression_of_word("joy")},
+        {"prompts": "in a forest"},
+        {"seeds": 2},
+        {"angles": (30.0, 0.0, 0.0)},
+        {"balance": -0.5},
+        {"weights": (0.0, 1.0)},
+        {"weights": (1.0, 0.5)},
+        {"guidance": 1.0},
+        {"background": "blend"},
+    ]
+    for change in changes:
+        assert (ask(**change).generated - usual).abs().max() > 1e-4, change
+
+
+def test_what_weighs_nothing_is_not_heard(ask: Any, people: list[Identity]) -> None:
+    first = ask(weights=(0.0, 1.0)).generated
+    assert torch.equal(first, ask(weights=(0.0, 1.0), identities=people[1]).generated)
+    alone = ask(balance=1.0).generated
+    assert torch.equal(first, alone)
+    nothing = ask(weights=(0.0, 0.0), expressions=expression_of_word("rage")).generated
+    assert torch.equal(nothing, ask(weights=(0.0, 0.0)).generated)
+
+
+def test_guidance_strengthens_what_is_asked_and_not_the_scene(
+    sfsr: SFSRPipeline, people: list[Identity]
+) -> None:
+    """Without words, pose and sources both halves are the same, whatever the scene is."""
+    chance = torch.Generator().manual_seed(2)
+    background, x = torch.rand(1, 5, 16, 16, generator=chance), torch.randn(1, 4, 16, 16)
+
+    def predicted(guidance: float, channels: Tensor | None, weight: float) -> Tensor:
+        wishes = Wishes.asked(
+            sfsr.adapter, people[0], neutral(), "", [(0.0, 0.0, 0.0)], channels,
+            (weight, weight), size=128,
+        )  # fmt: skip
+        base = sfsr.world.base
+        with expression_model(base, sfsr.adapter, None, wishes, guidance) as model:
+            return model(x, torch.tensor(500))
+
+    scene = predicted(1, background, 0)
+    assert (predicted(7, background, 0) - scene).abs().max() < 1e-3
+    assert (predicted(1, None, 0) - scene).abs().max() > 1e-3
+    assert (predicted(7, None, 1) - predicted(1, None, 1)).abs().max() > 1e-2
+
+
+def test_a_batch_gives_the_pictures_of_single_calls(
+    sfsr: SFSRPipeline, ask: Any, people: list[Identity], portraits: Tensor
+) -> None:
+    faces = [neutral(), expression_of_word("terror")]
+    many = {"scenes": portraits, "identities": people, "expressions": faces, "seeds": [1, 2]}
+    both = ask(**many).generated
+    small = replace(sfsr, world=replace(sfsr.world, batch=1))
+    assert (ask(small, **many).generated - both).abs().max() < ROUNDING
+
+
+def test_without_angles_the_head_keeps_the_scenes_pose(
+    sfsr: SFSRPipeline, ask: Any, portraits: Tensor
+) -> None:
+    seen = sfsr.world.scene_angles(portraits[:1])[0]
+    assert torch.equal(ask(angles=None).generated, ask(angles=seen).generated)
+
+
+def test_nothing_stays_behind(sfsr: SFSRPipeline, ask: Any) -> None:
+    unet = sfsr.world.base.unet
+    before, hooks = unet.attn_processors, dict(unet.conv_in._forward_hooks)
+    first = ask().generated
+    assert unet.attn_processors == before and unet.conv_in._forward_hooks == hooks
+    assert torch.equal(ask().generated, first)
+
+
+def test_expressions_are_read_from_pictures(sfsr: SFSRPipeline, portraits: Tensor) -> None:
+    read = sfsr.read_expressions(portraits)
+    assert len(read) == 2 and all(isinstance(one, Expression) for one in read)
+    values = torch.stack([one.values for one in read])
+    assert values.shape == (2, 51) and values.min() >= 0 and values.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scenes": torch.zeros(1, 3, 64, 64)}, "the scenes have the shape"),
+        ({"mask": torch.zeros(1, 128, 128)}, "the mask covers nothing"),
+        ({"mask": torch.ones(1, 128, 128)}, "the mask covers everything"),
+        ({"balance": 1.5}, "the balance is 1.5"),
+        ({"background": "none"}, "the background 'none' is unknown"),
+        ({"angles": (90.0, 0.0, 0.0)}, "yaw of 90"),
+        ({"expressions": [neutral()] * 3}, "3 expressions were given for 1 seeds"),
+        ({"identities": Identity.from_features(torch.ones(512), "arcface")}, "by 'arcface'"),
+        ({"guidance": 0.5}, "the guidance is 0.5"),
+    ],
+)
+def test_bad_wishes_are_told(ask: Any, changes: dict[str, object], told: str) -> None:
+    with pytest.raises(FacePackError, match=told):
+        ask(**changes)
