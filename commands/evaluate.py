@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..pipelines.measures import Report
 
-METHODS = ("dense-face", "annotations")
+METHODS = ("dense-face", "annotations", "sfsr")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +20,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
     parser.add_argument("--guidance", type=float, default=3.0, help="3 by default")
     parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+    parser.add_argument(
+        "--other",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="sfsr: another adapter file, measured on the same cases; may be given several times",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
     """Print each measure; bars go to standard error."""
+    from ..errors import InputError
     from ..pipelines.held_out import check_count
     from ..pipelines.measures import json_of
 
     check_count(args.count)
-    methods = {"dense-face": _dense_face, "annotations": _annotations}
+    if args.other and args.method != "sfsr":
+        raise InputError(
+            f"{args.method} is not compared with other files",
+            where="--other",
+            fix="Leave it out, or measure sfsr",
+        )
+    methods = {"dense-face": _dense_face, "annotations": _annotations, "sfsr": _sfsr}
     report = methods[args.method](args)
     if args.json:
         print(json_of(report))
@@ -63,3 +78,19 @@ def _annotations(args: argparse.Namespace) -> Report:
     pipeline = DenseFacePipeline.load(folder, progress=True)
     head, _ = load_bundled(load_head, folder, "tiny_annotation")
     return evaluate(pipeline, head, args.seed, args.count, args.steps, args.guidance)
+
+
+def _sfsr(args: argparse.Namespace) -> Report:
+    from ..demo.judge import load_judge
+    from ..pipelines.dense_face import WEIGHTS
+    from ..pipelines.evaluate_sfsr import Plan, evaluate
+    from ..pipelines.sfsr import SFSRPipeline
+    from ..pipelines.weights import load_bundled
+    from ..sfsr.adapter import load_adapter
+
+    folder = args.weights or WEIGHTS
+    others = {path.stem: load_adapter(path) for path in args.other}
+    pipeline = SFSRPipeline.load(folder, progress=True)
+    judge = load_bundled(load_judge, folder, "tiny_judge")
+    plan = Plan.full(args.seed, args.count, args.steps, args.guidance)
+    return evaluate(pipeline, judge, plan, others)

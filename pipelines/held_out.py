@@ -27,7 +27,7 @@ TARGET_RANGE: Angles = (45.0, 25.0, 20.0)
 MOST = 16_384
 
 # Where the seeds of each purpose start, within the 2**20 of an evaluation seed.
-_PERSON, _REFERENCE, _TARGET, _PROMPT, _SCENE, _ANGLE = (i * 2**17 for i in range(6))
+_PERSON, _REFERENCE, _TARGET, _PROMPT, _SCENE, _ANGLE, _FACE, _PLACE = (i * 2**17 for i in range(8))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,59 @@ class Cases:
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+
+@dataclass(frozen=True, eq=False)
+class Triples:
+    """A person, the expression of a second one, the scene of a third; all of one crowd of 64.
+
+    N cases, R rounds of 64 references; case i is person i % 64 of round i // 64.
+
+    references: Heads [R * 64] that show who it is.
+    owners, hosts: [N]: whose expression it is and who was in the scene, numbers in the crowd.
+    exemplars: Heads of the owners with the wanted expression.
+    scenes: Heads of the hosts in the scenes.
+    wanted: The truth: the person with that expression in that scene.
+    seeds: Of the noise.
+    """
+
+    references: Heads
+    owners: Tensor
+    hosts: Tensor
+    exemplars: Heads
+    scenes: Heads
+    wanted: Heads
+    seeds: list[int]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+
+def triples(seed: int, count: int) -> Triples:
+    """Cases for a person with another's expression in a third one's scene.
+
+    Raises:
+        InputError: Seed or count out of range.
+    """
+    check_count(count)
+    number = torch.arange(count)
+    turn = number // PEOPLE
+    # Other partners in every round; never two of the three the same.
+    half = PEOPLE // 2
+    owners = (number + 1 + turn % (half - 1)) % PEOPLE
+    hosts = (number + half + turn % half) % PEOPLE
+    exemplars = _heads_of(seed, _FACE, owners)
+    scenes = _heads_of(seed, _PLACE, hosts)
+    people = _heads_of(seed, _PLACE, number % PEOPLE).identity
+    return Triples(
+        reference_heads(seed, -(-count // PEOPLE) * PEOPLE),
+        owners,
+        hosts,
+        exemplars,
+        scenes,
+        scenes.replace(identity=people, expression=exemplars.expression),
+        _seeds(seed, _PLACE, count),
+    )
 
 
 def check_count(count: int) -> None:
@@ -108,8 +161,13 @@ def rendered(heads: Heads, *, progress: bool = False, label: str = "render") -> 
 
 def _heads(seed: int, first: int, count: int) -> Heads:
     """Pictures ``first``, ``first + 1``, ... of the people 0..63 in turn."""
-    people = [held_out_seed(seed, _PERSON + i % PEOPLE) for i in range(count)]
-    return sample_heads(_seeds(seed, first, count), people)
+    return _heads_of(seed, first, torch.arange(count) % PEOPLE)
+
+
+def _heads_of(seed: int, first: int, people: Tensor) -> Heads:
+    """Pictures ``first``, ``first + 1``, ... of these people of the crowd [N]."""
+    who = [held_out_seed(seed, _PERSON + person) for person in people.tolist()]
+    return sample_heads(_seeds(seed, first, len(who)), who)
 
 
 def _seeds(seed: int, first: int, count: int) -> list[int]:

@@ -1,0 +1,236 @@
+"""How well SFSR does in the tiny world: a person, another's expression, a third one's scene.
+
+All three are people whom no network has seen, from one crowd of 64, so that whoever leaks into a
+picture is among those it could be taken for. The truth is known: the renderer draws the person
+with that expression in that scene. Every measure stands beside its ceiling (the same on that
+render) and beside controls that have to fail.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..demo.judge import TinyJudge
+from ..faces.identity import Identity
+from ..sfsr.adapter import SFSRAdapter
+from ..sfsr.expression import Expression
+from .dense_face import GUIDANCE, STEPS
+from .expression_measures import expression_measures, leak_measures, visible_blendshapes
+from .held_out import PEOPLE, Triples, rendered, triples
+from .measures import Report, identity_measures, judged, largest_change, pose_errors, psnr_where
+from .scenes import Personalised
+from .sfsr import BLEND, HINT, SFSRPipeline
+
+NAME = "sfsr"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, on how many pictures.
+
+    Args:
+        seed: Chooses the held-out people.
+        count: Pictures of triples, 64 people in turn.
+        controls: Pictures for each control and for expressions read from pictures; 0 leaves them
+            out.
+    """
+
+    seed: int
+    count: int
+    controls: int
+    steps: int = STEPS
+    guidance: float = GUIDANCE
+
+    @classmethod
+    def full(cls, seed: int, count: int, steps: int = STEPS, guidance: float = GUIDANCE) -> Plan:
+        """All measures; controls on at most 64 pictures each."""
+        return cls(seed, count, min(count, PEOPLE), steps, guidance)
+
+
+def evaluate(
+    pipeline: SFSRPipeline,
+    judge: TinyJudge,
+    plan: Plan,
+    others: Mapping[str, SFSRAdapter] | None = None,
+) -> Report:
+    """All measures under flat names: ``sfsr.*``, ``sfsr.control.*``, ``seconds.*``.
+
+    Args:
+        others: Adapters that are measured on the same cases, under ``sfsr.other.<name>.*``.
+
+    Raises:
+        InputError: Seed, count, steps or guidance out of range.
+    """
+    started = time.perf_counter()
+    bench = _Bench(pipeline, judge, plan, triples(plan.seed, plan.count))
+    report = bench.faces()
+    if plan.controls:
+        report |= bench.from_pictures()
+        report |= bench.controls()
+    for name, adapter in (others or {}).items():
+        report |= bench.other(name, replace(pipeline, adapter=adapter))
+    report["seconds.total"] = time.perf_counter() - started
+    return report
+
+
+class _Bench:
+    """One evaluation: the networks, the people, and what is known of them once and for all."""
+
+    def __init__(
+        self, pipeline: SFSRPipeline, judge: TinyJudge, plan: Plan, cases: Triples
+    ) -> None:
+        self.pipeline, self.judge, self.plan, self.cases = pipeline, judge, plan, cases
+        self.world = pipeline.world
+        references = self._rendered("references", 0)
+        who = [self.world.analyse(some).identity for some in references.split(PEOPLE)]
+        self.identities = [Identity(v, self.world.adapter.encoder) for v in torch.cat(who)]
+        self.crowd = judged(judge, references)[0].unflatten(0, (-1, PEOPLE))
+        self.scenes = self._rendered("scenes", len(cases))
+        self.truth = self._rendered("wanted", len(cases))
+        self.wanted = cases.exemplars.expression
+        self.expressions = [Expression(values, "known") for values in self.wanted]
+        self.visible = visible_blendshapes(self._read(self.truth), self.wanted)
+
+    def faces(self) -> Report:
+        """Identity, expression, pose, leaks and background, and the same of the true renders."""
+        started = time.perf_counter()
+        made = self._made(len(self.cases))
+        seconds = (time.perf_counter() - started) / len(self.cases)
+        shown, best = (judged(self.judge, x)[0] for x in (made.picture, self.truth))
+        identity, ceiling = (identity_measures(x, self.crowd) for x in (shown, best))
+        face, best_face = self._expression(made.picture), self._expression(self.truth)
+        cases = self.cases
+        leak, best_leak = (
+            leak_measures(x, self.crowd, cases.owners, cases.hosts) for x in (shown, best)
+        )
+        kept = made.keep == 1
+        return {
+            f"{NAME}.identity_top1": identity["top1"],
+            f"{NAME}.identity_ceiling_top1": ceiling["top1"],
+            f"{NAME}.identity_cosine": identity["cosine"],
+            f"{NAME}.identity_ceiling_cosine": ceiling["cosine"],
+            f"{NAME}.identity_cosine_stranger": identity["cosine_stranger"],
+            f"{NAME}.expression_correlation": face["correlation"],
+            f"{NAME}.expression_ceiling_correlation": best_face["correlation"],
+            f"{NAME}.expression_correlation_all": face["correlation_all"],
+            f"{NAME}.expression_ceiling_correlation_all": best_face["correlation_all"],
+            f"{NAME}.visible_blendshapes": float(self.visible.sum()),
+            f"{NAME}.expression_error": face["error"],
+            f"{NAME}.expression_error_of_scene": self._expression(self.scenes)["error"],
+            f"{NAME}.expression_ceiling_error": best_face["error"],
+            f"{NAME}.leak_expression_owner": leak["expression_owner"],
+            f"{NAME}.leak_expression_owner_ceiling": best_leak["expression_owner"],
+            f"{NAME}.leak_scene": leak["scene"],
+            f"{NAME}.leak_scene_ceiling": best_leak["scene"],
+            f"{NAME}.leak_stranger": leak["stranger"],
+            f"{NAME}.background_psnr_db": psnr_where(made.generated, self.scenes, kept),
+            f"{NAME}.background_change_after_composite": largest_change(
+                made.picture, self.scenes, kept
+            ),
+            f"{NAME}.pose_mae_deg": self._pose(made.picture),
+            f"{NAME}.pose_ceiling_mae_deg": self._pose(self.truth),
+            "seconds.per_image": seconds,
+        }
+
+    def from_pictures(self) -> Report:
+        """The same expressions, asked for by pictures of their owners."""
+        count = self.plan.controls
+        read = self.pipeline.read_expressions(self._rendered("exemplars", count))
+        face = self._expression(self._made(count, expressions=read).picture)
+        return {
+            f"{NAME}.from_picture.expression_correlation": face["correlation"],
+            f"{NAME}.from_picture.expression_error": face["error"],
+        }
+
+    def controls(self) -> Report:
+        """The same measures with one thing taken away; each has to fail clearly."""
+        count = self.plan.controls
+        next_one = [(i + 1) % count for i in range(count)]
+        nobody = self._made(count, weights=(0.0, 1.0)).picture
+        still = self._made(count, weights=(1.0, 0.0)).picture
+        strangers = self._made(count, who=[self._who(i, 1) for i in range(count)]).picture
+        exchanged = self._made(count, expressions=[self.expressions[i] for i in next_one]).picture
+        blended = self._made(count, background=BLEND)
+        name = f"{NAME}.control"
+        return {
+            f"{name}.identity_off.identity_top1": self._top1(nobody),
+            f"{name}.identity_off.expression_correlation": self._expression(nobody)["correlation"],
+            f"{name}.expression_off.expression_correlation": self._expression(still)["correlation"],
+            f"{name}.expression_off.identity_top1": self._top1(still),
+            f"{name}.shuffled_identities.identity_top1": self._top1(strangers),
+            f"{name}.shuffled_expressions.expression_correlation": self._expression(exchanged)[
+                "correlation"
+            ],
+            f"{name}.hint_off.background_psnr_db": self._psnr(blended),
+            f"{name}.hint_off.identity_top1": self._top1(blended.picture),
+            f"{name}.hint_off.expression_correlation": self._expression(blended.picture)[
+                "correlation"
+            ],
+        }
+
+    def other(self, name: str, pipeline: SFSRPipeline) -> Report:
+        """Identity, expression and background of another adapter on all cases."""
+        made = self._made(len(self.cases), pipeline=pipeline)
+        face = self._expression(made.picture)
+        return {
+            f"{NAME}.other.{name}.identity_top1": self._top1(made.picture),
+            f"{NAME}.other.{name}.expression_correlation": face["correlation"],
+            f"{NAME}.other.{name}.expression_error": face["error"],
+            f"{NAME}.other.{name}.background_psnr_db": self._psnr(made),
+            f"{NAME}.other.{name}.pose_mae_deg": self._pose(made.picture),
+        }
+
+    def _made(
+        self,
+        count: int,
+        *,
+        who: list[Identity] | None = None,
+        expressions: list[Expression] | None = None,
+        weights: tuple[float, float] = (1.0, 1.0),
+        background: str = HINT,
+        pipeline: SFSRPipeline | None = None,
+    ) -> Personalised:
+        """The first ``count`` cases."""
+        hint = self.pipeline.adapter.hint if pipeline is None else pipeline.adapter.hint
+        return (pipeline or self.pipeline).express(
+            self.scenes[:count],
+            who or [self._who(i) for i in range(count)],
+            expressions or self.expressions[:count],
+            "",
+            self.cases.seeds[:count],
+            weights=weights,
+            steps=self.plan.steps,
+            guidance=self.plan.guidance,
+            background=background if hint is not None else BLEND,
+        )
+
+    def _who(self, case: int, shift: int = 0) -> Identity:
+        """The person of a case, or the ``shift``-th next one of its round."""
+        return self.identities[case // PEOPLE * PEOPLE + (case + shift) % PEOPLE]
+
+    def _rendered(self, what: str, count: int) -> Tensor:
+        heads = getattr(self.cases, what)
+        heads = heads[:count] if count else heads
+        return rendered(heads, progress=self.world.progress, label=f"render {what}")
+
+    def _read(self, pictures: Tensor) -> Tensor:
+        return self.world.analyse(pictures).blendshapes
+
+    def _expression(self, pictures: Tensor) -> Report:
+        wanted = self.wanted[: len(pictures)]
+        return expression_measures(self._read(pictures), wanted, self.visible)
+
+    def _top1(self, pictures: Tensor) -> float:
+        return identity_measures(judged(self.judge, pictures)[0], self.crowd)["top1"]
+
+    def _psnr(self, made: Personalised) -> float:
+        return psnr_where(made.generated, self.scenes[: len(made.keep)], made.keep == 1)
+
+    def _pose(self, pictures: Tensor) -> float:
+        wanted = self.cases.scenes.angles[: len(pictures)]
+        return pose_errors(self.world.analyse(pictures).pose, wanted)["pose"]
