@@ -17,8 +17,8 @@ from .analyzer import PICTURE_SIZE
 JUDGE = "tiny-world-judge"
 
 #: Side of a portrait in heights of the box that the analyzer finds in it: mean of held-out people.
-_PORTRAIT = 1.42
-_WHOLE = 0.6
+PORTRAIT = 1.42
+WHOLE = 0.6
 """A head whose portrait would take this share of the picture's sides is alone in it."""
 
 
@@ -48,8 +48,8 @@ class JudgeOfFaces:
     def _portrait(picture: Tensor, face: Face) -> Tensor:
         """The head as portraits of the tiny world have it: the whole picture where it is one."""
         left, top, right, bottom = face.box
-        side = _PORTRAIT * (bottom - top)
-        if side > _WHOLE * max(picture.shape[-2:]):
+        side = PORTRAIT * (bottom - top)
+        if side > WHOLE * max(picture.shape[-2:]):
             size = (PICTURE_SIZE, PICTURE_SIZE)
             return F.interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
         middle = torch.tensor([(left + right) / 2, (top + bottom) / 2], dtype=torch.float64)

@@ -17,7 +17,7 @@ Places = tuple[tuple[CropPlace, ...], ...]
 """For each picture of a batch where its crops were taken."""
 
 #: Side of a crop around a bare box, in sides of the box: about what points would give.
-_AROUND_BOX = 2.0
+AROUND_BOX = 2.0
 
 
 def place_of(face: Face, size: int, padding: float = 0.0) -> CropPlace:
@@ -30,7 +30,7 @@ def place_of(face: Face, size: int, padding: float = 0.0) -> CropPlace:
         return crop_place(face.five, face.picture_size, size, padding)
     left, top, right, bottom = face.box
     # Any upright points whose square has the wanted side and middle.
-    reach = _AROUND_BOX * max(right - left, bottom - top) / 4
+    reach = AROUND_BOX * max(right - left, bottom - top) / 4
     x, y = (left + right) / 2, (top + bottom) / 2 - 0.1 * reach
     unit = torch.tensor([[-1.0, 0], [1, 0], [0, 1], [-0.5, 2], [0.5, 2]])
     return crop_place(unit * (reach / 2) + torch.tensor([x, y]), face.picture_size, size, padding)
