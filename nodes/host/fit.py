@@ -51,8 +51,7 @@ def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where
                 f"the adapter does not fit this model: at {layer} it is {width} wide, "
                 f"the model has {'nothing' if own is None else own}",
                 where=where,
-                fix="Connect a model of the kind the adapter was made for "
-                f"({_named(text_width)})",
+                fix=f"Connect a model of the kind the adapter was made for ({_named(text_width)})",
             )
 
 
