@@ -159,7 +159,7 @@ def test_interruption_leaves_the_model_as_it_was(tiny: Tiny, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
 def test_half_precision_bases(tiny: Tiny, dtype: torch.dtype, mode: str) -> None:
     """A base kept in half precision (computed in float32 here): near the full one, and finite."""
-    half = _recast(tiny, dtype)
+    half = tiny.recast(dtype)
     full = tiny.sample(tiny.apply())
     drawn = tiny.sample(tiny.apply(model=half, mode=mode))
     assert bool(torch.isfinite(drawn).all())
@@ -168,29 +168,12 @@ def test_half_precision_bases(tiny: Tiny, dtype: torch.dtype, mode: str) -> None
 
 
 def test_quantised_base_takes_the_runtime_route(tiny: Tiny) -> None:
-    eighth = _recast(tiny, torch.float8_e4m3fn)
+    eighth = tiny.recast(torch.float8_e4m3fn)
     adapted = tiny.apply(model=eighth)
     assert adapted.patches == {}
     drawn = tiny.sample(adapted)
     assert bool(torch.isfinite(drawn).all())
     assert difference(drawn, tiny.sample(eighth)) > 1e-3
-
-
-def _recast(tiny: Tiny, dtype: torch.dtype) -> Any:
-    """The tiny MODEL with its weights kept in another dtype and computed in float32."""
-    import comfy.model_base
-    import comfy.model_management as mm
-    import comfy.model_patcher
-
-    mm.unload_all_models()  # a loaded model may hold the patches of its last run
-    config = tiny.model.model.model_config
-    changed = type(config)({**config.unet_config})
-    changed.set_inference_dtype(dtype, torch.float32)
-    with torch.inference_mode():
-        net = comfy.model_base.BaseModel(changed)
-        net.diffusion_model.load_state_dict(tiny.model.model.diffusion_model.state_dict())
-    cpu = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(net, load_device=cpu, offload_device=cpu)
 
 
 def test_model_can_be_made_anew_for_another_device(tiny: Tiny) -> None:

@@ -94,6 +94,22 @@ class Tiny:
             arguments = (model, noise, steps, cfg, "euler", "normal", positive, negative, latent)
             return comfy.sample.sample(*arguments, seed=seed, disable_pbar=True, **options)
 
+    def recast(self, dtype: torch.dtype) -> Any:
+        """The tiny MODEL with its weights kept in another dtype and computed in float32."""
+        import comfy.model_base
+        import comfy.model_management as mm
+        import comfy.model_patcher
+
+        mm.unload_all_models()  # a loaded model may hold the patches of its last run
+        config = self.model.model.model_config
+        changed = type(config)({**config.unet_config})
+        changed.set_inference_dtype(dtype, torch.float32)
+        with torch.inference_mode():
+            net = comfy.model_base.BaseModel(changed)
+            net.diffusion_model.load_state_dict(self.model.model.diffusion_model.state_dict())
+        cpu = torch.device("cpu")
+        return comfy.model_patcher.ModelPatcher(net, load_device=cpu, offload_device=cpu)
+
 
 def difference(a: Tensor, b: Tensor) -> float:
     """Largest difference, relative to the largest value."""
