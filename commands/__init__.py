@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "demo": "make pictures and measure them in the bundled tiny world",
     "convert": "make adapter files from the checkpoint that the authors released",
     "generate": "make a picture of the person on a reference picture",
+    "express": "put a person with an expression into a scene",
     "evaluate": "measure a method on people it has never seen",
     "faces": "find faces in pictures: landmarks, head pose, expression",
     "calibrate-identity": "find out how face features were measured, from pictures and features",

@@ -1,4 +1,4 @@
-"""A head in a scene of any size: cut out as the tiny world's portraits are, drawn anew, put back."""
+"""A head in a scene of any size: cut out as a portrait of the tiny world, drawn anew, put back."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def express_in(
     side = pipeline.world.side
     place = _place(pipeline, scene)
     if place is None:
-        return pipeline.express(
-            scene[None], identity, expression, prompt, seed, **choices
-        ).picture[0]
+        return pipeline.express(scene[None], identity, expression, prompt, seed, **choices).picture[
+            0
+        ]
     crop = cropped(scene, place).clamp(0, 1)[None]
     made = pipeline.express(crop, identity, expression, prompt, seed, **choices)
     return pasted(scene, made.generated[0], place, made.keep[0, 0], soft=FEATHER / side)
@@ -58,7 +58,7 @@ def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
         raise InputError(
             "no head was found",
             where="scene picture",
-            fix="Use a picture with a head of the tiny world, or describe a scene in words",
+            fix="Use a scene with a head of the tiny world",
         )
     box, size = faces[0].box, faces[0].picture_size
     if size == (side, side) and PORTRAIT * (box[3] - box[1]) > WHOLE * side:

@@ -1,0 +1,146 @@
+"""``denseface express``: a person with an expression in a scene."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.sfsr import SFSRPipeline
+    from ..sfsr.expression import Expression
+
+DESCRIPTION = """\
+Put a person with an expression into a scene, in the bundled tiny world (SFSR, docs/sfsr.md).
+
+The identity comes from one or more pictures of one person, the expression from one of 135 words
+("denseface render words" shows them) or from somebody's picture, everything else from the scene: a
+picture, or words from which one is drawn first. The head in the scene is drawn anew, in the pose it
+has; outside it the scene stays as it is, to the last bit. Scenes may have any size; heads are drawn
+at 128 px.
+
+The tiny world is a demonstration: a small model trained on rendered heads. Pictures for it come
+from "denseface render sheet --count 1 --columns 1 --seed 7 --out a.png"."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="PICTURE",
+        help="who it is; give several of one person for a truer likeness",
+    )
+    face = parser.add_mutually_exclusive_group(required=True)
+    face.add_argument("--word", help="one of the 135 words, such as serenity")
+    face.add_argument(
+        "--expression", type=Path, metavar="PICTURE", help="a face, of anybody, that makes it"
+    )
+    parser.add_argument(
+        "--intensity", type=float, help="of the word, 0 to 1.5; 1 by default (with --word)"
+    )
+    scene = parser.add_mutually_exclusive_group(required=True)
+    scene.add_argument("--scene", type=Path, metavar="PICTURE", help="picture to put the head into")
+    scene.add_argument("--prompt", metavar="WORDS", help="draw the scene from these words")
+    parser.add_argument("--out", type=Path, default=Path("out/express.png"), help="file to write")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another picture")
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
+    parser.add_argument(
+        "--guidance", type=float, default=3.0, help="how strictly all is followed, from 1"
+    )
+    parser.add_argument(
+        "--balance", type=float, default=0.0, help="-1 (identity alone) to 1 (expression alone)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object about it")
+    parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write one picture and print its name, or what was asked and done."""
+    import torch
+
+    from ..errors import InputError
+    from ..pipelines.dense_face import WEIGHTS
+    from ..pipelines.pictures import check_picture_name, read_picture, write_picture
+    from ..pipelines.scene_crop import express_in
+    from ..pipelines.sfsr import SFSRPipeline
+    from ..storage import atomic_path
+
+    if args.intensity is not None and args.word is None:
+        raise InputError(
+            "only words have an intensity", where="--intensity", fix="Leave it out, or give --word"
+        )
+    check_picture_name(args.out)
+    # Read before the networks: a wrong word or file is told at once.
+    word = None if args.word is None else _word(args)
+    people = torch.cat([read_picture(path, "identity") for path in args.identity])
+    given = _opened(args)
+    with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
+        pipeline = SFSRPipeline.load(args.weights or WEIGHTS, progress=True)
+        identity = pipeline.world.identity(people, [str(path) for path in args.identity])
+        expression = word or _shown(args.expression, pipeline, given["expression"])
+        choices = {"steps": args.steps, "guidance": args.guidance}
+        scene = given.get("scene")
+        if scene is None:
+            scene = pipeline.world.text_picture(args.prompt, args.seed, **choices)[0]
+        picture = express_in(
+            pipeline, scene, identity, expression, "", args.seed, balance=args.balance, **choices
+        )
+        about: dict[str, Any] = {
+            "expression": expression.source,
+            "blendshapes": {name: round(v, 4) for name, v in expression.named().items() if v},
+            "scene": args.prompt or str(args.scene),
+            "seed": args.seed,
+            "balance": args.balance,
+            **choices,
+        }
+        write_picture(temporary, picture[None], about)
+    print(json.dumps({"picture": str(args.out), **about}, indent=1) if args.json else args.out)
+
+
+def _opened(args: argparse.Namespace) -> dict[str, Tensor]:
+    """The scene and the expression's picture [3, H, W] in their own sizes, where given."""
+    from ..pipelines.pictures import open_rgb, tensor_of
+    from ..pipelines.prompts import unread_words
+
+    ignored = unread_words(args.prompt or "")
+    if ignored:
+        words = ", ".join(ignored)
+        print(f"note: the tiny world does not read these words: {words}", file=sys.stderr)
+    paths = {"expression": args.expression, "scene": args.scene}
+    return {
+        what: tensor_of(open_rgb(path, what))[0] for what, path in paths.items() if path is not None
+    }
+
+
+def _word(args: argparse.Namespace) -> Expression:
+    from ..sfsr.words import expression_of_word
+
+    return expression_of_word(
+        args.word, 1.0 if args.intensity is None else args.intensity, args.seed
+    )
+
+
+def _shown(path: Path, pipeline: SFSRPipeline, picture: Tensor) -> Expression:
+    """The expression of the largest face of a picture."""
+    from ..demo.face_finder import TinyWorldFaces
+    from ..errors import InputError
+    from ..faces.analyzers import find_faces
+    from ..sfsr.expression import from_face
+
+    faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), picture, order="largest first")
+    if not faces:
+        raise InputError(
+            "no face was found in the expression's picture",
+            where=str(path),
+            fix="Use a picture of a tiny-world head, or choose a --word",
+        )
+    return from_face(faces[0], str(path))

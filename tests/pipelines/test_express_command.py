@@ -1,0 +1,176 @@
+"""``denseface express`` and ``evaluate sfsr``: what they write, and what they say instead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from comfyui_dense_face import cli
+from comfyui_dense_face.pipelines import evaluate_sfsr, held_out
+from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
+from comfyui_dense_face.pipelines.pictures import image_of, open_rgb, tensor_of
+from PIL import Image
+from torch import Tensor
+
+
+class Command:
+    """``denseface express`` with usual arguments; ``files`` are those of its output folder."""
+
+    def __init__(self, folder: Path, weights: Path, portrait: Path) -> None:
+        self.out = folder / "out" / "x.png"
+        self.usual = {
+            "--identity": portrait,
+            "--word": "joy",
+            "--scene": portrait,
+            "--out": self.out,
+            "--weights": weights,
+            "--steps": 1,
+        }
+
+    def __call__(self, *flags: str, **changes: object) -> int:
+        options = self.usual | {f"--{k}": v for k, v in changes.items()}
+        words = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+        return cli.main(["express", *words, *flags])
+
+    @property
+    def files(self) -> list[str]:
+        folder = self.out.parent
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+@pytest.fixture
+def express(tmp_path: Path, sfsr_weights: Path, portrait: Path) -> Command:
+    return Command(tmp_path, sfsr_weights, portrait)
+
+
+@pytest.fixture
+def known_head(monkeypatch: pytest.MonkeyPatch, hole: Tensor) -> Tensor:
+    """A mask [1, 128, 128] that stands for the head of every scene."""
+    monkeypatch.setattr(DenseFacePipeline, "scene_mask", lambda *_: hole)
+    return hole
+
+
+def test_a_word_in_a_scene(
+    express: Command, portrait: Path, known_head: Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert express("--json", intensity=0.5) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["picture"] == str(express.out)
+    assert told["expression"] == "word joy, intensity 0.5, seed 0"
+    assert 0 < told["blendshapes"]["mouthSmileLeft"] <= 1
+    made, scene = (tensor_of(open_rgb(path)) for path in (express.out, portrait))
+    outside = (known_head == 0).expand_as(scene)
+    assert torch.equal(made[outside], scene[outside]) and not torch.equal(made, scene)
+    with Image.open(express.out) as image:
+        assert json.loads(image.info["denseface"])["seed"] == 0
+    first = express.out.read_bytes()
+    assert express("--json", intensity=0.5) == 0 and express.out.read_bytes() == first
+    assert express.files == ["x.png"]
+
+
+@pytest.mark.usefixtures("known_head")
+def test_the_expression_of_a_picture_and_a_scene_of_words(
+    express: Command, portrait: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Fewer steps would draw a scene in which nobody can be found.
+    changes = {"word": None, "expression": portrait, "scene": None, "steps": 6}
+    assert express(**changes, prompt="in a spaceship") == 0
+    printed = capsys.readouterr()
+    assert printed.out.strip() == str(express.out) and "spaceship" in printed.err
+
+
+@pytest.mark.usefixtures("known_head")
+def test_a_large_scene_keeps_its_size_and_all_but_the_head(
+    express: Command, tmp_path: Path, portraits: Tensor
+) -> None:
+    wide = torch.nn.functional.interpolate(portraits[1:], (240, 300), mode="bilinear")
+    path = tmp_path / "wide.png"
+    image_of(wide).save(path)
+    scene = tensor_of(open_rgb(path))
+    assert express(scene=path) == 0
+    made = tensor_of(open_rgb(express.out))
+    assert made.shape == scene.shape
+    changed = (made != scene).any(1)[0].nonzero()
+    assert len(changed) > 1000
+    # The mask is the middle of the crop: a border of the crop, and all beyond it, is the scene's.
+    low, high = changed.min(0).values, changed.max(0).values
+    assert low.min() > 0 and int(high[0]) < 239 and int(high[1]) < 299
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"word": "joyy"}, "'joyy' is none of the 135 words. The nearest are joy"),
+        ({"intensity": 2}, "the intensity is 2"),
+        ({"word": None}, "one of the arguments --word --expression is required"),
+        ({"expression": "a.png"}, "not allowed with"),
+        ({"scene": None}, "one of the arguments --scene --prompt is required"),
+        ({"prompt": "a"}, "not allowed with"),
+        ({"identity": "nowhere.png"}, "the identity is missing (nowhere.png)"),
+        ({"word": None, "expression": "nowhere.png"}, "the expression is missing (nowhere.png)"),
+        ({"word": None, "expression": "a.png", "intensity": 1}, "only words have an intensity"),
+        ({"scene": "nowhere.png"}, "the scene is missing (nowhere.png)"),
+        ({"balance": 2}, "the balance is 2"),
+        ({"guidance": 0}, "guidance is 0"),
+        ({"steps": 0}, "0 steps"),
+        ({"out": "x.docx"}, "format is unknown"),
+        ({"weights": "/nowhere"}, "a file of the tiny world is missing (/nowhere/tiny_base"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(
+    express: Command, capsys: pytest.CaptureFixture[str], changes: dict[str, object], told: str
+) -> None:
+    try:
+        code = express(**changes)
+    except SystemExit as left:  # the parser's own way out
+        code = left.code
+    assert code == 2
+    printed = capsys.readouterr()
+    assert told in printed.err and printed.out == ""
+    assert express.files == []
+
+
+KEYS = {
+    "identity_top1",
+    "identity_ceiling_top1",
+    "expression_correlation",
+    "expression_ceiling_correlation",
+    "visible_blendshapes",
+    "expression_error",
+    "expression_error_of_scene",
+    "leak_expression_owner",
+    "leak_scene",
+    "leak_stranger",
+    "background_psnr_db",
+    "pose_mae_deg",
+    "from_picture.expression_correlation",
+    "control.identity_off.identity_top1",
+    "control.expression_off.expression_correlation",
+    "control.shuffled_identities.identity_top1",
+    "control.shuffled_expressions.expression_correlation",
+    "control.hint_off.background_psnr_db",
+    "other.tiny_sfsr.identity_top1",
+}
+
+
+def test_evaluate_prints_pure_json(
+    sfsr_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (held_out, evaluate_sfsr):  # five people instead of 64
+        monkeypatch.setattr(module, "PEOPLE", 5)
+    words = ["evaluate", "sfsr", "--seed", "5", "--count", "3", "--steps", "1", "--json"]
+    other = ["--other", str(sfsr_weights / "tiny_sfsr.safetensors")]
+    assert cli.main([*words, *other, "--weights", str(sfsr_weights)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {f"sfsr.{name}" for name in KEYS} | {"seconds.per_image"} <= report.keys()
+    assert report["sfsr.background_change_after_composite"] == 0
+    same = "sfsr.other.tiny_sfsr.identity_top1"
+    assert report[same] == report["sfsr.identity_top1"]
+    assert all(value is None or isinstance(value, float | int) for value in report.values())
+
+
+def test_other_files_are_for_sfsr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", "dense-face", "--other", "a.safetensors"]) == 2
+    assert "not compared with other files" in capsys.readouterr().err

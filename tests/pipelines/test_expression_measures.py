@@ -1,0 +1,70 @@
+"""Measures of expressions and leaks on made-up numbers with known answers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from comfyui_dense_face.pipelines import expression_measures as measures
+from comfyui_dense_face.pipelines import held_out
+from comfyui_dense_face.pipelines.held_out import PEOPLE, triples
+
+
+def test_correlation_of_each_blendshape() -> None:
+    wanted = torch.tensor([[0.0, 1.0, 0.3, 0.0], [1.0, 0.0, 0.3, 1.0], [0.5, 0.5, 0.3, 0.5]])
+    read = torch.stack([2 * wanted[:, 0] + 1, -wanted[:, 1], wanted[:, 0], torch.ones(3)], 1)
+    found = measures.correlations(read, wanted)
+    assert found[:2].tolist() == pytest.approx([1, -1])
+    assert math.isnan(found[2])  # the same in all cases: there is nothing to follow
+    assert found[3] == 0  # nothing was followed
+
+
+def test_only_visible_blendshapes_count() -> None:
+    chance = torch.Generator().manual_seed(1)
+    wanted = torch.rand(200, 3, generator=chance)
+    truth = wanted + 0.02
+    truth[:, 2] = torch.rand(200, generator=chance)  # cannot be read even from true renders
+    visible = measures.visible_blendshapes(truth, wanted)
+    assert visible.tolist() == [True, True, False]
+    read = wanted.clone()
+    read[:, 1] += 0.5
+    read[:, 2] = torch.rand(200, generator=chance)
+    found = measures.expression_measures(read, wanted, visible)
+    assert found["correlation"] == pytest.approx(1)
+    assert found["correlation_all"] < 0.8
+    assert found["error"] == pytest.approx(0.25)
+
+
+def test_leaks_are_told_apart_from_strangers() -> None:
+    crowd = torch.eye(5)[None]
+    owners, hosts = torch.tensor([1, 2]), torch.tensor([3, 4])
+    shown = torch.tensor([[0.0, 1, 0, 0, 0], [0, 0, 0.6, 0, 0.8]])
+    found = measures.leak_measures(shown, crowd, owners, hosts)
+    assert found["expression_owner"] == pytest.approx(0.8)
+    assert found["scene"] == pytest.approx(0.4)
+    assert found["stranger"] == 0
+
+
+def test_three_people_in_every_triple() -> None:
+    count = 5 * PEOPLE + 3
+    cases = triples(3, count)
+    people = torch.arange(count) % PEOPLE
+    for one, other in ((people, cases.owners), (people, cases.hosts), (cases.owners, cases.hosts)):
+        assert bool((one != other).all())
+    assert not torch.equal(cases.owners[:PEOPLE], cases.owners[PEOPLE : 2 * PEOPLE])
+    references = cases.references.identity
+    assert len(cases.references) == 6 * PEOPLE
+    assert torch.equal(cases.wanted.identity, references[people])
+    assert torch.equal(cases.exemplars.identity, references[cases.owners])
+    assert torch.equal(cases.scenes.identity, references[cases.hosts])
+    assert torch.equal(cases.wanted.expression, cases.exemplars.expression)
+    for same in ("angles", "light", "camera", "background", "shirt"):
+        assert torch.equal(getattr(cases.wanted, same), getattr(cases.scenes, same))
+
+
+def test_pictures_of_triples_are_shown_nowhere_else() -> None:
+    count = held_out.MOST
+    purposes = ("_PERSON", "_REFERENCE", "_TARGET", "_PROMPT", "_SCENE", "_FACE", "_PLACE")
+    seeds = [s for name in purposes for s in held_out._seeds(7, getattr(held_out, name), count)]
+    assert len(set(seeds)) == len(seeds) and max(seeds) < min(held_out._seeds(8, 0, 1))
