@@ -40,9 +40,7 @@ def resident(size: Size) -> Iterator[Result]:
     if small:
         return
     with written() as (base, adapter, release):
-        found = {
-            name: _measured(name, str(base), str(adapter)) for name in (OURS_WHOLE, OURS_HALF)
-        }
+        found = {name: _measured(name, str(base), str(adapter)) for name in (OURS_WHOLE, OURS_HALF)}
         theirs = _measured(AUTHORS_WHOLE, str(release))
     for i, what in enumerate(("while drawing", "at the peak")):
         yield Result(f"memory {what}: {AUTHORS_WHOLE}", theirs[i], "MB")

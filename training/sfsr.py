@@ -59,8 +59,8 @@ class FaceLosses:
 
     rows: int = 8
     nodes: int = 2
-    identity: float = 0.3
-    expression: float = 6.0
+    identity: float = 0.1
+    expression: float = 2.0
     earliest: int = 400
     latest: int = 950
 
@@ -69,7 +69,8 @@ class SFSRTask(nn.Module):
     """Both losses of a batch; gradients reach the SFSR adapter only.
 
     Args:
-        base: The trained base, frozen. pose_branch: Dense-Face's, frozen.
+        base: The trained base, frozen. adapter: What learns.
+        pose_branch: Dense-Face's, frozen.
         analyzer: Looks at the estimated pictures, frozen.
         data: Latents of N pictures and their mirror images. scenes: The same pictures.
         hints: Their pose pictures [2N, 3, 128, 128] as bytes.
@@ -79,6 +80,7 @@ class SFSRTask(nn.Module):
     def __init__(
         self,
         base: Base,
+        adapter: SFSRAdapter,
         pose_branch: PoseBranch,
         analyzer: TinyAnalyzer,
         data: Latents,
@@ -90,7 +92,7 @@ class SFSRTask(nn.Module):
         super().__init__()
         plain: Any = PlainAttention()  # diffusers lists its own classes only
         base.unet.set_attn_processor(plain)
-        self.adapter = new_adapter(base)
+        self.adapter = adapter
         self.unet, self.text_encoder, self.vae = base.unet, base.text_encoder, base.vae
         self.pose_branch = pose_branch.requires_grad_(False)
         self.analyzer = analyzer

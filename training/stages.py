@@ -39,6 +39,7 @@ from ..pipelines.base import (
     new_vae,
     save_base,
 )
+from ..sfsr.adapter import SFSRAdapter
 from ..storage import CHECKSUM_KEY, read_weights, write_weights
 from .analyzer import AnalyzerTask, JudgeTask
 from .annotation import TINY_WIDTH, AnnotationTask
@@ -50,6 +51,7 @@ from .dense_face import DenseFaceTask
 from .loop import Schedule, fit, seeded
 from .scene_data import SceneData, scene_data
 from .sfsr import FaceLosses, SFSRTask
+from .sfsr import new_adapter as new_sfsr_adapter
 from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
 
 
@@ -190,20 +192,33 @@ def annotation(run: Run) -> None:
 
 def sfsr(run: Run) -> None:
     """Train identity and expression tokens and the background hint on the frozen base."""
-    shown = run.load()
-    tiny: Base = load_base(run.weights / TINY_BASE.name)
-    branch = _pose_branch(run)
-    net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
-    latents = _latents(run, tiny.vae, shown)
-    scenes = _scenes(run, tiny.vae, net, shown)
     with seeded(9):
-        task = SFSRTask(
-            tiny, branch, net, latents, scenes, _hints(latents.heads), batch=40, faces=FaceLosses()
-        )
+        task = sfsr_task(run, FaceLosses())
     schedule = run.schedule(3000, 2e-3)
     seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
-    about = _about(run, "sfsr", schedule, 40, 9, seconds) | {"base_model": "tiny-world"}
+    about = _about(run, "sfsr", schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
+
+
+def sfsr_task(
+    run: Run, faces: FaceLosses | None, make: Callable[[Base], SFSRAdapter] = new_sfsr_adapter
+) -> SFSRTask:
+    """The stage's task with all that it reads, and a fresh adapter."""
+    shown = run.load()
+    tiny: Base = load_base(run.weights / TINY_BASE.name)
+    net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
+    latents = _latents(run, tiny.vae, shown)
+    return SFSRTask(
+        tiny,
+        make(tiny),
+        _pose_branch(run),
+        net,
+        latents,
+        _scenes(run, tiny.vae, net, shown),
+        _hints(latents.heads),
+        batch=40,
+        faces=faces,
+    )
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

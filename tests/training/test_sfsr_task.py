@@ -11,7 +11,7 @@ from comfyui_dense_face.training.demo_data import Latents, Pictures, training_he
 from comfyui_dense_face.training.dense_face import new_pose_branch
 from comfyui_dense_face.training.loop import step_generator
 from comfyui_dense_face.training.scene_data import scene_data
-from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
+from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask, new_adapter
 from tiny_random import write_base
 
 
@@ -41,8 +41,8 @@ def _task(
     latents = Latents(shown, torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1)))
     scenes = scene_data(shown, base.vae, analyzer)
     hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
-    branch = new_pose_branch(base)
-    return SFSRTask(base, branch, analyzer, latents, scenes, hints, batch=4, faces=faces)
+    adapter, branch = new_adapter(base), new_pose_branch(base)
+    return SFSRTask(base, adapter, branch, analyzer, latents, scenes, hints, batch=4, faces=faces)
 
 
 def test_scenes_do_not_tell_of_the_head(

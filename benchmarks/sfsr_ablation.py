@@ -1,0 +1,120 @@
+"""What each choice of SFSR is worth at equal training: ``python -m ...sfsr_ablation --steps 200``.
+
+Every variant learns for the same number of steps from the same batches and is then measured on the
+same held-out triples. Needs the work folder of ``denseface train-demo`` (its stages up to
+``dense-face``). Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..demo.judge import load_judge
+from ..errors import FacePackError
+from ..pipelines.base import Base
+from ..pipelines.evaluate_sfsr import Plan, evaluate
+from ..pipelines.sfsr import SFSRPipeline
+from ..pipelines.source_attention import layers_of
+from ..sfsr.adapter import SFSRAdapter
+from ..sfsr.compound import CompoundEmbedding, CompoundTokens
+from ..sfsr.compound_inputs import CompoundLayout, ExpressionBatch, IdentityBatch
+from ..training.loop import Schedule, fit, seeded
+from ..training.sfsr import FaceLosses, SFSRTask, new_adapter
+from ..training.stages import Run, sfsr_task
+
+_FAINT = 0.125
+SHOWN = (
+    "identity_top1",
+    "expression_correlation",
+    "expression_error",
+    "background_psnr_db",
+    "pose_mae_deg",
+)
+
+
+class _Unbalanced(CompoundEmbedding):
+    """Expression tokens an eighth as large as those of the identity."""
+
+    def expression(self, face: ExpressionBatch) -> Tensor:
+        return _FAINT * super().expression(face)
+
+
+class _SingleSource(CompoundEmbedding):
+    """As IP-Adapter has it: one vector of all that is known, one set of tokens."""
+
+    def __init__(self, layout: CompoundLayout) -> None:
+        super().__init__(replace(layout, tokens=2 * layout.tokens))
+
+    def forward(self, who: IdentityBatch, face: ExpressionBatch) -> CompoundTokens:
+        known = face.known.to(face.values)
+        hidden = self.identity_in[0](who.vectors[self.layout.required])
+        hidden = hidden + self.blendshapes_in(torch.cat([face.values * known, known], 1))
+        tokens = self._tokens(self.identity_out, hidden)
+        return CompoundTokens(tokens, torch.zeros_like(tokens))
+
+
+def _embedded(kind: type[CompoundEmbedding]) -> Callable[[Base], SFSRAdapter]:
+    def make(base: Base) -> SFSRAdapter:
+        adapter = new_adapter(base)
+        adapter.embedding = kind(adapter.layout)
+        return adapter
+
+    return make
+
+
+def _without_hint(base: Base) -> SFSRAdapter:
+    return SFSRAdapter(new_adapter(base).layout, layers_of(base.unet))
+
+
+VARIANTS: dict[str, tuple[Callable[[Base], SFSRAdapter], FaceLosses | None]] = {
+    "as shipped (midpoint, 2 evaluations)": (new_adapter, FaceLosses()),
+    "midpoint, 3 evaluations": (new_adapter, FaceLosses(nodes=3)),
+    "one-step estimate": (new_adapter, FaceLosses(nodes=1)),
+    "no face losses": (new_adapter, None),
+    "unbalanced tokens": (_embedded(_Unbalanced), FaceLosses()),
+    "single source, as IP-Adapter": (_embedded(_SingleSource), FaceLosses()),
+    "latent blending instead of the hint": (_without_hint, FaceLosses()),
+}
+
+
+def trained(task: SFSRTask, steps: int) -> nn.Module:
+    """The task's adapter after so many steps."""
+    schedule = Schedule(steps, 2e-3, warmup=steps // 10, save_every=steps)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(task, schedule, seed=9, folder=Path(folder))
+    return task.adapter
+
+
+def main() -> None:
+    """Train, measure and print one variant after the other."""
+    parser = argparse.ArgumentParser(prog="sfsr_ablation", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("out/training"))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--count", type=int, default=64)
+    chosen = parser.parse_args()
+    print(f"| variant | {' | '.join(SHOWN)} |\n|---|{'---|' * len(SHOWN)}")
+    judge = load_judge()
+    for name, (make, faces) in VARIANTS.items():
+        with seeded(9):
+            task = sfsr_task(Run(chosen.folder), faces, make)
+        adapter = trained(task, chosen.steps)
+        pipeline = replace(SFSRPipeline.load(), adapter=adapter)
+        report = evaluate(pipeline, judge, Plan(chosen.seed, chosen.count, controls=0))
+        cells = " | ".join(f"{report[f'sfsr.{key}']:.3f}" for key in SHOWN)
+        print(f"| {name} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FacePackError as error:
+        sys.exit(f"sfsr_ablation: {error}")
