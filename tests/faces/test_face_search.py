@@ -92,3 +92,34 @@ def test_small_faces_are_found_once_each(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (rows[:, 3] - rows[:, 1] == pytest.approx(20)) and len(
         search(Detector(), picture(9, 9))
     ) == 0
+
+
+def test_small_faces_beside_a_large_one() -> None:
+    """In a picture large enough; what a tile sees of the large face is no second one."""
+
+    looks = []
+    seen = {50: (0.9, 300), 100: (0.8, 40), 150: (0.7, 60)}
+
+    def detect(pixels: Any) -> Any:
+        """The large face at any size, the small one only in tiles, the large one's nose too."""
+        tile = pixels.shape[1] < 900
+        looks.append(tile)
+        rows = []
+        for value, (score, side) in seen.items():
+            for y, x in np.argwhere(pixels[..., 0] == value):
+                if value == 50 or tile:
+                    rows.append([score, x, y, x + side, y + side, *[x] * 12])
+        return np.array(sorted(rows, reverse=True), np.float32).reshape(-1, 17)
+
+    pixels = np.zeros((320, 960, 3), np.uint8)
+    for value, x, y in ((50, 5, 5), (100, 800, 200), (150, 120, 120)):
+        pixels[y, x] = value
+    rows = search(detect, pixels)
+    assert [round(float(v), 1) for v in rows[:, 0]] == [0.9, 0.8]
+    assert rows[1, 1:5].tolist() == [800, 200, 840, 240]
+    # What a tile sees clearly better is taken instead of what the whole picture seemed to show.
+    seen[50], seen[150] = (0.86, 300), (0.97, 60)
+    assert search(detect, pixels)[:, 1:3].tolist() == [[120, 120], [800, 200]]
+    looks.clear()
+    search(detect, np.ascontiguousarray(pixels[:, :700]))
+    assert len(looks) == 1
