@@ -56,6 +56,7 @@ def applying(size: Size) -> Iterator[Result]:
                 return JointGuider.execute(*modes, mask, CFG, CFG, 0.0, 1.0, 0.0)
 
             yield warm(f"Joint Guider, adapter in mode {mode}", joined)
+        yield warm("Apply SFSR with a scene", lambda: world.with_sfsr(scene=True))
 
 
 def loading(size: Size) -> Iterator[Result]:

@@ -21,7 +21,8 @@ from ..pipelines.layout import UNetLayout
 if TYPE_CHECKING:
     from ..dense_face.adapter import PCAdapter
     from ..dense_face.pose_branch import PoseBranch
-    from ..nodes.sockets import LoadedAdapter, People
+    from ..nodes.sfsr_sockets import LoadedSFSR, SceneBackground
+    from ..nodes.sockets import Expressions, LoadedAdapter, People
 
 IDENTITY = 512
 ENCODER = "ir-se50"
@@ -133,6 +134,50 @@ class World:
         folded = self.adapter.fold()
         half = {name: weight.half() for name, weight in folded.weights.items()}
         return LoadedAdapter("random", replace(folded, weights=half), None, ENCODER)
+
+    @cached_property
+    def sfsr(self) -> LoadedSFSR:
+        """An SFSR adapter of four tokens a side, with a background hint."""
+        from ..nodes.sfsr_sockets import LoadedSFSR
+        from ..sfsr.adapter import SFSRAdapter
+        from ..sfsr.compound_inputs import CompoundLayout
+
+        layers = {}
+        for name, module in self.model.model.diffusion_model.named_modules():
+            block, found, _ = name.partition(".1.transformer_blocks.0.attn2.to_q")
+            if found:
+                layers[block] = module.out_features
+        sizes = self.size.layout
+        layout = CompoundLayout({ENCODER: IDENTITY}, width=sizes.context_dim)
+        adapter = SFSRAdapter(layout, layers, sizes.model_channels)
+        return LoadedSFSR("random", randomise(adapter).requires_grad_(False))
+
+    @cached_property
+    def scene(self) -> SceneBackground:
+        """A scene with a face in its middle."""
+        from ..nodes.sfsr_sockets import SceneBackground
+
+        side = self.size.side
+        mask = torch.zeros(1, 1, 8 * side, 8 * side)
+        mask[..., 2 * side : 6 * side, 2 * side : 6 * side] = 1
+        return SceneBackground(mask, torch.randn(1, 4, side, side), "mask first")
+
+    def with_sfsr(self, *, scene: bool = False) -> Any:
+        """The MODEL with Apply SFSR on it, person and expression."""
+        from ..nodes.sfsr_adapter import ApplySFSR
+
+        numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
+        more = {"expression": self.expression, "background": self.scene if scene else None}
+        told = (self.model, self.sfsr, self.people, *numbers)
+        return ApplySFSR.execute(*told, **more).result[0]
+
+    @cached_property
+    def expression(self) -> Expressions:
+        """A smile."""
+        from ..nodes.sockets import Expressions
+        from ..sfsr.words import expression_of_word
+
+        return Expressions((expression_of_word("joy"),))
 
     @cached_property
     def people(self) -> People:

@@ -22,9 +22,11 @@ FEW = "IP-Adapter-like, 4 tokens"
 MANY = "IP-Adapter-like, 16 tokens"
 HEAD = "+ annotation head, reading"
 IDLE = "+ annotation head, idle"
+SFSR = "+ SFSR adapter, 8 tokens"
+SFSR_SCENE = "+ SFSR adapter, 8 tokens, and scene"
 AUTHORS = "the authors' way: adapter + pose branch"
 
-PROMISES = {WEIGHTS: 1.01, RUNTIME: 1.08, BOTH: 1.10, HEAD: 1.03, IDLE: 1.01}
+PROMISES = {WEIGHTS: 1.01, RUNTIME: 1.08, BOTH: 1.10, HEAD: 1.03, IDLE: 1.01, SFSR: 1.05}
 """Times the bare step (design of the pack; an idle head costs nothing, within 1 %)."""
 BLENDED_TIME, BLENDED_MEMORY = 0.70, 0.5
 """A step of blended generation against the authors' way."""
@@ -47,6 +49,8 @@ class Variants:
             MANY: lambda: self._guider(self._tokens(16), self.world.text),
             HEAD: lambda: self._guider(self._tapped(reads=True), self.world.text),
             IDLE: lambda: self._guider(self._tapped(reads=False), self.world.text),
+            SFSR: lambda: self._guider(self.world.with_sfsr(), self.world.text),
+            SFSR_SCENE: lambda: self._guider(self.world.with_sfsr(scene=True), self.world.text),
             AUTHORS: self._authors,
         }
         self._made: dict[str, Any] = {}
