@@ -22,5 +22,6 @@ COMMANDS: dict[str, str] = {
     "annotate": "make a dense-annotation data set from a folder of photos",
     "render": "draw heads of the tiny world: contact sheets and data sets",
     "conformance": "compare every computed number with the golden numbers of the reference",
+    "train-annotations": "train a reader of depth, parts and landmarks for Stable Diffusion 1.5",
     "train-demo": "train the tiny world's models from zero, stage by stage",
 }

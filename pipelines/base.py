@@ -7,7 +7,7 @@ have the LDM names. The bundled tiny world is such a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,23 @@ def load_base(path: str | Path = TINY_BASE) -> Base:
             where=str(path),
             fix="Use a base file written by this pack",
         ) from error
-    unet = new_unet(unet_layout)
-    vae = new_vae(vae_layout)
-    text_encoder = new_text_encoder(config["text"])
+    return build_base(tensors, unet_layout, vae_layout, config["text"], metadata)
+
+
+def build_base(
+    tensors: Mapping[str, Tensor],
+    unet_layout: UNetLayout,
+    vae_layout: VAELayout,
+    text: dict[str, Any],
+    metadata: dict[str, str],
+) -> Base:
+    """A base of the given sizes from tensors in the original layout: float32, frozen.
+
+    Raises:
+        ModelFileError: A weight is missing.
+    """
+    unet, vae = new_unet(unet_layout), new_vae(vae_layout)
+    text_encoder = new_text_encoder(text)
     unet.load_state_dict(
         _float(to_diffusers(tensors, unet_to_diffusers_keys(unet_layout), UNET_PREFIX))
     )

@@ -1,0 +1,169 @@
+"""``denseface train-annotations``: heads for any base, on any data set in the layout."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from comfyui_dense_face import cli
+from comfyui_dense_face.dense_face.annotation_file import load_head
+from comfyui_dense_face.errors import IncompatibleError, InputError
+from comfyui_dense_face.pipelines.base import load_base, token_ids
+from comfyui_dense_face.pipelines.layout import UNET_PREFIX
+from comfyui_dense_face.pipelines.single_file import load_checkpoint, tokenizer_for
+from comfyui_dense_face.storage import write_weights
+from comfyui_dense_face.training import annotation_head
+from comfyui_dense_face.training.face_stream import FaceStream, batches
+from tiny_random import write_base
+
+SIDE = 64
+STEPS = 5
+HEAD = ["--size", str(SIDE), "--width", "32", "--scale", "4", "--scheme", "ibug"]
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven pictures of four people; what is missing of them trains nothing."""
+    out = tmp_path_factory.mktemp("data") / "faces"
+    words = ["render", str(out), "--count", "7", "--per-person", "2", "--size", "64", "--seed", "3"]
+    assert cli.main(words) == 0
+    first, second, third, fourth = sorted(p for p in (out / "faces").iterdir() if p.is_dir())
+    shutil.rmtree(first / "masks")
+    shutil.rmtree(second / "xyzmaps")
+    shutil.rmtree(third / "landmarks")
+    next((fourth / "images").iterdir()).write_bytes(b"no picture")
+    return out
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
+
+
+def _train(faces: Path, base: Path, out: Path, *more: str) -> int:
+    words = ["train-annotations", str(faces), "--base", str(base), "--out", str(out / "head")]
+    words += ["--folder", str(out / "work"), "--steps", str(STEPS), "--batch", "2"]
+    words += ["--workers", "0", "--precision", "no", "--save-every", "2", *HEAD, *more]
+    return cli.main(words)
+
+
+def test_a_killed_run_gives_the_same_head(
+    faces: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its fourth step, after a state of two steps; parts of the labels are missing."""
+    assert _train(faces, base, tmp_path / "whole") == 0
+    losses, calls = annotation_head.annotation_losses, 0
+
+    def stopping(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return losses(*args)
+
+    monkeypatch.setattr(annotation_head, "annotation_losses", stopping)
+    assert _train(faces, base, tmp_path / "killed") == cli.EXIT_INTERRUPTED
+    assert not (tmp_path / "killed" / "head").exists()
+    assert _train(faces, base, tmp_path / "killed") == 0
+    assert calls == 4 + STEPS - 2
+    whole, _ = load_head(tmp_path / "whole" / "head")
+    killed, about = load_head(tmp_path / "killed" / "head")
+    assert about["steps"] == str(STEPS) and killed.config.stage_widths == (128, 64)
+    for name, tensor in whole.state_dict().items():
+        assert bool(tensor.isfinite().all())
+        assert torch.equal(killed.state_dict()[name], tensor), name
+
+
+def test_training_follows_the_labels(faces: Path, base: Path, tmp_path: Path) -> None:
+    """Without any labels nothing but weight decay moves the head."""
+    bare = tmp_path / "bare"
+    shutil.copytree(faces, bare)
+    for kind in ("masks", "xyzmaps", "landmarks"):
+        for folder in bare.glob(f"faces/*/{kind}"):
+            shutil.rmtree(folder)
+    for name, data in (("some", faces), ("none", bare)):
+        assert _train(data, base, tmp_path / name, "--rate", "0.01") == 0
+    curves = {
+        name: (tmp_path / name / "work" / "curve.jsonl").read_text() for name in ("some", "none")
+    }
+    assert '"loss": 0.0,' in curves["none"] and '"loss": 0.0,' not in curves["some"]
+
+
+def _keys(stream: FaceStream, count: int) -> list[list[str]]:
+    found = batches(stream, 0)
+    return [batch["key"] if batch else [] for batch, _ in zip(found, range(count), strict=False)]
+
+
+def _stream(folder: Path, **more: Any) -> FaceStream:
+    return FaceStream(folder, SIDE, 16, "ibug", seed=1, batch=2, **more)
+
+
+@pytest.mark.parametrize("form", ["folder", "webdataset"])
+def test_streams_go_on_where_they_were(form: str, faces: Path, tmp_path: Path) -> None:
+    """The order differs from pass to pass, is the same again, and can be entered anywhere."""
+    if form == "webdataset":
+        words = ["render", str(tmp_path / "tar"), "--count", "7", "--per-person", "2"]
+        words += ["--size", "64", "--seed", "3", "--format", form]
+        assert cli.main(words) == 0
+        faces = tmp_path / "tar"
+    whole = _keys(_stream(faces), 10)
+    assert _keys(_stream(faces, skip=4), 6) == whole[4:]
+    flat = [key for keys in _keys(_stream(faces), 14) for key in keys]
+    pictures = len(set(flat))
+    assert pictures == (6 if form == "folder" else 7)
+    first, second = flat[:pictures], flat[pictures : 2 * pictures]
+    assert sorted(first) == sorted(second) and first != second
+
+
+def test_processes_share_the_pictures(faces: Path) -> None:
+    mine, theirs = (
+        {key for keys in _keys(_stream(faces, share=(i, 2)), 8) for key in keys} for i in (0, 1)
+    )
+    assert mine and theirs and not mine & theirs and len(mine | theirs) == 6
+    with pytest.raises(InputError, match="no pictures for a process"):
+        _keys(_stream(faces, share=(8, 9)), 1)
+
+
+def test_processes_draw_their_own_noise(faces: Path, base: Path, tmp_path: Path) -> None:
+    plan = annotation_head.HeadPlan(faces, tmp_path, SIDE, 32, 4, "ibug", 2, 0)
+    pictures = torch.zeros(2, 3, SIDE, SIDE)
+    drawn = []
+    for number in (0, 1):
+        task = annotation_head.HeadTask(load_base(base), plan, token_ids, (number, 2))
+        drawn.append(task._chance(pictures, torch.Generator().manual_seed(5)))
+    assert not torch.equal(drawn[0][1], drawn[1][1])
+
+
+def test_what_cannot_be_used_is_told(
+    faces: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a sentence: another model, no data set, no tokenizer, odd sizes, another run's folder."""
+    other = tmp_path / "sdxl.safetensors"
+    write_weights(other, {UNET_PREFIX + "input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3)}, {})
+    assert _train(faces, other, tmp_path) == cli.EXIT_USER_ERROR
+    assert "holds no Stable Diffusion 1.5" in capsys.readouterr().err
+    with pytest.raises(IncompatibleError):
+        load_checkpoint(other)
+    assert _train(tmp_path / "nowhere", base, tmp_path) == cli.EXIT_USER_ERROR
+    assert "no tables" in capsys.readouterr().err
+    assert _train(faces, base, tmp_path, "--size", "100") == cli.EXIT_USER_ERROR
+    assert "multiple of 64" in capsys.readouterr().err
+    assert _train(faces, base, tmp_path, "--steps", "1") == 0
+    assert _train(faces, base, tmp_path, "--width", "64") == cli.EXIT_USER_ERROR
+    assert "another network" in capsys.readouterr().err
+
+
+def test_words_of_other_bases(base: Path, tmp_path: Path) -> None:
+    """Without a tokenizer the empty prompt: begin, then end to the last place."""
+    tiny = load_base(base)
+    assert torch.equal(tokenizer_for(tiny, None)(["smiling"]), token_ids(["smiling"]))
+    tiny.text_encoder.config.vocab_size = 49408
+    tiny.text_encoder.config.bos_token_id, tiny.text_encoder.config.eos_token_id = 49406, 49407
+    tiny.text_encoder.config.max_position_embeddings = 77
+    said = tokenizer_for(tiny, None)(["smiling", ""])
+    assert said.shape == (2, 77) and said[0].tolist() == [49406, *[49407] * 76]
+    with pytest.raises(InputError, match="no CLIP tokenizer"):
+        tokenizer_for(tiny, tmp_path)

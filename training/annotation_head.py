@@ -1,0 +1,154 @@
+"""The annotation head of any Stable Diffusion 1.x model, trained on a dense-annotation data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..dense_face.annotation_head import TIMESTEPS, AnnotationHead
+from ..dense_face.annotation_loss import AnnotationLabels, annotation_losses
+from ..dense_face.feature_tap import tapped
+from ..dense_face.schedule import alphas_cumprod
+from ..errors import InputError
+from ..pipelines.annotation import fitting_config, stage_modules
+from ..pipelines.base import LATENT_SCALE, Base
+from ..pipelines.single_file import Tokenize
+from ..pipelines.text import encode_text
+from .annotation_features import EMPTY_CAPTION
+from .face_stream import Batch, FaceStream, batches
+from .loop import Schedule, fit, seeded
+
+VAE_FACTOR = 8
+_MOST_EMPTY = 100
+"""So many batches without a usable picture in a row are too many."""
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """What is trained, on what.
+
+    dataset: Folder in the layout, or with its WebDataset shards.
+    folder: Work folder, where the run goes on after a kill.
+    size: Side of the pictures in pixels, a multiple of 64.
+    width, scale, scheme: Of the head (``HeadConfig``).
+    batch: Records a step and process.
+    workers: Processes that read pictures.
+    """
+
+    dataset: Path
+    folder: Path
+    size: int = 256
+    width: int = 192
+    scale: int = 2
+    scheme: str = "mesh"
+    batch: int = 16
+    workers: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a size that the UNet cannot take, or an empty batch."""
+        if self.size < 64 or self.size % 64:
+            raise InputError(
+                f"the pictures' side is {self.size}", fix="Use a multiple of 64, such as 256"
+            )
+        if self.batch < 1:
+            raise InputError(f"a batch of {self.batch} was asked for", fix="Use 1 or more")
+
+
+class HeadTask(nn.Module):
+    """Labels of pictures from their noisy latents, by one pass of the frozen UNet.
+
+    Args:
+        base: The model; it gets no gradients.
+        plan: Head and data set.
+        tokenize: Texts to token numbers.
+        share: Number of this process from 0, and of how many.
+    """
+
+    used: Tensor
+
+    def __init__(
+        self, base: Base, plan: HeadPlan, tokenize: Tokenize, share: tuple[int, int] = (0, 1)
+    ) -> None:
+        super().__init__()
+        with seeded(plan.seed):
+            self.head = AnnotationHead(
+                fitting_config(base.unet, plan.width, plan.scale, plan.scheme)
+            )
+        self.unet, self.vae, self.text_encoder = base.unet, base.vae, base.text_encoder
+        self.plan, self.tokenize, self.share = plan, tokenize, share
+        self.alphas = alphas_cumprod()
+        # Saved with the weights: a resumed run goes on in the stream.
+        self.register_buffer("used", torch.zeros((), dtype=torch.int64))
+        self._stream: Iterator[Batch | None] | None = None
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = self._next()
+        device = self.head.get_parameter("read.0.weight").device
+        pictures = batch["picture"].to(device)
+        t, noise, unsaid = self._chance(pictures, generator)
+        with torch.no_grad():
+            latents = LATENT_SCALE * self.vae.encode(2 * pictures - 1).latent_dist.mode().float()
+            alpha = self.alphas[t].to(latents)[:, None, None, None]
+            noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise.to(device)
+            texts = ["" if no else text for text, no in zip(batch["caption"], unsaid, strict=True)]
+            context = encode_text(self.text_encoder, self.tokenize(texts).to(device))
+            with tapped(stage_modules(self.unet)) as features:
+                self.unet(noisy, t.to(device), context)
+        labels = AnnotationLabels(*(batch[k].to(device) for k in ("depth", "parts", "landmarks")))
+        losses = annotation_losses(self.head(features, t.to(device)), labels)
+        return {n: value if n == "loss" else value.detach() for n, value in losses.items()}
+
+    def _chance(
+        self, pictures: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, list[bool]]:
+        """Timesteps (light noise more often), noise, and whose words are left out; each process
+        draws its own.
+        """
+        number, processes = self.share
+        own = torch.randint(2**62, (processes,), generator=generator)[number]
+        chance = torch.Generator().manual_seed(int(own))
+        count, side = len(pictures), self.plan.size // VAE_FACTOR
+        t = (TIMESTEPS * torch.rand(count, generator=chance).square()).long()
+        noise = torch.randn(count, 4, side, side, generator=chance)
+        return t, noise, (torch.rand(count, generator=chance) < EMPTY_CAPTION).tolist()
+
+    def _next(self) -> Batch:
+        if self._stream is None:
+            plan, cells = self.plan, self.plan.size // VAE_FACTOR * self.plan.scale
+            faces = FaceStream(
+                plan.dataset, plan.size, cells, plan.scheme,
+                seed=plan.seed, batch=plan.batch, share=self.share, skip=int(self.used),
+            )  # fmt: skip
+            self._stream = batches(faces, plan.workers)
+        for _ in range(_MOST_EMPTY):
+            batch = next(self._stream)
+            self.used += 1
+            if batch is not None:
+                return batch
+        raise InputError(
+            "the data set's pictures cannot be read",
+            where=str(self.plan.dataset),
+            fix="See the lines above",
+        )
+
+
+def train_head(base: Base, plan: HeadPlan, tokenize: Tokenize, schedule: Schedule) -> HeadTask:
+    """Train a head and return the task with the averaged weights in it; resumes after a kill.
+
+    Started by ``accelerate launch`` on several GPUs or machines, each process reads its own share.
+
+    Raises:
+        InputError: There is no data set, or no picture in it can be used.
+        ModelFileError: The work folder holds a run of another head.
+    """
+    from accelerate import PartialState
+
+    state = PartialState()
+    task = HeadTask(base, plan, tokenize, (state.process_index, state.num_processes))
+    fit(task, schedule, seed=plan.seed, folder=plan.folder)
+    return task
