@@ -63,8 +63,8 @@ class Background(io.ComfyNode):
                 io.Latent.Output(
                     "latent",
                     display_name="latent",
-                    tooltip="The scene for the sampler, its face masked: outside the mask it stays "
-                    "as it is.",
+                    tooltip="The emptied scene for the sampler, with a noise mask: outside the "
+                    "mask it stays as it is. Use denoise 1.",
                 ),
                 io.Image.Output(
                     "emptied", display_name="emptied", tooltip="The emptied scene, to look at."
@@ -76,19 +76,15 @@ class Background(io.ComfyNode):
     def execute(
         cls, image: Tensor, mask: Tensor, vae: Any, grow: float, order: str
     ) -> io.NodeOutput:
-        from ..sfsr.background import checked_face_mask, emptied, grown, latent_mask
+        from ..sfsr.background import checked_face_mask, emptied, grown
 
         scene = channels_first(image, NAME)
         face = _for_scenes(checked_mask(mask, NAME)[:, None].float(), scene)
         face = checked_face_mask(grown(checked_face_mask(face, scene), grow), scene)
         empty = channels_last(emptied(scene, face))
         latent = vae.encode(empty)
-        samples = {
-            "samples": vae.encode(channels_last(scene)),
-            "noise_mask": latent_mask(face, *latent.shape[-2:]),
-        }
         background = SceneBackground(face.cpu(), latent.cpu(), order)
-        return io.NodeOutput(background, samples, empty)
+        return io.NodeOutput(background, {"samples": latent, "noise_mask": face}, empty)
 
 
 def _for_scenes(mask: Tensor, scene: Tensor) -> Tensor:

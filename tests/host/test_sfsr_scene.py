@@ -161,10 +161,8 @@ def test_inpainting_models_take_the_scene_as_channels(tiny: Tiny, adapter: Any) 
     place, latent, emptied = background(tiny)
     ours = tiny.sample(apply(tiny, adapter, nine, background=place, **ONLY_SCENE), steps=1)
     with torch.inference_mode():
-        told = {
-            "concat_latent_image": tiny.vae.encode(emptied),
-            "concat_mask": latent["noise_mask"],
-        }
+        small = torch.nn.functional.adaptive_max_pool2d(latent["noise_mask"], (16, 16))
+        told = {"concat_latent_image": tiny.vae.encode(emptied), "concat_mask": small}
         conds = [
             node_helpers.conditioning_set_values(tiny.prompt(words), told)
             for words in ("a close-up photo of a person with red hair", "")
@@ -183,7 +181,8 @@ def test_without_hint_the_latent_is_blended(tiny: Tiny) -> None:
     with pytest.raises(ValueError, match="no background hint, so the scene must come with"):
         tiny.sample(model, steps=1)
     drawn = tiny.sample(model, steps=4, latent=latent["samples"], noise_mask=latent["noise_mask"])
-    kept = latent["noise_mask"].expand_as(drawn) == 0
+    small = torch.nn.functional.interpolate(latent["noise_mask"], (16, 16), mode="bilinear")
+    kept = small.expand_as(drawn) == 0
     assert torch.allclose(drawn[kept], latent["samples"][kept], atol=1e-4)
     assert difference(drawn[~kept], latent["samples"][~kept]) > 0.1
 
@@ -196,7 +195,8 @@ def test_what_the_node_gives(tiny: Tiny) -> None:
     assert bool((emptied[0, grown] == 0.5).all())
     assert torch.equal(emptied[0, ~grown], image[0, ~grown])
     assert latent["samples"].shape == (1, 4, 16, 16)
-    assert latent["noise_mask"].shape == (1, 1, 16, 16)
+    assert torch.equal(latent["noise_mask"], place.mask)
+    assert torch.equal(latent["samples"], place.latent)
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
