@@ -107,10 +107,15 @@ class EncodeIdentity(io.ComfyNode):
         from ..faces.analyzers import usable
         from ..faces.detection import remaining, report, troubles
         from ..faces.identity import average
+        from .host.blocking import blocked
 
         where = "Encode Identity"
         amounts = parse_weights(weights, len(image), where)
         looks = looks_at(analyzer, image, face_index, where, faces)
+        if faces is not None and not any(faces.pictures):
+            # Detect Faces let the pictures pass on purpose: what needs nobody goes on.
+            why = f"{troubles(looks)} ({where})"
+            return io.NodeOutput(blocked(why), blocked(why), report(looks))
         kept = remaining(looks, "error" if pictures_show == ONE_EACH else "skip", where)
         if not kept:
             raise InputError(

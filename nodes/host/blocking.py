@@ -8,8 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 
-def blocked() -> Any:
-    """A value for an output: nodes that are connected to it do not run."""
+def blocked(why: str | None = None) -> Any:
+    """A value for an output: nodes that are connected to it do not run.
+
+    why: Shown at the first of those nodes; the run goes on and ends well all the same.
+    """
     from comfy_execution.graph_utils import ExecutionBlocker
 
-    return ExecutionBlocker(None)
+    return ExecutionBlocker(why)

@@ -11,6 +11,7 @@ import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.faces.ir_se50 import IRSE50, RELEASE_PREFIX, Unit, load_ir_se50
 from comfyui_dense_face.storage import write_weights
+from random_ir_se50 import randomised
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,21 +21,6 @@ LAYOUT = Path(__file__).resolve().parents[1] / "data" / "parity" / "sd15_layout.
 def meta_net() -> IRSE50:
     with torch.device("meta"):
         return IRSE50()
-
-
-def randomised(net: nn.Module) -> nn.Module:
-    """Values at which every weight and buffer matters."""
-    torch.manual_seed(3)
-    for name, tensor in net.state_dict().items():
-        if tensor.is_floating_point():
-            fan_in = max(1, tensor[0].numel())
-            if tensor.ndim > 1:
-                tensor.normal_(std=fan_in**-0.5)
-            elif name.endswith("running_mean") or name.endswith("bias"):
-                tensor.normal_(std=0.1)
-            else:
-                tensor.uniform_(0.5, 1.5)
-    return net.eval()
 
 
 def test_names_and_shapes_are_those_of_the_release() -> None:
