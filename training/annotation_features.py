@@ -26,10 +26,13 @@ from ..storage import read_weights, write_weights
 from .base import DROPPED_GROUP, PlainAttention
 from .demo_data import PER_SHARD, Latents
 
-#: Half of the looks know no words: finished pictures are mostly looked at without.
+#: Half of the looks of any noise know no words: finished pictures are mostly looked at without.
 EMPTY_CAPTION = 0.5
-LOOKS = 40
-"""So many files of looks are made, of the first pictures: ten thousand looks."""
+LOOKED_AT = 40
+"""So many shards of pictures are looked at, twice each: twenty thousand looks."""
+LIGHT = 100
+"""Each picture is looked at once with noise of any timestep, and once wordlessly below this one,
+where there is most to be seen."""
 _AT_ONCE = 50
 
 
@@ -50,28 +53,27 @@ class Looks:
         return len(self.picture)
 
 
-def look(base: Base, data: Latents, folder: Path, files: int, stamp: str) -> None:
-    """Look at all pictures of the first ``files`` shards, a file each; files that exist are kept.
+def look(base: Base, data: Latents, folder: Path, shards: int, stamp: str) -> None:
+    """Look twice at all pictures of the first shards, a file for each; files that exist are kept.
 
     Args:
         base: The frozen base.
         data: Latents of N pictures and their mirror images.
         folder: To write to.
-        files: How many; beyond the last shard it begins at the first again, with other noise.
+        shards: Of :data:`~.demo_data.PER_SHARD` pictures.
         stamp: Names the base; files made with another one are made again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain: Any = PlainAttention()  # diffusers lists its own classes only
     base.unet.set_attn_processor(plain)
-    for index in tqdm(range(files), desc=f"looks at {PER_SHARD} pictures"):
-        path = _file(folder, index)
+    for path, index, light in tqdm(_files(folder, shards), desc=f"looks at {PER_SHARD} pictures"):
         if not (path.is_file() and read_weights(path)[1].get("base") == stamp):
-            write_weights(path, _look(base, data, index), {"base": stamp})
+            write_weights(path, _look(base, data, index, light=light), {"base": stamp})
 
 
-def load_looks(folder: Path, files: int) -> Looks:
+def load_looks(folder: Path, shards: int) -> Looks:
     """What :func:`look` wrote."""
-    found = [read_weights(_file(folder, index))[0] for index in range(files)]
+    found = [read_weights(path)[0] for path, _, _ in _files(folder, shards)]
     stages = sum(name.startswith("stage.") for name in found[0])
 
     def join(name: str) -> Tensor:
@@ -82,14 +84,15 @@ def load_looks(folder: Path, files: int) -> Looks:
 
 
 @torch.no_grad()
-def _look(base: Base, data: Latents, index: int) -> dict[str, Tensor]:
+def _look(base: Base, data: Latents, index: int, *, light: bool) -> dict[str, Tensor]:
     count = len(data) // 2
-    generator = torch.Generator().manual_seed(index)
+    generator = torch.Generator().manual_seed(2 * index + light)
     picture = (index * PER_SHARD + torch.arange(PER_SHARD)) % count
     picture = picture + count * torch.randint(2, (PER_SHARD,), generator=generator)
-    timestep = (TIMESTEPS * torch.rand(PER_SHARD, generator=generator).square()).long()
+    chance = torch.rand(PER_SHARD, generator=generator)
+    timestep = (LIGHT * chance if light else TIMESTEPS * chance.square()).long()
     texts = caption(data.heads[picture], generator, DROPPED_GROUP)
-    empty = torch.rand(PER_SHARD, generator=generator) < EMPTY_CAPTION
+    empty = torch.rand(PER_SHARD, generator=generator) < (1.0 if light else EMPTY_CAPTION)
     texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
     latents = data.latents[picture]
     noise = torch.randn(latents.shape, generator=generator)
@@ -107,5 +110,11 @@ def _look(base: Base, data: Latents, index: int) -> dict[str, Tensor]:
     return {"picture": picture, "timestep": timestep, **tensors}
 
 
-def _file(folder: Path, index: int) -> Path:
-    return folder / f"looks-{index:04d}.safetensors"
+def _files(folder: Path, shards: int) -> list[tuple[Path, int, bool]]:
+    """File, number of the shard, whether the looks are light."""
+    kinds = (("any", False), ("light", True))
+    return [
+        (folder / f"{kind}-{index:04d}.safetensors", index, light)
+        for index in range(shards)
+        for kind, light in kinds
+    ]

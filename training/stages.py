@@ -44,7 +44,7 @@ from ..storage import CHECKSUM_KEY, read_weights, write_weights
 from .analyzer import AnalyzerTask, JudgeTask
 from .annotation import TINY_WIDTH, AnnotationTask
 from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
-from .annotation_features import LOOKS, load_looks, look
+from .annotation_features import LOOKED_AT, load_looks, look
 from .base import BaseTask
 from .demo_data import PER_SHARD, Latents, Pictures, load_pictures, render_shards
 from .dense_face import DenseFaceTask
@@ -176,14 +176,14 @@ def annotation(run: Run) -> None:
     render_depth(run.folder / "pictures", depth, known, run.workers)
     tiny: Base = load_base(run.weights / TINY_BASE.name)
     looks = run.folder / "looks"
-    files = min(LOOKS, -(-len(shown) // PER_SHARD))
-    look(tiny, _latents(run, tiny.vae, shown), looks, files, tiny.metadata[CHECKSUM_KEY])
+    shards = min(LOOKED_AT, -(-len(shown) // PER_SHARD))
+    look(tiny, _latents(run, tiny.vae, shown), looks, shards, tiny.metadata[CHECKSUM_KEY])
     truth = annotation_truth(shown, load_depth(depth, known))
     scale = MAP_SIZE // tiny.unet.config["sample_size"]
     with seeded(8):
         config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
-        task = AnnotationTask(config, load_looks(looks, files), truth, batch=48)
-    schedule = run.schedule(2500, 1e-2, warmup=40, ema=0.99, save_every=100)
+        task = AnnotationTask(config, load_looks(looks, shards), truth, batch=48)
+    schedule = run.schedule(2200, 1e-2, warmup=40, ema=0.99, save_every=100)
     seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
     about = _about(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
     path = run.weights / "tiny_annotation.safetensors"

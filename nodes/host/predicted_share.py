@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
-from torch.nn import functional as F
 
-from ...dense_face.composite import feather
-from ...faces.face_mask import spread
+from ...dense_face.predicted_mask import predicted_keep
 from .annotation import KEY, Tap, Window, stage_modules
 
 
@@ -49,13 +46,10 @@ class PredictedShare:
             return scene.new_zeros(1, 1, height, width)
         seen = self._tap.read[level]
         self._tap.read.clear()
-        masks = [self._grown(one) for one in (seen.face >= self._threshold).float()]
-        small = F.interpolate(torch.cat(masks), (height, width), mode="area")
-        return 1 - feather(1 - small, self._feather)
-
-    def _grown(self, mask: Tensor) -> Tensor:
-        diameter = float((4 / torch.pi * mask.sum()).sqrt())
-        return spread(mask[None, None], round(self._grow * diameter))
+        return 1 - predicted_keep(
+            seen.face, height, width,
+            threshold=self._threshold, grow=self._grow, feather=self._feather,
+        )  # fmt: skip
 
 
 def predicted_share(

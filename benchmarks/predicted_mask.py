@@ -1,0 +1,213 @@
+"""Joint blending with the predicted mask against a detector's: ``python -m ...predicted_mask``.
+
+A scene is drawn with a stranger in it, and Dense-Face puts a person in the stranger's place:
+
+* predicted: in one sampling; from ``START`` on the annotation head says in every step where the
+  face is.
+* detector: the scene is sampled to its end, the analyzer finds the face on the finished picture,
+  and everything is sampled again with that mask.
+
+Both use the same seeds, prompts, margins and start, no head pose, and no composite afterwards. The
+judge, a network that conditions nothing, says who is seen; the scene without the person, drawn
+from the same seed, says what was changed outside the face. Prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..demo.captions import caption
+from ..demo.judge import TinyJudge, load_judge
+from ..dense_face.annotation_file import load_head
+from ..dense_face.annotation_head import AnnotationHead
+from ..dense_face.blending import Model, joint
+from ..dense_face.predicted_mask import predicted_keep
+from ..faces.identity import Identity
+from ..pipelines.annotation import SamplingTap
+from ..pipelines.dense_face import GUIDANCE, STEPS, WEIGHTS, DenseFacePipeline
+from ..pipelines.guided import face_model, text_model
+from ..pipelines.held_out import PEOPLE, prompt_heads, reference_heads, rendered
+from ..pipelines.measures import Report, identity_measures, judged, psnr_where
+from ..pipelines.requests import Faces, Parts
+from ..pipelines.sampling import clean_schedule, sample, seeded_noise
+
+START = 0.3
+"""Share of the steps after which the face is drawn, the default of the nodes."""
+MARGIN = {"threshold": 0.5, "grow": 0.25, "feather": 1.0}
+_BATCH = 16
+Keep = Callable[[], Tensor]
+
+
+@dataclass
+class Way:
+    """One way of blending: what it made and what it took."""
+
+    latents: list[Tensor] = field(default_factory=list)
+    drawn: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    rows: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """The networks and the pictures that are asked for."""
+
+    pipeline: DenseFacePipeline
+    head: AnnotationHead
+    texts: Sequence[str]
+    faces: Faces
+    noise: Tensor
+
+    def batch(self, part: slice) -> tuple[Way, Way, Tensor]:
+        """Some of the pictures by both ways, and the finished scenes without the person."""
+        pipeline, base, noise = self.pipeline, self.pipeline.base, self.noise[part]
+        # The adapter is installed in a UNet of its own: text-editing mode runs in the same steps.
+        own = replace(base, unet=copy.deepcopy(base.unet))
+        counted = [0]
+        scene = _counting(text_model(base, self.texts[part], GUIDANCE), counted)
+        with face_model(own, pipeline.adapter, self.faces[part], GUIDANCE) as person:
+            person = _counting(person, counted)
+            tap = SamplingTap(base.unet, self.head, lambda t: t <= _first_timestep())
+            tapped = tap.around(scene)
+            predicted = _timed(counted, lambda: self._predicted(tapped, tap, person, noise))
+
+            alone: list[Tensor] = []
+
+            def twice() -> tuple[Tensor, Tensor]:
+                alone.append(_sampled(scene, noise))
+                seen = pipeline.analyse(pipeline.decode(alone[0]))
+                keep = _keep(1 - seen.part_logits.softmax(1)[:, 0], noise)
+                return _sampled(_from_start(scene, person, lambda: keep), noise), keep
+
+            detector = _timed(counted, twice)
+        return predicted, detector, alone[0]
+
+    def _predicted(
+        self, scene: Model, tap: SamplingTap, person: Model, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        def keep() -> Tensor:
+            return _keep(tap.result().face, noise)
+
+        made = _sampled(_from_start(scene, person, keep), noise)
+        seen = torch.stack([_keep(read.face, noise) for read in tap.read])
+        return made, seen.amin(0)  # what was drawn by the person in any step
+
+
+def _keep(face: Tensor, noise: Tensor) -> Tensor:
+    return predicted_keep(face, *noise.shape[-2:], **MARGIN)
+
+
+def _from_start(scene: Model, person: Model, keep: Keep) -> Model:
+    """The scene alone at first, then both modes."""
+
+    def model(x: Tensor, t: Tensor) -> Tensor:
+        if int(t.flatten()[0]) > _first_timestep():
+            return scene(x, t)
+        there = scene(x, t)  # first: the mask may be read from it
+        return joint(lambda *_: there, person, keep())(x, t)
+
+    return model
+
+
+def _first_timestep() -> int:
+    steps = clean_schedule(STEPS).timesteps.flip(0)
+    return int(steps[round(START * len(steps))])
+
+
+def _sampled(model: Model, noise: Tensor) -> Tensor:
+    return sample(model, torch.zeros_like(noise), noise, clean_schedule(STEPS))
+
+
+def _counting(model: Model, counted: list[int]) -> Model:
+    """Counts pictures through the UNet; guidance takes two for each."""
+
+    def counts(x: Tensor, t: Tensor) -> Tensor:
+        counted[0] += 2 * len(x)
+        return model(x, t)
+
+    return counts
+
+
+def _timed(counted: list[int], make: Callable[[], tuple[Tensor, Tensor]]) -> Way:
+    counted[0] = 0
+    started = time.perf_counter()
+    latents, keep = make()
+    return Way([latents], [keep], time.perf_counter() - started, counted[0])
+
+
+@torch.no_grad()
+def measure(seed: int, count: int) -> dict[str, Report]:
+    """Name of the way -> its measures."""
+    pipeline = DenseFacePipeline.load()
+    head, _ = load_head(WEIGHTS / "tiny_annotation.safetensors")
+    judge = load_judge()
+    heads, seeds = prompt_heads(seed, count)
+    references = rendered(reference_heads(seed, PEOPLE), progress=True, label="references")
+    who = pipeline.analyse(references).identity
+    people = [Identity(who[i % PEOPLE], pipeline.adapter.encoder) for i in range(count)]
+    texts = caption(heads)
+    faces = Faces.asked(
+        people, "", (0.0, 0.0, 0.0), count,
+        encoder=pipeline.adapter.encoder, size=pipeline.side, parts=Parts(pose=False),
+    )  # fmt: skip
+    bench = Bench(pipeline, head, texts, faces, seeded_noise(seeds, pipeline.latent_shape))
+    ways = {"predicted": Way(), "detector": Way()}
+    scenes = []
+    for start in range(0, count, _BATCH):
+        *found, scene = bench.batch(slice(start, start + _BATCH))
+        scenes.append(scene)
+        for way, one in zip(ways.values(), found, strict=True):
+            way.latents += one.latents
+            way.drawn += one.drawn
+            way.seconds += one.seconds
+            way.rows += one.rows
+    crowd = judged(judge, references)[0][None]
+    before = pipeline.decode(torch.cat(scenes))
+    there = pipeline.analyse(before).face_logit > 0
+    report: dict[str, Report] = {
+        "nobody put in": {"likeness top1": _likeness(judge, before, crowd)["top1"]}
+    }
+    # Outside both masks, so that neither way is measured where it may draw.
+    outside = torch.minimum(*(torch.cat(way.drawn) for way in ways.values())) >= 1
+    outside = F.interpolate(outside.float(), scale_factor=8.0, mode="nearest")
+    for name, way in ways.items():
+        pictures = pipeline.decode(torch.cat(way.latents))
+        alike = _likeness(judge, pictures, crowd)
+        report[name] = {
+            "background dB": psnr_where(pictures[there], before[there], outside[there]),
+            "likeness top1": alike["top1"],
+            "likeness cosine": alike["cosine"],
+            "share drawn": float((1 - torch.cat(way.drawn)).mean()),
+            "UNet passes a picture": way.rows / count,
+            "seconds a picture": way.seconds / count,
+        }
+    return report
+
+
+def _likeness(judge: TinyJudge, pictures: Tensor, crowd: Tensor) -> Report:
+    return identity_measures(
+        judged(judge, pictures)[0], crowd.expand(-(-len(pictures) // PEOPLE), -1, -1)
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=7, help="chooses people and scenes")
+    parser.add_argument("--count", type=int, default=64, help="pictures")
+    args = parser.parse_args()
+    for name, values in measure(args.seed, args.count).items():
+        for key, value in values.items():
+            print(f"{name:<14} {key:<22} {value:.3f}")
+
+
+if __name__ == "__main__":
+    main()
