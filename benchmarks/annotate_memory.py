@@ -1,0 +1,125 @@
+"""Memory and speed of ``denseface annotate`` over many pictures: ``python -m ...annotate_memory``.
+
+The folder holds links to a few photos, or to rendered heads where none are given, four a person.
+Prints the resident memory after a few pictures and at every mark. What was written of a person is
+removed at once, so that ten thousand pictures do not fill a disk; the person's lines stay, as
+whatever joins the people at the end reads them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..demo.face_finder import TinyWorldFaces
+from ..demo.people import sample_heads
+from ..demo.renderer import render
+from ..faces.analyzers import FaceAnalyzer
+from ..storage import atomic_path
+from ..training.annotate_folder import Annotator, annotate, people_of
+from ..training.face_codec import jpeg
+from ..training.face_folder import FACES, FaceFolderWriter
+from ..training.face_record import KINDS, Record
+
+PER_PERSON = 4
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """After so many pictures: seconds since the first one, and resident megabytes."""
+
+    pictures: int
+    seconds: float
+    megabytes: float
+
+
+class _ForgetfulWriter(FaceFolderWriter):
+    """Keeps the lines of a person and removes the files."""
+
+    def write(self, group: int, people: Sequence[int], records: Sequence[Record]) -> None:
+        super().write(group, people, records)
+        for subject in people:
+            for kind in KINDS:
+                shutil.rmtree(self.folder / FACES / f"{subject:07d}" / kind, ignore_errors=True)
+
+
+def link_photos(folder: Path, photos: Sequence[Path], count: int) -> None:
+    """``count`` links to photos, :data:`PER_PERSON` in the folder of each person."""
+    for number in range(count):
+        photo = photos[number % len(photos)].resolve()
+        home = folder / f"{number // PER_PERSON + 1:07d}"
+        home.mkdir(parents=True, exist_ok=True)
+        (home / f"{number % PER_PERSON:03d}{photo.suffix}").symlink_to(photo)
+
+
+def render_photos(folder: Path, count: int) -> list[Path]:
+    """``count`` rendered heads as JPEG files."""
+    paths, heads = [], sample_heads(list(range(count)))
+    for number in range(count):
+        path = folder / f"{number}.jpg"
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(jpeg(render(heads[number], 256).rgb[0]))
+        paths.append(path)
+    return paths
+
+
+def measure(
+    photos: Path, out: Path, analyzer: Callable[[], FaceAnalyzer], every: int
+) -> list[Mark]:
+    """Annotate a folder; a mark after 100 pictures, when all is loaded, and after ``every``."""
+    marks: list[Mark] = []
+    done, started = 0, time.perf_counter()
+
+    def progress(more: int) -> None:
+        nonlocal done
+        done += more
+        if done == 100 or done % every == 0:
+            marks.append(Mark(done, time.perf_counter() - started, _megabytes()))
+
+    annotate(people_of(photos), _ForgetfulWriter(out), Annotator(analyzer), progress=progress)
+    marks.append(Mark(done, time.perf_counter() - started, _megabytes()))
+    return marks
+
+
+def _megabytes() -> float:
+    lines = _STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path, nargs="*", help="rendered heads if none are given")
+    parser.add_argument("--landmarker", type=Path, help="the .task file; the tiny world's without")
+    parser.add_argument("--fast", action="store_true", help="the landmarker looks once")
+    parser.add_argument("--count", type=int, default=10_000, help="pictures")
+    parser.add_argument("--every", type=int, default=1000, help="pictures between marks")
+    parser.add_argument("--threads", type=int, default=1, help="threads that compute")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+
+    def analyzer() -> FaceAnalyzer:
+        if args.landmarker is None:
+            return TinyWorldFaces()
+        from ..faces.landmarker import Landmarker
+
+        return Landmarker(args.landmarker, steady=not args.fast)
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        photos = args.photos or render_photos(folder / "photos", 8)
+        link_photos(folder / "links", photos, args.count)
+        for mark in measure(folder / "links", folder / "out", analyzer, args.every):
+            print(f"{mark.pictures:>6} pictures {mark.seconds:8.1f} s {mark.megabytes:8.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
