@@ -21,7 +21,7 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.expression import Expression
 from .dense_face import GUIDANCE, STEPS
 from .expression_measures import expression_measures, leak_measures, visible_blendshapes
-from .held_out import PEOPLE, Triples, rendered, triples
+from .held_out import PEOPLE, Triples, crowd, rendered, triples
 from .measures import Report, identity_measures, judged, largest_change, pose_errors, psnr_where
 from .scenes import Personalised
 from .sfsr import BLEND, HINT, SFSRPipeline
@@ -86,7 +86,7 @@ class _Bench:
     ) -> None:
         self.pipeline, self.judge, self.plan, self.cases = pipeline, judge, plan, cases
         self.world = pipeline.world
-        references = self._rendered("references", 0)
+        references = crowd(plan.seed, plan.count, progress=self.world.progress)
         who = [self.world.analyse(some).identity for some in references.split(PEOPLE)]
         self.identities = [Identity(v, self.world.adapter.encoder) for v in torch.cat(who)]
         self.crowd = judged(judge, references)[0].unflatten(0, (-1, PEOPLE))
@@ -214,8 +214,7 @@ class _Bench:
         return self.identities[case // PEOPLE * PEOPLE + (case + shift) % PEOPLE]
 
     def _rendered(self, what: str, count: int) -> Tensor:
-        heads = getattr(self.cases, what)
-        heads = heads[:count] if count else heads
+        heads = getattr(self.cases, what)[:count]
         return rendered(heads, progress=self.world.progress, label=f"render {what}")
 
     def _read(self, pictures: Tensor) -> Tensor:

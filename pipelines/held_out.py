@@ -8,6 +8,7 @@ expression, light and scene.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -55,9 +56,8 @@ class Cases:
 class Triples:
     """A person, the expression of a second one, the scene of a third; all of one crowd of 64.
 
-    N cases, R rounds of 64 references; case i is person i % 64 of round i // 64.
+    N cases; case i is person i % 64 of round i // 64, as in :class:`Cases`.
 
-    references: Heads [R * 64] that show who it is.
     owners, hosts: [N]: whose expression it is and who was in the scene, numbers in the crowd.
     exemplars: Heads of the owners with the wanted expression.
     scenes: Heads of the hosts in the scenes.
@@ -65,7 +65,6 @@ class Triples:
     seeds: Of the noise.
     """
 
-    references: Heads
     owners: Tensor
     hosts: Tensor
     exemplars: Heads
@@ -94,7 +93,6 @@ def triples(seed: int, count: int) -> Triples:
     scenes = _heads_of(seed, _PLACE, hosts)
     people = _heads_of(seed, _PLACE, number % PEOPLE).identity
     return Triples(
-        reference_heads(seed, -(-count // PEOPLE) * PEOPLE),
         owners,
         hosts,
         exemplars,
@@ -117,13 +115,11 @@ def face_cases(seed: int, count: int, *, progress: bool = False) -> Cases:
         InputError: Seed or count out of range.
     """
     check_count(count)
-    rounds = -(-count // PEOPLE)
-    references = reference_heads(seed, rounds * PEOPLE)
     chance = torch.Generator().manual_seed(held_out_seed(seed, _ANGLE))
     turned = torch.rand(count, 3, generator=chance) * 2 - 1
     targets = _heads(seed, _TARGET, count).replace(angles=turned * torch.tensor(TARGET_RANGE))
     return Cases(
-        rendered(references, progress=progress, label="render references"),
+        crowd(seed, count, progress=progress),
         targets,
         angles_of(targets),
         identity_free_caption(targets),
@@ -134,6 +130,17 @@ def face_cases(seed: int, count: int, *, progress: bool = False) -> Cases:
 def reference_heads(seed: int, count: int) -> Heads:
     """The first ``count`` references: one of each person, then a second one of each, ..."""
     return _heads(seed, _REFERENCE, count)
+
+
+def crowd(seed: int, count: int, *, progress: bool = False) -> Tensor:
+    """References [R * 64, 3, 128, 128] for ``count`` cases: R rounds, each the whole crowd."""
+    return _references(seed, -(-count // PEOPLE) * PEOPLE, progress)
+
+
+@lru_cache(maxsize=1)  # two methods that are measured in one run have the same
+def _references(seed: int, count: int, progress: bool) -> Tensor:
+    heads = reference_heads(seed, count)
+    return rendered(heads, progress=progress, label="render references")
 
 
 def prompt_heads(seed: int, count: int) -> tuple[Heads, list[int]]:

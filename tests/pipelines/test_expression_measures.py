@@ -53,8 +53,7 @@ def test_three_people_in_every_triple() -> None:
     for one, other in ((people, cases.owners), (people, cases.hosts), (cases.owners, cases.hosts)):
         assert bool((one != other).all())
     assert not torch.equal(cases.owners[:PEOPLE], cases.owners[PEOPLE : 2 * PEOPLE])
-    references = cases.references.identity
-    assert len(cases.references) == 6 * PEOPLE
+    references = held_out.reference_heads(3, PEOPLE).identity
     assert torch.equal(cases.wanted.identity, references[people])
     assert torch.equal(cases.exemplars.identity, references[cases.owners])
     assert torch.equal(cases.scenes.identity, references[cases.hosts])
