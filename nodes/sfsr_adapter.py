@@ -199,7 +199,7 @@ class ApplySFSR(io.ComfyNode):
                 who * identity_weight,
                 identity_start_percent,
                 identity_end_percent,
-                adapter.absent(),
+                adapter.absent,
             )
         ]
         if expression is not None:

@@ -84,13 +84,15 @@ class LoadedSFSR:
         """
         return self._expressions(faces, apart_from)
 
+    @cached_property
     def absent(self) -> Mapping[str, KeysValues] | None:
         """What stands for the identity in the half without prompt; None for nothing."""
         from ..sfsr.faceid import FaceIDAdapter
 
-        if not isinstance(self.adapter, FaceIDAdapter):
+        adapter = self.adapter
+        if not isinstance(adapter, FaceIDAdapter):
             return None
-        return self._absent
+        return adapter.attention.of_source("identity", adapter.embedding.absent())
 
     def hint(self, scene: SceneBackground) -> Callable[[Callable[[Tensor], Tensor]], Tensor] | None:
         """Makes (or fetches) what a scene adds behind the first convolution; None without hint."""
@@ -112,10 +114,6 @@ class LoadedSFSR:
     @cached_property
     def _hints(self) -> Any:
         return lru_cache(_REMEMBERED)(_make_hint)
-
-    @cached_property
-    def _absent(self) -> Mapping[str, KeysValues]:
-        return self.adapter.attention.of_source("identity", self.adapter.embedding.absent())
 
     def _make_identity(self, people: tuple[People, ...]) -> tuple[Tensor, Mapping[str, KeysValues]]:
         from ..sfsr.compound_inputs import identity_batch

@@ -99,15 +99,16 @@ def test_all_four_on_one_model(tiny: Tiny, adapter: Any) -> None:
     whole = drawn()
     assert bool(whole.isfinite().all())
     assert difference(drawn(late=True), whole) < CLOSE
-    for without in (
+    lacks: tuple[dict[str, Any], ...] = (
         {"dense": False},
         {"pose": False},
         {"identity_weight": 0.0},
         {"expression_weight": 0.0},
         {"background": None},
-    ):
+    )
+    for without in lacks:
         assert difference(drawn(**without), whole) > SEEN, without
-    off = {"identity_weight": 0.0, "expression_weight": 0.0, "background": None}
+    off: dict[str, Any] = {"identity_weight": 0.0, "expression_weight": 0.0, "background": None}
     assert torch.equal(drawn(**off), tiny.sample(tiny.apply(), *conds))
 
 
