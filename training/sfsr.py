@@ -59,7 +59,7 @@ class FaceLosses:
 
     rows: int = 8
     nodes: int = 2
-    identity: float = 0.1
+    identity: float = 0.2
     expression: float = 4.0
     earliest: int = 400
     latest: int = 950
