@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words.add_argument("--size", type=int, default=96, help="pixels along a side of a head")
     words.add_argument("--intensity", type=float, default=1.0, help="of all words, 0 to 1.5")
     words.add_argument("--seed", type=int, default=0, help="chooses the stronger side of the face")
+    words.add_argument(
+        "--generated",
+        action="store_true",
+        help="drawn by the bundled SFSR adapter from one person's picture, not by the renderer",
+    )
     dataset = forms.add_parser("dataset", help="WebDataset shards with all that is true in them")
     dataset.add_argument("--out", type=Path, required=True, help="folder to write to")
     dataset.add_argument("--per-shard", type=int, default=1000, help="pictures in a tar file")
@@ -140,7 +145,7 @@ def _sheet(args: argparse.Namespace) -> None:
 def _words(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from ..demo.word_sheet import word_sheet
+    from ..demo.word_sheet import Draw, word_sheet
     from ..sfsr.emotion_table import emotion_words
     from ..storage import atomic_path
 
@@ -148,8 +153,13 @@ def _words(args: argparse.Namespace) -> None:
     _within("--seed", args.seed, 0, 2**53)
     _check_format(args.out)
     with atomic_path(args.out) as temporary:
+        draw: Draw | None = None
+        if args.generated:
+            from ..pipelines.generated_words import word_drawer
+
+            draw = word_drawer(args.seed)
         with tqdm(total=len(emotion_words()), desc="render", unit="head") as bar:
-            sheet = word_sheet(args.size, args.intensity, args.seed, bar.update)
+            sheet = word_sheet(args.size, args.intensity, args.seed, bar.update, draw)
         if args.out.suffix.lower() == ".png":  # one person before grey: 256 colours are enough
             sheet = sheet.quantize(256)
         sheet.save(temporary, optimize=True)

@@ -7,6 +7,7 @@ from itertools import groupby
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from ..sfsr.emotion_table import emotion_words
 from ..sfsr.words import expression_of_word
@@ -15,7 +16,11 @@ from .expression_heads import expression_pictures
 
 _COLUMNS = 12
 _LABEL, _HEADING, _MARGIN = 14, 24, 8
+_SMOOTH = Image.Resampling.LANCZOS
 _INK, _FAINT = (32, 34, 38), (104, 108, 116)
+
+Draw = Callable[[Tensor], Tensor]
+"""Codes [N, 51] in 0..1 -> pictures [N, 3, S, S] in 0..1."""
 
 
 def word_sheet(
@@ -23,6 +28,7 @@ def word_sheet(
     intensity: float = 1.0,
     seed: int = 0,
     each: Callable[[], object] = lambda: None,
+    draw: Draw | None = None,
 ) -> Image.Image:
     """The 135 words' own codes drawn on one head each.
 
@@ -30,7 +36,9 @@ def word_sheet(
         size: Side of a head in pixels.
         intensity, seed: As of ``expression_of_word``.
         each: Called after every head.
+        draw: Who draws them; the renderer if None.
     """
+    draw = draw or (lambda codes: expression_pictures(codes, size=size))
     groups = [
         (primary, [emotion.word for emotion in group])
         for primary, group in groupby(emotion_words().values(), lambda emotion: emotion.primary)
@@ -47,7 +55,7 @@ def word_sheet(
         top += _HEADING
         for i, word in enumerate(words):
             code = expression_of_word(word, intensity, seed).face()
-            head = contact_sheet(expression_pictures(torch.stack([code]), size=size), 1)
+            head = contact_sheet(draw(torch.stack([code])), 1).resize((size, size), _SMOOTH)
             place = (_MARGIN + i % _COLUMNS * size, top + i // _COLUMNS * step)
             sheet.paste(head, place)
             pen.text((place[0] + 2, place[1] + size), word, _FAINT, small)

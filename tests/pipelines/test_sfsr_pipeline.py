@@ -9,7 +9,10 @@ import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError
 from comfyui_dense_face.faces.identity import Identity
+from comfyui_dense_face.pipelines import dense_face
+from comfyui_dense_face.pipelines.generated_words import word_drawer
 from comfyui_dense_face.pipelines.guided import expression_model
+from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.pipelines.scenes import Personalised
 from comfyui_dense_face.pipelines.sfsr import SFSRPipeline
 from comfyui_dense_face.pipelines.wishes import Wishes
@@ -154,3 +157,13 @@ def test_expressions_are_read_from_pictures(sfsr: SFSRPipeline, portraits: Tenso
 def test_bad_wishes_are_told(ask: Any, changes: dict[str, object], told: str) -> None:
     with pytest.raises(FacePackError, match=told):
         ask(**changes)
+
+
+def test_words_are_drawn_on_one_head(sfsr: SFSRPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense_face, "clean_schedule", lambda steps: clean_schedule(1))
+    draw = word_drawer(3, sfsr)
+    codes = torch.stack([expression_of_word(word).face() for word in ("joy", "terror", "joy")])
+    drawn = draw(codes)
+    assert drawn.shape == (3, 3, 128, 128)
+    assert (drawn[0] - drawn[2]).abs().max() < ROUNDING
+    assert (drawn[0] - drawn[1]).abs().max() > ROUNDING
