@@ -87,7 +87,7 @@ class Landmarker:
         """All faces in a picture [3, H, W] in 0..1, highest score first."""
         pixels = (picture.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         pixels = np.ascontiguousarray(pixels)
-        found = [self._face(pixels, row) for row in search(self.detect, pixels)]
+        found = [self._face(pixels, row) for row in search(self.detect, pixels, self.glance)]
         return [face for face in found if face is not None]
 
     def detect(self, pixels: Picture) -> Array:
@@ -98,6 +98,11 @@ class Landmarker:
             other = short_range.mirrored(self._candidates(square[:, ::-1]))
             candidates = np.concatenate([candidates, other])
         return box.to_picture(short_range.weighted_nms(candidates))
+
+    def glance(self, pixels: Picture) -> Array:
+        """As :meth:`detect`, never mirrored."""
+        square, box = short_range.letterboxed(pixels)
+        return box.to_picture(short_range.weighted_nms(self._candidates(square)))
 
     def landmarks(self, pixels: Picture, region: Region) -> tuple[Array, float]:
         """478 points [478, 3] in pixels of the picture, and 0..1 how surely it is a face."""
