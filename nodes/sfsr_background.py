@@ -63,8 +63,8 @@ class Background(io.ComfyNode):
                 io.Latent.Output(
                     "latent",
                     display_name="latent",
-                    tooltip="The emptied scene for the sampler, with a noise mask: outside the "
-                    "mask it stays as it is. Use denoise 1.",
+                    tooltip="The scene for the sampler, emptied where the new face comes, with a "
+                    "noise mask: outside the mask it stays as it is. Use denoise 1.",
                 ),
                 io.Image.Output(
                     "emptied", display_name="emptied", tooltip="The emptied scene, to look at."
@@ -76,7 +76,7 @@ class Background(io.ComfyNode):
     def execute(
         cls, image: Tensor, mask: Tensor, vae: Any, grow: float, order: str
     ) -> io.NodeOutput:
-        from ..sfsr.background import checked_face_mask, emptied, grown
+        from ..sfsr.background import checked_face_mask, emptied, grown, start_latent
 
         scene = channels_first(image, NAME)
         face = _for_scenes(checked_mask(mask, NAME)[:, None].float(), scene)
@@ -84,7 +84,8 @@ class Background(io.ComfyNode):
         empty = channels_last(emptied(scene, face))
         latent = vae.encode(empty)
         background = SceneBackground(face.cpu(), latent.cpu(), order)
-        return io.NodeOutput(background, {"samples": latent, "noise_mask": face}, empty)
+        start = start_latent(vae.encode(channels_last(scene)), latent, face)
+        return io.NodeOutput(background, {"samples": start, "noise_mask": face}, empty)
 
 
 def _for_scenes(mask: Tensor, scene: Tensor) -> Tensor:

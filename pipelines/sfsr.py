@@ -14,7 +14,7 @@ from ..dense_face.blending import Model
 from ..errors import IncompatibleError, InputError
 from ..faces.identity import Identity
 from ..sfsr.adapter import SFSRAdapter, load_adapter
-from ..sfsr.background import background_channels, emptied, latent_mask
+from ..sfsr.background import background_channels, emptied, latent_mask, start_latent
 from ..sfsr.expression import Expression
 from ..sfsr.guidance import balance_weights
 from .dense_face import GUIDANCE, STEPS, DenseFacePipeline
@@ -118,7 +118,7 @@ class SFSRPipeline:
         )
         latents = world.sampled(
             lambda part: self._model(wishes[part], guidance),
-            empty,
+            start_latent(world.encode(scenes), empty, 1 - keep),
             seeds,
             steps,
             keep=small,

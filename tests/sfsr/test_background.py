@@ -13,6 +13,7 @@ from comfyui_dense_face.sfsr.background import (
     growing_mask,
     grown,
     latent_mask,
+    start_latent,
     steering_points,
 )
 from torch import Tensor
@@ -52,6 +53,17 @@ def test_latents_that_touch_the_face_are_masked() -> None:
     mask[0, 0, 20, 33] = 0.2
     small = latent_mask(mask, 8, 8)
     assert small.sum() == 1 and small[0, 0, 2, 4] == 1
+
+
+def test_sampling_starts_from_the_scene_but_for_the_face() -> None:
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., :20, :16] = 1
+    whole, empty = torch.ones(1, 4, 4, 4), torch.zeros(1, 4, 4, 4)
+    rows = start_latent(whole, empty, mask)[0, 0].tolist()
+    # A cell of which anything is kept is the scene's.
+    assert rows == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]
+    soft = start_latent(whole, empty, 0.9 * mask)
+    assert torch.equal(soft, whole)
 
 
 def test_channels_in_both_orders() -> None:
