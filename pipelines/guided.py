@@ -14,7 +14,7 @@ from ..dense_face.checkpoint import DenseFaceAdapter
 from ..dense_face.pose_branch import PoseBranch
 from ..errors import InputError
 from ..sfsr.adapter import SFSRAdapter
-from ..sfsr.token_attention import EXPRESSION, IDENTITY
+from ..sfsr.token_attention import SOURCES
 from .attention import install_adapter
 from .base import Base, token_ids
 from .requests import Faces
@@ -76,7 +76,7 @@ def expression_model(
 
 def _told(adapter: SFSRAdapter, wishes: Wishes, *, both: bool) -> Told:
     keys_values = adapter.attention.keys_values(wishes.tokens)
-    weights = dict(zip((IDENTITY, EXPRESSION), wishes.weights, strict=True))
+    weights: dict[str, float] = dict(zip(SOURCES, wishes.weights, strict=True))
     background = wishes.background
     if not both:
         return Told(keys_values, weights, background=background)
