@@ -151,8 +151,8 @@ def save_adapter(
 ) -> None:
     """Write an adapter file, atomically.
 
-    Adapter and pose branch are stored in ``dtype``; the token stays in float32, because its
-    running variances would leave the range of half precision. The adapter's dead weights
+    All matrices and kernels are stored in ``dtype``; the token's vectors stay in float32, because
+    its running variances would leave the range of half precision. The adapter's dead weights
     (``feat_to_q`` where no identity reaches) are left out. The metadata is completed as in
     :func:`file_metadata`.
 
@@ -164,7 +164,10 @@ def save_adapter(
     if dense_face.pose_branch is not None:
         tensors |= _prefixed(dense_face.pose_branch.state_dict(), POSE_PREFIX, dtype)
     if token is not None:
-        tensors |= _prefixed(token.state_dict(), TOKEN_PREFIX, torch.float32)
+        state = token.state_dict()
+        matrices = {name: tensor for name, tensor in state.items() if tensor.ndim > 1}
+        tensors |= _prefixed(state, TOKEN_PREFIX, torch.float32)
+        tensors |= _prefixed(matrices, TOKEN_PREFIX, dtype)
     reference_delta = None if token is None else token.reference_delta
     about = file_metadata(adapter, reference_delta)
     write_weights(path, tensors, {**dense_face.metadata, **about})
