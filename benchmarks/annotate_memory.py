@@ -72,21 +72,24 @@ def render_photos(folder: Path, count: int) -> list[Path]:
 
 
 def measure(
-    photos: Path, out: Path, analyzer: Callable[[], FaceAnalyzer], every: int
-) -> list[Mark]:
-    """Annotate a folder; a mark after 100 pictures, when all is loaded, and after ``every``."""
-    marks: list[Mark] = []
+    photos: Path,
+    out: Path,
+    analyzer: Callable[[], FaceAnalyzer],
+    every: int,
+    tell: Callable[[Mark], object],
+) -> None:
+    """Annotate a folder and tell a mark after 100 pictures, when all is loaded, and after each
+    ``every``.
+    """
     done, started = 0, time.perf_counter()
 
     def progress(more: int) -> None:
         nonlocal done
         done += more
         if done == 100 or done % every == 0:
-            marks.append(Mark(done, time.perf_counter() - started, _megabytes()))
+            tell(Mark(done, time.perf_counter() - started, _megabytes()))
 
     annotate(people_of(photos), _ForgetfulWriter(out), Annotator(analyzer), progress=progress)
-    marks.append(Mark(done, time.perf_counter() - started, _megabytes()))
-    return marks
 
 
 def _megabytes() -> float:
@@ -117,8 +120,12 @@ def main() -> None:
         folder = Path(temporary)
         photos = args.photos or render_photos(folder / "photos", 8)
         link_photos(folder / "links", photos, args.count)
-        for mark in measure(folder / "links", folder / "out", analyzer, args.every):
-            print(f"{mark.pictures:>6} pictures {mark.seconds:8.1f} s {mark.megabytes:8.1f} MB")
+        measure(folder / "links", folder / "out", analyzer, args.every, _print)
+
+
+def _print(mark: Mark) -> None:
+    text = f"{mark.pictures:>6} pictures {mark.seconds:8.1f} s {mark.megabytes:8.1f} MB"
+    print(text, flush=True)  # a run takes many minutes
 
 
 if __name__ == "__main__":
