@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..dense_face.blending import Model, guided
 from ..dense_face.checkpoint import DenseFaceAdapter
 from ..dense_face.pose_branch import PoseBranch
+from ..dense_face.schedule import TRAIN_STEPS
 from ..errors import InputError
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.token_attention import SOURCES
@@ -70,8 +72,23 @@ def expression_model(
     contexts = _contexts(base, encode_text(base.text_encoder, token_ids(wishes.texts)))
     residuals = _no_residuals if branch is None else _posed(branch, wishes.hints)
     model = _guided(base, contexts, guidance, residuals)
-    with install_sources(base.unet, adapter, _told(adapter, wishes, both=guidance != 1)):
-        yield model
+    told = _told(adapter, wishes, both=guidance != 1)
+    with install_sources(base.unet, adapter) as installed:
+
+        def in_time(x: Tensor, t: Tensor) -> Tensor:
+            installed.told = replace(told, weights=_acting(told.weights, wishes.starts, int(t)))
+            return model(x, t)
+
+        yield in_time
+
+
+def _acting(
+    weights: Mapping[str, float | Tensor], starts: tuple[float, float], t: int
+) -> dict[str, float | Tensor]:
+    """The sources that act at a timestep: from their share of the way down on, as in the host."""
+    by_source = dict(zip(SOURCES, starts, strict=True))
+    last = TRAIN_STEPS - 1
+    return {name: w for name, w in weights.items() if t <= last * (1 - by_source[name])}
 
 
 def _told(adapter: SFSRAdapter, wishes: Wishes, *, both: bool) -> Told:

@@ -26,6 +26,9 @@ from .wishes import Wishes
 
 HINT, BLEND = "hint", "blend"
 BACKGROUNDS = (HINT, BLEND)
+STARTS = (0.0, 0.3)
+"""When identity and expression set in. An expression from the first step on costs likeness and
+sharpness and gains nothing (docs/sfsr.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,7 @@ class SFSRPipeline:
         mask: Tensor | None = None,
         balance: float = 0.0,
         weights: tuple[float, float] = (1.0, 1.0),
+        starts: tuple[float, float] = STARTS,
         steps: int = STEPS,
         guidance: float = GUIDANCE,
         background: str = HINT,
@@ -89,6 +93,8 @@ class SFSRPipeline:
             mask: [B or 1, 128, 128] in 0..1, 1 = draw anew; the scene's head if None.
             balance: -1 (identity alone) to 1 (expression alone), 0 both in full.
             weights: Of identity and expression, times those of the balance; 0 leaves one out.
+            starts: Share of the way down the noise (0..1) from which identity and expression act:
+                first who it is, then what the face does.
             background: ``hint`` tells the UNet the scene without its head; ``blend`` only puts its
                 latents back in every step, as is done with the hint too.
 
@@ -114,6 +120,7 @@ class SFSRPipeline:
             for_each(turned, tuple, len(seeds), "head poses"),
             self._channels(background, 1 - keep, empty),
             (weights[0] * by_balance[0], weights[1] * by_balance[1]),
+            starts,
             size=world.side,
         )
         latents = world.sampled(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..faces.identity import Identity
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound import CompoundTokens
@@ -22,8 +23,8 @@ class Wishes:
     """B faces to draw in their scenes.
 
     texts: Prompts. tokens: Identity and expression [B, n, W]. hints: Pose pictures [B, 3, S, S] in
-    0..1. background: [B, 5, h, w] of ``sfsr.background``, or None. weights: Of identity and
-    expression.
+    0..1. background: [B, 5, h, w] of ``sfsr.background``, or None. weights, starts: Of identity and
+    expression; a start is the share of the way down the noise from which the source acts.
     """
 
     texts: Sequence[str]
@@ -31,6 +32,7 @@ class Wishes:
     hints: Tensor
     background: Tensor | None
     weights: tuple[float, float]
+    starts: tuple[float, float]
 
     def __getitem__(self, part: slice) -> Wishes:
         return Wishes(
@@ -39,6 +41,7 @@ class Wishes:
             self.hints[part],
             None if self.background is None else self.background[part],
             self.weights,
+            self.starts,
         )
 
     @classmethod
@@ -52,6 +55,7 @@ class Wishes:
         angles: Sequence[Angles],
         background: Tensor | None,
         weights: tuple[float, float],
+        starts: tuple[float, float],
         *,
         size: int,
     ) -> Wishes:
@@ -62,13 +66,16 @@ class Wishes:
             size: Side of the pose pictures in pixels.
 
         Raises:
-            InputError: An angle beyond the range, or counts that differ.
+            InputError: An angle beyond the range, a start outside 0..1, or counts that differ.
             IncompatibleError: An identity, or the learned part of an expression, was measured by
                 another network than the adapter's.
         """
+        for start in starts:
+            if not 0 <= start <= 1:
+                raise InputError(f"a start of {start:g}", fix="Give 0 (from the first step) to 1")
         count, layout = len(angles), adapter.layout
         who = identity_batch([[i] for i in for_each(identities, Identity, count, "people")], layout)
         faces = for_each(expressions, Expression, count, "expressions")
         tokens = adapter.embedding(who, expression_batch(faces, layout))
         texts = [faceless_prompt(t) for t in for_each(prompts, str, count, "prompts")]
-        return cls(texts, tokens, pose_hints(angles, size), background, weights)
+        return cls(texts, tokens, pose_hints(angles, size), background, weights, starts)

@@ -53,6 +53,7 @@ def test_person_expression_scene_and_pose(tiny: Tiny) -> None:
         mask=face_mask(),
         balance=0.2,
         weights=(1.0, 1.2),
+        starts=(0.0, 0.0),
         steps=STEPS,
         guidance=GUIDANCE,
     )

@@ -40,6 +40,7 @@ def ask(sfsr: SFSRPipeline, people: list[Identity], portraits: Tensor, hole: Ten
         "angles": (0.0, 0.0, 0.0),
         "mask": hole,
         "steps": 1,
+        "starts": (0.0, 0.0),
     }
 
     def asked(pipeline: SFSRPipeline = sfsr, **changes: object) -> Personalised:
@@ -72,6 +73,7 @@ def test_every_wish_changes_the_picture(
         {"weights": (1.0, 0.5)},
         {"guidance": 1.0},
         {"background": "blend"},
+        {"starts": (1.0, 0.0)},
     ]
     for change in changes:
         assert (ask(**change).generated - usual).abs().max() > 1e-4, change
@@ -96,7 +98,7 @@ def test_guidance_strengthens_what_is_asked_and_not_the_scene(
     def predicted(guidance: float, channels: Tensor | None, weight: float) -> Tensor:
         wishes = Wishes.asked(
             sfsr.adapter, people[0], neutral(), "", [(0.0, 0.0, 0.0)], channels,
-            (weight, weight), size=128,
+            (weight, weight), (0.0, 0.0), size=128,
         )  # fmt: skip
         base = sfsr.world.base
         with expression_model(base, sfsr.adapter, None, wishes, guidance) as model:
@@ -106,6 +108,18 @@ def test_guidance_strengthens_what_is_asked_and_not_the_scene(
     assert (predicted(7, background, 0) - scene).abs().max() < 1e-3
     assert (predicted(1, None, 0) - scene).abs().max() > 1e-3
     assert (predicted(7, None, 1) - predicted(1, None, 1)).abs().max() > 1e-2
+
+
+def test_sources_set_in_on_the_way(ask: Any, people: list[Identity]) -> None:
+    """Two steps, at t 501 and 1: what sets in at half of the way is heard in the second alone."""
+    two = {"steps": 2, "weights": (0.0, 1.0)}
+    joy = expression_of_word("joy")
+    early = ask(**two, expressions=joy).generated
+    late = ask(**two, expressions=joy, starts=(0.0, 0.6)).generated
+    never = ask(**two, expressions=joy, starts=(0.0, 1.0)).generated
+    off = ask(steps=2, weights=(0.0, 0.0)).generated
+    assert torch.equal(never, off)
+    assert min((late - early).abs().max(), (late - off).abs().max()) > 1e-4
 
 
 def test_a_batch_gives_the_pictures_of_single_calls(
@@ -152,6 +166,7 @@ def test_expressions_are_read_from_pictures(sfsr: SFSRPipeline, portraits: Tenso
         ({"expressions": [neutral()] * 3}, "3 expressions were given for 1 seeds"),
         ({"identities": Identity.from_features(torch.ones(512), "arcface")}, "by 'arcface'"),
         ({"guidance": 0.5}, "the guidance is 0.5"),
+        ({"starts": (0.0, 1.5)}, "a start of 1.5"),
     ],
 )
 def test_bad_wishes_are_told(ask: Any, changes: dict[str, object], told: str) -> None:
