@@ -129,7 +129,11 @@ class ApplySFSR(io.ComfyNode):
                 _weight("expression", "Above 1 exaggerates."),
                 _percent("identity_start_percent", 0.0, "the identity sets in"),
                 _percent("identity_end_percent", 1.0, "the identity stops"),
-                _percent("expression_start_percent", 0.0, "the expression sets in"),
+                _percent(
+                    "expression_start_percent",
+                    0.3,
+                    "the expression sets in: first who it is, then what the face does",
+                ),
                 _percent("expression_end_percent", 1.0, "the expression stops"),
                 io.Boolean.Input(
                     "keep_identity_out",

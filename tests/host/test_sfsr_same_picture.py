@@ -31,7 +31,8 @@ def test_person_expression_scene_and_pose(tiny: Tiny) -> None:
     posed, _ = nodes.ControlNetApplyAdvanced().apply_controlnet(
         tiny.prompt(PROMPT), negative, tiny.control, hint, 1.0, 0.0, 1.0
     )
-    model = apply(tiny, adapter, background=place, expression_weight=1.2, balance=0.2)
+    told = {"expression_weight": 1.2, "expression_start_percent": 0.3, "balance": 0.2}
+    model = apply(tiny, adapter, background=place, **told)
     with torch.inference_mode():
         noise = comfy.sample.prepare_noise(latent["samples"], SEED)
         drawn = comfy.sample.sample(
@@ -53,7 +54,7 @@ def test_person_expression_scene_and_pose(tiny: Tiny) -> None:
         mask=face_mask(),
         balance=0.2,
         weights=(1.0, 1.2),
-        starts=(0.0, 0.0),
+        starts=(0.0, 0.3),
         steps=STEPS,
         guidance=GUIDANCE,
     )
