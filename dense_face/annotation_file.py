@@ -15,28 +15,30 @@ from ..strict import load_strictly
 from .annotation_head import AnnotationHead, HeadConfig
 
 FORMAT = "denseface-annotation-head/2"
+_INNER = ("trunk.", "heat.")
 
 
 def save_head(
     path: str | Path,
     head: AnnotationHead,
     metadata: Mapping[str, str],
-    matrices: torch.dtype = torch.float16,
+    inner: torch.dtype = torch.float16,
 ) -> None:
     """Write a head, its numbers in the metadata.
 
     Args:
         path: Of the file.
-        head: To be written; whatever is no matrix or convolution is written in fp16.
+        head: To be written, in fp16.
         metadata: Told beside its numbers.
-        matrices: How weights of matrices and convolutions are stored; ``torch.float8_e4m3fn``
-            halves the file, and the roundings of many weights cancel out.
+        inner: How the matrices between reading features and drawing maps are stored, most of all
+            weights; ``torch.float8_e4m3fn`` nearly halves the file. The first and the last layers
+            stay in fp16, where each rounding would be seen.
 
     Raises:
         InputError: The place cannot be written to.
     """
     small = {
-        name: tensor.to(matrices if tensor.ndim > 1 else torch.float16)
+        name: tensor.to(inner if tensor.ndim > 1 and name.startswith(_INNER) else torch.float16)
         for name, tensor in head.state_dict().items()
     }
     numbers = json.dumps(asdict(head.config))
