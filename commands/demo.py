@@ -17,27 +17,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write ``dense_face.png``, ``people.png`` and ``report.json``; all or none."""
+    """Write ``dense_face.png``, ``people.png``, ``sfsr.png`` and ``report.json``; all or none."""
     started = time.perf_counter()  # before the libraries are imported: their time counts
     from ..demo.judge import load_judge
     from ..pipelines.demo import demo
     from ..pipelines.demo_people import people_sheet
-    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
+    from ..pipelines.demo_sfsr import sfsr_demo
+    from ..pipelines.dense_face import WEIGHTS
     from ..pipelines.measures import json_of
+    from ..pipelines.sfsr import SFSRPipeline
     from ..pipelines.weights import load_bundled
     from ..storage import atomic_path
 
-    names = ("dense_face.png", "people.png", "report.json")
+    names = ("dense_face.png", "people.png", "sfsr.png", "report.json")
     paths = [args.out / name for name in names]
     with ExitStack() as unfinished:
-        sheet_file, people_file, report_file = (
+        sheet_file, people_file, sfsr_file, report_file = (
             unfinished.enter_context(atomic_path(path)) for path in paths
         )
         folder = args.weights or WEIGHTS
-        pipeline = DenseFacePipeline.load(folder, progress=True)
-        sheet, report = demo(pipeline, load_bundled(load_judge, folder, "tiny_judge"), args.seed)
+        pipeline = SFSRPipeline.load(folder, progress=True)
+        judge = load_bundled(load_judge, folder, "tiny_judge")
+        sheet, report = demo(pipeline.world, judge, args.seed)
         sheet.save(sheet_file)
-        people_sheet(pipeline, args.seed).save(people_file)
+        people_sheet(pipeline.world, args.seed).save(people_file)
+        sheet, measured = sfsr_demo(pipeline, judge, args.seed)
+        sheet.save(sfsr_file)
+        report |= measured
         report["seconds.total"] = time.perf_counter() - started
         report |= _peak_memory()
         report_file.write_text(json_of(report) + "\n", encoding="utf-8")

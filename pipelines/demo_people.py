@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
+from .demo import STEPS
 from .dense_face import DenseFacePipeline
 from .held_out import reference_heads, rendered
 from .labelled_sheet import labelled_sheet
@@ -41,6 +42,7 @@ def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
         [prompt for _, prompt, _ in PICTURES] * PEOPLE,
         [angles for *_, angles in PICTURES] * PEOPLE,
         [seed + column for column in range(columns)] * PEOPLE,
+        steps=STEPS,
     ).unflatten(0, (PEOPLE, columns))
     rows = [torch.cat([references[i : i + 1], pictures[i]]) for i in range(PEOPLE)]
     return labelled_sheet(rows, ("reference", *(label for label, *_ in PICTURES)), TITLE, [])

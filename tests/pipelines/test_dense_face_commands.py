@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face import cli
-from comfyui_dense_face.pipelines import demo, demo_people, dense_face, evaluate, held_out
+from comfyui_dense_face.pipelines import (
+    demo,
+    demo_people,
+    demo_sfsr,
+    dense_face,
+    evaluate,
+    evaluate_sfsr,
+    held_out,
+)
 from comfyui_dense_face.pipelines.pictures import read_picture
 from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.storage import read_weights
@@ -202,9 +210,9 @@ CONTROLS = {
 
 @pytest.fixture
 def village(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three people instead of 64: what is tested here is not how well it works."""
-    for module in (held_out, evaluate):
-        monkeypatch.setattr(module, "PEOPLE", 3)
+    """Five people instead of 64: what is tested here is not how well it works."""
+    for module in (held_out, evaluate, evaluate_sfsr):
+        monkeypatch.setattr(module, "PEOPLE", 5)
 
 
 @pytest.mark.usefixtures("village")
@@ -252,22 +260,32 @@ def hurry(monkeypatch: pytest.MonkeyPatch, village: None) -> None:
     monkeypatch.setattr(demo, "COLUMNS", ("reference", "base", "result", "turned", "other"))
     monkeypatch.setattr(demo_people, "PEOPLE", 1)
     monkeypatch.setattr(demo_people, "PICTURES", demo_people.PICTURES[:1])
+    # The words' scenes of one step show nobody whose head could be drawn anew.
+    head = torch.zeros(1, 128, 128)
+    head[:, 30:90, 30:90] = 1
+    monkeypatch.setattr(dense_face.DenseFacePipeline, "scene_mask", lambda *_: head)
+    for name, value in {"COUNT": 2, "PERSONS": 1, "WORDS": ("joy",)}.items():
+        monkeypatch.setattr(demo_sfsr, name, value)
 
 
 @pytest.mark.usefixtures("hurry")
 def test_demo_writes_sheet_and_report(
-    tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, sfsr_weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "demo"
-    assert cli.main(["demo", "--out", str(out), "--weights", str(weights)]) == 0
+    assert cli.main(["demo", "--out", str(out), "--weights", str(sfsr_weights)]) == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "dense_face.png",
         "people.png",
         "report.json",
+        "sfsr.png",
     ]
     report = json.loads((out / "report.json").read_text())
     wanted = {f"dense_face.{name}" for name in KEYS} | {"seconds.total", "seconds.per_image"}
     assert wanted <= report.keys()
+    assert {"sfsr.identity_top1", "sfsr.expression_correlation"} <= report.keys()
+    with Image.open(out / "sfsr.png") as sheet:
+        assert sheet.width > 3 * 128 and sheet.height > 2 * 128
     with Image.open(out / "dense_face.png") as sheet:
         assert sheet.width > 5 * 128 and sheet.height > 128
     assert str(out / "report.json") in capsys.readouterr().out
@@ -275,14 +293,14 @@ def test_demo_writes_sheet_and_report(
 
 @pytest.mark.usefixtures("hurry")
 def test_demo_stopped_leaves_nothing(
-    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sfsr_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "labelled_sheet", stop)
     out = tmp_path / "demo"
-    assert cli.main(["demo", "--out", str(out), "--weights", str(weights)]) == 130
+    assert cli.main(["demo", "--out", str(out), "--weights", str(sfsr_weights)]) == 130
     assert list(out.iterdir()) == []
 
 
