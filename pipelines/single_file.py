@@ -33,7 +33,7 @@ SD15_TEXT: dict[str, Any] = {
     "pad_token_id": 49407,
 }
 #: Weights whose shapes tell Stable Diffusion 1.5 from its relatives.
-_SHAPES = {
+SHAPES = {
     "input_blocks.0.0.weight": (320, 4, 3, 3),
     "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
 }
@@ -52,7 +52,7 @@ def load_checkpoint(path: str | Path) -> Base:
     tensors, metadata = read_weights(path)
     if "config" in metadata:
         return load_base(path)
-    for name, shape in _SHAPES.items():
+    for name, shape in SHAPES.items():
         found = tensors.get(UNET_PREFIX + name)
         if found is None or tuple(found.shape) != shape:
             raise IncompatibleError(

@@ -10,10 +10,32 @@ import pytest
 import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.dense_face.annotation_file import load_head
+from comfyui_dense_face.dense_face.annotation_head import HeadConfig
 from comfyui_dense_face.errors import IncompatibleError, InputError
-from comfyui_dense_face.pipelines.base import load_base, token_ids
-from comfyui_dense_face.pipelines.layout import UNET_PREFIX
-from comfyui_dense_face.pipelines.single_file import load_checkpoint, tokenizer_for
+from comfyui_dense_face.pipelines.annotation import stage_widths
+from comfyui_dense_face.pipelines.base import (
+    build_base,
+    load_base,
+    new_text_encoder,
+    new_unet,
+    new_vae,
+    token_ids,
+)
+from comfyui_dense_face.pipelines.layout import (
+    UNET_PREFIX,
+    VAE_PREFIX,
+    VAELayout,
+    unet_to_diffusers_keys,
+    vae_to_diffusers_keys,
+)
+from comfyui_dense_face.pipelines.renaming import text_to_ldm, to_ldm
+from comfyui_dense_face.pipelines.single_file import (
+    SD15_TEXT,
+    SD15_UNET,
+    SHAPES,
+    load_checkpoint,
+    tokenizer_for,
+)
 from comfyui_dense_face.storage import write_weights
 from comfyui_dense_face.training import annotation_head
 from comfyui_dense_face.training.face_stream import FaceStream, batches
@@ -167,3 +189,21 @@ def test_words_of_other_bases(base: Path, tmp_path: Path) -> None:
     assert said.shape == (2, 77) and said[0].tolist() == [49406, *[49407] * 76]
     with pytest.raises(InputError, match="no CLIP tokenizer"):
         tokenizer_for(tiny, tmp_path)
+
+
+def test_a_whole_checkpoint_of_stable_diffusion_fits() -> None:
+    """By names and shapes, without its numbers: nothing is missing, nothing left over."""
+    with torch.device("meta"):
+        unet, vae, text = new_unet(SD15_UNET), new_vae(VAELayout()), new_text_encoder(SD15_TEXT)
+        nets = (unet, vae, text)
+        counts = [sum(p.numel() for p in net.parameters()) for net in nets]
+        assert counts == [859_520_964, 83_653_863, 123_060_480]
+        tensors = {
+            **to_ldm(unet.state_dict(), unet_to_diffusers_keys(SD15_UNET), UNET_PREFIX),
+            **to_ldm(vae.state_dict(), vae_to_diffusers_keys(VAELayout()), VAE_PREFIX),
+            **text_to_ldm(text.state_dict()),
+        }
+        base = build_base(tensors, SD15_UNET, VAELayout(), SD15_TEXT, {})
+    assert stage_widths(base.unet) == HeadConfig().stage_widths
+    for name, shape in SHAPES.items():
+        assert tuple(tensors[UNET_PREFIX + name].shape) == shape
