@@ -11,6 +11,8 @@ from typing import Any
 from comfy_server import Graph
 
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+SEEDS = {"seed", "noise_seed"}
+"""A number of this name gets the seed's widget even where the node does not ask for it."""
 NOTES = {"Note", "MarkdownNote"}
 
 
@@ -51,7 +53,7 @@ def _widget_inputs(node: dict[str, Any], described: dict[str, Any]) -> dict[str,
                 raise ValueError(f"{node['type']} has no saved value for {name}")
             inputs[name] = values.pop(0)
             # The frontend adds a widget of its own beside a seed and beside an upload.
-            if options.get("control_after_generate") or options.get("image_upload"):
+            if options.get("control_after_generate", name in SEEDS) or options.get("image_upload"):
                 del values[:1]
     if values:
         raise ValueError(f"{node['type']} has {len(values)} saved values too many")
