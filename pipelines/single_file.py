@@ -87,8 +87,8 @@ def tokenizer_for(base: Base, folder: Path | None) -> Tokenize:
         return token_ids
     length = config.max_position_embeddings
     if folder is None:
-        empty = torch.full((length,), config.eos_token_id)
-        empty[0] = config.bos_token_id
+        begin, end = SD15_TEXT["bos_token_id"], SD15_TEXT["eos_token_id"]
+        empty = torch.tensor([begin] + [end] * (length - 1))
         return lambda texts: empty.expand(len(texts), -1)
     return _clip_tokenizer(folder, config.vocab_size, length)
 
@@ -96,18 +96,18 @@ def tokenizer_for(base: Base, folder: Path | None) -> Tokenize:
 def _clip_tokenizer(folder: Path, words: int, length: int) -> Tokenize:
     from transformers import CLIPTokenizer
 
+    refusal = InputError(
+        f"the folder holds no CLIP tokenizer of {words} words",
+        where=str(folder),
+        fix="Name a folder with its vocab.json and merges.txt",
+    )
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        known = len(tokenizer)
-    except (OSError, ValueError, TypeError):
-        known = 0
+    except (OSError, ValueError, TypeError) as error:
+        raise refusal from error
     # transformers makes an empty tokenizer of an empty folder.
-    if known != words:
-        raise InputError(
-            f"the folder holds no CLIP tokenizer of {words} words",
-            where=str(folder),
-            fix="Name a folder with its vocab.json and merges.txt",
-        )
+    if len(tokenizer) != words:
+        raise refusal
 
     def tokenize(texts: Sequence[str]) -> Tensor:
         return tokenizer(

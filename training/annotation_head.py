@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +93,8 @@ class HeadTask(nn.Module):
         pictures = batch["picture"].to(device)
         t, noise, unsaid = self._chance(pictures, generator)
         with torch.no_grad():
-            latents = LATENT_SCALE * self.vae.encode(2 * pictures - 1).latent_dist.mode().float()
+            vae: Any = self.vae
+            latents = LATENT_SCALE * vae.encode(2 * pictures - 1).latent_dist.mode().float()
             alpha = self.alphas[t].to(latents)[:, None, None, None]
             noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise.to(device)
             texts = ["" if no else text for text, no in zip(batch["caption"], unsaid, strict=True)]
