@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="chooses the people, 0 by default")
     parser.add_argument("--count", type=int, default=256, help="pictures, 256 by default")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
-    parser.add_argument("--guidance", type=float, default=3.0, help="3 by default")
+    parser.add_argument("--guidance", type=float, help="3 by default, for sfsr 2.5")
     parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
     parser.add_argument(
         "--other",
@@ -57,34 +57,35 @@ def run(args: argparse.Namespace) -> None:
 
 def _dense_face(args: argparse.Namespace) -> Report:
     from ..demo.judge import load_judge
-    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
+    from ..pipelines.dense_face import GUIDANCE, WEIGHTS, DenseFacePipeline
     from ..pipelines.evaluate import Plan, evaluate
     from ..pipelines.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
     judge = load_bundled(load_judge, folder, "tiny_judge")
-    plan = Plan.full(args.seed, args.count, args.steps, args.guidance)
+    plan = Plan.full(args.seed, args.count, args.steps, _or(args.guidance, GUIDANCE))
     return evaluate(pipeline, judge, plan)
 
 
 def _annotations(args: argparse.Namespace) -> Report:
     from ..dense_face.annotation_file import load_head
-    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
+    from ..pipelines.dense_face import GUIDANCE, WEIGHTS, DenseFacePipeline
     from ..pipelines.evaluate_annotations import evaluate
     from ..pipelines.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
     head, _ = load_bundled(load_head, folder, "tiny_annotation")
-    return evaluate(pipeline, head, args.seed, args.count, args.steps, args.guidance)
+    guidance = _or(args.guidance, GUIDANCE)
+    return evaluate(pipeline, head, args.seed, args.count, args.steps, guidance)
 
 
 def _sfsr(args: argparse.Namespace) -> Report:
     from ..demo.judge import load_judge
     from ..pipelines.dense_face import WEIGHTS
     from ..pipelines.evaluate_sfsr import Plan, evaluate
-    from ..pipelines.sfsr import SFSRPipeline
+    from ..pipelines.sfsr import GUIDANCE, SFSRPipeline
     from ..pipelines.weights import load_bundled
     from ..sfsr.adapter import load_adapter
 
@@ -92,5 +93,9 @@ def _sfsr(args: argparse.Namespace) -> Report:
     others = {path.stem: load_adapter(path) for path in args.other}
     pipeline = SFSRPipeline.load(folder, progress=True)
     judge = load_bundled(load_judge, folder, "tiny_judge")
-    plan = Plan.full(args.seed, args.count, args.steps, args.guidance)
+    plan = Plan.full(args.seed, args.count, args.steps, _or(args.guidance, GUIDANCE))
     return evaluate(pipeline, judge, plan, others)
+
+
+def _or(given: float | None, usual: float) -> float:
+    return usual if given is None else given

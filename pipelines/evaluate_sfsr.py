@@ -19,12 +19,12 @@ from ..demo.judge import TinyJudge
 from ..faces.identity import Identity
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.expression import Expression
-from .dense_face import GUIDANCE, STEPS
+from .dense_face import STEPS
 from .expression_measures import expression_measures, leak_measures, visible_blendshapes
 from .held_out import PEOPLE, Triples, crowd, rendered, triples
 from .measures import Report, identity_measures, judged, largest_change, pose_errors, psnr_where
 from .scenes import Personalised
-from .sfsr import BLEND, HINT, SFSRPipeline
+from .sfsr import BLEND, GUIDANCE, HINT, SFSRPipeline
 
 NAME = "sfsr"
 

@@ -17,13 +17,15 @@ from ..sfsr.adapter import SFSRAdapter, load_adapter
 from ..sfsr.background import background_channels, emptied, latent_mask, start_latent
 from ..sfsr.expression import Expression
 from ..sfsr.guidance import balance_weights
-from .dense_face import GUIDANCE, STEPS, DenseFacePipeline
+from .dense_face import STEPS, DenseFacePipeline
 from .guided import expression_model
 from .requests import Angles, as_seeds, for_each
 from .scenes import Personalised, check_scenes, finished, kept
 from .weights import load_bundled
 from .wishes import Wishes
 
+GUIDANCE = 2.5
+"""Lower than Dense-Face's: likeness, expression and scene all gain (docs/sfsr.md)."""
 HINT, BLEND = "hint", "blend"
 BACKGROUNDS = (HINT, BLEND)
 STARTS = (0.0, 0.3)
