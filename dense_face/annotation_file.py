@@ -15,7 +15,7 @@ from ..strict import load_strictly
 from .annotation_head import AnnotationHead, HeadConfig
 
 FORMAT = "denseface-annotation-head/2"
-_INNER = ("trunk.", "heat.")
+_WHOLE = ("stages.0.", "unfold.", "surface.")
 
 
 def save_head(
@@ -31,14 +31,14 @@ def save_head(
         head: To be written, in fp16.
         metadata: Told beside its numbers.
         inner: How the matrices between reading features and drawing maps are stored, most of all
-            weights; ``torch.float8_e4m3fn`` nearly halves the file. The first and the last layers
-            stay in fp16, where each rounding would be seen.
+            weights; ``torch.float8_e4m3fn`` nearly halves the file. The entrance of the widest stage and the last
+            layers stay in fp16, where each rounding would be seen.
 
     Raises:
         InputError: The place cannot be written to.
     """
     small = {
-        name: tensor.to(inner if tensor.ndim > 1 and name.startswith(_INNER) else torch.float16)
+        name: tensor.to(torch.float16 if tensor.ndim < 2 or name.startswith(_WHOLE) else inner)
         for name, tensor in head.state_dict().items()
     }
     numbers = json.dumps(asdict(head.config))
