@@ -31,8 +31,8 @@ def save_head(
         head: To be written, in fp16.
         metadata: Told beside its numbers.
         inner: How the matrices between reading features and drawing maps are stored, most of all
-            weights; ``torch.float8_e4m3fn`` nearly halves the file. The entrance of the widest stage and the last
-            layers stay in fp16, where each rounding would be seen.
+            weights; ``torch.float8_e4m3fn`` nearly halves the file. The entrance of the widest
+            stage and the last layers stay in fp16, where each rounding would be seen.
 
     Raises:
         InputError: The place cannot be written to.
