@@ -86,7 +86,7 @@ def _acting(
     weights: Mapping[str, float | Tensor], starts: tuple[float, float], t: int
 ) -> dict[str, float | Tensor]:
     """The sources that act at a timestep: from their share of the way down on, as in the host."""
-    by_source = dict(zip(SOURCES, starts, strict=True))
+    by_source: dict[str, float] = dict(zip(SOURCES, starts, strict=True))
     last = TRAIN_STEPS - 1
     return {name: w for name, w in weights.items() if t <= last * (1 - by_source[name])}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from torch import Tensor
@@ -126,9 +127,9 @@ class SourceProcessor:
         )
         here = told.keys_values[self._layer]
         mask = None if told.mask is None else _over(told.mask, query.shape[1])
-        added = sum(
-            source_attention(query, here[s], attn.heads, told.weights[s], mask) for s in acting
-        )
+        added = torch.stack(
+            [source_attention(query, here[s], attn.heads, told.weights[s], mask) for s in acting]
+        ).sum(0)
         # to_out is linear: its bias is in ``out`` already.
         return out + F.linear(added, attn.to_out[0].weight.to(added))
 

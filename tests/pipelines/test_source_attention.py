@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
@@ -13,19 +15,20 @@ from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from comfyui_dense_face.sfsr.compound import CompoundTokens
 from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout
 from comfyui_dense_face.sfsr.token_attention import EXPRESSION, IDENTITY
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 LAYOUT = CompoundLayout({"tiny-world": 512}, tokens=4, width=128, hidden=32)
 
 
 @pytest.fixture(scope="module")
-def unet():
+def unet() -> UNet2DConditionModel:
     torch.manual_seed(0)
     return new_unet().eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
-def adapter(unet):
+def adapter(unet: UNet2DConditionModel) -> SFSRAdapter:
     torch.manual_seed(1)
     adapter = SFSRAdapter(LAYOUT, layers_of(unet), unet.config["block_out_channels"][0])
     for parameter in adapter.parameters():
@@ -33,7 +36,7 @@ def adapter(unet):
     return adapter.requires_grad_(False)
 
 
-def call(unet, count: int = 2) -> Tensor:
+def call(unet: UNet2DConditionModel, count: int = 2) -> Tensor:
     chance = torch.Generator().manual_seed(3)
     x = torch.randn(count, 4, 16, 16, generator=chance)
     context = torch.randn(count, 48, 128, generator=chance)
@@ -41,14 +44,21 @@ def call(unet, count: int = 2) -> Tensor:
         return unet(x, torch.full((count,), 500), context).sample
 
 
-def told(adapter, identity: float | Tensor = 1.0, expression: float | Tensor = 1.0, **more) -> Told:
+def told(
+    adapter: SFSRAdapter,
+    identity: float | Tensor = 1.0,
+    expression: float | Tensor = 1.0,
+    **more: Any,
+) -> Told:
     chance = torch.Generator().manual_seed(5)
     tokens = CompoundTokens(*(torch.randn(2, 4, 128, generator=chance) for _ in range(2)))
     weights = {IDENTITY: identity, EXPRESSION: expression}
     return Told(adapter.attention.keys_values(tokens), weights, **more)
 
 
-def test_each_source_and_the_background_reach_the_output(unet, adapter):
+def test_each_source_and_the_background_reach_the_output(
+    unet: UNet2DConditionModel, adapter: SFSRAdapter
+) -> None:
     plain = call(unet)
     background = torch.randn(2, 5, 16, 16, generator=torch.Generator().manual_seed(6))
     for one in (
@@ -60,7 +70,9 @@ def test_each_source_and_the_background_reach_the_output(unet, adapter):
             assert (call(unet) - plain).abs().max() > 1e-3
 
 
-def test_nothing_told_is_the_bare_unet_and_leaving_puts_it_back(unet, adapter):
+def test_nothing_told_is_the_bare_unet_and_leaving_puts_it_back(
+    unet: UNet2DConditionModel, adapter: SFSRAdapter
+) -> None:
     plain = call(unet)
     for one in (Told(), told(adapter, 0.0, 0.0), told(adapter, torch.zeros(2), torch.zeros(2))):
         with install_sources(unet, adapter, one):
@@ -68,7 +80,9 @@ def test_nothing_told_is_the_bare_unet_and_leaving_puts_it_back(unet, adapter):
     assert torch.equal(call(unet), plain)
 
 
-def test_a_weight_of_zero_for_a_sample_leaves_that_sample_alone(unet, adapter):
+def test_a_weight_of_zero_for_a_sample_leaves_that_sample_alone(
+    unet: UNet2DConditionModel, adapter: SFSRAdapter
+) -> None:
     plain = call(unet)
     only_second = torch.tensor([0.0, 1.0])
     with install_sources(unet, adapter, told(adapter, only_second, only_second)):
@@ -77,7 +91,7 @@ def test_a_weight_of_zero_for_a_sample_leaves_that_sample_alone(unet, adapter):
     assert (changed[1] - plain[1]).abs().max() > 1e-3
 
 
-def test_a_mask_limits_where_sources_act(unet, adapter):
+def test_a_mask_limits_where_sources_act(unet: UNet2DConditionModel, adapter: SFSRAdapter) -> None:
     plain = call(unet)
     with install_sources(unet, adapter, told(adapter, mask=torch.zeros(1, 16, 16))):
         nothing = call(unet)
@@ -89,7 +103,9 @@ def test_a_mask_limits_where_sources_act(unet, adapter):
     torch.testing.assert_close(everywhere, unmasked, rtol=0, atol=1e-6)
 
 
-def test_it_works_on_top_of_dense_faces_adapter(unet, adapter):
+def test_it_works_on_top_of_dense_faces_adapter(
+    unet: UNet2DConditionModel, adapter: SFSRAdapter
+) -> None:
     torch.manual_seed(7)
     dense = PCAdapter(sites_for(unet), delta=1.0)
     for parameter in dense.parameters():
@@ -105,7 +121,7 @@ def test_it_works_on_top_of_dense_faces_adapter(unet, adapter):
     assert (both - alone).abs().max() > 1e-3
 
 
-def test_another_unet_is_refused(adapter):
+def test_another_unet_is_refused(adapter: SFSRAdapter) -> None:
     other = SFSRAdapter(LAYOUT, {"input_blocks.1": 64}, 64)
     unet = new_unet()
     before = dict(unet.attn_processors)
