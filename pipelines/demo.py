@@ -29,7 +29,7 @@ FRONT: Angles = (0.0, 0.0, 0.0)
 SEED = 1
 #: Enough to be steady within a few percent, and few enough for a minute on two cores.
 COUNT, PROMPTS, SCENES = PEOPLE, 16, 4
-STEPS = 16
+STEPS = 12
 """Of all pictures of the demo's Dense-Face: the command line's 20 would not leave room for SFSR."""
 
 
