@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from .percent import percent
 from .pictures import checked_mask
 from .two_models import guider_output, two_models
 
@@ -22,17 +23,6 @@ def _cfg(name: str, default: float, whose: str) -> Any:
         step=0.1,
         tooltip=f"How closely the {whose} follows its prompt; 1 = no negative prompt, twice as "
         "fast.",
-    )
-
-
-def _percent(name: str, default: float, does: str) -> Any:
-    return io.Float.Input(
-        name,
-        default=default,
-        min=0.0,
-        max=1.0,
-        step=0.001,
-        tooltip=f"Share of the denoising after which the face {does}.",
     )
 
 
@@ -58,8 +48,8 @@ class JointGuider(io.ComfyNode):
                 ),
                 _cfg("cfg", 5.0, "scene"),
                 _cfg("face_cfg", 4.0, "face"),
-                _percent("start_percent", 0.0, "sets in"),
-                _percent("end_percent", 1.0, "stops; the scene's words draw the rest"),
+                percent("start_percent", 0.0, "the face sets in"),
+                percent("end_percent", 1.0, "the face stops; the scene's words draw the rest"),
                 io.Float.Input(
                     "feather",
                     default=0.0,

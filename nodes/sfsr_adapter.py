@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..errors import ModelFileError
 from .host.folders import BUNDLED, IP_ADAPTERS, IP_ENDINGS, file_mark, full_path, list_files, places
+from .percent import percent
 from .pictures import checked_mask
 from .sfsr_sockets import BackgroundSocket, LoadedSFSR, SceneBackground, SFSRAdapterSocket
 from .sockets import Expressions, ExpressionSocket, IdentitySocket, People
@@ -127,14 +128,14 @@ class ApplySFSR(io.ComfyNode):
                 ),
                 _weight("identity", "Too little likeness: more; waxy or broken faces: less."),
                 _weight("expression", "Above 1 exaggerates."),
-                _percent("identity_start_percent", 0.0, "the identity sets in"),
-                _percent("identity_end_percent", 1.0, "the identity stops"),
-                _percent(
+                percent("identity_start_percent", 0.0, "the identity sets in"),
+                percent("identity_end_percent", 1.0, "the identity stops"),
+                percent(
                     "expression_start_percent",
                     0.3,
                     "the expression sets in: first who it is, then what the face does",
                 ),
-                _percent("expression_end_percent", 1.0, "the expression stops"),
+                percent("expression_end_percent", 1.0, "the expression stops"),
                 io.Boolean.Input(
                     "keep_identity_out",
                     default=False,
@@ -229,17 +230,6 @@ def _weight(of: str, tip: str) -> Any:
         max=3.0,
         step=0.05,
         tooltip=f"Strength of the {of}: 1 = as trained, 0 = absent. {tip}",
-    )
-
-
-def _percent(name: str, default: float, does: str) -> Any:
-    return io.Float.Input(
-        name,
-        default=default,
-        min=0.0,
-        max=1.0,
-        step=0.001,
-        tooltip=f"Share of the denoising after which {does}.",
     )
 
 

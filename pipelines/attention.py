@@ -8,7 +8,7 @@ run the processors that they had before.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,9 @@ from ..dense_face.adapter import AdapterAttention, PCAdapter
 from ..dense_face.sites import AttentionSite, sites_of_block
 from ..errors import IncompatibleError, InputError
 from .layout import UNetLayout, site_of, unet_pieces
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -33,7 +36,30 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     return out.to(q.dtype)
 
 
-class InstalledAdapter:
+class InstalledProcessors:
+    """Attention processors at work in a UNet; ``remove`` or leaving a ``with`` block undoes it."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        self._unet = unet
+        self._former = dict(unet.attn_processors)
+
+    def remove(self) -> None:
+        """Give the UNet its former processors back."""
+        self._unet.set_attn_processor(dict(self._former))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+
+class InstalledAdapter(InstalledProcessors):
     """An adapter at work in a UNet; ``remove`` (or leaving the ``with`` block) undoes it.
 
     Args:
@@ -53,24 +79,8 @@ class InstalledAdapter:
     ) -> None:
         self.identity = identity
         self.delta = adapter.delta if delta is None else delta
-        self._unet = unet
-        self._former = dict(unet.attn_processors)
+        super().__init__(unet)
         unet.set_attn_processor(self._processors(adapter))
-
-    def remove(self) -> None:
-        """Give the UNet its former processors back."""
-        self._unet.set_attn_processor(dict(self._former))
-
-    def __enter__(self) -> InstalledAdapter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.remove()
 
     def _processors(self, adapter: PCAdapter) -> dict[str, Any]:
         layout = UNetLayout.from_diffusers(self._unet.config)

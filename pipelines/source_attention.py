@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from ..errors import IncompatibleError
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.token_attention import SOURCES, KeysValues, source_attention
-from .attention import AdapterProcessor
+from .attention import AdapterProcessor, InstalledProcessors
 from .layout import UNetLayout, site_of
 
 
@@ -42,7 +41,7 @@ class Told:
     background_weight: float | Tensor = 1.0
 
 
-class InstalledSources:
+class InstalledSources(InstalledProcessors):
     """An SFSR adapter at work in a UNet; ``remove`` (or leaving the ``with`` block) undoes it.
 
     Args:
@@ -56,26 +55,14 @@ class InstalledSources:
     ) -> None:
         self.told = told or Told()
         self._adapter = adapter
-        self._unet = unet
-        self._former = dict(unet.attn_processors)
+        super().__init__(unet)
         unet.set_attn_processor(self._processors())
         self._hook = unet.conv_in.register_forward_hook(self._with_background)
 
     def remove(self) -> None:
         """Give the UNet its former processors back."""
         self._hook.remove()
-        self._unet.set_attn_processor(dict(self._former))
-
-    def __enter__(self) -> InstalledSources:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.remove()
+        super().remove()
 
     def _processors(self) -> dict[str, Any]:
         processors: dict[str, Any] = dict(self._former)

@@ -29,7 +29,8 @@ MIRROR_68: tuple[int, ...] = (
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
     *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
 )  # fmt: skip
-_MIRROR_SHAPES = tuple(ARKIT_NAMES.index(mirrored_name(name)) for name in ARKIT_NAMES)
+#: Blendshape i of a mirrored face is blendshape MIRROR_SHAPES[i] of the original (ARKit order).
+MIRROR_SHAPES = tuple(ARKIT_NAMES.index(mirrored_name(name)) for name in ARKIT_NAMES)
 #: Part classes whose names swap sides in a mirrored picture: eyes and brows.
 _MIRROR_PARTS = torch.tensor([0, 1, 2, 4, 3, 6, 5, 7, 8, 9], dtype=torch.uint8)
 
@@ -99,7 +100,7 @@ def training_heads(indices: Sequence[int]) -> Heads:
 def mirrored_heads(heads: Heads) -> Heads:
     """The parameters of the mirror image: left and right, yaw and roll exchanged."""
     flip = torch.tensor([-1.0, 1.0, -1.0])
-    return heads.replace(expression=heads.expression[:, _MIRROR_SHAPES], angles=heads.angles * flip)
+    return heads.replace(expression=heads.expression[:, MIRROR_SHAPES], angles=heads.angles * flip)
 
 
 def mirrored_parts(parts: Tensor) -> Tensor:

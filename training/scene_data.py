@@ -10,15 +10,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..demo.analyzer import TinyAnalyzer
-from ..faces.blendshapes import ARKIT_NAMES, mirrored_name
 from ..faces.head_mask import head_mask
+from ..pipelines.scenes import GROW
 from ..sfsr.background import emptied, latent_mask
 from .augment import PART_GRID
-from .demo_data import Pictures
+from .demo_data import MIRROR_SHAPES, Pictures
 from .vae import encode_all
 
-GROW = 0.12
-"""Margin around the head, as when a scene is given a new one (``pipelines.dense_face``)."""
 _AT_ONCE = 64
 _LATENT = 16
 
@@ -45,7 +43,6 @@ class SceneData:
 @torch.inference_mode()
 def scene_data(pictures: Pictures, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> SceneData:
     """Empty, encode and read all pictures: some minutes for 20,000."""
-    mirrored = [ARKIT_NAMES.index(mirrored_name(name)) for name in ARKIT_NAMES]
     found: dict[str, list[Tensor]] = {"identities": []}
     both: dict[str, tuple[list[Tensor], list[Tensor]]] = {
         name: ([], []) for name in ("emptied", "masks", "read")
@@ -64,7 +61,7 @@ def scene_data(pictures: Pictures, vae: AutoencoderKL, analyzer: TinyAnalyzer) -
             both["emptied"][side].append(encode_all(vae, turn(grey)))
             both["masks"][side].append(turn(small))
         both["read"][0].append(read)
-        both["read"][1].append(read[:, mirrored])
+        both["read"][1].append(read[:, MIRROR_SHAPES])
     joined = {name: torch.cat([*first, *second]) for name, (first, second) in both.items()}
     return SceneData(identities=torch.cat(found["identities"]), **joined)
 
