@@ -131,8 +131,16 @@ def _save(
 
 
 def _changing(task: nn.Module) -> dict[str, Tensor]:
-    """Tensors that training changes: trainable parameters and buffers."""
-    frozen = {name for name, p in task.named_parameters() if not p.requires_grad}
+    """Tensors that training changes: trainable parameters, and buffers but those of frozen layers.
+
+    A frozen layer's statistics belong to its own file, which may have changed when a run goes on.
+    """
+    frozen = set()
+    for path, module in task.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        frozen |= {f"{path}.{name}" for name, p in own.items() if not p.requires_grad}
+        if own and not any(p.requires_grad for p in own.values()):
+            frozen |= {f"{path}.{name}" for name, _ in module.named_buffers(recurse=False)}
     return {name: t for name, t in task.state_dict().items() if name not in frozen}
 
 

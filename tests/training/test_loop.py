@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,33 @@ def test_killed_and_resumed_equals_unbroken(tmp_path: Path) -> None:
     fit(resumed, SCHEDULE, seed=1, folder=tmp_path / "broken")
     assert resumed.calls == 30  # from the last saved state, step 30
     assert torch.equal(whole.layer.weight, resumed.layer.weight)
+
+
+class Normed(nn.Module):
+    """A line behind a frozen batch norm and one that learns."""
+
+    def __init__(self, seen: float) -> None:
+        super().__init__()
+        self.frozen = nn.BatchNorm1d(1).requires_grad_(False)
+        self.frozen.running_mean.fill_(seen)  # type: ignore[union-attr]
+        self.own = nn.BatchNorm1d(1)
+
+    def train(self, mode: bool = True) -> Normed:
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        x = 5 + torch.randn(16, 1, generator=generator)
+        return {"loss": (self.own(x) + self.frozen(x) - 1).square().mean()}
+
+
+def test_statistics_of_frozen_layers_stay_those_of_their_file(tmp_path: Path) -> None:
+    fit(Normed(2.0), SCHEDULE, seed=1, folder=tmp_path)
+    longer = Normed(3.0)
+    fit(longer, replace(SCHEDULE, steps=61), seed=1, folder=tmp_path)
+    assert float(longer.frozen.running_mean) == 3.0  # type: ignore[arg-type]
+    assert float(longer.own.running_mean) == pytest.approx(5, abs=0.5)  # type: ignore[arg-type]
 
 
 def test_finished_run_returns_at_once(tmp_path: Path) -> None:
