@@ -28,7 +28,8 @@ from ..sfsr.compound import CompoundEmbedding, CompoundTokens
 from ..sfsr.compound_inputs import CompoundLayout, ExpressionBatch, IdentityBatch
 from ..training.loop import Schedule, fit, seeded
 from ..training.sfsr import FaceLosses, SFSRTask, new_adapter
-from ..training.stages import Run, sfsr_task
+from ..training.stages import sfsr_task
+from ..training.work_folder import Run
 
 _FAINT = 0.125
 SHOWN = (

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 STAGE_NAMES = (
-    "data", "analyzer", "judge", "vae", "decoder", "base", "dense-face", "annotation", "sfsr",
+    "data", "analyzer", "judge", "vae", "decoder", "expression", "base", "dense-face",
+    "annotation", "sfsr",
 )  # fmt: skip
 
 
@@ -27,7 +28,9 @@ def run(args: argparse.Namespace) -> None:
     """Run the stages in their order; a stage that was stopped goes on where it was."""
     import torch
 
-    from ..training.stages import STAGES, WEIGHTS, Run
+    from ..demo.analyzer import WEIGHTS
+    from ..training.stages import STAGES
+    from ..training.work_folder import Run
 
     torch.set_num_threads(args.threads)
     plan = Run(args.folder, args.weights or WEIGHTS, args.pictures, args.workers, args.length)

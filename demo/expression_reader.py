@@ -24,8 +24,8 @@ class ExpressionReader(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (16, 24, 40, 56)
-        self.trunk = Trunk(widths, (0, 1, 1, 1))
+        widths = (24, 40, 64, 96)
+        self.trunk = Trunk(widths, (1, 1, 1, 1))
         self.out = nn.Sequential(
             nn.Flatten(), nn.Linear(16 * widths[-1], 96), nn.SiLU(), nn.Linear(96, len(ARKIT_NAMES))
         )

@@ -37,7 +37,10 @@ def attribute_targets(heads: Heads) -> dict[str, Tensor]:
 
 
 class AnalyzerTask(nn.Module):
-    """All read-outs at once; who it is by contrast within pairs and by naming the parameters."""
+    """All read-outs but the expression at once.
+
+    Who it is, is learned by contrast within pairs and by naming the parameters.
+    """
 
     def __init__(self, pictures: Pictures, people: int) -> None:
         super().__init__()
@@ -69,18 +72,17 @@ class AnalyzerTask(nn.Module):
         pose = F.smooth_l1_loss(
             seen.pose[:count].float() / DEGREES, batch.heads.angles / DEGREES, beta=0.05
         )
-        shapes = F.mse_loss(seen.blendshapes[:count].float(), batch.heads.expression)
         parts = F.cross_entropy(seen.part_logits[:count].float(), batch.parts)
         head = F.binary_cross_entropy_with_logits(seen.head_logit[:count].float(), batch.head)
         is_face = torch.cat([torch.ones(count), torch.zeros(len(empty))])
         face = F.binary_cross_entropy_with_logits(seen.face_logit.float(), is_face)
         loss = (
-            20 * points + 3 * pose + 15 * shapes + 0.5 * parts + 0.5 * head + 0.2 * face
+            20 * points + 3 * pose + 0.5 * parts + 0.5 * head + 0.2 * face
             + 0.4 * pairs + 0.5 * classes + 0.7 * numbers
         )  # fmt: skip
         parts_of_loss = {
-            "points": points, "pose": pose, "shapes": shapes, "parts": parts, "head": head,
-            "face": face, "pairs": pairs, "classes": classes, "numbers": numbers,
+            "points": points, "pose": pose, "parts": parts, "head": head, "face": face,
+            "pairs": pairs, "classes": classes, "numbers": numbers,
         }  # fmt: skip
         return {"loss": loss, **{name: part.detach() for name, part in parts_of_loss.items()}}
 

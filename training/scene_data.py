@@ -14,7 +14,7 @@ from ..faces.head_mask import head_mask
 from ..pipelines.scenes import GROW
 from ..sfsr.background import emptied, latent_mask
 from .augment import PART_GRID
-from .demo_data import MIRROR_SHAPES, Pictures
+from .demo_data import MIRROR_SHAPES, PER_PERSON, Pictures
 from .vae import encode_all
 
 _AT_ONCE = 64
@@ -25,8 +25,12 @@ _LATENT = 16
 class SceneData:
     """What is known of N training pictures; 2N rows hold mirror images in the second half.
 
-    emptied: Latents of the pictures with grey heads [2N, 4, 16, 16], unscaled.
-    masks: [2N, 1, 16, 16], 1 = emptied.
+    A scene is emptied twice: where the head itself is, and where another one would be, too. The
+    outline of a person's own head tells of the hair, and who learns from it alone gives everybody
+    the hair of whoever was in the scene.
+
+    emptied: Latents of the pictures with grey heads [2, 2N, 4, 16, 16], unscaled.
+    masks: [2, 2N, 1, 16, 16], 1 = emptied.
     identities: [N, 512]; read: expressions as the analyzer sees them [2N, 51].
     """
 
@@ -43,27 +47,32 @@ class SceneData:
 @torch.inference_mode()
 def scene_data(pictures: Pictures, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> SceneData:
     """Empty, encode and read all pictures: some minutes for 20,000."""
-    found: dict[str, list[Tensor]] = {"identities": []}
-    both: dict[str, tuple[list[Tensor], list[Tensor]]] = {
-        name: ([], []) for name in ("emptied", "masks", "read")
-    }
-    parts = range(0, len(pictures), _AT_ONCE)
-    for start in tqdm(parts, desc=f"scenes of {_AT_ONCE} pictures"):
+    identities = []
+    sides: list[list[dict[str, Tensor]]] = [[], []]
+    starts = range(0, len(pictures), _AT_ONCE)
+    for start in tqdm(starts, desc=f"scenes of {_AT_ONCE} pictures"):
         rgb = pictures.rgb[start : start + _AT_ONCE]
-        mask = _masks(pictures.head[start : start + _AT_ONCE])
-        grey = (emptied(rgb.float() / 255, mask) * 255).round().to(torch.uint8)
-        small = latent_mask(mask, _LATENT, _LATENT)
+        own = _masks(pictures.head[start : start + _AT_ONCE])
+        # Neighbours in the list are the same person.
+        masks = torch.stack([own, torch.maximum(own, own.roll(PER_PERSON, 0))])
+        grey = torch.stack([emptied(rgb.float() / 255, mask) for mask in masks])
+        grey = (grey * 255).round().to(torch.uint8)
+        small = torch.stack([latent_mask(mask, _LATENT, _LATENT) for mask in masks])
         with torch.autocast(rgb.device.type, torch.bfloat16):
             seen = analyzer(rgb.float() / 255)
         read = seen.blendshapes.float().clamp(0, 1)
-        found["identities"].append(seen.identity.float())
-        for side, turn in enumerate((lambda x: x, lambda x: x.flip(-1))):
-            both["emptied"][side].append(encode_all(vae, turn(grey)))
-            both["masks"][side].append(turn(small))
-        both["read"][0].append(read)
-        both["read"][1].append(read[:, MIRROR_SHAPES])
-    joined = {name: torch.cat([*first, *second]) for name, (first, second) in both.items()}
-    return SceneData(identities=torch.cat(found["identities"]), **joined)
+        identities.append(seen.identity.float())
+        for side, turned in zip(sides, (lambda x: x, lambda x: x.flip(-1)), strict=True):
+            encoded = encode_all(vae, turned(grey).flatten(0, 1))
+            side.append({"emptied": encoded.unflatten(0, (2, -1)), "masks": turned(small)})
+        sides[0][-1]["read"], sides[1][-1]["read"] = read, read[:, MIRROR_SHAPES]
+    parts = [part for side in sides for part in side]
+    return SceneData(
+        emptied=torch.cat([part["emptied"] for part in parts], 1),
+        masks=torch.cat([part["masks"] for part in parts], 1),
+        identities=torch.cat(identities),
+        read=torch.cat([part["read"] for part in parts]),
+    )
 
 
 def _masks(head: Tensor) -> Tensor:

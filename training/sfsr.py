@@ -43,6 +43,8 @@ NO_WORDS, NO_POSE, NO_BACKGROUND = 0.5, 0.1, 0.1
 #: Chance that an expression is the analyzer's reading of the picture instead of the known one, as
 #: exemplar pictures are read; and that half of its values are not known.
 READ, HALF_KNOWN = 0.3, 0.1
+#: Chance that more of the scene is emptied than the head that is drawn.
+WIDE = 0.7
 #: Weight of the noise outside the head: there the scene is given.
 OUTSIDE = 0.25
 #: Words that may be said: not who it is, nor what the face does.
@@ -59,7 +61,7 @@ class FaceLosses:
 
     rows: int = 8
     nodes: int = 2
-    identity: float = 0.1
+    identity: float = 0.3
     expression: float = 1.0
     earliest: int = 400
     latest: int = 950
@@ -102,6 +104,12 @@ class SFSRTask(nn.Module):
         self.alphas = alphas_cumprod()
         self.levels = NoiseLevels.from_alphas(self.alphas)
 
+    def train(self, mode: bool = True) -> SFSRTask:
+        """The adapter alone: the analyzer's batch norms keep the statistics that it learned."""
+        super().train(mode)
+        self.analyzer.eval()
+        return self
+
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         half = len(self.data) // 2
         pick = torch.randint(half, (self.batch,), generator=generator)
@@ -110,11 +118,13 @@ class SFSRTask(nn.Module):
         target = pick + torch.randint(2, (self.batch,), generator=generator) * half
         who, face = self.scenes.identities[other], self._expressions(target, generator)
         context = self._context(target, generator)
+        background = self._background(target, generator)
+        given = (target, who, face, background, context)
         with install_sources(self.unet, self.adapter) as installed:
-            losses = self._noise_losses(installed, target, who, face, context, generator)
+            losses = self._noise_losses(installed, *given, generator)
             if self.faces is None:
                 return losses
-            seen = self._face_losses(installed, self.faces, target, who, face, context, generator)
+            seen = self._face_losses(installed, self.faces, *given, generator)
         loss = losses["loss"]
         loss = loss + self.faces.identity * seen["identity"]
         loss = loss + self.faces.expression * seen["expression"]
@@ -127,6 +137,7 @@ class SFSRTask(nn.Module):
         target: Tensor,
         who: Tensor,
         face: ExpressionBatch,
+        background: Tensor,
         context: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
@@ -134,10 +145,11 @@ class SFSRTask(nn.Module):
         known, shown = ABSENCE.draw(count, generator)
         posed = torch.rand(count, generator=generator) >= NO_POSE
         placed = torch.rand(count, generator=generator) >= NO_BACKGROUND
-        installed.told = self._told(target, who, face, known.float(), shown.float(), placed.float())
+        weights = (known.float(), shown.float(), placed.float())
+        installed.told = self._told(who, face, background, weights)
         x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator)
         out = self._predicted(x, t, context, target, posed.float())
-        mask = self.scenes.masks[target]
+        mask = background[:, :1]
         where = mask + OUTSIDE * (1 - mask)
         error = F.mse_loss(out, noise, reduction="none").mean(1, keepdim=True) * where
         error = error.sum((1, 2, 3)) / where.sum((1, 2, 3))
@@ -150,6 +162,7 @@ class SFSRTask(nn.Module):
         target: Tensor,
         who: Tensor,
         face: ExpressionBatch,
+        background: Tensor,
         context: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
@@ -158,7 +171,8 @@ class SFSRTask(nn.Module):
         target, context, everywhere = target[:count], context[:count], torch.ones(count)
         who = who.roll(-1, 0)[:count]
         face = _rows(face, torch.arange(2, count + 2) % len(face.values))
-        installed.told = self._told(target, who, face, everywhere, everywhere, everywhere)
+        weights = (everywhere, everywhere, everywhere)
+        installed.told = self._told(who, face, background[:count], weights)
         t = torch.randint(faces.earliest, faces.latest, (count,), generator=generator)
         sigma = self.levels.sigmas[t].float()
         clean = self.data.latents[target]
@@ -200,23 +214,26 @@ class SFSRTask(nn.Module):
 
     def _told(
         self,
-        target: Tensor,
         who: Tensor,
         face: ExpressionBatch,
-        known: Tensor,
-        shown: Tensor,
-        placed: Tensor,
+        background: Tensor,
+        weights: tuple[Tensor, Tensor, Tensor],
     ) -> Told:
+        """``weights`` of identity, expression and background."""
+        known, shown, placed = weights
         present = torch.ones(len(who), dtype=torch.bool)
         tokens = self.adapter.embedding(IdentityBatch({ENCODER: who}, {ENCODER: present}), face)
         return Told(
             self.adapter.attention.keys_values(tokens),
             {IDENTITY: known, EXPRESSION: shown},
-            background=background_channels(
-                self.scenes.masks[target], LATENT_SCALE * self.scenes.emptied[target]
-            ),
+            background=background,
             background_weight=placed,
         )
+
+    def _background(self, target: Tensor, generator: torch.Generator) -> Tensor:
+        wide = (torch.rand(len(target), generator=generator) < WIDE).long()
+        empty = LATENT_SCALE * self.scenes.emptied[wide, target]
+        return background_channels(self.scenes.masks[wide, target], empty)
 
     def _expressions(self, target: Tensor, generator: torch.Generator) -> ExpressionBatch:
         count = len(target)

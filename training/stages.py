@@ -1,36 +1,27 @@
 """The stages of ``denseface train-demo``: from nothing to all bundled weights.
 
-    data -> analyzer, judge, vae -> decoder, base -> dense-face, annotation -> sfsr
+    data -> analyzer, judge, vae -> decoder -> expression, base -> dense-face, annotation -> sfsr
 
 Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
-``demo/weights`` (``vae`` and ``decoder`` write into the work
-folder; ``base`` joins the result to its own).
+``demo/weights`` (``vae`` and ``decoder`` write into the work folder, and ``base`` joins the result
+to its own; ``expression`` adds to the file of ``analyzer``).
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..demo.analyzer import ENCODER, WEIGHTS, TinyAnalyzer, load_analyzer
+from ..demo.analyzer import ENCODER, TinyAnalyzer, load_analyzer
+from ..demo.expression_reader import ExpressionReader
 from ..demo.people import Heads
 from ..dense_face.annotation_file import save_head
-from ..dense_face.checkpoint import DenseFaceAdapter, load_adapter, save_adapter
-from ..dense_face.pose_branch import PoseBranch
+from ..dense_face.checkpoint import DenseFaceAdapter, save_adapter
 from ..dense_face.pose_picture import pose_picture
-from ..errors import ModelFileError
 from ..pipelines.annotation import fitting_config
 from ..pipelines.base import (
-    LATENT_SCALE,
     TINY_BASE,
     Base,
     load_base,
@@ -46,32 +37,20 @@ from .annotation import TINY_WIDTH, AnnotationTask
 from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
 from .annotation_features import LOOKED_AT, load_looks, look
 from .base import BaseTask
-from .demo_data import PER_SHARD, Latents, Pictures, load_pictures, render_shards
+from .demo_data import PER_SHARD, Pictures, render_shards
 from .dense_face import DenseFaceTask
-from .loop import Schedule, fit, seeded
-from .scene_data import SceneData, scene_data
+from .expression import ExpressionTask
+from .loop import fit, seeded
+from .outcome import about_run, stored
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr import new_adapter as new_sfsr_adapter
 from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
+from .work_folder import Run
 
-
-@dataclass(frozen=True)
-class Run:
-    """Where and how long: work folder, pictures, render processes, share of the full length."""
-
-    folder: Path
-    weights: Path = WEIGHTS
-    pictures: int = 20_000
-    workers: int = 2
-    length: float = 1.0
-
-    def schedule(self, steps: int, lr: float, **kwargs: Any) -> Schedule:
-        """A schedule of ``steps`` full-length steps."""
-        return Schedule(steps=max(1, round(steps * self.length)), lr=lr, **kwargs)
-
-    def load(self) -> Pictures:
-        """All training pictures."""
-        return load_pictures(self.folder / "pictures", self.pictures)
+#: Names of the expression reader's weights in the analyzer's file begin so.
+_READER = "expression."
+#: Of the analyzer, what is stored in eight bits: what was measured to read the same then.
+_EIGHTH = ("identity", _READER)
 
 
 def data(run: Run) -> None:
@@ -86,8 +65,8 @@ def analyzer(run: Run) -> None:
         task = AnalyzerTask(_part(shown, 0, 2 / 3), people=32)
     schedule = run.schedule(2400, 2e-3)
     seconds = fit(task, schedule, seed=1, folder=run.folder / "analyzer")
-    about = _about(run, "analyzer", schedule, 64, 1, seconds)
-    _write(run.weights / "tiny_analyzer.safetensors", task.net, about)
+    about = about_run(run, "analyzer", schedule, 64, 1, seconds)
+    write_weights(run.weights / "tiny_analyzer.safetensors", stored(task.net, _EIGHTH), about)
 
 
 def judge(run: Run) -> None:
@@ -96,8 +75,10 @@ def judge(run: Run) -> None:
         task = JudgeTask(_part(run.load(), 2 / 3, 1), people=48)
     schedule = run.schedule(1200, 2e-3)
     seconds = fit(task, schedule, seed=2, folder=run.folder / "judge")
-    about = _about(run, "judge", schedule, 96, 2, seconds)
-    _write(run.weights / "tiny_judge.safetensors", task.net, about)
+    about = about_run(run, "judge", schedule, 96, 2, seconds)
+    write_weights(
+        run.weights / "tiny_judge.safetensors", stored(task.net, ("trunk.", "identity.")), about
+    )
 
 
 def vae(run: Run) -> None:
@@ -115,35 +96,50 @@ def vae(run: Run) -> None:
     task = VAETask(net.requires_grad_(True), shown, batch=8, crop=128)
     second = fit(task, whole, seed=4, folder=run.folder / "vae")
     fold_latent_scale(net, encode_all(net, shown.rgb[:2000]))
-    about = _about(run, "vae", whole, 8, 3, first + second)
-    _write(run.folder / "vae.safetensors", net, about)
-    for stale in run.folder.glob("latents-*.safetensors"):
-        stale.unlink()
+    about = about_run(run, "vae", whole, 8, 3, first + second)
+    write_weights(run.folder / "vae.safetensors", stored(net), about)
+    run.forget("latents", "softened", "scenes")
 
 
 def decoder(run: Run) -> None:
     """Train the decoder further, on the latents that the diffusion model will learn."""
     shown = run.load()
-    autoencoder, _ = _autoencoder(run, "vae")
-    task = DecoderTask(autoencoder, shown, _latents(run, autoencoder, shown), batch=8)
+    autoencoder, _ = run.autoencoder("vae")
+    task = DecoderTask(autoencoder, shown, run.latents(autoencoder, shown), batch=8)
     schedule = run.schedule(1000, 2e-3)
     seconds = fit(task, schedule, seed=7, folder=run.folder / "decoder")
-    about = _about(run, "decoder", schedule, 8, 7, seconds)
-    _write(run.folder / "decoder.safetensors", autoencoder, about)
+    about = about_run(run, "decoder", schedule, 8, 7, seconds)
+    write_weights(run.folder / "decoder.safetensors", stored(autoencoder), about)
+
+
+def expression(run: Run) -> None:
+    """Train the analyzer's expression reader on all pictures and on what the VAE makes of them."""
+    shown = run.load()
+    with seeded(10):
+        task = ExpressionTask(ExpressionReader(), shown, run.softened(shown), batch=96)
+    schedule = run.schedule(8000, 4e-3, ema=0.999)
+    seconds = fit(task, schedule, seed=10, folder=run.folder / "expression")
+    path = run.weights / "tiny_analyzer.safetensors"
+    tensors, about = read_weights(path)
+    tensors = {name: t for name, t in tensors.items() if not name.startswith(_READER)}
+    tensors |= {_READER + name: t for name, t in stored(task.reader, ("",)).items()}
+    extra = about_run(run, "expression", schedule, 96, 10, seconds)
+    write_weights(path, tensors, about | {f"expression_{key}": v for key, v in extra.items()})
+    run.forget("scenes")
 
 
 def base(run: Run) -> None:
     """Train UNet and text encoder on captions."""
     shown = run.load()
-    autoencoder, _ = _autoencoder(run, "vae")
+    autoencoder, _ = run.autoencoder("vae")
     with seeded(5):
         unet, text_encoder = new_unet(), new_text_encoder()
-    task = BaseTask(unet, text_encoder, _latents(run, autoencoder, shown), batch=64)
+    task = BaseTask(unet, text_encoder, run.latents(autoencoder, shown), batch=64)
     schedule = run.schedule(3600, 2.5e-3)
     seconds = fit(task, schedule, seed=5, folder=run.folder / "base")
-    about = _about(run, "base", schedule, 64, 5, seconds)
+    about = about_run(run, "base", schedule, 64, 5, seconds)
     # The decoder may have been trained while the UNet was.
-    autoencoder, vae_about = _autoencoder(run, "decoder")
+    autoencoder, vae_about = run.autoencoder("decoder")
     about |= {f"vae_{key}": value for key, value in vae_about.items() if key != "sha256"}
     save_base(run.weights / TINY_BASE.name, task.unet, autoencoder, task.text_encoder, about)
 
@@ -152,7 +148,7 @@ def dense_face(run: Run) -> None:
     """Train PC-adapter, identity token and pose branch on the frozen base."""
     shown = run.load()
     tiny: Base = load_base(run.weights / TINY_BASE.name)
-    latents = _latents(run, tiny.vae, shown)
+    latents = run.latents(tiny.vae, shown)
     net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
     identities = _identities(net, shown.rgb)
     hints = _hints(latents.heads)
@@ -160,7 +156,7 @@ def dense_face(run: Run) -> None:
         task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
     schedule = run.schedule(4000, 2e-3)
     seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
-    about = _about(run, "dense-face", schedule, 48, 6, seconds)
+    about = about_run(run, "dense-face", schedule, 48, 6, seconds)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
     save_adapter(
         run.weights / "tiny_dense_face.safetensors",
@@ -177,15 +173,15 @@ def annotation(run: Run) -> None:
     tiny: Base = load_base(run.weights / TINY_BASE.name)
     looks = run.folder / "looks"
     shards = min(LOOKED_AT, -(-len(shown) // PER_SHARD))
-    look(tiny, _latents(run, tiny.vae, shown), looks, shards, tiny.metadata[CHECKSUM_KEY])
+    look(tiny, run.latents(tiny.vae, shown), looks, shards, tiny.metadata[CHECKSUM_KEY])
     truth = annotation_truth(shown, load_depth(depth, known))
     scale = MAP_SIZE // tiny.unet.config["sample_size"]
     with seeded(8):
         config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
         task = AnnotationTask(config, load_looks(looks, shards), truth, batch=48)
-    schedule = run.schedule(3200, 1e-2, warmup=40, ema=0.99, save_every=100)
+    schedule = run.schedule(8000, 1e-2, warmup=40, ema=0.997, save_every=200)
     seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
-    about = _about(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
+    about = about_run(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
     path = run.weights / "tiny_annotation.safetensors"
     save_head(path, task.head, about, torch.float8_e4m3fn)
 
@@ -194,9 +190,9 @@ def sfsr(run: Run) -> None:
     """Train identity and expression tokens and the background hint on the frozen base."""
     with seeded(9):
         task = sfsr_task(run, FaceLosses())
-    schedule = run.schedule(3400, 3e-3)
+    schedule = run.schedule(6300, 3e-3)
     seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
-    about = _about(run, "sfsr", schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
+    about = about_run(run, "sfsr", schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
 
 
@@ -207,14 +203,14 @@ def sfsr_task(
     shown = run.load()
     tiny: Base = load_base(run.weights / TINY_BASE.name)
     net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
-    latents = _latents(run, tiny.vae, shown)
+    latents = run.latents(tiny.vae, shown)
     return SFSRTask(
         tiny,
         make(tiny),
-        _pose_branch(run),
+        run.pose_branch(),
         net,
         latents,
-        _scenes(run, tiny.vae, net, shown),
+        run.scenes(tiny.vae, net, shown),
         _hints(latents.heads),
         batch=40,
         faces=faces,
@@ -227,6 +223,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "judge": judge,
     "vae": vae,
     "decoder": decoder,
+    "expression": expression,
     "base": base,
     "dense-face": dense_face,
     "annotation": annotation,
@@ -246,38 +243,6 @@ def _part(pictures: Pictures, start: float, end: float) -> Pictures:
     )
 
 
-def _autoencoder(run: Run, stage: str) -> tuple[AutoencoderKL, dict[str, str]]:
-    tensors, about = read_weights(run.folder / f"{stage}.safetensors")
-    autoencoder = new_vae().requires_grad_(False)
-    autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return autoencoder.eval(), about
-
-
-def _latents(run: Run, autoencoder: AutoencoderKL, shown: Pictures) -> Latents:
-    cached = run.folder / f"latents-{len(shown)}.safetensors"
-    if not cached.is_file():
-        halves = [encode_all(autoencoder, rgb) for rgb in (shown.rgb, shown.rgb.flip(-1))]
-        write_weights(cached, {"latents": LATENT_SCALE * torch.cat(halves)}, {})
-    return Latents(shown, read_weights(cached)[0]["latents"])
-
-
-def _pose_branch(run: Run) -> PoseBranch:
-    path = run.weights / "tiny_dense_face.safetensors"
-    branch = load_adapter(path).pose_branch
-    if branch is None:
-        raise ModelFileError(
-            "the file has no pose branch", where=str(path), fix="Run the stage dense-face first"
-        )
-    return branch
-
-
-def _scenes(run: Run, vae: AutoencoderKL, net: TinyAnalyzer, shown: Pictures) -> SceneData:
-    cached = run.folder / f"scenes-{len(shown)}.safetensors"
-    if not cached.is_file():
-        write_weights(cached, scene_data(shown, vae, net).tensors(), {})
-    return SceneData(**read_weights(cached)[0])
-
-
 @torch.inference_mode()
 def _identities(net: TinyAnalyzer, rgb: Tensor) -> Tensor:
     with torch.autocast(rgb.device.type, torch.bfloat16):
@@ -288,32 +253,3 @@ def _identities(net: TinyAnalyzer, rgb: Tensor) -> Tensor:
 def _hints(heads: Heads) -> Tensor:
     drawn = [torch.from_numpy(pose_picture(*angles, size=128)) for angles in heads.angles.tolist()]
     return torch.stack(drawn).permute(0, 3, 1, 2).contiguous()
-
-
-def _write(path: Path, net: nn.Module, about: dict[str, str]) -> None:
-    half = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in net.state_dict().items()
-    }
-    write_weights(path, half, about)
-
-
-def _about(
-    run: Run, stage: str, schedule: Schedule, batch: int, seed: int, seconds: float
-) -> dict[str, str]:
-    """What trained a file: enough to do it again."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
-    curve = (run.folder / stage / "curve.jsonl").read_text().splitlines()
-    return {
-        "command": f"denseface train-demo {stage} --pictures {run.pictures} --length {run.length}",
-        "seed": str(seed),
-        "steps": str(schedule.steps),
-        "samples": str(schedule.steps * batch),
-        "seconds": f"{seconds:.0f}",
-        "commit": commit.stdout.strip() or "unknown",
-        "date": date.today().isoformat(),
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
-        "at_end": curve[-1],
-    }

@@ -59,8 +59,10 @@ def test_scenes_do_not_tell_of_the_head(
         shown.heads,
     )
     assert torch.equal(scene_data(painted, base.vae, analyzer).emptied, scenes.emptied)
-    assert torch.equal(scenes.masks[:4].flip(-1), scenes.masks[4:])
+    assert torch.equal(scenes.masks[:, :4].flip(-1), scenes.masks[:, 4:])
     assert scenes.masks.unique().tolist() == [0, 1]
+    own, wide = scenes.masks
+    assert bool((wide >= own).all()) and float(wide.sum()) > float(own.sum())
 
 
 @pytest.mark.parametrize("faces", [None, FaceLosses(rows=2)])
@@ -79,6 +81,15 @@ def test_only_the_adapter_learns(
     losses["loss"].backward()
     silent = [n for n in names if not task.get_parameter(n).grad.abs().sum() > 0]
     assert silent == []
+
+
+def test_the_analyzer_keeps_its_statistics(
+    base: Base, shown: Pictures, analyzer: TinyAnalyzer
+) -> None:
+    """It judges single faces by what it has learned, not by the other faces of a batch."""
+    before = {name: buffer.clone() for name, buffer in analyzer.named_buffers()}
+    _task(base, shown, analyzer, FaceLosses(rows=2)).train()(step_generator(1, 0))
+    assert all(torch.equal(before[name], buffer) for name, buffer in analyzer.named_buffers())
 
 
 def test_a_step_is_repeatable(base: Base, shown: Pictures, analyzer: TinyAnalyzer) -> None:

@@ -6,12 +6,14 @@ import copy
 
 import pytest
 import torch
+from comfyui_dense_face.demo.expression_reader import ExpressionReader
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer import render
 from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, new_vae
 from comfyui_dense_face.training.base import BaseTask
 from comfyui_dense_face.training.demo_data import Latents, Pictures
 from comfyui_dense_face.training.dense_face import DenseFaceTask
+from comfyui_dense_face.training.expression import ExpressionTask, reconstructions
 from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.optimizer import MuonAdamW
 from comfyui_dense_face.training.vae import SCALE, VAETask, encode_all, fold_latent_scale
@@ -46,6 +48,31 @@ def test_autoencoder_task_repeats_with_its_generator(pictures: Pictures) -> None
         task = VAETask(new_vae(), pictures, batch=2, crop=64)
     first, second = (task(step_generator(1, 5))["loss"] for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_expression_reader_sees_renders_and_reconstructions(pictures: Pictures) -> None:
+    with seeded(1):
+        task = ExpressionTask(ExpressionReader(), pictures, pictures.rgb, batch=8)
+    task.eval()  # statistics of the batch would mix both halves
+    first, again = (task(step_generator(1, 5)) for _ in range(2))
+    assert torch.equal(first["loss"], again["loss"])
+    inverted = ExpressionTask(task.reader, pictures, 255 - pictures.rgb, batch=8).eval()
+    other = inverted(step_generator(1, 5))
+    assert torch.equal(other["renders"], first["renders"])
+    assert not torch.equal(other["reconstructions"], first["reconstructions"])
+    first["loss"].backward()
+    assert all(p.grad is not None for p in task.parameters())
+
+
+def test_reconstructions_are_what_the_autoencoder_gives_back(pictures: Pictures) -> None:
+    with seeded(1):
+        vae = new_vae().eval()
+    latents = encode_all(vae, pictures.rgb)
+    given = reconstructions(vae, latents)
+    assert given.shape == pictures.rgb.shape and given.dtype == torch.uint8
+    with torch.no_grad():
+        true = (vae.decode(latents).sample / 2 + 0.5).clamp(0, 1) * 255
+    assert (given.float() - true).abs().mean() < 2  # decoded in bf16
 
 
 def test_base_and_adapter_train_only_what_they_own(pictures: Pictures) -> None:
