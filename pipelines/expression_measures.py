@@ -8,7 +8,7 @@ from torch import Tensor
 from .measures import Report
 
 VISIBLE = 0.7
-"""A blendshape counts as visible where its reading on true renders correlates this much."""
+"""A blendshape counts as visible where pictures that show it are read with this correlation."""
 _STILL = 1e-6
 
 
@@ -25,7 +25,7 @@ def correlations(read: Tensor, wanted: Tensor) -> Tensor:
 
 
 def visible_blendshapes(read: Tensor, wanted: Tensor) -> Tensor:
-    """Which blendshapes [51] are read from true renders well enough to judge others by."""
+    """Which blendshapes [51] are read well from pictures that show what is wanted."""
     return correlations(read, wanted) >= VISIBLE
 
 

@@ -135,8 +135,10 @@ def test_bad_input_is_told_in_one_line(
 KEYS = {
     "identity_top1",
     "identity_ceiling_top1",
+    "identity_latent_ceiling_top1",
     "expression_correlation",
     "expression_ceiling_correlation",
+    "expression_latent_ceiling_correlation",
     "visible_blendshapes",
     "expression_error",
     "expression_error_of_scene",
