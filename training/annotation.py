@@ -10,7 +10,7 @@ from ..dense_face.annotation_loss import annotation_losses
 from .annotation_data import AnnotationTruth
 from .annotation_features import Looks
 
-TINY_WIDTH = 64
+TINY_WIDTH = 128
 
 
 class AnnotationTask(nn.Module):

@@ -7,6 +7,7 @@ without words, and what the decoder's levels then held.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,34 @@ from .demo_data import PER_SHARD, Latents
 
 #: Half of the looks of any noise know no words: finished pictures are mostly looked at without.
 EMPTY_CAPTION = 0.5
-LOOKED_AT = 40
-"""So many shards of pictures are looked at, twice each: twenty thousand looks."""
-LIGHT = 100
-"""Each picture is looked at once with noise of any timestep, and once wordlessly below this one,
-where there is most to be seen."""
+LOOKED_AT = 80
+"""So many shards of pictures are looked at, three times each: sixty thousand looks."""
 _AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One way to look at a picture.
+
+    Args:
+        name: Of the files. seed: Of timesteps, noise and words.
+        timestep: From chances [N] in 0..1 to 0..999.
+        empty: Share of the looks without words.
+    """
+
+    name: str
+    seed: int
+    timestep: Callable[[Tensor], Tensor]
+    empty: float
+
+
+_KINDS = (
+    _Kind("any", 0, lambda chance: TIMESTEPS * chance.square(), EMPTY_CAPTION),
+    # Finished pictures: where there is most to be seen.
+    _Kind("light", 1, lambda chance: 100 * chance, 1.0),
+    # Pictures that are half sampled: where masks are wanted, and noise hides most of what is known.
+    _Kind("half", 500_000, lambda chance: 200 + 500 * chance, 0.0),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +77,7 @@ class Looks:
 
 
 def look(base: Base, data: Latents, folder: Path, shards: int, stamp: str) -> None:
-    """Look twice at all pictures of the first shards, a file for each; files that exist are kept.
+    """Look at all pictures of the first shards in every way, a file for each; what exists is kept.
 
     Args:
         base: The frozen base.
@@ -66,9 +89,9 @@ def look(base: Base, data: Latents, folder: Path, shards: int, stamp: str) -> No
     folder.mkdir(parents=True, exist_ok=True)
     plain: Any = PlainAttention()  # diffusers lists its own classes only
     base.unet.set_attn_processor(plain)
-    for path, index, light in tqdm(_files(folder, shards), desc=f"looks at {PER_SHARD} pictures"):
+    for path, index, kind in tqdm(_files(folder, shards), desc=f"looks at {PER_SHARD} pictures"):
         if not (path.is_file() and read_weights(path)[1].get("base") == stamp):
-            write_weights(path, _look(base, data, index, light=light), {"base": stamp})
+            write_weights(path, _look(base, data, index, kind), {"base": stamp})
 
 
 def load_looks(folder: Path, shards: int) -> Looks:
@@ -84,15 +107,15 @@ def load_looks(folder: Path, shards: int) -> Looks:
 
 
 @torch.no_grad()
-def _look(base: Base, data: Latents, index: int, *, light: bool) -> dict[str, Tensor]:
+def _look(base: Base, data: Latents, index: int, kind: _Kind) -> dict[str, Tensor]:
     count = len(data) // 2
-    generator = torch.Generator().manual_seed(2 * index + light)
+    generator = torch.Generator().manual_seed(2 * index + kind.seed)
     picture = (index * PER_SHARD + torch.arange(PER_SHARD)) % count
     picture = picture + count * torch.randint(2, (PER_SHARD,), generator=generator)
     chance = torch.rand(PER_SHARD, generator=generator)
-    timestep = (LIGHT * chance if light else TIMESTEPS * chance.square()).long()
+    timestep = kind.timestep(chance).long()
     texts = caption(data.heads[picture], generator, DROPPED_GROUP)
-    empty = torch.rand(PER_SHARD, generator=generator) < (1.0 if light else EMPTY_CAPTION)
+    empty = torch.rand(PER_SHARD, generator=generator) < kind.empty
     texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
     latents = data.latents[picture]
     noise = torch.randn(latents.shape, generator=generator)
@@ -110,11 +133,10 @@ def _look(base: Base, data: Latents, index: int, *, light: bool) -> dict[str, Te
     return {"picture": picture, "timestep": timestep, **tensors}
 
 
-def _files(folder: Path, shards: int) -> list[tuple[Path, int, bool]]:
-    """File, number of the shard, whether the looks are light."""
-    kinds = (("any", False), ("light", True))
+def _files(folder: Path, shards: int) -> list[tuple[Path, int, _Kind]]:
+    """File, number of the shard, how it is looked at."""
     return [
-        (folder / f"{kind}-{index:04d}.safetensors", index, light)
+        (folder / f"{kind.name}-{index:04d}.safetensors", index, kind)
         for index in range(shards)
-        for kind, light in kinds
+        for kind in _KINDS
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from ..demo.analyzer import TinyAnalyzer
@@ -15,7 +16,7 @@ from ..pipelines.scenes import GROW
 from ..sfsr.background import emptied, latent_mask
 from .augment import PART_GRID
 from .demo_data import MIRROR_SHAPES, PER_PERSON, Pictures
-from .vae import encode_all
+from .vae import FIRST_FEATURE, encode_all
 
 _AT_ONCE = 64
 _LATENT = 16
@@ -31,11 +32,13 @@ class SceneData:
 
     emptied: Latents of the pictures with grey heads [2, 2N, 4, 16, 16], unscaled.
     masks: [2, 2N, 1, 16, 16], 1 = emptied.
+    features: How much of each cell is eye, brow or mouth [2N, 1, 16, 16].
     identities: [N, 512]; read: expressions as the analyzer sees them [2N, 51].
     """
 
     emptied: Tensor
     masks: Tensor
+    features: Tensor
     identities: Tensor
     read: Tensor
 
@@ -70,9 +73,20 @@ def scene_data(pictures: Pictures, vae: AutoencoderKL, analyzer: TinyAnalyzer) -
     return SceneData(
         emptied=torch.cat([part["emptied"] for part in parts], 1),
         masks=torch.cat([part["masks"] for part in parts], 1),
+        features=_features(pictures.parts),
         identities=torch.cat(identities),
         read=torch.cat([part["read"] for part in parts]),
     )
+
+
+def _features(parts: Tensor) -> Tensor:
+    """Of byte parts [N, 128, 128]; mirror images behind."""
+    pooled = [
+        F.adaptive_avg_pool2d((some[:, None] >= FIRST_FEATURE).float(), _LATENT)
+        for some in parts.split(_AT_ONCE)
+    ]
+    own = torch.cat(pooled)
+    return torch.cat([own, own.flip(-1)])
 
 
 def _masks(head: Tensor) -> Tensor:

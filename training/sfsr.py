@@ -47,6 +47,8 @@ READ, HALF_KNOWN = 0.3, 0.1
 WIDE = 0.7
 #: Weight of the noise outside the head: there the scene is given.
 OUTSIDE = 0.25
+#: What a cell full of eye, brow or mouth weighs more: there is the expression, in few cells.
+FEATURES = 4.0
 #: Words that may be said: not who it is, nor what the face does.
 SAID = tuple(g for g in GROUPS if g not in IDENTITY_GROUPS and g not in ("expression", "gaze"))
 
@@ -61,8 +63,8 @@ class FaceLosses:
 
     rows: int = 8
     nodes: int = 2
-    identity: float = 0.3
-    expression: float = 1.0
+    identity: float = 0.2
+    expression: float = 4.0
     earliest: int = 400
     latest: int = 950
 
@@ -150,7 +152,7 @@ class SFSRTask(nn.Module):
         x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator)
         out = self._predicted(x, t, context, target, posed.float())
         mask = background[:, :1]
-        where = mask + OUTSIDE * (1 - mask)
+        where = mask + OUTSIDE * (1 - mask) + FEATURES * self.scenes.features[target]
         error = F.mse_loss(out, noise, reduction="none").mean(1, keepdim=True) * where
         error = error.sum((1, 2, 3)) / where.sum((1, 2, 3))
         return {"loss": (error * weight).mean(), "mse": error.detach().mean()}

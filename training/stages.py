@@ -179,7 +179,7 @@ def annotation(run: Run) -> None:
     with seeded(8):
         config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
         task = AnnotationTask(config, load_looks(looks, shards), truth, batch=48)
-    schedule = run.schedule(8000, 1e-2, warmup=40, ema=0.997, save_every=200)
+    schedule = run.schedule(10_500, 1e-2, warmup=40, ema=0.997, save_every=200)
     seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
     about = about_run(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
     path = run.weights / "tiny_annotation.safetensors"

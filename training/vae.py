@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from .demo_data import Latents, Pictures
 
 SCALE = 0.18215  # Stable Diffusion 1.x
+FIRST_FEATURE = 3
+"""Part classes from here on are eyes, brows and mouth."""
 _FEATURE_WEIGHT = 3.5  # eyes, brows and mouth are small and matter most
 _KL_WEIGHT = 3e-4
 _LEFT_NOISE = 0.03
@@ -28,7 +30,7 @@ class VAETask(nn.Module):
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.pictures), (self.batch,), generator=generator)
         rgb = self.pictures.rgb[pick].float() / 127.5 - 1
-        weight = 1 + (_FEATURE_WEIGHT - 1) * (self.pictures.parts[pick] >= 3).float()[:, None]
+        weight = _weight(self.pictures.parts[pick])
         rgb, weight = self._cropped(rgb, weight, generator)
         posterior = self.vae.encode(rgb).latent_dist  # type: ignore[union-attr]
         noise = torch.randn(posterior.mean.shape, generator=generator)
@@ -72,10 +74,10 @@ class DecoderTask(nn.Module):
         count = len(self.pictures)
         pick = torch.randint(2 * count, (self.batch,), generator=generator)
         rgb = self.pictures.rgb[pick % count].float() / 127.5 - 1
-        weight = 1 + (_FEATURE_WEIGHT - 1) * (self.pictures.parts[pick % count] >= 3).float()
+        weight = _weight(self.pictures.parts[pick % count])
         mirrored = (pick >= count)[:, None, None, None]
         rgb = torch.where(mirrored, rgb.flip(-1), rgb)
-        weight = torch.where(mirrored, weight[:, None].flip(-1), weight[:, None])
+        weight = torch.where(mirrored, weight.flip(-1), weight)
         latents = self.latents.latents[pick]
         noise = torch.randn(latents.shape, generator=generator)
         out = self.vae.decode((latents + _LEFT_NOISE * noise) / SCALE).sample.float()  # type: ignore[union-attr]
@@ -89,6 +91,11 @@ def reconstruction(out: Tensor, rgb: Tensor, weight: Tensor) -> tuple[Tensor, Te
     error = difference.abs() + 3 * difference.square()
     loss = (error * weight).mean() + 0.7 * _slopes(difference)
     return loss, -10 * difference.detach().square().mean().log10()
+
+
+def _weight(parts: Tensor) -> Tensor:
+    """[B, 1, H, W] of part classes [B, H, W]."""
+    return 1 + (_FEATURE_WEIGHT - 1) * (parts[:, None] >= FIRST_FEATURE).float()
 
 
 def _slopes(difference: Tensor) -> Tensor:
