@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 STAGE_NAMES = (
-    "data", "analyzer", "judge", "vae", "decoder", "expression", "base", "dense-face",
-    "annotation", "sfsr",
+    "data", "analyzer", "judge", "vae", "decoder", "parts", "expression", "base",
+    "dense-face", "annotation", "sfsr",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ It reads pictures of the tiny world only; for photographs there are the analyzer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,21 +77,25 @@ class TinyAnalyzer(nn.Module):
 
     def forward(self, pictures: Tensor) -> Analysis:
         features = self.trunk(pictures)
-        parts = self.part_near(features[1]) + self._lift(self.part_mid(features[2]))
-        parts = parts + self._lift(self.part_deep(features[3]))
+        part_logits, head_logit = self.maps(features)
         shape = self.geometry(self.squeeze(features[3]))
-        maps = self.part_out(parts)
         who = self.identity_block(features[3]).flatten(1)
         landmarks = 0.5 + 0.25 * self.landmarks(shape).unflatten(1, (LANDMARKS, 2))
         return Analysis(
             landmarks=landmarks,
             pose=DEGREES * self.pose(shape),
             blendshapes=self.expression(pictures, landmarks),
-            part_logits=maps[:, :-1],
-            head_logit=maps[:, -1],
+            part_logits=part_logits,
+            head_logit=head_logit,
             identity=F.normalize(self.identity(who), dim=1),
             face_logit=self.face(features[3].mean((2, 3))).squeeze(1),
         )
+
+    def maps(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits of the parts [B, 10, 32, 32] and of the head [B, 32, 32], from the trunk's."""
+        parts = self.part_near(features[1]) + self._lift(self.part_mid(features[2]))
+        maps = self.part_out(parts + self._lift(self.part_deep(features[3])))
+        return maps[:, :-1], maps[:, -1]
 
     @staticmethod
     def _lift(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Files of annotation heads: ``format=denseface-annotation-head/2``, one safetensors file."""
+"""Files of annotation heads: ``format=denseface-annotation-head/3``, one safetensors file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..storage import read_weights, write_weights
 from ..strict import load_strictly
 from .annotation_head import AnnotationHead, HeadConfig
 
-FORMAT = "denseface-annotation-head/2"
+FORMAT = "denseface-annotation-head/3"
 _WHOLE = ("stages.0.", "unfold.", "surface.")
 
 

@@ -22,7 +22,7 @@ from ..faces.parts import PART_NAMES
 from .pose_branch import LayerMaker, ResBlock, TimedSequential, timestep_embedding
 
 TIMESTEPS = 1000
-_TRUNK_BLOCKS = 3
+_TRUNK_BLOCKS = 2
 HEAT_SCALE = 2
 """Cells of a heat map per cell of the latent: a mean place is finer than cells anyway."""
 _LEAST_FINE_WIDTH = 16

@@ -67,9 +67,11 @@ def annotation_losses(maps: AnnotationMaps, labels: AnnotationLabels) -> dict[st
     """
     depth, known = _without_gaps(labels.depth)
     counts = known * torch.where(depth < 1, 1.0, _BACKGROUND_DEPTH)
+    parts, overlap = part_losses(maps.part_logits.float(), labels.parts)
     terms = {
         "depth": _mean_where(counts, (maps.depth.float() - depth).abs()),
-        **_parts(maps.part_logits.float(), labels.parts),
+        "parts": parts,
+        "overlap": overlap,
         **_landmarks(maps.heat_logits.float(), labels.landmarks),
     }
     loss = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
@@ -86,7 +88,13 @@ def _mean_where(counts: Tensor, errors: Tensor) -> Tensor:
     return (errors * counts).sum() / counts.sum().clamp(min=1)
 
 
-def _parts(logits: Tensor, parts: Tensor) -> dict[str, Tensor]:
+def part_losses(logits: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the cells, and one minus the soft Dice of the classes over the batch.
+
+    Args:
+        logits: [B, 10, H, W].
+        parts: [B, H, W] int64, classes of ``faces.parts``; :data:`NO_PART` where not known.
+    """
     known = parts != NO_PART
     errors = F.cross_entropy(logits, parts, ignore_index=NO_PART, reduction="none")
     chances = logits.softmax(1) * known[:, None]
@@ -94,7 +102,7 @@ def _parts(logits: Tensor, parts: Tensor) -> dict[str, Tensor]:
     both, sizes = (chances * true).sum((0, 2, 3)), (chances + true).sum((0, 2, 3))
     # One cell more on either side: a class that is nowhere, in truth and reading, is no error.
     dice = (2 * both + 1) / (sizes + 1)
-    return {"parts": _mean_where(known, errors), "overlap": 1 - dice.mean()}
+    return _mean_where(known, errors), 1 - dice.mean()
 
 
 def _landmarks(heat: Tensor, truth: Tensor) -> dict[str, Tensor]:

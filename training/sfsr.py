@@ -63,8 +63,8 @@ class FaceLosses:
 
     rows: int = 8
     nodes: int = 2
-    identity: float = 0.2
-    expression: float = 4.0
+    identity: float = 0.15
+    expression: float = 5.0
     earliest: int = 400
     latest: int = 950
 

@@ -1,10 +1,11 @@
 """The stages of ``denseface train-demo``: from nothing to all bundled weights.
 
-    data -> analyzer, judge, vae -> decoder -> expression, base -> dense-face, annotation -> sfsr
+    data -> analyzer, judge, vae -> decoder -> parts, expression, base -> dense-face, annotation
+         -> sfsr
 
 Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
 ``demo/weights`` (``vae`` and ``decoder`` write into the work folder, and ``base`` joins the result
-to its own; ``expression`` adds to the file of ``analyzer``).
+to its own; ``parts`` and ``expression`` improve the file of ``analyzer``).
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ from .dense_face import DenseFaceTask
 from .expression import ExpressionTask
 from .loop import fit, seeded
 from .outcome import about_run, stored
+from .parts import LAYERS, PartsTask
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr import new_adapter as new_sfsr_adapter
 from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
 from .work_folder import Run
 
-#: Names of the expression reader's weights in the analyzer's file begin so.
-_READER = "expression."
-#: Of the analyzer, what is stored in eight bits: what was measured to read the same then.
-_EIGHTH = ("identity", _READER)
+ANALYZER = "tiny_analyzer.safetensors"
+EIGHTH = ("identity", "expression.", "part_out.0.")
+"""Of the analyzer, what is stored in eight bits: what was measured to read the same then."""
 
 
 def data(run: Run) -> None:
@@ -66,7 +67,7 @@ def analyzer(run: Run) -> None:
     schedule = run.schedule(2400, 2e-3)
     seconds = fit(task, schedule, seed=1, folder=run.folder / "analyzer")
     about = about_run(run, "analyzer", schedule, 64, 1, seconds)
-    write_weights(run.weights / "tiny_analyzer.safetensors", stored(task.net, _EIGHTH), about)
+    write_weights(run.weights / ANALYZER, stored(task.net, EIGHTH), about)
 
 
 def judge(run: Run) -> None:
@@ -112,6 +113,17 @@ def decoder(run: Run) -> None:
     write_weights(run.folder / "decoder.safetensors", stored(autoencoder), about)
 
 
+def parts(run: Run) -> None:
+    """Train the analyzer's part layers on all pictures and on what the VAE makes of them."""
+    shown = run.load()
+    net = load_analyzer(run.weights / ANALYZER)
+    task = PartsTask(net, shown, run.softened(shown), batch=64)
+    schedule = run.schedule(1600, 4e-3)
+    seconds = fit(task, schedule, seed=11, folder=run.folder / "parts")
+    learned = {n: t for n, t in stored(net, EIGHTH).items() if n.startswith(LAYERS)}
+    _improve(run, learned, "parts", about_run(run, "parts", schedule, 64, 11, seconds))
+
+
 def expression(run: Run) -> None:
     """Train the analyzer's expression reader on all pictures and on what the VAE makes of them."""
     shown = run.load()
@@ -119,12 +131,8 @@ def expression(run: Run) -> None:
         task = ExpressionTask(ExpressionReader(), shown, run.softened(shown), batch=96)
     schedule = run.schedule(8000, 4e-3, ema=0.999)
     seconds = fit(task, schedule, seed=10, folder=run.folder / "expression")
-    path = run.weights / "tiny_analyzer.safetensors"
-    tensors, about = read_weights(path)
-    tensors = {name: t for name, t in tensors.items() if not name.startswith(_READER)}
-    tensors |= {_READER + name: t for name, t in stored(task.reader, ("",)).items()}
-    extra = about_run(run, "expression", schedule, 96, 10, seconds)
-    write_weights(path, tensors, about | {f"expression_{key}": v for key, v in extra.items()})
+    learned = {f"expression.{n}": t for n, t in stored(task.reader, ("",)).items()}
+    _improve(run, learned, "expression", about_run(run, "expression", schedule, 96, 10, seconds))
     run.forget("scenes")
 
 
@@ -149,7 +157,7 @@ def dense_face(run: Run) -> None:
     shown = run.load()
     tiny: Base = load_base(run.weights / TINY_BASE.name)
     latents = run.latents(tiny.vae, shown)
-    net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
+    net = load_analyzer(run.weights / ANALYZER)
     identities = _identities(net, shown.rgb)
     hints = _hints(latents.heads)
     with seeded(6):
@@ -179,7 +187,7 @@ def annotation(run: Run) -> None:
     with seeded(8):
         config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
         task = AnnotationTask(config, load_looks(looks, shards), truth, batch=48)
-    schedule = run.schedule(10_500, 1e-2, warmup=40, ema=0.997, save_every=200)
+    schedule = run.schedule(14_000, 1e-2, warmup=40, ema=0.997, save_every=200)
     seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
     about = about_run(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
     path = run.weights / "tiny_annotation.safetensors"
@@ -190,7 +198,7 @@ def sfsr(run: Run) -> None:
     """Train identity and expression tokens and the background hint on the frozen base."""
     with seeded(9):
         task = sfsr_task(run, FaceLosses())
-    schedule = run.schedule(6300, 3e-3)
+    schedule = run.schedule(7000, 3e-3)
     seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
     about = about_run(run, "sfsr", schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
@@ -202,7 +210,7 @@ def sfsr_task(
     """The stage's task with all that it reads, and a fresh adapter."""
     shown = run.load()
     tiny: Base = load_base(run.weights / TINY_BASE.name)
-    net = load_analyzer(run.weights / "tiny_analyzer.safetensors")
+    net = load_analyzer(run.weights / ANALYZER)
     latents = run.latents(tiny.vae, shown)
     return SFSRTask(
         tiny,
@@ -223,12 +231,21 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "judge": judge,
     "vae": vae,
     "decoder": decoder,
+    "parts": parts,
     "expression": expression,
     "base": base,
     "dense-face": dense_face,
     "annotation": annotation,
     "sfsr": sfsr,
 }
+
+
+def _improve(run: Run, learned: dict[str, Tensor], stage: str, about: dict[str, str]) -> None:
+    """Put layers that a later stage has trained into the analyzer's file."""
+    path = run.weights / ANALYZER
+    tensors, known = read_weights(path)
+    known |= {f"{stage}_{key}": about[key] for key in ("command", "samples", "commit", "date")}
+    write_weights(path, tensors | learned, known)
 
 
 def _part(pictures: Pictures, start: float, end: float) -> Pictures:

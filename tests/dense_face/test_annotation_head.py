@@ -90,7 +90,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
     write_weights(path, {"a": torch.zeros(1)}, {"format": "denseface-adapter/1"})
     with pytest.raises(ModelFileError, match="Choose the file of an annotation head"):
         load_head(path)
-    write_weights(path, {"a": torch.zeros(1)}, {"format": "denseface-annotation-head/2"})
+    write_weights(path, {"a": torch.zeros(1)}, {"format": "denseface-annotation-head/3"})
     with pytest.raises(ModelFileError, match="sizes"):
         load_head(path)
 

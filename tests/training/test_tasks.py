@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from comfyui_dense_face.demo.analyzer import TinyAnalyzer
 from comfyui_dense_face.demo.expression_reader import ExpressionReader
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer import render
@@ -16,6 +17,7 @@ from comfyui_dense_face.training.dense_face import DenseFaceTask
 from comfyui_dense_face.training.expression import ExpressionTask, reconstructions
 from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.optimizer import MuonAdamW
+from comfyui_dense_face.training.parts import LAYERS, PartsTask
 from comfyui_dense_face.training.vae import SCALE, VAETask, encode_all, fold_latent_scale
 from torch import nn
 
@@ -62,6 +64,19 @@ def test_expression_reader_sees_renders_and_reconstructions(pictures: Pictures) 
     assert not torch.equal(other["reconstructions"], first["reconstructions"])
     first["loss"].backward()
     assert all(p.grad is not None for p in task.parameters())
+
+
+def test_part_layers_learn_alone(pictures: Pictures) -> None:
+    with seeded(1):
+        net = TinyAnalyzer()
+    before = copy.deepcopy(net.state_dict())
+    task = PartsTask(net, pictures, pictures.rgb, batch=4).train()
+    losses = task(step_generator(1, 5))
+    losses["loss"].backward()
+    taught = {name for name, p in net.named_parameters() if p.grad is not None}
+    assert taught and all(name.startswith(LAYERS) for name in taught)
+    changed = {n for n, t in net.state_dict().items() if not torch.equal(t, before[n])}
+    assert changed and all(name.startswith(LAYERS) for name in changed)  # running statistics
 
 
 def test_reconstructions_are_what_the_autoencoder_gives_back(pictures: Pictures) -> None:
