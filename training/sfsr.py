@@ -61,10 +61,10 @@ class FaceLosses:
     estimate. identity, expression: Weights. earliest, latest: Timesteps of the estimate.
     """
 
-    rows: int = 8
+    rows: int = 14
     nodes: int = 2
-    identity: float = 0.15
-    expression: float = 5.0
+    identity: float = 0.35
+    expression: float = 7.0
     earliest: int = 400
     latest: int = 950
 

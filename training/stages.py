@@ -220,7 +220,7 @@ def sfsr_task(
         latents,
         run.scenes(tiny.vae, net, shown),
         _hints(latents.heads),
-        batch=40,
+        batch=28,
         faces=faces,
     )
 
