@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="another seed, another picture")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
     parser.add_argument(
-        "--guidance", type=float, default=2.5, help="how strictly all is followed, from 1"
+        "--guidance", type=float, default=2.0, help="how strictly all is followed, from 1"
     )
     parser.add_argument(
         "--balance", type=float, default=0.0, help="-1 (identity alone) to 1 (expression alone)"

@@ -90,7 +90,7 @@ class AnnotatePicture(io.ComfyNode):
                 io.Image.Input("image", tooltip="One face a picture; sides in multiples of 8 px."),
                 io.Int.Input(
                     "timestep",
-                    default=5,
+                    default=1,
                     min=0,
                     max=999,
                     tooltip="How much noise is added: 0 none, 999 nothing but noise. A little "

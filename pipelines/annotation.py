@@ -20,7 +20,7 @@ from .layout import UNetLayout
 from .sampling import seeded_noise
 from .text import encode_text
 
-LIGHT_NOISE = 5
+LIGHT_NOISE = 1
 """The timestep at which finished pictures are looked at."""
 _AT_ONCE = 32
 

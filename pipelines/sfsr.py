@@ -24,7 +24,7 @@ from .scenes import Personalised, check_scenes, finished, kept
 from .weights import load_bundled
 from .wishes import Wishes
 
-GUIDANCE = 2.5
+GUIDANCE = 2.0
 """Lower than Dense-Face's: likeness, expression and scene all gain (docs/sfsr.md)."""
 HINT, BLEND = "hint", "blend"
 BACKGROUNDS = (HINT, BLEND)

@@ -118,7 +118,7 @@ def parts(run: Run) -> None:
     shown = run.load()
     net = load_analyzer(run.weights / ANALYZER)
     task = PartsTask(net, shown, run.softened(shown), batch=64)
-    schedule = run.schedule(1600, 4e-3)
+    schedule = run.schedule(4000, 4e-3)
     seconds = fit(task, schedule, seed=11, folder=run.folder / "parts")
     learned = {n: t for n, t in stored(net, EIGHTH).items() if n.startswith(LAYERS)}
     _improve(run, learned, "parts", about_run(run, "parts", schedule, 64, 11, seconds))
@@ -198,7 +198,7 @@ def sfsr(run: Run) -> None:
     """Train identity and expression tokens and the background hint on the frozen base."""
     with seeded(9):
         task = sfsr_task(run, FaceLosses())
-    schedule = run.schedule(7000, 3e-3)
+    schedule = run.schedule(6000, 3e-3)
     seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
     about = about_run(run, "sfsr", schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
