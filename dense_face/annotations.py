@@ -10,11 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
+from ..faces.face_mask import spread
 from ..faces.parts import PART_INDEX, PART_NAMES
 from .annotation_head import AnnotationMaps
 
 #: Around a landmark, as a share of the picture's side: heat inside counts for its confidence.
 CONFIDENCE_RADIUS = 1 / 16
+#: Half of the width of the gaps that the union of the face closes, in cells.
+_GAP = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +59,13 @@ class Annotations:
 
     @property
     def face(self) -> Tensor:
-        """[B, H, W] in 0..1: the probability of any part of the face."""
-        return 1 - self.part_logits.softmax(1)[:, 0]
+        """[B, H, W] in 0..1: the probability of any part of the face.
+
+        Gaps of one or two cells, as the frame of a pair of glasses leaves them, count as face: a
+        mask with slits would keep them of the old picture.
+        """
+        chance = 1 - self.part_logits.softmax(1)[:, :1]
+        return spread(spread(chance, _GAP), -_GAP)[:, 0]
 
 
 def decode(maps: AnnotationMaps, scheme: str) -> Annotations:
