@@ -111,6 +111,7 @@ def decoder(run: Run) -> None:
     seconds = fit(task, schedule, seed=7, folder=run.folder / "decoder")
     about = about_run(run, "decoder", schedule, 8, 7, seconds)
     write_weights(run.folder / "decoder.safetensors", stored(autoencoder), about)
+    run.forget("softened")
 
 
 def parts(run: Run) -> None:
