@@ -21,15 +21,9 @@ from ..demo.analyzer import WEIGHTS
 from ..demo.vocabulary import CONTEXT_LENGTH, WORDS, encode
 from ..errors import ModelFileError
 from ..storage import read_weights, write_weights
-from .layout import (
-    UNET_PREFIX,
-    VAE_PREFIX,
-    UNetLayout,
-    VAELayout,
-    unet_to_diffusers_keys,
-    vae_to_diffusers_keys,
-)
+from .layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
 from .renaming import text_to_ldm, text_to_transformers, to_diffusers, to_ldm
+from .vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
 
 TINY_BASE = WEIGHTS / "tiny_base.safetensors"
 LATENT_SCALE = 0.18215

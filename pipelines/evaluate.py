@@ -9,17 +9,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..demo.captions import caption, identity_free_caption
 from ..demo.judge import TinyJudge
-from ..faces.identity import Identity
 from .dense_face import GUIDANCE, STEPS, DenseFacePipeline
 from .held_out import PEOPLE, Cases, angles_of, face_cases, prompt_heads, rendered, scene_heads
+from .known_people import KnownPeople
 from .measures import (
     Report,
-    identity_measures,
     judged,
     largest_change,
     pose_errors,
@@ -84,9 +82,7 @@ class _Bench:
     ) -> None:
         self.pipeline, self.judge, self.plan, self.cases = pipeline, judge, plan, cases
         self.options = {"steps": plan.steps, "guidance": plan.guidance}
-        who = [pipeline.analyse(some).identity for some in cases.references.split(PEOPLE)]
-        self.identities = [Identity(v, pipeline.adapter.encoder) for v in torch.cat(who)]
-        self.crowd = judged(judge, cases.references)[0].unflatten(0, (-1, PEOPLE))
+        self.people = KnownPeople(pipeline, judge, cases.references)
 
     def faces(self) -> Report:
         """Identity and pose in face-generation mode, and the same of the true renders."""
@@ -96,8 +92,8 @@ class _Bench:
         targets = rendered(
             self.cases.targets, progress=self.pipeline.progress, label="render targets"
         )
-        identity, pose = self._identity(pictures), self._pose(pictures)
-        ceiling, seen = self._identity(targets), self._pose(targets)
+        identity, pose = self.people.recognised(pictures), self._pose(pictures)
+        ceiling, seen = self.people.recognised(targets), self._pose(targets)
         return {
             f"{NAME}.identity_top1": identity["top1"],
             f"{NAME}.identity_ceiling_top1": ceiling["top1"],
@@ -131,7 +127,7 @@ class _Bench:
         heads, seeds = scene_heads(self.plan.seed, count)
         scenes = rendered(heads, progress=self.pipeline.progress, label="render scenes")
         prompts, angles = identity_free_caption(heads), angles_of(heads)
-        who = self.identities[:count]
+        who = self.people.of_cases(count)
         made = self.pipeline.personalise(scenes, who, prompts, angles, seeds, **self.options)
         started = time.perf_counter()
         self.pipeline.personalise(
@@ -143,7 +139,7 @@ class _Bench:
         return {
             f"{NAME}.background_psnr_db": psnr_where(made.generated, scenes, kept),
             f"{NAME}.background_change_after_composite": largest_change(made.picture, scenes, kept),
-            f"{NAME}.blended_identity_top1": self._identity(made.picture)["top1"],
+            f"{NAME}.blended_identity_top1": self.people.top1(made.picture),
             f"{NAME}.blended_pose_mae_deg": errors["pose"],
             "seconds.per_image": seconds,
         }
@@ -157,28 +153,24 @@ class _Bench:
         shuffled = self._drawn(count, shift=1)
         unposed = self._drawn(count, parts=Parts(pose=False))
         return {
-            f"{NAME}.control.adapter_off.identity_top1": self._identity(without_adapter)["top1"],
-            f"{NAME}.control.token_alone.identity_top1": self._identity(token_alone)["top1"],
-            f"{NAME}.control.adapter_alone.identity_top1": self._identity(adapter_alone)["top1"],
-            f"{NAME}.control.shuffled_references.identity_top1": self._identity(shuffled)["top1"],
+            f"{NAME}.control.adapter_off.identity_top1": self.people.top1(without_adapter),
+            f"{NAME}.control.token_alone.identity_top1": self.people.top1(token_alone),
+            f"{NAME}.control.adapter_alone.identity_top1": self.people.top1(adapter_alone),
+            f"{NAME}.control.shuffled_references.identity_top1": self.people.top1(shuffled),
             f"{NAME}.control.pose_branch_off.pose_mae_deg": self._pose(unposed)["pose"],
         }
 
     def _drawn(self, count: int, *, shift: int = 0, parts: Parts | None = None) -> Tensor:
         """The first ``count`` cases, each with the reference of the ``shift``-th next person."""
         cases = self.cases
-        who = [self.identities[i // PEOPLE * PEOPLE + (i + shift) % PEOPLE] for i in range(count)]
         return self.pipeline.face_picture(
-            who,
+            self.people.of_cases(count, shift),
             cases.prompts[:count],
             cases.angles[:count],
             cases.seeds[:count],
             parts=parts or Parts(),
             **self.options,
         )
-
-    def _identity(self, pictures: Tensor) -> Report:
-        return identity_measures(judged(self.judge, pictures)[0], self.crowd)
 
     def _pose(self, pictures: Tensor) -> Report:
         wanted = self.cases.targets.angles[: len(pictures)]

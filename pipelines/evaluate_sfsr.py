@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from ..demo.judge import TinyJudge
@@ -22,7 +21,8 @@ from ..sfsr.expression import Expression
 from .dense_face import STEPS
 from .expression_measures import expression_measures, leak_measures, visible_blendshapes
 from .held_out import PEOPLE, Triples, crowd, rendered, triples
-from .measures import Report, identity_measures, judged, largest_change, pose_errors, psnr_where
+from .known_people import KnownPeople
+from .measures import Report, largest_change, pose_errors, psnr_where
 from .scenes import Personalised
 from .sfsr import BLEND, GUIDANCE, HINT, SFSRPipeline
 
@@ -84,12 +84,10 @@ class _Bench:
     def __init__(
         self, pipeline: SFSRPipeline, judge: TinyJudge, plan: Plan, cases: Triples
     ) -> None:
-        self.pipeline, self.judge, self.plan, self.cases = pipeline, judge, plan, cases
+        self.pipeline, self.plan, self.cases = pipeline, plan, cases
         self.world = pipeline.world
         references = crowd(plan.seed, plan.count, progress=self.world.progress)
-        who = [self.world.analyse(some).identity for some in references.split(PEOPLE)]
-        self.identities = [Identity(v, self.world.adapter.encoder) for v in torch.cat(who)]
-        self.crowd = judged(judge, references)[0].unflatten(0, (-1, PEOPLE))
+        self.people = KnownPeople(self.world, judge, references)
         self.scenes = self._rendered("scenes", len(cases))
         self.truth = self._rendered("wanted", len(cases))
         self.wanted = cases.exemplars.expression
@@ -103,20 +101,16 @@ class _Bench:
         started = time.perf_counter()
         made = self._made(len(self.cases))
         seconds = (time.perf_counter() - started) / len(self.cases)
-        shown, best = (judged(self.judge, x)[0] for x in (made.picture, self.truth))
-        identity, ceiling = (identity_measures(x, self.crowd) for x in (shown, best))
+        identity, ceiling = (self.people.recognised(x) for x in (made.picture, self.truth))
         face, best_face, passed_face = (
             self._expression(x) for x in (made.picture, self.truth, self.passed)
         )
-        cases = self.cases
-        leak, best_leak = (
-            leak_measures(x, self.crowd, cases.owners, cases.hosts) for x in (shown, best)
-        )
+        leak, best_leak = (self._leaks(x) for x in (made.picture, self.truth))
         kept = made.keep == 1
         return {
             f"{NAME}.identity_top1": identity["top1"],
             f"{NAME}.identity_ceiling_top1": ceiling["top1"],
-            f"{NAME}.identity_latent_ceiling_top1": self._top1(self.passed),
+            f"{NAME}.identity_latent_ceiling_top1": self.people.top1(self.passed),
             f"{NAME}.identity_cosine": identity["cosine"],
             f"{NAME}.identity_ceiling_cosine": ceiling["cosine"],
             f"{NAME}.identity_cosine_stranger": identity["cosine_stranger"],
@@ -135,6 +129,7 @@ class _Bench:
             f"{NAME}.leak_scene": leak["scene"],
             f"{NAME}.leak_scene_ceiling": best_leak["scene"],
             f"{NAME}.leak_stranger": leak["stranger"],
+            f"{NAME}.leak_chance": leak["chance"],
             f"{NAME}.background_psnr_db": psnr_where(made.generated, self.scenes, kept),
             f"{NAME}.background_change_after_composite": largest_change(
                 made.picture, self.scenes, kept
@@ -160,21 +155,21 @@ class _Bench:
         next_one = [(i + 1) % count for i in range(count)]
         nobody = self._made(count, weights=(0.0, 1.0)).picture
         still = self._made(count, weights=(1.0, 0.0)).picture
-        strangers = self._made(count, who=[self._who(i, 1) for i in range(count)]).picture
+        strangers = self._made(count, who=self.people.of_cases(count, 1)).picture
         exchanged = self._made(count, expressions=[self.expressions[i] for i in next_one]).picture
         blended = self._made(count, background=BLEND)
         name = f"{NAME}.control"
         return {
-            f"{name}.identity_off.identity_top1": self._top1(nobody),
+            f"{name}.identity_off.identity_top1": self.people.top1(nobody),
             f"{name}.identity_off.expression_correlation": self._expression(nobody)["correlation"],
             f"{name}.expression_off.expression_correlation": self._expression(still)["correlation"],
-            f"{name}.expression_off.identity_top1": self._top1(still),
-            f"{name}.shuffled_identities.identity_top1": self._top1(strangers),
+            f"{name}.expression_off.identity_top1": self.people.top1(still),
+            f"{name}.shuffled_identities.identity_top1": self.people.top1(strangers),
             f"{name}.shuffled_expressions.expression_correlation": self._expression(exchanged)[
                 "correlation"
             ],
             f"{name}.hint_off.background_psnr_db": self._psnr(blended),
-            f"{name}.hint_off.identity_top1": self._top1(blended.picture),
+            f"{name}.hint_off.identity_top1": self.people.top1(blended.picture),
             f"{name}.hint_off.expression_correlation": self._expression(blended.picture)[
                 "correlation"
             ],
@@ -185,7 +180,7 @@ class _Bench:
         made = self._made(len(self.cases), pipeline=pipeline)
         face = self._expression(made.picture)
         return {
-            f"{NAME}.other.{name}.identity_top1": self._top1(made.picture),
+            f"{NAME}.other.{name}.identity_top1": self.people.top1(made.picture),
             f"{NAME}.other.{name}.expression_correlation": face["correlation"],
             f"{NAME}.other.{name}.expression_error": face["error"],
             f"{NAME}.other.{name}.background_psnr_db": self._psnr(made),
@@ -206,7 +201,7 @@ class _Bench:
         hint = self.pipeline.adapter.hint if pipeline is None else pipeline.adapter.hint
         return (pipeline or self.pipeline).express(
             self.scenes[:count],
-            who or [self._who(i) for i in range(count)],
+            who or self.people.of_cases(count),
             expressions or self.expressions[:count],
             "",
             self.cases.seeds[:count],
@@ -215,10 +210,6 @@ class _Bench:
             guidance=self.plan.guidance,
             background=background if hint is not None else BLEND,
         )
-
-    def _who(self, case: int, shift: int = 0) -> Identity:
-        """The person of a case, or the ``shift``-th next one of its round."""
-        return self.identities[case // PEOPLE * PEOPLE + (case + shift) % PEOPLE]
 
     def _rendered(self, what: str, count: int) -> Tensor:
         heads = getattr(self.cases, what)[:count]
@@ -231,8 +222,9 @@ class _Bench:
         wanted = self.wanted[: len(pictures)]
         return expression_measures(self._read(pictures), wanted, self.visible)
 
-    def _top1(self, pictures: Tensor) -> float:
-        return identity_measures(judged(self.judge, pictures)[0], self.crowd)["top1"]
+    def _leaks(self, pictures: Tensor) -> Report:
+        shown, cases = self.people.seen(pictures), self.cases
+        return leak_measures(shown, self.people.crowd, cases.owners, cases.hosts)
 
     def _psnr(self, made: Personalised) -> float:
         return psnr_where(made.generated, self.scenes[: len(made.keep)], made.keep == 1)

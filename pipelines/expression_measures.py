@@ -10,6 +10,7 @@ from .measures import Report
 VISIBLE = 0.7
 """A blendshape counts as visible where pictures that show it are read with this correlation."""
 _STILL = 1e-6
+_ONE_SIDED = 1.645
 
 
 def correlations(read: Tensor, wanted: Tensor) -> Tensor:
@@ -57,6 +58,8 @@ def leak_measures(shown: Tensor, crowd: Tensor, owners: Tensor, hosts: Tensor) -
     Returns:
         expression_owner, scene: Mean similarity to them.
         stranger: To those who have nothing to do with the picture.
+        chance: Up to here (95 %) a mean over N pictures comes if each is compared with one stranger
+            only, as it is with the owner and with the host.
     """
     people = crowd.shape[1]
     number = torch.arange(len(shown))
@@ -64,8 +67,10 @@ def leak_measures(shown: Tensor, crowd: Tensor, owners: Tensor, hosts: Tensor) -
     strange = torch.ones_like(similar, dtype=torch.bool)
     for party in (number % people, owners, hosts):
         strange[number, party] = False
+    strangers = similar[strange]
     return {
         "expression_owner": float(similar[number, owners].mean()),
         "scene": float(similar[number, hosts].mean()),
-        "stranger": float(similar[strange].mean()),
+        "stranger": float(strangers.mean()),
+        "chance": float(strangers.mean() + _ONE_SIDED * strangers.std() / len(shown) ** 0.5),
     }

@@ -31,16 +31,9 @@ from ..dense_face.schedule import DDIMSchedule, ddim_schedule
 from ..errors import IncompatibleError
 from .attention import install_adapter, sites_for
 from .fixture import Fixture
-from .layout import (
-    UNET_PREFIX,
-    VAE_PREFIX,
-    UNetLayout,
-    VAELayout,
-    transformer_of,
-    unet_to_diffusers_keys,
-    vae_to_diffusers_keys,
-)
+from .layout import UNET_PREFIX, UNetLayout, transformer_of, unet_to_diffusers_keys
 from .renaming import to_diffusers, to_ldm
+from .vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
 
 _GUIDANCE = 4.0
 _LATENT_SCALE = 0.18215

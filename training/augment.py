@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,6 +72,15 @@ def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> B
     noise = torch.randn(rgb.shape, generator=generator)
     rgb = (rgb + uniform(0, 0.04, 1, 1, 1) * noise).clamp(0, 1)
     return Batch(rgb, parts, head, landmarks, heads)
+
+
+def augmented_shares(
+    kinds: Sequence[Pictures], batch: int, generator: torch.Generator
+) -> list[Batch]:
+    """Of each kind of pictures an equal part of ``batch``, drawn at random."""
+    count = batch // len(kinds)
+    picks = ((kind, torch.randint(len(kind), (count,), generator=generator)) for kind in kinds)
+    return [augmented(kind, pick, generator) for kind, pick in picks]
 
 
 def faceless(batch: Tensor, generator: torch.Generator) -> Tensor:

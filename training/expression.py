@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..demo.expression_reader import ExpressionReader
-from .augment import augmented
+from .augment import augmented_shares
 from .demo_data import Pictures
 
 #: Of the picture. The analyzer is off by 0.01 in most points of a face alike; single points that
@@ -42,10 +42,7 @@ class ExpressionTask(nn.Module):
         self.batch = batch
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        parts = []
-        for kind in self.kinds:
-            pick = torch.randint(len(kind), (self.batch // 2,), generator=generator)
-            parts.append(augmented(kind, pick, generator))
+        parts = augmented_shares(self.kinds, self.batch, generator)
         rgb = torch.cat([part.rgb for part in parts])
         truth = torch.cat([part.heads.expression for part in parts])
         landmarks = torch.cat([part.landmarks for part in parts])

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..demo.analyzer import TinyAnalyzer
 from ..dense_face.annotation_loss import part_losses
-from .augment import augmented
+from .augment import augmented_shares
 from .demo_data import Pictures
 
 #: The layers' names in the analyzer begin so.
@@ -47,10 +47,7 @@ class PartsTask(nn.Module):
         return self
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        shown = []
-        for kind in self.kinds:
-            pick = torch.randint(len(kind), (self.batch // 2,), generator=generator)
-            shown.append(augmented(kind, pick, generator))
+        shown = augmented_shares(self.kinds, self.batch, generator)
         with torch.no_grad():
             features = self.net.trunk(torch.cat([part.rgb for part in shown]))
         part_logits, head_logit = self.net.maps(features)

@@ -16,6 +16,7 @@ from comfyui_dense_face.pipelines import (
     evaluate,
     evaluate_sfsr,
     held_out,
+    known_people,
 )
 from comfyui_dense_face.pipelines.pictures import read_picture
 from comfyui_dense_face.pipelines.sampling import clean_schedule
@@ -211,7 +212,7 @@ CONTROLS = {
 @pytest.fixture
 def village(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five people instead of 64: what is tested here is not how well it works."""
-    for module in (held_out, evaluate, evaluate_sfsr):
+    for module in (held_out, known_people, evaluate, evaluate_sfsr):
         monkeypatch.setattr(module, "PEOPLE", 5)
 
 

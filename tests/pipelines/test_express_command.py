@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face import cli
-from comfyui_dense_face.pipelines import evaluate_sfsr, held_out
+from comfyui_dense_face.pipelines import evaluate_sfsr, held_out, known_people
 from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
 from comfyui_dense_face.pipelines.pictures import image_of, open_rgb, tensor_of
 from PIL import Image
@@ -145,6 +145,7 @@ KEYS = {
     "leak_expression_owner",
     "leak_scene",
     "leak_stranger",
+    "leak_chance",
     "background_psnr_db",
     "pose_mae_deg",
     "from_picture.expression_correlation",
@@ -160,7 +161,7 @@ KEYS = {
 def test_evaluate_prints_pure_json(
     sfsr_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (held_out, evaluate_sfsr):  # five people instead of 64
+    for module in (held_out, known_people, evaluate_sfsr):  # five people instead of 64
         monkeypatch.setattr(module, "PEOPLE", 5)
     words = ["evaluate", "sfsr", "--seed", "5", "--count", "3", "--steps", "1", "--json"]
     other = ["--other", str(sfsr_weights / "tiny_sfsr.safetensors")]

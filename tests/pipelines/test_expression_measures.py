@@ -9,6 +9,7 @@ import torch
 from comfyui_dense_face.pipelines import expression_measures as measures
 from comfyui_dense_face.pipelines import held_out
 from comfyui_dense_face.pipelines.held_out import PEOPLE, triples
+from torch.nn import functional as F
 
 
 def test_correlation_of_each_blendshape() -> None:
@@ -44,6 +45,23 @@ def test_leaks_are_told_apart_from_strangers() -> None:
     assert found["expression_owner"] == pytest.approx(0.8)
     assert found["scene"] == pytest.approx(0.4)
     assert found["stranger"] == 0
+
+
+def test_likeness_to_strangers_stays_below_chance_nineteen_times_in_twenty() -> None:
+    rng = torch.Generator().manual_seed(5)
+    people, rounds, runs = 64, 2, 200
+    count = people * rounds
+    number = torch.arange(count) % people
+    above = 0
+    for _ in range(runs):
+        crowd, shown = (
+            F.normalize(torch.randn(*shape, 32, generator=rng), dim=-1)
+            for shape in ((rounds, people), (count,))
+        )
+        found = measures.leak_measures(shown, crowd, (number + 1) % people, (number + 2) % people)
+        above += found["scene"] > found["chance"]
+        assert found["chance"] < 0.05
+    assert 0.02 < above / runs < 0.09
 
 
 def test_three_people_in_every_triple() -> None:

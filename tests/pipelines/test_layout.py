@@ -9,13 +9,10 @@ import torch
 from comfyui_dense_face.errors import IncompatibleError, ModelFileError
 from comfyui_dense_face.pipelines.layout import (
     UNET_PREFIX,
-    VAE_PREFIX,
     UNetLayout,
-    VAELayout,
     site_of,
     transformer_of,
     unet_to_diffusers_keys,
-    vae_to_diffusers_keys,
 )
 from comfyui_dense_face.pipelines.renaming import (
     text_to_ldm,
@@ -23,6 +20,7 @@ from comfyui_dense_face.pipelines.renaming import (
     to_diffusers,
     to_ldm,
 )
+from comfyui_dense_face.pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from parity_fixture import PARITY
 

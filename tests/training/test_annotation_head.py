@@ -21,13 +21,7 @@ from comfyui_dense_face.pipelines.base import (
     new_vae,
     token_ids,
 )
-from comfyui_dense_face.pipelines.layout import (
-    UNET_PREFIX,
-    VAE_PREFIX,
-    VAELayout,
-    unet_to_diffusers_keys,
-    vae_to_diffusers_keys,
-)
+from comfyui_dense_face.pipelines.layout import UNET_PREFIX, unet_to_diffusers_keys
 from comfyui_dense_face.pipelines.renaming import text_to_ldm, to_ldm
 from comfyui_dense_face.pipelines.single_file import (
     SD15_TEXT,
@@ -36,6 +30,7 @@ from comfyui_dense_face.pipelines.single_file import (
     load_checkpoint,
     tokenizer_for,
 )
+from comfyui_dense_face.pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
 from comfyui_dense_face.storage import write_weights
 from comfyui_dense_face.training import annotation_head
 from comfyui_dense_face.training.face_stream import FaceStream, batches
