@@ -1,26 +1,26 @@
-"""What each choice of SFSR is worth at equal training: ``python -m ...sfsr_ablation --steps 200``.
+"""What each choice of SFSR is worth at equal training: ``python -m ...sfsr_ablation --steps 600``.
 
 Every variant learns for the same number of steps from the same batches and is then measured on the
 same held-out triples. Needs the work folder of ``denseface train-demo`` (its stages up to
-``dense-face``). Prints a table.
+``dense-face``). Prints a table; the adapters stay in the work folder's ``ablation``, for
+``denseface evaluate sfsr --other``.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..demo.judge import load_judge
 from ..errors import FacePackError
 from ..pipelines.base import Base
-from ..pipelines.evaluate_sfsr import Plan, evaluate
+from ..pipelines.evaluate_sfsr import NAME, Plan, evaluate
 from ..pipelines.sfsr import SFSRPipeline
 from ..pipelines.source_attention import layers_of
 from ..sfsr.adapter import SFSRAdapter
@@ -32,6 +32,7 @@ from ..training.stages import sfsr_task
 from ..training.work_folder import Run
 
 _FAINT = 0.125
+_BATCH = 14
 SHOWN = (
     "identity_top1",
     "expression_correlation",
@@ -75,22 +76,24 @@ def _without_hint(base: Base) -> SFSRAdapter:
     return SFSRAdapter(new_adapter(base).layout, layers_of(base.unet))
 
 
+_FACES = FaceLosses(rows=7)
 VARIANTS: dict[str, tuple[Callable[[Base], SFSRAdapter], FaceLosses | None]] = {
-    "as shipped (midpoint, 2 evaluations)": (new_adapter, FaceLosses()),
-    "midpoint, 3 evaluations": (new_adapter, FaceLosses(nodes=3)),
-    "one-step estimate": (new_adapter, FaceLosses(nodes=1)),
-    "no face losses": (new_adapter, None),
-    "unbalanced tokens": (_embedded(_Unbalanced), FaceLosses()),
-    "single source, as IP-Adapter": (_embedded(_SingleSource), FaceLosses()),
-    "latent blending instead of the hint": (_without_hint, FaceLosses()),
+    "as-shipped": (new_adapter, _FACES),
+    "midpoint-3": (new_adapter, replace(_FACES, nodes=3)),
+    "one-step": (new_adapter, replace(_FACES, nodes=1)),
+    "no-face-losses": (new_adapter, None),
+    "unbalanced-tokens": (_embedded(_Unbalanced), _FACES),
+    "single-source": (_embedded(_SingleSource), _FACES),
+    "latent-blending": (_without_hint, _FACES),
 }
 
 
-def trained(task: SFSRTask, steps: int) -> nn.Module:
-    """The task's adapter after so many steps."""
-    schedule = Schedule(steps, 2e-3, warmup=steps // 10, save_every=steps)
-    with tempfile.TemporaryDirectory() as folder:
-        fit(task, schedule, seed=9, folder=Path(folder))
+def trained(task: SFSRTask, steps: int, folder: Path) -> SFSRAdapter:
+    """The task's adapter after so many steps of half the shipped batch; resumes in ``folder``."""
+    task.batch = _BATCH
+    fit(task, Schedule(steps, 3e-3, warmup=steps // 10), seed=9, folder=folder)
+    about = {"base_model": "tiny-world", "samples": str(steps * _BATCH)}
+    task.adapter.save(folder.with_suffix(".safetensors"), about, torch.float8_e4m3fn)
     return task.adapter
 
 
@@ -98,20 +101,22 @@ def main() -> None:
     """Train, measure and print one variant after the other."""
     parser = argparse.ArgumentParser(prog="sfsr_ablation", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/training"))
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--count", type=int, default=128)
     chosen = parser.parse_args()
-    print(f"| variant | {' | '.join(SHOWN)} |\n|---|{'---|' * len(SHOWN)}")
+    print(f"| variant | {' | '.join(SHOWN)} | identity × expression |")
+    print(f"|---|{'---|' * (len(SHOWN) + 1)}")
     judge = load_judge()
     for name, (make, faces) in VARIANTS.items():
         with seeded(9):
             task = sfsr_task(Run(chosen.folder), faces, make)
-        adapter = trained(task, chosen.steps)
+        adapter = trained(task, chosen.steps, chosen.folder / "ablation" / name)
         pipeline = replace(SFSRPipeline.load(), adapter=adapter)
         report = evaluate(pipeline, judge, Plan(chosen.seed, chosen.count, controls=0))
-        cells = " | ".join(f"{report[f'sfsr.{key}']:.3f}" for key in SHOWN)
-        print(f"| {name} | {cells} |", flush=True)
+        shown = [report[f"{NAME}.{key}"] for key in SHOWN]
+        shown.append(shown[0] * shown[1])
+        print(f"| {name} | {' | '.join(f'{value:.3f}' for value in shown)} |", flush=True)
 
 
 if __name__ == "__main__":
