@@ -53,25 +53,23 @@ def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> B
         angles=torch.where(flip[:, None], mirrored.angles, heads.angles),
     )
 
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(len(pick), *shape, generator=generator)
-
-    zoom, shift = uniform(0.93, 1.07), uniform(-0.1, 0.1, 2)
-    matrix = torch.zeros(len(pick), 2, 3)
-    matrix[:, 0, 0] = matrix[:, 1, 1] = zoom
-    matrix[:, :, 2] = shift
+    matrix, zoom, shift = _placed(len(pick), generator)
     rgb = _moved(rgb, matrix, "bilinear")
     masks = _moved(torch.stack([parts, head], 1).float(), matrix, "nearest")
     parts, head = masks[:, 0].long(), masks[:, 1]
     landmarks = ((landmarks * 2 - 1 - shift[:, None]) / zoom[:, None, None] + 1) / 2
-
-    soft = F.interpolate(F.avg_pool2d(rgb, 2), scale_factor=2.0, mode="bilinear")
-    rgb = torch.where(uniform(0, 1, 1, 1, 1) < 0.3, soft, rgb)
-    rgb = (rgb - 0.5) * uniform(0.85, 1.15, 1, 1, 1) + 0.5 + uniform(-0.08, 0.08, 1, 1, 1)
-    rgb = rgb * uniform(0.95, 1.05, 3, 1, 1)
-    noise = torch.randn(rgb.shape, generator=generator)
-    rgb = (rgb + uniform(0, 0.04, 1, 1, 1) * noise).clamp(0, 1)
+    rgb = _degraded(rgb, generator)
     return Batch(rgb, parts, head, landmarks, heads)
+
+
+def shaken(rgb: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures [B, 3, H, W] in 0..1 moved, scaled, relit and degraded as the training pictures.
+
+    Gradients pass. What pleases a network in the picture as it is can be a trick on single pixels;
+    after a shake it has to be something that is seen.
+    """
+    matrix, _, _ = _placed(len(rgb), generator)
+    return _degraded(_moved(rgb, matrix, "bilinear"), generator)
 
 
 def augmented_shares(
@@ -81,6 +79,32 @@ def augmented_shares(
     count = batch // len(kinds)
     picks = ((kind, torch.randint(len(kind), (count,), generator=generator)) for kind in kinds)
     return [augmented(kind, pick, generator) for kind, pick in picks]
+
+
+def _placed(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Affine maps [B, 2, 3], their zoom [B] and shift [B, 2]."""
+    zoom = _uniform(0.93, 1.07, generator, count)
+    shift = _uniform(-0.1, 0.1, generator, count, 2)
+    matrix = torch.zeros(count, 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = zoom
+    matrix[:, :, 2] = shift
+    return matrix, zoom, shift
+
+
+def _degraded(rgb: Tensor, generator: torch.Generator) -> Tensor:
+    def each(low: float, high: float, channels: int = 1) -> Tensor:
+        return _uniform(low, high, generator, len(rgb), channels, 1, 1)
+
+    soft = F.interpolate(F.avg_pool2d(rgb, 2), scale_factor=2.0, mode="bilinear")
+    rgb = torch.where(each(0, 1) < 0.3, soft, rgb)
+    rgb = (rgb - 0.5) * each(0.85, 1.15) + 0.5 + each(-0.08, 0.08)
+    rgb = rgb * each(0.95, 1.05, 3)
+    noise = torch.randn(rgb.shape, generator=generator)
+    return (rgb + each(0, 0.04) * noise).clamp(0, 1)
+
+
+def _uniform(low: float, high: float, generator: torch.Generator, *shape: int) -> Tensor:
+    return low + (high - low) * torch.rand(*shape, generator=generator)
 
 
 def faceless(batch: Tensor, generator: torch.Generator) -> Tensor:

@@ -24,17 +24,18 @@ _MIN_SNR = 5.0
 
 
 def noised(
-    latents: Tensor, alphas: Tensor, generator: torch.Generator
+    latents: Tensor, alphas: Tensor, generator: torch.Generator, *, least: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """x_t, noise, timesteps and loss weights of latents [B, 4, h, w].
 
-    The weights [B] are min-SNR 5 (arXiv 2303.09556), for noise prediction.
+    The weights [B] are min-SNR 5 (arXiv 2303.09556), for noise prediction: an error of the clean
+    latents weighs as much as their signal-to-noise ratio, at most 5 and at least ``least``.
     """
     t = torch.randint(len(alphas), (len(latents),), generator=generator)
     noise = torch.randn(latents.shape, generator=generator)
     ab = alphas[t].to(latents)[:, None, None, None]
     snr = (alphas[t] / (1 - alphas[t])).float()
-    return ab.sqrt() * latents + (1 - ab).sqrt() * noise, noise, t, snr.clamp(max=_MIN_SNR) / snr
+    return ab.sqrt() * latents + (1 - ab).sqrt() * noise, noise, t, snr.clamp(least, _MIN_SNR) / snr
 
 
 class BaseTask(nn.Module):

@@ -18,6 +18,8 @@ from .augment import PART_GRID
 from .demo_data import MIRROR_SHAPES, PER_PERSON, Pictures
 from .vae import FIRST_FEATURE, encode_all
 
+OWN, WIDE = 0, 1
+"""Emptied where the head itself is, or where another one would be, too."""
 _AT_ONCE = 64
 _LATENT = 16
 

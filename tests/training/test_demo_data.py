@@ -11,7 +11,7 @@ from comfyui_dense_face.demo.renderer import render
 from comfyui_dense_face.demo.seeds import held_out_seed, training_seed
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.training import demo_data
-from comfyui_dense_face.training.augment import augmented, faceless
+from comfyui_dense_face.training.augment import augmented, faceless, shaken
 from comfyui_dense_face.training.demo_data import (
     Pictures,
     load_pictures,
@@ -96,6 +96,16 @@ def test_augmentation_repeats_with_its_generator(pictures: Pictures) -> None:
         augmented(pictures, pick, torch.Generator().manual_seed(2)).rgb for _ in range(2)
     )
     assert torch.equal(first, second)
+
+
+def test_shaken_pictures_still_show_the_face_and_pass_gradients(pictures: Pictures) -> None:
+    rgb = (pictures.rgb[:2].float() / 255).requires_grad_()
+    shaken_rgb = shaken(rgb, torch.Generator().manual_seed(2))
+    assert shaken_rgb.shape == rgb.shape and 0 <= shaken_rgb.min() <= shaken_rgb.max() <= 1
+    apart = (shaken_rgb - rgb).abs().mean()
+    assert 0.01 < apart < 0.3
+    shaken_rgb.mean().backward()
+    assert rgb.grad is not None and (rgb.grad != 0).double().mean() > 0.5
 
 
 def test_faceless_pictures_keep_their_shape(pictures: Pictures) -> None:

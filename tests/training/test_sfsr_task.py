@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from comfyui_dense_face.demo.analyzer import TinyAnalyzer
@@ -9,8 +11,8 @@ from comfyui_dense_face.demo.renderer import render
 from comfyui_dense_face.pipelines.base import Base, load_base
 from comfyui_dense_face.training.demo_data import Latents, Pictures, training_heads
 from comfyui_dense_face.training.dense_face import new_pose_branch
-from comfyui_dense_face.training.loop import step_generator
-from comfyui_dense_face.training.scene_data import scene_data
+from comfyui_dense_face.training.loop import seeded, step_generator
+from comfyui_dense_face.training.scene_data import OWN, WIDE, scene_data
 from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask, new_adapter
 from tiny_random import write_base
 
@@ -90,6 +92,43 @@ def test_the_analyzer_keeps_its_statistics(
     before = {name: buffer.clone() for name, buffer in analyzer.named_buffers()}
     _task(base, shown, analyzer, FaceLosses(rows=2)).train()(step_generator(1, 0))
     assert all(torch.equal(before[name], buffer) for name, buffer in analyzer.named_buffers())
+
+
+def test_the_outline_of_the_own_head_is_told_in_others_faces_only(
+    base: Base,
+    shown: Pictures,
+    analyzer: TinyAnalyzer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = _task(base, shown, analyzer, FaceLosses(rows=2))
+    asked = []
+    background = task._background
+
+    def recorded(target: torch.Tensor, emptied: int) -> torch.Tensor:
+        asked.append((len(target), emptied))
+        return background(target, emptied)
+
+    monkeypatch.setattr(task, "_background", recorded)
+    task(step_generator(1, 1))
+    assert asked == [(4, WIDE), (2, OWN)]
+
+
+def test_faces_of_others_move_nothing_but_eyes_brows_and_mouth(
+    base: Base, shown: Pictures, analyzer: TinyAnalyzer
+) -> None:
+    def learned(faces: FaceLosses | None, *, features: float) -> list[torch.Tensor]:
+        with seeded(3):
+            task = _task(base, shown, analyzer, faces)
+        seen = torch.full_like(task.scenes.features, features)
+        task.scenes = replace(task.scenes, features=seen)
+        task(step_generator(1, 1))["loss"].backward()
+        return [torch.zeros(1) if p.grad is None else p.grad for p in task.adapter.parameters()]
+
+    strong = FaceLosses(rows=2, identity=100, expression=100)
+    for features, alike in ((0.0, True), (1.0, False)):
+        alone, joined = learned(None, features=features), learned(strong, features=features)
+        same = [torch.allclose(a, b) for a, b in zip(alone, joined, strict=True)]
+        assert all(same) == alike
 
 
 def test_a_step_is_repeatable(base: Base, shown: Pictures, analyzer: TinyAnalyzer) -> None:

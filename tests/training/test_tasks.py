@@ -10,8 +10,9 @@ from comfyui_dense_face.demo.analyzer import TinyAnalyzer
 from comfyui_dense_face.demo.expression_reader import ExpressionReader
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.dense_face.schedule import alphas_cumprod
 from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, new_vae
-from comfyui_dense_face.training.base import BaseTask
+from comfyui_dense_face.training.base import BaseTask, noised
 from comfyui_dense_face.training.demo_data import Latents, Pictures
 from comfyui_dense_face.training.dense_face import DenseFaceTask
 from comfyui_dense_face.training.expression import ExpressionTask, reconstructions
@@ -88,6 +89,16 @@ def test_reconstructions_are_what_the_autoencoder_gives_back(pictures: Pictures)
     with torch.no_grad():
         true = (vae.decode(latents).sample / 2 + 0.5).clamp(0, 1) * 255
     assert (given.float() - true).abs().mean() < 2  # decoded in bf16
+
+
+def test_noise_weights_are_those_of_the_clean_latents() -> None:
+    """An error of the clean latents weighs SNR, no more than 5 and no less than asked for."""
+    alphas, latents = alphas_cumprod(), torch.zeros(256, 4, 2, 2)
+    for least in (0.0, 0.25):
+        _, _, t, weight = noised(latents, alphas, torch.Generator().manual_seed(3), least=least)
+        snr = (alphas[t] / (1 - alphas[t])).float()
+        assert snr.min() < 0.25 and snr.max() > 5
+        torch.testing.assert_close(weight * snr, snr.clamp(least, 5))
 
 
 def test_base_and_adapter_train_only_what_they_own(pictures: Pictures) -> None:
