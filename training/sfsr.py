@@ -63,10 +63,10 @@ class FaceLosses:
     estimate. identity, expression: Weights. earliest, latest: Timesteps of the estimate.
     """
 
-    rows: int = 7
+    rows: int = 6
     nodes: int = 2
-    identity: float = 0.3
-    expression: float = 6.0
+    identity: float = 0.5
+    expression: float = 5.0
     earliest: int = 400
     latest: int = 950
 
@@ -151,9 +151,7 @@ class SFSRTask(nn.Module):
         placed = torch.rand(count, generator=generator) >= NO_BACKGROUND
         weights = (known.float(), shown.float(), placed.float())
         installed.told = self._told(who, face, background, weights)
-        x, noise, t, weight = noised(
-            self.data.latents[target], self.alphas, generator, least=LEAST
-        )
+        x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator, least=LEAST)
         out = self._predicted(x, t, context, target, posed.float())
         mask = background[:, :1]
         where = mask + OUTSIDE * (1 - mask) + FEATURES * self.scenes.features[target]
@@ -189,17 +187,18 @@ class SFSRTask(nn.Module):
             self.levels,
             nodes=faces.nodes,
         )
-        # Elsewhere a network that is to be pleased finds means that nobody would call a face.
+        # For an expression nothing else may move: elsewhere a network that is to be pleased finds
+        # means that nobody would call a face.
         near = F.max_pool2d((self.scenes.features[target] > 0).float(), 3, stride=1, padding=1)
-        found = near * found + (1 - near) * found.detach()
+        held = near * found + (1 - near) * found.detach()
         decode: Callable[..., Any] = self.vae.decode
-        pictures = (decode(found / LATENT_SCALE).sample.float() / 2 + 0.5).clamp(0, 1)
-        seen = self.analyzer(shaken(pictures, generator))
+        pictures = decode(torch.cat([found, held]) / LATENT_SCALE).sample.float() / 2 + 0.5
+        seen = self.analyzer(shaken(pictures.clamp(0, 1), generator))
         # The noisier the start, the less of the picture is settled.
         trust = self.alphas[t].sqrt().float()
-        alike = (seen.identity.float() * who).sum(1)
+        alike = (seen.identity[:count].float() * who).sum(1)
         counts = self.legible * face.known
-        missed = (seen.blendshapes.float() - face.values).square() * counts
+        missed = (seen.blendshapes[count:].float() - face.values).square() * counts
         missed = missed.sum(1) / counts.sum(1).clamp(min=1)
         return {
             "identity": (trust * (1 - alike)).sum() / trust.sum(),
