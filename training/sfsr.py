@@ -151,7 +151,9 @@ class SFSRTask(nn.Module):
         placed = torch.rand(count, generator=generator) >= NO_BACKGROUND
         weights = (known.float(), shown.float(), placed.float())
         installed.told = self._told(who, face, background, weights)
-        x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator, least=LEAST)
+        x, noise, t, weight = noised(
+            self.data.latents[target], self.alphas, generator, least=LEAST
+        )
         out = self._predicted(x, t, context, target, posed.float())
         mask = background[:, :1]
         where = mask + OUTSIDE * (1 - mask) + FEATURES * self.scenes.features[target]
@@ -187,12 +189,13 @@ class SFSRTask(nn.Module):
             self.levels,
             nodes=faces.nodes,
         )
-        # For an expression nothing else may move: elsewhere a network that is to be pleased finds
-        # means that nobody would call a face.
+        # For an identity the head alone may move, for an expression what makes it: elsewhere a
+        # network that is to be pleased finds means that nobody would call a face.
+        head = self.scenes.masks[OWN, target]
         near = F.max_pool2d((self.scenes.features[target] > 0).float(), 3, stride=1, padding=1)
-        held = near * found + (1 - near) * found.detach()
+        held = [part * found + (1 - part) * found.detach() for part in (head, near)]
         decode: Callable[..., Any] = self.vae.decode
-        pictures = decode(torch.cat([found, held]) / LATENT_SCALE).sample.float() / 2 + 0.5
+        pictures = decode(torch.cat(held) / LATENT_SCALE).sample.float() / 2 + 0.5
         seen = self.analyzer(shaken(pictures.clamp(0, 1), generator))
         # The noisier the start, the less of the picture is settled.
         trust = self.alphas[t].sqrt().float()
