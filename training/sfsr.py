@@ -151,9 +151,7 @@ class SFSRTask(nn.Module):
         placed = torch.rand(count, generator=generator) >= NO_BACKGROUND
         weights = (known.float(), shown.float(), placed.float())
         installed.told = self._told(who, face, background, weights)
-        x, noise, t, weight = noised(
-            self.data.latents[target], self.alphas, generator, least=LEAST
-        )
+        x, noise, t, weight = noised(self.data.latents[target], self.alphas, generator, least=LEAST)
         out = self._predicted(x, t, context, target, posed.float())
         mask = background[:, :1]
         where = mask + OUTSIDE * (1 - mask) + FEATURES * self.scenes.features[target]
