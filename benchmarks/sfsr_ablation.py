@@ -2,7 +2,7 @@
 
 Every variant learns for the same number of steps from the same batches and is then measured on the
 same held-out triples. Needs the work folder of ``denseface train-demo`` (its stages up to
-``dense-face``). Prints a table; the adapters stay in the work folder's ``ablation``, for
+``dense-face``). Prints a table; the adapters stay in the work folder, in ``ablation-<steps>``, for
 ``denseface evaluate sfsr --other``.
 """
 
@@ -89,7 +89,7 @@ VARIANTS: dict[str, tuple[Callable[[Base], SFSRAdapter], FaceLosses | None]] = {
 
 
 def trained(task: SFSRTask, steps: int, folder: Path) -> SFSRAdapter:
-    """The task's adapter after so many steps of half the shipped batch; resumes in ``folder``."""
+    """The task's adapter after so many steps of 14 samples; a killed run goes on in ``folder``."""
     task.batch = _BATCH
     fit(task, Schedule(steps, 3e-3, warmup=steps // 10), seed=9, folder=folder)
     about = {"base_model": "tiny-world", "samples": str(steps * _BATCH)}
@@ -111,7 +111,7 @@ def main() -> None:
     for name, (make, faces) in VARIANTS.items():
         with seeded(9):
             task = sfsr_task(Run(chosen.folder), faces, make)
-        adapter = trained(task, chosen.steps, chosen.folder / "ablation" / name)
+        adapter = trained(task, chosen.steps, chosen.folder / f"ablation-{chosen.steps}" / name)
         pipeline = replace(SFSRPipeline.load(), adapter=adapter)
         report = evaluate(pipeline, judge, Plan(chosen.seed, chosen.count, controls=0))
         shown = [report[f"{NAME}.{key}"] for key in SHOWN]
