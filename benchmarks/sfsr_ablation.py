@@ -1,4 +1,4 @@
-"""What each choice of SFSR is worth at equal training: ``python -m ...sfsr_ablation --steps 1500``.
+"""What each choice of SFSR is worth at equal training: ``python -m ...sfsr_ablation --steps 750``.
 
 Every variant learns for the same number of steps from the same batches and is then measured on the
 same held-out triples. Needs the work folder of ``denseface train-demo`` (its stages up to
@@ -81,10 +81,10 @@ VARIANTS: dict[str, tuple[Callable[[Base], SFSRAdapter], FaceLosses | None]] = {
     "as-shipped": (new_adapter, _FACES),
     "midpoint-3": (new_adapter, replace(_FACES, nodes=3)),
     "one-step": (new_adapter, replace(_FACES, nodes=1)),
-    "no-face-losses": (new_adapter, None),
     "unbalanced-tokens": (_embedded(_Unbalanced), _FACES),
     "single-source": (_embedded(_SingleSource), _FACES),
     "latent-blending": (_without_hint, _FACES),
+    "no-face-losses": (new_adapter, None),
 }
 
 
@@ -101,7 +101,7 @@ def main() -> None:
     """Train, measure and print one variant after the other."""
     parser = argparse.ArgumentParser(prog="sfsr_ablation", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/training"))
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=750)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--count", type=int, default=128)
     chosen = parser.parse_args()

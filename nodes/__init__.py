@@ -10,7 +10,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .adapter import ApplyAdapter, EncodePrompt, LoadAdapter
-from .analysis import FaceMask
+from .analysis import FaceMask, PasteMask
 from .annotation_views import AnnotationPictures, PartMask, SaveAnnotations
 from .annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
 from .blending import BlendedSampler, Composite
@@ -57,6 +57,7 @@ NODES: list[type[io.ComfyNode]] = [
     JointGuider,
     EncodeIdentity,
     FaceMask,
+    PasteMask,
     LoadTinyWorld,
     LoadTinyAnalyzer,
     TinyPortrait,

@@ -21,13 +21,14 @@ from ..demo.analyzer import ENCODER, WEIGHTS, Analysis, TinyAnalyzer, analyse, l
 from ..dense_face.blending import Model
 from ..dense_face.checkpoint import DenseFaceAdapter, load_adapter
 from ..errors import InputError, ModelFileError
+from ..faces.head_mask import paste_mask
 from ..faces.identity import Identity, average
 from .base import LATENT_SCALE, Base, load_base
 from .guided import face_model, text_model
 from .prompts import scene_prompt
 from .requests import ALL_PARTS, LIMITS, Angles, Faces, Parts, as_seeds, for_each
 from .sampling import clean_schedule, sample, seeded_noise
-from .scenes import Personalised, check_scenes, finished, head_masks, kept
+from .scenes import GROW, Personalised, check_scenes, finished, head_masks, kept
 from .weights import load_bundled
 
 STEPS = 20
@@ -201,13 +202,18 @@ class DenseFacePipeline:
         )
         return finished(scenes, self.decode(blended), keep)
 
-    def scene_mask(self, scenes: Tensor) -> Tensor:
+    def scene_mask(self, scenes: Tensor, grow: float = GROW) -> Tensor:
         """Where the heads of scenes are, with a margin: [B, H, W], 1 = draw anew.
 
         Raises:
             InputError: A scene without a head.
         """
-        return head_masks(self.analyzer, scenes)
+        return head_masks(self.analyzer, scenes, grow)
+
+    def paste_mask(self, scenes: Tensor, generated: Tensor, drawn: Tensor) -> Tensor:
+        """What of the drawn regions [B, H, W] comes into the scenes: ``faces.head_mask``."""
+        before, after = (self.analyse(x).head_logit for x in (scenes, generated))
+        return paste_mask(before, after, drawn)
 
     def scene_angles(self, scenes: Tensor) -> list[Angles]:
         """How the heads of scenes [B, 3, H, W] are turned, within what can be drawn."""

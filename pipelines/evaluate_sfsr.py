@@ -106,7 +106,6 @@ class _Bench:
             self._expression(x) for x in (made.picture, self.truth, self.passed)
         )
         leak, best_leak = (self._leaks(x) for x in (made.picture, self.truth))
-        kept = made.keep == 1
         return {
             f"{NAME}.identity_top1": identity["top1"],
             f"{NAME}.identity_ceiling_top1": ceiling["top1"],
@@ -130,9 +129,9 @@ class _Bench:
             f"{NAME}.leak_scene_ceiling": best_leak["scene"],
             f"{NAME}.leak_stranger": leak["stranger"],
             f"{NAME}.leak_chance": leak["chance"],
-            f"{NAME}.background_psnr_db": psnr_where(made.generated, self.scenes, kept),
+            f"{NAME}.background_psnr_db": self._psnr(made),
             f"{NAME}.background_change_after_composite": largest_change(
-                made.picture, self.scenes, kept
+                made.picture, self.scenes, made.keep == 1
             ),
             f"{NAME}.pose_mae_deg": self._pose(made.picture),
             f"{NAME}.pose_ceiling_mae_deg": self._pose(self.truth),
@@ -227,7 +226,7 @@ class _Bench:
         return leak_measures(shown, self.people.crowd, cases.owners, cases.hosts)
 
     def _psnr(self, made: Personalised) -> float:
-        return psnr_where(made.generated, self.scenes[: len(made.keep)], made.keep == 1)
+        return psnr_where(made.generated, self.scenes[: len(made.drawn)], made.drawn == 0)
 
     def _pose(self, pictures: Tensor) -> float:
         wanted = self.cases.scenes.angles[: len(pictures)]

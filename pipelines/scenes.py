@@ -22,14 +22,16 @@ FEATHER = 4.0
 class Personalised:
     """Scenes with a new head, tensors [B, 3, 128, 128] in 0..1.
 
-    picture: Finished; outside the mask the scene's own values, bit for bit.
+    picture: Finished; where ``keep`` is 1 the scene's own values, bit for bit.
     generated: As decoded, before the composite.
-    keep: [B, 1, 128, 128], 1 where the scene is kept.
+    keep: [B, 1, 128, 128], 1 where the finished picture keeps the scene.
+    drawn: [B, 1, 128, 128], 1 where the sampling drew anew, 0 where it held the scene.
     """
 
     picture: Tensor
     generated: Tensor
     keep: Tensor
+    drawn: Tensor
 
 
 def check_scenes(scenes: Tensor, count: int, side: int) -> None:
@@ -41,13 +43,16 @@ def check_scenes(scenes: Tensor, count: int, side: int) -> None:
         )
 
 
-def head_masks(analyzer: TinyAnalyzer, scenes: Tensor) -> Tensor:
+def head_masks(analyzer: TinyAnalyzer, scenes: Tensor, grow: float = GROW) -> Tensor:
     """Where the heads of scenes are, with a margin: [B, H, W], 1 = draw anew.
+
+    Args:
+        grow: The margin as a share of the head's diameter.
 
     Raises:
         InputError: A scene without a head.
     """
-    mask = head_mask(analyse(analyzer, scenes).head_logit, *scenes.shape[-2:], grow=GROW)
+    mask = head_mask(analyse(analyzer, scenes).head_logit, *scenes.shape[-2:], grow=grow)
     if not bool((mask.amax((1, 2)) > 0).all()):
         raise InputError(
             "no head was found",
@@ -68,7 +73,14 @@ def kept(mask: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Ten
     return keep, F.interpolate(keep, (height, width), mode="bilinear")
 
 
-def finished(scenes: Tensor, generated: Tensor, keep: Tensor) -> Personalised:
-    """The generated heads in their scenes; ``keep`` [B, 1, H, W] as of :func:`kept`."""
-    keep = feather(keep, FEATHER)
-    return Personalised(composite(scenes, generated, keep), generated, keep)
+def finished(
+    scenes: Tensor, generated: Tensor, keep: Tensor, pasted: Tensor | None = None
+) -> Personalised:
+    """The generated heads in their scenes.
+
+    Args:
+        keep: [B, 1, H, W] as of :func:`kept`.
+        pasted: [B, H, W], 1 = of what was drawn, what comes into the scene; None for all of it.
+    """
+    stays = feather(keep if pasted is None else 1 - pasted[:, None], FEATHER)
+    return Personalised(composite(scenes, generated, stays), generated, stays, 1 - keep)

@@ -26,6 +26,9 @@ from .wishes import Wishes
 
 GUIDANCE = 2.0
 """Lower than Dense-Face's: likeness, expression and scene all gain (docs/sfsr.md)."""
+MARGIN = 0.2
+"""Around the scene's head, as a share of its diameter. Wider than for Dense-Face: a narrow mask
+tells the outline of the head that was there, and with it the hair (docs/sfsr.md)."""
 HINT, BLEND = "hint", "blend"
 BACKGROUNDS = (HINT, BLEND)
 STARTS = (0.0, 0.3)
@@ -92,7 +95,8 @@ class SFSRPipeline:
             scenes: [B, 3, 128, 128] in 0..1.
             prompts: What is to be seen besides (clothes, place); may be empty.
             angles: Of the new head; those of the scene's head if None.
-            mask: [B or 1, 128, 128] in 0..1, 1 = draw anew; the scene's head if None.
+            mask: [B or 1, 128, 128] in 0..1, 1 = draw anew, and all of it comes into the scene. If
+                None the scene's head with room around it; of that only the heads come into it.
             balance: -1 (identity alone) to 1 (expression alone), 0 both in full.
             weights: Of identity and expression, times those of the balance; 0 leaves one out.
             starts: Share of the way down the noise (0..1) from which identity and expression act:
@@ -110,8 +114,8 @@ class SFSRPipeline:
         world, seeds = self.world, as_seeds(seeds)
         check_scenes(scenes, len(seeds), world.side)
         by_balance = balance_weights(balance)
-        mask = world.scene_mask(scenes) if mask is None else mask
-        keep, small = kept(mask, len(seeds), *world.latent_shape[1:])
+        room = world.scene_mask(scenes, MARGIN) if mask is None else mask
+        keep, small = kept(room, len(seeds), *world.latent_shape[1:])
         empty = world.encode(emptied(scenes, 1 - keep))
         turned = world.scene_angles(scenes) if angles is None else angles
         wishes = Wishes.asked(
@@ -133,7 +137,9 @@ class SFSRPipeline:
             keep=small,
             label="expression",
         )
-        return finished(scenes, world.decode(latents), keep)
+        made = world.decode(latents)
+        pasted = world.paste_mask(scenes, made, room) if mask is None else None
+        return finished(scenes, made, keep, pasted)
 
     def _model(self, wishes: Wishes, guidance: float) -> AbstractContextManager[Model]:
         dense_face = self.world.adapter

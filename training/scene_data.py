@@ -18,8 +18,6 @@ from .augment import PART_GRID
 from .demo_data import MIRROR_SHAPES, PER_PERSON, Pictures
 from .vae import FIRST_FEATURE, encode_all
 
-OWN, WIDE = 0, 1
-"""Emptied where the head itself is, or where another one would be, too."""
 _AT_ONCE = 64
 _LATENT = 16
 
@@ -28,18 +26,19 @@ _LATENT = 16
 class SceneData:
     """What is known of N training pictures; 2N rows hold mirror images in the second half.
 
-    A scene is emptied twice: where the head itself is, and where another one would be, too. The
-    outline of a person's own head tells of the hair, and who learns from it alone gives everybody
-    the hair of whoever was in the scene.
+    A scene is emptied where the head itself is and where another one would be, too. The outline of
+    a person's own head tells of the hair, and who learns from it gives everybody the hair of
+    whoever was in the scene.
 
-    emptied: Latents of the pictures with grey heads [2, 2N, 4, 16, 16], unscaled.
-    masks: [2, 2N, 1, 16, 16], 1 = emptied.
+    emptied: Latents of the pictures with grey heads [2N, 4, 16, 16], unscaled.
+    masks: [2N, 1, 16, 16], 1 = emptied. heads: The same of the own head alone.
     features: How much of each cell is eye, brow or mouth [2N, 1, 16, 16].
     identities: [N, 512]; read: expressions as the analyzer sees them [2N, 51].
     """
 
     emptied: Tensor
     masks: Tensor
+    heads: Tensor
     features: Tensor
     identities: Tensor
     read: Tensor
@@ -59,25 +58,25 @@ def scene_data(pictures: Pictures, vae: AutoencoderKL, analyzer: TinyAnalyzer) -
         rgb = pictures.rgb[start : start + _AT_ONCE]
         own = _masks(pictures.head[start : start + _AT_ONCE])
         # Neighbours in the list are the same person.
-        masks = torch.stack([own, torch.maximum(own, own.roll(PER_PERSON, 0))])
-        grey = torch.stack([emptied(rgb.float() / 255, mask) for mask in masks])
-        grey = (grey * 255).round().to(torch.uint8)
-        small = torch.stack([latent_mask(mask, _LATENT, _LATENT) for mask in masks])
+        wide = torch.maximum(own, own.roll(PER_PERSON, 0))
+        grey = (emptied(rgb.float() / 255, wide) * 255).round().to(torch.uint8)
+        small = {
+            name: latent_mask(mask, _LATENT, _LATENT)
+            for name, mask in (("masks", wide), ("heads", own))
+        }
         with torch.autocast(rgb.device.type, torch.bfloat16):
             seen = analyzer(rgb.float() / 255)
         read = seen.blendshapes.float().clamp(0, 1)
         identities.append(seen.identity.float())
         for side, turned in zip(sides, (lambda x: x, lambda x: x.flip(-1)), strict=True):
-            encoded = encode_all(vae, turned(grey).flatten(0, 1))
-            side.append({"emptied": encoded.unflatten(0, (2, -1)), "masks": turned(small)})
+            masks = {name: turned(mask) for name, mask in small.items()}
+            side.append({"emptied": encode_all(vae, turned(grey)), **masks})
         sides[0][-1]["read"], sides[1][-1]["read"] = read, read[:, MIRROR_SHAPES]
     parts = [part for side in sides for part in side]
     return SceneData(
-        emptied=torch.cat([part["emptied"] for part in parts], 1),
-        masks=torch.cat([part["masks"] for part in parts], 1),
         features=_features(pictures.parts),
         identities=torch.cat(identities),
-        read=torch.cat([part["read"] for part in parts]),
+        **{name: torch.cat([part[name] for part in parts]) for name in parts[0]},
     )
 
 

@@ -35,7 +35,7 @@ from ..sfsr.token_attention import EXPRESSION, IDENTITY
 from .augment import shaken
 from .base import DROPPED_GROUP, PlainAttention, noised
 from .demo_data import PER_PERSON, Latents
-from .scene_data import OWN, WIDE, SceneData
+from .scene_data import SceneData
 
 TOKENS, HIDDEN = 4, 96
 ABSENCE = Absence(identity=0.1, expression=0.1, both=0.1)
@@ -60,13 +60,14 @@ class FaceLosses:
     """The cross-identity losses.
 
     rows: Of the batch, that show others' faces. nodes: Of the midpoint estimate; 1 is the one-step
-    estimate. identity, expression: Weights. earliest, latest: Timesteps of the estimate.
+    estimate. identity, expression, scene: Weights. earliest, latest: Timesteps of the estimate.
     """
 
     rows: int = 6
     nodes: int = 2
     identity: float = 0.5
-    expression: float = 5.0
+    expression: float = 6.0
+    scene: float = 1.0
     earliest: int = 400
     latest: int = 950
 
@@ -131,6 +132,7 @@ class SFSRTask(nn.Module):
         loss = losses["loss"]
         loss = loss + self.faces.identity * seen["identity"]
         loss = loss + self.faces.expression * seen["expression"]
+        loss = loss + self.faces.scene * seen["scene"]
         apart = {name: value.detach() for name, value in seen.items()}
         return {"loss": loss, "mse": losses["mse"], **apart}
 
@@ -144,8 +146,7 @@ class SFSRTask(nn.Module):
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
         count = len(target)
-        # A scene emptied no further than this very head would tell its hair.
-        background = self._background(target, WIDE)
+        background = self._background(target)
         known, shown = ABSENCE.draw(count, generator)
         posed = torch.rand(count, generator=generator) >= NO_POSE
         placed = torch.rand(count, generator=generator) >= NO_BACKGROUND
@@ -169,13 +170,16 @@ class SFSRTask(nn.Module):
         context: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """What the analyzer misses in faces of one row with the expression of another."""
+        """What the analyzer misses in faces of one row with the expression of another.
+
+        And how far the scene around them is from the true one: whoever comes there, it stays.
+        """
         count = faces.rows
         target, context, everywhere = target[:count], context[:count], torch.ones(count)
         who = who.roll(-1, 0)[:count]
         face = _rows(face, torch.arange(2, count + 2) % len(face.values))
         weights = (everywhere, everywhere, everywhere)
-        installed.told = self._told(who, face, self._background(target, OWN), weights)
+        installed.told = self._told(who, face, self._background(target), weights)
         t = torch.randint(faces.earliest, faces.latest, (count,), generator=generator)
         sigma = self.levels.sigmas[t].float()
         clean = self.data.latents[target]
@@ -187,11 +191,13 @@ class SFSRTask(nn.Module):
             self.levels,
             nodes=faces.nodes,
         )
-        # For an identity the head alone may move, for an expression what makes it: elsewhere a
-        # network that is to be pleased finds means that nobody would call a face.
-        head = self.scenes.masks[OWN, target]
+        # The new head is looked at where it will be seen: in the scene. For an identity it alone
+        # may move, for an expression what makes it: elsewhere a network that is to be pleased
+        # finds means that nobody would call a face.
+        head = self.scenes.heads[target]
         near = F.max_pool2d((self.scenes.features[target] > 0).float(), 3, stride=1, padding=1)
-        held = [part * found + (1 - part) * found.detach() for part in (head, near)]
+        placed = head * found + (1 - head) * clean
+        held = [part * placed + (1 - part) * placed.detach() for part in (head, near)]
         decode: Callable[..., Any] = self.vae.decode
         pictures = decode(torch.cat(held) / LATENT_SCALE).sample.float() / 2 + 0.5
         seen = self.analyzer(shaken(pictures.clamp(0, 1), generator))
@@ -201,9 +207,13 @@ class SFSRTask(nn.Module):
         counts = self.legible * face.known
         missed = (seen.blendshapes[count:].float() - face.values).square() * counts
         missed = missed.sum(1) / counts.sum(1).clamp(min=1)
+        around = 1 - head
+        lost = ((found - clean).square().mean(1, keepdim=True) * around).sum((1, 2, 3))
+        lost = lost / around.sum((1, 2, 3)).clamp(min=1)
         return {
             "identity": (trust * (1 - alike)).sum() / trust.sum(),
             "expression": (trust * missed).sum() / trust.sum(),
+            "scene": (trust * lost).sum() / trust.sum(),
         }
 
     def _predicted(
@@ -239,10 +249,10 @@ class SFSRTask(nn.Module):
             background_weight=placed,
         )
 
-    def _background(self, target: Tensor, emptied: int) -> Tensor:
-        """The scenes as the hint reads them, emptied ``OWN`` or ``WIDE``."""
-        empty = LATENT_SCALE * self.scenes.emptied[emptied, target]
-        return background_channels(self.scenes.masks[emptied, target], empty)
+    def _background(self, target: Tensor) -> Tensor:
+        """The scenes as the hint reads them."""
+        empty = LATENT_SCALE * self.scenes.emptied[target]
+        return background_channels(self.scenes.masks[target], empty)
 
     def _expressions(self, target: Tensor, generator: torch.Generator) -> ExpressionBatch:
         count = len(target)

@@ -199,7 +199,7 @@ def sfsr(run: Run) -> None:
     """Train identity and expression tokens and the background hint on the frozen base."""
     with seeded(9):
         task = sfsr_task(run, FaceLosses())
-    schedule = run.schedule(4900, 3e-3)
+    schedule = run.schedule(9600, 3e-3)
     seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
     about = about_run(run, "sfsr", schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)

@@ -162,10 +162,19 @@ def test_composite_brings_sizes_and_batches_together(tiny: Tiny, portrait: Tenso
     assert done.shape == (3, 128, 128, 3)
 
 
+def test_paste_mask_refuses_what_does_not_go_together(
+    tiny: Tiny, analyzer: Any, portrait: Tensor
+) -> None:
+    two, three = portrait.expand(2, -1, -1, -1), portrait.expand(3, -1, -1, -1)
+    with pytest.raises(ValueError, match="2 scenes, 3 generated pictures and 1 masks"):
+        tiny.run("PasteMask", analyzer, two, three, torch.ones(1, 128, 128), 0.05)
+
+
 def test_head_and_person_are_those_of_the_command_line(
     tiny: Tiny, analyzer: Any, portrait: Tensor
 ) -> None:
     from comfyui_dense_face.demo.analyzer import load_analyzer
+    from comfyui_dense_face.faces.head_mask import PASTE_MARGIN
     from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
     from comfyui_dense_face.pipelines.scenes import GROW
 
@@ -178,6 +187,10 @@ def test_head_and_person_are_those_of_the_command_line(
     pictures = portrait.movedim(-1, 1)
     ours = tiny.run("FaceMask", analyzer, portrait, "head with hair", GROW, 0.0)
     assert torch.allclose(ours, pipeline.scene_mask(pictures), atol=1e-6)
+    made = torch.rand(3, 128, 128, 3, generator=torch.Generator().manual_seed(4))
+    put = tiny.run("PasteMask", analyzer, portrait, made, ours, PASTE_MARGIN)
+    wanted = pipeline.paste_mask(pictures, made.movedim(-1, 1), ours)
+    assert put.shape == (3, 128, 128) and torch.allclose(put, wanted, atol=1e-6)
     people, *_ = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
     assert torch.allclose(people.vectors[0], pipeline.identity(pictures).vector, atol=1e-6)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from comfyui_dense_face.demo.analyzer import TinyAnalyzer
 from comfyui_dense_face.demo.renderer import render
 from comfyui_dense_face.pipelines.base import Base, load_base
+from comfyui_dense_face.training import sfsr
 from comfyui_dense_face.training.demo_data import Latents, Pictures, training_heads
 from comfyui_dense_face.training.dense_face import new_pose_branch
 from comfyui_dense_face.training.loop import seeded, step_generator
-from comfyui_dense_face.training.scene_data import OWN, WIDE, scene_data
+from comfyui_dense_face.training.scene_data import scene_data
 from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask, new_adapter
 from tiny_random import write_base
 
@@ -61,10 +63,11 @@ def test_scenes_do_not_tell_of_the_head(
         shown.heads,
     )
     assert torch.equal(scene_data(painted, base.vae, analyzer).emptied, scenes.emptied)
-    assert torch.equal(scenes.masks[:, :4].flip(-1), scenes.masks[:, 4:])
-    assert scenes.masks.unique().tolist() == [0, 1]
-    own, wide = scenes.masks
-    assert bool((wide >= own).all()) and float(wide.sum()) > float(own.sum())
+    for masks in (scenes.masks, scenes.heads):
+        assert torch.equal(masks[:4].flip(-1), masks[4:])
+        assert masks.unique().tolist() == [0, 1]
+    assert bool((scenes.masks >= scenes.heads).all())
+    assert float(scenes.masks.sum()) > float(scenes.heads.sum())
 
 
 @pytest.mark.parametrize("faces", [None, FaceLosses(rows=2)])
@@ -79,7 +82,9 @@ def test_only_the_adapter_learns(
             if "to_v" in name or "hint.last" in name:
                 task.get_parameter(name).normal_(std=0.1)
     losses = task(step_generator(1, 0))
-    assert set(losses) == {"loss", "mse"} | ({"identity", "expression"} if faces else set())
+    assert set(losses) == {"loss", "mse"} | (
+        {"identity", "expression", "scene"} if faces else set()
+    )
     losses["loss"].backward()
     silent = [n for n in names if not task.get_parameter(n).grad.abs().sum() > 0]
     assert silent == []
@@ -94,23 +99,43 @@ def test_the_analyzer_keeps_its_statistics(
     assert all(torch.equal(before[name], buffer) for name, buffer in analyzer.named_buffers())
 
 
-def test_the_outline_of_the_own_head_is_told_in_others_faces_only(
+def test_the_outline_of_the_own_head_is_never_told(
     base: Base,
     shown: Pictures,
     analyzer: TinyAnalyzer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task = _task(base, shown, analyzer, FaceLosses(rows=2))
-    asked = []
-    background = task._background
+    told = []
+    as_told = task._told
 
-    def recorded(target: torch.Tensor, emptied: int) -> torch.Tensor:
-        asked.append((len(target), emptied))
-        return background(target, emptied)
+    def recorded(*given: Any) -> Any:
+        told.append(given[2][:, :1])
+        return as_told(*given)
 
-    monkeypatch.setattr(task, "_background", recorded)
+    monkeypatch.setattr(task, "_told", recorded)
     task(step_generator(1, 1))
-    assert asked == [(4, WIDE), (2, OWN)]
+    assert [len(masks) for masks in told] == [4, 2]
+    for mask in torch.cat(told):
+        assert any(torch.equal(mask, x) for x in task.scenes.masks)
+        assert not any(torch.equal(mask, x) for x in task.scenes.heads)
+
+
+def test_the_scene_around_a_strangers_head_stays(
+    base: Base,
+    shown: Pictures,
+    analyzer: TinyAnalyzer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its loss is that of the latents around the own head, and nothing of the head."""
+    monkeypatch.setattr(sfsr, "midpoint_estimate", lambda _, noisy, *__, **___: 0 * noisy)
+    task = _task(base, shown, analyzer, FaceLosses(rows=2))
+    before = task(step_generator(1, 1))["scene"]
+    own = task.scenes.heads
+    for where, alike in ((own, True), (1 - own, False)):
+        other = _task(base, shown, analyzer, FaceLosses(rows=2))
+        other.data.latents.add_(where)
+        assert torch.allclose(other(step_generator(1, 1))["scene"], before) == alike
 
 
 def test_expressions_of_others_move_nothing_but_eyes_brows_and_mouth(
@@ -124,7 +149,7 @@ def test_expressions_of_others_move_nothing_but_eyes_brows_and_mouth(
         task(step_generator(1, 1))["loss"].backward()
         return [torch.zeros(1) if p.grad is None else p.grad for p in task.adapter.parameters()]
 
-    strong = FaceLosses(rows=2, identity=0, expression=100)
+    strong = FaceLosses(rows=2, identity=0, expression=100, scene=0)
     for features, alike in ((0.0, True), (1.0, False)):
         alone, joined = learned(None, features=features), learned(strong, features=features)
         same = [torch.allclose(a, b) for a, b in zip(alone, joined, strict=True)]
