@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from .face_mask import GRID, spread
 
-PASTE_MARGIN = 0.05
+PASTE_MARGIN = 0.08
 """Around the heads that are pasted: as much as the seam needs to fade."""
 
 

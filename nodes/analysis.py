@@ -104,7 +104,7 @@ class PasteMask(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="White = was drawn anew; from Face Mask."),
                 io.Float.Input(
                     "grow",
-                    default=0.05,
+                    default=0.08,
                     min=-0.5,
                     max=2.0,
                     step=0.01,
