@@ -37,8 +37,8 @@ def paste_mask(
 ) -> Tensor:
     """What of a region that was drawn anew is put into the scene: heads, and not what lies around.
 
-    A new head needs more room while it is drawn than it takes in the end. What is seen of the
-    scene between its outline and the region's is the scene's own, and better than any guess.
+    A new head needs more room while it is drawn than it takes in the end. Between its outline and
+    the region's the scene is known, and better than any guess.
 
     Args:
         before, after: Head logits [B, h, w] of the scene and of the generated picture; above 0 on
@@ -47,7 +47,7 @@ def paste_mask(
         grow: Margin around either head, as a share of its diameter.
 
     Returns:
-        [B, H, W] in 0..1, nowhere more than ``drawn``; where no new head is seen, all of it.
+        [B, H, W] in 0..1, nowhere more than ``drawn``; all of it where either head is not seen.
     """
     old, new = (head_mask(logit, *drawn.shape[-2:], grow=grow) for logit in (before, after))
     seen = (new.amax((1, 2), keepdim=True) > 0) & (old.amax((1, 2), keepdim=True) > 0)

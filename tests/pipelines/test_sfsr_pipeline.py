@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError
+from comfyui_dense_face.faces.head_mask import PASTE_MARGIN
 from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.pipelines import dense_face
 from comfyui_dense_face.pipelines.generated_words import word_drawer
 from comfyui_dense_face.pipelines.guided import expression_model
 from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.pipelines.scenes import Personalised
-from comfyui_dense_face.pipelines.sfsr import SFSRPipeline
+from comfyui_dense_face.pipelines.sfsr import MARGIN, SFSRPipeline
 from comfyui_dense_face.pipelines.wishes import Wishes
 from comfyui_dense_face.sfsr.expression import Expression, neutral
 from comfyui_dense_face.sfsr.words import expression_of_word
 from torch import Tensor
 
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
 ROUNDING = 1e-3  # a quarter of a grey level: batches of other sizes sum in another order
 
 
@@ -56,6 +60,36 @@ def test_the_scene_is_untouched_outside_the_mask(ask: Any, portraits: Tensor, ho
     assert torch.equal(made.picture[outside], portraits[:1][outside])
     assert (made.picture - portraits[:1]).abs().max() > 0.05
     assert made.keep.min() == 0 and made.keep.max() == 1
+
+
+def test_of_the_room_around_a_head_only_the_heads_come_into_the_scene(
+    ask: Any, portraits: Tensor, hole: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = hole.clone()
+    heads[..., : hole.shape[-1] // 2] = 0
+    margins = []
+
+    def scene_mask(_: object, __: Tensor, grow: float) -> Tensor:
+        margins.append(grow)
+        return hole
+
+    monkeypatch.setattr(dense_face.DenseFacePipeline, "scene_mask", scene_mask)
+    monkeypatch.setattr(dense_face.DenseFacePipeline, "paste_mask", lambda *_: heads)
+    made, whole = ask(mask=None), ask()
+    assert margins == [MARGIN]
+    assert torch.equal(made.generated, whole.generated)
+    assert torch.equal(made.drawn[:, 0], hole)
+    left_out = ((hole > 0) & (heads == 0)).expand_as(portraits[:1])
+    assert torch.equal(made.picture[left_out], portraits[:1][left_out])
+    assert not torch.equal(whole.picture[left_out], portraits[:1][left_out])
+
+
+@pytest.mark.parametrize("name", ["word", "photo", "travel", "all_controls"])
+def test_the_workflows_take_the_same_margins(name: str) -> None:
+    nodes = json.loads((WORKFLOWS / f"sfsr_{name}.json").read_text())["nodes"]
+    widgets = {node["type"]: node["widgets_values"] for node in nodes if "widgets_values" in node}
+    assert widgets["DenseFace_FaceMask"][1] == MARGIN
+    assert widgets["DenseFace_PasteMask"] == [PASTE_MARGIN]
 
 
 def test_every_wish_changes_the_picture(
