@@ -26,13 +26,11 @@ from ..pipelines.source_attention import layers_of
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound import CompoundEmbedding, CompoundTokens
 from ..sfsr.compound_inputs import CompoundLayout, ExpressionBatch, IdentityBatch
-from ..training.loop import Schedule, fit, seeded
-from ..training.sfsr import FaceLosses, SFSRTask, new_adapter
-from ..training.stages import sfsr_task
+from ..training.sfsr import FaceLosses, new_adapter
+from ..training.stages import BRIEF_FACES, BRIEF_STEPS, brief_sfsr
 from ..training.work_folder import Run
 
 _FAINT = 0.125
-_BATCH = 14
 SHOWN = (
     "identity_top1",
     "expression_correlation",
@@ -76,32 +74,22 @@ def _without_hint(base: Base) -> SFSRAdapter:
     return SFSRAdapter(new_adapter(base).layout, layers_of(base.unet))
 
 
-_FACES = FaceLosses(rows=4)
 VARIANTS: dict[str, tuple[Callable[[Base], SFSRAdapter], FaceLosses | None]] = {
-    "as-shipped": (new_adapter, _FACES),
-    "midpoint-3": (new_adapter, replace(_FACES, nodes=3)),
-    "one-step": (new_adapter, replace(_FACES, nodes=1)),
-    "unbalanced-tokens": (_embedded(_Unbalanced), _FACES),
-    "single-source": (_embedded(_SingleSource), _FACES),
-    "latent-blending": (_without_hint, _FACES),
+    "as-shipped": (new_adapter, BRIEF_FACES),
+    "midpoint-3": (new_adapter, replace(BRIEF_FACES, nodes=3)),
+    "one-step": (new_adapter, replace(BRIEF_FACES, nodes=1)),
+    "unbalanced-tokens": (_embedded(_Unbalanced), BRIEF_FACES),
+    "single-source": (_embedded(_SingleSource), BRIEF_FACES),
+    "latent-blending": (_without_hint, BRIEF_FACES),
     "no-face-losses": (new_adapter, None),
 }
-
-
-def trained(task: SFSRTask, steps: int, folder: Path) -> SFSRAdapter:
-    """The task's adapter after so many steps of 14 samples; a killed run goes on in ``folder``."""
-    task.batch = _BATCH
-    fit(task, Schedule(steps, 3e-3, warmup=steps // 10), seed=9, folder=folder)
-    about = {"base_model": "tiny-world", "samples": str(steps * _BATCH)}
-    task.adapter.save(folder.with_suffix(".safetensors"), about, torch.float8_e4m3fn)
-    return task.adapter
 
 
 def main() -> None:
     """Train, measure and print one variant after the other."""
     parser = argparse.ArgumentParser(prog="sfsr_ablation", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/training"))
-    parser.add_argument("--steps", type=int, default=750)
+    parser.add_argument("--steps", type=int, default=BRIEF_STEPS)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--count", type=int, default=128)
     chosen = parser.parse_args()
@@ -109,9 +97,10 @@ def main() -> None:
     print(f"|---|{'---|' * (len(SHOWN) + 1)}")
     judge = load_judge()
     for name, (make, faces) in VARIANTS.items():
-        with seeded(9):
-            task = sfsr_task(Run(chosen.folder), faces, make)
-        adapter = trained(task, chosen.steps, chosen.folder / f"ablation-{chosen.steps}" / name)
+        stage = f"ablation-{chosen.steps}/{name}"
+        adapter, about = brief_sfsr(Run(chosen.folder), stage, faces, make, chosen.steps)
+        about |= {"command": f"sfsr_ablation --steps {chosen.steps}"}
+        adapter.save(chosen.folder / f"{stage}.safetensors", about, torch.float8_e4m3fn)
         pipeline = replace(SFSRPipeline.load(), adapter=adapter)
         report = evaluate(pipeline, judge, Plan(chosen.seed, chosen.count, controls=0))
         shown = [report[f"{NAME}.{key}"] for key in SHOWN]

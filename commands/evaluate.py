@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="chooses the people, 0 by default")
     parser.add_argument("--count", type=int, default=256, help="pictures, 256 by default")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
-    parser.add_argument("--guidance", type=float, help="3 by default, for sfsr 2.5")
+    parser.add_argument("--guidance", type=float, help="3 by default, for sfsr 2")
     parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
     parser.add_argument(
         "--other",
@@ -84,7 +84,7 @@ def _annotations(args: argparse.Namespace) -> Report:
 def _sfsr(args: argparse.Namespace) -> Report:
     from ..demo.judge import load_judge
     from ..pipelines.dense_face import WEIGHTS
-    from ..pipelines.evaluate_sfsr import Plan, evaluate
+    from ..pipelines.evaluate_sfsr import Plan, evaluate, load_estimates
     from ..pipelines.sfsr import GUIDANCE, SFSRPipeline
     from ..pipelines.weights import load_bundled
     from ..sfsr.adapter import load_adapter
@@ -94,7 +94,7 @@ def _sfsr(args: argparse.Namespace) -> Report:
     pipeline = SFSRPipeline.load(folder, progress=True)
     judge = load_bundled(load_judge, folder, "tiny_judge")
     plan = Plan.full(args.seed, args.count, args.steps, _or(args.guidance, GUIDANCE))
-    return evaluate(pipeline, judge, plan, others)
+    return evaluate(pipeline, judge, plan, others, load_estimates(folder))
 
 
 def _or(given: float | None, usual: float) -> float:

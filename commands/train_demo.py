@@ -7,7 +7,7 @@ from pathlib import Path
 
 STAGE_NAMES = (
     "data", "analyzer", "judge", "vae", "decoder", "parts", "expression", "base",
-    "dense-face", "annotation", "sfsr",
+    "dense-face", "annotation", "sfsr", "sfsr-midpoint", "sfsr-one-step",
 )  # fmt: skip
 
 

@@ -147,7 +147,11 @@ def load_adapter(path: str | Path) -> DenseFaceAdapter:
 
 
 def save_adapter(
-    path: str | Path, dense_face: DenseFaceAdapter, *, dtype: torch.dtype = torch.float16
+    path: str | Path,
+    dense_face: DenseFaceAdapter,
+    *,
+    dtype: torch.dtype = torch.float16,
+    pose_dtype: torch.dtype | None = None,
 ) -> None:
     """Write an adapter file, atomically.
 
@@ -156,18 +160,24 @@ def save_adapter(
     (``feat_to_q`` where no identity reaches) are left out. The metadata is completed as in
     :func:`file_metadata`.
 
+    Args:
+        pose_dtype: Of the pose branch's matrices and kernels, ``dtype`` if None.
+            ``torch.float8_e4m3fn`` halves it once more; its vectors then stay as they are in
+            ``dtype``, for they are few and would move by percents.
+
     Raises:
         InputError: The place cannot be written to.
     """
     adapter, token = dense_face.adapter, dense_face.token
     tensors = _prefixed(adapter.live_state_dict(), ADAPTER_PREFIX, dtype)
     if dense_face.pose_branch is not None:
-        tensors |= _prefixed(dense_face.pose_branch.state_dict(), POSE_PREFIX, dtype)
+        state = dense_face.pose_branch.state_dict()
+        tensors |= _prefixed(state, POSE_PREFIX, dtype)
+        tensors |= _prefixed(_matrices(state), POSE_PREFIX, pose_dtype or dtype)
     if token is not None:
         state = token.state_dict()
-        matrices = {name: tensor for name, tensor in state.items() if tensor.ndim > 1}
         tensors |= _prefixed(state, TOKEN_PREFIX, torch.float32)
-        tensors |= _prefixed(matrices, TOKEN_PREFIX, dtype)
+        tensors |= _prefixed(_matrices(state), TOKEN_PREFIX, dtype)
     reference_delta = None if token is None else token.reference_delta
     about = file_metadata(adapter, reference_delta)
     write_weights(path, tensors, {**dense_face.metadata, **about})
@@ -193,6 +203,11 @@ def file_metadata(adapter: PCAdapter, reference_delta: float | None) -> dict[str
     return about
 
 
+def _matrices(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels alone."""
+    return {name: tensor for name, tensor in tensors.items() if tensor.ndim > 1}
+
+
 def _prefixed(tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) -> dict[str, Tensor]:
     return {
         prefix + name: tensor.to(dtype) if tensor.is_floating_point() else tensor
@@ -201,5 +216,5 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) ->
 
 
 def _float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Widen stored half precision; counters stay whole numbers."""
+    """Widen what is stored in fewer bits; counters stay whole numbers."""
     return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}

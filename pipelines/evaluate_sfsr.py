@@ -11,12 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import Tensor
 
 from ..demo.judge import TinyJudge
 from ..faces.identity import Identity
-from ..sfsr.adapter import SFSRAdapter
+from ..sfsr.adapter import SFSRAdapter, load_adapter
 from ..sfsr.expression import Expression
 from .dense_face import STEPS
 from .expression_measures import expression_measures, leak_measures, visible_blendshapes
@@ -25,8 +26,12 @@ from .known_people import KnownPeople
 from .measures import Report, largest_change, pose_errors, psnr_where
 from .scenes import Personalised
 from .sfsr import BLEND, GUIDANCE, HINT, SFSRPipeline
+from .weights import load_bundled
 
 NAME = "sfsr"
+ESTIMATES = ("midpoint", "one_step")
+"""Of the clean picture in the face losses: two adapters that were trained briefly and differ in
+nothing else. What the midpoint gives is seen between them, not against the finished one."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,12 @@ def evaluate(
     judge: TinyJudge,
     plan: Plan,
     others: Mapping[str, SFSRAdapter] | None = None,
+    estimates: Mapping[str, SFSRAdapter] | None = None,
 ) -> Report:
     """All measures under flat names: ``sfsr.*``, ``sfsr.control.*``, ``seconds.*``.
 
     Args:
+        estimates: Adapters that are measured among the controls (:func:`load_estimates`).
         others: Adapters that are measured on the same cases, under ``sfsr.other.<name>.*``.
 
     Raises:
@@ -72,10 +79,21 @@ def evaluate(
     if plan.controls:
         report |= bench.from_pictures()
         report |= bench.controls()
+        for name, adapter in (estimates or {}).items():
+            report |= bench.other(f"control.trained_briefly.{name}", adapter, plan.controls)
     for name, adapter in (others or {}).items():
-        report |= bench.other(name, replace(pipeline, adapter=adapter))
+        report |= bench.other(f"other.{name}", adapter, plan.count)
     report["seconds.total"] = time.perf_counter() - started
     return report
+
+
+def load_estimates(folder: str | Path) -> dict[str, SFSRAdapter]:
+    """The briefly trained adapters of a folder of weights, by their estimate.
+
+    Raises:
+        ModelFileError, IncompatibleError: As :func:`load_bundled`.
+    """
+    return {name: load_bundled(load_adapter, folder, f"tiny_sfsr_{name}") for name in ESTIMATES}
 
 
 class _Bench:
@@ -174,16 +192,16 @@ class _Bench:
             ],
         }
 
-    def other(self, name: str, pipeline: SFSRPipeline) -> Report:
-        """Identity, expression and background of another adapter on all cases."""
-        made = self._made(len(self.cases), pipeline=pipeline)
+    def other(self, name: str, adapter: SFSRAdapter, count: int) -> Report:
+        """Identity, expression and background of another adapter on the first ``count`` cases."""
+        made = self._made(count, pipeline=replace(self.pipeline, adapter=adapter))
         face = self._expression(made.picture)
         return {
-            f"{NAME}.other.{name}.identity_top1": self.people.top1(made.picture),
-            f"{NAME}.other.{name}.expression_correlation": face["correlation"],
-            f"{NAME}.other.{name}.expression_error": face["error"],
-            f"{NAME}.other.{name}.background_psnr_db": self._psnr(made),
-            f"{NAME}.other.{name}.pose_mae_deg": self._pose(made.picture),
+            f"{NAME}.{name}.identity_top1": self.people.top1(made.picture),
+            f"{NAME}.{name}.expression_correlation": face["correlation"],
+            f"{NAME}.{name}.expression_error": face["error"],
+            f"{NAME}.{name}.background_psnr_db": self._psnr(made),
+            f"{NAME}.{name}.pose_mae_deg": self._pose(made.picture),
         }
 
     def _made(

@@ -9,13 +9,15 @@ from typing import TypeVar
 from ..errors import IncompatibleError, ModelFileError
 
 T = TypeVar("T")
-_STAGES = {
+STAGE_OF = {
     "tiny_base": "base",
     "tiny_dense_face": "dense-face",
     "tiny_analyzer": "analyzer",
     "tiny_judge": "judge",
     "tiny_annotation": "annotation",
     "tiny_sfsr": "sfsr",
+    "tiny_sfsr_midpoint": "sfsr-midpoint",
+    "tiny_sfsr_one_step": "sfsr-one-step",
 }
 
 
@@ -27,7 +29,7 @@ def load_bundled(load: Callable[[Path], T], folder: str | Path, name: str) -> T:
         IncompatibleError: Another version of the network.
     """
     path = Path(folder) / f"{name}.safetensors"
-    again = f"fetch it again, or train it: denseface train-demo {_STAGES[name]}"
+    again = f"fetch it again, or train it: denseface train-demo {STAGE_OF[name]}"
     if not path.is_file():
         raise ModelFileError(
             "a file of the tiny world is missing", where=str(path), fix=again.capitalize()

@@ -51,6 +51,8 @@ FEATURES = 8.0
 #: Signal-to-noise ratio below which an error of the clean latents does not lose weight. In much
 #: noise nothing but the tokens tells who it is and what the face does.
 LEAST = 0.25
+#: Of likenesses (cosines) among which the right person's has to stand out.
+TEMPERATURE = 0.1
 #: Words that may be said: not who it is, nor what the face does.
 SAID = tuple(g for g in GROUPS if g not in IDENTITY_GROUPS and g not in ("expression", "gaze"))
 
@@ -60,12 +62,14 @@ class FaceLosses:
     """The cross-identity losses.
 
     rows: Of the batch, that show others' faces. nodes: Of the midpoint estimate; 1 is the one-step
-    estimate. identity, expression, scene: Weights. earliest, latest: Timesteps of the estimate.
+    estimate. identity, mistaken, expression, scene: Weights. earliest, latest: Timesteps of the
+    estimate.
     """
 
     rows: int = 6
     nodes: int = 2
     identity: float = 0.5
+    mistaken: float = 0.1
     expression: float = 6.0
     scene: float = 1.0
     earliest: int = 400
@@ -131,6 +135,7 @@ class SFSRTask(nn.Module):
             seen = self._face_losses(installed, self.faces, *given, generator)
         loss = losses["loss"]
         loss = loss + self.faces.identity * seen["identity"]
+        loss = loss + self.faces.mistaken * seen["mistaken"]
         loss = loss + self.faces.expression * seen["expression"]
         loss = loss + self.faces.scene * seen["scene"]
         apart = {name: value.detach() for name, value in seen.items()}
@@ -172,11 +177,14 @@ class SFSRTask(nn.Module):
     ) -> dict[str, Tensor]:
         """What the analyzer misses in faces of one row with the expression of another.
 
-        And how far the scene around them is from the true one: whoever comes there, it stays.
+        Of the identity, and in how far somebody else of the batch could be meant, among them the
+        expression's owner and who was in the scene. And how far the scene around them is from the
+        true one: whoever comes there, it stays.
         """
         count = faces.rows
         target, context, everywhere = target[:count], context[:count], torch.ones(count)
-        who = who.roll(-1, 0)[:count]
+        people = who.roll(-1, 0)
+        who = people[:count]
         face = _rows(face, torch.arange(2, count + 2) % len(face.values))
         weights = (everywhere, everywhere, everywhere)
         installed.told = self._told(who, face, self._background(target), weights)
@@ -203,7 +211,8 @@ class SFSRTask(nn.Module):
         seen = self.analyzer(shaken(pictures.clamp(0, 1), generator))
         # The noisier the start, the less of the picture is settled.
         trust = self.alphas[t].sqrt().float()
-        alike = (seen.identity[:count].float() * who).sum(1)
+        likeness = seen.identity[:count].float() @ people.T
+        mistaken = F.cross_entropy(likeness / TEMPERATURE, torch.arange(count), reduction="none")
         counts = self.legible * face.known
         missed = (seen.blendshapes[count:].float() - face.values).square() * counts
         missed = missed.sum(1) / counts.sum(1).clamp(min=1)
@@ -211,7 +220,8 @@ class SFSRTask(nn.Module):
         lost = ((found - clean).square().mean(1, keepdim=True) * around).sum((1, 2, 3))
         lost = lost / around.sum((1, 2, 3)).clamp(min=1)
         return {
-            "identity": (trust * (1 - alike)).sum() / trust.sum(),
+            "identity": (trust * (1 - likeness.diagonal())).sum() / trust.sum(),
+            "mistaken": (trust * mistaken).sum() / trust.sum(),
             "expression": (trust * missed).sum() / trust.sum(),
             "scene": (trust * lost).sum() / trust.sum(),
         }

@@ -1,16 +1,19 @@
 """The stages of ``denseface train-demo``: from nothing to all bundled weights.
 
     data -> analyzer, judge, vae -> decoder -> parts, expression, base -> dense-face, annotation
-         -> sfsr
+         -> sfsr, sfsr-midpoint, sfsr-one-step
 
 Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
 ``demo/weights`` (``vae`` and ``decoder`` write into the work folder, and ``base`` joins the result
-to its own; ``parts`` and ``expression`` improve the file of ``analyzer``).
+to its own; ``parts`` and ``expression`` improve the file of ``analyzer``). The last two are
+controls of ``denseface evaluate sfsr``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -52,6 +55,8 @@ from .work_folder import Run
 ANALYZER = "tiny_analyzer.safetensors"
 EIGHTH = ("identity", "expression.", "part_out.0.")
 """Of the analyzer, what is stored in eight bits: what was measured to read the same then."""
+BRIEF_STEPS, BRIEF_BATCH, BRIEF_FACES = 750, 14, FaceLosses(rows=4)
+"""Training of SFSR adapters that are only compared with each other."""
 
 
 def data(run: Run) -> None:
@@ -170,6 +175,7 @@ def dense_face(run: Run) -> None:
     save_adapter(
         run.weights / "tiny_dense_face.safetensors",
         DenseFaceAdapter(task.adapter, task.pose_branch, task.token, about),
+        pose_dtype=torch.float8_e4m3fn,
     )
 
 
@@ -199,10 +205,34 @@ def sfsr(run: Run) -> None:
     """Train identity and expression tokens and the background hint on the frozen base."""
     with seeded(9):
         task = sfsr_task(run, FaceLosses())
-    schedule = run.schedule(9600, 3e-3)
+    schedule = run.schedule(13_000, 3e-3)
     seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
     about = about_run(run, "sfsr", schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
+
+
+def brief_sfsr(
+    run: Run,
+    stage: str,
+    faces: FaceLosses | None,
+    make: Callable[[Base], SFSRAdapter] = new_sfsr_adapter,
+    steps: int = BRIEF_STEPS,
+) -> tuple[SFSRAdapter, dict[str, str]]:
+    """An SFSR adapter after a brief training, and how it was made."""
+    with seeded(9):
+        task = sfsr_task(run, faces, make)
+    task.batch = BRIEF_BATCH
+    schedule = run.schedule(steps, 3e-3, warmup=steps // 10)
+    seconds = fit(task, schedule, seed=9, folder=run.folder / stage)
+    about = about_run(run, stage, schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
+    return task.adapter, about
+
+
+def sfsr_control(run: Run, stage: str, nodes: int) -> None:
+    """Train an SFSR adapter briefly, its face losses on the estimate with so many nodes."""
+    adapter, about = brief_sfsr(run, stage, replace(BRIEF_FACES, nodes=nodes))
+    name = f"tiny_{stage.replace('-', '_')}.safetensors"
+    adapter.save(run.weights / name, about, torch.float8_e4m3fn)
 
 
 def sfsr_task(
@@ -238,6 +268,8 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "dense-face": dense_face,
     "annotation": annotation,
     "sfsr": sfsr,
+    "sfsr-midpoint": partial(sfsr_control, stage="sfsr-midpoint", nodes=2),
+    "sfsr-one-step": partial(sfsr_control, stage="sfsr-one-step", nodes=1),
 }
 
 

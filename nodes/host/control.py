@@ -104,7 +104,8 @@ def pose_control(tensors: dict[str, Tensor]) -> PoseControl:
         ModelFileError: A weight is missing.
     """
     parameters = sum(t.numel() for t in tensors.values())
-    stored = next(iter(tensors.values())).dtype
+    # Matrices may be stored in fewer bits than vectors; the host computes in what both fit into.
+    stored = max((t.dtype for t in tensors.values()), key=lambda dtype: dtype.itemsize)
     dtype, cast = compute_dtypes(parameters, stored)
     branch = PoseBranch.from_state_dict(
         tensors, comfy.ops.manual_cast, device=mm.unet_offload_device(), dtype=dtype

@@ -75,6 +75,20 @@ def test_stored_precision(tmp_path: Path, whole: DenseFaceAdapter) -> None:
     assert parts.adapter.keys() == whole.adapter.live_state_dict().keys()
 
 
+def test_pose_branch_in_eight_bits(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    path = tmp_path / "adapter.safetensors"
+    save_adapter(path, whole, pose_dtype=torch.float8_e4m3fn)
+    parts = read_parts(path)
+    kinds = {tensor.ndim > 1: tensor.dtype for tensor in parts.pose_branch.values()}
+    assert kinds == {True: torch.float8_e4m3fn, False: torch.float16}
+    assert {t.dtype for t in parts.adapter.values()} == {torch.float16}
+    back = load_adapter(path).pose_branch
+    assert back is not None and whole.pose_branch is not None
+    given = whole.pose_branch.state_dict()
+    for name, tensor in back.state_dict().items():
+        torch.testing.assert_close(tensor, given[name], rtol=0.0625, atol=0.002)
+
+
 def test_dead_weights_are_left_out_and_may_be_there(
     tmp_path: Path, whole: DenseFaceAdapter
 ) -> None:

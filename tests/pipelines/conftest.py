@@ -9,6 +9,7 @@ import torch
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer import render
 from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
+from comfyui_dense_face.pipelines.evaluate_sfsr import ESTIMATES
 from comfyui_dense_face.pipelines.pictures import image_of
 from comfyui_dense_face.pipelines.sfsr import SFSRPipeline
 from measured_world import linked_world, world
@@ -30,10 +31,12 @@ def pipeline(weights: Path) -> DenseFacePipeline:
 @pytest.fixture(scope="session")
 def sfsr_weights(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with an SFSR adapter, the bundled one or random weights."""
-    if (weights / "tiny_sfsr.safetensors").is_file():
+    names = ("tiny_sfsr", *(f"tiny_sfsr_{name}" for name in ESTIMATES))
+    if all((weights / f"{name}.safetensors").is_file() for name in names):
         return weights
     folder = linked_world(weights, tmp_path_factory.mktemp("sfsr") / "world")
-    write_sfsr(folder / "tiny_sfsr.safetensors")
+    for seed, name in enumerate(names):
+        write_sfsr(folder / f"{name}.safetensors", seed)
     return folder
 
 

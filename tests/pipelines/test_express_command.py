@@ -154,6 +154,9 @@ KEYS = {
     "control.shuffled_identities.identity_top1",
     "control.shuffled_expressions.expression_correlation",
     "control.hint_off.background_psnr_db",
+    "control.trained_briefly.midpoint.expression_correlation",
+    "control.trained_briefly.one_step.expression_correlation",
+    "control.trained_briefly.one_step.identity_top1",
     "other.tiny_sfsr.identity_top1",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def test_only_the_adapter_learns(
                 task.get_parameter(name).normal_(std=0.1)
     losses = task(step_generator(1, 0))
     assert set(losses) == {"loss", "mse"} | (
-        {"identity", "expression", "scene"} if faces else set()
+        {"identity", "mistaken", "expression", "scene"} if faces else set()
     )
     losses["loss"].backward()
     silent = [n for n in names if not task.get_parameter(n).grad.abs().sum() > 0]
@@ -121,6 +122,36 @@ def test_the_outline_of_the_own_head_is_never_told(
         assert not any(torch.equal(mask, x) for x in task.scenes.heads)
 
 
+def test_a_face_is_to_be_taken_for_nobody_else(
+    base: Base, shown: Pictures, analyzer: TinyAnalyzer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is lost on the person asked for; the most on who had been in the scene."""
+    task = _task(base, shown, analyzer, FaceLosses(rows=2))
+    task.scenes = replace(task.scenes, identities=torch.eye(8, 512))
+    draws = (torch.randint(4, (4,), generator=step_generator(1, n)).unique() for n in range(99))
+    different = next(number for number, drawn in enumerate(draws) if len(drawn) == 4)
+    told = []
+    as_told = task._told
+
+    def recorded(who: torch.Tensor, *given: Any) -> Any:
+        told.append(who)
+        return as_told(who, *given)
+
+    monkeypatch.setattr(task, "_told", recorded)
+    lost = {}
+    for seen in ("wanted", "host"):
+
+        def sees(pictures: torch.Tensor, seen: str = seen) -> SimpleNamespace:
+            everyone, wanted = told[-2:]
+            who = {"wanted": wanted, "host": everyone[:2]}[seen]
+            return SimpleNamespace(identity=who.repeat(2, 1), blendshapes=torch.zeros(4, 51))
+
+        monkeypatch.setattr(task.analyzer, "forward", sees)
+        lost[seen] = task(step_generator(1, different))
+    assert lost["wanted"]["identity"] == 0 and lost["host"]["identity"] == 1
+    assert lost["wanted"]["mistaken"] < 1 < lost["host"]["mistaken"]
+
+
 def test_the_scene_around_a_strangers_head_stays(
     base: Base,
     shown: Pictures,
@@ -149,7 +180,7 @@ def test_expressions_of_others_move_nothing_but_eyes_brows_and_mouth(
         task(step_generator(1, 1))["loss"].backward()
         return [torch.zeros(1) if p.grad is None else p.grad for p in task.adapter.parameters()]
 
-    strong = FaceLosses(rows=2, identity=0, expression=100, scene=0)
+    strong = FaceLosses(rows=2, identity=0, mistaken=0, expression=100, scene=0)
     for features, alike in ((0.0, True), (1.0, False)):
         alone, joined = learned(None, features=features), learned(strong, features=features)
         same = [torch.allclose(a, b) for a, b in zip(alone, joined, strict=True)]
