@@ -62,14 +62,14 @@ class FaceLosses:
     """The cross-identity losses.
 
     rows: Of the batch, that show others' faces. nodes: Of the midpoint estimate; 1 is the one-step
-    estimate. identity, mistaken, expression, scene: Weights. earliest, latest: Timesteps of the
-    estimate.
+    estimate. identity, mistaken, expression, scene: Weights; ``mistaken`` keeps expressions from
+    being learned while there are none. earliest, latest: Timesteps of the estimate.
     """
 
     rows: int = 6
     nodes: int = 2
     identity: float = 0.5
-    mistaken: float = 0.1
+    mistaken: float = 0.0
     expression: float = 6.0
     scene: float = 1.0
     earliest: int = 400

@@ -202,12 +202,20 @@ def annotation(run: Run) -> None:
 
 
 def sfsr(run: Run) -> None:
-    """Train identity and expression tokens and the background hint on the frozen base."""
+    """Train identity and expression tokens and the background hint on the frozen base.
+
+    In the last part faces are not to be taken for anybody else.
+    """
     with seeded(9):
         task = sfsr_task(run, FaceLosses())
-    schedule = run.schedule(13_000, 3e-3)
-    seconds = fit(task, schedule, seed=9, folder=run.folder / "sfsr")
-    about = about_run(run, "sfsr", schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
+    early = run.schedule(9600, 3e-3)
+    first = fit(task, early, seed=9, folder=run.folder / "sfsr-early")
+    task.adapter.requires_grad_(True)
+    task.faces = FaceLosses(mistaken=0.1)
+    late = run.schedule(3400, 5e-4)
+    second = fit(task, late, seed=12, folder=run.folder / "sfsr")
+    about = about_run(run, "sfsr", late, task.batch, 12, first + second)
+    about |= {"base_model": "tiny-world", "early_steps": str(early.steps)}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
 
 
