@@ -211,8 +211,8 @@ def sfsr(run: Run) -> None:
     early = run.schedule(9600, 3e-3)
     first = fit(task, early, seed=9, folder=run.folder / "sfsr-early")
     task.adapter.requires_grad_(True)
-    task.faces = FaceLosses(mistaken=0.1)
-    late = run.schedule(3400, 5e-4)
+    task.faces = FaceLosses(mistaken=0.1, expression=8.0)
+    late = run.schedule(4400, 1e-3)
     second = fit(task, late, seed=12, folder=run.folder / "sfsr")
     about = about_run(run, "sfsr", late, task.batch, 12, first + second)
     about |= {"base_model": "tiny-world", "early_steps": str(early.steps)}
