@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,23 @@ def test_pose_changes_the_picture(tiny: Tiny, hint: Tensor) -> None:
     left, right = (tiny.sample(tiny.model, *posed(tiny, h)) for h in (hint, other))
     assert difference(left, right) > 1e-3
     assert difference(left, tiny.sample(tiny.model, tiny.prompt("a person"))) > 1e-2
+
+
+def test_kernels_stored_in_eight_bits_turn_the_head_as_far(
+    tiny: Tiny, hint: Tensor, tmp_path: Path
+) -> None:
+    checkpoint = tiny.module("dense_face.checkpoint")
+    path, half = tmp_path / "eight.safetensors", tmp_path / "half.safetensors"
+    whole = checkpoint.load_adapter(tiny.folder / "tiny_dense_face.safetensors")
+    checkpoint.save_adapter(half, whole)
+    checkpoint.save_adapter(path, whole, pose_dtype=torch.float8_e4m3fn)
+    load = tiny.module("nodes.host.adapter_file").load_parts
+    with torch.inference_mode():
+        small, usual = (load(file)[2] for file in (path, half))
+    assert small.control_model.dtype == usual.control_model.dtype
+    drawn, wanted = (tiny.sample(tiny.model, *posed(tiny, hint, control=c)) for c in (small, usual))
+    straight = tiny.sample(tiny.model, tiny.prompt("a person"))
+    assert 0 < difference(drawn, wanted) < 0.1 * difference(wanted, straight)
 
 
 def test_strength_0_and_empty_range_are_exactly_the_base(tiny: Tiny, hint: Tensor) -> None:
