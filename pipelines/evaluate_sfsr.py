@@ -80,7 +80,7 @@ def evaluate(
         report |= bench.from_pictures()
         report |= bench.controls()
         for name, adapter in (estimates or {}).items():
-            report |= bench.other(f"control.trained_briefly.{name}", adapter, plan.controls)
+            report |= bench.other(f"control.trained_briefly.{name}", adapter, plan.count)
     for name, adapter in (others or {}).items():
         report |= bench.other(f"other.{name}", adapter, plan.count)
     report["seconds.total"] = time.perf_counter() - started
