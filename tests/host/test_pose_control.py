@@ -50,17 +50,27 @@ def test_pose_changes_the_picture(tiny: Tiny, hint: Tensor) -> None:
 
 
 def test_kernels_stored_in_eight_bits_turn_the_head_as_far(
-    tiny: Tiny, hint: Tensor, tmp_path: Path
+    tiny: Tiny, hint: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And the host, which may keep whole nets in eight bits, chooses as for vectors in sixteen."""
     checkpoint = tiny.module("dense_face.checkpoint")
     path, half = tmp_path / "eight.safetensors", tmp_path / "half.safetensors"
     whole = checkpoint.load_adapter(tiny.folder / "tiny_dense_face.safetensors")
     checkpoint.save_adapter(half, whole)
     checkpoint.save_adapter(path, whole, pose_dtype=torch.float8_e4m3fn)
+    control = tiny.module("nodes.host.control")
+    asked = []
+    choose = control.compute_dtypes
+
+    def asking(parameters: int, stored: torch.dtype) -> Any:
+        asked.append(stored)
+        return choose(parameters, stored)
+
+    monkeypatch.setattr(control, "compute_dtypes", asking)
     load = tiny.module("nodes.host.adapter_file").load_parts
     with torch.inference_mode():
         small, usual = (load(file)[2] for file in (path, half))
-    assert small.control_model.dtype == usual.control_model.dtype
+    assert asked == [torch.float16, torch.float16]
     drawn, wanted = (tiny.sample(tiny.model, *posed(tiny, hint, control=c)) for c in (small, usual))
     straight = tiny.sample(tiny.model, tiny.prompt("a person"))
     assert 0 < difference(drawn, wanted) < 0.1 * difference(wanted, straight)
