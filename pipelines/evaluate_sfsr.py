@@ -41,8 +41,8 @@ class Plan:
     Args:
         seed: Chooses the held-out people.
         count: Pictures of triples, 64 people in turn.
-        controls: Pictures for each control and for expressions read from pictures; 0 leaves them
-            out.
+        controls: Pictures for expressions read from pictures and for each control but the
+            estimates', which are on all; 0 leaves them out.
     """
 
     seed: int
@@ -80,9 +80,9 @@ def evaluate(
         report |= bench.from_pictures()
         report |= bench.controls()
         for name, adapter in (estimates or {}).items():
-            report |= bench.other(f"control.trained_briefly.{name}", adapter, plan.count)
+            report |= bench.other(f"control.trained_briefly.{name}", adapter)
     for name, adapter in (others or {}).items():
-        report |= bench.other(f"other.{name}", adapter, plan.count)
+        report |= bench.other(f"other.{name}", adapter)
     report["seconds.total"] = time.perf_counter() - started
     return report
 
@@ -192,9 +192,9 @@ class _Bench:
             ],
         }
 
-    def other(self, name: str, adapter: SFSRAdapter, count: int) -> Report:
-        """Identity, expression and background of another adapter on the first ``count`` cases."""
-        made = self._made(count, pipeline=replace(self.pipeline, adapter=adapter))
+    def other(self, name: str, adapter: SFSRAdapter) -> Report:
+        """Identity, expression and background of another adapter on all cases."""
+        made = self._made(len(self.cases), pipeline=replace(self.pipeline, adapter=adapter))
         face = self._expression(made.picture)
         return {
             f"{NAME}.{name}.identity_top1": self.people.top1(made.picture),
