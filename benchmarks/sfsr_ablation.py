@@ -27,7 +27,7 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound import CompoundEmbedding, CompoundTokens
 from ..sfsr.compound_inputs import CompoundLayout, ExpressionBatch, IdentityBatch
 from ..training.sfsr import FaceLosses, new_adapter
-from ..training.stages import BRIEF_FACES, BRIEF_STEPS, brief_sfsr
+from ..training.sfsr_stages import BRIEF_FACES, BRIEF_STEPS, brief_sfsr
 from ..training.work_folder import Run
 
 _FAINT = 0.125

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..demo.people import Heads, concatenate, sample_heads
 from ..demo.seeds import training_seed
+from ..dense_face.pose_picture import pose_picture
 from ..faces.blendshapes import ARKIT_NAMES, mirrored_name
 from ..storage import read_weights, write_weights
 
@@ -133,3 +134,9 @@ def _render_shard(job: tuple[Path, int]) -> None:
         **{f"heads.{f.name}": getattr(heads, f.name) for f in fields(Heads)},
     }
     write_weights(_shard(folder, index), tensors, {"first": str(index * PER_SHARD)})
+
+
+def pose_hints(heads: Heads) -> Tensor:
+    """Pose pictures of heads as bytes [N, 3, 128, 128], as the pose branch reads them."""
+    drawn = [torch.from_numpy(pose_picture(*angles, size=128)) for angles in heads.angles.tolist()]
+    return torch.stack(drawn).permute(0, 3, 1, 2).contiguous()

@@ -12,7 +12,6 @@ controls of ``denseface evaluate sfsr``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -20,10 +19,8 @@ from torch import Tensor
 
 from ..demo.analyzer import ENCODER, TinyAnalyzer, load_analyzer
 from ..demo.expression_reader import ExpressionReader
-from ..demo.people import Heads
 from ..dense_face.annotation_file import save_head
 from ..dense_face.checkpoint import DenseFaceAdapter, save_adapter
-from ..dense_face.pose_picture import pose_picture
 from ..pipelines.annotation import fitting_config
 from ..pipelines.base import (
     TINY_BASE,
@@ -34,29 +31,24 @@ from ..pipelines.base import (
     new_vae,
     save_base,
 )
-from ..sfsr.adapter import SFSRAdapter
 from ..storage import CHECKSUM_KEY, read_weights, write_weights
 from .analyzer import AnalyzerTask, JudgeTask
 from .annotation import TINY_WIDTH, AnnotationTask
 from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
 from .annotation_features import LOOKED_AT, load_looks, look
 from .base import BaseTask
-from .demo_data import PER_SHARD, Pictures, render_shards
+from .demo_data import PER_SHARD, Pictures, pose_hints, render_shards
 from .dense_face import DenseFaceTask
 from .expression import ExpressionTask
 from .loop import fit, seeded
 from .outcome import about_run, stored
 from .parts import LAYERS, PartsTask
-from .sfsr import FaceLosses, SFSRTask
-from .sfsr import new_adapter as new_sfsr_adapter
+from .sfsr_stages import sfsr, sfsr_control
 from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
-from .work_folder import Run
+from .work_folder import ANALYZER, Run
 
-ANALYZER = "tiny_analyzer.safetensors"
 EIGHTH = ("identity", "expression.", "part_out.0.")
 """Of the analyzer, what is stored in eight bits: what was measured to read the same then."""
-BRIEF_STEPS, BRIEF_BATCH, BRIEF_FACES = 750, 14, FaceLosses(rows=4)
-"""Training of SFSR adapters that are only compared with each other."""
 
 
 def data(run: Run) -> None:
@@ -165,7 +157,7 @@ def dense_face(run: Run) -> None:
     latents = run.latents(tiny.vae, shown)
     net = load_analyzer(run.weights / ANALYZER)
     identities = _identities(net, shown.rgb)
-    hints = _hints(latents.heads)
+    hints = pose_hints(latents.heads)
     with seeded(6):
         task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
     schedule = run.schedule(4000, 2e-3)
@@ -199,69 +191,6 @@ def annotation(run: Run) -> None:
     about = about_run(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
     path = run.weights / "tiny_annotation.safetensors"
     save_head(path, task.head, about, torch.float8_e4m3fn)
-
-
-def sfsr(run: Run) -> None:
-    """Train identity and expression tokens and the background hint on the frozen base.
-
-    In the last part faces are not to be taken for anybody else.
-    """
-    with seeded(9):
-        task = sfsr_task(run, FaceLosses())
-    early = run.schedule(9600, 3e-3)
-    first = fit(task, early, seed=9, folder=run.folder / "sfsr-early")
-    task.adapter.requires_grad_(True)
-    task.faces = FaceLosses(mistaken=0.1, expression=8.0)
-    late = run.schedule(4400, 1e-3)
-    second = fit(task, late, seed=12, folder=run.folder / "sfsr")
-    about = about_run(run, "sfsr", late, task.batch, 12, first + second)
-    about |= {"base_model": "tiny-world", "early_steps": str(early.steps)}
-    task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
-
-
-def brief_sfsr(
-    run: Run,
-    stage: str,
-    faces: FaceLosses | None,
-    make: Callable[[Base], SFSRAdapter] = new_sfsr_adapter,
-    steps: int = BRIEF_STEPS,
-) -> tuple[SFSRAdapter, dict[str, str]]:
-    """An SFSR adapter after a brief training, and how it was made."""
-    with seeded(9):
-        task = sfsr_task(run, faces, make)
-    task.batch = BRIEF_BATCH
-    schedule = run.schedule(steps, 3e-3, warmup=steps // 10)
-    seconds = fit(task, schedule, seed=9, folder=run.folder / stage)
-    about = about_run(run, stage, schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
-    return task.adapter, about
-
-
-def sfsr_control(run: Run, stage: str, nodes: int) -> None:
-    """Train an SFSR adapter briefly, its face losses on the estimate with so many nodes."""
-    adapter, about = brief_sfsr(run, stage, replace(BRIEF_FACES, nodes=nodes))
-    name = f"tiny_{stage.replace('-', '_')}.safetensors"
-    adapter.save(run.weights / name, about, torch.float8_e4m3fn)
-
-
-def sfsr_task(
-    run: Run, faces: FaceLosses | None, make: Callable[[Base], SFSRAdapter] = new_sfsr_adapter
-) -> SFSRTask:
-    """The stage's task with all that it reads, and a fresh adapter."""
-    shown = run.load()
-    tiny: Base = load_base(run.weights / TINY_BASE.name)
-    net = load_analyzer(run.weights / ANALYZER)
-    latents = run.latents(tiny.vae, shown)
-    return SFSRTask(
-        tiny,
-        make(tiny),
-        run.pose_branch(),
-        net,
-        latents,
-        run.scenes(tiny.vae, net, shown),
-        _hints(latents.heads),
-        batch=20,
-        faces=faces,
-    )
 
 
 STAGES: dict[str, Callable[[Run], None]] = {
@@ -306,8 +235,3 @@ def _identities(net: TinyAnalyzer, rgb: Tensor) -> Tensor:
     with torch.autocast(rgb.device.type, torch.bfloat16):
         found = [net(part.float() / 255).identity.float() for part in rgb.split(32)]
     return torch.cat(found)
-
-
-def _hints(heads: Heads) -> Tensor:
-    drawn = [torch.from_numpy(pose_picture(*angles, size=128)) for angles in heads.angles.tolist()]
-    return torch.stack(drawn).permute(0, 3, 1, 2).contiguous()

@@ -22,6 +22,8 @@ from .loop import Schedule
 from .scene_data import SceneData, scene_data
 from .vae import encode_all
 
+ANALYZER = "tiny_analyzer.safetensors"
+
 
 @dataclass(frozen=True)
 class Run:

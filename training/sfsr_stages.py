@@ -1,0 +1,86 @@
+"""The stages of ``denseface train-demo`` for SFSR adapters: the shipped one, and brief ones.
+
+Brief trainings are only compared with each other: by ``denseface evaluate sfsr`` as a control, by
+the ablation for each choice that was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from ..demo.analyzer import load_analyzer
+from ..pipelines.base import TINY_BASE, Base, load_base
+from ..sfsr.adapter import SFSRAdapter
+from .demo_data import pose_hints
+from .loop import fit, seeded
+from .outcome import about_run
+from .sfsr import FaceLosses, SFSRTask, new_adapter
+from .work_folder import ANALYZER, Run
+
+BRIEF_STEPS, BRIEF_BATCH, BRIEF_FACES = 750, 14, FaceLosses(rows=4)
+
+
+def sfsr(run: Run) -> None:
+    """Train identity and expression tokens and the background hint on the frozen base.
+
+    In the last part faces are not to be taken for anybody else.
+    """
+    with seeded(9):
+        task = sfsr_task(run, FaceLosses())
+    early = run.schedule(9600, 3e-3)
+    first = fit(task, early, seed=9, folder=run.folder / "sfsr-early")
+    task.adapter.requires_grad_(True)
+    task.faces = FaceLosses(mistaken=0.1, expression=8.0)
+    late = run.schedule(4400, 1e-3)
+    second = fit(task, late, seed=12, folder=run.folder / "sfsr")
+    about = about_run(run, "sfsr", late, task.batch, 12, first + second)
+    about |= {"base_model": "tiny-world", "early_steps": str(early.steps)}
+    task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
+
+
+def brief_sfsr(
+    run: Run,
+    stage: str,
+    faces: FaceLosses | None,
+    make: Callable[[Base], SFSRAdapter] = new_adapter,
+    steps: int = BRIEF_STEPS,
+) -> tuple[SFSRAdapter, dict[str, str]]:
+    """An SFSR adapter after a brief training, and how it was made."""
+    with seeded(9):
+        task = sfsr_task(run, faces, make)
+    task.batch = BRIEF_BATCH
+    schedule = run.schedule(steps, 3e-3, warmup=steps // 10)
+    seconds = fit(task, schedule, seed=9, folder=run.folder / stage)
+    about = about_run(run, stage, schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
+    return task.adapter, about
+
+
+def sfsr_control(run: Run, stage: str, nodes: int) -> None:
+    """Train an SFSR adapter briefly, its face losses on the estimate with so many nodes."""
+    adapter, about = brief_sfsr(run, stage, replace(BRIEF_FACES, nodes=nodes))
+    name = f"tiny_{stage.replace('-', '_')}.safetensors"
+    adapter.save(run.weights / name, about, torch.float8_e4m3fn)
+
+
+def sfsr_task(
+    run: Run, faces: FaceLosses | None, make: Callable[[Base], SFSRAdapter] = new_adapter
+) -> SFSRTask:
+    """The stage's task with all that it reads, and a fresh adapter."""
+    shown = run.load()
+    tiny: Base = load_base(run.weights / TINY_BASE.name)
+    net = load_analyzer(run.weights / ANALYZER)
+    latents = run.latents(tiny.vae, shown)
+    return SFSRTask(
+        tiny,
+        make(tiny),
+        run.pose_branch(),
+        net,
+        latents,
+        run.scenes(tiny.vae, net, shown),
+        pose_hints(latents.heads),
+        batch=20,
+        faces=faces,
+    )
