@@ -123,7 +123,7 @@ class _Bench:
         face, best_face, passed_face = (
             self._expression(x) for x in (made.picture, self.truth, self.passed)
         )
-        leak, best_leak = (self._leaks(x) for x in (made.picture, self.truth))
+        leaks = self._leaks(made.picture)
         return {
             f"{NAME}.identity_top1": identity["top1"],
             f"{NAME}.identity_ceiling_top1": ceiling["top1"],
@@ -141,12 +141,7 @@ class _Bench:
             f"{NAME}.expression_error_of_scene": self._expression(self.scenes)["error"],
             f"{NAME}.expression_ceiling_error": best_face["error"],
             f"{NAME}.expression_latent_ceiling_error": passed_face["error"],
-            f"{NAME}.leak_expression_owner": leak["expression_owner"],
-            f"{NAME}.leak_expression_owner_ceiling": best_leak["expression_owner"],
-            f"{NAME}.leak_scene": leak["scene"],
-            f"{NAME}.leak_scene_ceiling": best_leak["scene"],
-            f"{NAME}.leak_stranger": leak["stranger"],
-            f"{NAME}.leak_chance": leak["chance"],
+            **{f"{NAME}.leak_{key}": value for key, value in leaks.items()},
             f"{NAME}.background_psnr_db": self._psnr(made),
             f"{NAME}.background_change_after_composite": largest_change(
                 made.picture, self.scenes, made.keep == 1
@@ -240,8 +235,8 @@ class _Bench:
         return expression_measures(self._read(pictures), wanted, self.visible)
 
     def _leaks(self, pictures: Tensor) -> Report:
-        shown, cases = self.people.seen(pictures), self.cases
-        return leak_measures(shown, self.people.crowd, cases.owners, cases.hosts)
+        shown, true = (self.people.seen(x) for x in (pictures, self.truth))
+        return leak_measures(shown, true, self.people.crowd, self.cases.owners, self.cases.hosts)
 
     def _psnr(self, made: Personalised) -> float:
         return psnr_where(made.generated, self.scenes[: len(made.drawn)], made.drawn == 0)

@@ -46,31 +46,42 @@ def expression_measures(read: Tensor, wanted: Tensor, visible: Tensor) -> Report
     }
 
 
-def leak_measures(shown: Tensor, crowd: Tensor, owners: Tensor, hosts: Tensor) -> Report:
+def leak_measures(
+    shown: Tensor, true: Tensor, crowd: Tensor, owners: Tensor, hosts: Tensor
+) -> Report:
     """How much pictures resemble those who should not be in them.
 
+    Two strangers resemble each other more or less by nature. What leaks is what a picture has more
+    of it than the true render of the same person, in which nothing can.
+
     Args:
-        shown: Identities of the pictures [N, D], unit norm; picture i shows person i % P of round
+        shown: Identities of N pictures [N, D], unit norm; picture i shows person i % P of round
             i // P.
+        true: The same of the true renders.
         crowd: Identities of the references [R, P, D].
         owners, hosts: [N], whose expression it is, and who was in the scene.
 
     Returns:
         expression_owner, scene: Mean similarity to them.
+        expression_owner_ceiling, scene_ceiling: Of the true renders.
+        expression_owner_chance, scene_chance: Up to here (95 %) pictures in which nothing leaks
+            come by chance: the true renders' mean, and 1.645 standard errors of the difference.
         stranger: To those who have nothing to do with the picture.
-        chance: Up to here (95 %) a mean over N pictures comes if each is compared with one stranger
-            only, as it is with the owner and with the host.
     """
     people = crowd.shape[1]
     number = torch.arange(len(shown))
-    similar = torch.einsum("nd,npd->np", shown, crowd[number // people]).double()
+    similar, natural = (
+        torch.einsum("nd,npd->np", identities, crowd[number // people]).double()
+        for identities in (shown, true)
+    )
+    report = {}
     strange = torch.ones_like(similar, dtype=torch.bool)
-    for party in (number % people, owners, hosts):
+    strange[number, number % people] = False
+    for name, party in (("expression_owner", owners), ("scene", hosts)):
         strange[number, party] = False
-    strangers = similar[strange]
-    return {
-        "expression_owner": float(similar[number, owners].mean()),
-        "scene": float(similar[number, hosts].mean()),
-        "stranger": float(strangers.mean()),
-        "chance": float(strangers.mean() + _ONE_SIDED * strangers.std() / len(shown) ** 0.5),
-    }
+        here, there = similar[number, party], natural[number, party]
+        error = float((here - there).std()) / len(shown) ** 0.5
+        report[name] = float(here.mean())
+        report[f"{name}_ceiling"] = float(there.mean())
+        report[f"{name}_chance"] = float(there.mean()) + _ONE_SIDED * error
+    return report | {"stranger": float(similar[strange].mean())}

@@ -41,27 +41,37 @@ def test_leaks_are_told_apart_from_strangers() -> None:
     crowd = torch.eye(5)[None]
     owners, hosts = torch.tensor([1, 2]), torch.tensor([3, 4])
     shown = torch.tensor([[0.0, 1, 0, 0, 0], [0, 0, 0.6, 0, 0.8]])
-    found = measures.leak_measures(shown, crowd, owners, hosts)
+    true = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0.8, 0.6, 0, 0]])
+    found = measures.leak_measures(shown, true, crowd, owners, hosts)
     assert found["expression_owner"] == pytest.approx(0.8)
     assert found["scene"] == pytest.approx(0.4)
     assert found["stranger"] == 0
+    assert found["expression_owner_ceiling"] == pytest.approx(0.3)
+    assert found["scene_ceiling"] == 0
+    # Of the differences 1 and 0 the standard error is a half.
+    assert found["expression_owner_chance"] == pytest.approx(0.3 + 1.645 / 2)
 
 
-def test_likeness_to_strangers_stays_below_chance_nineteen_times_in_twenty() -> None:
+@pytest.mark.parametrize(("leak", "least", "most"), [(0.0, 0.02, 0.09), (0.2, 0.9, 1.0)])
+def test_only_what_leaks_is_above_chance(leak: float, least: float, most: float) -> None:
+    """People who are alike by nature are not taken for a leak: nineteen times in twenty."""
     rng = torch.Generator().manual_seed(5)
     people, rounds, runs = 64, 2, 200
-    count = people * rounds
-    number = torch.arange(count) % people
+    number = torch.arange(people * rounds) % people
+    hosts = (number + 2) % people
+    alike = torch.randn(32, generator=rng)
     above = 0
     for _ in range(runs):
-        crowd, shown = (
-            F.normalize(torch.randn(*shape, 32, generator=rng), dim=-1)
-            for shape in ((rounds, people), (count,))
+        crowd = F.normalize(torch.randn(rounds, people, 32, generator=rng) + alike / 2, dim=-1)
+        own, host = crowd.flatten(0, 1), crowd[:, hosts[:people]].flatten(0, 1)
+        true, made = (
+            F.normalize(own + torch.randn(len(own), 32, generator=rng) / 4, dim=-1) for _ in "ab"
         )
-        found = measures.leak_measures(shown, crowd, (number + 1) % people, (number + 2) % people)
-        above += found["scene"] > found["chance"]
-        assert found["chance"] < 0.05
-    assert 0.02 < above / runs < 0.09
+        shown = F.normalize(made + leak * host, dim=-1)
+        found = measures.leak_measures(shown, true, crowd, (number + 1) % people, hosts)
+        above += found["scene"] > found["scene_chance"]
+        assert found["scene"] > 0.05
+    assert least < above / runs <= most
 
 
 def test_three_people_in_every_triple() -> None:
