@@ -97,3 +97,22 @@ def average(identities: Sequence[Identity], weights: Sequence[float] | None = No
     vectors = torch.stack([identity.vector for identity in identities])
     total = (torch.tensor(amounts)[:, None] * vectors).sum(0)
     return Identity.from_features(total, identities[0].encoder)
+
+
+def away_from(identity: Identity, other: Identity, amount: float) -> Identity:
+    """A little less like somebody: the identity minus a share of the other, of unit length.
+
+    An adapter that draws a face where another one was keeps a trace of that one: of its outline, of
+    what the light made of it. A few hundredths take it back, and cost as much likeness as nobody
+    notices: of 0.1 the vector turns by six degrees at most.
+
+    Args:
+        amount: From 0 (as it is) up to, not including, 1.
+
+    Raises:
+        InputError: The amount lies outside.
+        IncompatibleError: The identities come from different encoders.
+    """
+    if not 0 <= amount < 1:
+        raise InputError(f"an amount of {amount:g}", fix="Give 0 (as it is) to less than 1")
+    return average([identity, other], [1, -amount])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .adapter import ApplyAdapter, EncodePrompt, LoadAdapter
-from .analysis import FaceMask, PasteMask
+from .analysis import FaceMask
 from .annotation_views import AnnotationPictures, PartMask, SaveAnnotations
 from .annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
 from .blending import BlendedSampler, Composite
@@ -28,8 +28,10 @@ from .expression_sliders import ExpressionFromSliders
 from .expression_word import ExpressionFromExemplars, ExpressionFromWord
 from .face_pictures import DrawFaces, MaskFaces
 from .faces_from import FacesByHand, FacesFromBoxes, FacesFromLandmarks
+from .head_swap import PasteMask
 from .host.folders import register_folders
 from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
+from .identity_algebra import IdentityAwayFrom
 from .joint import JointGuider
 from .load_analyzer import AnalyzerFromPack, LoadAnalyzer
 from .load_encoder import LoadEncoder
@@ -56,6 +58,7 @@ NODES: list[type[io.ComfyNode]] = [
     Composite,
     JointGuider,
     EncodeIdentity,
+    IdentityAwayFrom,
     FaceMask,
     PasteMask,
     LoadTinyWorld,

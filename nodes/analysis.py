@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from ..errors import InputError
-from .pictures import channels_first, checked_mask
+from .pictures import channels_first
 from .sockets import AnalyzerSocket, LoadedAnalyzer
 
 if TYPE_CHECKING:
@@ -83,62 +83,6 @@ class FaceMask(io.ComfyNode):
         else:
             mask = face_mask(seen.part_logits, height, width, grow=grow)
         return io.NodeOutput(1 - feathered(1 - mask[:, None], feather)[:, 0])
-
-
-class PasteMask(io.ComfyNode):
-    """Scene, generated picture and what was drawn -> what of it comes into the scene."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="DenseFace_PasteMask",
-            display_name="Paste Mask",
-            category=CATEGORY,
-            description="Of a region that was drawn anew, marks the new head and the place of the "
-            "old one; what lies around them stays the scene's. For Composite Face.",
-            search_aliases=["tight mask", "paste back", "seam", "halo"],
-            inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
-                io.Image.Input("scene", tooltip="The picture before; one head a picture."),
-                io.Image.Input("generated", tooltip="The picture with the new head."),
-                io.Mask.Input("mask", tooltip="White = was drawn anew; from Face Mask."),
-                io.Float.Input(
-                    "grow",
-                    default=0.08,
-                    min=-0.5,
-                    max=2.0,
-                    step=0.01,
-                    tooltip="Margin around both heads as a share of their diameter.",
-                ),
-            ],
-            outputs=[
-                io.Mask.Output("mask", display_name="mask", tooltip="White = comes into the scene.")
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls, analyzer: LoadedAnalyzer, scene: Tensor, generated: Tensor, mask: Tensor, grow: float
-    ) -> io.NodeOutput:
-        from torch.nn import functional as F
-
-        from ..faces.head_mask import paste_mask
-        from .host.analyzer import analyse
-
-        before, after = (
-            analyse(analyzer.patcher, channels_first(picture, "Paste Mask")).head_logit
-            for picture in (scene, generated)
-        )
-        drawn = checked_mask(mask, "Paste Mask")[:, None].float()
-        drawn = F.interpolate(drawn, scene.shape[1:3], mode="bilinear")[:, 0]
-        if len({len(before), len(after), len(drawn)} - {1}) > 1:
-            raise InputError(
-                f"{len(before)} scenes, {len(after)} generated pictures and {len(drawn)} masks do "
-                "not go together",
-                where="Paste Mask",
-                fix="Give as many of each, or one for all",
-            )
-        return io.NodeOutput(paste_mask(before, after, drawn, grow=grow))
 
 
 def require_faces(seen: Analysis, where: str, *, every: bool) -> None:

@@ -21,7 +21,7 @@ from ..demo.analyzer import ENCODER, WEIGHTS, Analysis, TinyAnalyzer, analyse, l
 from ..dense_face.blending import Model
 from ..dense_face.checkpoint import DenseFaceAdapter, load_adapter
 from ..errors import InputError, ModelFileError
-from ..faces.head_mask import paste_mask
+from ..faces.head_swap import swap
 from ..faces.identity import Identity, average
 from .base import LATENT_SCALE, Base, load_base
 from .guided import face_model, text_model
@@ -210,10 +210,10 @@ class DenseFacePipeline:
         """
         return head_masks(self.analyzer, scenes, grow)
 
-    def paste_mask(self, scenes: Tensor, generated: Tensor, drawn: Tensor) -> Tensor:
-        """What of the drawn regions [B, H, W] comes into the scenes: ``faces.head_mask``."""
+    def swap(self, scenes: Tensor, generated: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """The scenes without their heads, and the new heads' masks: ``faces.head_swap``."""
         before, after = (self.analyse(x).head_logit for x in (scenes, generated))
-        return paste_mask(before, after, drawn)
+        return swap(scenes, before, after, drawn)
 
     def scene_angles(self, scenes: Tensor) -> list[Angles]:
         """How the heads of scenes [B, 3, H, W] are turned, within what can be drawn."""

@@ -47,7 +47,7 @@ def express_in(
         ]
     crop = cropped(scene, place).clamp(0, 1)[None]
     made = pipeline.express(crop, identity, expression, prompt, seed, **choices)
-    return pasted(scene, made.generated[0], place, made.keep[0, 0], soft=FEATHER / side)
+    return pasted(scene, made.picture[0], place, made.keep[0, 0], soft=FEATHER / side)
 
 
 def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:

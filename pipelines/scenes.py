@@ -73,14 +73,22 @@ def kept(mask: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Ten
     return keep, F.interpolate(keep, (height, width), mode="bilinear")
 
 
-def finished(
-    scenes: Tensor, generated: Tensor, keep: Tensor, pasted: Tensor | None = None
+def finished(scenes: Tensor, generated: Tensor, keep: Tensor) -> Personalised:
+    """The generated pictures in their scenes, but for what is kept [B, 1, H, W] (:func:`kept`)."""
+    stays = feather(keep, FEATHER)
+    return Personalised(composite(scenes, generated, stays), generated, stays, 1 - keep)
+
+
+def swapped(
+    scenes: Tensor, generated: Tensor, keep: Tensor, without: Tensor, heads: Tensor
 ) -> Personalised:
-    """The generated heads in their scenes.
+    """The generated heads alone, in their scenes without the old ones.
 
     Args:
-        keep: [B, 1, H, W] as of :func:`kept`.
-        pasted: [B, H, W], 1 = of what was drawn, what comes into the scene; None for all of it.
+        keep: [B, 1, H, W], what the sampling held.
+        without, heads: As of ``faces.head_swap.swap`` [B, 3, H, W], [B, H, W].
     """
-    stays = feather(keep if pasted is None else 1 - pasted[:, None], FEATHER)
-    return Personalised(composite(scenes, generated, stays), generated, stays, 1 - keep)
+    stays = feather(1 - heads[:, None], FEATHER)
+    picture = composite(without, generated, stays)
+    kept = ((stays == 1) & (without == scenes).all(1, keepdim=True)).float()
+    return Personalised(picture, generated, kept, 1 - keep)

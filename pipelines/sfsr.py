@@ -12,7 +12,7 @@ from torch import Tensor
 from ..demo.analyzer import ENCODER, WEIGHTS
 from ..dense_face.blending import Model
 from ..errors import IncompatibleError, InputError
-from ..faces.identity import Identity
+from ..faces.identity import Identity, away_from
 from ..sfsr.adapter import SFSRAdapter, load_adapter
 from ..sfsr.background import background_channels, emptied, latent_mask, start_latent
 from ..sfsr.expression import Expression
@@ -20,7 +20,7 @@ from ..sfsr.guidance import balance_weights
 from .dense_face import STEPS, DenseFacePipeline
 from .guided import expression_model
 from .requests import Angles, as_seeds, for_each
-from .scenes import Personalised, check_scenes, finished, kept
+from .scenes import Personalised, check_scenes, finished, kept, swapped
 from .weights import load_bundled
 from .wishes import Wishes
 
@@ -29,6 +29,8 @@ GUIDANCE = 2.0
 MARGIN = 0.2
 """Around the scene's head, as a share of its diameter. Wider than for Dense-Face: a narrow mask
 tells the outline of the head that was there, and with it the hair (docs/sfsr.md)."""
+AWAY = 0.08
+"""Share of the scene's own person that is taken from the wanted one (docs/sfsr.md, leaks)."""
 HINT, BLEND = "hint", "blend"
 BACKGROUNDS = (HINT, BLEND)
 STARTS = (0.0, 0.3)
@@ -85,6 +87,7 @@ class SFSRPipeline:
         balance: float = 0.0,
         weights: tuple[float, float] = (1.0, 1.0),
         starts: tuple[float, float] = STARTS,
+        away: float = AWAY,
         steps: int = STEPS,
         guidance: float = GUIDANCE,
         background: str = HINT,
@@ -96,18 +99,21 @@ class SFSRPipeline:
             prompts: What is to be seen besides (clothes, place); may be empty.
             angles: Of the new head; those of the scene's head if None.
             mask: [B or 1, 128, 128] in 0..1, 1 = draw anew, and all of it comes into the scene. If
-                None the scene's head with room around it; of that only the heads come into it.
+                None the scene's head with room around it; of that only the new head comes into it,
+                and the rest of the old one's place is filled from the scene around it.
             balance: -1 (identity alone) to 1 (expression alone), 0 both in full.
             weights: Of identity and expression, times those of the balance; 0 leaves one out.
             starts: Share of the way down the noise (0..1) from which identity and expression act:
                 first who it is, then what the face does.
+            away: How much less each person is like the scene's own one, 0 (as they are) to less
+                than 1 (``faces.identity.away_from``).
             background: ``hint`` tells the UNet the scene without its head; ``blend`` only puts its
                 latents back in every step, as is done with the hint too.
 
         Raises:
             InputError: Counts that differ, scenes of another size or without a head, a mask of
-                everything or nothing, angles, balance, steps or guidance out of range, an unknown
-                background.
+                everything or nothing, angles, balance, ``away``, steps or guidance out of range, an
+                unknown background.
             IncompatibleError: The identity was measured by another encoder, or the adapter has no
                 background hint.
         """
@@ -120,7 +126,7 @@ class SFSRPipeline:
         turned = world.scene_angles(scenes) if angles is None else angles
         wishes = Wishes.asked(
             self.adapter,
-            identities,
+            self._apart(for_each(identities, Identity, len(seeds), "people"), scenes, away),
             expressions,
             prompts,
             for_each(turned, tuple, len(seeds), "head poses"),
@@ -138,8 +144,19 @@ class SFSRPipeline:
             label="expression",
         )
         made = world.decode(latents)
-        pasted = world.paste_mask(scenes, made, room) if mask is None else None
-        return finished(scenes, made, keep, pasted)
+        if mask is not None:
+            return finished(scenes, made, keep)
+        return swapped(scenes, made, keep, *world.swap(scenes, made, room))
+
+    def _apart(self, people: Sequence[Identity], scenes: Tensor, away: float) -> list[Identity]:
+        """The people as the adapter is told them: less like those whose place they take."""
+        if away == 0:
+            return list(people)
+        hosts = self.world.analyse(scenes).identity.cpu()
+        for person in people:
+            person.require(ENCODER)
+        each = zip(people, hosts, strict=True)
+        return [away_from(who, Identity(host, ENCODER), away) for who, host in each]
 
     def _model(self, wishes: Wishes, guidance: float) -> AbstractContextManager[Model]:
         dense_face = self.world.adapter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError
-from comfyui_dense_face.faces.identity import Identity, average
+from comfyui_dense_face.faces.identity import Identity, average, away_from
 
 
 def unit(*values: float) -> torch.Tensor:
@@ -58,3 +58,15 @@ def test_average_refuses() -> None:
         average([one, opposite])
     with pytest.raises(IncompatibleError, match=r"'b'.*'a'"):
         average([one, Identity(unit(1, 0), "b")])
+
+
+def test_away_from_somebody() -> None:
+    one, other = Identity(unit(1, 0), "a"), Identity(unit(0, 1), "a")
+    assert torch.equal(away_from(one, other, 0).vector, one.vector)
+    assert torch.allclose(away_from(one, other, 0.25).vector, unit(4, -1))
+    assert torch.allclose(away_from(one, one, 0.5).vector, one.vector)
+    for amount in (-0.1, 1.0, float("nan")):
+        with pytest.raises(InputError, match="amount"):
+            away_from(one, other, amount)
+    with pytest.raises(IncompatibleError, match=r"'b'.*'a'"):
+        away_from(one, Identity(unit(1, 0), "b"), 0.1)

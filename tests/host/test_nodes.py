@@ -174,7 +174,7 @@ def test_head_and_person_are_those_of_the_command_line(
     tiny: Tiny, analyzer: Any, portrait: Tensor
 ) -> None:
     from comfyui_dense_face.demo.analyzer import load_analyzer
-    from comfyui_dense_face.faces.head_mask import PASTE_MARGIN
+    from comfyui_dense_face.faces.head_swap import NEW_MARGIN
     from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
     from comfyui_dense_face.pipelines.scenes import GROW
 
@@ -188,11 +188,27 @@ def test_head_and_person_are_those_of_the_command_line(
     ours = tiny.run("FaceMask", analyzer, portrait, "head with hair", GROW, 0.0)
     assert torch.allclose(ours, pipeline.scene_mask(pictures), atol=1e-6)
     made = torch.rand(3, 128, 128, 3, generator=torch.Generator().manual_seed(4))
-    put = tiny.run("PasteMask", analyzer, portrait, made, ours, PASTE_MARGIN)
-    wanted = pipeline.paste_mask(pictures, made.movedim(-1, 1), ours)
-    assert put.shape == (3, 128, 128) and torch.allclose(put, wanted, atol=1e-6)
+    put, scene = tiny.run("PasteMask", analyzer, portrait, made, ours, NEW_MARGIN)
+    three = [x.expand(3, *x.shape[1:]) for x in (pictures, ours)]
+    without, heads = pipeline.swap(three[0], made.movedim(-1, 1), three[1])
+    assert put.shape == (3, 128, 128) and torch.allclose(put, heads, atol=1e-6)
+    assert torch.equal(scene, without.movedim(1, -1))
     people, *_ = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
     assert torch.allclose(people.vectors[0], pipeline.identity(pictures).vector, atol=1e-6)
+
+
+def test_identity_away_from(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
+    from comfyui_dense_face.faces.identity import Identity, away_from
+
+    person, *_ = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
+    people = tiny.people(3)
+    apart = tiny.run("IdentityAwayFrom", people, person, 0.2)
+    assert len(apart.identities) == 3
+    for told, who in zip(apart.identities, people.identities, strict=True):
+        ours = [Identity(each.vector, each.encoder) for each in (who, person.identities[0])]
+        assert torch.equal(told.vector, away_from(*ours, 0.2).vector)
+    with pytest.raises(ValueError, match="3 people cannot be kept away from 2 others"):
+        tiny.run("IdentityAwayFrom", people, tiny.people(2), 0.2)
 
 
 # ---- files -------------------------------------------------------------------------------------

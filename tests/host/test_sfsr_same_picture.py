@@ -55,6 +55,7 @@ def test_person_expression_scene_and_pose(tiny: Tiny) -> None:
         balance=0.2,
         weights=(1.0, 1.2),
         starts=(0.0, 0.3),
+        away=0.0,
         steps=STEPS,
         guidance=GUIDANCE,
     )

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face.errors import FacePackError
-from comfyui_dense_face.faces.head_mask import PASTE_MARGIN
-from comfyui_dense_face.faces.identity import Identity
+from comfyui_dense_face.errors import FacePackError, InputError
+from comfyui_dense_face.faces.head_swap import NEW_MARGIN
+from comfyui_dense_face.faces.identity import Identity, away_from
 from comfyui_dense_face.pipelines import dense_face
 from comfyui_dense_face.pipelines.generated_words import word_drawer
 from comfyui_dense_face.pipelines.guided import expression_model
 from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.pipelines.scenes import Personalised
-from comfyui_dense_face.pipelines.sfsr import MARGIN, SFSRPipeline
+from comfyui_dense_face.pipelines.sfsr import AWAY, MARGIN, SFSRPipeline
 from comfyui_dense_face.pipelines.wishes import Wishes
 from comfyui_dense_face.sfsr.expression import Expression, neutral
 from comfyui_dense_face.sfsr.words import expression_of_word
@@ -62,11 +62,14 @@ def test_the_scene_is_untouched_outside_the_mask(ask: Any, portraits: Tensor, ho
     assert made.keep.min() == 0 and made.keep.max() == 1
 
 
-def test_of_the_room_around_a_head_only_the_heads_come_into_the_scene(
+def test_of_the_room_around_a_head_only_the_new_head_comes_into_the_scene(
     ask: Any, portraits: Tensor, hole: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = hole.clone()
     heads[..., : hole.shape[-1] // 2] = 0
+    old = hole.clone()
+    old[:, : hole.shape[-2] // 2] = 0
+    without = torch.where(old[:, None] > 0, 0.5, portraits[:1])
     margins = []
 
     def scene_mask(_: object, __: Tensor, grow: float) -> Tensor:
@@ -74,22 +77,38 @@ def test_of_the_room_around_a_head_only_the_heads_come_into_the_scene(
         return hole
 
     monkeypatch.setattr(dense_face.DenseFacePipeline, "scene_mask", scene_mask)
-    monkeypatch.setattr(dense_face.DenseFacePipeline, "paste_mask", lambda *_: heads)
+    monkeypatch.setattr(dense_face.DenseFacePipeline, "swap", lambda *_: (without, heads))
     made, whole = ask(mask=None), ask()
     assert margins == [MARGIN]
     assert torch.equal(made.generated, whole.generated)
     assert torch.equal(made.drawn[:, 0], hole)
     left_out = ((hole > 0) & (heads == 0)).expand_as(portraits[:1])
-    assert torch.equal(made.picture[left_out], portraits[:1][left_out])
+    assert torch.equal(made.picture[left_out], without[left_out])
     assert not torch.equal(whole.picture[left_out], portraits[:1][left_out])
+    kept = (made.keep == 1).expand_as(portraits[:1])
+    assert torch.equal(made.picture[kept], portraits[:1][kept])
+    assert not made.keep[:, 0][old > 0].any() and not made.keep[:, 0][heads == 1].any()
+    assert made.keep[:, 0][(old == 0) & (heads == 0)].all()
+
+
+def test_people_are_kept_away_from_who_was_in_the_scene(
+    ask: Any, people: list[Identity], sfsr: SFSRPipeline, portraits: Tensor
+) -> None:
+    host = Identity(sfsr.world.analyse(portraits[:1]).identity[0], "tiny-world")
+    told = ask(identities=away_from(people[0], host, 0.3), away=0.0).generated
+    assert torch.equal(ask(away=0.3).generated, told)
+    assert not torch.equal(ask(away=0.0).generated, told)
+    with pytest.raises(InputError, match="amount"):
+        ask(away=1.5)
 
 
 @pytest.mark.parametrize("name", ["word", "photo", "travel", "all_controls"])
-def test_the_workflows_take_the_same_margins(name: str) -> None:
+def test_the_workflows_take_the_same_values(name: str) -> None:
     nodes = json.loads((WORKFLOWS / f"sfsr_{name}.json").read_text())["nodes"]
     widgets = {node["type"]: node["widgets_values"] for node in nodes if "widgets_values" in node}
     assert widgets["DenseFace_FaceMask"][1] == MARGIN
-    assert widgets["DenseFace_PasteMask"] == [PASTE_MARGIN]
+    assert widgets["DenseFace_PasteMask"] == [NEW_MARGIN]
+    assert widgets["DenseFace_IdentityAwayFrom"] == [AWAY]
 
 
 def test_every_wish_changes_the_picture(
@@ -198,7 +217,10 @@ def test_expressions_are_read_from_pictures(sfsr: SFSRPipeline, portraits: Tenso
         ({"background": "none"}, "the background 'none' is unknown"),
         ({"angles": (90.0, 0.0, 0.0)}, "yaw of 90"),
         ({"expressions": [neutral()] * 3}, "3 expressions were given for 1 seeds"),
-        ({"identities": Identity.from_features(torch.ones(512), "arcface")}, "by 'arcface'"),
+        (
+            {"identities": Identity.from_features(torch.ones(512), "arcface")},
+            "by the encoder 'arcface'",
+        ),
         ({"guidance": 0.5}, "the guidance is 0.5"),
         ({"starts": (0.0, 1.5)}, "a start of 1.5"),
     ],
