@@ -102,9 +102,8 @@ def average(identities: Sequence[Identity], weights: Sequence[float] | None = No
 def away_from(identity: Identity, other: Identity, amount: float) -> Identity:
     """A little less like somebody: the identity minus a share of the other, of unit length.
 
-    An adapter that draws a face where another one was keeps a trace of that one: of its outline, of
-    what the light made of it. A few hundredths take it back, and cost as much likeness as nobody
-    notices: of 0.1 the vector turns by six degrees at most.
+    A face that an adapter draws where another one was keeps a trace of that one. A few hundredths
+    take it back at little cost: by 0.1 the vector turns by six degrees at most.
 
     Args:
         amount: From 0 (as it is) up to, not including, 1.

@@ -33,7 +33,7 @@ class IdentityAwayFrom(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "amount",
-                    default=0.08,
+                    default=0.06,
                     min=0.0,
                     max=0.5,
                     step=0.01,

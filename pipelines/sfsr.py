@@ -29,7 +29,7 @@ GUIDANCE = 2.0
 MARGIN = 0.2
 """Around the scene's head, as a share of its diameter. Wider than for Dense-Face: a narrow mask
 tells the outline of the head that was there, and with it the hair (docs/sfsr.md)."""
-AWAY = 0.08
+AWAY = 0.06
 """Share of the scene's own person that is taken from the wanted one (docs/sfsr.md, leaks)."""
 HINT, BLEND = "hint", "blend"
 BACKGROUNDS = (HINT, BLEND)
