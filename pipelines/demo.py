@@ -28,8 +28,8 @@ TITLE = "Dense-Face in the bundled tiny world: rendered heads, for trying and me
 FRONT: Angles = (0.0, 0.0, 0.0)
 SEED = 1
 #: Few enough for a minute on two cores; ``denseface evaluate`` takes more.
-COUNT, PROMPTS, SCENES = 32, 16, 4
-STEPS = 12
+COUNT, PROMPTS, SCENES = 24, 12, 4
+STEPS = 10
 """Of all pictures of the demo's Dense-Face: the command line's 20 would not leave room for SFSR."""
 
 

@@ -25,7 +25,7 @@ SCENES = (
 )
 TITLE = "SFSR in the bundled tiny world: a person, a word for the expression, a scene that stays"
 #: Fewer than the command line's: the demo shall take less than a minute on two cores.
-STEPS, COUNT = 12, 16
+STEPS, COUNT = 10, 16
 
 
 def sfsr_demo(pipeline: SFSRPipeline, judge: TinyJudge, seed: int) -> tuple[Image.Image, Report]:
