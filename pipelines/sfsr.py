@@ -152,11 +152,14 @@ class SFSRPipeline:
         """The people as the adapter is told them: less like those whose place they take."""
         if away == 0:
             return list(people)
-        hosts = self.world.analyse(scenes).identity.cpu()
         for person in people:
             person.require(ENCODER)
-        each = zip(people, hosts, strict=True)
-        return [away_from(who, Identity(host, ENCODER), away) for who, host in each]
+        seen = self.world.analyse(scenes)
+        there = (seen.face_logit > 0).tolist()  # a mask may be given for a scene without anybody
+        each = zip(people, seen.identity.cpu(), there, strict=True)
+        return [
+            away_from(who, Identity(v, ENCODER), away) if face else who for who, v, face in each
+        ]
 
     def _model(self, wishes: Wishes, guidance: float) -> AbstractContextManager[Model]:
         dense_face = self.world.adapter
