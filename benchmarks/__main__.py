@@ -21,7 +21,8 @@ Part = Callable[[], Iterable[Result]]
 
 def full_size(size: Size, clock: str) -> dict[str, Part]:
     """The parts that need ComfyUI."""
-    from .applying import applying, importing_nodes, loading
+    from .applying import applying, importing_nodes, loading, sfsr_file
+    from .midpoint import midpoint
     from .resident import resident
     from .steps import CLOCKS, profiled, steps
     from .variants import BARE, Variants
@@ -39,7 +40,9 @@ def full_size(size: Size, clock: str) -> dict[str, Part]:
         "import": importing_nodes,
         "apply": lambda: applying(size),
         "load": lambda: loading(size),
+        "sfsr_file": lambda: sfsr_file(size),
         "steps": with_profiles,
+        "midpoint": lambda: midpoint(variants, clock=CLOCKS[clock]),
         "memory": lambda: resident(size),
     }
 

@@ -18,6 +18,8 @@ from .variants import CFG
 
 WARM = 5.0
 """Milliseconds that an apply node may take on a warm graph."""
+SFSR_FILE = 90
+"""Megabytes that an SFSR adapter's file may have at the size of Stable Diffusion 1.5."""
 
 
 def warm(what: str, apply: Callable[[], object], runs: int = 21) -> Result:
@@ -81,6 +83,16 @@ def loading(size: Size) -> Iterator[Result]:
         megabytes = path.stat().st_size / 1e6
     what = f"load an adapter file of {megabytes:.0f} MB"
     yield Result(what, statistics.median(times), "s", spread=(min(times), max(times)))
+
+
+def sfsr_file(size: Size) -> Iterator[Result]:
+    """An SFSR adapter's file in half precision: one recogniser, blendshapes, background hint."""
+    adapter: Any = World(size, fill=False).sfsr.adapter
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sfsr.safetensors"
+        adapter.save(path, {}, torch.float16)
+        megabytes = path.stat().st_size / 1e6
+    yield Result("SFSR adapter's file", megabytes, "MB", SFSR_FILE)
 
 
 def importing_nodes() -> Iterator[Result]:

@@ -48,6 +48,18 @@ def test_every_variant_does_something_of_its_own(drawn: dict[str, Tensor]) -> No
             assert difference(drawn[pair[0]], drawn[pair[1]]) > 1e-5, pair
 
 
+def test_dpm_2_gives_the_midpoint_samplers_result(comfy: ModuleType) -> None:
+    from comfyui_dense_face.benchmarks.midpoint import midpoint, sampled, samplers
+    from comfyui_dense_face.benchmarks.variants import BARE, Variants
+
+    torch.manual_seed(0)
+    variants = Variants(SMALL)
+    made = [sampled(variants[BARE], each, SMALL.side)[1] for each in samplers().values()]
+    assert torch.equal(*made) and made[0].std() > 0.01
+    (result,) = midpoint(variants, pairs=1)
+    assert result.value > 0 and result.promise == 1.01
+
+
 @pytest.mark.parametrize(
     ("value", "more", "missed"), [(1.0, False, False), (1.2, False, True), (1.0, True, True)]
 )
