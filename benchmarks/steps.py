@@ -32,10 +32,10 @@ def step(guider: Any, side: int, *, clock: Clock = time.perf_counter) -> tuple[f
 
     def look(net: Any, x: Tensor, sigmas: Tensor, extra_args: Any, *_: Any, **__: Any) -> Tensor:
         for _call in range(2):
-            _wait()
+            wait()
             start = clock()
             clean = net(x, sigmas[:1], **extra_args)
-            _wait()
+            wait()
             seen.append((clock() - start, clean))
         return x
 
@@ -48,7 +48,8 @@ def step(guider: Any, side: int, *, clock: Clock = time.perf_counter) -> tuple[f
     return seen[-1]
 
 
-def _wait() -> None:
+def wait() -> None:
+    """For a graphics card that has work left."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

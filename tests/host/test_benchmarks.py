@@ -54,10 +54,12 @@ def test_dpm_2_gives_the_midpoint_samplers_result(comfy: ModuleType) -> None:
 
     torch.manual_seed(0)
     variants = Variants(SMALL)
-    made = [sampled(variants[BARE], each, SMALL.side)[1] for each in samplers().values()]
-    assert torch.equal(*made) and made[0].std() > 0.01
-    (result,) = midpoint(variants, pairs=1)
-    assert result.value > 0 and result.promise == 1.01
+    made = [sampled(variants[BARE], each, SMALL.side) for each in samplers().values()]
+    assert torch.equal(*(run.latent for run in made)) and made[0].latent.std() > 0.01
+    assert [len(run.evaluations) for run in made] == [5, 5]
+    assert all(run.own > 0 and sum(run.evaluations) < run.seconds for run in made)
+    result, share = midpoint(variants, pairs=1)
+    assert result.value > 0 and result.promise == 1.01 and 0 < share.value < 1
 
 
 @pytest.mark.parametrize(
