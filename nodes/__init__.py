@@ -44,6 +44,7 @@ from .predicted_joint import PredictedJointGuider
 from .quick import QuickPortrait
 from .sfsr_adapter import ApplySFSR, LoadSFSRAdapter
 from .sfsr_background import Background
+from .sfsr_guider import SplitGuidance
 from .tiny_judge import LoadTinyJudge
 from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
 
@@ -104,6 +105,7 @@ NODES: list[type[io.ComfyNode]] = [
     MidpointSampler,
     LoadSFSRAdapter,
     ApplySFSR,
+    SplitGuidance,
     Background,
 ]
 

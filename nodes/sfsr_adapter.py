@@ -193,13 +193,13 @@ class ApplySFSR(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..sfsr.guidance import balance_weights
         from .host.sfsr import Scene, Told, apply_sfsr
-        from .host.sources import Source
+        from .host.sources import EXPRESSIONS, IDENTITIES, Source
 
         who, face = balance_weights(balance)
         people = (identity, *(more for more in (identity_2, identity_3) if more is not None))
         sources = [
             Source(
-                "identities",
+                IDENTITIES,
                 adapter.identity(people),
                 who * identity_weight,
                 identity_start_percent,
@@ -210,7 +210,7 @@ class ApplySFSR(io.ComfyNode):
         if expression is not None:
             read = adapter.expression(expression, people if keep_identity_out else None)
             start, end = expression_start_percent, expression_end_percent
-            sources.append(Source("expressions", read, face * expression_weight, start, end))
+            sources.append(Source(EXPRESSIONS, read, face * expression_weight, start, end))
         told = Told(
             adapter.adapter.layers,
             adapter.adapter.layout.width,

@@ -29,6 +29,10 @@ from .weight_patches import KEY
 
 ACTING = "sfsr_acting"
 """Key in ``transformer_options``: uid to the names of the sources that act in this model call."""
+SPLIT = "sfsr_split"
+"""Key in ``transformer_options``: number of a prediction to the names of the sources that act in
+it, where that is not all for the prompt's and none for others (``split_guider.py``)."""
+IDENTITIES, EXPRESSIONS = "identities", "expressions"
 WHERE = "Apply SFSR"
 PROMPT = 0
 """The host's number of the positive half in ``cond_or_uncond``."""
@@ -40,7 +44,7 @@ _OPTIONS = 5
 class Source:
     """Who it is, or what the face does, as the layers read it.
 
-    name: For messages ("identities").
+    name: ``IDENTITIES`` or ``EXPRESSIONS``; for messages too.
     keys_values: Layer to keys and values [N, n, C] on the CPU; N is 1 or the number of pictures.
     weight: 0 = absent.
     start, end: Share of the denoising, 0 = pure noise, 1 = finished.
@@ -105,19 +109,20 @@ class LayerSources:
             if source.name not in names:
                 continue
             for rows, half in _parts(q, extra):
-                if half != PROMPT and source.absent is None:
+                present = _present(source, half, extra)
+                if not present and source.absent is None:
                     continue
                 share = torch.zeros_like(out) if share is None else share
-                share[rows] += self._added(source, q[rows], half, extra)
+                share[rows] += self._added(source, q[rows], present, extra)
         return share
 
     def cleanup(self) -> None:
         """After a sampling: forget copies on the device."""
         self._at_hand.clear()
 
-    def _added(self, source: Source, q: Tensor, half: int, extra: Extra) -> Tensor:
-        """What a source adds to one part of the batch [B, N, C]."""
-        absent = source.absent if half != PROMPT else None
+    def _added(self, source: Source, q: Tensor, present: bool, extra: Extra) -> Tensor:
+        """What a source, or what stands for it where it is absent, adds to a part [B, N, C]."""
+        absent = None if present else source.absent
         given = (absent or source.keys_values)[self._layer]
         near = tuple(
             self._near((source.name, absent is None, i), q, lambda x=tensor: x)
@@ -187,6 +192,12 @@ def _own_slot(model: Any, block: tuple[str, int]) -> AttentionSlot:
     slot = AttentionSlot(SlotChange(), occupant)
     model.set_model_patch_replace(slot, "attn2", *block)
     return slot
+
+
+def _present(source: Source, half: int, extra: Extra) -> bool:
+    """Whether a source acts in a prediction of this number."""
+    split = extra.get(SPLIT, {})
+    return source.name in split[half] if half in split else half == PROMPT
 
 
 def _parts(q: Tensor, extra: Extra) -> Iterator[tuple[slice, int]]:
