@@ -155,10 +155,13 @@ class _Bench:
         """The same expressions, asked for by pictures of their owners."""
         count = self.plan.controls
         read = self.pipeline.read_expressions(self._rendered("exemplars", count))
-        face = self._expression(self._made(count, expressions=read).picture)
+        made = self._made(count, expressions=read).picture
+        face, leaks = self._expression(made), self._leaks(made)
+        owner = {key: value for key, value in leaks.items() if key.startswith("expression_owner")}
         return {
             f"{NAME}.from_picture.expression_correlation": face["correlation"],
             f"{NAME}.from_picture.expression_error": face["error"],
+            **{f"{NAME}.from_picture.leak_{key}": value for key, value in owner.items()},
         }
 
     def controls(self) -> Report:
@@ -235,8 +238,10 @@ class _Bench:
         return expression_measures(self._read(pictures), wanted, self.visible)
 
     def _leaks(self, pictures: Tensor) -> Report:
-        shown, true = (self.people.seen(x) for x in (pictures, self.truth))
-        return leak_measures(shown, true, self.people.crowd, self.cases.owners, self.cases.hosts)
+        count = len(pictures)
+        shown, true = (self.people.seen(x) for x in (pictures, self.truth[:count]))
+        owners, hosts = self.cases.owners[:count], self.cases.hosts[:count]
+        return leak_measures(shown, true, self.people.crowd, owners, hosts)
 
     def _psnr(self, made: Personalised) -> float:
         return psnr_where(made.generated, self.scenes[: len(made.drawn)], made.drawn == 0)

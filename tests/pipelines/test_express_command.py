@@ -151,6 +151,8 @@ KEYS = {
     "background_psnr_db",
     "pose_mae_deg",
     "from_picture.expression_correlation",
+    "from_picture.leak_expression_owner",
+    "from_picture.leak_expression_owner_chance",
     "control.identity_off.identity_top1",
     "control.expression_off.expression_correlation",
     "control.shuffled_identities.identity_top1",
