@@ -26,8 +26,9 @@ from ..pipelines.source_attention import layers_of
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound import CompoundEmbedding, CompoundTokens
 from ..sfsr.compound_inputs import CompoundLayout, ExpressionBatch, IdentityBatch
-from ..training.sfsr import FaceLosses, new_adapter
+from ..training.sfsr import FaceLosses
 from ..training.sfsr_stages import BRIEF_FACES, BRIEF_STEPS, brief_sfsr
+from ..training.sfsr_tiny import new_adapter
 from ..training.work_folder import Run
 
 _FAINT = 0.125

@@ -23,5 +23,6 @@ COMMANDS: dict[str, str] = {
     "render": "draw heads of the tiny world: contact sheets and data sets",
     "conformance": "compare every computed number with the golden numbers of the reference",
     "train-annotations": "train a reader of depth, parts and landmarks for Stable Diffusion 1.5",
+    "train-sfsr": "train an SFSR adapter for Stable Diffusion 1.5 on a data set of faces",
     "train-demo": "train the tiny world's models from zero, stage by stage",
 }

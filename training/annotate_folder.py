@@ -188,6 +188,8 @@ class Annotator:
             files["xyzmaps"] = codec.xyz_map(places, depth)
         if face.identity is not None:
             files["feat_file_v2"] = codec.feature(face.identity.vector)
+        if face.blendshapes is not None:
+            files["attributes"] = codec.blendshapes(face.blendshapes)
         nose = face.require_five()[2]
         row = Row(
             subject_id=person.subject_id,

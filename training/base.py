@@ -32,9 +32,9 @@ def noised(
     latents weighs as much as their signal-to-noise ratio, at most 5 and at least ``least``.
     """
     t = torch.randint(len(alphas), (len(latents),), generator=generator)
-    noise = torch.randn(latents.shape, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
     ab = alphas[t].to(latents)[:, None, None, None]
-    snr = (alphas[t] / (1 - alphas[t])).float()
+    snr = (alphas[t] / (1 - alphas[t])).to(latents)
     return ab.sqrt() * latents + (1 - ab).sqrt() * noise, noise, t, snr.clamp(least, _MIN_SNR) / snr
 
 

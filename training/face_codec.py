@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError
+from ..faces.blendshapes import ARKIT_NAMES
 from ..faces.feature_file import numpy_names
 from ..faces.parts import PART_COLOURS
 
@@ -163,6 +165,22 @@ def decode_captions(data: bytes) -> list[str]:
     if not isinstance(found, dict):
         raise InputError("the captions are no table by caption")
     return [str(text) for text in found]
+
+
+def blendshapes(values: Mapping[str, float]) -> bytes:
+    """What a face does, by ARKit name, as attributes: a key of ours beside those of the release."""
+    return json_bytes({"blendshapes": {name: round(float(v), 4) for name, v in values.items()}})
+
+
+def decode_blendshapes(data: bytes) -> Tensor:
+    """[51] in 0..1, NaN where the attributes say nothing of a blendshape; raises InputError."""
+    try:
+        attributes = json.loads(data)
+        said = attributes.get("blendshapes", {})
+        values = [float(said.get(name, "nan")) for name in ARKIT_NAMES]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError("the attributes are unreadable") from error
+    return torch.tensor(values).clamp(0, 1)
 
 
 def _image(picture: Tensor) -> Image.Image:

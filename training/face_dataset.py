@@ -13,6 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from ..dense_face.annotation_loss import NO_PART, small_parts
 from ..errors import InputError
+from ..faces.blendshapes import ARKIT_NAMES
 from ..faces.face import SCHEMES
 from . import face_codec as codec
 from .annotation_data import MAP_SIZE
@@ -29,8 +30,9 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
 
     A sample: ``picture`` [3, size, size] in 0..1; ``depth`` [map_size, map_size], ``parts`` of the
     same size (int64), ``landmarks`` [K, 2] as ``dense_face.annotation_loss`` wants them, NaN or
-    ``NO_PART`` where missing; ``feature`` [512] and ``pose`` [3] (yaw, pitch, roll, degrees), NaN
-    where missing; ``caption``; ``subject``; ``key``. Worker processes share the pictures.
+    ``NO_PART`` where missing; ``feature`` [512], ``pose`` [3] (yaw, pitch, roll, degrees) and
+    ``blendshapes`` [51] in 0..1, NaN where missing; ``caption``; ``subject``; ``key``. Worker
+    processes share the pictures.
 
     Args:
         folder: Of the data set.
@@ -79,6 +81,7 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
             "parts": self._parts(record),
             "landmarks": self._read(record, "landmarks", self._points, (self.points, 2)),
             "feature": self._read(record, "feat_file_v2", self._feature, (FEATURES,)),
+            "blendshapes": self._read(record, "attributes", self._face, (len(ARKIT_NAMES),)),
             "pose": torch.tensor([NAN] * 3 if pose is None else [pose[1], pose[0], pose[2]]),
             "caption": record.row.caption,
             "subject": record.row.subject_id,
@@ -114,6 +117,9 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
 
     def _feature(self, _record: Record, data: bytes) -> Tensor:
         return codec.decode_feature(data)
+
+    def _face(self, _record: Record, data: bytes) -> Tensor:
+        return codec.decode_blendshapes(data)
 
     def _parts(self, record: Record) -> Tensor:
         if "masks" in record.files:

@@ -13,6 +13,7 @@ from ..demo.analyzer import analyse, load_analyzer
 from ..demo.captions import caption
 from ..demo.dataset_shards import heads_of
 from ..demo.renderer import Renders, render
+from ..faces.blendshapes import ARKIT_NAMES
 from . import face_codec as codec
 from .annotate_folder import PLACES, Writer
 from .face_record import ANNOTATION_SIZE, Record, Row
@@ -99,6 +100,7 @@ class _Renderer:
         text = caption(head)[0]
         low, high = (values.tolist() for values in points[_FACE_POINTS].aminmax(dim=0))
         yaw, pitch, roll = (round(angle, 3) for angle in head.angles[0].tolist())
+        made = head.expression[0].tolist()
         nose = (points[_NOSE] * self.plan.size).tolist()
         files = {
             "images": codec.jpeg(drawn.rgb[0]),
@@ -106,6 +108,7 @@ class _Renderer:
             "landmarks": codec.landmark_table(points),
             "xyzmaps": codec.array(xyz.numpy()),
             "captions": codec.json_bytes({text: {"model": "tiny-world", "CLIP_score": None}}),
+            "attributes": codec.blendshapes(dict(zip(ARKIT_NAMES, made, strict=True))),
             "feat_file_v2": codec.feature(analyse(self._analyzer, drawn.rgb).identity[0].clone()),
         }
         row = Row(

@@ -17,9 +17,11 @@ from ..sfsr.adapter import SFSRAdapter
 from .demo_data import pose_hints
 from .loop import fit, seeded
 from .outcome import about_run
-from .sfsr import FaceLosses, SFSRTask, new_adapter
+from .sfsr import FaceLosses, SFSRTask
+from .sfsr_tiny import TinyFaces, TinyReader, new_adapter
 from .work_folder import ANALYZER, Run
 
+BATCH = 20
 BRIEF_STEPS, BRIEF_BATCH, BRIEF_FACES = 750, 14, FaceLosses(rows=4)
 
 
@@ -29,14 +31,14 @@ def sfsr(run: Run) -> None:
     In the last part faces are not to be taken for anybody else.
     """
     with seeded(9):
-        task = sfsr_task(run, FaceLosses())
+        task = sfsr_task(run, FaceLosses(), BATCH)
     early = run.schedule(9600, 3e-3)
     first = fit(task, early, seed=9, folder=run.folder / "sfsr-early")
     task.adapter.requires_grad_(True)
     task.faces = FaceLosses(mistaken=0.1, expression=8.0)
     late = run.schedule(4400, 1e-3)
     second = fit(task, late, seed=12, folder=run.folder / "sfsr")
-    about = about_run(run, "sfsr", late, task.batch, 12, first + second)
+    about = about_run(run, "sfsr", late, BATCH, 12, first + second)
     about |= {"base_model": "tiny-world", "early_steps": str(early.steps)}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
 
@@ -50,11 +52,10 @@ def brief_sfsr(
 ) -> tuple[SFSRAdapter, dict[str, str]]:
     """An SFSR adapter after a brief training, and how it was made."""
     with seeded(9):
-        task = sfsr_task(run, faces, make)
-    task.batch = BRIEF_BATCH
+        task = sfsr_task(run, faces, BRIEF_BATCH, make)
     schedule = run.schedule(steps, 3e-3, warmup=steps // 10)
     seconds = fit(task, schedule, seed=9, folder=run.folder / stage)
-    about = about_run(run, stage, schedule, task.batch, 9, seconds) | {"base_model": "tiny-world"}
+    about = about_run(run, stage, schedule, BRIEF_BATCH, 9, seconds) | {"base_model": "tiny-world"}
     return task.adapter, about
 
 
@@ -66,21 +67,16 @@ def sfsr_control(run: Run, stage: str, nodes: int) -> None:
 
 
 def sfsr_task(
-    run: Run, faces: FaceLosses | None, make: Callable[[Base], SFSRAdapter] = new_adapter
+    run: Run,
+    faces: FaceLosses | None,
+    batch: int,
+    make: Callable[[Base], SFSRAdapter] = new_adapter,
 ) -> SFSRTask:
     """The stage's task with all that it reads, and a fresh adapter."""
     shown = run.load()
     tiny: Base = load_base(run.weights / TINY_BASE.name)
     net = load_analyzer(run.weights / ANALYZER)
     latents = run.latents(tiny.vae, shown)
-    return SFSRTask(
-        tiny,
-        make(tiny),
-        run.pose_branch(),
-        net,
-        latents,
-        run.scenes(tiny.vae, net, shown),
-        pose_hints(latents.heads),
-        batch=20,
-        faces=faces,
-    )
+    scenes, hints = run.scenes(tiny.vae, net, shown), pose_hints(latents.heads)
+    source = TinyFaces(tiny.text_encoder, latents, scenes, hints, batch)
+    return SFSRTask(tiny, make(tiny), source, TinyReader(net, source), run.pose_branch(), faces)

@@ -16,7 +16,8 @@ from comfyui_dense_face.training.demo_data import Latents, Pictures, training_he
 from comfyui_dense_face.training.dense_face import new_pose_branch
 from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.scene_data import scene_data
-from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask, new_adapter
+from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
+from comfyui_dense_face.training.sfsr_tiny import TinyFaces, TinyReader, new_adapter
 from tiny_random import write_base
 
 
@@ -46,8 +47,14 @@ def _task(
     latents = Latents(shown, torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1)))
     scenes = scene_data(shown, base.vae, analyzer)
     hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
-    adapter, branch = new_adapter(base), new_pose_branch(base)
-    return SFSRTask(base, adapter, branch, analyzer, latents, scenes, hints, batch=4, faces=faces)
+    source = TinyFaces(base.text_encoder, latents, scenes, hints, batch=4)
+    reader = TinyReader(analyzer, source)
+    return SFSRTask(base, new_adapter(base), source, reader, new_pose_branch(base), faces)
+
+
+def _source(task: SFSRTask) -> TinyFaces:
+    assert isinstance(task.source, TinyFaces)
+    return task.source
 
 
 def test_scenes_do_not_tell_of_the_head(
@@ -111,15 +118,16 @@ def test_the_outline_of_the_own_head_is_never_told(
     as_told = task._told
 
     def recorded(*given: Any) -> Any:
-        told.append(given[2][:, :1])
-        return as_told(*given)
+        found = as_told(*given)
+        told.append(found.background[:, :1])
+        return found
 
     monkeypatch.setattr(task, "_told", recorded)
     task(step_generator(1, 1))
     assert [len(masks) for masks in told] == [4, 2]
     for mask in torch.cat(told):
-        assert any(torch.equal(mask, x) for x in task.scenes.masks)
-        assert not any(torch.equal(mask, x) for x in task.scenes.heads)
+        assert any(torch.equal(mask, x) for x in _source(task).scenes.masks)
+        assert not any(torch.equal(mask, x) for x in _source(task).scenes.heads)
 
 
 def test_a_face_is_to_be_taken_for_nobody_else(
@@ -127,7 +135,8 @@ def test_a_face_is_to_be_taken_for_nobody_else(
 ) -> None:
     """Nothing is lost on the person asked for; the most on who had been in the scene."""
     task = _task(base, shown, analyzer, FaceLosses(rows=2))
-    task.scenes = replace(task.scenes, identities=torch.eye(8, 512))
+    scenes = replace(_source(task).scenes, identities=torch.eye(8, 512))
+    task.source = replace(_source(task), scenes=scenes)
     draws = (torch.randint(4, (4,), generator=step_generator(1, n)).unique() for n in range(99))
     different = next(number for number, drawn in enumerate(draws) if len(drawn) == 4)
     told = []
@@ -146,7 +155,7 @@ def test_a_face_is_to_be_taken_for_nobody_else(
             who = {"wanted": wanted, "host": everyone[:2]}[seen]
             return SimpleNamespace(identity=who.repeat(2, 1), blendshapes=torch.zeros(4, 51))
 
-        monkeypatch.setattr(task.analyzer, "forward", sees)
+        monkeypatch.setattr(analyzer, "forward", sees)
         lost[seen] = task(step_generator(1, different))
     assert lost["wanted"]["identity"] == 0 and lost["host"]["identity"] == 1
     assert lost["wanted"]["mistaken"] < 1 < lost["host"]["mistaken"]
@@ -162,10 +171,10 @@ def test_the_scene_around_a_strangers_head_stays(
     monkeypatch.setattr(sfsr, "midpoint_estimate", lambda _, noisy, *__, **___: 0 * noisy)
     task = _task(base, shown, analyzer, FaceLosses(rows=2))
     before = task(step_generator(1, 1))["scene"]
-    own = task.scenes.heads
+    own = _source(task).scenes.heads
     for where, alike in ((own, True), (1 - own, False)):
         other = _task(base, shown, analyzer, FaceLosses(rows=2))
-        other.data.latents.add_(where)
+        _source(other).data.latents.add_(where)
         assert torch.allclose(other(step_generator(1, 1))["scene"], before) == alike
 
 
@@ -175,8 +184,9 @@ def test_expressions_of_others_move_nothing_but_eyes_brows_and_mouth(
     def learned(faces: FaceLosses | None, *, features: float) -> list[torch.Tensor]:
         with seeded(3):
             task = _task(base, shown, analyzer, faces)
-        seen = torch.full_like(task.scenes.features, features)
-        task.scenes = replace(task.scenes, features=seen)
+        scenes = _source(task).scenes
+        scenes = replace(scenes, features=torch.full_like(scenes.features, features))
+        task.source = replace(_source(task), scenes=scenes)
         task(step_generator(1, 1))["loss"].backward()
         return [torch.zeros(1) if p.grad is None else p.grad for p in task.adapter.parameters()]
 
