@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,10 @@ from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.single_file import Tokenize
 from ..pipelines.text import encode_text
 from .annotation_features import EMPTY_CAPTION
-from .face_stream import Batch, FaceStream, batches
+from .face_stream import FaceStream, ResumedBatches
 from .loop import Schedule, fit, seeded
 
 VAE_FACTOR = 8
-_MOST_EMPTY = 100
-"""So many batches without a usable picture in a row are too many."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,6 @@ class HeadTask(nn.Module):
         share: Number of this process from 0, and of how many.
     """
 
-    used: Tensor
-
     def __init__(
         self, base: Base, plan: HeadPlan, tokenize: Tokenize, share: tuple[int, int] = (0, 1)
     ) -> None:
@@ -83,12 +78,10 @@ class HeadTask(nn.Module):
         self.unet, self.vae, self.text_encoder = base.unet, base.vae, base.text_encoder
         self.plan, self.tokenize, self.share = plan, tokenize, share
         self.alphas = alphas_cumprod()
-        # Saved with the weights: a resumed run goes on in the stream.
-        self.register_buffer("used", torch.zeros((), dtype=torch.int64))
-        self._stream: Iterator[Batch | None] | None = None
+        self.stream = ResumedBatches(self._stream, plan.workers, share)
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = self._next()
+        batch = self.stream.next()
         device = self.head.get_parameter("read.0.weight").device
         pictures = batch["picture"].to(device)
         t, noise, unsaid = self._chance(pictures, generator)
@@ -111,32 +104,18 @@ class HeadTask(nn.Module):
         """Timesteps (light noise more often), noise, and whose words are left out; each process
         draws its own.
         """
-        number, processes = self.share
-        own = torch.randint(2**62, (processes,), generator=generator)[number]
-        chance = torch.Generator().manual_seed(int(own))
+        chance = self.stream.chance(generator)
         count, side = len(pictures), self.plan.size // VAE_FACTOR
         t = (TIMESTEPS * torch.rand(count, generator=chance).square()).long()
         noise = torch.randn(count, 4, side, side, generator=chance)
         return t, noise, (torch.rand(count, generator=chance) < EMPTY_CAPTION).tolist()
 
-    def _next(self) -> Batch:
-        if self._stream is None:
-            plan, cells = self.plan, self.plan.size // VAE_FACTOR * self.plan.scale
-            faces = FaceStream(
-                plan.dataset, plan.size, cells, plan.scheme,
-                seed=plan.seed, batch=plan.batch, share=self.share, skip=int(self.used),
-            )  # fmt: skip
-            self._stream = batches(faces, plan.workers)
-        for _ in range(_MOST_EMPTY):
-            batch = next(self._stream)
-            self.used += 1
-            if batch is not None:
-                return batch
-        raise InputError(
-            "the data set's pictures cannot be read",
-            where=str(self.plan.dataset),
-            fix="See the lines above",
-        )
+    def _stream(self, skip: int) -> FaceStream:
+        plan, cells = self.plan, self.plan.size // VAE_FACTOR * self.plan.scale
+        return FaceStream(
+            plan.dataset, plan.size, cells, plan.scheme,
+            seed=plan.seed, batch=plan.batch, share=self.share, skip=skip,
+        )  # fmt: skip
 
 
 def train_head(base: Base, plan: HeadPlan, tokenize: Tokenize, schedule: Schedule) -> HeadTask:

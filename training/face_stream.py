@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from ..errors import InputError
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 SHUFFLED = 1000
 """So many records wait at a time to be drawn by chance."""
 Batch = dict[str, Any]
+_MOST_EMPTY = 100
+"""So many batches without a usable picture in a row are too many."""
 
 
 class FaceStream(FaceDataset):
@@ -86,6 +90,57 @@ class FaceStream(FaceDataset):
 def batches(stream: FaceStream, workers: int) -> Iterator[Batch | None]:
     """Batches of samples as tensors with a first dimension; None for one without any picture."""
     return iter(DataLoader(stream, stream.batch, num_workers=workers, collate_fn=_collate))
+
+
+class ResumedBatches(nn.Module):
+    """The batches of a stream; how many were used is saved with a task's weights.
+
+    Args:
+        open_stream: Makes the stream, told how many batches to pass over.
+        workers: Processes that read pictures.
+        share: Number of this process from 0, and of how many.
+    """
+
+    used: Tensor
+
+    def __init__(
+        self, open_stream: Callable[[int], FaceStream], workers: int, share: tuple[int, int]
+    ) -> None:
+        super().__init__()
+        self.register_buffer("used", torch.zeros((), dtype=torch.int64))
+        self.share = share
+        self._open, self._workers = open_stream, workers
+        self._batches: Iterator[Batch | None] | None = None
+
+    def next(
+        self,
+        usable: Callable[[Batch], Batch | None] = lambda batch: batch,
+        fix: str = "See the lines above",
+    ) -> Batch:
+        """The next batch with a picture.
+
+        Args:
+            usable: What of a batch can be used; None for nothing.
+            fix: What to do where there are none.
+
+        Raises:
+            InputError: There are none for a long time.
+        """
+        if self._batches is None:
+            self._batches = batches(self._open(int(self.used)), self._workers)
+        for _ in range(_MOST_EMPTY):
+            batch = next(self._batches)
+            self.used += 1
+            found = None if batch is None else usable(batch)
+            if found is not None:
+                return found
+        raise InputError("the data set's pictures cannot be used", fix=fix)
+
+    def chance(self, generator: torch.Generator) -> torch.Generator:
+        """This process's own generator of a step."""
+        number, processes = self.share
+        own = torch.randint(2**62, (processes,), generator=generator)[number]
+        return torch.Generator().manual_seed(int(own))
 
 
 def _collate(samples: list[Batch | None]) -> Batch | None:

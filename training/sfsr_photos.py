@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.background import background_channels, emptied, grown, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
-from .face_stream import Batch, FaceStream, batches
+from .face_stream import Batch, FaceStream, ResumedBatches
 from .loop import Schedule, fit, seeded
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr_faces import NO_WORDS, Seen, SFSRFaces, half_known
@@ -32,9 +31,12 @@ from .vae import FIRST_FEATURE
 
 MARGIN = 0.15
 """Around the face, as a share of its diameter, where the scene is emptied."""
+_NEEDED = (
+    "Part masks and landmarks are needed, as denseface annotate writes them; without a recogniser "
+    "identities, too"
+)
 _FEWEST = 2
 """Faces in a step: one of them is drawn with the other's identity."""
-_MOST_EMPTY = 100
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,6 @@ class PhotoFaces(nn.Module):
         share: Number of this process from 0, and of how many.
     """
 
-    used: Tensor
-
     def __init__(
         self,
         base: Base,
@@ -97,9 +97,7 @@ class PhotoFaces(nn.Module):
         self.vae, self.text_encoder = base.vae, base.text_encoder
         self.plan, self.tokenize, self.share = plan, tokenize, share
         self.recogniser = recogniser
-        # Saved with the weights: a resumed run goes on in the stream.
-        self.register_buffer("used", torch.zeros((), dtype=torch.int64))
-        self._stream: Iterator[Batch | None] | None = None
+        self.stream = ResumedBatches(self._stream, plan.workers, share)
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> SFSRFaces:
@@ -108,8 +106,7 @@ class PhotoFaces(nn.Module):
         Raises:
             InputError: The data set has hardly a picture that can be used.
         """
-        own = torch.randint(2**62, (self.share[1],), generator=generator)[self.share[0]]
-        chance = torch.Generator().manual_seed(int(own))
+        chance = self.stream.chance(generator)
         batch, pictures, five, people = self._next()
         cells = self.plan.size // VAE_FACTOR
         parts = batch["parts"][:, None].to(pictures.device)
@@ -143,35 +140,37 @@ class PhotoFaces(nn.Module):
 
     def _next(self) -> tuple[Batch, Tensor, Tensor, Tensor]:
         """What can be used of the next batch: itself, its pictures, five points, and people."""
+        batch = self.stream.next(self._usable, _NEEDED)
+        pictures = batch["picture"].to(next(self.vae.parameters()).device)
+        points = [five_points(marks, self.plan.scheme) for marks in batch["landmarks"]]
+        five = torch.stack(points).to(pictures)
+        if self.recogniser is None:
+            return batch, pictures, five, F.normalize(batch["feature"].to(pictures), dim=1)
+        return batch, pictures, five, self.recogniser.identities(pictures, five)
+
+    def _usable(self, batch: Batch) -> Batch | None:
+        """The pictures of a batch that have all it takes; None for fewer than two."""
+        parts = batch["parts"].flatten(1)
+        # Nothing known (-1), no face, or a face all over the picture: there is no scene to empty.
+        usable = (parts > 0).any(1) & (parts == 0).any(1)
+        usable &= batch["landmarks"].isfinite().flatten(1).all(1)
+        if self.recogniser is None:
+            usable &= batch["feature"].isfinite().all(1)
+        rows = usable.nonzero()[:, 0].tolist()
+        if len(rows) < _FEWEST:
+            return None
+        return {
+            name: values[rows] if isinstance(values, Tensor) else [values[i] for i in rows]
+            for name, values in batch.items()
+        }
+
+    def _stream(self, skip: int) -> FaceStream:
         plan = self.plan
-        if self._stream is None:
-            # Masks as fine as the pictures' eyes, or half of it.
-            faces = FaceStream(
-                plan.dataset, plan.size, plan.size // 2, plan.scheme,
-                seed=plan.seed, batch=plan.batch, share=self.share, skip=int(self.used),
-            )  # fmt: skip
-            self._stream = batches(faces, plan.workers)
-        device = next(self.vae.parameters()).device
-        for _ in range(_MOST_EMPTY):
-            batch = next(self._stream)
-            self.used += 1
-            if batch is None:
-                continue
-            batch = _rows(batch, _usable(batch, of_dataset=self.recogniser is None))
-            if len(batch["key"]) < _FEWEST:
-                continue
-            pictures = batch["picture"].to(device)
-            points = [five_points(marks, plan.scheme) for marks in batch["landmarks"]]
-            five = torch.stack(points).to(device)
-            if self.recogniser is None:
-                return batch, pictures, five, F.normalize(batch["feature"].to(device), dim=1)
-            return batch, pictures, five, self.recogniser.identities(pictures, five)
-        raise InputError(
-            "the data set has no two pictures together with part masks, landmarks and identities",
-            where=str(plan.dataset),
-            fix="Make it with denseface annotate; without --ir-se50 by an analyzer that knows "
-            "people",
-        )
+        # Masks half as fine as the pictures: cells of a latent are eight times as coarse.
+        return FaceStream(
+            plan.dataset, plan.size, plan.size // 2, plan.scheme,
+            seed=plan.seed, batch=plan.batch, share=self.share, skip=skip,
+        )  # fmt: skip
 
 
 class ArcFaceReader(nn.Module):
@@ -235,22 +234,6 @@ def train_sfsr(
     task = SFSRTask(base, adapter, source, reader, faces=faces)
     fit(task, schedule, seed=plan.seed, folder=plan.folder)
     return task.adapter, source
-
-
-def _usable(batch: Batch, *, of_dataset: bool) -> Tensor:
-    parts = batch["parts"]
-    # Nothing known (-1), no face, or a face all over the picture: there is no scene to empty.
-    usable = (parts > 0).flatten(1).any(1) & (parts == 0).flatten(1).any(1)
-    usable &= batch["landmarks"].isfinite().flatten(1).all(1)
-    return usable & batch["feature"].isfinite().all(1) if of_dataset else usable
-
-
-def _rows(batch: Batch, usable: Tensor) -> Batch:
-    kept = usable.nonzero()[:, 0].tolist()
-    return {
-        name: values[kept] if isinstance(values, Tensor) else [values[i] for i in kept]
-        for name, values in batch.items()
-    }
 
 
 def _among(parts: Tensor, first: int) -> Tensor:

@@ -1,0 +1,81 @@
+"""Options that the trainers on data sets of faces share, and the schedule they ask for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..training.loop import Schedule
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+def add_options(
+    parser: argparse.ArgumentParser, what: str, folder: str, *, batch: int, rate: float, size: int
+) -> None:
+    """Base, files, and length of a training.
+
+    Args:
+        what: Is trained, for the help. folder: Work folder by default.
+        batch, rate, size: By default.
+    """
+    parser.add_argument(
+        "--base", type=Path, required=True, help="Stable Diffusion 1.5, one .safetensors file"
+    )
+    parser.add_argument("--out", type=Path, required=True, help=f"file of the {what} to write")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(folder),
+        help="work folder; a run that was stopped goes on from what it holds",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="CLIP's vocab.json and merges.txt, for captions; without it nothing is said",
+    )
+    parser.add_argument("--steps", type=int, default=20_000, help="steps of training")
+    parser.add_argument("--batch", type=int, default=batch, help="pictures a step and process")
+    parser.add_argument("--rate", type=float, default=rate, help="learning rate at its highest")
+    parser.add_argument("--size", type=int, default=size, help="pixels along a side, by 64s")
+    parser.add_argument(
+        "--scheme", choices=("mesh", "ibug"), default="mesh", help="478 landmarks, or 68"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that read pictures")
+    parser.add_argument("--save-every", type=int, default=200, help="steps between saved states")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the networks")
+
+
+def schedule_of(args: argparse.Namespace) -> Schedule:
+    """The schedule of :func:`add_options`; InputError without a step."""
+    from ..training.loop import Schedule
+
+    if args.steps < 1:
+        raise InputError(f"{args.steps} steps were asked for", fix="Use 1 or more")
+    return Schedule(
+        args.steps,
+        args.rate,
+        warmup=min(100, args.steps),
+        save_every=args.save_every,
+        precision=args.precision,
+    )
+
+
+def about(args: argparse.Namespace, command: str, metadata: dict[str, str]) -> dict[str, str]:
+    """What the file of the result says of its making.
+
+    Args:
+        metadata: Of the base's file.
+    """
+    return {
+        "base_model": metadata.get("base_model") or str(args.base.stem),
+        "command": f"denseface {command} --size {args.size} --batch {args.batch}",
+        "steps": str(args.steps),
+        "seed": str(args.seed),
+    }
