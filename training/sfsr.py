@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from ..dense_face.pose_branch import PoseBranch
 from ..dense_face.schedule import alphas_cumprod
-from ..faces.blendshapes import ARKIT_NAMES
 from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.source_attention import InstalledSources, Told, install_sources
 from ..sfsr.adapter import SFSRAdapter
@@ -43,9 +42,6 @@ FEATURES = 8.0
 LEAST = 0.25
 #: Of likenesses (cosines) among which the right person's has to stand out.
 TEMPERATURE = 0.1
-#: Blendshapes that are learned last, by the start of their names: few of them are ever at work in a
-#: face, while eight speak of the gaze alone.
-LAGGING = ("jaw", "mouth", "brow", "eyeBlink")
 
 
 @dataclass(frozen=True)
@@ -54,9 +50,7 @@ class FaceLosses:
 
     rows: Of the batch, that show others' faces. nodes: Of the midpoint estimate; 1 is the one-step
     estimate. identity, mistaken, expression, scene: Weights; ``mistaken`` keeps expressions from
-    being learned while there are none. lagging: How many times as much a blendshape of ``LAGGING``
-    counts. reach: Cells around eyes, brows and mouth that an expression may move, for a mouth that
-    opens needs room. earliest, latest: Timesteps of the estimate.
+    being learned while there are none. earliest, latest: Timesteps of the estimate.
     """
 
     rows: int = 6
@@ -65,8 +59,6 @@ class FaceLosses:
     mistaken: float = 0.0
     expression: float = 6.0
     scene: float = 1.0
-    lagging: float = 1.0
-    reach: int = 1
     earliest: int = 400
     latest: int = 950
 
@@ -175,8 +167,7 @@ class SFSRTask(nn.Module):
         # may move, for an expression what makes it: elsewhere a network that is to be pleased
         # finds means that nobody would call a face.
         head = shown.heads
-        near = (shown.features > 0).float()
-        near = F.max_pool2d(near, 2 * faces.reach + 1, stride=1, padding=faces.reach)
+        near = F.max_pool2d((shown.features > 0).float(), 3, stride=1, padding=1)
         placed = head * found + (1 - head) * clean
         moving = [head] if reader.legible is None else [head, near]
         held = [part * placed + (1 - part) * placed.detach() for part in moving]
@@ -193,8 +184,7 @@ class SFSRTask(nn.Module):
         lost = lost / around.sum((1, 2, 3)).clamp(min=1)
         missed = {"identity": 1 - likeness.diagonal(), "mistaken": mistaken}
         if reader.legible is not None:
-            counts = reader.legible * _emphasis(faces.lagging)
-            counts = counts.to(device) * others.known
+            counts = reader.legible.to(device) * others.known
             wrong = (seen.blendshapes[count:] - others.values).square() * counts
             missed["expression"] = wrong.sum(1) / counts.sum(1).clamp(min=1)
         missed["scene"] = lost
@@ -234,8 +224,3 @@ class SFSRTask(nn.Module):
             background=face.background if background is None else background,
             background_weight=placed,
         )
-
-
-def _emphasis(lagging: float) -> Tensor:
-    """How much each blendshape counts [51]."""
-    return torch.tensor([lagging if n.startswith(LAGGING) else 1.0 for n in ARKIT_NAMES])
