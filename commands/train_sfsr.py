@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
     logging.basicConfig(format="%(message)s")
     schedule = schedule_of(args)
-    if (args.ir_se50 is None) == (args.encoder is None):
+    if (args.ir_se50 is None) == (not args.encoder):
         raise InputError(
             "it is not settled who measures identities",
             where="--ir-se50, --encoder",

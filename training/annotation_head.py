@@ -78,7 +78,7 @@ class HeadTask(nn.Module):
         self.unet, self.vae, self.text_encoder = base.unet, base.vae, base.text_encoder
         self.plan, self.tokenize, self.share = plan, tokenize, share
         self.alphas = alphas_cumprod()
-        self.stream = ResumedBatches(self._stream, plan.workers, share)
+        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, share)
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         batch = self.stream.next()

@@ -96,6 +96,7 @@ class ResumedBatches(nn.Module):
     """The batches of a stream; how many were used is saved with a task's weights.
 
     Args:
+        dataset: Where it is, for messages.
         open_stream: Makes the stream, told how many batches to pass over.
         workers: Processes that read pictures.
         share: Number of this process from 0, and of how many.
@@ -104,11 +105,15 @@ class ResumedBatches(nn.Module):
     used: Tensor
 
     def __init__(
-        self, open_stream: Callable[[int], FaceStream], workers: int, share: tuple[int, int]
+        self,
+        dataset: Path,
+        open_stream: Callable[[int], FaceStream],
+        workers: int,
+        share: tuple[int, int],
     ) -> None:
         super().__init__()
         self.register_buffer("used", torch.zeros((), dtype=torch.int64))
-        self.share = share
+        self.share, self.dataset = share, dataset
         self._open, self._workers = open_stream, workers
         self._batches: Iterator[Batch | None] | None = None
 
@@ -134,7 +139,7 @@ class ResumedBatches(nn.Module):
             found = None if batch is None else usable(batch)
             if found is not None:
                 return found
-        raise InputError("the data set's pictures cannot be used", fix=fix)
+        raise InputError("the data set's pictures cannot be used", where=str(self.dataset), fix=fix)
 
     def chance(self, generator: torch.Generator) -> torch.Generator:
         """This process's own generator of a step."""

@@ -97,7 +97,7 @@ class PhotoFaces(nn.Module):
         self.vae, self.text_encoder = base.vae, base.text_encoder
         self.plan, self.tokenize, self.share = plan, tokenize, share
         self.recogniser = recogniser
-        self.stream = ResumedBatches(self._stream, plan.workers, share)
+        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, share)
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> SFSRFaces:
@@ -190,7 +190,7 @@ class ArcFaceReader(nn.Module):
         """Of pictures [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1: [B, 512]."""
         side = pictures.shape[-1]
         cut = [aligned(p, side * points) for p, points in zip(pictures, five, strict=True)]
-        return self.net(2 * torch.stack(cut) - 1)
+        return self.net(2 * torch.stack(cut) - 1).float()  # whatever the training's precision
 
     def forward(self, pictures: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
         if faces.five is None:

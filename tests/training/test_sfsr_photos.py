@@ -177,13 +177,15 @@ def test_pictures_without_faces_teach_nothing(
     for folder in bare.glob("faces/*/masks"):
         shutil.rmtree(folder)
     assert _train(bare, base_file, tmp_path) == 2
-    assert "pictures cannot be used" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "pictures cannot be used" in told and str(bare) in told and "Part masks" in told
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
         (["--ir-se50", "a.pth"], "not settled who measures identities"),
+        (["--encoder", ""], "not settled who measures identities"),
         (["--steps", "0"], "0 steps"),
         (["--batch", "1"], "a batch of 1"),
         (["--tokens", "0"], "0 tokens"),
