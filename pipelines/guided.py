@@ -76,13 +76,13 @@ def expression_model(
     with install_sources(base.unet, adapter) as installed:
 
         def in_time(x: Tensor, t: Tensor) -> Tensor:
-            installed.told = replace(told, weights=_acting(told.weights, wishes.starts, int(t)))
+            installed.told = replace(told, weights=acting(told.weights, wishes.starts, int(t)))
             return model(x, t)
 
         yield in_time
 
 
-def _acting(
+def acting(
     weights: Mapping[str, float | Tensor], starts: tuple[float, float], t: int
 ) -> dict[str, float | Tensor]:
     """The sources that act at a timestep: from their share of the way down on, as in the host."""

@@ -5,30 +5,35 @@ picture of the same person and which face it makes. And, since no true picture e
 person with the expression of another in the scene of a third, a **cross-identity** one: identity
 and expression come from other rows of the batch, the clean picture is estimated by the midpoint
 rule, decoded, and a reader of faces says whether it shows them (sfsr.md 5, item 6; REFace's
-exchange within the batch, 4.3).
+exchange within the batch, 4.3). The estimate starts at a true picture under noise, or on the
+sampler's own way (:class:`.Walk`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..dense_face.blending import guided
 from ..dense_face.pose_branch import PoseBranch
 from ..dense_face.schedule import alphas_cumprod
 from ..pipelines.base import LATENT_SCALE, Base
+from ..pipelines.guided import acting
 from ..pipelines.source_attention import InstalledSources, Told, install_sources
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound_inputs import IdentityBatch
 from ..sfsr.guidance import Absence
-from ..sfsr.midpoint import NoiseLevels, denoiser, midpoint_estimate
+from ..sfsr.midpoint import Denoiser, NoiseLevels, denoiser, midpoint_estimate
 from ..sfsr.token_attention import EXPRESSION, IDENTITY
 from .base import PlainAttention, noised
 from .sfsr_faces import FaceReader, FaceSource, SFSRFaces
+from .sfsr_walk import Walk
 
 ABSENCE = Absence(identity=0.1, expression=0.1, both=0.1)
 #: Chances that a training sample comes without pose, or background.
@@ -50,7 +55,8 @@ class FaceLosses:
 
     rows: Of the batch, that show others' faces. nodes: Of the midpoint estimate; 1 is the one-step
     estimate. identity, mistaken, expression, scene: Weights; ``mistaken`` keeps expressions from
-    being learned while there are none. earliest, latest: Timesteps of the estimate.
+    being learned while there are none. earliest, latest: Timesteps of the estimate. walk: How the
+    sampler gets there; None for true pictures under noise.
     """
 
     rows: int = 6
@@ -61,6 +67,7 @@ class FaceLosses:
     scene: float = 1.0
     earliest: int = 400
     latest: int = 950
+    walk: Walk | None = None
 
 
 class SFSRTask(nn.Module):
@@ -151,18 +158,10 @@ class SFSRTask(nn.Module):
         people = everybody.people.roll(-1, 0)
         others = everybody[torch.arange(2, count + 2) % len(everybody)]
         weights = everywhere, everywhere, everywhere
-        installed.told = self._told(people[:count], others, weights, shown.background)
-        t = torch.randint(faces.earliest, faces.latest, (count,), generator=generator)
-        sigma = self.levels.sigmas[t].float().to(device)
+        asked = self._told(people[:count], others, weights, shown.background)
         clean = shown.latents
-        noise = torch.randn(clean.shape, generator=generator).to(device)
-        found = midpoint_estimate(
-            denoiser(lambda x, t: self._predicted(x, t, shown, everywhere), self.levels),
-            clean + sigma[:, None, None, None] * noise,
-            sigma,
-            self.levels,
-            nodes=faces.nodes,
-        )
+        denoise, x, sigma = self._start(installed, asked, shown, faces, generator)
+        found = midpoint_estimate(denoise, x, sigma, self.levels, nodes=faces.nodes)
         # The new head is looked at where it will be seen: in the scene. For an identity it alone
         # may move, for an expression what makes it: elsewhere a network that is to be pleased
         # finds means that nobody would call a face.
@@ -175,7 +174,7 @@ class SFSRTask(nn.Module):
         pictures = decode(torch.cat(held) / LATENT_SCALE).sample.float() / 2 + 0.5
         seen = reader(pictures.clamp(0, 1), shown, generator)
         # The noisier the start, the less of the picture is settled.
-        trust = self.alphas[t].sqrt().float().to(device)
+        trust = (1 + sigma**2).rsqrt()
         likeness = seen.identity[:count] @ people.T
         meant = torch.arange(count, device=device)
         mistaken = F.cross_entropy(likeness / TEMPERATURE, meant, reduction="none")
@@ -190,10 +189,53 @@ class SFSRTask(nn.Module):
         missed["scene"] = lost
         return {name: (trust * value).sum() / trust.sum() for name, value in missed.items()}
 
-    def _predicted(self, x: Tensor, t: Tensor, shown: SFSRFaces, posed: Tensor) -> Tensor:
+    def _start(
+        self,
+        installed: InstalledSources,
+        asked: Told,
+        shown: SFSRFaces,
+        faces: FaceLosses,
+        generator: torch.Generator,
+    ) -> tuple[Denoiser, Tensor, Tensor]:
+        """Where the estimate starts: its denoiser, x [B, 4, h, w] and the noise levels [B]."""
+        clean, walk = shown.latents, faces.walk
+        if walk is None:
+            installed.told, everywhere = asked, torch.ones(len(shown)).to(clean)
+            t = torch.randint(faces.earliest, faces.latest, (len(shown),), generator=generator)
+            sigma = self.levels.sigmas[t].float().to(clean)
+            noise = torch.randn(clean.shape, generator=generator).to(clean)
+            predicted = partial(self._predicted, shown=shown, posed=everywhere)
+            return (
+                denoiser(predicted, self.levels),
+                clean + sigma[:, None, None, None] * noise,
+                sigma,
+            )
+        denoise = denoiser(self._guided(installed, asked, shown, walk), self.levels)
+        times = walk.times(faces.earliest, faces.latest, generator)
+        noise = torch.randn(clean.shape, generator=generator).to(clean)
+        return denoise, *walk.down(denoise, shown, noise, self.levels.sigma_of(times))
+
+    def _guided(
+        self, installed: InstalledSources, asked: Told, shown: SFSRFaces, walk: Walk
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """Predicted noise as in sampling; gradients reach the prompt's half alone."""
+        empty = self.source.wordless.expand_as(shown.context)
+        wordless, everywhere = replace(shown, context=empty), torch.ones(len(shown)).to(empty)
+
+        def predicted(x: Tensor, t: Tensor) -> Tensor:
+            installed.told = replace(asked, weights={})
+            with torch.no_grad():
+                nothing = self._predicted(x, t, wordless, None)
+            installed.told = replace(asked, weights=acting(asked.weights, walk.starts, int(t[0])))
+            return guided(nothing, self._predicted(x, t, shown, everywhere), walk.guidance)
+
+        return predicted
+
+    def _predicted(self, x: Tensor, t: Tensor, shown: SFSRFaces, posed: Tensor | None) -> Tensor:
+        """posed: Whether each is told its pose, 1 or 0; None for nobody."""
         t = t.to(x.device)
         more: dict[str, Any] = {}
-        if self.pose_branch is not None and shown.hints is not None:
+        if posed is not None and self.pose_branch is not None and shown.hints is not None:
             with torch.no_grad():
                 encoded = self.pose_branch.encode_hint(shown.hints)
                 residuals = self.pose_branch.residuals(x, encoded, t)

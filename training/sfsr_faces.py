@@ -59,7 +59,13 @@ class SFSRFaces:
 
 
 class FaceSource(Protocol):
-    """Draws the pictures of a step."""
+    """Draws the pictures of a step.
+
+    wordless: Hidden states of the empty prompt [1, L, W].
+    """
+
+    @property
+    def wordless(self) -> Tensor: ...
 
     def draw(self, generator: torch.Generator) -> SFSRFaces:
         """Two pictures or more; another step's generator gives others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,12 @@ class PhotoFaces(nn.Module):
         self.plan, self.tokenize, self.share = plan, tokenize, share
         self.recogniser = recogniser
         self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, share)
+
+    @cached_property
+    def wordless(self) -> Tensor:
+        """As of :class:`.FaceSource`."""
+        device = next(self.text_encoder.parameters()).device
+        return encode_text(self.text_encoder, self.tokenize([""]).to(device))
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator) -> SFSRFaces:

@@ -19,16 +19,20 @@ from .loop import fit, seeded
 from .outcome import about_run
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr_tiny import TinyFaces, TinyReader, new_adapter
+from .sfsr_walk import Walk
 from .work_folder import ANALYZER, Run
 
 BATCH = 20
+WALKED_BATCH = 12
+WALKED = FaceLosses(rows=8, mistaken=0.1, expression=12.0, earliest=250, latest=900, walk=Walk())
 BRIEF_STEPS, BRIEF_BATCH, BRIEF_FACES = 750, 14, FaceLosses(rows=4)
 
 
 def sfsr(run: Run) -> None:
     """Train identity and expression tokens and the background hint on the frozen base.
 
-    In the last part faces are not to be taken for anybody else.
+    In the second part faces are not to be taken for anybody else; in the last one they are looked
+    at where sampling itself comes by.
     """
     with seeded(9):
         task = sfsr_task(run, FaceLosses(), BATCH)
@@ -37,9 +41,13 @@ def sfsr(run: Run) -> None:
     task.adapter.requires_grad_(True)
     task.faces = FaceLosses(mistaken=0.1, expression=8.0)
     late = run.schedule(4400, 1e-3)
-    second = fit(task, late, seed=12, folder=run.folder / "sfsr")
-    about = about_run(run, "sfsr", late, BATCH, 12, first + second)
-    about |= {"base_model": "tiny-world", "early_steps": str(early.steps)}
+    second = fit(task, late, seed=12, folder=run.folder / "sfsr-late")
+    task.adapter.requires_grad_(True)
+    last = run.schedule(1100, 1e-3, warmup=30)
+    walked = sfsr_task(run, WALKED, WALKED_BATCH, lambda _: task.adapter)
+    third = fit(walked, last, seed=16, folder=run.folder / "sfsr")
+    about = about_run(run, "sfsr", last, WALKED_BATCH, 16, first + second + third)
+    about |= {"base_model": "tiny-world", "steps_before": f"{early.steps} + {late.steps}"}
     task.adapter.save(run.weights / "tiny_sfsr.safetensors", about, torch.float8_e4m3fn)
 
 

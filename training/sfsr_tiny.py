@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,11 @@ class TinyFaces:
     scenes: SceneData
     hints: Tensor
     batch: int
+
+    @cached_property
+    def wordless(self) -> Tensor:
+        """As of :class:`.FaceSource`."""
+        return encode_text(self.text_encoder, token_ids([""]))
 
     def draw(self, generator: torch.Generator) -> SFSRFaces:
         """As :class:`.FaceSource`."""

@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face.demo.analyzer import TinyAnalyzer
+from comfyui_dense_face.demo.analyzer import ENCODER, TinyAnalyzer
 from comfyui_dense_face.demo.renderer import render
 from comfyui_dense_face.pipelines.base import Base, load_base
+from comfyui_dense_face.pipelines.guided import expression_model
+from comfyui_dense_face.pipelines.sfsr import GUIDANCE, STARTS
+from comfyui_dense_face.pipelines.source_attention import install_sources
+from comfyui_dense_face.pipelines.wishes import Wishes
+from comfyui_dense_face.sfsr.compound import CompoundTokens
+from comfyui_dense_face.sfsr.compound_inputs import IdentityBatch
 from comfyui_dense_face.training import sfsr
 from comfyui_dense_face.training.demo_data import Latents, Pictures, training_heads
 from comfyui_dense_face.training.dense_face import new_pose_branch
@@ -18,6 +24,7 @@ from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.scene_data import scene_data
 from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
 from comfyui_dense_face.training.sfsr_tiny import TinyFaces, TinyReader, new_adapter
+from comfyui_dense_face.training.sfsr_walk import Walk
 from tiny_random import write_base
 
 
@@ -78,7 +85,9 @@ def test_scenes_do_not_tell_of_the_head(
     assert float(scenes.masks.sum()) > float(scenes.heads.sum())
 
 
-@pytest.mark.parametrize("faces", [None, FaceLosses(rows=2)])
+@pytest.mark.parametrize(
+    "faces", [None, FaceLosses(rows=2), FaceLosses(rows=2, walk=Walk(steps=4))]
+)
 def test_only_the_adapter_learns(
     base: Base, shown: Pictures, analyzer: TinyAnalyzer, faces: FaceLosses | None
 ) -> None:
@@ -195,6 +204,34 @@ def test_expressions_of_others_move_nothing_but_eyes_brows_and_mouth(
         alone, joined = learned(None, features=features), learned(strong, features=features)
         same = [torch.allclose(a, b) for a, b in zip(alone, joined, strict=True)]
         assert all(same) == alike
+
+
+@pytest.mark.parametrize(("t", "expressed"), [(855, False), (285, True)])
+@torch.no_grad()
+def test_on_its_way_the_network_is_asked_as_in_sampling(
+    base: Base, shown: Pictures, analyzer: TinyAnalyzer, t: int, expressed: bool
+) -> None:
+    """With the pipeline's guidance, and an expression only where it has set in."""
+    task = _task(base, shown, analyzer, None)
+    for name, weight in task.adapter.named_parameters():
+        if "to_v" in name or "hint.last" in name:
+            weight.normal_(std=0.3)
+    hints, empty = torch.ones(4, 3, 128, 128), task.source.wordless.expand(4, -1, -1)
+    faces = replace(task.source.draw(step_generator(1, 0)), hints=hints, context=empty)
+    x, everywhere = torch.randn(4, 4, 16, 16), torch.ones(4)
+    with install_sources(task.unet, task.adapter) as installed:
+        told = task._told(faces.people, faces, (everywhere, everywhere, everywhere))
+        predicted = task._guided(installed, told, faces, Walk())
+        found = predicted(x, torch.full((4,), float(t)))
+    there = torch.ones(4, dtype=torch.bool)
+    who = IdentityBatch({ENCODER: faces.people}, {ENCODER: there})
+    tokens = CompoundTokens(
+        task.adapter.embedding.identity(who), task.adapter.embedding.expression(faces.expression)
+    )
+    for starts, alike in ((STARTS, True), ((0.0, 0.0), expressed)):
+        wishes = Wishes([""] * 4, tokens, hints, faces.background, (1.0, 1.0), starts)
+        with expression_model(base, task.adapter, task.pose_branch, wishes, GUIDANCE) as model:
+            assert torch.allclose(found, model(x, torch.tensor(t)), atol=1e-4) == alike
 
 
 def test_a_step_is_repeatable(base: Base, shown: Pictures, analyzer: TinyAnalyzer) -> None:
