@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +99,7 @@ class PhotoFaces(nn.Module):
         self.recogniser = recogniser
         self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, share)
 
-    @cached_property
+    @property
     def wordless(self) -> Tensor:
         """As of :class:`.FaceSource`."""
         device = next(self.text_encoder.parameters()).device

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +55,7 @@ class TinyFaces:
     hints: Tensor
     batch: int
 
-    @cached_property
+    @property
     def wordless(self) -> Tensor:
         """As of :class:`.FaceSource`."""
         return encode_text(self.text_encoder, token_ids([""]))
