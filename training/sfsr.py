@@ -204,12 +204,9 @@ class SFSRTask(nn.Module):
             t = torch.randint(faces.earliest, faces.latest, (len(shown),), generator=generator)
             sigma = self.levels.sigmas[t].float().to(clean)
             noise = torch.randn(clean.shape, generator=generator).to(clean)
+            x = clean + sigma[:, None, None, None] * noise
             predicted = partial(self._predicted, shown=shown, posed=everywhere)
-            return (
-                denoiser(predicted, self.levels),
-                clean + sigma[:, None, None, None] * noise,
-                sigma,
-            )
+            return denoiser(predicted, self.levels), x, sigma
         denoise = denoiser(self._guided(installed, asked, shown, walk), self.levels)
         times = walk.times(faces.earliest, faces.latest, generator)
         noise = torch.randn(clean.shape, generator=generator).to(clean)

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..dense_face.schedule import TRAIN_STEPS
 from ..errors import InputError
 from ..pipelines.sfsr import GUIDANCE, STARTS
+from ..sfsr.background import start_latent
 from ..sfsr.midpoint import Denoiser
 from .sfsr_faces import SFSRFaces
 
@@ -66,7 +67,7 @@ class Walk:
             sigmas: Of the timesteps [n], falling.
         """
         new, empty = shown.background[:, :1], shown.background[:, 1:]
-        scene = new * empty + (1 - new) * shown.latents
+        scene = start_latent(shown.latents, empty, new)
         levels = sigmas.float().to(noise)
         x = scene + levels[0] * noise
         for here, following in pairwise(levels):
