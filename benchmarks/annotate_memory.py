@@ -18,15 +18,15 @@ from pathlib import Path
 
 import torch
 
-from ..demo.face_finder import TinyWorldFaces
+from ..demo.networks.face_finder import TinyWorldFaces
 from ..demo.people import sample_heads
-from ..demo.renderer import render
+from ..demo.renderer.renderer import render
 from ..faces.analyzers import FaceAnalyzer
 from ..storage import atomic_path
-from ..training.annotate_folder import Annotator, annotate, people_of
-from ..training.face_codec import jpeg
-from ..training.face_folder import FACES, FaceFolderWriter
-from ..training.face_record import KINDS, Record
+from ..training.data.annotate_folder import Annotator, annotate, people_of
+from ..training.data.codec import jpeg
+from ..training.data.folder import FACES, FaceFolderWriter
+from ..training.data.record import KINDS, Record
 
 PER_PERSON = 4
 _STATUS = Path("/proc/self/status")
@@ -112,7 +112,7 @@ def main() -> None:
     def analyzer() -> FaceAnalyzer:
         if args.landmarker is None:
             return TinyWorldFaces()
-        from ..faces.landmarker import Landmarker
+        from ..faces.mediapipe.landmarker import Landmarker
 
         return Landmarker(args.landmarker, steady=not args.fast)
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
+from ..demo.bundled import ANNOTATION_FILE, WEIGHTS
 from ..demo.seeds import held_out_seed
-from ..dense_face.annotation_file import load_head
+from ..dense_face.annotation.head_file import load_head
+from ..evaluation.annotations import against_truth, rendered_truth
+from ..evaluation.metrics import Report
 from ..pipelines.annotation import Change, annotate_latents
-from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
-from ..pipelines.evaluate_annotations import against_truth, rendered_truth
-from ..pipelines.measures import Report
+from ..pipelines.tiny.dense_face import DenseFacePipeline
 from ..storage import atomic_path
 
 TIMESTEPS = (1, 40, 100, 200, 350, 500, 650, 800, 950)
@@ -42,7 +43,7 @@ def one_stage_of_another(stage: int) -> Change:
 def measure(seed: int, count: int) -> dict[str, list[Report]]:
     """Name of the change -> measures at each timestep."""
     pipeline = DenseFacePipeline.load(progress=True)
-    head, _ = load_head(WEIGHTS / "tiny_annotation.safetensors")
+    head, _ = load_head(WEIGHTS / ANNOTATION_FILE)
     size = pipeline.base.unet.config["sample_size"] * head.config.scale
     pictures, truth = rendered_truth(seed, count, size, progress=True)
     latents = pipeline.encode(pictures)

@@ -36,8 +36,8 @@ def warm(what: str, apply: Callable[[], object], runs: int = 21) -> Result:
 
 def applying(size: Size) -> Iterator[Result]:
     """The nodes on a MODEL of full size, whose weights need no values for that."""
-    from ..nodes.adapter import ApplyAdapter
-    from ..nodes.joint import JointGuider
+    from ..nodes.dense_face.adapter import ApplyAdapter
+    from ..nodes.dense_face.joint import JointGuider
 
     world = World(size, fill=False)
     with torch.inference_mode():
@@ -64,9 +64,9 @@ def applying(size: Size) -> Iterator[Result]:
 def loading(size: Size) -> Iterator[Result]:
     """An adapter file in half precision (adapter, pose branch, token) to objects of the host."""
     from ..dense_face.adapter import PCAdapter
-    from ..dense_face.checkpoint import DenseFaceAdapter, save_adapter
+    from ..dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
     from ..dense_face.identity_token import IdentityToken
-    from ..nodes.host.adapter_file import load_parts
+    from ..nodes.host.dense_face.adapter_file import load_parts
 
     sites = World(size, fill=False).adapter.sites
     adapter = randomise(PCAdapter(sites, id_dim=IDENTITY, folded=True))

@@ -21,7 +21,7 @@ from ..pipelines.layout import UNetLayout
 if TYPE_CHECKING:
     from ..dense_face.adapter import PCAdapter
     from ..dense_face.pose_branch import PoseBranch
-    from ..nodes.sfsr_sockets import LoadedSFSR, SceneBackground
+    from ..nodes.sfsr.sockets import LoadedSFSR, SceneBackground
     from ..nodes.sockets import Expressions, LoadedAdapter, People
 
 IDENTITY = 512
@@ -115,7 +115,7 @@ class World:
     def adapter(self) -> PCAdapter:
         """A PC-adapter in the release's own form."""
         from ..dense_face.adapter import PCAdapter
-        from ..dense_face.sites import sites_of_block
+        from ..dense_face.attention_layers import sites_of_block
 
         sites = []
         for name, module in self.model.model.diffusion_model.named_modules():
@@ -138,7 +138,7 @@ class World:
     @cached_property
     def sfsr(self) -> LoadedSFSR:
         """An SFSR adapter of four tokens a side, with a background hint."""
-        from ..nodes.sfsr_sockets import LoadedSFSR
+        from ..nodes.sfsr.sockets import LoadedSFSR
         from ..sfsr.adapter import SFSRAdapter
         from ..sfsr.compound_inputs import CompoundLayout
 
@@ -155,7 +155,7 @@ class World:
     @cached_property
     def scene(self) -> SceneBackground:
         """A scene with a face in its middle."""
-        from ..nodes.sfsr_sockets import SceneBackground
+        from ..nodes.sfsr.sockets import SceneBackground
 
         side = self.size.side
         mask = torch.zeros(1, 1, 8 * side, 8 * side)
@@ -164,7 +164,7 @@ class World:
 
     def with_sfsr(self, *, scene: bool = False) -> Any:
         """The MODEL with Apply SFSR on it, person and expression."""
-        from ..nodes.sfsr_adapter import ApplySFSR
+        from ..nodes.sfsr.adapter import ApplySFSR
 
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
         more = {"expression": self.expression, "background": self.scene if scene else None}
@@ -196,7 +196,7 @@ class World:
     @cached_property
     def pose_picture(self) -> Tensor:
         """IMAGE of the head's axes, 8 pixels for a cell of the latent."""
-        from ..dense_face.pose_picture import pose_picture
+        from ..dense_face.pose_image import pose_picture
 
         picture = pose_picture(20.0, 5.0, 0.0, size=8 * self.size.side)
         return torch.from_numpy(picture).float()[None] / 255

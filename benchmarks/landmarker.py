@@ -15,8 +15,8 @@ from torch import Tensor
 from ..commands.faces import TASK_FILE_VARIABLE
 from ..faces.detection import Wanted, look_at
 from ..faces.dnn import Network
-from ..faces.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
-from ..faces.task_file import read_task_file
+from ..faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
+from ..faces.mediapipe.task_file import read_task_file
 from .result import Result
 
 ROUNDS = 9

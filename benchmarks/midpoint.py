@@ -59,7 +59,7 @@ def samplers() -> dict[str, Any]:
     """Two SAMPLERs that ask the model for the same: their pictures agree bit for bit."""
     import comfy.samplers
 
-    from ..nodes.midpoint import MidpointSampler
+    from ..nodes.sfsr.midpoint import MidpointSampler
 
     ours = MidpointSampler.execute("geometric", 0.0, "euler").result[0]
     return {DPM_2: comfy.samplers.sampler_object("dpm_2"), OURS: ours}

@@ -24,20 +24,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..demo.bundled import ANNOTATION_FILE, WEIGHTS
 from ..demo.captions import caption
-from ..demo.judge import TinyJudge, load_judge
-from ..dense_face.annotation_file import load_head
-from ..dense_face.annotation_head import AnnotationHead
+from ..demo.networks.evaluator import TinyJudge, load_judge
+from ..dense_face.annotation.head import AnnotationHead
+from ..dense_face.annotation.head_file import load_head
+from ..dense_face.annotation.predicted_mask import predicted_keep
 from ..dense_face.blending import Model, joint
-from ..dense_face.predicted_mask import predicted_keep
+from ..evaluation.held_out import PEOPLE, prompt_heads, reference_heads, rendered
+from ..evaluation.metrics import Report, identity_measures, judged, psnr_where
 from ..faces.identity import Identity
 from ..pipelines.annotation import SamplingTap
-from ..pipelines.dense_face import GUIDANCE, STEPS, WEIGHTS, DenseFacePipeline
 from ..pipelines.guided import face_model, text_model
-from ..pipelines.held_out import PEOPLE, prompt_heads, reference_heads, rendered
-from ..pipelines.measures import Report, identity_measures, judged, psnr_where
-from ..pipelines.requests import Faces, Parts
 from ..pipelines.sampling import clean_schedule, sample, seeded_noise
+from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
+from ..pipelines.tiny.inputs import Faces, Parts
 
 START = 0.3
 """Share of the steps after which the face is drawn, the default of the nodes."""
@@ -147,7 +148,7 @@ def _timed(counted: list[int], make: Callable[[], tuple[Tensor, Tensor]]) -> Way
 def measure(seed: int, count: int) -> dict[str, Report]:
     """Name of the way -> its measures."""
     pipeline = DenseFacePipeline.load()
-    head, _ = load_head(WEIGHTS / "tiny_annotation.safetensors")
+    head, _ = load_head(WEIGHTS / ANNOTATION_FILE)
     judge = load_judge()
     heads, seeds = prompt_heads(seed, count)
     references = rendered(reference_heads(seed, PEOPLE), progress=True, label="references")

@@ -16,8 +16,8 @@ from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor, nn
 
 from ..dense_face.adapter import AdapterAttention, PCAdapter
-from ..nodes.host.adapt import block_key
-from ..nodes.host.control import PoseControl, PoseNet
+from ..nodes.host.dense_face.apply import block_key
+from ..nodes.host.dense_face.control import PoseControl, PoseNet
 
 INPUTS = "benchmark_inputs"
 

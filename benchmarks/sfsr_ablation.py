@@ -17,19 +17,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..demo.judge import load_judge
+from ..demo.networks.evaluator import load_judge
 from ..errors import FacePackError
+from ..evaluation.sfsr import NAME, Plan, evaluate
 from ..pipelines.base import Base
-from ..pipelines.evaluate_sfsr import NAME, Plan, evaluate
-from ..pipelines.sfsr import SFSRPipeline
 from ..pipelines.source_attention import layers_of
+from ..pipelines.tiny.sfsr import SFSRPipeline
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound import CompoundEmbedding, CompoundTokens
 from ..sfsr.compound_inputs import CompoundLayout, ExpressionBatch, IdentityBatch
 from ..training.sfsr import FaceLosses
-from ..training.sfsr_stages import BRIEF_FACES, BRIEF_STEPS, brief_sfsr
-from ..training.sfsr_tiny import new_adapter
-from ..training.work_folder import Run
+from ..training.tiny.sfsr import new_adapter
+from ..training.tiny.sfsr_stages import BRIEF_FACES, BRIEF_STEPS, brief_sfsr
+from ..training.tiny.work_folder import Run
 
 _FAINT = 0.125
 SHOWN = (

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..demo.people import sample_heads
-from ..demo.renderer import render
-from ..pipelines.dense_face import DenseFacePipeline
+from ..demo.renderer.renderer import render
+from ..pipelines.tiny.dense_face import DenseFacePipeline
 from .result import Result
 
 PACKAGE = (__package__ or "").rpartition(".")[0]

@@ -70,7 +70,7 @@ class Variants:
         return guider
 
     def _adapted(self, mode: str) -> Any:
-        from ..nodes.adapter import ApplyAdapter
+        from ..nodes.dense_face.adapter import ApplyAdapter
 
         world = self.world
         arguments = (world.model, world.loaded, world.people, 1.0, 0.0, 1.0, mode)
@@ -80,8 +80,8 @@ class Variants:
         """The model with a head of full size on it that reads every step, or none."""
         from comfy.patcher_extension import WrappersMP
 
-        from ..dense_face.annotation_head import AnnotationHead, HeadConfig
-        from ..nodes.host.annotation import KEY, Tap, Window, stage_modules
+        from ..dense_face.annotation.head import AnnotationHead, HeadConfig
+        from ..nodes.host.dense_face.annotation import KEY, Tap, Window, stage_modules
         from ..nodes.host.memory import managed
 
         modules, widths = stage_modules(self.world.model, "benchmark")
@@ -115,7 +115,7 @@ class Variants:
 
     @cached_property
     def _pose(self) -> Any:
-        from ..nodes.host.control import pose_control
+        from ..nodes.host.dense_face.control import pose_control
 
         return pose_control(random_pose_branch(self.world.size).state_dict())
 

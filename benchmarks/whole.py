@@ -44,7 +44,7 @@ def written() -> Iterator[tuple[Path, Path, Path]]:
     """A base checkpoint, a converted adapter and a release, of full size with random values."""
     from safetensors.torch import save_file
 
-    from ..dense_face.convert import Plan, convert
+    from ..dense_face.checkpoints.convert import Plan, convert
 
     with tempfile.TemporaryDirectory() as folder:
         base, adapter, release = (
@@ -81,10 +81,10 @@ def run_ours(base: Path, adapter: Path) -> object:
     import comfy.samplers
     import comfy.sd
 
-    from ..nodes.adapter import ApplyAdapter
-    from ..nodes.host.adapter_file import load_parts
-    from ..nodes.host.sampling import Blending, blended_sampler
-    from ..nodes.host.text import encode_prompt, encode_with_identity
+    from ..nodes.dense_face.adapter import ApplyAdapter
+    from ..nodes.host.dense_face.adapter_file import load_parts
+    from ..nodes.host.dense_face.sampling import Blending, blended_sampler
+    from ..nodes.host.dense_face.text import encode_prompt, encode_with_identity
     from ..nodes.sockets import LoadedAdapter
 
     world = World(FULL)
@@ -118,7 +118,7 @@ def run_ours(base: Path, adapter: Path) -> object:
 
 def run_authors(release: Path) -> object:
     """Two steps of the authors' way with the whole file in memory; returns what stays alive."""
-    from ..nodes.host.control import pose_control
+    from ..nodes.host.dense_face.control import pose_control
     from .host import random_pose_branch
     from .rivals import authors_model, authors_pose
 

@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ..errors import InputError
-    from ..training.annotate_folder import Annotator, annotate, check_plan, people_of
-    from ..training.face_folder import FaceFolderWriter
-    from ..training.face_shards import FaceShardWriter
+    from ..training.data.annotate_folder import Annotator, annotate, check_plan, people_of
+    from ..training.data.folder import FaceFolderWriter
+    from ..training.data.shards import FaceShardWriter
 
     share = share_of(args.shard)
     people = people_of(args.folder)

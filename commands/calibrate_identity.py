@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .faces import add_analyzer, analyzer_of
 
 if TYPE_CHECKING:
-    from ..faces.calibration import Pair
+    from ..faces.encoders.calibration import Pair
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the variants, best first, and what follows from them."""
-    from ..faces.calibration import calibrate
-    from ..faces.ir_se50 import load_ir_se50
+    from ..faces.encoders.calibration import calibrate
+    from ..faces.encoders.ir_se50 import load_ir_se50
 
     net = load_ir_se50(args.encoder)
     pairs = _pairs(args)
@@ -60,10 +60,10 @@ def run(args: argparse.Namespace) -> None:
 def _pairs(args: argparse.Namespace) -> list[Pair]:
     from ..errors import InputError
     from ..faces.analyzers import find_faces
-    from ..faces.calibration import Pair
-    from ..faces.feature_file import SUFFIXES, read_feature
+    from ..faces.encoders.calibration import Pair
+    from ..faces.encoders.feature_file import SUFFIXES, read_feature
     from ..pipelines.face_report import picture_files
-    from ..pipelines.pictures import open_rgb, tensor_of
+    from ..pipelines.images import open_rgb, tensor_of
 
     named: list[tuple[Path, Path]] = []
     for picture in picture_files(args.pictures):

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a row for each golden; 0 only if all stay below the tolerance, else 1."""
-    from ..pipelines.conformance import TOLERANCE, check_conformance
+    from ..evaluation.parity.conformance import TOLERANCE, check_conformance
 
     rows = check_conformance(args.folder, args.only)
     failed = [row for row in rows if not row.passed]

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
-    from ..dense_face.convert import Plan, convert
+    from ..dense_face.checkpoints.convert import Plan, convert
 
     started, before = time.monotonic(), peak_memory()
     plan = Plan(

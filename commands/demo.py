@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write ``dense_face.png``, ``people.png``, ``sfsr.png`` and ``report.json``; all or none."""
     started = time.perf_counter()  # before the libraries are imported: their time counts
-    from ..demo.judge import load_judge
-    from ..pipelines.demo import demo
-    from ..pipelines.demo_people import people_sheet
-    from ..pipelines.demo_sfsr import sfsr_demo
-    from ..pipelines.dense_face import WEIGHTS
-    from ..pipelines.measures import json_of
-    from ..pipelines.sfsr import SFSRPipeline
-    from ..pipelines.weights import load_bundled
+    from ..demo.bundled import WEIGHTS
+    from ..demo.networks.evaluator import load_judge
+    from ..evaluation.demo import demo
+    from ..evaluation.demo_people import people_sheet
+    from ..evaluation.demo_sfsr import sfsr_demo
+    from ..evaluation.metrics import json_of
+    from ..pipelines.tiny.sfsr import SFSRPipeline
+    from ..pipelines.tiny.weights import load_bundled
     from ..storage import atomic_path
 
     names = ("dense_face.png", "people.png", "sfsr.png", "report.json")
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         )
         folder = args.weights or WEIGHTS
         pipeline = SFSRPipeline.load(folder, progress=True)
-        judge = load_bundled(load_judge, folder, "tiny_judge")
+        judge = load_bundled(load_judge, folder, "tiny_evaluator")
         sheet, report = demo(pipeline.world, judge, args.seed)
         sheet.save(sheet_file)
         people_sheet(pipeline.world, args.seed).save(people_file)

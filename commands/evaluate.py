@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..pipelines.measures import Report
+    from ..evaluation.metrics import Report
 
 METHODS = ("dense-face", "annotations", "sfsr")
 
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print each measure; bars go to standard error."""
     from ..errors import InputError
-    from ..pipelines.held_out import check_count
-    from ..pipelines.measures import json_of
+    from ..evaluation.held_out import check_count
+    from ..evaluation.metrics import json_of
 
     check_count(args.count)
     if args.other and args.method != "sfsr":
@@ -56,23 +56,25 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _dense_face(args: argparse.Namespace) -> Report:
-    from ..demo.judge import load_judge
-    from ..pipelines.dense_face import GUIDANCE, WEIGHTS, DenseFacePipeline
-    from ..pipelines.evaluate import Plan, evaluate
-    from ..pipelines.weights import load_bundled
+    from ..demo.bundled import WEIGHTS
+    from ..demo.networks.evaluator import load_judge
+    from ..evaluation.dense_face import Plan, evaluate
+    from ..pipelines.tiny.dense_face import GUIDANCE, DenseFacePipeline
+    from ..pipelines.tiny.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
-    judge = load_bundled(load_judge, folder, "tiny_judge")
+    judge = load_bundled(load_judge, folder, "tiny_evaluator")
     plan = Plan.full(args.seed, args.count, args.steps, _or(args.guidance, GUIDANCE))
     return evaluate(pipeline, judge, plan)
 
 
 def _annotations(args: argparse.Namespace) -> Report:
-    from ..dense_face.annotation_file import load_head
-    from ..pipelines.dense_face import GUIDANCE, WEIGHTS, DenseFacePipeline
-    from ..pipelines.evaluate_annotations import evaluate
-    from ..pipelines.weights import load_bundled
+    from ..demo.bundled import WEIGHTS
+    from ..dense_face.annotation.head_file import load_head
+    from ..evaluation.annotations import evaluate
+    from ..pipelines.tiny.dense_face import GUIDANCE, DenseFacePipeline
+    from ..pipelines.tiny.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
@@ -82,17 +84,17 @@ def _annotations(args: argparse.Namespace) -> Report:
 
 
 def _sfsr(args: argparse.Namespace) -> Report:
-    from ..demo.judge import load_judge
-    from ..pipelines.dense_face import WEIGHTS
-    from ..pipelines.evaluate_sfsr import Plan, evaluate, load_estimates
-    from ..pipelines.sfsr import GUIDANCE, SFSRPipeline
-    from ..pipelines.weights import load_bundled
+    from ..demo.bundled import WEIGHTS
+    from ..demo.networks.evaluator import load_judge
+    from ..evaluation.sfsr import Plan, evaluate, load_estimates
+    from ..pipelines.tiny.sfsr import GUIDANCE, SFSRPipeline
+    from ..pipelines.tiny.weights import load_bundled
     from ..sfsr.adapter import load_adapter
 
     folder = args.weights or WEIGHTS
     others = {path.stem: load_adapter(path) for path in args.other}
     pipeline = SFSRPipeline.load(folder, progress=True)
-    judge = load_bundled(load_judge, folder, "tiny_judge")
+    judge = load_bundled(load_judge, folder, "tiny_evaluator")
     plan = Plan.full(args.seed, args.count, args.steps, _or(args.guidance, GUIDANCE))
     return evaluate(pipeline, judge, plan, others, load_estimates(folder))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.sfsr import SFSRPipeline
+    from ..pipelines.tiny.sfsr import SFSRPipeline
     from ..sfsr.expression import Expression
 
 DESCRIPTION = """\
@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> None:
     """Write one picture and print its name, or what was asked and done."""
     import torch
 
+    from ..demo.bundled import WEIGHTS
     from ..errors import InputError
-    from ..pipelines.dense_face import WEIGHTS
-    from ..pipelines.pictures import check_picture_name, read_picture, write_picture
-    from ..pipelines.scene_crop import express_in
-    from ..pipelines.sfsr import SFSRPipeline
+    from ..pipelines.images import check_picture_name, read_picture, write_picture
+    from ..pipelines.tiny.scene_crop import express_in
+    from ..pipelines.tiny.sfsr import SFSRPipeline
     from ..storage import atomic_path
 
     if args.intensity is not None and args.word is None:
@@ -108,8 +108,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _opened(args: argparse.Namespace) -> dict[str, Tensor]:
     """The scene and the expression's picture [3, H, W] in their own sizes, where given."""
-    from ..pipelines.pictures import open_rgb, tensor_of
-    from ..pipelines.prompts import unread_words
+    from ..pipelines.images import open_rgb, tensor_of
+    from ..pipelines.tiny.prompts import unread_words
 
     ignored = unread_words(args.prompt or "")
     if ignored:
@@ -131,7 +131,7 @@ def _word(args: argparse.Namespace) -> Expression:
 
 def _shown(path: Path, pipeline: SFSRPipeline, picture: Tensor) -> Expression:
     """The expression of the largest face of a picture."""
-    from ..demo.face_finder import TinyWorldFaces
+    from ..demo.networks.face_finder import TinyWorldFaces
     from ..errors import InputError
     from ..faces.analyzers import find_faces
     from ..sfsr.expression import from_face

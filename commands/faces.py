@@ -99,7 +99,7 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
     from ..errors import InputError, ModelFileError
 
     if args.analyzer == "tiny-world":
-        from ..demo.face_finder import TinyWorldFaces
+        from ..demo.networks.face_finder import TinyWorldFaces
 
         return TinyWorldFaces()
     if args.analyzer == "insightface":
@@ -107,7 +107,7 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
             raise InputError(
                 "no InsightFace folder was given", fix="Give the pack's folder with --insightface"
             )
-        from ..faces.insight import InsightFaces
+        from ..faces.insightface.analyzer import InsightFaces
 
         return InsightFaces(args.insightface)
     named = args.landmarker or os.environ.get(TASK_FILE_VARIABLE)
@@ -118,6 +118,6 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
             f"MediaPipe, Apache-2.0) with --landmarker or {TASK_FILE_VARIABLE}; "
             "rendered heads can do without: --analyzer tiny-world",
         )
-    from ..faces.landmarker import Landmarker
+    from ..faces.mediapipe.landmarker import Landmarker
 
     return Landmarker(named, steady=not fast)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.dense_face import DenseFacePipeline
-    from ..pipelines.requests import Angles
+    from ..pipelines.tiny.dense_face import DenseFacePipeline
+    from ..pipelines.tiny.inputs import Angles
 
 DESCRIPTION = """\
 Make a new picture of the person on the reference pictures, in the bundled tiny world.
@@ -68,9 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write one picture and print its name."""
     from ..errors import InputError
-    from ..pipelines.pictures import check_picture_name, read_picture, write_picture
-    from ..pipelines.prompts import face_prompt, unread_words
-    from ..pipelines.requests import ANGLE_NAMES, check_angles
+    from ..pipelines.images import check_picture_name, read_picture, write_picture
+    from ..pipelines.tiny.inputs import ANGLE_NAMES, check_angles
+    from ..pipelines.tiny.prompts import face_prompt, unread_words
     from ..storage import atomic_path
 
     if args.prompt is not None and not args.prompt.strip():
@@ -107,7 +107,8 @@ def _drawn(
 ) -> tuple[Tensor, Angles]:
     import torch
 
-    from ..pipelines.dense_face import WEIGHTS, DenseFacePipeline
+    from ..demo.bundled import WEIGHTS
+    from ..pipelines.tiny.dense_face import DenseFacePipeline
 
     pipeline = DenseFacePipeline.load(args.weights or WEIGHTS, progress=True)
     names = [str(path) for path in args.reference]
@@ -129,7 +130,7 @@ def _drawn(
 
 def _angles(args: argparse.Namespace, pipeline: DenseFacePipeline, scene: Tensor | None) -> Angles:
     """The given angles; the others are those of the scene's head, or 0."""
-    from ..pipelines.requests import ANGLE_NAMES
+    from ..pipelines.tiny.inputs import ANGLE_NAMES
 
     given = [getattr(args, name) for name in ANGLE_NAMES]
     usual = (0.0, 0.0, 0.0)

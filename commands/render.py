@@ -123,10 +123,10 @@ def _sheet(args: argparse.Namespace) -> None:
     import torch
     from tqdm import tqdm
 
-    from ..demo.annotation_pictures import annotation_rows
+    from ..demo.annotation_images import annotation_rows
     from ..demo.contact_sheet import contact_sheet
     from ..demo.dataset_shards import heads_of
-    from ..demo.renderer import render
+    from ..demo.renderer.renderer import render
     from ..storage import atomic_path
 
     _within("--columns", args.columns, 1, SHEET_LIMIT)
@@ -155,7 +155,7 @@ def _words(args: argparse.Namespace) -> None:
     with atomic_path(args.out) as temporary:
         draw: Draw | None = None
         if args.generated:
-            from ..pipelines.generated_words import word_drawer
+            from ..evaluation.generated_words import word_drawer
 
             draw = word_drawer(args.seed)
         with tqdm(total=len(emotion_words()), desc="render", unit="head") as bar:
@@ -192,9 +192,9 @@ def _dataset(args: argparse.Namespace) -> None:
 def _faces(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from ..training.face_folder import FaceFolderWriter
-    from ..training.face_shards import FaceShardWriter
-    from ..training.rendered_faces import RenderPlan, render_faces
+    from ..training.data.folder import FaceFolderWriter
+    from ..training.data.rendered_faces import RenderPlan, render_faces
+    from ..training.data.shards import FaceShardWriter
 
     share = share_of(args.shard)
     plan = RenderPlan(args.count, args.seed, args.per_person, args.size)

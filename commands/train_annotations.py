@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     """Train; what could not be used of the data set is told on standard error."""
     import logging
 
-    from ..dense_face.annotation_file import save_head
+    from ..dense_face.annotation.head_file import save_head
     from ..pipelines.single_file import load_checkpoint, tokenizer_for
     from ..training.annotation_head import HeadPlan, train_head
 

@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> None:
     """Run the stages in their order; a stage that was stopped goes on where it was."""
     import torch
 
-    from ..demo.analyzer import WEIGHTS
-    from ..training.stages import STAGES
-    from ..training.work_folder import Run
+    from ..demo.bundled import WEIGHTS
+    from ..training.tiny.stages import STAGES
+    from ..training.tiny.work_folder import Run
 
     torch.set_num_threads(args.threads)
     plan = Run(args.folder, args.weights or WEIGHTS, args.pictures, args.workers, args.length)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     import logging
 
     from ..errors import InputError
-    from ..faces.ir_se50 import load_ir_se50
+    from ..faces.encoders.ir_se50 import load_ir_se50
     from ..pipelines.single_file import load_checkpoint, tokenizer_for
     from ..training.sfsr_photos import SFSRPlan, train_sfsr
 

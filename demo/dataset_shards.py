@@ -29,7 +29,7 @@ from ..faces.parts import PART_COLOURS
 from ..storage import atomic_path
 from .captions import caption
 from .people import IDENTITY_NAMES, Heads, sample_heads
-from .renderer import Renders, render
+from .renderer.renderer import Renders, render
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .people import CLASSES, IDENTITY_INDEX, Heads, sample_heads
 from .portrait import PEOPLE
-from .renderer import render
+from .renderer.renderer import render
 from .seeds import held_out_seed
 
 #: Number of the person who shows them unless another is wanted: light skin, large eyes.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .captions import caption
 from .people import sample_heads
-from .renderer import render
+from .renderer.renderer import render
 from .seeds import held_out_seed
 
 PEOPLE, SCENES = 0, 1

@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..strict import check_strictly
-from .folded import FoldedAdapter, fold
-from .sites import ID_DIM, AttentionSite, is_folded, sites_from_state_dict
+from ..state_dict import check_strictly
+from .attention_layers import ID_DIM, AttentionSite, is_folded, sites_from_state_dict
+from .fused import FoldedAdapter, fold
 
 DELTA = 0.01
 """Strength of the release, at training and test."""

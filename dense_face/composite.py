@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..faces.compositing import composite, feather
+from ..faces.masks.compositing import composite, feather
 
 __all__ = ["Box", "composite", "feather", "paste_back"]
 

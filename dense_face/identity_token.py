@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, ModelFileError
-from ..strict import check_strictly
+from ..state_dict import check_strictly
 
 REFERENCE_DELTA = 0.01
 """Strength of the release."""

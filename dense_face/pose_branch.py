@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
-from ..strict import load_strictly
+from ..state_dict import load_strictly
 
 HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
 _HINT_STRIDES = (1, 1, 2, 1, 2, 1, 2, 1)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .face import Box, Face, HeadPose, in_order
 from .identity import Identity
-from .large_pictures import enlarged, reduced
+from .large_images import enlarged, reduced
 
 #: Borders tried when nothing is found, as shares of the longer side: a face that fills the frame is
 #: then a smaller one in the middle.

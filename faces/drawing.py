@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .face import Face
 from .head_pose import measured_matrix
-from .large_pictures import reduced
+from .large_images import reduced
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

@@ -9,44 +9,44 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .adapter import ApplyAdapter, EncodePrompt, LoadAdapter
-from .analysis import FaceMask
-from .annotation_views import AnnotationPictures, PartMask, SaveAnnotations
-from .annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
-from .blending import BlendedSampler, Composite
-from .crops import CropFace, PasteFace
-from .detect import DetectFaces
-from .expression_algebra import (
+from .analysis.crops import CropFace, PasteFace
+from .analysis.detect import DetectFaces
+from .analysis.face_images import DrawFaces, MaskFaces
+from .analysis.face_mask import FaceMask
+from .analysis.faces_from import FacesByHand, FacesFromBoxes, FacesFromLandmarks
+from .analysis.head_swap import PasteMask
+from .analysis.identity import EncodeIdentity, LoadIdentity, SaveIdentity
+from .analysis.identity_algebra import IdentityAwayFrom
+from .analysis.load_analyzer import AnalyzerFromPack, LoadAnalyzer
+from .analysis.load_encoder import LoadEncoder
+from .analysis.measure_change import MeasureChange
+from .analysis.measure_face import MeasureExpression, MeasurePose
+from .analysis.measure_likeness import MeasureLikeness
+from .demo.quick import QuickPortrait
+from .demo.tiny_evaluator import LoadTinyJudge
+from .demo.tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
+from .dense_face.adapter import ApplyAdapter, EncodePrompt, LoadAdapter
+from .dense_face.annotation_views import AnnotationPictures, PartMask, SaveAnnotations
+from .dense_face.annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
+from .dense_face.blending import BlendedSampler, Composite
+from .dense_face.joint import JointGuider
+from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
+from .dense_face.predicted_joint import PredictedJointGuider
+from .host.folders import register_folders
+from .sfsr.adapter import ApplySFSR, LoadSFSRAdapter
+from .sfsr.background import Background
+from .sfsr.expression_algebra import (
     BlendExpressions,
     CombineExpressions,
     ExpressionTravel,
     MirrorExpression,
 )
-from .expression_picture import ExpressionFromPicture, ExpressionOfFaces
-from .expression_preview import PreviewExpression
-from .expression_sliders import ExpressionFromSliders
-from .expression_word import ExpressionFromExemplars, ExpressionFromWord
-from .face_pictures import DrawFaces, MaskFaces
-from .faces_from import FacesByHand, FacesFromBoxes, FacesFromLandmarks
-from .head_swap import PasteMask
-from .host.folders import register_folders
-from .identity import EncodeIdentity, LoadIdentity, SaveIdentity
-from .identity_algebra import IdentityAwayFrom
-from .joint import JointGuider
-from .load_analyzer import AnalyzerFromPack, LoadAnalyzer
-from .load_encoder import LoadEncoder
-from .measure_change import MeasureChange
-from .measure_face import MeasureExpression, MeasurePose
-from .measure_likeness import MeasureLikeness
-from .midpoint import MidpointSampler
-from .pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
-from .predicted_joint import PredictedJointGuider
-from .quick import QuickPortrait
-from .sfsr_adapter import ApplySFSR, LoadSFSRAdapter
-from .sfsr_background import Background
-from .sfsr_guider import SplitGuidance
-from .tiny_judge import LoadTinyJudge
-from .tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
+from .sfsr.expression_image import ExpressionFromPicture, ExpressionOfFaces
+from .sfsr.expression_preview import PreviewExpression
+from .sfsr.expression_sliders import ExpressionFromSliders
+from .sfsr.expression_word import ExpressionFromExemplars, ExpressionFromWord
+from .sfsr.guider import SplitGuidance
+from .sfsr.midpoint import MidpointSampler
 
 NODES: list[type[io.ComfyNode]] = [
     LoadAdapter,

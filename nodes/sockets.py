@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..dense_face.annotations import Annotations
-    from ..dense_face.folded import FoldedAdapter
+    from ..dense_face.annotation.annotations import Annotations
+    from ..dense_face.fused import FoldedAdapter
     from ..dense_face.identity_token import IdentityToken
     from ..faces.analyzers import FaceAnalyzer, Recogniser
-    from ..faces.crop import CropPlace
+    from ..faces.crops.crop import CropPlace
     from ..faces.face import Face
     from ..faces.identity import Identity
     from ..sfsr.expression import Expression
@@ -142,7 +142,7 @@ class LoadedAnalyzer:
         """All faces in a picture [3, H, W] in 0..1; an empty list if there is none."""
         if self.finder is not None:
             return self.finder.find(picture)
-        from .host.analyzer import find_tiny
+        from .host.tiny.analyzer import find_tiny
 
         return find_tiny(self.patcher, picture)
 

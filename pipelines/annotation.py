@@ -9,10 +9,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..dense_face.annotation_head import AnnotationHead, AnnotationMaps, HeadConfig
-from ..dense_face.annotations import Annotations, decode, mean_annotations
+from ..dense_face.annotation.annotations import Annotations, decode, mean_annotations
+from ..dense_face.annotation.head import AnnotationHead, AnnotationMaps, HeadConfig
 from ..dense_face.blending import Model
-from ..dense_face.feature_tap import tapped
+from ..dense_face.feature_hooks import tapped
 from ..dense_face.schedule import alphas_cumprod
 from ..errors import InputError
 from .base import Base, token_ids

@@ -16,7 +16,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from ..dense_face.adapter import AdapterAttention, PCAdapter
-from ..dense_face.sites import AttentionSite, sites_of_block
+from ..dense_face.attention_layers import AttentionSite, sites_of_block
 from ..errors import IncompatibleError, InputError
 from .layout import UNetLayout, site_of, unet_pieces
 

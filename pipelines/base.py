@@ -17,7 +17,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..demo.analyzer import WEIGHTS
+from ..demo.bundled import BASE_FILE, WEIGHTS
 from ..demo.vocabulary import CONTEXT_LENGTH, WORDS, encode
 from ..errors import ModelFileError
 from ..storage import read_weights, write_weights
@@ -25,7 +25,7 @@ from .layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
 from .renaming import text_to_ldm, text_to_transformers, to_diffusers, to_ldm
 from .vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
 
-TINY_BASE = WEIGHTS / "tiny_base.safetensors"
+TINY_BASE = WEIGHTS / BASE_FILE
 LATENT_SCALE = 0.18215
 START, END = 0, 1
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..errors import FacePackError, InputError
 from ..faces.analyzers import FaceAnalyzer, find_faces
 from ..faces.face import Face
-from .pictures import open_rgb, tensor_of
+from .images import open_rgb, tensor_of
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _DIGITS = 3

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..dense_face.blending import Model, guided
-from ..dense_face.checkpoint import DenseFaceAdapter
+from ..dense_face.checkpoints.adapter_file import DenseFaceAdapter
 from ..dense_face.pose_branch import PoseBranch
 from ..dense_face.schedule import TRAIN_STEPS
 from ..errors import InputError
@@ -19,10 +19,10 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.token_attention import SOURCES
 from .attention import install_adapter
 from .base import Base, token_ids
-from .requests import Faces
 from .source_attention import Told, install_sources
 from .text import encode_text
-from .wishes import Wishes
+from .tiny.inputs import Faces
+from .tiny.sfsr_inputs import Wishes
 
 UNCONDITIONAL = ""
 MOST_GUIDANCE = 30.0

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from ..errors import ModelFileError
+from ..state_dict import check_strictly
 from ..storage import read_weights, write_weights
-from ..strict import check_strictly
 from .background import BackgroundHint
 from .compound import CompoundEmbedding
 from .compound_inputs import CompoundLayout

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..faces.face_mask import spread
+from ..faces.masks.face_mask import spread
 
 GREY = 0.5
 GROW = 0.04

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from comfyui_dense_face import cli
 from comfyui_dense_face.demo.people import sample_heads
-from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.demo.renderer.renderer import render
 from PIL import Image
 
 SMALL = ["--size", "32", "--seed", "7"]

@@ -9,18 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dense_face.annotation_head import TIMESTEPS, AnnotationHead
-from ..dense_face.annotation_loss import AnnotationLabels, annotation_losses
-from ..dense_face.feature_tap import tapped
+from ..dense_face.annotation.head import TIMESTEPS, AnnotationHead
+from ..dense_face.annotation.loss import AnnotationLabels, annotation_losses
+from ..dense_face.feature_hooks import tapped
 from ..dense_face.schedule import alphas_cumprod
 from ..errors import InputError
 from ..pipelines.annotation import fitting_config, stage_modules
 from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.single_file import Tokenize
 from ..pipelines.text import encode_text
-from .annotation_features import EMPTY_CAPTION
-from .face_stream import FaceStream, ResumedBatches
+from .data.stream import FaceStream, ResumedBatches
 from .loop import Schedule, fit, seeded
+from .tiny.annotation_features import EMPTY_CAPTION
 
 VAE_FACTOR = 8
 

@@ -31,9 +31,9 @@ from ..sfsr.compound_inputs import IdentityBatch
 from ..sfsr.guidance import Absence
 from ..sfsr.midpoint import Denoiser, NoiseLevels, denoiser, midpoint_estimate
 from ..sfsr.token_attention import EXPRESSION, IDENTITY
-from .base import PlainAttention, noised
 from .sfsr_faces import FaceReader, FaceSource, SFSRFaces
-from .sfsr_walk import Walk
+from .sfsr_rollout import Walk
+from .tiny.base import PlainAttention, noised
 
 ABSENCE = Absence(identity=0.1, expression=0.1, both=0.1)
 #: Chances that a training sample comes without pose, or background.

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..faces.alignment import ALIGNED_SIZE, aligned
 from ..faces.blendshapes import ARKIT_NAMES
+from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50
 from ..faces.face import five_points
-from ..faces.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50
 from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.single_file import Tokenize
 from ..pipelines.source_attention import layers_of
@@ -23,11 +23,11 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.background import background_channels, emptied, grown, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
-from .face_stream import Batch, FaceStream, ResumedBatches
+from .data.stream import Batch, FaceStream, ResumedBatches
 from .loop import Schedule, fit, seeded
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr_faces import NO_WORDS, Seen, SFSRFaces, half_known
-from .vae import FIRST_FEATURE
+from .tiny.vae import FIRST_FEATURE
 
 MARGIN = 0.15
 """Around the face, as a share of its diameter, where the scene is emptied."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...faces.aligned_recogniser import AlignedRecogniser
-from ...faces.ir_se50 import ENCODER, load_ir_se50
-from ...faces.six_d_rep_net import SixDRepNetPose, load_six_d_rep_net
+from ...faces.encoders.aligned_recogniser import AlignedRecogniser
+from ...faces.encoders.ir_se50 import ENCODER, load_ir_se50
+from ...faces.encoders.six_d_rep_net import SixDRepNetPose, load_six_d_rep_net
 from .memory import load, managed
 
 _WORKING_BYTES = 64 * 2**20

@@ -9,7 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ...errors import ModelFileError
-from ...faces.insight_pack import pack_folder
+from ...faces.insightface.model_pack import pack_folder
 from .folders import full_path, list_files, places
 
 FIRST = "first one found"

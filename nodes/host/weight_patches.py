@@ -11,7 +11,7 @@ import comfy.model_patcher
 import torch
 from torch import nn
 
-from ...dense_face.folded import FoldedAdapter
+from ...dense_face.fused import FoldedAdapter
 from .runtime import SiteDelta
 
 KEY = "dense_face"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from comfyui_dense_face.demo.analyzer import ENCODER, TinyAnalyzer
-from comfyui_dense_face.demo.face_finder import TinyWorldFaces
+from comfyui_dense_face.demo.networks.analyzer import ENCODER, TinyAnalyzer
+from comfyui_dense_face.demo.networks.face_finder import TinyWorldFaces
 from comfyui_dense_face.demo.portrait import portrait
 from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES

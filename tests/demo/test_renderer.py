@@ -6,7 +6,7 @@ import pytest
 import torch
 from comfyui_dense_face.demo.captions import attributes, caption, identity_free_caption
 from comfyui_dense_face.demo.people import CLASSES, IDENTITY_INDEX, Heads, sample_heads
-from comfyui_dense_face.demo.renderer import render, rotation_matrix
+from comfyui_dense_face.demo.renderer.renderer import render, rotation_matrix
 from comfyui_dense_face.demo.vocabulary import CONTEXT_LENGTH, WORDS, encode, words_of
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES, mirrored_name
 from comfyui_dense_face.faces.parts import PART_NAMES

@@ -7,12 +7,12 @@ import copy
 import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import AdapterAttention, PCAdapter
-from comfyui_dense_face.dense_face.checkpoint import ADAPTER_PREFIX
-from comfyui_dense_face.dense_face.sites import (
+from comfyui_dense_face.dense_face.attention_layers import (
     AttentionSite,
     sites_from_state_dict,
     sites_of_block,
 )
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import ADAPTER_PREFIX
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.pipelines.attention import install_adapter, sites_for
 from comfyui_dense_face.pipelines.layout import UNET_PREFIX, unet_to_diffusers_keys

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.annotation_file import load_head, save_head
-from comfyui_dense_face.dense_face.annotation_head import AnnotationHead, AnnotationMaps, HeadConfig
-from comfyui_dense_face.dense_face.annotations import decode, heat_points, mean_annotations
+from comfyui_dense_face.dense_face.annotation.annotations import (
+    decode,
+    heat_points,
+    mean_annotations,
+)
+from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, AnnotationMaps, HeadConfig
+from comfyui_dense_face.dense_face.annotation.head_file import load_head, save_head
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.storage import write_weights
 from torch import Tensor

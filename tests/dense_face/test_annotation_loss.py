@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.annotation_head import AnnotationMaps
-from comfyui_dense_face.dense_face.annotation_loss import (
+from comfyui_dense_face.dense_face.annotation.head import AnnotationMaps
+from comfyui_dense_face.dense_face.annotation.loss import (
     NO_PART,
     AnnotationLabels,
     annotation_losses,

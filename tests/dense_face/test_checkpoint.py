@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.checkpoint import (
+from comfyui_dense_face.dense_face.attention_layers import sites_of_block
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import (
     ADAPTER_PREFIX,
     DenseFaceAdapter,
     load_adapter,
     read_parts,
     save_adapter,
 )
-from comfyui_dense_face.dense_face.folded import product
+from comfyui_dense_face.dense_face.fused import product
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
-from comfyui_dense_face.dense_face.sites import sites_of_block
 from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.storage import read_weights, write_weights
 from torch import nn

@@ -10,12 +10,12 @@ import pytest
 import torch
 from comfyui_dense_face.cli import main
 from comfyui_dense_face.dense_face import blending
+from comfyui_dense_face.dense_face.attention_layers import AttentionSite
 from comfyui_dense_face.dense_face.schedule import DDIMSchedule, ddim_schedule
-from comfyui_dense_face.dense_face.sites import AttentionSite
 from comfyui_dense_face.errors import FacePackError
-from comfyui_dense_face.pipelines import golden_outputs
+from comfyui_dense_face.evaluation.parity import golden_outputs
+from comfyui_dense_face.evaluation.parity.conformance import Row, check_conformance
 from comfyui_dense_face.pipelines.attention import InstalledAdapter
-from comfyui_dense_face.pipelines.conformance import Row, check_conformance
 from own_fixture import write_own_fixture
 from parity_fixture import PARITY, alter, altered_copy
 from torch import Tensor

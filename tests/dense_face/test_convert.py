@@ -9,7 +9,7 @@ import pytest
 import torch
 from comfyui_dense_face.cli import main
 from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.checkpoint import (
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import (
     ADAPTER_PREFIX,
     POSE_PREFIX,
     TOKEN_PREFIX,
@@ -18,11 +18,11 @@ from comfyui_dense_face.dense_face.checkpoint import (
     read_parts,
     save_adapter,
 )
-from comfyui_dense_face.dense_face.convert import Plan, convert
+from comfyui_dense_face.dense_face.checkpoints.convert import Plan, convert
+from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import LazyTensor
+from comfyui_dense_face.dense_face.checkpoints.release import check, open_release, split
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
-from comfyui_dense_face.dense_face.lazy_tensor import LazyTensor
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
-from comfyui_dense_face.dense_face.release import check, open_release, split
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.pipelines.attention import install_adapter
 from comfyui_dense_face.pipelines.layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys

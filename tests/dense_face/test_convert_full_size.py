@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.checkpoint import load_adapter
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter
+from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import Read
+from comfyui_dense_face.dense_face.checkpoints.release import Release, open_release
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
-from comfyui_dense_face.dense_face.lazy_tensor import Read
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
-from comfyui_dense_face.dense_face.release import Release, open_release
-from comfyui_dense_face.faces.ir_se50 import load_ir_se50
+from comfyui_dense_face.faces.encoders.ir_se50 import load_ir_se50
 from comfyui_dense_face.pipelines.attention import install_adapter
 from comfyui_dense_face.pipelines.layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
 from comfyui_dense_face.pipelines.renaming import to_diffusers
@@ -205,7 +205,7 @@ def test_same_eps_in_the_host(
         unet = {n: t for n, t in release.base.items() if n.startswith(UNET_PREFIX)}
         tensors = {name.removeprefix(UNET_PREFIX): tensor.read() for name, tensor in unet.items()}
     with torch.inference_mode():
-        model = _module(pack, "nodes.host.tiny_sd").build_model(tensors, 8)
+        model = _module(pack, "nodes.host.tiny.tiny_sd").build_model(tensors, 8)
         del tensors
         eps = _host_eps(pack, model, converted.exact, inputs)
     error = _relative(eps, on_diffusers["release"][0.01])
@@ -240,11 +240,13 @@ def _host_eps(pack: ModuleType, model: Any, file: Path, given: Inputs) -> Tensor
 
     import nodes
 
-    folded, token, control, encoder = _module(pack, "nodes.host.adapter_file").load_parts(file)
+    folded, token, control, encoder = _module(
+        pack, "nodes.host.dense_face.adapter_file"
+    ).load_parts(file)
     sockets = _module(pack, "nodes.sockets")
     adapter = sockets.LoadedAdapter("released", folded, None, encoder)
     person = _module(pack, "faces.identity").Identity(given.identity[0], encoder)
-    apply = _module(pack, "nodes.adapter").ApplyAdapter.execute
+    apply = _module(pack, "nodes.dense_face.adapter").ApplyAdapter.execute
     model = apply(model, adapter, sockets.People((person,)), 1.0, 0.0, 1.0, "auto").result[0]
     context = given.context.clone()
     context[:, 3] = token(given.identity)

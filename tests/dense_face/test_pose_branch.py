@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.checkpoint import POSE_PREFIX
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import POSE_PREFIX
 from comfyui_dense_face.dense_face.pose_branch import (
     PoseBranch,
     PoseBranchConfig,

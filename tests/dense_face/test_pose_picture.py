@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from comfyui_dense_face.dense_face.pose_picture import axis_ends, pose_picture
+from comfyui_dense_face.dense_face.pose_image import axis_ends, pose_picture
 from comfyui_dense_face.dense_face.thick_line import Picture, draw_thick_line
 from comfyui_dense_face.errors import InputError
 from hypothesis import given, settings

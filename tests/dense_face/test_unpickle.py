@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.torch_zip import read_checkpoint
-from comfyui_dense_face.dense_face.unpickle import read_state_dict
+from comfyui_dense_face.dense_face.checkpoints.torch_zip import read_checkpoint
+from comfyui_dense_face.dense_face.checkpoints.unpickle import read_state_dict
 from comfyui_dense_face.errors import ModelFileError
 from torch import Tensor, nn
 

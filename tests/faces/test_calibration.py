@@ -9,15 +9,15 @@ import pytest
 import torch
 from comfyui_dense_face.cli import main
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
-from comfyui_dense_face.faces.aligned_recogniser import (
+from comfyui_dense_face.faces.analyzers import by_hand
+from comfyui_dense_face.faces.encoders.aligned_recogniser import (
     ALIGNMENTS,
     CHANNEL_ORDERS,
     AlignedRecogniser,
     read_form,
 )
-from comfyui_dense_face.faces.analyzers import by_hand
-from comfyui_dense_face.faces.calibration import Pair, calibrate
-from comfyui_dense_face.faces.feature_file import read_feature
+from comfyui_dense_face.faces.encoders.calibration import Pair, calibrate
+from comfyui_dense_face.faces.encoders.feature_file import read_feature
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -8,7 +8,13 @@ import pytest
 import torch
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.faces.alignment import TEMPLATE
-from comfyui_dense_face.faces.crop import CropPlace, crop_place, cropped, pasted, with_colours_of
+from comfyui_dense_face.faces.crops.crop import (
+    CropPlace,
+    crop_place,
+    cropped,
+    pasted,
+    with_colours_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

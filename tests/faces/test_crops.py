@@ -6,7 +6,7 @@ import pytest
 import torch
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.faces.alignment import TEMPLATE
-from comfyui_dense_face.faces.crops import all_pasted, crops_of, place_of
+from comfyui_dense_face.faces.crops.batch import all_pasted, crops_of, place_of
 from comfyui_dense_face.faces.face import Face
 from torch import Tensor
 from torch.nn import functional as F

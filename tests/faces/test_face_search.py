@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfyui_dense_face.faces.face_search import search, turned_back
+from comfyui_dense_face.faces.mediapipe.face_search import search, turned_back
 
 
 class Detector:
@@ -85,7 +85,7 @@ def test_unsure_upright_faces_stay() -> None:
 
 
 def test_small_faces_are_found_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comfyui_dense_face.faces.face_search._SMALLEST", 50)
+    monkeypatch.setattr("comfyui_dense_face.faces.mediapipe.face_search._SMALLEST", 50)
     places = [(0, 0), (88, 40), (100, 95), (180, 130), (60, 61)]
     rows = search(Detector(), picture(200, 150, *places))
     assert sorted((int(r[1]), int(r[2])) for r in rows.round()) == sorted(places)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.cli import main
-from comfyui_dense_face.demo import face_finder
+from comfyui_dense_face.demo.networks import face_finder
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.identity import Identity
 from PIL import Image

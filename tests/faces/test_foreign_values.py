@@ -9,11 +9,11 @@ import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError, InputError
 from comfyui_dense_face.faces.analyzers import by_hand
-from comfyui_dense_face.faces.box_look import look_into_boxes
+from comfyui_dense_face.faces.crops.box_faces import look_into_boxes
 from comfyui_dense_face.faces.face import Face, HeadPose
-from comfyui_dense_face.faces.foreign_analyzer import ForeignInsightFace
 from comfyui_dense_face.faces.foreign_values import faces_from_boxes, faces_from_landmarks
 from comfyui_dense_face.faces.head_pose import flipped, measured_matrix
+from comfyui_dense_face.faces.insightface.foreign_analyzer import ForeignInsightFace
 from torch import Tensor
 
 

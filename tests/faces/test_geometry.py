@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.pose_picture import axis_ends
+from comfyui_dense_face.dense_face.pose_image import axis_ends
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.faces.alignment import TEMPLATE, aligned, alignment
 from comfyui_dense_face.faces.face import HeadPose

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from comfyui_dense_face.faces.head_mask import head_mask
+from comfyui_dense_face.faces.masks.head_mask import head_mask
 
 
 def logits(radius: float) -> torch.Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfyui_dense_face.faces.head_mask import head_mask
-from comfyui_dense_face.faces.head_swap import OLD_MARGIN, filled, swap
+from comfyui_dense_face.faces.masks.head_mask import head_mask
+from comfyui_dense_face.faces.masks.head_swap import OLD_MARGIN, filled, swap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

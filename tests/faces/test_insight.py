@@ -12,12 +12,12 @@ import torch
 from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.faces.analyzers import by_hand, find_faces
 from comfyui_dense_face.faces.face import HeadPose
-from comfyui_dense_face.faces.foreign_analyzer import ForeignInsightFace
 from comfyui_dense_face.faces.head_pose import measured_matrix
-from comfyui_dense_face.faces.insight import InsightFaces
-from comfyui_dense_face.faces.insight_pack import pack_folder
-from comfyui_dense_face.faces.insight_recogniser import InsightRecogniser
-from comfyui_dense_face.faces.insight_record import pose_from_insightface
+from comfyui_dense_face.faces.insightface.analyzer import InsightFaces
+from comfyui_dense_face.faces.insightface.foreign_analyzer import ForeignInsightFace
+from comfyui_dense_face.faces.insightface.model_pack import pack_folder
+from comfyui_dense_face.faces.insightface.recogniser import InsightRecogniser
+from comfyui_dense_face.faces.insightface.record import pose_from_insightface
 from torch import Tensor
 
 pytest.importorskip("insightface")

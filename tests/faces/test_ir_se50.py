@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
-from comfyui_dense_face.faces.ir_se50 import IRSE50, RELEASE_PREFIX, Unit, load_ir_se50
+from comfyui_dense_face.faces.encoders.ir_se50 import IRSE50, RELEASE_PREFIX, Unit, load_ir_se50
 from comfyui_dense_face.storage import write_weights
 from random_ir_se50 import randomised
 from torch import Tensor, nn
@@ -98,7 +98,7 @@ def test_files_of_others_have_the_same_names(
 ) -> None:
     """A PyTorch file, bare or with the prefixes of trainers and of the release."""
     seen: list[set[str]] = []
-    module = importlib.import_module("comfyui_dense_face.faces.ir_se50")
+    module = importlib.import_module("comfyui_dense_face.faces.encoders.ir_se50")
 
     def check(net: nn.Module, tensors: dict[str, Tensor], what: str) -> None:
         seen.append(set(tensors))

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError, ModelFileError
-from comfyui_dense_face.faces import short_range
 from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES, mirrored_name
 from comfyui_dense_face.faces.face import Face, HeadPose
@@ -25,10 +24,11 @@ from comfyui_dense_face.faces.head_pose import (
     measured_matrix,
     measured_pose,
 )
-from comfyui_dense_face.faces.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
-from comfyui_dense_face.faces.mesh_crop import Region, region_of_detection, region_of_mesh
-from comfyui_dense_face.faces.mesh_pose import FIELD_OF_VIEW, mesh_rotation
-from comfyui_dense_face.faces.task_file import (
+from comfyui_dense_face.faces.mediapipe import blazeface as short_range
+from comfyui_dense_face.faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
+from comfyui_dense_face.faces.mediapipe.mesh_crop import Region, region_of_detection, region_of_mesh
+from comfyui_dense_face.faces.mediapipe.mesh_pose import FIELD_OF_VIEW, mesh_rotation
+from comfyui_dense_face.faces.mediapipe.task_file import (
     BLENDSHAPES,
     DETECTOR,
     GEOMETRY,

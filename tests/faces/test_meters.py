@@ -10,7 +10,7 @@ from comfyui_dense_face.errors import IncompatibleError, InputError
 from comfyui_dense_face.faces.face import HeadPose
 from comfyui_dense_face.faces.head_pose import as_measured
 from comfyui_dense_face.faces.identity import Identity
-from comfyui_dense_face.faces.meters import (
+from comfyui_dense_face.faces.metrics import (
     change_outside,
     expression_agreement,
     likeness,

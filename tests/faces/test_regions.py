@@ -8,12 +8,12 @@ import pytest
 import torch
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.faces.alignment import TEMPLATE
-from comfyui_dense_face.faces.crop import crop_place
+from comfyui_dense_face.faces.crops.crop import crop_place
 from comfyui_dense_face.faces.face import Face
-from comfyui_dense_face.faces.landmark_regions import REGIONS, outline
+from comfyui_dense_face.faces.masks.landmark_regions import REGIONS, outline
+from comfyui_dense_face.faces.masks.polygon import convex_hull, inside_distance
+from comfyui_dense_face.faces.masks.region_mask import part_labels, region_mask
 from comfyui_dense_face.faces.parts import PART_INDEX
-from comfyui_dense_face.faces.polygon import convex_hull, inside_distance
-from comfyui_dense_face.faces.region_mask import part_labels, region_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -29,7 +29,7 @@ def face(scheme: str = "five", landmarks: Tensor | None = None) -> Face:
 def average_face() -> Face:
     """68 landmarks of the tiny world's average head, frontal."""
     from comfyui_dense_face.demo.people import sample_heads
-    from comfyui_dense_face.demo.renderer import render
+    from comfyui_dense_face.demo.renderer.renderer import render
 
     heads = sample_heads([5], [7]).replace(angles=torch.zeros(1, 3))
     return face("ibug", 128 * render(heads, 128).landmarks[0])
@@ -102,7 +102,7 @@ def test_parts_lie_in_the_face_at_the_right_sides() -> None:
 def test_drawn_parts_meet_the_true_parts() -> None:
     """Intersection over union with the renderer's own part mask."""
     from comfyui_dense_face.demo.people import sample_heads
-    from comfyui_dense_face.demo.renderer import render
+    from comfyui_dense_face.demo.renderer.renderer import render
 
     heads = sample_heads([5], [7]).replace(angles=torch.tensor([[15.0, 5.0, 8.0]]))
     drawn = render(heads, 128)
@@ -131,7 +131,7 @@ def test_grow_and_feather() -> None:
 
 
 def test_mask_on_a_crop_is_the_crop_of_the_mask() -> None:
-    from comfyui_dense_face.faces.crop import cropped
+    from comfyui_dense_face.faces.crops.crop import cropped
 
     one = average_face()
     place = crop_place(one.require_five(), (128, 128), 96, padding=-0.2)

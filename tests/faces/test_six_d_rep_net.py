@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.errors import IncompatibleError, ModelFileError
-from comfyui_dense_face.faces.face import HeadPose
-from comfyui_dense_face.faces.head_pose import as_drawn
-from comfyui_dense_face.faces.six_d_rep_net import (
+from comfyui_dense_face.faces.encoders.six_d_rep_net import (
     SixDRepNet,
     SixDRepNetPose,
     angles,
@@ -20,6 +18,8 @@ from comfyui_dense_face.faces.six_d_rep_net import (
     prepared,
     rotation_from_6d,
 )
+from comfyui_dense_face.faces.face import HeadPose
+from comfyui_dense_face.faces.head_pose import as_drawn
 from torch import Tensor
 from torch.nn import functional as F
 

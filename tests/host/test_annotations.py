@@ -149,14 +149,14 @@ def test_models_that_do_not_fit(tiny: Tiny, head: Any) -> None:
         _annotated(tiny, other, _inputs(tiny, _guider(tiny)))
     assert "Use the head that was trained" in str(told.value)
     transformer = SimpleNamespace(model=SimpleNamespace(diffusion_model=torch.nn.Linear(1, 1)))
-    modules = tiny.module("nodes.host.annotation").stage_modules
+    modules = tiny.module("nodes.host.dense_face.annotation").stage_modules
     with pytest.raises(ValueError, match="without the decoder blocks of a UNet"):
         modules(transformer, "a test")
 
 
 def test_annotate_picture(tiny: Tiny, head: Any) -> None:
     """The node sees what the command line sees: same weights, same noise."""
-    from comfyui_dense_face.dense_face.annotation_head import AnnotationHead, HeadConfig
+    from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, HeadConfig
     from comfyui_dense_face.pipelines.annotation import annotate_latents
     from comfyui_dense_face.pipelines.base import LATENT_SCALE, load_base
 

@@ -36,7 +36,7 @@ def values(expression: Any) -> Tensor:
 
 
 def test_words_in_six_groups(tiny: Tiny) -> None:
-    schema = tiny.module("nodes.expression_word").ExpressionFromWord.define_schema()
+    schema = tiny.module("nodes.sfsr.expression_word").ExpressionFromWord.define_schema()
     options = schema.inputs[0].options
     assert len(set(options)) == 135 and schema.inputs[0].default in options
     groups = [option.split(" / ")[0] for option in options]
@@ -46,7 +46,7 @@ def test_words_in_six_groups(tiny: Tiny) -> None:
 
 def test_the_bare_word_will_do(tiny: Tiny) -> None:
     assert torch.equal(values(word(tiny, "anger / rage")), values(word(tiny, "Rage")))
-    node = tiny.module("nodes.expression_word").ExpressionFromWord
+    node = tiny.module("nodes.sfsr.expression_word").ExpressionFromWord
     assert node.validate_inputs("anger / rage") is True and node.validate_inputs("rage") is True
     told = node.validate_inputs("anger / ragee")
     assert told.startswith("'ragee' is none of the 135 words. The nearest are rage")
@@ -58,7 +58,7 @@ def test_the_bare_word_will_do(tiny: Tiny) -> None:
 
 
 def test_sliders(tiny: Tiny) -> None:
-    node = tiny.module("nodes.expression_sliders").ExpressionFromSliders
+    node = tiny.module("nodes.sfsr.expression_sliders").ExpressionFromSliders
     sliders = [item for item in node.define_schema().inputs if item.id != "expression"]
     assert len(sliders) == 51
     rest = {item.id: 0.0 for item in sliders}
@@ -141,7 +141,7 @@ def test_exemplar_pictures(tiny: Tiny, analyzer: Any, folder: Path) -> None:
 def test_new_pictures_are_noticed_and_damaged_ones_told(
     tiny: Tiny, analyzer: Any, folder: Path
 ) -> None:
-    node = tiny.module("nodes.expression_word").ExpressionFromExemplars
+    node = tiny.module("nodes.sfsr.expression_word").ExpressionFromExemplars
     before = node.fingerprint_inputs(word="sadness / grief", choice="medoid", seed=0)
     (folder / "a.png").write_bytes((folder / "grief.png").read_bytes()[:300])
     assert node.fingerprint_inputs(word="sadness / grief", choice="medoid", seed=0) != before

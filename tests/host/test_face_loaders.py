@@ -153,7 +153,7 @@ def test_networks_are_managed_by_the_host(
     import comfy.model_management as mm
 
     module = tiny.module("nodes.host.encoder")
-    six_d = tiny.module("faces.six_d_rep_net")
+    six_d = tiny.module("faces.encoders.six_d_rep_net")
 
     class Small(torch.nn.Module):
         def __init__(self) -> None:

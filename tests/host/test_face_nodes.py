@@ -33,7 +33,7 @@ def analyzer(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
     write_detector(folder / "det.onnx")
     write_recogniser(folder / "rec.onnx")
     write_landmarks(folder / "lmk.onnx", np.asarray(get_object("meanshape_68.pkl")))
-    finder = tiny.module("faces.insight").InsightFaces(folder, detection_size=SIDE)
+    finder = tiny.module("faces.insightface.analyzer").InsightFaces(folder, detection_size=SIDE)
     return tiny.module("nodes.sockets").LoadedAnalyzer(None, finder.encoder, finder)
 
 
@@ -302,7 +302,7 @@ def test_three_faces_of_a_photograph_by_the_landmarker(tiny: Tiny) -> None:
     data = pytest.importorskip("skimage.data")
     head = torch.from_numpy(data.astronaut()[:256, 100:356].copy())[None].float() / 255
     image = torch.cat([head, head.flip(2), head], 2)
-    finder = tiny.module("faces.landmarker").Landmarker(file)
+    finder = tiny.module("faces.mediapipe.landmarker").Landmarker(file)
     landmarker = tiny.module("nodes.sockets").LoadedAnalyzer(None, "", finder)
     faces, count, *_ = detect(tiny, landmarker, image)
     assert count == 3 and [face.scheme for face in faces.pictures[0]] == ["mesh"] * 3

@@ -13,7 +13,7 @@ from torch import Tensor
 @pytest.fixture(scope="module")
 def analyzer(tiny: Tiny) -> Any:
     path = tiny.folder / "tiny_analyzer.safetensors"
-    patcher, encoder = tiny.module("nodes.host.analyzer").load_analyzer(path)
+    patcher, encoder = tiny.module("nodes.host.tiny.analyzer").load_analyzer(path)
     return tiny.module("nodes.sockets").LoadedAnalyzer(patcher, encoder)
 
 
@@ -173,10 +173,10 @@ def test_paste_mask_refuses_what_does_not_go_together(
 def test_head_and_person_are_those_of_the_command_line(
     tiny: Tiny, analyzer: Any, portrait: Tensor
 ) -> None:
-    from comfyui_dense_face.demo.analyzer import load_analyzer
-    from comfyui_dense_face.faces.head_swap import NEW_MARGIN
-    from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
-    from comfyui_dense_face.pipelines.scenes import GROW
+    from comfyui_dense_face.demo.networks.analyzer import load_analyzer
+    from comfyui_dense_face.faces.masks.head_swap import NEW_MARGIN
+    from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
+    from comfyui_dense_face.pipelines.tiny.scenes import GROW
 
     pipeline = DenseFacePipeline.load(tiny.folder)
     net = load_analyzer(tiny.folder / "tiny_analyzer.safetensors")
@@ -215,7 +215,7 @@ def test_identity_away_from(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None
 
 
 def test_missing_and_broken_files_are_told(tiny: Tiny, tmp_path: Any) -> None:
-    load = tiny.module("nodes.host.adapter_file").load_parts
+    load = tiny.module("nodes.host.dense_face.adapter_file").load_parts
     with pytest.raises(ValueError, match="missing"):
         load(tmp_path / "none.safetensors")
     cut = tmp_path / "cut.safetensors"

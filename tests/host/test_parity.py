@@ -38,8 +38,8 @@ class Release:
         heads = json.loads((FIXTURE / "config.json").read_text())["net"]["num_heads"]
         branch = _part(weights, "control_model.")
         with torch.inference_mode():
-            self.model = tiny.module("nodes.host.tiny_sd").build_model(base, heads)
-            self.control = tiny.module("nodes.host.control").pose_control(branch)
+            self.model = tiny.module("nodes.host.tiny.tiny_sd").build_model(base, heads)
+            self.control = tiny.module("nodes.host.dense_face.control").pose_control(branch)
 
     def folded(self) -> Any:
         """The adapter in its folded form."""
@@ -127,10 +127,10 @@ def test_face_generation_mode(release: Release, name: str, delta: float, mode: s
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
 def test_converted_file(release: Release, tmp_path: Path, mode: str) -> None:
     """The fixture's weights bear the release's names: converted as a release, they draw alike."""
-    module, path = release.tiny.module("dense_face.convert"), tmp_path / "a.safetensors"
+    module, path = release.tiny.module("dense_face.checkpoints.convert"), tmp_path / "a.safetensors"
     plan = module.Plan(path, dtype=torch.float32)
     module.convert(FIXTURE / "weights_fp16.safetensors", plan)
-    load = release.tiny.module("nodes.host.adapter_file").load_parts
+    load = release.tiny.module("nodes.host.dense_face.adapter_file").load_parts
     with torch.inference_mode():
         folded, token, control, encoder = load(path)
     assert token is None and encoder == "ir-se50"
@@ -151,7 +151,7 @@ def test_blended_sampler(release: Release, run: str, delta: float, eta: float, m
     import comfy.samplers
 
     golden = release.sampler
-    sampling = release.tiny.module("nodes.host.sampling")
+    sampling = release.tiny.module("nodes.host.dense_face.sampling")
     noises = iter([golden[f"noise.{i:02d}"] for i in range(2, 12)])
     as_released = sampling.Blending(eta, clean_end=False)
     sampler = comfy.samplers.KSAMPLER(

@@ -53,12 +53,12 @@ def test_kernels_stored_in_eight_bits_turn_the_head_as_far(
     tiny: Tiny, hint: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the host, which may keep whole nets in eight bits, chooses as for vectors in sixteen."""
-    checkpoint = tiny.module("dense_face.checkpoint")
+    checkpoint = tiny.module("dense_face.checkpoints.adapter_file")
     path, half = tmp_path / "eight.safetensors", tmp_path / "half.safetensors"
     whole = checkpoint.load_adapter(tiny.folder / "tiny_dense_face.safetensors")
     checkpoint.save_adapter(half, whole)
     checkpoint.save_adapter(path, whole, pose_dtype=torch.float8_e4m3fn)
-    control = tiny.module("nodes.host.control")
+    control = tiny.module("nodes.host.dense_face.control")
     asked = []
     choose = control.compute_dtypes
 
@@ -67,7 +67,7 @@ def test_kernels_stored_in_eight_bits_turn_the_head_as_far(
         return choose(parameters, stored)
 
     monkeypatch.setattr(control, "compute_dtypes", asking)
-    load = tiny.module("nodes.host.adapter_file").load_parts
+    load = tiny.module("nodes.host.dense_face.adapter_file").load_parts
     with torch.inference_mode():
         small, usual = (load(file)[2] for file in (path, half))
     assert asked == [torch.float16, torch.float16]
@@ -96,7 +96,9 @@ def test_once_for_all_equals_once_for_each(
     tiny: Tiny, hint: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = tiny.sample(tiny.model, *posed(tiny, hint), batch=2)
-    monkeypatch.setattr(tiny.module("nodes.host.control"), "_parts_agree", lambda *_: False)
+    monkeypatch.setattr(
+        tiny.module("nodes.host.dense_face.control"), "_parts_agree", lambda *_: False
+    )
     assert difference(tiny.sample(tiny.model, *posed(tiny, hint), batch=2), once) < 1e-5
 
 
@@ -142,7 +144,9 @@ def test_area_prompts_with_different_crops_are_not_confused(
         [[c, {**d, "area": a}] for c, d in positive] for a in ((16, 8, 0, 0), (16, 8, 0, 8))
     )
     together = tiny.sample(tiny.model, left + right, negative)
-    monkeypatch.setattr(tiny.module("nodes.host.control"), "_parts_agree", lambda *_: False)
+    monkeypatch.setattr(
+        tiny.module("nodes.host.dense_face.control"), "_parts_agree", lambda *_: False
+    )
     assert difference(tiny.sample(tiny.model, left + right, negative), together) < 1e-5
 
 

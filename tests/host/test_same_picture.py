@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face.faces.identity import Identity
-from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
-from comfyui_dense_face.pipelines.requests import Angles
+from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
+from comfyui_dense_face.pipelines.tiny.inputs import Angles
 from in_host import Tiny
 from torch import Tensor
 
@@ -92,8 +92,8 @@ def test_blending(tiny: Tiny, pipeline: DenseFacePipeline) -> None:
 
 
 def test_quick_portrait_has_the_defaults_of_the_command_line(tiny: Tiny) -> None:
-    from comfyui_dense_face.pipelines.scenes import FEATHER, GROW
+    from comfyui_dense_face.pipelines.tiny.scenes import FEATHER, GROW
 
-    quick = tiny.module("nodes.quick")
+    quick = tiny.module("nodes.demo.quick")
     assert (quick.MARGIN, quick.FEATHER) == (GROW, FEATHER)
     assert (quick.STEPS, quick.GUIDANCE) == (20, 3.0)

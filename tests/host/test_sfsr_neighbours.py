@@ -222,7 +222,7 @@ def test_small_bases(tiny: Tiny, adapter: Any, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_layers_in_half_precision(tiny: Tiny, adapter: Any, dtype: torch.dtype) -> None:
     """The share of a layer is of the query's own kind, near the one in full precision."""
-    sources = tiny.module("nodes.host.sources")
+    sources = tiny.module("nodes.host.sfsr.sources")
     who = adapter.identity((tiny.people(),))
     source = sources.Source("identities", who)
     share = sources.LayerSources("u", "middle_block", (source,), None)

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from comfyui_dense_face.faces.identity import Identity
-from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
-from comfyui_dense_face.pipelines.sfsr import SFSRPipeline
+from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
+from comfyui_dense_face.pipelines.tiny.sfsr import SFSRPipeline
 from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from comfyui_dense_face.sfsr.expression import from_values
 from in_host import Tiny

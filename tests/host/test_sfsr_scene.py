@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.checkpoint import load_adapter as load_dense
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter as load_dense
 from comfyui_dense_face.pipelines.attention import install_adapter
 from comfyui_dense_face.pipelines.base import load_base
 from comfyui_dense_face.pipelines.source_attention import Told, install_sources
@@ -148,7 +148,7 @@ def inpainting(tiny: Tiny) -> Any:
     more = torch.randn(len(first), 5, 3, 3, generator=torch.Generator().manual_seed(2)) / 7
     unet["input_blocks.0.0.weight"] = torch.cat([first, more], 1)
     with torch.inference_mode():
-        model = tiny.module("nodes.host.tiny_sd").build_model(unet, 4)
+        model = tiny.module("nodes.host.tiny.tiny_sd").build_model(unet, 4)
         model.model.set_inpaint()
     return model
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.demo.people import sample_heads
-from comfyui_dense_face.demo.renderer import render
-from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
-from comfyui_dense_face.pipelines.evaluate_sfsr import ESTIMATES
-from comfyui_dense_face.pipelines.pictures import image_of
-from comfyui_dense_face.pipelines.sfsr import SFSRPipeline
+from comfyui_dense_face.demo.renderer.renderer import render
+from comfyui_dense_face.evaluation.sfsr import ESTIMATES
+from comfyui_dense_face.pipelines.images import image_of
+from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
+from comfyui_dense_face.pipelines.tiny.sfsr import SFSRPipeline
 from measured_world import linked_world, world
 from tiny_random import write_sfsr
 from torch import Tensor

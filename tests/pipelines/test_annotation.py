@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.annotation_head import AnnotationHead, HeadConfig
-from comfyui_dense_face.dense_face.feature_tap import tapped
+from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, HeadConfig
+from comfyui_dense_face.dense_face.feature_hooks import tapped
 from comfyui_dense_face.errors import IncompatibleError, InputError
+from comfyui_dense_face.evaluation.annotations import (
+    another_picture,
+    depth_error,
+    face_iou,
+    landmark_error,
+    part_miou,
+)
 from comfyui_dense_face.pipelines.annotation import (
     SamplingTap,
     annotate_latents,
@@ -18,13 +25,6 @@ from comfyui_dense_face.pipelines.annotation import (
     stage_widths,
 )
 from comfyui_dense_face.pipelines.base import Base, load_base, new_unet
-from comfyui_dense_face.pipelines.evaluate_annotations import (
-    another_picture,
-    depth_error,
-    face_iou,
-    landmark_error,
-    part_miou,
-)
 from comfyui_dense_face.pipelines.guided import text_model
 from comfyui_dense_face.pipelines.layout import UNetLayout
 from comfyui_dense_face.pipelines.sampling import clean_schedule, sample, seeded_noise

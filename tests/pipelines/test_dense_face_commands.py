@@ -8,18 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face import cli
-from comfyui_dense_face.pipelines import (
-    demo,
-    demo_people,
-    demo_sfsr,
-    dense_face,
-    evaluate,
-    evaluate_sfsr,
-    held_out,
-    known_people,
-)
-from comfyui_dense_face.pipelines.pictures import read_picture
+from comfyui_dense_face.evaluation import demo, demo_people, demo_sfsr, held_out
+from comfyui_dense_face.evaluation import dense_face as evaluate
+from comfyui_dense_face.evaluation import gallery as known_people
+from comfyui_dense_face.evaluation import sfsr as evaluate_sfsr
+from comfyui_dense_face.pipelines.images import read_picture
 from comfyui_dense_face.pipelines.sampling import clean_schedule
+from comfyui_dense_face.pipelines.tiny import dense_face
 from comfyui_dense_face.storage import read_weights
 from measured_world import blind_world, linked_world
 from PIL import Image
@@ -175,7 +170,7 @@ def test_files_of_another_version_are_told(
     folder = linked_world(weights, tmp_path / "mixed")
     path = folder / "tiny_analyzer.safetensors"
     path.unlink()
-    path.symlink_to(weights / "tiny_judge.safetensors")
+    path.symlink_to(weights / "tiny_evaluator.safetensors")
     assert generate(weights=folder) == 2
     assert "another version of the network" in capsys.readouterr().err
 
@@ -315,7 +310,7 @@ def test_demo_into_a_file(
 
 
 def test_prompts_of_the_demo_are_words_of_the_tiny_world() -> None:
-    from comfyui_dense_face.pipelines.prompts import unread_words
+    from comfyui_dense_face.pipelines.tiny.prompts import unread_words
 
     for row in demo.SCENES_OF_ROWS:
         for scene in row:

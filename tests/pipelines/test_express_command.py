@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face import cli
-from comfyui_dense_face.pipelines import evaluate_sfsr, held_out, known_people
-from comfyui_dense_face.pipelines.dense_face import DenseFacePipeline
-from comfyui_dense_face.pipelines.pictures import image_of, open_rgb, tensor_of
+from comfyui_dense_face.evaluation import gallery as known_people
+from comfyui_dense_face.evaluation import held_out
+from comfyui_dense_face.evaluation import sfsr as evaluate_sfsr
+from comfyui_dense_face.pipelines.images import image_of, open_rgb, tensor_of
+from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
 from PIL import Image
 from torch import Tensor
 

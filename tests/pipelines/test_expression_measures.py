@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from comfyui_dense_face.pipelines import expression_measures as measures
-from comfyui_dense_face.pipelines import held_out
-from comfyui_dense_face.pipelines.held_out import PEOPLE, triples
+from comfyui_dense_face.evaluation import expression_metrics as measures
+from comfyui_dense_face.evaluation import held_out
+from comfyui_dense_face.evaluation.held_out import PEOPLE, triples
 from torch.nn import functional as F
 
 

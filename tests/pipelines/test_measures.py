@@ -10,7 +10,8 @@ from comfyui_dense_face.demo.captions import attributes
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.seeds import training_seed
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.pipelines import held_out, measures
+from comfyui_dense_face.evaluation import held_out
+from comfyui_dense_face.evaluation import metrics as measures
 
 
 def test_everybody_is_found_in_his_own_round() -> None:

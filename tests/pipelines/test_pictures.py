@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.pipelines.pictures import image_of, read_picture, write_picture
+from comfyui_dense_face.pipelines.images import image_of, read_picture, write_picture
 from PIL import Image
 
 GREY = Image.new("L", (128, 128), 200)

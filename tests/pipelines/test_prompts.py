@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from comfyui_dense_face.pipelines.prompts import face_prompt, scene_prompt, unread_words
+from comfyui_dense_face.pipelines.tiny.prompts import face_prompt, scene_prompt, unread_words
 
 
 @pytest.mark.parametrize(

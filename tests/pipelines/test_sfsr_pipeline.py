@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError, InputError
-from comfyui_dense_face.faces.head_swap import NEW_MARGIN
+from comfyui_dense_face.evaluation.generated_words import word_drawer
 from comfyui_dense_face.faces.identity import Identity, away_from
-from comfyui_dense_face.pipelines import dense_face
-from comfyui_dense_face.pipelines.generated_words import word_drawer
+from comfyui_dense_face.faces.masks.head_swap import NEW_MARGIN
 from comfyui_dense_face.pipelines.guided import expression_model
 from comfyui_dense_face.pipelines.sampling import clean_schedule
-from comfyui_dense_face.pipelines.scenes import Personalised
-from comfyui_dense_face.pipelines.sfsr import AWAY, MARGIN, SFSRPipeline
-from comfyui_dense_face.pipelines.wishes import Wishes
+from comfyui_dense_face.pipelines.tiny import dense_face
+from comfyui_dense_face.pipelines.tiny.scenes import Personalised
+from comfyui_dense_face.pipelines.tiny.sfsr import AWAY, MARGIN, SFSRPipeline
+from comfyui_dense_face.pipelines.tiny.sfsr_inputs import Wishes
 from comfyui_dense_face.sfsr.expression import Expression, neutral
 from comfyui_dense_face.sfsr.words import expression_of_word
 from torch import Tensor

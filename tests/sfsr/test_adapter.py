@@ -10,11 +10,7 @@ import torch
 from comfyui_dense_face.errors import FacePackError, IncompatibleError, ModelFileError
 from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.sfsr.adapter import FORMAT, SFSRAdapter, load_adapter
-from comfyui_dense_face.sfsr.compound_inputs import (
-    CompoundLayout,
-    expression_batch,
-    identity_batch,
-)
+from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout, expression_batch, identity_batch
 from comfyui_dense_face.sfsr.expression import from_values
 from comfyui_dense_face.storage import read_weights, write_weights
 

@@ -9,11 +9,7 @@ import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError
 from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.sfsr.compound import CompoundEmbedding, CompoundTokens, without_identity
-from comfyui_dense_face.sfsr.compound_inputs import (
-    CompoundLayout,
-    expression_batch,
-    identity_batch,
-)
+from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout, expression_batch, identity_batch
 from comfyui_dense_face.sfsr.expression import COUNT, Expression, from_values, neutral
 from comfyui_dense_face.sfsr.guidance import Absence, balance_weights, split_guidance
 from comfyui_dense_face.sfsr.token_attention import TokenAttention, source_attention

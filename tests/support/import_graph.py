@@ -14,7 +14,7 @@ SIDE_FOLDERS = {"tests", "benchmarks", "docs", "out", "build", "node_modules"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "storage": set(),
-    "strict": set(),
+    "state_dict": set(),
     "faces": set(),
     "dense_face": {"faces"},
     "sfsr": {"faces"},
@@ -22,11 +22,12 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"dense_face", "sfsr", "faces", "demo", "pipelines"},
     "pipelines": {"dense_face", "sfsr", "faces", "demo"},
     "nodes": {"dense_face", "sfsr", "faces", "demo"},
-    "commands": {"pipelines", "training", "dense_face", "sfsr", "faces", "demo"},
+    "evaluation": {"pipelines", "dense_face", "sfsr", "faces", "demo"},
+    "commands": {"evaluation", "pipelines", "training", "dense_face", "sfsr", "faces", "demo"},
     "cli": {"commands"},
     "__init__": {"nodes"},
 }
-FOUNDATION = {"errors", "storage", "strict", "__init__"}
+FOUNDATION = {"errors", "storage", "state_dict", "__init__"}
 
 HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "execution", "server"}
 #: Libraries that may only be imported by these parts at module level, and anywhere by ANYWHERE.

@@ -22,7 +22,9 @@ class Tiny:
     def __post_init__(self) -> None:
         with torch.inference_mode():
             base = self.folder / "tiny_base.safetensors"
-            self.model, self.clip, self.vae = self.module("nodes.host.tiny_sd").load_tiny_sd(base)
+            self.model, self.clip, self.vae = self.module("nodes.host.tiny.tiny_sd").load_tiny_sd(
+                base
+            )
             self.adapter, self.control = self.load_adapter("tiny_dense_face")
 
     def module(self, name: str) -> Any:
@@ -31,7 +33,7 @@ class Tiny:
 
     def load_adapter(self, name: str) -> tuple[Any, Any]:
         """(DENSEFACE_ADAPTER, CONTROL_NET) from a file of the folder."""
-        load = self.module("nodes.host.adapter_file").load_parts
+        load = self.module("nodes.host.dense_face.adapter_file").load_parts
         with torch.inference_mode():
             folded, token, control, encoder = load(self.folder / f"{name}.safetensors")
         adapter = self.module("nodes.sockets").LoadedAdapter(name, folded, token, encoder)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from comfyui_dense_face.demo.analyzer import WEIGHTS
-from comfyui_dense_face.demo.judge import TinyJudge
+from comfyui_dense_face.demo.bundled import WEIGHTS
+from comfyui_dense_face.demo.networks.evaluator import TinyJudge
 from comfyui_dense_face.storage import read_weights, write_weights
 from tiny_random import write_world
 
-NAMES = ("tiny_base", "tiny_dense_face", "tiny_analyzer", "tiny_judge")
+NAMES = ("tiny_base", "tiny_dense_face", "tiny_analyzer", "tiny_evaluator")
 
 
 def world(folder: Path) -> Path:
@@ -26,7 +26,7 @@ def world(folder: Path) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         judge = TinyJudge().eval()
-    write_weights(folder / "tiny_judge.safetensors", judge.state_dict(), {})
+    write_weights(folder / "tiny_evaluator.safetensors", judge.state_dict(), {})
     return folder
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from comfyui_dense_face.pipelines.fixture import Fixture
+from comfyui_dense_face.evaluation.parity.fixture import Fixture
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

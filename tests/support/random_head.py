@@ -12,7 +12,7 @@ TINY_WIDTHS = (128, 64)
 
 def random_head(tiny: Tiny, widths: tuple[int, ...] = TINY_WIDTHS) -> Any:
     """DENSEFACE_ANNOTATION_HEAD for a UNet of these widths, the tiny one's by default."""
-    module = tiny.module("dense_face.annotation_head")
+    module = tiny.module("dense_face.annotation.head")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         net = module.AnnotationHead(module.HeadConfig(widths, 32, 4, "ibug"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from comfyui_dense_face.faces.ir_se50 import IRSE50
+from comfyui_dense_face.faces.encoders.ir_se50 import IRSE50
 from comfyui_dense_face.storage import write_weights
 from torch import nn
 

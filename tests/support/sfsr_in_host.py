@@ -37,7 +37,7 @@ def random_faceid(tiny: Tiny, *, lora: bool = False) -> Any:
 def loaded(tiny: Tiny, adapter: Any, lora: Any = None) -> Any:
     """SFSR_ADAPTER of a network."""
     adapter = adapter.eval().requires_grad_(False)
-    return tiny.module("nodes.sfsr_sockets").LoadedSFSR("random", adapter, lora or {})
+    return tiny.module("nodes.sfsr.sockets").LoadedSFSR("random", adapter, lora or {})
 
 
 def expressions(tiny: Tiny, *shapes: dict[str, float]) -> Any:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from comfyui_dense_face.demo.analyzer import TinyAnalyzer
+from comfyui_dense_face.demo.networks.analyzer import TinyAnalyzer
 from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.checkpoint import DenseFaceAdapter, save_adapter
+from comfyui_dense_face.dense_face.attention_layers import AttentionSite, sites_of_block
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
-from comfyui_dense_face.dense_face.sites import AttentionSite, sites_of_block
 from comfyui_dense_face.pipelines.base import new_text_encoder, new_unet, new_vae, save_base
 from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout

@@ -5,14 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from comfyui_dense_face.benchmarks.annotate_memory import (
-    Mark,
-    link_photos,
-    measure,
-    render_photos,
-)
-from comfyui_dense_face.demo.face_finder import TinyWorldFaces
-from comfyui_dense_face.training.face_folder import TABLE
+from comfyui_dense_face.benchmarks.annotate_memory import Mark, link_photos, measure, render_photos
+from comfyui_dense_face.demo.networks.face_finder import TinyWorldFaces
+from comfyui_dense_face.training.data.folder import TABLE
 
 STATUS = Path("/proc/self/status")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face import cli
-from comfyui_dense_face.dense_face.annotation_file import load_head
-from comfyui_dense_face.dense_face.annotation_head import HeadConfig
+from comfyui_dense_face.dense_face.annotation.head import HeadConfig
+from comfyui_dense_face.dense_face.annotation.head_file import load_head
 from comfyui_dense_face.errors import IncompatibleError, InputError
 from comfyui_dense_face.pipelines.annotation import stage_widths
 from comfyui_dense_face.pipelines.base import (
@@ -33,7 +33,7 @@ from comfyui_dense_face.pipelines.single_file import (
 from comfyui_dense_face.pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
 from comfyui_dense_face.storage import write_weights
 from comfyui_dense_face.training import annotation_head
-from comfyui_dense_face.training.face_stream import FaceStream, batches
+from comfyui_dense_face.training.data.stream import FaceStream, batches
 from tiny_random import write_base
 
 SIDE = 64

@@ -5,25 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from comfyui_dense_face.demo.renderer import render
-from comfyui_dense_face.dense_face.annotation_head import HeadConfig
+from comfyui_dense_face.demo.renderer.renderer import render
+from comfyui_dense_face.dense_face.annotation.head import HeadConfig
 from comfyui_dense_face.pipelines.base import load_base
-from comfyui_dense_face.training.annotation import TINY_WIDTH, AnnotationTask
-from comfyui_dense_face.training.annotation_data import (
+from comfyui_dense_face.training.loop import step_generator
+from comfyui_dense_face.training.tiny.annotation import TINY_WIDTH, AnnotationTask
+from comfyui_dense_face.training.tiny.annotation_data import (
     MAP_SIZE,
     AnnotationTruth,
     annotation_truth,
     load_depth,
     render_depth,
 )
-from comfyui_dense_face.training.annotation_features import Looks, load_looks, look
-from comfyui_dense_face.training.demo_data import (
-    Latents,
-    Pictures,
-    mirrored_heads,
-    training_heads,
-)
-from comfyui_dense_face.training.loop import step_generator
+from comfyui_dense_face.training.tiny.annotation_features import Looks, load_looks, look
+from comfyui_dense_face.training.tiny.data import Latents, Pictures, mirrored_heads, training_heads
 from tiny_random import write_base
 
 

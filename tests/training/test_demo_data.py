@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.demo.people import sample_heads
-from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.demo.seeds import held_out_seed, training_seed
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.training import demo_data
-from comfyui_dense_face.training.augment import augmented, faceless, shaken
-from comfyui_dense_face.training.demo_data import (
+from comfyui_dense_face.training.tiny import data as demo_data
+from comfyui_dense_face.training.tiny.augment import augmented, faceless, shaken
+from comfyui_dense_face.training.tiny.data import (
     Pictures,
     load_pictures,
     mirrored_heads,

@@ -13,31 +13,25 @@ import pytest
 import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.demo.people import sample_heads
-from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.training import face_codec as codec
-from comfyui_dense_face.training.annotate_folder import (
+from comfyui_dense_face.training.data import codec as codec
+from comfyui_dense_face.training.data.annotate_folder import (
     Annotator,
     Person,
     annotate,
     check_plan,
     people_of,
 )
-from comfyui_dense_face.training.face_dataset import FaceDataset
-from comfyui_dense_face.training.face_folder import (
+from comfyui_dense_face.training.data.dataset import FaceDataset
+from comfyui_dense_face.training.data.folder import (
     Defects,
     FaceFolderWriter,
     find_table,
     read_records,
 )
-from comfyui_dense_face.training.face_record import (
-    COLUMNS,
-    Record,
-    Row,
-    table_line,
-    table_row,
-)
-from comfyui_dense_face.training.face_shards import FaceShardWriter, read_shards, shard_files
+from comfyui_dense_face.training.data.record import COLUMNS, Record, Row, table_line, table_row
+from comfyui_dense_face.training.data.shards import FaceShardWriter, read_shards, shard_files
 from PIL import Image
 from torch import Tensor
 

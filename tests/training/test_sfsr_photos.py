@@ -11,15 +11,15 @@ import pytest
 import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.faces.aligned_recogniser import AlignedRecogniser
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
+from comfyui_dense_face.faces.encoders.aligned_recogniser import AlignedRecogniser
+from comfyui_dense_face.faces.encoders.ir_se50 import ENCODER, IRSE50
 from comfyui_dense_face.faces.face import Face, five_points
-from comfyui_dense_face.faces.ir_se50 import ENCODER, IRSE50
 from comfyui_dense_face.pipelines.base import Base, load_base, token_ids
 from comfyui_dense_face.sfsr.adapter import load_adapter
 from comfyui_dense_face.storage import read_weights
 from comfyui_dense_face.training import sfsr
-from comfyui_dense_face.training.face_dataset import FaceDataset
+from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.loop import Schedule, step_generator
 from comfyui_dense_face.training.sfsr_photos import ArcFaceReader, PhotoFaces, SFSRPlan, train_sfsr
 from tiny_random import write_base

@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face.demo.analyzer import ENCODER, TinyAnalyzer
-from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.demo.networks.analyzer import ENCODER, TinyAnalyzer
+from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.pipelines.base import Base, load_base
 from comfyui_dense_face.pipelines.guided import expression_model
-from comfyui_dense_face.pipelines.sfsr import GUIDANCE, STARTS
 from comfyui_dense_face.pipelines.source_attention import install_sources
-from comfyui_dense_face.pipelines.wishes import Wishes
+from comfyui_dense_face.pipelines.tiny.sfsr import GUIDANCE, STARTS
+from comfyui_dense_face.pipelines.tiny.sfsr_inputs import Wishes
 from comfyui_dense_face.sfsr.compound import CompoundTokens
 from comfyui_dense_face.sfsr.compound_inputs import IdentityBatch
 from comfyui_dense_face.training import sfsr
-from comfyui_dense_face.training.demo_data import Latents, Pictures, training_heads
-from comfyui_dense_face.training.dense_face import new_pose_branch
 from comfyui_dense_face.training.loop import seeded, step_generator
-from comfyui_dense_face.training.scene_data import scene_data
 from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
-from comfyui_dense_face.training.sfsr_tiny import TinyFaces, TinyReader, new_adapter
-from comfyui_dense_face.training.sfsr_walk import Walk
+from comfyui_dense_face.training.sfsr_rollout import Walk
+from comfyui_dense_face.training.tiny.data import Latents, Pictures, training_heads
+from comfyui_dense_face.training.tiny.dense_face import new_pose_branch
+from comfyui_dense_face.training.tiny.scene_data import scene_data
+from comfyui_dense_face.training.tiny.sfsr import TinyFaces, TinyReader, new_adapter
 from tiny_random import write_base
 
 

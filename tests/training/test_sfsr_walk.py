@@ -9,7 +9,7 @@ from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.sfsr.midpoint import NoiseLevels
 from comfyui_dense_face.training.loop import step_generator
 from comfyui_dense_face.training.sfsr_faces import SFSRFaces
-from comfyui_dense_face.training.sfsr_walk import Walk
+from comfyui_dense_face.training.sfsr_rollout import Walk
 
 
 def test_it_stops_by_chance_within_the_range() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from comfyui_dense_face.commands.train_demo import STAGE_NAMES
-from comfyui_dense_face.demo.analyzer import WEIGHTS
-from comfyui_dense_face.pipelines.weights import STAGE_OF
-from comfyui_dense_face.training.stages import STAGES
+from comfyui_dense_face.demo.bundled import WEIGHTS
+from comfyui_dense_face.pipelines.tiny.weights import STAGE_OF
+from comfyui_dense_face.training.tiny.stages import STAGES
 
 
 def test_every_stage_has_its_name_and_its_turn() -> None:

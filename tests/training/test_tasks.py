@@ -6,20 +6,20 @@ import copy
 
 import pytest
 import torch
-from comfyui_dense_face.demo.analyzer import TinyAnalyzer
-from comfyui_dense_face.demo.expression_reader import ExpressionReader
+from comfyui_dense_face.demo.networks.analyzer import TinyAnalyzer
+from comfyui_dense_face.demo.networks.expression_reader import ExpressionReader
 from comfyui_dense_face.demo.people import sample_heads
-from comfyui_dense_face.demo.renderer import render
+from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.dense_face.schedule import alphas_cumprod
 from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, new_vae
-from comfyui_dense_face.training.base import BaseTask, noised
-from comfyui_dense_face.training.demo_data import Latents, Pictures
-from comfyui_dense_face.training.dense_face import DenseFaceTask
-from comfyui_dense_face.training.expression import ExpressionTask, reconstructions
 from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.optimizer import MuonAdamW
-from comfyui_dense_face.training.parts import LAYERS, PartsTask
-from comfyui_dense_face.training.vae import SCALE, VAETask, encode_all, fold_latent_scale
+from comfyui_dense_face.training.tiny.base import BaseTask, noised
+from comfyui_dense_face.training.tiny.data import Latents, Pictures
+from comfyui_dense_face.training.tiny.dense_face import DenseFaceTask
+from comfyui_dense_face.training.tiny.expression import ExpressionTask, reconstructions
+from comfyui_dense_face.training.tiny.parts import LAYERS, PartsTask
+from comfyui_dense_face.training.tiny.vae import SCALE, VAETask, encode_all, fold_latent_scale
 from torch import nn
 
 

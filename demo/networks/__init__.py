@@ -1,0 +1,1 @@
+"""The tiny world's own networks: the face analyzer, and the evaluator that only ever measures."""

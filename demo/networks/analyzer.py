@@ -1,0 +1,137 @@
+"""The tiny world's own face analyzer: landmarks, pose, blendshapes, parts and an identity vector.
+
+It reads pictures of the tiny world only; for photographs there are the analyzers in ``faces/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import InputError
+from ...faces.identity import Identity, average
+from ...faces.parts import PART_NAMES
+from ...storage import read_weights
+from ..bundled import ANALYZER_FILE, WEIGHTS
+from .convnet import Residual, Trunk, conv_norm
+from .expression_reader import ExpressionReader
+
+ENCODER = "tiny-world"
+PICTURE_SIZE = 128
+IDENTITY_DIM = 512
+LANDMARKS = 68
+#: The networks answer in units near one; an angle is this many degrees per unit.
+DEGREES = 30.0
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the analyzer sees in B pictures.
+
+    landmarks [B, 68, 2]: iBUG order, x and y in 0..1 of the picture.
+    pose [B, 3]: yaw, pitch, roll in degrees (signs: ``docs/conventions.md``).
+    blendshapes [B, 51]: ARKit order, about 0..1.
+    part_logits [B, 10, 32, 32]: classes of ``faces.parts``.
+    head_logit [B, 32, 32]: above 0 on the head with hair and ears.
+    identity [B, 512]: unit norm.
+    face_logit [B]: above 0 means there is a face.
+    """
+
+    landmarks: Tensor
+    pose: Tensor
+    blendshapes: Tensor
+    part_logits: Tensor
+    head_logit: Tensor
+    identity: Tensor
+    face_logit: Tensor
+
+
+class TinyAnalyzer(nn.Module):
+    """[B, 3, 128, 128] in 0..1 -> :class:`Analysis`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (16, 32, 64, 96)
+        self.trunk = Trunk(widths, (1, 2, 2, 2))
+        self.part_near = nn.Conv2d(widths[1], 48, 1)
+        self.part_mid = nn.Conv2d(widths[2], 48, 1)
+        self.part_deep = nn.Conv2d(widths[3], 48, 1)
+        self.part_out = nn.Sequential(conv_norm(48, 48), nn.Conv2d(48, len(PART_NAMES) + 1, 1))
+        self.squeeze = nn.Sequential(nn.Conv2d(widths[3], 8, 1), nn.Flatten())
+        wide = 8 * 8 * 8
+        self.geometry = nn.Sequential(nn.Linear(wide, 192), nn.SiLU())
+        self.landmarks = nn.Linear(192, 2 * LANDMARKS)
+        self.pose = nn.Linear(192, 3)
+        self.expression = ExpressionReader()
+        self.face = nn.Linear(widths[3], 1)
+        # Who it is does not depend on where: pooled features only, of a block of its own.
+        self.identity_block = nn.Sequential(
+            Residual(widths[3]), nn.Conv2d(widths[3], 192, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(1)
+        )
+        self.identity = nn.Linear(192, IDENTITY_DIM)
+
+    def forward(self, pictures: Tensor) -> Analysis:
+        features = self.trunk(pictures)
+        part_logits, head_logit = self.maps(features)
+        shape = self.geometry(self.squeeze(features[3]))
+        who = self.identity_block(features[3]).flatten(1)
+        landmarks = 0.5 + 0.25 * self.landmarks(shape).unflatten(1, (LANDMARKS, 2))
+        return Analysis(
+            landmarks=landmarks,
+            pose=DEGREES * self.pose(shape),
+            blendshapes=self.expression(pictures, landmarks),
+            part_logits=part_logits,
+            head_logit=head_logit,
+            identity=F.normalize(self.identity(who), dim=1),
+            face_logit=self.face(features[3].mean((2, 3))).squeeze(1),
+        )
+
+    def maps(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits of the parts [B, 10, 32, 32] and of the head [B, 32, 32], from the trunk's."""
+        parts = self.part_near(features[1]) + self._lift(self.part_mid(features[2]))
+        maps = self.part_out(parts + self._lift(self.part_deep(features[3])))
+        return maps[:, :-1], maps[:, -1]
+
+    @staticmethod
+    def _lift(x: Tensor) -> Tensor:
+        return F.interpolate(x, size=(32, 32), mode="bilinear", align_corners=False)
+
+
+def load_analyzer(path: str | Path = WEIGHTS / ANALYZER_FILE) -> TinyAnalyzer:
+    """The bundled analyzer, frozen. Raises ModelFileError when the file is missing or altered."""
+    tensors, _ = read_weights(path)
+    net = TinyAnalyzer().eval().requires_grad_(False)
+    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return net
+
+
+def encode_identity(net: TinyAnalyzer, pictures: Tensor) -> Identity:
+    """Identity of one person from pictures [B, 3, H, W] in 0..1, averaged on the unit sphere.
+
+    Raises:
+        InputError: No picture shows a face of the tiny world.
+    """
+    seen = analyse(net, pictures)
+    faces = seen.face_logit > 0
+    if not bool(faces.any()):
+        raise InputError(
+            "no face was found",
+            where="reference picture",
+            fix="Use a picture of a tiny-world head that fills most of the frame",
+        )
+    return average([Identity(vector, ENCODER) for vector in seen.identity[faces].cpu()])
+
+
+@torch.inference_mode()
+def analyse(net: TinyAnalyzer, pictures: Tensor) -> Analysis:
+    """Run the analyzer on pictures [B, 3, H, W] in 0..1 of any size (resized to 128 px)."""
+    if pictures.shape[-2:] != (PICTURE_SIZE, PICTURE_SIZE):
+        pictures = F.interpolate(
+            pictures, size=(PICTURE_SIZE, PICTURE_SIZE), mode="bilinear", antialias=True
+        )
+    return net(pictures)

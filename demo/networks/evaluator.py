@@ -1,0 +1,52 @@
+"""The independent judge: a second network, trained on its own, that only ever measures.
+
+What conditions a picture must not also grade it, so nothing is generated with this network. It has
+another shape, other seeds and other people in its training than the analyzer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...storage import read_weights
+from ..bundled import EVALUATOR_FILE, WEIGHTS
+from ..people import BACKGROUND_COLORS, BACKGROUND_PATTERNS, CLASSES
+from .convnet import Trunk
+
+#: Every attribute the judge names, with its words.
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    **{name: words for name, (words, _) in CLASSES.items()},
+    "background_color": BACKGROUND_COLORS,
+    "background_pattern": BACKGROUND_PATTERNS,
+}
+EMBEDDING = 128
+
+
+class TinyJudge(nn.Module):
+    """[B, 3, 128, 128] in 0..1 -> (identity [B, 128] of unit norm, attribute name -> logits)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Trunk((16, 32, 56, 80), (1, 1, 2, 1))
+        wide = 80 * 4
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.1))
+        self.identity = nn.Linear(wide, EMBEDDING)
+        self.attributes = nn.ModuleDict(
+            {name: nn.Linear(wide, len(words)) for name, words in ATTRIBUTES.items()}
+        )
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        pooled = self.pool(self.trunk(pictures)[-1])
+        named = {name: head(pooled) for name, head in self.attributes.items()}
+        return F.normalize(self.identity(pooled), dim=1), named
+
+
+def load_judge(path: str | Path = WEIGHTS / EVALUATOR_FILE) -> TinyJudge:
+    """The bundled judge, frozen. Raises ModelFileError when the file is missing or altered."""
+    tensors, _ = read_weights(path)
+    net = TinyJudge().eval().requires_grad_(False)
+    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return net

@@ -1,0 +1,1 @@
+"""The renderer of parametric heads: from numbers to images with their truth."""

@@ -1,0 +1,151 @@
+"""From parameters to pictures with their truth: depth, parts, landmarks and masks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..people import Heads
+from .accessories import ear_meshes, glasses_meshes, neck_and_shirt
+from .backgrounds import backdrop
+from .face_plan import FacePlan, face_plan, landmark_chart
+from .hair import beard_mesh, hair_meshes
+from .head_surface import NECK, SHIRT, Mesh, contour_points, front_point, head_mesh
+from .rasterizer import rasterize
+from .shading import illuminate, paint
+
+SAMPLES = 2  # samples along each side of a pixel
+DISTANCE = 7.0  # of the camera, in head half heights
+SCALE = 0.345  # head units to fractions of the picture
+CENTRE = (0.5, 0.495)
+PIVOT = (0.0, 0.05, 0.0)
+
+
+@dataclass(frozen=True)
+class Renders:
+    """Pictures of B heads and what is true in them.
+
+    rgb [B,3,S,S] float 0..1; depth [B,S,S], background 1, nearer = more negative;
+    parts [B,S,S] uint8 of faces/parts.py; landmarks [B,68,2] x, y as fractions of the picture,
+    iBUG order, hidden ones kept; head_mask [B,S,S] bool: head with hair and ears.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    parts: Tensor
+    landmarks: Tensor
+    head_mask: Tensor
+
+
+def rotation_matrix(angles: Tensor) -> Tensor:
+    """Head -> camera rotations [B,3,3] (x right, y down, z to the viewer) of degrees [B,3].
+
+    Columns are the head's X, Y, Z axes; their x and y are those of Dense-Face's pose picture.
+    """
+    yaw, pitch, roll = (angles.double() * math.pi / 180).unbind(-1)
+    yaw = -yaw
+    cy, sy, cp, sp = yaw.cos(), yaw.sin(), pitch.cos(), pitch.sin()
+    cr, sr = roll.cos(), roll.sin()
+    first = torch.stack([cy * cr, -cy * sr, sy], -1)
+    second = torch.stack([cp * sr + cr * sp * sy, cp * cr - sp * sy * sr, -cy * sp], -1)
+    third = torch.linalg.cross(first, second)
+    return torch.stack([first, second, third], -2).float()
+
+
+def project(points: Tensor, rotation: Tensor, camera: list[float]) -> Tensor:
+    """Head space [N,3] -> x, y as fractions of the picture and z away from the viewer."""
+    pivot = torch.tensor(PIVOT)
+    turned = (points - pivot) @ rotation.T + pivot
+    near = DISTANCE / (DISTANCE - turned[:, 2])
+    right, down, scale = camera
+    x = CENTRE[0] + right + turned[:, 0] * near * SCALE * scale
+    y = CENTRE[1] + down + turned[:, 1] * near * SCALE * scale
+    return torch.stack([x, y, -turned[:, 2]], -1)
+
+
+def _normals(points: Tensor, faces: Tensor) -> Tensor:
+    """Unit vertex normals [V,3], outwards for faces that run clockwise on the picture."""
+    a, b, c = points[faces].unbind(1)
+    flat = torch.linalg.cross(b - a, c - a)
+    total = torch.zeros_like(points)
+    for corner in range(3):
+        total.index_add_(0, faces[:, corner], flat)
+    return functional.normalize(total, dim=-1)
+
+
+def _meshes(plan: FacePlan, rotation: Tensor) -> list[Mesh]:
+    head = head_mesh(plan)
+    return [
+        head, *hair_meshes(plan, head), *beard_mesh(plan, head), *ear_meshes(plan),
+        *glasses_meshes(plan), *neck_and_shirt(rotation),
+    ]  # fmt: skip
+
+
+def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
+    plan = face_plan(head.identity[0], head.expression[0])
+    rotation = rotation_matrix(head.angles)[0]
+    camera = head.camera[0].tolist()
+    meshes = _meshes(plan, rotation)
+    starts = [0]
+    for mesh in meshes:
+        starts.append(starts[-1] + len(mesh.points))
+    points = torch.cat([mesh.points for mesh in meshes])
+    chart = torch.cat([mesh.chart for mesh in meshes])
+    faces = torch.cat([m.faces + s for m, s in zip(meshes, starts, strict=False)])
+    lengths = torch.tensor([len(mesh.faces) for mesh in meshes])
+    surface = torch.tensor([mesh.surface for mesh in meshes]).repeat_interleave(lengths)
+    two_sided = torch.tensor([mesh.two_sided for mesh in meshes]).repeat_interleave(lengths)
+    placed = project(points, rotation, camera)
+    fine = size * SAMPLES
+    raster = placed * torch.tensor([fine, fine, 1.0])
+    index, triangle, weight = rasterize(raster, faces, two_sided, fine)
+
+    normals = _normals(points, faces) @ rotation.T
+    attributes = torch.cat([chart, normals, placed[:, 2:]], 1)
+    corners = faces[triangle]
+    values = attributes[corners[:, 0]] * weight[:, :1]
+    values += attributes[corners[:, 1]] * weight[:, 1:2]
+    values += attributes[corners[:, 2]] * weight[:, 2:]
+    kind = surface[triangle]
+    normal = functional.normalize(values[:, 3:6], dim=-1)
+    # Sheets seen from behind are lit like their front, a little darker.
+    behind = two_sided[triangle] & (normal[:, 2] < 0)
+    normal = torch.where(behind[:, None], -normal, normal)
+    colour, gloss, label = paint(plan, int(head.shirt[0]), kind, values[:, :3])
+    colour = torch.where(behind[:, None], colour * 0.6, colour)
+    lit = illuminate(colour, gloss, normal, head.light[0].tolist())
+
+    picture = backdrop(head.background[0], fine).reshape(-1, 3).clone()
+    picture[index] = lit
+    rgb = functional.avg_pool2d(picture.view(fine, fine, 3).permute(2, 0, 1)[None], SAMPLES)[0]
+    depth = torch.full((fine * fine,), 1.0)
+    depth[index] = (0.45 * values[:, 6]).clamp(-1, 0.95)
+    parts = torch.zeros(fine * fine, dtype=torch.uint8)
+    parts[index] = label
+    mask = torch.zeros(fine * fine)
+    mask[index[(kind != NECK) & (kind != SHIRT)]] = 1.0
+    covered = functional.avg_pool2d(mask.view(1, 1, fine, fine), SAMPLES)[0, 0] >= 0.5
+
+    spots = torch.cat([contour_points(plan), front_point(plan, landmark_chart(plan))])
+    landmarks = project(spots, rotation, camera)[:, :2]
+    step = slice(SAMPLES // 2, None, SAMPLES)
+    return (
+        rgb, depth.view(fine, fine)[step, step], parts.view(fine, fine)[step, step], landmarks,
+        covered,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def render(heads: Heads, size: int = 128) -> Renders:
+    """Renders B heads at size x size pixels with 2x2 samples each; same input, same picture.
+
+    Raises ValueError for a size outside 16..1024.
+    """
+    if not 16 <= size <= 1024:
+        raise ValueError(f"size must be 16..1024, not {size}.")
+    columns = zip(*(_render_one(heads[i], size) for i in range(len(heads))), strict=True)
+    return Renders(*(torch.stack(column) for column in columns))

@@ -1,0 +1,136 @@
+"""Decoded annotations: depth, parts and landmarks of a batch of pictures, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...errors import InputError
+from ...faces.masks.face_mask import spread
+from ...faces.parts import PART_INDEX, PART_NAMES
+from .head import AnnotationMaps
+
+#: Around a landmark, as a share of the picture's side: heat inside counts for its confidence.
+CONFIDENCE_RADIUS = 1 / 16
+#: Half of the width of the gaps that the union of the face closes, in cells.
+_GAP = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """What is seen in B pictures, float32.
+
+    depth: [B, H, W], about -1 near .. 1 background.
+    part_logits: [B, 10, H, W], classes of ``faces.parts``.
+    landmarks: [B, K, 2]: x and y as fractions of the picture.
+    confidence: [B, K] in 0..1: how closely the heat of each landmark lies around it.
+    scheme: Which landmarks, a key of ``faces.face.SCHEMES``.
+    """
+
+    depth: Tensor
+    part_logits: Tensor
+    landmarks: Tensor
+    confidence: Tensor
+    scheme: str
+
+    def __len__(self) -> int:
+        return self.depth.shape[0]
+
+    @property
+    def parts(self) -> Tensor:
+        """The likeliest class of each cell [B, H, W], uint8."""
+        return self.part_logits.argmax(1).to(torch.uint8)
+
+    def part(self, name: str) -> Tensor:
+        """[B, H, W] in 0..1: the probability of one part.
+
+        Raises:
+            InputError: There is no such part.
+        """
+        if name not in PART_INDEX:
+            raise InputError(
+                f"there is no part {name!r}", fix=f"Use one of {', '.join(PART_NAMES)}"
+            )
+        return self.part_logits.softmax(1)[:, PART_INDEX[name]]
+
+    @property
+    def face(self) -> Tensor:
+        """[B, H, W] in 0..1: the probability of any part of the face.
+
+        Gaps of one or two cells, as the frame of a pair of glasses leaves them, count as face: a
+        mask with slits would keep them of the old picture.
+        """
+        chance = 1 - self.part_logits.softmax(1)[:, :1]
+        return spread(spread(chance, _GAP), -_GAP)[:, 0]
+
+
+def decode(maps: AnnotationMaps, scheme: str) -> Annotations:
+    """Maps of the head -> annotations."""
+    heat = maps.heat_logits.float()
+    landmarks, confidence = heat_points(heat)
+    return Annotations(
+        depth=maps.depth.float().cpu(),
+        part_logits=maps.part_logits.float().cpu(),
+        landmarks=landmarks.cpu(),
+        confidence=confidence.cpu(),
+        scheme=scheme,
+    )
+
+
+def heat_points(heat_logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [B, K, H, W] -> points [B, K, 2] in 0..1 and confidence [B, K].
+
+    A point is the mean place of the heat (its softmax), so it is finer than the cells; its
+    confidence is the share of the heat within :data:`CONFIDENCE_RADIUS` of it.
+    """
+    height, width = heat_logits.shape[-2:]
+    heat = heat_logits.flatten(2).softmax(2).unflatten(2, (height, width))
+    points = mean_places(heat)
+    right = cell_centres(width).to(heat) - points[..., :1]
+    down = cell_centres(height).to(heat) - points[..., 1:]
+    near = down.square()[..., None] + right.square()[..., None, :] <= CONFIDENCE_RADIUS**2
+    return points, (heat * near).sum((-2, -1))
+
+
+def mean_places(heat: Tensor) -> Tensor:
+    """Heat [B, K, H, W] that adds up to 1 -> its mean x and y [B, K, 2] in 0..1."""
+    height, width = heat.shape[-2:]
+    x = heat.sum(-2) @ cell_centres(width).to(heat)
+    y = heat.sum(-1) @ cell_centres(height).to(heat)
+    return torch.stack([x, y], -1)
+
+
+def cell_centres(cells: int) -> Tensor:
+    """[cells]: middles of the cells along a side, as fractions of it."""
+    return (torch.arange(cells) + 0.5) / cells
+
+
+def mean_annotations(several: Sequence[Annotations]) -> Annotations:
+    """The mean of readings of the same pictures; parts by their mean probability.
+
+    Raises:
+        InputError: There is nothing to average.
+    """
+    if not several:
+        raise InputError("there are no annotations to average", fix="Tap at least one step")
+
+    def mean(tensors: list[Tensor]) -> Tensor:
+        return torch.stack(tensors).mean(0)
+
+    chances = mean([a.part_logits.softmax(1) for a in several])
+    return Annotations(
+        depth=mean([a.depth for a in several]),
+        part_logits=chances.clamp(min=1e-8).log(),
+        landmarks=mean([a.landmarks for a in several]),
+        confidence=mean([a.confidence for a in several]),
+        scheme=several[0].scheme,
+    )
+
+
+def resized(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps [B, H, W] at another size, smoothly."""
+    return F.interpolate(maps[:, None], (height, width), mode="bilinear")[:, 0]

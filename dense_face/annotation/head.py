@@ -1,0 +1,174 @@
+"""Depth, face parts and landmarks read out of a UNet's own decoder features (dense_face.md B1).
+
+The release lacks its annotation predictor; this head is the pack's own design. It takes what the
+decoder leaves at the end of each resolution level (:mod:`.feature_tap`), knows the timestep, and
+answers in maps of ``scale`` cells per cell of the latent. It thinks on the latent's grid, where
+convolutions are cheap, and unfolds channels into cells at the end (pixel shuffle, arXiv
+1609.05158); a last thin convolution on the fine grid joins the cells' edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import IncompatibleError, InputError
+from ...faces.face import SCHEMES
+from ...faces.parts import PART_NAMES
+from ..pose_branch import LayerMaker, ResBlock, TimedSequential, timestep_embedding
+
+TIMESTEPS = 1000
+_TRUNK_BLOCKS = 2
+HEAT_SCALE = 2
+"""Cells of a heat map per cell of the latent: a mean place is finer than cells anyway."""
+_LEAST_FINE_WIDTH = 16
+_HEAT_GAIN = 10.0
+"""A softmax over thousands of cells needs large logits; with the gain, weights of usual size do."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """The numbers that fix a head; the defaults are those for Stable Diffusion 1.5.
+
+    stage_widths: Channels of the features, coarse to fine; multiples of 32.
+    width: Channels inside the head, a multiple of 32.
+    scale: Cells of the maps per cell of the latent along a side, a power of two from 2 on.
+    scheme: Which landmarks, a key of ``faces.face.SCHEMES`` with points (``mesh``, ``ibug``).
+
+    Raises:
+        InputError: A number is outside its range.
+    """
+
+    stage_widths: tuple[int, ...] = (1280, 1280, 640, 320)
+    width: int = 192
+    scale: int = 2
+    scheme: str = "mesh"
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        widths = (*self.stage_widths, self.width)
+        if not self.stage_widths or any(w < 32 or w % 32 for w in widths):
+            raise InputError(f"the head's widths are {widths}", fix="Use positive multiples of 32")
+        if self.scale < 2 or self.scale & (self.scale - 1):
+            raise InputError(
+                f"the head's scale is {self.scale}", fix="Use 2, 4, 8 or another power of two"
+            )
+        if not SCHEMES.get(self.scheme):
+            raise InputError(
+                f"the landmark scheme {self.scheme!r} has no points", fix="Use mesh or ibug"
+            )
+
+    @property
+    def points(self) -> int:
+        """Number of landmarks."""
+        return SCHEMES[self.scheme]
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationMaps:
+    """What the head answers, before decoding; H and W are ``scale`` times those of the latent.
+
+    The heat maps have a size of their own, h and w.
+
+    depth: [B, H, W], about -1 near .. 1 background.
+    part_logits: [B, 10, H, W], classes of ``faces.parts``.
+    heat_logits: [B, K, h, w]; the softmax over h and w is where a landmark may be.
+    """
+
+    depth: Tensor
+    part_logits: Tensor
+    heat_logits: Tensor
+
+
+class AnnotationHead(nn.Module):
+    """Decoder features of a UNet -> :class:`AnnotationMaps`.
+
+    Args:
+        config: The numbers.
+        operations: Where the layers come from: ``torch.nn``, or a host's own operations.
+    """
+
+    def __init__(
+        self,
+        config: HeadConfig,
+        operations: object = nn,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        make = LayerMaker(operations, device, dtype)
+        width = config.width
+        self.time_embed = nn.Sequential(
+            make.linear(width, width), nn.SiLU(), make.linear(width, width)
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(make.norm(w), make.conv(w, width, 1)) for w in config.stage_widths
+        )
+        blocks = [ResBlock(width, width, width, make) for _ in range(_TRUNK_BLOCKS)]
+        self.trunk = TimedSequential(blocks)
+        fine = max(_LEAST_FINE_WIDTH, width // 4)
+        self.read = nn.Sequential(make.norm(width), nn.SiLU())
+        self.unfold = nn.Sequential(
+            make.conv(width, config.scale**2 * fine, 1), nn.PixelShuffle(config.scale), nn.SiLU()
+        )
+        self.surface = make.conv(fine, 1 + len(PART_NAMES), 3)
+        self.heat = nn.Sequential(
+            make.conv(width, HEAT_SCALE**2 * config.points, 1), nn.PixelShuffle(HEAT_SCALE)
+        )
+
+    def forward(self, features: Sequence[Tensor], timesteps: Tensor) -> AnnotationMaps:
+        """Read the maps.
+
+        Args:
+            features: [B, C_i, h_i, w_i] of each stage, coarse to fine; the last has the latent's
+                height and width.
+            timesteps: [B] in 0..999.
+
+        Raises:
+            IncompatibleError: Number or widths of the features are not those of the head's UNet.
+            InputError: A timestep is outside 0..999.
+        """
+        self._check(features, timesteps)
+        weight = self.get_parameter("time_embed.0.weight")
+        embedding = timestep_embedding(timesteps, self.config.width).to(weight)
+        embedding = self.time_embed(embedding)
+        size = features[-1].shape[-2:]
+        x = torch.zeros((), dtype=weight.dtype, device=weight.device)
+        for stage, feature in zip(self.stages, features, strict=True):
+            x = x + _lifted(stage(feature.to(weight)), size)
+        x = self.read(self.trunk(x, embedding))
+        maps = self.surface(self.unfold(x))
+        return AnnotationMaps(maps[:, 0], maps[:, 1:], _HEAT_GAIN * self.heat(x))
+
+    def require(self, widths: Sequence[int], where: str = "") -> None:
+        """Raise IncompatibleError, naming both, unless features have these widths."""
+        if tuple(widths) != self.config.stage_widths:
+            raise IncompatibleError(
+                f"the annotation head reads features of {_listed(self.config.stage_widths)} "
+                f"channels, this model has {_listed(widths)}",
+                where=where,
+                fix="Use the head that was trained on this kind of model",
+            )
+
+    def _check(self, features: Sequence[Tensor], timesteps: Tensor) -> None:
+        self.require([feature.shape[1] for feature in features])
+        low, high = float(timesteps.min()), float(timesteps.max())
+        if not (low >= 0 and high < TIMESTEPS):
+            raise InputError(
+                f"the timestep {high if low >= 0 else low:g} is outside 0..{TIMESTEPS - 1}",
+                fix="Choose one inside; small ones are light noise",
+            )
+
+
+def _lifted(x: Tensor, size: torch.Size) -> Tensor:
+    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear")
+
+
+def _listed(widths: Sequence[int]) -> str:
+    return ", ".join(map(str, widths)) or "no"

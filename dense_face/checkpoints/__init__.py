@@ -1,0 +1,1 @@
+"""Reading, converting and writing checkpoints, none of which is ever executed."""

@@ -1,0 +1,220 @@
+"""Adapter files of this pack: ``format=denseface-adapter/1``, one safetensors file for all parts.
+
+Names inside the file are the release's: ``model.diffusion_model.`` + adapter, ``control_model.`` +
+pose branch, ``embedding_manager.`` + identity token. Pose branch and token may be absent. The
+adapter is stored unfolded, as it was trained, or folded, as converted files are (``sites.py``);
+readers need not care which, and the metadata tells it (``form``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import ModelFileError
+from ...storage import read_weights, write_weights
+from ..adapter import DELTA, PCAdapter
+from ..fused import FoldedAdapter, fold
+from ..identity_token import REFERENCE_DELTA, IdentityToken
+from ..pose_branch import PoseBranch
+
+FORMAT = "denseface-adapter/1"
+ADAPTER_PREFIX = "model.diffusion_model."
+POSE_PREFIX = "control_model."
+TOKEN_PREFIX = "embedding_manager."  # noqa: S105 (no password)
+_PREFIXES = (ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFaceAdapter:
+    """All that Dense-Face adds to a base model, ready to run (float32, evaluation mode).
+
+    ``metadata`` is the file's text block; beside the keys that the properties read it may tell how
+    the adapter was made.
+    """
+
+    adapter: PCAdapter
+    pose_branch: PoseBranch | None = None
+    token: IdentityToken | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def encoder(self) -> str:
+        """Name of the face encoder whose identities the adapter understands."""
+        return self.metadata.get("encoder", "")
+
+    @property
+    def base_model(self) -> str:
+        """Name of the base model the adapter was trained on."""
+        return self.metadata.get("base_model", "")
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterParts:
+    """The tensors of an adapter file, split by part, prefixes removed, in the stored dtypes.
+
+    ``delta`` and ``reference_delta`` raise ModelFileError where the file gives no number.
+    """
+
+    adapter: dict[str, Tensor]
+    pose_branch: dict[str, Tensor]
+    token: dict[str, Tensor]
+    metadata: dict[str, str]
+    where: str = ""
+
+    @property
+    def delta(self) -> float:
+        """Strength of the PC-adapter."""
+        return self._number("delta", DELTA)
+
+    @property
+    def reference_delta(self) -> float:
+        """Strength of the identity token's offset."""
+        return self._number("reference_delta", REFERENCE_DELTA)
+
+    def folded(self) -> FoldedAdapter:
+        """The adapter as weight deltas (stored dtype, not copied) and bias matrices.
+
+        Raises:
+            ModelFileError: A weight is missing or unknown.
+            IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
+        """
+        PCAdapter.described_by(self.adapter)
+        return fold(self.adapter, self.delta)
+
+    def _number(self, key: str, default: float) -> float:
+        try:
+            return float(self.metadata.get(key, default))
+        except ValueError as error:
+            raise ModelFileError(
+                f"the adapter file says {key}={self.metadata[key]!r}, which is no number",
+                where=self.where,
+                fix="Write or convert it again",
+            ) from error
+
+
+def read_parts(path: str | Path) -> AdapterParts:
+    """Read an adapter file without building anything.
+
+    Raises:
+        ModelFileError: Missing, truncated or altered; another format; a weight of unknown name.
+    """
+    tensors, metadata = read_weights(path)
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"the file says format={metadata.get('format')!r} instead of {FORMAT!r}",
+            where=str(path),
+            fix="Choose a Dense-Face adapter file; the authors' own checkpoint is made one by "
+            "denseface convert",
+        )
+    split: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
+    for name, tensor in tensors.items():
+        prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
+        if prefix is None:
+            raise ModelFileError(
+                f"the adapter file holds an unknown weight {name}",
+                where=str(path),
+                fix="Write or convert it again",
+            )
+        split[prefix][name.removeprefix(prefix)] = tensor
+    return AdapterParts(
+        *(split[prefix] for prefix in _PREFIXES), metadata=metadata, where=str(path)
+    )
+
+
+def load_adapter(path: str | Path) -> DenseFaceAdapter:
+    """Read an adapter file into modules on the CPU, in float32 and evaluation mode.
+
+    Raises:
+        ModelFileError: As :func:`read_parts`; also a missing weight or a strength that is no
+            number.
+        IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
+    """
+    parts = read_parts(path)
+    adapter = PCAdapter.from_state_dict(_float32(parts.adapter), delta=parts.delta)
+    pose_branch = token = None
+    if parts.pose_branch:
+        pose_branch = PoseBranch.from_state_dict(_float32(parts.pose_branch)).eval()
+    if parts.token:
+        token = IdentityToken.from_state_dict(
+            _float32(parts.token), reference_delta=parts.reference_delta
+        )
+    return DenseFaceAdapter(adapter.eval(), pose_branch, token, parts.metadata)
+
+
+def save_adapter(
+    path: str | Path,
+    dense_face: DenseFaceAdapter,
+    *,
+    dtype: torch.dtype = torch.float16,
+    pose_dtype: torch.dtype | None = None,
+) -> None:
+    """Write an adapter file, atomically.
+
+    All matrices and kernels are stored in ``dtype``; the token's vectors stay in float32, because
+    its running variances would leave the range of half precision. The adapter's dead weights
+    (``feat_to_q`` where no identity reaches) are left out. The metadata is completed as in
+    :func:`file_metadata`.
+
+    Args:
+        pose_dtype: Of the pose branch's matrices and kernels, ``dtype`` if None.
+            ``torch.float8_e4m3fn`` halves it once more; its vectors then stay as they are in
+            ``dtype``, for they are few and would move by percents.
+
+    Raises:
+        InputError: The place cannot be written to.
+    """
+    adapter, token = dense_face.adapter, dense_face.token
+    tensors = _prefixed(adapter.live_state_dict(), ADAPTER_PREFIX, dtype)
+    if dense_face.pose_branch is not None:
+        state = dense_face.pose_branch.state_dict()
+        tensors |= _prefixed(state, POSE_PREFIX, dtype)
+        tensors |= _prefixed(_matrices(state), POSE_PREFIX, pose_dtype or dtype)
+    if token is not None:
+        state = token.state_dict()
+        tensors |= _prefixed(state, TOKEN_PREFIX, torch.float32)
+        tensors |= _prefixed(_matrices(state), TOKEN_PREFIX, dtype)
+    reference_delta = None if token is None else token.reference_delta
+    about = file_metadata(adapter, reference_delta)
+    write_weights(path, tensors, {**dense_face.metadata, **about})
+
+
+def file_metadata(adapter: PCAdapter, reference_delta: float | None) -> dict[str, str]:
+    """What every adapter file says about itself.
+
+    Args:
+        adapter: The adapter in the file, or its description on the ``meta`` device.
+        reference_delta: Strength of the identity token, None if the file holds none.
+    """
+    widths = {site.block: site.channels for site in adapter.sites}
+    about = {
+        "format": FORMAT,
+        "form": "folded" if adapter.folded else "unfolded",
+        "id_dim": str(adapter.id_dim),
+        "delta": repr(float(adapter.delta)),
+        "widths": ",".join(f"{block}={width}" for block, width in widths.items()),
+    }
+    if reference_delta is not None:
+        about["reference_delta"] = repr(float(reference_delta))
+    return about
+
+
+def _matrices(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels alone."""
+    return {name: tensor for name, tensor in tensors.items() if tensor.ndim > 1}
+
+
+def _prefixed(tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {
+        prefix + name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def _float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Widen what is stored in fewer bits; counters stay whole numbers."""
+    return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}

@@ -1,0 +1,191 @@
+"""Conversion of the released checkpoint into files of this pack, one for each purpose.
+
+Nothing is written before all that was asked for is known to be there and complete; then each file
+is written tensor by tensor, so that no more than a tensor or two is in memory at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError, ModelFileError
+from ...faces.encoders.ir_se50 import ENCODER
+from ..adapter import PCAdapter
+from ..attention_layers import sites_from_state_dict
+from ..fused import product
+from ..identity_token import REFERENCE_DELTA
+from .adapter_file import ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX, file_metadata
+from .lazy_tensor import LazyTensor, described
+from .release import SD15_BLOCKS, Part, Release, check_base, check_ir_se50, open_release
+from .safetensors_stream import write_stream
+
+Progress = Callable[[int, int], None]
+"""Called with (numbers written, numbers in all)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to make of a checkpoint; None leaves a file out.
+
+    Args:
+        adapter: Adapter, pose branch and identity token.
+        base: The Stable Diffusion 1.5 inside: UNet, VAE and text encoder, as far as they are there.
+        ir_se50: The face encoder.
+        folded: Whether the adapter is stored folded: smaller, and all that is needed to draw.
+        dtype: Precision of adapter, pose branch and base. The identity token and the face encoder
+            stay in float32, because their running variances would leave the range of half.
+        about: More metadata for each file.
+        overwrite: Whether files may be replaced.
+    """
+
+    adapter: Path
+    base: Path | None = None
+    ir_se50: Path | None = None
+    folded: bool = True
+    dtype: torch.dtype = torch.float16
+    about: Mapping[str, str] | None = None
+    overwrite: bool = False
+
+    def files(self) -> list[Path]:
+        """The files to be written."""
+        return [path for path in (self.adapter, self.base, self.ir_se50) if path is not None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """One file of a conversion."""
+
+    path: Path
+    tensors: int
+    numbers: int
+    nbytes: int
+
+
+def convert(source: str | Path, plan: Plan, progress: Progress | None = None) -> list[Written]:
+    """Convert a released checkpoint (``.ckpt`` or ``.safetensors``).
+
+    Raises:
+        ModelFileError, IncompatibleError: As :func:`release.open_release`; also a weight that is
+            not finite or leaves the range of the dtype. No file is left half-written.
+        InputError: A file cannot be written, is there already, or has another suffix than
+            ``.safetensors``.
+    """
+    _check_places(Path(source), plan)
+    with open_release(source) as release:
+        files = _contents(release, plan)
+        total = sum(t.numel for _, tensors, _ in files for t in tensors.values())
+        done = 0
+
+        def step(numbers: int) -> None:
+            nonlocal done
+            done += numbers
+            if progress is not None:
+                progress(done, total)
+
+        written: list[Written] = []
+        for path, tensors, about in files:
+            numbers = sum(t.numel for t in tensors.values())
+            about |= {
+                "source": Path(source).name,
+                "converted": datetime.now(timezone.utc).date().isoformat(),
+                "tensors": str(len(tensors)),
+                "parameters": str(numbers),
+                **(plan.about or {}),
+            }
+            size = write_stream(path, tensors, about, step)
+            written.append(Written(path, len(tensors), numbers, size))
+        return written
+
+
+_Contents = list[tuple[Path, dict[str, LazyTensor], dict[str, str]]]
+
+
+def _contents(release: Release, plan: Plan) -> _Contents:
+    """(place, tensors, metadata) of each file."""
+    files: _Contents = [(plan.adapter, *_adapter_file(release, plan))]
+    if plan.base is not None:
+        check_base(release)
+        files.append((plan.base, _stored(release.base, "", plan.dtype), {}))
+    if plan.ir_se50 is not None:
+        check_ir_se50(release)
+        tensors = _stored(release.ir_se50, "", torch.float32)
+        files.append((plan.ir_se50, tensors, {"encoder": ENCODER}))
+    return files
+
+
+def _adapter_file(release: Release, plan: Plan) -> tuple[dict[str, LazyTensor], dict[str, str]]:
+    adapter = live_maps(release.adapter, plan.folded)
+    tensors = _stored(adapter, ADAPTER_PREFIX, plan.dtype)
+    tensors |= _stored(release.pose_branch, POSE_PREFIX, plan.dtype)
+    tensors |= _stored(release.token, TOKEN_PREFIX, torch.float32)
+    description = PCAdapter.described_by(described(adapter))
+    about = file_metadata(description, REFERENCE_DELTA if release.token else None)
+    about["encoder"] = ENCODER
+    if {site.block: site.channels for site in description.sites} == SD15_BLOCKS:
+        about["base_model"] = "Stable Diffusion 1.5"
+    return tensors, about
+
+
+def live_maps(adapter: Part, folded: bool) -> dict[str, LazyTensor]:
+    """The release's adapter without its dead weights, in the form wanted; folded in float32."""
+    kept: dict[str, LazyTensor] = {}
+    sites, id_dim = sites_from_state_dict(described(adapter))
+    for site in sites:
+        for name in site.maps(folded):
+            key = f"{site.key}.{name}.weight"
+            if name == "id_to_q":
+                pair = (adapter[f"{site.key}.{n}.weight"] for n in ("per_q", "feat_to_q"))
+                kept[key] = _product(*pair, shape=(site.channels, id_dim))
+            else:
+                kept[key] = adapter[key]
+    return kept
+
+
+def _product(per_q: LazyTensor, feat_to_q: LazyTensor, shape: tuple[int, ...]) -> LazyTensor:
+    return LazyTensor(shape, torch.float32, lambda: product(per_q.read(), feat_to_q.read()))
+
+
+def _stored(part: Part, prefix: str, dtype: torch.dtype) -> dict[str, LazyTensor]:
+    """The part under its names in the file, floating point numbers in ``dtype``."""
+    return {
+        prefix + name: _cast(prefix + name, tensor, dtype)
+        if tensor.dtype.is_floating_point
+        else tensor
+        for name, tensor in part.items()
+    }
+
+
+def _cast(name: str, tensor: LazyTensor, dtype: torch.dtype) -> LazyTensor:
+    def read() -> Tensor:
+        numbers = tensor.read().to(dtype)
+        if not bool(torch.isfinite(numbers).all()):
+            raise ModelFileError(
+                f"the weight {name} holds values that are not finite in {dtype}",
+                fix="Use --dtype float32, or download the checkpoint again",
+            )
+        return numbers
+
+    return LazyTensor(tensor.shape, dtype, read)
+
+
+def _check_places(source: Path, plan: Plan) -> None:
+    files = plan.files()
+    for path in files:
+        if path.suffix != ".safetensors":
+            raise InputError(
+                "only .safetensors files are written", where=str(path), fix="Choose another name"
+            )
+        if path.is_dir() or (path.exists() and not plan.overwrite):
+            raise InputError(
+                "the file is there already", where=str(path), fix="Choose another name"
+            )
+    if len({path.resolve() for path in [source, *files]}) <= len(files):
+        raise InputError(
+            "two of the files are the same", where=str(source), fix="Give each another name"
+        )

@@ -1,0 +1,241 @@
+"""The authors' released checkpoint: which of its tensors belong to which part (dense_face.md A10).
+
+One file holds everything: a whole Stable Diffusion 1.5 with the adapter's maps among its weights,
+the pose branch, the identity token and the face encoder. Its parts are separated by name; what is
+needed is checked to be there, what is optional may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...errors import FacePackError, ModelFileError
+from ...faces.encoders.ir_se50 import IRSE50, RELEASE_PREFIX
+from ...state_dict import check_strictly
+from ..adapter import PCAdapter
+from ..attention_layers import AttentionSite
+from ..identity_token import IdentityToken
+from ..pose_branch import PoseBranch, PoseBranchConfig
+from .adapter_file import ADAPTER_PREFIX, FORMAT, POSE_PREFIX, TOKEN_PREFIX
+from .lazy_tensor import LazyTensor, described
+from .safetensors_stream import read_stream
+from .torch_zip import ZIP_MAGIC, read_checkpoint
+
+UNET_PREFIX = ADAPTER_PREFIX
+BASE_PREFIXES = (UNET_PREFIX, "first_stage_model.", "cond_stage_model.")
+SD15_BLOCKS = {
+    **dict.fromkeys(("input_blocks.1", "input_blocks.2"), 320),
+    **dict.fromkeys(("input_blocks.4", "input_blocks.5"), 640),
+    **dict.fromkeys(("input_blocks.7", "input_blocks.8", "middle_block"), 1280),
+    **dict.fromkeys(("output_blocks.3", "output_blocks.4", "output_blocks.5"), 1280),
+    **dict.fromkeys(("output_blocks.6", "output_blocks.7", "output_blocks.8"), 640),
+    **dict.fromkeys(("output_blocks.9", "output_blocks.10", "output_blocks.11"), 320),
+}
+"""Blocks of Stable Diffusion 1.5 that hold attention, and their widths."""
+_SD15_INPUT_BLOCKS = 12
+_LEGACY_MAGIC = b"\x80\x02\x8a\n"
+_ADAPTER_MAPS = ("per_q", "per_k", "per_v", "feat_to_q")
+
+Part = Mapping[str, LazyTensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """The tensors of a released checkpoint by part.
+
+    ``adapter``, ``pose_branch``, ``token`` and ``ir_se50`` bear names without file prefix; ``base``
+    keeps them, because so they are read everywhere. The last three may be empty.
+    """
+
+    adapter: Part
+    pose_branch: Part
+    token: Part
+    ir_se50: Part
+    base: Part
+    where: str
+
+    @property
+    def has_unet(self) -> bool:
+        """Whether the base's UNet is in the file."""
+        return any(name.startswith(UNET_PREFIX) for name in self.base)
+
+
+@contextmanager
+def open_release(path: str | Path) -> Iterator[Release]:
+    """Open a released checkpoint, ``.ckpt`` or ``.safetensors`` (told apart by content).
+
+    The parts can be read inside the ``with`` block. Nothing but the table of contents is read
+    before that, and adapter, pose branch and identity token are known to be complete.
+
+    Raises:
+        ModelFileError: Missing, truncated, altered or malicious; a weight is missing or there
+            twice; or the file holds no Dense-Face adapter.
+        IncompatibleError: The weights are not of the release's layout.
+    """
+    path = Path(path)
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise ModelFileError(
+            f"the checkpoint cannot be read: {error.strerror or error}",
+            where=str(path),
+            fix="Correct the path or the file's permissions",
+        ) from error
+    with stream:
+        magic = stream.read(4)
+        stream.seek(0)
+        metadata: dict[str, str] = {}
+        if magic == ZIP_MAGIC:
+            tensors = read_checkpoint(stream, str(path))
+        elif magic == _LEGACY_MAGIC:
+            raise ModelFileError(
+                "the file is a pickle of the time before PyTorch 1.6, which cannot be read safely",
+                where=str(path),
+                fix="Use the checkpoint that the authors released",
+            )
+        else:
+            tensors, metadata = read_stream(stream, str(path))
+        if metadata.get("format") == FORMAT:
+            raise ModelFileError(
+                "the file is an adapter of this pack already",
+                where=str(path),
+                fix="Use it as it is (models/dense_face)",
+            )
+        release = split(tensors, str(path))
+        try:
+            check(release)
+        except FacePackError as error:  # not every part knows which file it comes from
+            raise type(error)(error.what, where=error.where or str(path), fix=error.fix) from error
+        yield release
+
+
+def split(tensors: Mapping[str, LazyTensor], where: str = "") -> Release:
+    """Sort a checkpoint's tensors by part; what belongs to none (schedules, averages) is left."""
+
+    def part(prefix: str) -> dict[str, LazyTensor]:
+        return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+    adapter = {k: t for k, t in part(UNET_PREFIX).items() if _map_of(k) in _ADAPTER_MAPS}
+    base = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.startswith(BASE_PREFIXES) and name.removeprefix(UNET_PREFIX) not in adapter
+    }
+    return Release(
+        adapter, part(POSE_PREFIX), part(TOKEN_PREFIX), part(RELEASE_PREFIX), base, where
+    )
+
+
+def check(release: Release) -> None:
+    """Check that adapter, pose branch and (where there is one) identity token are complete.
+
+    The adapter must sit in every attention of the file's own UNet, or of Stable Diffusion 1.5 if
+    the file holds none.
+
+    Raises:
+        ModelFileError, IncompatibleError: As :func:`open_release`.
+    """
+    if not release.adapter and not release.pose_branch:
+        raise _ordinary(release)
+    missing = [
+        f"{UNET_PREFIX}{site.key}.{name}.weight"
+        for site in _attentions(release)
+        for name in site.maps(folded=False)
+        if f"{site.key}.{name}.weight" not in release.adapter
+    ]
+    if missing:
+        raise _lacks("PC-adapter", missing, release.where)
+    if not release.pose_branch:
+        raise _lacks("pose branch", [f"{POSE_PREFIX}*"], release.where)
+    PCAdapter.described_by(described(release.adapter))
+    _check_pose_branch(release)
+    if release.token:
+        IdentityToken.described_by(described(release.token))
+
+
+def check_ir_se50(release: Release) -> None:
+    """Check that the face encoder is there and complete; raises as :func:`open_release`."""
+    if not release.ir_se50:
+        raise ModelFileError(
+            f"the checkpoint holds no face encoder ({RELEASE_PREFIX}*)",
+            where=release.where,
+            fix="Convert it without --ir-se50",
+        )
+    with torch.device("meta"):
+        net = IRSE50()
+    check_strictly(net, described(release.ir_se50), f"IR-SE50 ({RELEASE_PREFIX})")
+
+
+def check_base(release: Release) -> None:
+    """Check that there is a base model; raises ModelFileError."""
+    if not release.has_unet:
+        raise ModelFileError(
+            "the checkpoint holds no base model",
+            where=release.where,
+            fix="Convert it without --base and use any Stable Diffusion 1.5 checkpoint",
+        )
+
+
+def _attentions(release: Release) -> list[AttentionSite]:
+    """Where the adapter has to be. Names count here, so the widths are left open."""
+    query = ".to_q.weight"
+    layers = [
+        name.removeprefix(UNET_PREFIX).removesuffix(query)
+        for name in release.base
+        if name.startswith(UNET_PREFIX) and name.endswith(query)
+    ]
+    if not layers:
+        layers = [
+            f"{block}.1.transformer_blocks.0.attn{i}" for block in SD15_BLOCKS for i in (1, 2)
+        ]
+    return [
+        AttentionSite(layer.partition(".1.transformer_blocks")[0], 0, 0, layer.endswith("attn2"))
+        for layer in layers
+    ]
+
+
+def _check_pose_branch(release: Release) -> None:
+    tensors = described(release.pose_branch)
+    config = PoseBranchConfig.from_state_dict(tensors)
+    # Blocks missing at the end would look like a smaller branch: their number is the UNet's.
+    wanted = {n.split(".")[3] for n in release.base if n.startswith(f"{UNET_PREFIX}input_blocks.")}
+    count = len(wanted) or _SD15_INPUT_BLOCKS
+    found = len(config.channel_mult) * (config.num_res_blocks + 1)
+    if found < count:
+        raise _lacks("pose branch", [f"{POSE_PREFIX}input_blocks.{found}.*"], release.where)
+    branch = PoseBranch(config, device="meta")
+    check_strictly(branch, tensors, f"the pose branch ({POSE_PREFIX})")
+
+
+def _map_of(name: str) -> str:
+    """``per_q`` of ``<...>.attn1.per_q.weight``."""
+    return name.rpartition(".")[0].rpartition(".")[2]
+
+
+def _lacks(part: str, missing: list[str], where: str) -> ModelFileError:
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return ModelFileError(
+        f"the checkpoint lacks {missing[0]}{more} of the {part}",
+        where=where,
+        fix="Download it again",
+    )
+
+
+def _ordinary(release: Release) -> ModelFileError:
+    if release.has_unet:
+        return ModelFileError(
+            "the file holds no Dense-Face adapter: it is an ordinary checkpoint, as the release's "
+            "text-editing model is",
+            where=release.where,
+            fix="Put it into models/checkpoints and load it with Load Checkpoint",
+        )
+    return ModelFileError(
+        "the file holds neither a Dense-Face adapter nor a Stable Diffusion model",
+        where=release.where,
+        fix="Choose the checkpoint that the authors of Dense-Face released",
+    )

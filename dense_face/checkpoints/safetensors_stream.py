@@ -1,0 +1,165 @@
+"""Reading and writing safetensors files tensor by tensor.
+
+The library ``safetensors`` maps a file into memory and collects all of it before writing; for files
+of gigabytes that is several times what is wanted. The format is 8 bytes with the length of a JSON
+header (name -> dtype, shape, place), then the header, then the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from io import BufferedIOBase
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import FacePackError, ModelFileError
+from ...storage import CHECKSUM_KEY, atomic_path, tensor_checksum
+from .lazy_tensor import LazyTensor, Read, read_numbers
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_LONGEST_HEADER = 100_000_000
+"""The library's own limit."""
+
+
+def read_stream(stream: BufferedIOBase, where: str) -> tuple[dict[str, LazyTensor], dict[str, str]]:
+    """Tensors and metadata of an open safetensors file; the tensors read from the same stream.
+
+    Args:
+        stream: Opened for reading bytes; must stay open as long as tensors are read.
+        where: The file's name, for messages.
+
+    Raises:
+        ModelFileError: Truncated, another format, or a weight that is there twice.
+    """
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    length = int.from_bytes(stream.read(8), "little")
+    start = 8 + length
+    if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+        raise _broken(where)
+    try:
+        header = json.loads(stream.read(length), object_pairs_hook=partial(_no_doubles, where))
+        metadata = {str(k): str(v) for k, v in header.pop("__metadata__", {}).items()}
+        tensors = {name: _lazy(stream, start, size, entry, where) for name, entry in header.items()}
+    except FacePackError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _broken(where) from error
+    return tensors, metadata
+
+
+def write_stream(
+    path: str | Path,
+    tensors: Mapping[str, LazyTensor],
+    metadata: Mapping[str, str],
+    progress: Callable[[int], None] = lambda numbers: None,
+) -> int:
+    """Write a file as ``storage.write_weights`` does, reading one tensor at a time.
+
+    Args:
+        path: Where to; replaced only when all is written.
+        tensors: What to write; each ``read`` is called once.
+        metadata: Text about them; the checksum is added.
+        progress: Called after each tensor with the count of its numbers.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        InputError: The place cannot be written to.
+    """
+    # Wide numbers first, as the library does it: each then lies at a multiple of its own width.
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    # The sum is known at the end only; its place is kept free.
+    about = {**metadata, CHECKSUM_KEY: "0" * 64}
+    header = _header({name: tensors[name] for name in order}, about)
+    with atomic_path(path) as temporary:
+        with temporary.open("r+b") as stream:
+            stream.write(header)
+            for name in order:
+                stream.write(_bytes(tensors[name].read(), tensors[name]))
+                progress(tensors[name].numel)
+            written, _ = read_stream(stream, str(path))
+            about[CHECKSUM_KEY] = tensor_checksum(Read(written))
+            stream.seek(0)
+            stream.write(_header({name: tensors[name] for name in order}, about))
+        return temporary.stat().st_size
+
+
+def _header(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    place = 0
+    for name, tensor in tensors.items():
+        end = place + tensor.nbytes
+        entries[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [place, end],
+        }
+        place = end
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes(tensor: Tensor, promised: LazyTensor) -> memoryview:
+    tensor = tensor.detach().cpu().contiguous()
+    if tuple(tensor.shape) != promised.shape or tensor.dtype != promised.dtype:
+        raise RuntimeError(f"promised {promised.shape} {promised.dtype}, read {tensor.shape}")
+    # Seen as bytes, because numpy knows no bfloat16.
+    return tensor.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _lazy(
+    stream: BufferedIOBase, start: int, size: int, entry: Mapping[str, Any], where: str
+) -> LazyTensor:
+    first, last = entry["data_offsets"]
+    shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
+    if not all(type(n) is int and n >= 0 for n in (first, *shape)):
+        raise ValueError("places and sizes are counts")
+    count = math.prod(shape)
+    if last - first != count * dtype.itemsize or start + last > size:
+        raise _broken(where)
+
+    def read() -> Tensor:
+        stream.seek(start + first)
+        return read_numbers(stream, count, dtype).reshape(shape)
+
+    return LazyTensor(shape, dtype, read)
+
+
+def _no_doubles(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ModelFileError(
+                f"the model file holds {name} twice", where=where, fix="Download it again"
+            )
+        found[name] = value
+    return found
+
+
+def _broken(where: str) -> ModelFileError:
+    return ModelFileError(
+        "the model file is truncated or is no safetensors file",
+        where=where,
+        fix="Download or write it again",
+    )

@@ -1,0 +1,48 @@
+"""The demo's second sheet: the same words and the same seed, and only the person differs."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+
+from ..pipelines.tiny.dense_face import DenseFacePipeline
+from ..pipelines.tiny.inputs import Angles
+from .demo import STEPS
+from .held_out import reference_heads, rendered
+from .labelled_sheet import labelled_sheet
+
+PEOPLE = 5
+#: One column each: words below the picture, prompt, head angles. Row after row the same seed.
+PICTURES: tuple[tuple[str, str, Angles], ...] = (
+    ("smiling", "wearing a red shirt, smiling, on a blue gradient background", (0, 0, 0)),
+    ("surprised", "wearing a white shirt, surprised, by a window", (-20, 0, 0)),
+    ("laughing, turned", "wearing a green shirt, laughing, in a forest", (35, 0, 0)),
+    ("looking up", "wearing a blue shirt, neutral expression, at sunset", (0, 20, 0)),
+    ("looking down", "wearing a yellow shirt, sad, on a pink dotted background", (15, -20, 0)),
+    ("tilted", "wearing a black shirt, smiling, on a yellow striped background", (0, 0, 18)),
+)
+TITLE = "Down a column the words, the angles and the seed are the same; only the reference differs"
+
+
+def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
+    """Five people in six pictures of face-generation mode over the full frame.
+
+    Args:
+        pipeline: The tiny world.
+        seed: Chooses the people, whom no network has seen, and the noise.
+
+    Raises:
+        InputError: The seed is out of range.
+    """
+    references = rendered(reference_heads(seed, PEOPLE))
+    who = [pipeline.identity(reference[None]) for reference in references]
+    columns = len(PICTURES)
+    pictures = pipeline.face_picture(
+        [identity for identity in who for _ in PICTURES],
+        [prompt for _, prompt, _ in PICTURES] * PEOPLE,
+        [angles for *_, angles in PICTURES] * PEOPLE,
+        [seed + column for column in range(columns)] * PEOPLE,
+        steps=STEPS,
+    ).unflatten(0, (PEOPLE, columns))
+    rows = [torch.cat([references[i : i + 1], pictures[i]]) for i in range(PEOPLE)]
+    return labelled_sheet(rows, ("reference", *(label for label, *_ in PICTURES)), TITLE, [])

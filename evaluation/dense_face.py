@@ -1,0 +1,170 @@
+"""How well Dense-Face does in the tiny world, on people whom no network has seen.
+
+The judge that recognises people is a network of its own that conditions nothing. Each measure
+stands beside its ceiling (the same on true renders) and beside controls that have to fail.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..demo.captions import caption, identity_free_caption
+from ..demo.networks.evaluator import TinyJudge
+from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
+from ..pipelines.tiny.inputs import Parts
+from .gallery import KnownPeople
+from .held_out import PEOPLE, Cases, angles_of, face_cases, prompt_heads, rendered, scene_heads
+from .metrics import Report, judged, largest_change, pose_errors, psnr_where, word_accuracy
+
+NAME = "dense_face"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, on how many pictures.
+
+    Args:
+        seed: Chooses the held-out people.
+        count: Pictures in face-generation mode, 64 people in turn.
+        prompts: Pictures in text-editing mode.
+        scenes: Blended pictures.
+        controls: Pictures for each control; 0 leaves them out.
+    """
+
+    seed: int
+    count: int
+    prompts: int
+    scenes: int
+    controls: int
+    steps: int = STEPS
+    guidance: float = GUIDANCE
+
+    @classmethod
+    def full(cls, seed: int, count: int, steps: int = STEPS, guidance: float = GUIDANCE) -> Plan:
+        """All measures; what varies less, on at most 64 pictures."""
+        some = min(count, PEOPLE)
+        return cls(seed, count, count, some, some, steps, guidance)
+
+
+def evaluate(pipeline: DenseFacePipeline, judge: TinyJudge, plan: Plan) -> Report:
+    """All measures under flat names: ``dense_face.*``, ``dense_face.control.*``, ``seconds.*``.
+
+    Raises:
+        InputError: Seed, count, steps or guidance out of range.
+    """
+    started = time.perf_counter()
+    cases = face_cases(plan.seed, plan.count, progress=pipeline.progress)
+    bench = _Bench(pipeline, judge, plan, cases)
+    report = bench.faces()
+    report |= bench.prompts()
+    report |= bench.scenes()
+    if plan.controls:
+        report |= bench.controls()
+    report["seconds.total"] = time.perf_counter() - started
+    return report
+
+
+class _Bench:
+    """One evaluation: the networks, the people, and what is known of them once and for all."""
+
+    def __init__(
+        self, pipeline: DenseFacePipeline, judge: TinyJudge, plan: Plan, cases: Cases
+    ) -> None:
+        self.pipeline, self.judge, self.plan, self.cases = pipeline, judge, plan, cases
+        self.options = {"steps": plan.steps, "guidance": plan.guidance}
+        self.people = KnownPeople(pipeline, judge, cases.references)
+
+    def faces(self) -> Report:
+        """Identity and pose in face-generation mode, and the same of the true renders."""
+        started = time.perf_counter()
+        pictures = self._drawn(len(self.cases))
+        seconds = (time.perf_counter() - started) / len(pictures)
+        targets = rendered(
+            self.cases.targets, progress=self.pipeline.progress, label="render targets"
+        )
+        identity, pose = self.people.recognised(pictures), self._pose(pictures)
+        ceiling, seen = self.people.recognised(targets), self._pose(targets)
+        return {
+            f"{NAME}.identity_top1": identity["top1"],
+            f"{NAME}.identity_ceiling_top1": ceiling["top1"],
+            f"{NAME}.identity_cosine": identity["cosine"],
+            f"{NAME}.identity_ceiling_cosine": ceiling["cosine"],
+            f"{NAME}.identity_cosine_stranger": identity["cosine_stranger"],
+            f"{NAME}.pose_mae_deg": pose["pose"],
+            f"{NAME}.yaw_mae_deg": pose["yaw"],
+            f"{NAME}.pitch_mae_deg": pose["pitch"],
+            f"{NAME}.roll_mae_deg": pose["roll"],
+            f"{NAME}.pose_ceiling_mae_deg": seen["pose"],
+            "seconds.per_image_in_batch": seconds,
+        }
+
+    def prompts(self) -> Report:
+        """Words read back in text-editing mode, and from the true renders."""
+        heads, seeds = prompt_heads(self.plan.seed, self.plan.prompts)
+        pictures = self.pipeline.text_picture(caption(heads), seeds, **self.options)
+        words = word_accuracy(judged(self.judge, pictures)[1], heads)
+        truth = rendered(heads, progress=self.pipeline.progress, label="render prompts")
+        ceiling = word_accuracy(judged(self.judge, truth)[1], heads)["all"]
+        return {
+            f"{NAME}.prompt_accuracy": words.pop("all"),
+            f"{NAME}.prompt_ceiling_accuracy": ceiling,
+            **{f"{NAME}.prompt_accuracy.{name}": share for name, share in words.items()},
+        }
+
+    def scenes(self) -> Report:
+        """What blending keeps of a scene, and whether the person is still known in it."""
+        count = min(self.plan.scenes, len(self.cases))
+        heads, seeds = scene_heads(self.plan.seed, count)
+        scenes = rendered(heads, progress=self.pipeline.progress, label="render scenes")
+        prompts, angles = identity_free_caption(heads), angles_of(heads)
+        who = self.people.of_cases(count)
+        made = self.pipeline.personalise(scenes, who, prompts, angles, seeds, **self.options)
+        started = time.perf_counter()
+        self.pipeline.personalise(
+            scenes[:1], who[0], prompts[0], angles[0], seeds[0], **self.options
+        )
+        seconds = time.perf_counter() - started
+        kept = made.keep == 1
+        errors = pose_errors(self.pipeline.analyse(made.picture).pose, heads.angles)
+        return {
+            f"{NAME}.background_psnr_db": psnr_where(made.generated, scenes, kept),
+            f"{NAME}.background_change_after_composite": largest_change(made.picture, scenes, kept),
+            f"{NAME}.blended_identity_top1": self.people.top1(made.picture),
+            f"{NAME}.blended_pose_mae_deg": errors["pose"],
+            "seconds.per_image": seconds,
+        }
+
+    def controls(self) -> Report:
+        """The same measures with one thing taken away; each has to fail clearly."""
+        count = min(self.plan.controls, len(self.cases))
+        without_adapter = self._drawn(count, parts=Parts(adapter=False, token=False))
+        token_alone = self._drawn(count, parts=Parts(adapter=False))
+        adapter_alone = self._drawn(count, parts=Parts(token=False))
+        shuffled = self._drawn(count, shift=1)
+        unposed = self._drawn(count, parts=Parts(pose=False))
+        return {
+            f"{NAME}.control.adapter_off.identity_top1": self.people.top1(without_adapter),
+            f"{NAME}.control.token_alone.identity_top1": self.people.top1(token_alone),
+            f"{NAME}.control.adapter_alone.identity_top1": self.people.top1(adapter_alone),
+            f"{NAME}.control.shuffled_references.identity_top1": self.people.top1(shuffled),
+            f"{NAME}.control.pose_branch_off.pose_mae_deg": self._pose(unposed)["pose"],
+        }
+
+    def _drawn(self, count: int, *, shift: int = 0, parts: Parts | None = None) -> Tensor:
+        """The first ``count`` cases, each with the reference of the ``shift``-th next person."""
+        cases = self.cases
+        return self.pipeline.face_picture(
+            self.people.of_cases(count, shift),
+            cases.prompts[:count],
+            cases.angles[:count],
+            cases.seeds[:count],
+            parts=parts or Parts(),
+            **self.options,
+        )
+
+    def _pose(self, pictures: Tensor) -> Report:
+        wanted = self.cases.targets.angles[: len(pictures)]
+        return pose_errors(self.pipeline.analyse(pictures).pose, wanted)

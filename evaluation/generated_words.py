@@ -1,0 +1,34 @@
+"""Expressions drawn by SFSR on the head on which the renderer shows them: to compare by eye."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..demo.expression_heads import expression_pictures
+from ..demo.word_sheet import Draw
+from ..faces.blendshapes import ARKIT_NAMES
+from ..pipelines.tiny.sfsr import SFSRPipeline
+from ..sfsr.expression import Expression
+
+
+def word_drawer(seed: int, pipeline: SFSRPipeline | None = None) -> Draw:
+    """Draws codes on the same person, whom it knows from a render at rest.
+
+    Args:
+        seed: Of the noise, the same for all.
+        pipeline: The bundled networks if None.
+
+    Raises:
+        ModelFileError: A bundled file is missing or altered.
+    """
+    sfsr = pipeline or SFSRPipeline.load()
+    scene = expression_pictures(torch.zeros(1, len(ARKIT_NAMES)))
+    who = sfsr.world.identity(scene)
+
+    def draw(codes: Tensor) -> Tensor:
+        faces = [Expression(code, "word") for code in codes]
+        seeds = [seed] * len(faces)
+        return sfsr.express(scene.expand(len(faces), -1, -1, -1), who, faces, "", seeds).picture
+
+    return draw

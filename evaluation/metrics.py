@@ -1,0 +1,128 @@
+"""What is measured on pictures: who is shown, how turned, in what words, and what was kept."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import torch
+from torch import Tensor
+
+from ..demo.networks.evaluator import TinyJudge
+from ..demo.people import BACKGROUND_PATTERNS, CLASSES, IDENTITY_INDEX, Heads
+from ..pipelines.tiny.inputs import ANGLE_NAMES
+
+Report = dict[str, float]
+_AT_ONCE = 64
+_BALD = CLASSES["hair_style"][0].index("bald")
+_NO_GLASSES = CLASSES["glasses"][0].index("none")
+_SCENES = ("window", "sunset", "forest")
+
+
+@torch.no_grad()
+def judged(judge: TinyJudge, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The judge's identity [N, D] of unit norm and its word for each attribute [N]."""
+    seen = [judge(some) for some in pictures.split(_AT_ONCE)]
+    words = {name: torch.cat([logits[name].argmax(1) for _, logits in seen]) for name in seen[0][1]}
+    return torch.cat([who for who, _ in seen]), words
+
+
+def identity_measures(shown: Tensor, crowd: Tensor) -> Report:
+    """Whether each picture is recognised among the references.
+
+    Args:
+        shown: Identities of the pictures [N, D], unit norm; picture i shows person i % P of round
+            i // P.
+        crowd: Identities of the references [R, P, D].
+
+    Returns:
+        top1: Share of pictures whose own reference is the most similar of its round.
+        cosine, cosine_stranger: Mean similarity to the own reference, and to the others.
+    """
+    people = crowd.shape[1]
+    number = torch.arange(len(shown))
+    similar = torch.einsum("nd,npd->np", shown, crowd[number // people])
+    own = similar[number, number % people]
+    strangers = (similar.sum(1) - own) / (people - 1)
+    return {
+        "top1": _mean(similar.argmax(1) == number % people),
+        "cosine": _mean(own),
+        "cosine_stranger": _mean(strangers),
+    }
+
+
+def pose_errors(seen: Tensor, wanted: Tensor) -> Report:
+    """Mean absolute errors in degrees of angles [N, 3]: of each, and ``pose`` of all three."""
+    errors = (seen - wanted).abs()
+    single = {name: _mean(errors[:, i]) for i, name in enumerate(ANGLE_NAMES)}
+    return {"pose": _mean(errors), **single}
+
+
+def named_attributes(heads: Heads) -> dict[str, tuple[Tensor, Tensor]]:
+    """What captions say of hair, skin, glasses and background.
+
+    Returns:
+        Attribute -> (class of each head [N], whether its caption names it [N]).
+    """
+    kinds = {name: heads.identity[:, i].long() for name, i in IDENTITY_INDEX.items()}
+    pattern = heads.background[:, 1].long()
+    scenes = torch.tensor([BACKGROUND_PATTERNS.index(name) for name in _SCENES])
+    always = torch.ones(len(heads), dtype=torch.bool)
+    return {
+        "hair_color": (kinds["hair_color"], kinds["hair_style"] != _BALD),
+        "hair_style": (kinds["hair_style"], always),
+        "skin": (kinds["skin"], always),
+        "glasses": (kinds["glasses"], kinds["glasses"] != _NO_GLASSES),
+        "frame_color": (kinds["frame_color"], kinds["glasses"] != _NO_GLASSES),
+        "background_color": (heads.background[:, 0].long(), ~torch.isin(pattern, scenes)),
+        "background_pattern": (pattern, always),
+    }
+
+
+def word_accuracy(words: dict[str, Tensor], heads: Heads) -> Report:
+    """Share of the captions' words that the judge reads back: ``all``, and of each attribute.
+
+    An attribute that no caption names is left out.
+    """
+    report: Report = {}
+    right, named = 0, 0
+    for name, (truth, said) in named_attributes(heads).items():
+        hits = (words[name] == truth) & said
+        if bool(said.any()):
+            report[name] = int(hits.sum()) / int(said.sum())
+        right, named = right + int(hits.sum()), named + int(said.sum())
+    return {"all": right / named, **report}
+
+
+def psnr_where(pictures: Tensor, truth: Tensor, where: Tensor) -> float:
+    """Mean over pictures of the PSNR in dB of some of their pixels.
+
+    Args:
+        pictures, truth: [N, 3, H, W] in 0..1.
+        where: [N, 1, H, W], not 0 on the pixels that count.
+
+    Pictures without such a pixel are left out; equal ones count 100 dB.
+    """
+    found = []
+    for picture, true, here in zip(pictures, truth, where.bool(), strict=True):
+        error = (picture - true)[here.expand_as(picture)].square()
+        if len(error):
+            found.append(-10 * torch.log10(error.mean().clamp(min=1e-10)))
+    return _mean(torch.stack(found)) if found else float("nan")
+
+
+def largest_change(pictures: Tensor, truth: Tensor, where: Tensor) -> float:
+    """Largest absolute difference of pixels ``where`` [N, 1, H, W]."""
+    return float(((pictures - truth).abs() * where).max())
+
+
+def json_of(report: Report) -> str:
+    """The report as a JSON object; what could not be measured is null, for JSON has no NaN."""
+    known = {
+        name: round(value, 6) if math.isfinite(value) else None for name, value in report.items()
+    }
+    return json.dumps(known, indent=1)
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean())

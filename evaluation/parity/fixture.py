@@ -1,0 +1,152 @@
+"""A folder of golden tensors (``docs``: parity fixture) as one object: settings, inputs, goldens.
+
+The folder holds ``config.json``, ``weights_fp16.safetensors``, ``forward.safetensors``,
+``sampler.safetensors``, ``pose_angles.json`` with ``pose_N.png``, ``mask_512.png``,
+``ddim50_eta1.json`` and ``sd15_layout.json``. Widths, depths, strengths, batch, latent size and
+number of steps are read from it, none is assumed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ...errors import ModelFileError
+from ...pipelines.layout import UNetLayout, unet_pieces
+from ...storage import read_weights
+
+_INPUTS = ("in.", "noise.", "attn.in.", "tok.w.", "tok.ids", "tok.embeds_in")
+_CHECKED_INPUTS = ("in.mask", "in.mask_raw")
+"""Inputs that we can compute ourselves from ``mask_512.png``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fixture:
+    """Inputs, weights and goldens of one folder; half-precision tensors widened to float32.
+
+    ``deltas`` are the small and the full adapter strength, ``tensors`` the union of the forward
+    and sampler files (inputs that both hold are kept apart as ``forward`` and ``sampler``).
+    """
+
+    folder: Path
+    layout: UNetLayout
+    deltas: tuple[float, float]
+    reference_delta: float
+    block: str
+    placeholder_id: int
+    weights: dict[str, Tensor]
+    forward: dict[str, Tensor]
+    sampler: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Fixture:
+        """Read settings and tensors.
+
+        Raises:
+            ModelFileError: A file is missing or unreadable, or the settings lack an entry.
+        """
+        folder = Path(folder)
+        config = read_json(folder / "config.json")
+        try:
+            small, full = (float(delta) for delta in config["delta"])
+            settings: dict[str, Any] = {
+                "layout": UNetLayout.from_ldm(config["net"]),
+                "deltas": (small, full),
+                "reference_delta": float(config["reference_delta"]),
+                "placeholder_id": int(config.get("placeholder_id", 7)),
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"the settings of the fixture cannot be used: {error!r}",
+                where=str(folder / "config.json"),
+                fix="Write it as the reference fixture does",
+            ) from error
+        files = (
+            _float32(read_weights(folder / f"{name}.safetensors")[0])
+            for name in ("weights_fp16", "forward", "sampler")
+        )
+        weights, forward, sampler = files
+        block = str(config.get("block", "") or _tested_block(settings["layout"], forward))
+        return cls(
+            folder, block=block, weights=weights, forward=forward, sampler=sampler, **settings
+        )
+
+    def mask(self) -> Tensor:
+        """The mask picture, uint8 [1, 1, H, W], 255 = keep the base."""
+        return self.picture("mask_512.png")[None, None]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The weights under a prefix, without it."""
+        return {
+            name.removeprefix(prefix): tensor
+            for name, tensor in self.weights.items()
+            if name.startswith(prefix)
+        }
+
+    def goldens(self) -> dict[str, Tensor]:
+        """Everything that has to be computed, by name, from all files of the folder."""
+        found = {
+            name: tensor
+            for tensors in (self.forward, self.sampler)
+            for name, tensor in tensors.items()
+            if name in _CHECKED_INPUTS or not name.startswith(_INPUTS)
+        }
+        for name, values in read_json(self.folder / "ddim50_eta1.json").items():
+            found[f"ddim50_eta1.{name}"] = torch.tensor(values, dtype=torch.float64)
+        for index, (_, ends) in enumerate(self.poses()):
+            found[f"pose_{index}.ends"] = ends
+            found[f"pose_{index}.png"] = self.picture(f"pose_{index}.png")
+        for name, (shape, *_) in read_json(self.folder / "sd15_layout.json").items():
+            if name.startswith(("model.", "control_model.", "embedding_manager.", "first_stage_")):
+                found[f"sd15_layout/{name}"] = torch.tensor(shape, dtype=torch.int64)
+        return found
+
+    def poses(self) -> Iterator[tuple[tuple[float, float, float], Tensor]]:
+        """(yaw, pitch, roll) in degrees and the line ends [3, 2] of each pose picture."""
+        for pose in read_json(self.folder / "pose_angles.json"):
+            ends = [pose["ends_int"][axis] for axis in ("x_red", "y_green", "z_blue")]
+            yield (pose["yaw"], pose["pitch"], pose["roll"]), torch.tensor(ends)
+
+    def picture(self, name: str) -> Tensor:
+        """A picture of the folder as uint8 [H, W] or [H, W, 3]."""
+        path = self.folder / name
+        try:
+            with Image.open(path) as picture:
+                return torch.from_numpy(np.array(picture))
+        except (OSError, UnidentifiedImageError) as error:
+            raise ModelFileError(
+                "the picture cannot be read", where=str(path), fix="Copy the fixture again"
+            ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; ModelFileError if it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(
+            "the file is missing or holds no JSON", where=str(path), fix="Copy the fixture again"
+        ) from error
+
+
+def _tested_block(layout: UNetLayout, forward: dict[str, Tensor]) -> str:
+    """The block of the single-attention goldens: output_blocks.1, or the first that fits them."""
+    width = forward["attn.in.h"].shape[-1] if "attn.in.h" in forward else 0
+    blocks = [
+        piece.ldm.removesuffix(".1")
+        for piece in unet_pieces(layout)
+        if piece.kind == "attn" and piece.width == width and piece.ldm.startswith("output_blocks")
+    ]
+    return "output_blocks.1" if "output_blocks.1" in blocks or not blocks else blocks[0]
+
+
+def _float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k: t.float() if t.dtype == torch.float16 else t for k, t in tensors.items()}

@@ -1,0 +1,248 @@
+"""Everything that a parity fixture holds, computed by this pack.
+
+The networks are built from the fixture's weights by the code that the pipelines use: the UNet by
+diffusers with the adapter's attention processors; pose branch, identity token, schedule, blending
+and pose pictures by ``dense_face``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+
+from ...dense_face.adapter import PCAdapter
+from ...dense_face.blending import (
+    KEEP_THRESHOLD,
+    Step,
+    area_resize,
+    blended_ddim,
+    guided,
+    prepare_keep,
+)
+from ...dense_face.checkpoints.adapter_file import ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX
+from ...dense_face.identity_token import IdentityToken
+from ...dense_face.pose_branch import PoseBranch
+from ...dense_face.pose_image import axis_ends, pose_picture
+from ...dense_face.schedule import DDIMSchedule, ddim_schedule
+from ...errors import IncompatibleError
+from ...pipelines.attention import install_adapter, sites_for
+from ...pipelines.layout import UNET_PREFIX, UNetLayout, transformer_of, unet_to_diffusers_keys
+from ...pipelines.renaming import to_diffusers, to_ldm
+from ...pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
+from .fixture import Fixture
+
+_GUIDANCE = 4.0
+_LATENT_SCALE = 0.18215
+_TOKEN_WEIGHTS = f"tok.w.{TOKEN_PREFIX}"
+_ADAPTER_MAPS = (".per_q.", ".per_k.", ".per_v.", ".feat_to_q.")
+
+Named = Iterator[tuple[str, Tensor]]
+
+
+class _Networks:
+    """UNet, adapter, pose branch and identity token of a fixture."""
+
+    def __init__(self, fixture: Fixture) -> None:
+        keys = unet_to_diffusers_keys(fixture.layout)
+        self.unet = UNet2DConditionModel(**fixture.layout.diffusers_kwargs()).eval()
+        where = str(fixture.folder)
+        self.unet.load_state_dict(to_diffusers(fixture.weights, keys, UNET_PREFIX, where=where))
+        maps = {
+            name: tensor
+            for name, tensor in fixture.part(ADAPTER_PREFIX).items()
+            if any(kind in name for kind in _ADAPTER_MAPS)
+        }
+        self.adapter = PCAdapter.from_state_dict(maps)
+        if self.adapter.sites != tuple(sites_for(self.unet)):
+            raise IncompatibleError("the adapter's layers are not those of the UNet", where=where)
+        self.pose_branch = PoseBranch.from_state_dict(fixture.part(POSE_PREFIX)).eval()
+        self.token = IdentityToken.from_state_dict(
+            {
+                name.removeprefix(_TOKEN_WEIGHTS): tensor
+                for name, tensor in fixture.forward.items()
+                if name.startswith(_TOKEN_WEIGHTS)
+            },
+            reference_delta=fixture.reference_delta,
+        )
+
+    def eps(
+        self, x: Tensor, t: Tensor, context: Tensor, residuals: list[Tensor] | None = None
+    ) -> Tensor:
+        """Predicted noise with whatever adapter is installed."""
+        down = None if residuals is None else tuple(residuals[:-1])
+        middle = None if residuals is None else residuals[-1]
+        return self.unet(
+            x,
+            t,
+            context,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+
+    def posed(self, given: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Encoded hints and pose residuals of the forward inputs."""
+        hint = self.pose_branch.encode_hint(given["in.hint_rgb_u8"].float() / 255)
+        return hint, self.pose_branch.residuals(given["in.x"], hint, given["in.t"])
+
+
+def _attention(fixture: Fixture, networks: _Networks) -> Named:
+    """Single attentions and the whole transformer block, plain and with the adapter."""
+    given = fixture.forward
+    hidden, context = given["attn.in.h"], given["in.context"]
+    transformer = transformer_of(fixture.block, fixture.layout)
+    block = networks.unet.get_submodule(f"{transformer}.transformer_blocks.0")
+    attn1, attn2 = block.get_submodule("attn1"), block.get_submodule("attn2")
+    yield "attn.attn1.plain", attn1(hidden)
+    yield "attn.attn2.plain", attn2(hidden, context)
+    yield "attn.block.plain", block(hidden, encoder_hidden_states=context)
+    for delta in fixture.deltas:
+        with install_adapter(networks.unet, networks.adapter, given["in.id"], delta) as installed:
+            yield f"attn.attn1.d{delta:g}", attn1(hidden)
+            yield f"attn.attn2.face.d{delta:g}", attn2(hidden, context)
+            face = block(hidden, encoder_hidden_states=context)
+            yield f"attn.block.face.d{delta:g}", face
+            installed.identity = None
+            yield f"attn.attn2.noid.d{delta:g}", attn2(hidden, context)
+
+
+def _pose(fixture: Fixture, networks: _Networks) -> Named:
+    """Hint encoder and pose residuals; the goldens hold the first sample only."""
+    hint, residuals = networks.posed(fixture.forward)
+    yield "pose.guided_hint", hint[:1]
+    for index, residual in enumerate(residuals):
+        yield f"pose.out.{index}", residual[:1]
+
+
+def _eps(fixture: Fixture, networks: _Networks) -> Named:
+    """The predicted noise in each mode."""
+    given = fixture.forward
+    x, t, context = given["in.x"], given["in.t"], given["in.context"]
+    _, residuals = networks.posed(given)
+    yield "eps.text_editing", networks.eps(x, t, context)
+    for delta in fixture.deltas:
+        with install_adapter(networks.unet, networks.adapter, given["in.id"], delta) as installed:
+            yield f"eps.face.d{delta:g}", networks.eps(x, t, context, residuals)
+            yield f"eps.id_nopose.d{delta:g}", networks.eps(x, t, context)
+            installed.identity = None
+            yield f"eps.pose_noid.d{delta:g}", networks.eps(x, t, context, residuals)
+
+
+def _token(fixture: Fixture, networks: _Networks) -> Named:
+    """Token embeddings with the identity, for a pair, for one, and for the unconditional call."""
+    given, token, star = fixture.forward, networks.token, fixture.placeholder_id
+    embeds, ids, identity = given["tok.embeds_in"], given["tok.ids"], given["in.id"]
+    yield "tok.embeds_face", token.replace(embeds, ids, star, identity)
+    yield "tok.embeds_face_b1", token.replace(embeds[:1], ids[:1], star, identity[:1])
+    yield "tok.embeds_uncond", token.replace(embeds, ids, star, None)
+
+
+def _sampler_run(run: str, eta: float, full: bool, fixture: Fixture, networks: _Networks) -> Named:
+    """One blended generation with the fixture's noises; step details only for ``ref``."""
+    given = fixture.sampler
+    delta = fixture.deltas[full]
+    keep = given["in.mask"]
+    picture = fixture.picture(f"pose_{int(given['in.hint_index'])}.png").permute(2, 0, 1)[None]
+    hint = networks.pose_branch.encode_hint(picture.float() / 255)
+    contexts = torch.cat([given["in.uncond_context"], given["in.context"]])
+    schedule = ddim_schedule(len(given[f"{run}.timesteps"]), eta)
+    noises = iter([given[name] for name in sorted(given) if name.startswith("noise.")])
+    next(noises)  # the reference draws one and discards it
+    halves: list[tuple[Tensor, Tensor]] = []
+    steps: list[Step] = []
+
+    def model(x: Tensor, t: Tensor) -> Tensor:
+        # Both halves share latent, timestep and hint: the branch runs once for the two.
+        once = networks.pose_branch.residuals(x, hint, t[None])
+        twice = [residual.repeat(2, 1, 1, 1) for residual in once]
+        uncond, cond = networks.eps(x.repeat(2, 1, 1, 1), t, contexts, twice).chunk(2)
+        halves.append((uncond, cond))
+        return guided(uncond, cond, _GUIDANCE)
+
+    x0 = _LATENT_SCALE * given["in.x0_before_scale"]
+    with install_adapter(networks.unet, networks.adapter, given["in.id"], delta):
+        yield (
+            f"{run}.out",
+            blended_ddim(model, x0, keep, schedule, lambda: next(noises), callback=steps.append),
+        )
+    for step, (uncond, cond) in zip(steps, halves, strict=True):
+        name = f"{run}.step{step.index}."
+        yield name + "model_in", step.model_in
+        if run == "ref":
+            yield name + "eps_uncond", uncond
+            yield name + "eps_cond", cond
+            yield name + "pred_x0", step.x0
+    yield f"{run}.timesteps", schedule.timesteps.flip(0)
+    yield f"{run}.ddim_sqrt_one_minus_alphas", (1 - schedule.alphas).sqrt()
+    for name, table in _schedule(f"{run}.", "ddim_", schedule):
+        if not name.endswith("timesteps"):
+            yield name, table
+
+
+def _schedule(run: str, prefix: str, schedule: DDIMSchedule) -> Named:
+    for name in ("timesteps", "alphas", "alphas_prev", "sigmas"):
+        yield f"{run}{prefix}{name}", getattr(schedule, name)
+
+
+def _mask(fixture: Fixture, networks: _Networks) -> Named:
+    """The keep-mask on the latent grid, before and after the threshold."""
+    picture = fixture.mask().float()
+    height, width = fixture.sampler["in.mask"].shape[-2:]
+    yield "in.mask_raw", area_resize(picture, height, width).round() / 255
+    yield "in.mask", prepare_keep(picture / 255, height, width, threshold=KEEP_THRESHOLD)
+
+
+def _long_schedule(fixture: Fixture, networks: _Networks) -> Named:
+    """The release's own grid."""
+    return _schedule("ddim50_eta1.", "", ddim_schedule(50, 1.0))
+
+
+def _pictures(fixture: Fixture, networks: _Networks) -> Named:
+    """Line ends and pixels of the pose pictures."""
+    for index, (angles, _) in enumerate(fixture.poses()):
+        yield f"pose_{index}.ends", torch.tensor(axis_ends(*angles))
+        yield f"pose_{index}.png", torch.from_numpy(pose_picture(*angles))
+
+
+def _layout(fixture: Fixture, networks: _Networks) -> Named:
+    """Names and shapes of a full-size model, built without memory for its weights."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**UNetLayout().diffusers_kwargs())
+        vae = AutoencoderKL(**VAELayout().diffusers_kwargs())
+        ours: list[tuple[str, nn.Module]] = [
+            (ADAPTER_PREFIX, PCAdapter(sites_for(unet))),
+            (POSE_PREFIX, PoseBranch()),
+            (TOKEN_PREFIX, IdentityToken()),
+        ]
+    tensors = to_ldm(unet.state_dict(), unet_to_diffusers_keys(UNetLayout()), UNET_PREFIX)
+    tensors |= to_ldm(vae.state_dict(), vae_to_diffusers_keys(VAELayout()), VAE_PREFIX)
+    for prefix, module in ours:
+        tensors |= {prefix + name: tensor for name, tensor in module.state_dict().items()}
+    for name, tensor in tensors.items():
+        yield f"sd15_layout/{name}", torch.tensor(tensor.shape, dtype=torch.int64)
+
+
+PARTS: dict[str, Callable[[Fixture, _Networks], Named]] = {
+    "in.mask": _mask,
+    "ddim50_eta1.": _long_schedule,
+    "pose_": _pictures,
+    "sd15_layout/": _layout,
+    "attn.": _attention,
+    "pose.": _pose,
+    "eps.": _eps,
+    "tok.": _token,
+    "ref.": partial(_sampler_run, "ref", 1.0, False),
+    "d1.": partial(_sampler_run, "d1", 1.0, True),
+    "eta0.": partial(_sampler_run, "eta0", 0.0, False),
+}
+"""How the names of the goldens begin, and what computes them; cheap ones first."""
+
+
+def outputs(fixture: Fixture, prefixes: Iterable[str] = tuple(PARTS)) -> Named:
+    """Name and value of each output of the parts asked for (keys of ``PARTS``)."""
+    networks = _Networks(fixture)
+    for prefix in prefixes:
+        yield from PARTS[prefix](fixture, networks)

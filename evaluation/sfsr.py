@@ -1,0 +1,251 @@
+"""How well SFSR does in the tiny world: a person, another's expression, a third one's scene.
+
+All three are people whom no network has seen, from one crowd of 64, so that whoever leaks into a
+picture is among those it could be taken for. The truth is known: the renderer draws the person
+with that expression in that scene. Every measure stands beside its ceilings (the same on that
+render, as it is and as the autoencoder gives it back) and beside controls that have to fail.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ..demo.networks.evaluator import TinyJudge
+from ..faces.identity import Identity
+from ..pipelines.tiny.dense_face import STEPS
+from ..pipelines.tiny.scenes import Personalised
+from ..pipelines.tiny.sfsr import BLEND, GUIDANCE, HINT, SFSRPipeline
+from ..pipelines.tiny.weights import load_bundled
+from ..sfsr.adapter import SFSRAdapter, load_adapter
+from ..sfsr.expression import Expression
+from .expression_metrics import expression_measures, leak_measures, visible_blendshapes
+from .gallery import KnownPeople
+from .held_out import PEOPLE, Triples, crowd, rendered, triples
+from .metrics import Report, largest_change, pose_errors, psnr_where
+
+NAME = "sfsr"
+ESTIMATES = ("midpoint", "one_step")
+"""Of the clean picture in the face losses: two adapters that were trained briefly and differ in
+nothing else. What the midpoint gives is seen between them, not against the finished one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured, on how many pictures.
+
+    Args:
+        seed: Chooses the held-out people.
+        count: Pictures of triples, 64 people in turn.
+        controls: Pictures for expressions read from pictures and for each control but the
+            estimates', which are on all; 0 leaves them out.
+    """
+
+    seed: int
+    count: int
+    controls: int
+    steps: int = STEPS
+    guidance: float = GUIDANCE
+
+    @classmethod
+    def full(cls, seed: int, count: int, steps: int = STEPS, guidance: float = GUIDANCE) -> Plan:
+        """All measures; controls on at most 64 pictures each."""
+        return cls(seed, count, min(count, PEOPLE), steps, guidance)
+
+
+def evaluate(
+    pipeline: SFSRPipeline,
+    judge: TinyJudge,
+    plan: Plan,
+    others: Mapping[str, SFSRAdapter] | None = None,
+    estimates: Mapping[str, SFSRAdapter] | None = None,
+) -> Report:
+    """All measures under flat names: ``sfsr.*``, ``sfsr.control.*``, ``seconds.*``.
+
+    Args:
+        estimates: Adapters that are measured among the controls (:func:`load_estimates`).
+        others: Adapters that are measured on the same cases, under ``sfsr.other.<name>.*``.
+
+    Raises:
+        InputError: Seed, count, steps or guidance out of range.
+    """
+    started = time.perf_counter()
+    bench = _Bench(pipeline, judge, plan, triples(plan.seed, plan.count))
+    report = bench.faces()
+    if plan.controls:
+        report |= bench.from_pictures()
+        report |= bench.controls()
+        for name, adapter in (estimates or {}).items():
+            report |= bench.other(f"control.trained_briefly.{name}", adapter)
+    for name, adapter in (others or {}).items():
+        report |= bench.other(f"other.{name}", adapter)
+    report["seconds.total"] = time.perf_counter() - started
+    return report
+
+
+def load_estimates(folder: str | Path) -> dict[str, SFSRAdapter]:
+    """The briefly trained adapters of a folder of weights, by their estimate.
+
+    Raises:
+        ModelFileError, IncompatibleError: As :func:`load_bundled`.
+    """
+    return {name: load_bundled(load_adapter, folder, f"tiny_sfsr_{name}") for name in ESTIMATES}
+
+
+class _Bench:
+    """One evaluation: the networks, the people, and what is known of them once and for all."""
+
+    def __init__(
+        self, pipeline: SFSRPipeline, judge: TinyJudge, plan: Plan, cases: Triples
+    ) -> None:
+        self.pipeline, self.plan, self.cases = pipeline, plan, cases
+        self.world = pipeline.world
+        references = crowd(plan.seed, plan.count, progress=self.world.progress)
+        self.people = KnownPeople(self.world, judge, references)
+        self.scenes = self._rendered("scenes", len(cases))
+        self.truth = self._rendered("wanted", len(cases))
+        self.wanted = cases.exemplars.expression
+        self.expressions = [Expression(values, "known") for values in self.wanted]
+        # What passes through the latents can be seen in a generated picture; the rest cannot.
+        self.passed = self.world.decode(self.world.encode(self.truth))
+        self.visible = visible_blendshapes(self._read(self.passed), self.wanted)
+
+    def faces(self) -> Report:
+        """Identity, expression, pose, leaks and background, and the same of the true renders."""
+        started = time.perf_counter()
+        made = self._made(len(self.cases))
+        seconds = (time.perf_counter() - started) / len(self.cases)
+        identity, ceiling = (self.people.recognised(x) for x in (made.picture, self.truth))
+        face, best_face, passed_face = (
+            self._expression(x) for x in (made.picture, self.truth, self.passed)
+        )
+        leaks = self._leaks(made.picture)
+        return {
+            f"{NAME}.identity_top1": identity["top1"],
+            f"{NAME}.identity_ceiling_top1": ceiling["top1"],
+            f"{NAME}.identity_latent_ceiling_top1": self.people.top1(self.passed),
+            f"{NAME}.identity_cosine": identity["cosine"],
+            f"{NAME}.identity_ceiling_cosine": ceiling["cosine"],
+            f"{NAME}.identity_cosine_stranger": identity["cosine_stranger"],
+            f"{NAME}.expression_correlation": face["correlation"],
+            f"{NAME}.expression_ceiling_correlation": best_face["correlation"],
+            f"{NAME}.expression_latent_ceiling_correlation": passed_face["correlation"],
+            f"{NAME}.expression_correlation_all": face["correlation_all"],
+            f"{NAME}.expression_ceiling_correlation_all": best_face["correlation_all"],
+            f"{NAME}.visible_blendshapes": float(self.visible.sum()),
+            f"{NAME}.expression_error": face["error"],
+            f"{NAME}.expression_error_of_scene": self._expression(self.scenes)["error"],
+            f"{NAME}.expression_ceiling_error": best_face["error"],
+            f"{NAME}.expression_latent_ceiling_error": passed_face["error"],
+            **{f"{NAME}.leak_{key}": value for key, value in leaks.items()},
+            f"{NAME}.background_psnr_db": self._psnr(made),
+            f"{NAME}.background_change_after_composite": largest_change(
+                made.picture, self.scenes, made.keep == 1
+            ),
+            f"{NAME}.pose_mae_deg": self._pose(made.picture),
+            f"{NAME}.pose_ceiling_mae_deg": self._pose(self.truth),
+            "seconds.per_image": seconds,
+        }
+
+    def from_pictures(self) -> Report:
+        """The same expressions, asked for by pictures of their owners."""
+        count = self.plan.controls
+        read = self.pipeline.read_expressions(self._rendered("exemplars", count))
+        made = self._made(count, expressions=read).picture
+        face, leaks = self._expression(made), self._leaks(made)
+        owner = {key: value for key, value in leaks.items() if key.startswith("expression_owner")}
+        return {
+            f"{NAME}.from_picture.expression_correlation": face["correlation"],
+            f"{NAME}.from_picture.expression_error": face["error"],
+            **{f"{NAME}.from_picture.leak_{key}": value for key, value in owner.items()},
+        }
+
+    def controls(self) -> Report:
+        """The same measures with one thing taken away; each has to fail clearly."""
+        count = self.plan.controls
+        next_one = [(i + 1) % count for i in range(count)]
+        nobody = self._made(count, weights=(0.0, 1.0)).picture
+        still = self._made(count, weights=(1.0, 0.0)).picture
+        strangers = self._made(count, who=self.people.of_cases(count, 1)).picture
+        exchanged = self._made(count, expressions=[self.expressions[i] for i in next_one]).picture
+        blended = self._made(count, background=BLEND)
+        name = f"{NAME}.control"
+        return {
+            f"{name}.identity_off.identity_top1": self.people.top1(nobody),
+            f"{name}.identity_off.expression_correlation": self._expression(nobody)["correlation"],
+            f"{name}.expression_off.expression_correlation": self._expression(still)["correlation"],
+            f"{name}.expression_off.identity_top1": self.people.top1(still),
+            f"{name}.shuffled_identities.identity_top1": self.people.top1(strangers),
+            f"{name}.shuffled_expressions.expression_correlation": self._expression(exchanged)[
+                "correlation"
+            ],
+            f"{name}.hint_off.background_psnr_db": self._psnr(blended),
+            f"{name}.hint_off.identity_top1": self.people.top1(blended.picture),
+            f"{name}.hint_off.expression_correlation": self._expression(blended.picture)[
+                "correlation"
+            ],
+        }
+
+    def other(self, name: str, adapter: SFSRAdapter) -> Report:
+        """Identity, expression and background of another adapter on all cases."""
+        made = self._made(len(self.cases), pipeline=replace(self.pipeline, adapter=adapter))
+        face = self._expression(made.picture)
+        return {
+            f"{NAME}.{name}.identity_top1": self.people.top1(made.picture),
+            f"{NAME}.{name}.expression_correlation": face["correlation"],
+            f"{NAME}.{name}.expression_error": face["error"],
+            f"{NAME}.{name}.background_psnr_db": self._psnr(made),
+            f"{NAME}.{name}.pose_mae_deg": self._pose(made.picture),
+        }
+
+    def _made(
+        self,
+        count: int,
+        *,
+        who: list[Identity] | None = None,
+        expressions: list[Expression] | None = None,
+        weights: tuple[float, float] = (1.0, 1.0),
+        background: str = HINT,
+        pipeline: SFSRPipeline | None = None,
+    ) -> Personalised:
+        """The first ``count`` cases."""
+        hint = self.pipeline.adapter.hint if pipeline is None else pipeline.adapter.hint
+        return (pipeline or self.pipeline).express(
+            self.scenes[:count],
+            who or self.people.of_cases(count),
+            expressions or self.expressions[:count],
+            "",
+            self.cases.seeds[:count],
+            weights=weights,
+            steps=self.plan.steps,
+            guidance=self.plan.guidance,
+            background=background if hint is not None else BLEND,
+        )
+
+    def _rendered(self, what: str, count: int) -> Tensor:
+        heads = getattr(self.cases, what)[:count]
+        return rendered(heads, progress=self.world.progress, label=f"render {what}")
+
+    def _read(self, pictures: Tensor) -> Tensor:
+        return self.world.analyse(pictures).blendshapes
+
+    def _expression(self, pictures: Tensor) -> Report:
+        wanted = self.wanted[: len(pictures)]
+        return expression_measures(self._read(pictures), wanted, self.visible)
+
+    def _leaks(self, pictures: Tensor) -> Report:
+        count = len(pictures)
+        shown, true = (self.people.seen(x) for x in (pictures, self.truth[:count]))
+        owners, hosts = self.cases.owners[:count], self.cases.hosts[:count]
+        return leak_measures(shown, true, self.people.crowd, owners, hosts)
+
+    def _psnr(self, made: Personalised) -> float:
+        return psnr_where(made.generated, self.scenes[: len(made.drawn)], made.drawn == 0)
+
+    def _pose(self, pictures: Tensor) -> float:
+        wanted = self.cases.scenes.angles[: len(pictures)]
+        return pose_errors(self.world.analyse(pictures).pose, wanted)["pose"]

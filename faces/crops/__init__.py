@@ -1,0 +1,1 @@
+"""Cutting faces out of images at any size, and putting them back."""

@@ -1,0 +1,137 @@
+"""Crops of all faces of a batch, and all of them back into their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...errors import InputError
+from ..analyzers import check_picture
+from ..face import Face
+from .crop import CropPlace, crop_place, cropped, pasted
+
+Places = tuple[tuple[CropPlace, ...], ...]
+"""For each picture of a batch where its crops were taken."""
+
+#: Side of a crop around a bare box, in sides of the box: about what points would give.
+AROUND_BOX = 2.0
+
+
+def place_of(face: Face, size: int, padding: float = 0.0) -> CropPlace:
+    """Where a face is cut out: by its points turned upright, by a bare box as it stands.
+
+    Raises:
+        InputError: Size or padding is out of range, or the points lie all in one place.
+    """
+    if face.five is not None:
+        return crop_place(face.five, face.picture_size, size, padding)
+    left, top, right, bottom = face.box
+    # Any upright points whose square has the wanted side and middle.
+    reach = AROUND_BOX * max(right - left, bottom - top) / 4
+    x, y = (left + right) / 2, (top + bottom) / 2 - 0.1 * reach
+    unit = torch.tensor([[-1.0, 0], [1, 0], [0, 1], [-0.5, 2], [0.5, 2]])
+    return crop_place(unit * (reach / 2) + torch.tensor([x, y]), face.picture_size, size, padding)
+
+
+def crops_of(
+    pictures: Sequence[Tensor], faces: Sequence[Sequence[Face]], size: int, padding: float = 0.0
+) -> tuple[Tensor, Places]:
+    """Cut out every face of every picture.
+
+    Args:
+        pictures: [C, H, W] each, in 0..1.
+        faces: Of each picture.
+        size: Side of the crops in pixels.
+        padding: Added on each side, as a share of the square's side.
+
+    Returns:
+        [N, C, size, size], those of the first picture first, and where they were taken. N is 0
+        where no picture has a face.
+
+    Raises:
+        InputError: A picture cannot be used, has another size than its faces were found in, or
+            size or padding is out of range.
+    """
+    crops: list[Tensor] = []
+    places: list[tuple[CropPlace, ...]] = []
+    for picture, some in zip(pictures, faces, strict=True):
+        height, width = picture.shape[-2:]
+        for face in some:
+            face.require_size(width, height)
+        here = tuple(place_of(face, size, padding) for face in some)
+        if here:
+            check_picture(picture)
+        crops += [cropped(picture, place) for place in here]
+        places.append(here)
+    channels = pictures[0].shape[0]
+    return torch.stack(crops) if crops else torch.zeros(0, channels, size, size), tuple(places)
+
+
+def all_pasted(
+    pictures: Tensor,
+    crops: Tensor,
+    places: Places,
+    masks: Tensor | None = None,
+    *,
+    soft: float = 0.06,
+    match_colours: bool = False,
+) -> Tensor:
+    """Put changed crops back; whatever lies outside them stays as it is, bit for bit.
+
+    Args:
+        pictures: [B, C, H, W], in the order of ``places``. Where one picture has one place there
+            may be several crops: each then gives a picture of its own.
+        crops: [N, C, s, s] in the order of ``crops_of``.
+        places: Where they were taken. Where nothing was cut out the crops are not looked at.
+        masks: [N or 1, h, w] on the crops, 1 = the new face; all but the border when left out.
+        soft, match_colours: As for ``faces.crop.pasted``.
+
+    Returns:
+        [B, C, H, W], or [N, C, H, W] for several crops of one place.
+
+    Raises:
+        InputError: The numbers of pictures, crops and masks, or their sizes, do not fit.
+    """
+    wanted = sum(map(len, places))
+    if not wanted:
+        return pictures
+    if len(places) == wanted == 1 and len(crops) > 1:
+        places = places * len(crops)
+        wanted = len(crops)
+    if len(pictures) == 1:
+        pictures = pictures.expand(len(places), -1, -1, -1)
+    if len(pictures) != len(places) or len(crops) != wanted:
+        raise InputError(
+            f"{len(crops)} crops cannot be put into {len(pictures)} pictures: {wanted} faces were "
+            f"cut out of {len(places)}",
+            fix="Give the pictures the crops were taken from, and one crop for each face",
+        )
+    if masks is not None:
+        masks = _masks(masks, len(crops), crops.shape[-1])
+    for crop in crops:
+        check_picture(crop)
+    done, number = [], 0
+    for picture, here in zip(pictures, places, strict=True):
+        result = picture
+        for place in here:
+            keep = None if masks is None else 1 - masks[number]
+            result = pasted(
+                result, crops[number], place, keep, soft=soft, match_colours=match_colours
+            )
+            number += 1
+        done.append(result)
+    return torch.stack(done)
+
+
+def _masks(masks: Tensor, count: int, side: int) -> Tensor:
+    """[M, h, w] -> [count, side, side]."""
+    if len(masks) not in (1, count):
+        raise InputError(
+            f"{len(masks)} masks for {count} crops", fix="Give one mask, or one for each crop"
+        )
+    if masks.shape[-2:] != (side, side):
+        masks = F.interpolate(masks[:, None].float(), (side, side), mode="bilinear")[:, 0]
+    return masks.clamp(0, 1).expand(count, -1, -1)

@@ -1,0 +1,206 @@
+"""Cutting a face out upright at any size, and putting the changed face back.
+
+The cut is the oriented square of FFHQ (dense_face.md A9): its direction follows eyes and mouth, its
+side is the larger of twice the distance of the eyes and 1.8 times the way from eyes to mouth, times
+two, its middle lies a tenth of that way below the eyes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ..masks.compositing import composite, feather
+from ..similarity import Similarity, fit_similarity
+from ..warping import warped
+
+SMALLEST, LARGEST = 16, 4096
+"""Sides of a crop in pixels."""
+_MOST_GAIN = 1.25
+
+
+@dataclass(frozen=True, eq=False)
+class CropPlace:
+    """Where a crop was taken: enough to put it back.
+
+    to_picture: From pixels of the crop to pixels of the picture.
+    size: Side of the crop in pixels.
+    picture_size: Width and height of the picture.
+    """
+
+    to_picture: Similarity
+    size: int
+    picture_size: tuple[int, int]
+
+    def quad(self) -> Tensor:
+        """[4, 2]: the crop's corners in the picture: top left, top right, bottom right, left."""
+        s = float(self.size)
+        return self.to_picture(torch.tensor([[0, 0], [s, 0], [s, s], [0, s]]))
+
+    def points_in_crop(self, points: Tensor) -> Tensor:
+        """Points [N, 2] of the picture in pixels of the crop."""
+        return self.to_picture.inverse()(points)
+
+
+def crop_place(
+    five: Tensor, picture_size: tuple[int, int], size: int, padding: float = 0.0
+) -> CropPlace:
+    """The oriented square around a face.
+
+    Args:
+        five: [5, 2] pixels: eyes, nose, mouth corners.
+        picture_size: Width and height of the picture.
+        size: Side of the crop in pixels.
+        padding: Added on each side, as a share of the square's side (0.25: half as large again).
+
+    Raises:
+        InputError: Size or padding is out of range, or the points lie all in one place.
+    """
+    if not SMALLEST <= size <= LARGEST:
+        raise InputError(f"a crop of {size} px", fix=f"Use a size of {SMALLEST} to {LARGEST} px")
+    if not -0.4 <= padding <= 4:
+        raise InputError(f"a padding of {padding}", fix="Use -0.4 to 4 of the face's size")
+    p = five.double()
+    eyes, mouth = p[:2].mean(0), p[3:].mean(0)
+    across, down = p[1] - p[0], mouth - eyes
+    # The mouth helps to tell the direction: one eye seen from the side is a poor witness.
+    axis = across + torch.stack([down[1], -down[0]])
+    reach = max(2 * float(across.norm()), 1.8 * float(down.norm())) * (1 + 2 * padding)
+    if not (float(axis.norm()) > 0 and reach > 1):  # also catches NaN
+        raise InputError(
+            "the face's points lie all in one place", fix="Use another face, or give other points"
+        )
+    x = axis / axis.norm() * reach
+    y = torch.stack([-x[1], x[0]])
+    middle = eyes + 0.1 * down
+    quad = torch.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y])
+    corners = torch.tensor([[0, 0], [size, 0], [size, size], [0, size]])
+    return CropPlace(fit_similarity(corners, quad), size, picture_size)
+
+
+def cropped(picture: Tensor, place: CropPlace) -> Tensor:
+    """Cut [C, H, W] to [C, size, size]; beyond the picture's edge it is mirrored.
+
+    Raises:
+        InputError: The picture has another size than the one the place was made for.
+    """
+    _check_size(picture, place)
+    return warped(picture, place.to_picture, place.size, place.size, outside="reflection")
+
+
+def pasted(
+    picture: Tensor,
+    crop: Tensor,
+    place: CropPlace,
+    keep: Tensor | None = None,
+    *,
+    soft: float = 0.06,
+    match_colours: bool = False,
+) -> Tensor:
+    """Put a changed crop back into its picture.
+
+    Args:
+        picture: [C, H, W], the whole picture.
+        crop: [C, s, s] of any size; place.size is what it is stretched to.
+        place: Where it was taken.
+        keep: [s, s] in 0..1 on the crop, 1 = keep the picture; all is replaced without it. A border
+            of ``soft`` is kept in any case, so that the crop's own edge is not seen.
+        soft: Width of the transition inside the mask, as a share of the crop's side.
+        match_colours: Bring the crop's colours to the picture's, judged by the kept part (or, if
+            nothing is kept, by the whole).
+
+    Returns:
+        [C, H, W]; every value outside the mask is that of ``picture``, bit for bit.
+
+    Raises:
+        InputError: Sizes or channels do not fit.
+    """
+    _check_size(picture, place)
+    if crop.ndim != 3 or crop.shape[0] != picture.shape[0] or crop.shape[1] != crop.shape[2]:
+        raise InputError(
+            f"the crop has shape {list(crop.shape)}, the picture {list(picture.shape)}",
+            fix="Give a square crop with as many channels as the picture",
+        )
+    side = crop.shape[-1]
+    to_picture = _rescaled(place.to_picture, place.size / side)
+    if keep is not None and keep.shape != (side, side):
+        raise InputError(
+            f"the mask has shape {list(keep.shape)}, the crop {list(crop.shape[1:])}",
+            fix="Bring the mask to the size of the crop",
+        )
+    border = _kept_border(side, soft).to(crop)
+    keep = border if keep is None else torch.maximum(border, keep.to(crop))
+    if match_colours:
+        before = warped(picture, to_picture, side, side, outside="reflection")
+        crop = with_colours_of(crop, before, keep)
+    keep = feather(keep[None, None], soft * side)[0]
+    left, top, right, bottom = _bounds(place)
+    if left >= right or top >= bottom:
+        return picture.clone()
+    corner = torch.tensor([left, top], dtype=torch.float64)
+    back = to_picture.inverse()
+    back = Similarity(back.scale, back.rotation, back(corner[None])[0])
+    height, width = bottom - top, right - left
+    changed = warped(crop, back, height, width)
+    face = warped(1 - keep, back, height, width, outside="zeros", smooth=False)
+    result = picture.clone()
+    inner = picture[None, :, top:bottom, left:right]
+    mixed = composite(inner, changed[None].to(inner), 1 - face[None].to(inner))
+    result[:, top:bottom, left:right] = mixed[0]
+    return result
+
+
+def with_colours_of(crop: Tensor, reference: Tensor, keep: Tensor) -> Tensor:
+    """Scale and shift each channel of a crop so that the kept part looks as in ``reference``.
+
+    Args:
+        crop, reference: [C, s, s] of the same place.
+        keep: [s, s], 1 where both should show the same; where it is nowhere above one half, the
+            whole crop counts.
+
+    Returns:
+        [C, s, s] in the crop's own range; contrast changes by a quarter at most.
+    """
+    chosen = keep > 0.5
+    if not bool(chosen.any()):
+        chosen = torch.ones_like(chosen)
+    ours, theirs = crop[:, chosen].double(), reference[:, chosen].double()
+    gain = (theirs.std(1, correction=0) + 1e-6) / (ours.std(1, correction=0) + 1e-6)
+    gain = gain.clamp(1 / _MOST_GAIN, _MOST_GAIN)
+    shift = theirs.mean(1) - gain * ours.mean(1)
+    matched = crop.double() * gain[:, None, None] + shift[:, None, None]
+    low, high = min(0.0, float(crop.min())), max(1.0, float(crop.max()))
+    return matched.clamp(low, high).to(crop)
+
+
+def _kept_border(side: int, soft: float) -> Tensor:
+    width = min(side // 4, max(1, round(soft * side)))
+    keep = torch.ones(side, side)
+    keep[width:-width, width:-width] = 0
+    return keep
+
+
+def _rescaled(to_picture: Similarity, factor: float) -> Similarity:
+    """For a crop whose pixels are ``factor`` times as large."""
+    return Similarity(to_picture.scale * factor, to_picture.rotation, to_picture.shift)
+
+
+def _bounds(place: CropPlace) -> tuple[int, int, int, int]:
+    width, height = place.picture_size
+    quad = place.quad()
+    left, top = (int(v) for v in quad.min(0).values.floor())
+    right, bottom = (int(v) for v in quad.max(0).values.ceil())
+    return max(0, left), max(0, top), min(width, right), min(height, bottom)
+
+
+def _check_size(picture: Tensor, place: CropPlace) -> None:
+    height, width = picture.shape[-2:]
+    if (width, height) != place.picture_size:
+        made = "x".join(map(str, place.picture_size))
+        raise InputError(
+            f"the crop belongs to a picture of {made} px, this one has {width}x{height}",
+            fix="Connect the picture that the crop was taken from",
+        )

@@ -1,0 +1,88 @@
+"""Which way of cutting and colouring faces reproduces the features that somebody else measured.
+
+Alignment and channel order of the features that Dense-Face was trained on are not released
+(dense_face.md B2). With pictures, their features and the encoder's weights the question has an
+answer: the right variant gives cosines near 1, the others do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...errors import IncompatibleError, InputError
+from ..face import Face
+from .aligned_recogniser import ALIGNMENTS, CHANNEL_ORDERS, FIVE_POINTS, read_form
+
+#: From here on two ways of computing a face's features are the same but for interpolation.
+REPRODUCED = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A picture [3, H, W] in 0..1, the face in it (None: none was found), its feature [D]."""
+
+    picture: Tensor
+    face: Face | None
+    feature: Tensor
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How well one way of reading faces reproduces the features.
+
+    cosines: Of each picture that could be read so, -1..1.
+    """
+
+    channel_order: str
+    alignment: str
+    cosines: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Of the cosines; -1 where no picture could be read so."""
+        return sum(self.cosines) / len(self.cosines) if self.cosines else -1.0
+
+    @property
+    def reproduces(self) -> bool:
+        """Whether this is how the features were made."""
+        return bool(self.cosines) and self.mean >= REPRODUCED
+
+
+@torch.inference_mode()
+def calibrate(run: Callable[[Tensor], Tensor], pairs: Sequence[Pair]) -> list[Variant]:
+    """Try all channel orders and alignments, best first.
+
+    Args:
+        run: The encoder: faces [1, 3, 112, 112] in -1..1 -> features [1, D].
+        pairs: Pictures without a face are tried as whole pictures only.
+
+    Raises:
+        InputError: There are no pairs.
+        IncompatibleError: The encoder's features have another length than those given.
+    """
+    if not pairs:
+        raise InputError("there are no pictures with features", fix="Give at least one pair")
+    found = []
+    for alignment in ALIGNMENTS:
+        usable = [pair for pair in pairs if pair.face is not None or alignment != FIVE_POINTS]
+        for order in CHANNEL_ORDERS:
+            cosines = tuple(_cosine(run, pair, order, alignment) for pair in usable)
+            found.append(Variant(order, alignment, cosines))
+    return sorted(found, key=lambda variant: -variant.mean)
+
+
+def _cosine(run: Callable[[Tensor], Tensor], pair: Pair, order: str, alignment: str) -> float:
+    height, width = pair.picture.shape[-2:]
+    whole = Face((width, height), (0, 0, width, height), 1, torch.zeros(0, 2), "none", "picture")
+    features = run(read_form(pair.picture, pair.face or whole, order, alignment))[0].cpu()
+    if features.shape != pair.feature.shape:
+        raise IncompatibleError(
+            f"the encoder gives {len(features)} numbers, the features have {len(pair.feature)}",
+            fix="Use features of the same encoder",
+        )
+    return float(F.cosine_similarity(features, pair.feature, dim=0))

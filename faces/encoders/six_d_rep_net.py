@@ -1,0 +1,146 @@
+"""6DRepNet: the head-pose network with which the paper's training pictures were measured.
+
+RepVGG-B1g2 in its merged form (plain 3 x 3 convolutions) and six numbers that two of the rotation's
+columns are made from (Hempel et al., "6D Rotation Representation for Unconstrained Head Pose
+Estimation", section 3.2; Zhou et al., "On the Continuity of Rotation Representations", equation
+15). Names are those of the authors' weights, which load strictly. It is given the whole picture and
+finds no face: the picture must be the crop of one (dense_face.md A6). Its angles are those that the
+paper draws, so nothing has to be converted before they are drawn again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...state_dict import check_strictly
+from ..face import Face, HeadPose
+from ..head_pose import as_measured
+from ..weight_file import read_network
+
+NAME = "6drepnet"
+PICTURE_SIZE = 224
+_WIDTHS = (64, 128, 256, 512, 2048)
+_UNITS = (4, 6, 16, 1)
+#: Every second layer works in this many groups ("g2").
+_GROUPS = 2
+#: Mean and deviation of ImageNet's colours, with which the network was trained.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Unit(nn.Module):
+    """A merged RepVGG block: convolution and ReLU."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int, groups: int) -> None:
+        super().__init__()
+        self.rbr_reparam = nn.Conv2d(width_in, width_out, 3, stride, padding=1, groups=groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C_in, h, w] -> [B, C_out, h / stride, w / stride]."""
+        return self.rbr_reparam(x).relu()
+
+
+class SixDRepNet(nn.Module):
+    """Normalised pictures [B, 3, 224, 224] -> rotations [B, 3, 3]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer0 = Unit(3, _WIDTHS[0], 2, 1)
+        width, number = _WIDTHS[0], 0
+        stages: list[nn.Sequential] = []
+        for stage_width, count in zip(_WIDTHS[1:], _UNITS, strict=True):
+            units: list[nn.Module] = []
+            for i in range(count):
+                number += 1
+                groups = 1 if number % 2 else _GROUPS
+                units.append(Unit(width, stage_width, 1 if i else 2, groups))
+                width = stage_width
+            stages.append(nn.Sequential(*units))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.linear_reg = nn.Linear(width, 6)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self.layer0(pictures)))))
+        return rotation_from_6d(self.linear_reg(x.mean((2, 3))))
+
+
+def rotation_from_6d(numbers: Tensor) -> Tensor:
+    """[B, 6] -> rotations [B, 3, 3], the first column along the first three numbers."""
+    x = F.normalize(numbers[:, :3], dim=1)
+    z = F.normalize(torch.linalg.cross(x, numbers[:, 3:]), dim=1)
+    return torch.stack([x, torch.linalg.cross(z, x), z], 2)
+
+
+def angles(rotation: Tensor) -> HeadPose:
+    """Yaw, pitch, roll in degrees of one rotation [3, 3], as 6DRepNet reads and the paper draws
+    them (dense_face.md A6).
+    """
+    R = rotation.detach().cpu().double()
+    pitch = math.atan2(float(R[2, 1]), float(R[2, 2]))
+    yaw = math.atan2(-float(R[2, 0]), math.hypot(float(R[0, 0]), float(R[1, 0])))
+    roll = math.atan2(float(R[1, 0]), float(R[0, 0]))
+    return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
+
+
+def prepared(picture: Tensor) -> Tensor:
+    """A picture [3, H, W] in 0..1 as the network wants it: the shorter side to 224, the middle of
+    the longer one, ImageNet's normalisation: [1, 3, 224, 224].
+    """
+    shorter = min(picture.shape[-2:])
+    # The middle is all that will be left: a strip is not blown up first.
+    picture = _middle(picture, *(min(side, 2 * shorter) for side in picture.shape[-2:]))
+    height, width = picture.shape[-2:]
+    scale = PICTURE_SIZE / shorter
+    size = [max(PICTURE_SIZE, int(side * scale)) for side in (height, width)]
+    small = F.interpolate(picture[None].float(), size=size, mode="bilinear", antialias=True)
+    middle = _middle(small, PICTURE_SIZE, PICTURE_SIZE)
+    mean, deviation = (small.new_tensor(v)[:, None, None] for v in (_MEAN, _DEVIATION))
+    return (middle - mean) / deviation
+
+
+def _middle(picture: Tensor, height: int, width: int) -> Tensor:
+    top, left = (round((picture.shape[i] - size) / 2) for i, size in ((-2, height), (-1, width)))
+    return picture[..., top : top + height, left : left + width]
+
+
+class SixDRepNetPose:
+    """6DRepNet as an analyzer (``faces.analyzers``): one face, the whole picture, its pose only.
+
+    Args:
+        run: Pictures [1, 3, 224, 224] -> rotations [1, 3, 3]: the network, wherever it lives.
+    """
+
+    name = NAME
+
+    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+        self._run = run
+
+    @torch.inference_mode()
+    def find(self, picture: Tensor) -> list[Face]:
+        """The picture [3, H, W] in 0..1 as one face with a pose and no points."""
+        height, width = picture.shape[-2:]
+        pose = angles(self._run(prepared(picture))[0])
+        box = (0.0, 0.0, float(width), float(height))
+        return [
+            Face((width, height), box, 1.0, torch.zeros(0, 2), "none", NAME, pose=as_measured(pose))
+        ]
+
+
+def load_six_d_rep_net(path: str | Path) -> SixDRepNet:
+    """The network, frozen, in float32 on the CPU.
+
+    Raises:
+        ModelFileError: The file is missing or damaged, or lacks a weight.
+        IncompatibleError: A weight has another shape.
+    """
+    tensors = read_network(path, "6DRepNet")
+    with torch.device("meta"):
+        net = SixDRepNet().eval()
+    check_strictly(net, tensors, f"6DRepNet in {Path(path).name}")
+    net.load_state_dict(tensors, assign=True)
+    return net.requires_grad_(False)

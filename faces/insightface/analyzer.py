@@ -1,0 +1,70 @@
+"""InsightFace (version 2 or newer) as an analyzer of faces: detection, five points, identity, pose.
+
+It is imported only when it is used, always from a folder that was checked first: asked for a pack
+by name it would download one. Code MIT; **all model packs of InsightFace are for non-commercial
+research only**.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import InputError, ModelFileError
+from ..face import Face
+from .model_pack import PLACE, damaged, encoder_name, imported, pack_folder
+from .record import ask
+
+#: Only what is used here is loaded.
+_TASKS = ["detection", "recognition", "landmark_3d_68"]
+_MULTIPLE = 32
+
+
+class InsightFaces:
+    """A pack of InsightFace models.
+
+    Args:
+        folder: Of the ``.onnx`` files; a nested one is found.
+        detection_size: Side of the square that the detector looks at, a multiple of 32.
+        threshold: Lowest score of a detection.
+        providers: Of onnxruntime; the CPU suffices.
+
+    Raises:
+        ModelFileError: The folder is missing or empty, a file is damaged, there is no detector.
+        FacePackError: insightface is not installed.
+    """
+
+    name = "insightface"
+
+    def __init__(
+        self,
+        folder: str | Path,
+        detection_size: int = 640,
+        threshold: float = 0.5,
+        providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    ) -> None:
+        if detection_size < _MULTIPLE or detection_size % _MULTIPLE:
+            raise InputError(
+                f"a detection size of {detection_size}", fix="Use a multiple of 32, such as 640"
+            )
+        path = pack_folder(folder)
+        app = imported("insightface.app")
+        try:
+            self._app: Any = app.FaceAnalysis(
+                name=str(path.resolve()), allowed_modules=_TASKS, providers=list(providers)
+            )
+        except AssertionError as error:
+            raise ModelFileError(
+                "the InsightFace folder holds no face detector", where=str(path), fix=PLACE
+            ) from error
+        except Exception as error:  # onnxruntime raises classes of its own, without a common one
+            raise damaged(path, error) from error
+        self._app.prepare(ctx_id=-1, det_thresh=threshold, det_size=(detection_size,) * 2)
+        self.encoder = encoder_name(path)
+        """Name of the recogniser, as identities bear it."""
+
+    def find(self, picture: Tensor) -> list[Face]:
+        """All faces in a picture [3, H, W] in 0..1, highest score first."""
+        return ask(self._app.get, picture, self.encoder, self.name)

@@ -1,0 +1,54 @@
+"""InsightFace as other packs load it, as an analyzer of faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import FacePackError, InputError
+from ..face import Face
+from .model_pack import encoder_name
+from .record import ask
+
+
+class ForeignInsightFace:
+    """InsightFace as other packs load it (their FACEANALYSIS and INSIGHTFACE sockets).
+
+    Only its ``get`` is called: how it was loaded and prepared is the other pack's business.
+
+    Raises:
+        InputError: The value has no ``get``.
+    """
+
+    name = "insightface of another pack"
+
+    def __init__(self, model: Any) -> None:
+        if not callable(getattr(model, "get", None)) or isinstance(model, dict):
+            raise InputError(
+                f"a value of the type {type(model).__name__} finds no faces",
+                fix="Connect the InsightFace or FaceAnalysis loader of another pack",
+            )
+        self._model = model
+        parts = getattr(model, "models", None)
+        recogniser = parts.get("recognition") if isinstance(parts, dict) else None
+        file = getattr(recogniser, "model_file", None)
+        self.encoder = encoder_name(Path(file).parent if file else Path("unknown"))
+        """Name of the recogniser, as identities bear it: by the folder that it was loaded from."""
+
+    def find(self, picture: Tensor) -> list[Face]:
+        """All faces in a picture [3, H, W] in 0..1, highest score first.
+
+        Raises:
+            FacePackError: The other pack's model fails.
+        """
+        try:
+            return ask(self._model.get, picture, self.encoder, self.name)
+        except FacePackError:
+            raise
+        except Exception as error:  # somebody else's code may raise anything
+            raise FacePackError(
+                f"the face model of another pack fails: {type(error).__name__} {error}".strip(),
+                fix="Use Load Face Analyzer instead, or look at the node that loads that model",
+            ) from error

@@ -1,0 +1,63 @@
+"""InsightFace's recogniser as an encoder of faces that somebody else found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import ModelFileError
+from ..alignment import aligned
+from ..face import Face
+from ..identity import Identity
+from .model_pack import PLACE, damaged, encoder_name, imported, pack_folder
+from .record import bgr_bytes
+
+
+class InsightRecogniser:
+    """The recogniser of a pack of InsightFace models, for faces that somebody else found.
+
+    Its identities are those that :class:`InsightFaces` gives for the same folder and points.
+
+    Args:
+        folder: Of the ``.onnx`` files; a nested one is found. No detector is needed.
+        providers: Of onnxruntime.
+
+    Raises:
+        ModelFileError: The folder is missing or empty, a file is damaged, there is no recogniser.
+        FacePackError: insightface is not installed.
+    """
+
+    def __init__(
+        self, folder: str | Path, providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    ) -> None:
+        path = pack_folder(folder)
+        zoo = imported("insightface.model_zoo")
+        self._net: Any = None
+        for file in sorted(path.glob("*.onnx")):
+            try:
+                net = zoo.get_model(str(file.resolve()), providers=list(providers))
+            except Exception as error:  # onnxruntime's own classes
+                raise damaged(path, error) from error
+            if getattr(net, "taskname", None) == "recognition":
+                self._net = net
+                break
+        if self._net is None:
+            raise ModelFileError(
+                "the InsightFace folder holds no recogniser", where=str(path), fix=PLACE
+            )
+        self.encoder = encoder_name(path)
+        """Name of the recogniser, as identities bear it."""
+
+    def identify(self, picture: Tensor, face: Face) -> Identity:
+        """Who a face in a picture [3, H, W] in 0..1 is.
+
+        Raises:
+            InputError: The face has no points or comes from a picture of another size.
+        """
+        face.require_size(picture.shape[-1], picture.shape[-2])
+        cut = aligned(picture.float(), face.require_five())
+        features = self._net.get_feat(bgr_bytes(cut))
+        return Identity.from_features(torch.from_numpy(features), self.encoder)

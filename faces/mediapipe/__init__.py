@@ -1,0 +1,1 @@
+"""MediaPipe's face landmarker without MediaPipe: detector, mesh, blendshapes and head pose."""

@@ -1,0 +1,49 @@
+"""Head pose from the face mesh: two passes of weighted Procrustes (MediaPipe's geometry pipeline).
+
+The mesh is what a camera saw: x and y are squeezed by perspective and the depth of the whole head
+is unknown. A first fit of the canonical face gives a size, from it a depth; with that depth the
+perspective is undone and the fit repeated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..similarity import fit_similarity
+from .task_file import Geometry
+
+FIELD_OF_VIEW = 63.0
+"""Degrees, vertical: the camera that the landmark file assumes for every picture."""
+
+
+def mesh_rotation(landmarks: Tensor, picture_size: tuple[int, int], geometry: Geometry) -> Tensor:
+    """The head's rotation in the landmark file's convention (``faces.head_pose``).
+
+    Args:
+        landmarks: [478 or 468, 3] in pixels.
+        picture_size: Width and height in pixels; the camera looks at the picture's middle.
+        geometry: Of the landmark file.
+
+    Returns:
+        [3, 3] float64, from the canonical face to the camera.
+    """
+    width, height = picture_size
+    # On a plane at distance 1 in front of the camera, y up.
+    pixel = 2 * math.tan(math.radians(FIELD_OF_VIEW) / 2) / height
+    seen = landmarks[: len(geometry.vertices)].double()
+    middle = torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
+    seen = (seen - middle) * pixel * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+    towards_viewer = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+
+    scale = fit_similarity(geometry.vertices, seen * towards_viewer, geometry.weights).scale
+    depth = seen[:, 2].mean()
+
+    def in_space(scale: float) -> Tensor:
+        z = (seen[:, 2:] - depth + 1) / scale
+        return torch.cat([seen[:, :2] * z, z], 1) * towards_viewer
+
+    second = fit_similarity(geometry.vertices, in_space(scale), geometry.weights).scale
+    return fit_similarity(geometry.vertices, in_space(scale * second), geometry.weights).rotation

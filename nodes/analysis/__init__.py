@@ -1,0 +1,1 @@
+"""Nodes of the menu face/analysis: finding, cropping, masking and measuring faces."""

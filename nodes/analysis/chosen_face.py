@@ -1,0 +1,70 @@
+"""Which face of each picture a node works on: of connected faces, or found by the node itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ...errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...faces.detection import Look
+    from ...faces.face import Face
+    from ..sockets import FoundFaces, LoadedAnalyzer
+
+ORDER = "largest first"
+"""In which a node that looks for faces itself counts them: the portrait before passers-by."""
+
+
+def index_input() -> Any:
+    """The optional input that chooses a face."""
+    return io.Int.Input(
+        "face_index",
+        default=0,
+        min=0,
+        max=255,
+        optional=True,
+        tooltip="Which face of a picture, counted from 0: by size, the largest is 0; with "
+        "connected faces in their order.",
+    )
+
+
+def looks_at(
+    analyzer: LoadedAnalyzer, image: Tensor, index: int, where: str, faces: FoundFaces | None = None
+) -> list[Look]:
+    """What each picture of an IMAGE shows of the face with this number.
+
+    Raises:
+        InputError: The batch is empty, or the faces are those of another batch. Troubles of single
+            pictures are told in their results.
+    """
+    from ...faces.detection import Wanted, look_at
+    from ..host.progress import steps
+
+    if image.numel() == 0:
+        raise InputError("the picture is empty", where=where, fix="Connect a picture")
+    pictures = image.movedim(-1, 1)
+    if faces is None:
+        return look_at(analyzer, pictures, Wanted(ORDER, index), steps(len(pictures)))
+    return [_given(found, index) for found in faces.for_batch(len(pictures), where)]
+
+
+def chosen(look: Look) -> Face:
+    """The face of a look without trouble."""
+    return look.faces[look.chosen[0]]
+
+
+def _given(found: tuple[Face, ...], index: int) -> Look:
+    from ...faces.detection import Look
+    from ...faces.face import pick
+
+    if not found:
+        return Look((), (), "no face was found")
+    try:
+        pick(list(found), index)
+    except InputError as error:
+        return Look(found, (), error.what)
+    return Look(found, (index,))

@@ -1,0 +1,188 @@
+"""Faces as masks and as drawings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+
+from ...errors import InputError
+from ..images import channels_first, channels_last
+from ..sockets import FacesSocket, FoundFaces
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CATEGORY = "face/analysis"
+EACH_PICTURE, EACH_FACE, EACH_CROP = "a picture", "a face", "a crop"
+#: The node's switches and the regions of ``faces.landmark_regions`` behind them.
+REGIONS = {
+    "face": ("face",),
+    "eyes": ("eye_left", "eye_right"),
+    "brows": ("brow_left", "brow_right"),
+    "nose": ("nose",),
+    "mouth": ("mouth",),
+}
+MASK = "Mask from Faces"
+
+
+class MaskFaces(io.ComfyNode):
+    """Faces -> masks of them or of their parts."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_MaskFaces",
+            display_name=MASK,
+            category=CATEGORY,
+            description="Marks faces, or parts of them, from their landmarks: for inpainting and "
+            "for Paste Face. Face Mask is for the whole head with hair.",
+            search_aliases=["face mask", "eye mask", "mouth mask", "face parts", "landmark mask"],
+            inputs=[
+                FacesSocket.Input("faces", tooltip="From Detect Faces, or from Crop Face."),
+                io.Image.Input(
+                    "image", tooltip="The pictures in which the faces were found, for their size."
+                ),
+                io.Combo.Input(
+                    "one_for",
+                    options=[EACH_PICTURE, EACH_FACE, EACH_CROP],
+                    default=EACH_PICTURE,
+                    tooltip="a picture: all its faces in one mask. a face: a mask of the picture's "
+                    "size for each. a crop: for each, as Crop Face cut it out (connect its faces).",
+                ),
+                io.Boolean.Input(
+                    "face",
+                    default=True,
+                    tooltip="The whole face: from forehead to chin with the landmarker, from the "
+                    "brows with 68 points.",
+                ),
+                io.Boolean.Input("eyes", default=False, tooltip="Both eyes, between the lids."),
+                io.Boolean.Input("brows", default=False, tooltip="Both brows."),
+                io.Boolean.Input("nose", default=False, tooltip="From its bridge to the nostrils."),
+                io.Boolean.Input("mouth", default=False, tooltip="The lips and what is within."),
+                io.Float.Input(
+                    "grow",
+                    default=0.0,
+                    min=-0.5,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="Margin around each part as a share of the face's size; below 0 "
+                    "shrinks.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=0.0,
+                    min=0.0,
+                    max=256.0,
+                    step=1.0,
+                    tooltip="Pixels over which the edge fades, inwards.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(
+                    "mask", display_name="mask", tooltip="White = the face. Black if there is none."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        faces: FoundFaces,
+        image: Tensor,
+        one_for: str,
+        grow: float,
+        feather: float,
+        **switches: bool,
+    ) -> io.NodeOutput:
+        import torch
+
+        from ...faces.masks.region_mask import region_mask
+
+        regions = [name for key, names in REGIONS.items() if switches[key] for name in names]
+        if not regions:
+            raise InputError("no part of the face was chosen", where=MASK, fix="Switch one on")
+        height, width = image.shape[1:3]
+        pictures = faces.for_batch(len(image), MASK)
+        for face in sum(pictures, ()):
+            face.require_size(width, height)
+        if one_for == EACH_CROP:
+            places = faces.require_places(MASK)
+            pairs = zip(sum(pictures, ()), sum(places, ()), strict=True)
+        else:
+            pairs = ((face, None) for face in sum(pictures, ()))
+        masks = [
+            region_mask(face, regions, grow=grow, feather=feather, place=place)
+            for face, place in pairs
+        ]
+        nothing = torch.zeros(height, width)
+        if one_for == EACH_PICTURE:
+            each = iter(masks)
+            masks = [_together([next(each) for _ in found], nothing) for found in pictures]
+        return io.NodeOutput(torch.stack(masks or [nothing]))
+
+
+class DrawFaces(io.ComfyNode):
+    """Pictures and their faces -> pictures with boxes, landmarks, axes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_DrawFaces",
+            display_name="Draw Faces",
+            category=CATEGORY,
+            description="Draws what was found into the pictures, to look at and to tell why a "
+            "picture came out as it did.",
+            search_aliases=["show landmarks", "face boxes", "pose axes", "face mesh preview"],
+            inputs=[
+                FacesSocket.Input("faces", tooltip="From Detect Faces."),
+                io.Image.Input("image", tooltip="The pictures in which the faces were found."),
+                io.Boolean.Input("boxes", default=True, tooltip="A frame around each face."),
+                io.Boolean.Input(
+                    "numbers", default=True, tooltip="The number of each face, as in Detect Faces."
+                ),
+                io.Boolean.Input("landmarks", default=True, tooltip="A dot for each landmark."),
+                io.Boolean.Input(
+                    "pose",
+                    default=True,
+                    tooltip="The head's axes from the tip of the nose: red to its side, green "
+                    "down, blue where the nose points.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The drawn-on pictures.")
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        faces: FoundFaces,
+        image: Tensor,
+        boxes: bool,
+        numbers: bool,
+        landmarks: bool,
+        pose: bool,
+    ) -> io.NodeOutput:
+        import torch
+
+        from ...faces.drawing import Show, with_faces
+
+        pictures = channels_first(image, "Draw Faces")
+        count = len(pictures)
+        found, names = faces.for_batch(count, "Draw Faces"), faces.numbered(count)
+        show = Show(boxes, numbers, landmarks, pose)
+        for face in sum(found, ()):
+            face.require_size(image.shape[2], image.shape[1])
+        drawn = [
+            with_faces(picture, some, called, show)
+            for picture, some, called in zip(pictures, found, names, strict=True)
+        ]
+        return io.NodeOutput(channels_last(torch.stack(drawn)))
+
+
+def _together(masks: list[Tensor], nothing: Tensor) -> Tensor:
+    """One mask that is white where any of them is."""
+    import torch
+
+    return torch.stack([nothing, *masks]).amax(0)

@@ -1,0 +1,168 @@
+"""Face analyzers: from model files, and from the loaders of other packs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ..host.face_models import LANDMARKER, NETWORKS, POSE_NETWORK, insight_pack, model_file
+from ..host.folders import file_mark
+from ..sockets import AnalyzerSocket, LoadedAnalyzer
+from .face_files import file_list, pack_files, pack_list
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CATEGORY = "face/analysis"
+MEDIAPIPE, INSIGHTFACE, TINY, SIX_D = "landmarker", "insightface", "tiny world", "6DRepNet"
+FINDERS = (MEDIAPIPE, INSIGHTFACE, TINY, SIX_D)
+_OUTPUT_TIP = (
+    "For Detect Faces, Encode Identity, Face Mask and Head Pose from Picture. InsightFace and the "
+    "tiny world also say who somebody is; for the landmarker add Load Face Encoder."
+)
+
+
+class LoadAnalyzer(io.ComfyNode):
+    """Model files -> analyzer of faces."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_LoadAnalyzer",
+            display_name="Load Face Analyzer",
+            category=CATEGORY,
+            description="Loads what finds and measures faces in pictures. Nothing is downloaded: "
+            "if a file is missing, the node says which one goes where.",
+            search_aliases=["face detector", "face analysis", "landmarks", "mediapipe", "buffalo"],
+            inputs=[
+                io.Combo.Input(
+                    "finder",
+                    options=list(FINDERS),
+                    default=MEDIAPIPE,
+                    tooltip="landmarker: MediaPipe's networks, 478 points, expression, head pose. "
+                    "insightface: 68 points, pose, identity; its models are for non-commercial "
+                    "research only. tiny world: bundled, rendered heads only. 6DRepNet: the "
+                    "paper's head pose of a picture that is one cut-out face, nothing else.",
+                ),
+                file_list(
+                    "task_file",
+                    LANDMARKER.suffixes,
+                    "For the landmarker: a face_landmarker .task file in models/dense_face.",
+                ),
+                pack_list(),
+                file_list(
+                    "pose_file", NETWORKS, "For 6DRepNet: its weights, a file in models/dense_face."
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.05,
+                    max=0.95,
+                    step=0.01,
+                    tooltip="Lowest score of a face. Faces are missed: less; things are taken for "
+                    "faces: more.",
+                ),
+                io.Int.Input(
+                    "detection_size",
+                    default=640,
+                    min=64,
+                    max=2048,
+                    step=32,
+                    tooltip="For insightface: side in pixels at which faces are looked for. More "
+                    "finds smaller faces, and takes longer.",
+                ),
+                io.Boolean.Input(
+                    "look_twice",
+                    default=True,
+                    tooltip="For the landmarker: also look around what was found, and at the "
+                    "mirrored picture, and take the mean. Steadier; takes four times as long.",
+                ),
+            ],
+            outputs=[
+                AnalyzerSocket.Output("analyzer", display_name="analyzer", tooltip=_OUTPUT_TIP)
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, finder: str, task_file: str, insightface_pack: str, pose_file: str, **_: Any
+    ) -> str:
+        from ...errors import ModelFileError
+
+        try:
+            return "".join(map(file_mark, _sources(finder, task_file, insightface_pack, pose_file)))
+        except ModelFileError:
+            return ""  # told when the node runs
+
+    @classmethod
+    def execute(
+        cls,
+        finder: str,
+        task_file: str,
+        insightface_pack: str,
+        pose_file: str,
+        threshold: float,
+        detection_size: int,
+        look_twice: bool,
+    ) -> io.NodeOutput:
+        if finder == TINY:
+            from ..demo.tiny_world import load_bundled_analyzer
+
+            return io.NodeOutput(load_bundled_analyzer())
+        if finder == MEDIAPIPE:
+            from ...faces.mediapipe.landmarker import Landmarker
+
+            path = model_file(LANDMARKER, task_file)
+            landmarker = Landmarker(path, threshold, steady=look_twice)
+            return io.NodeOutput(LoadedAnalyzer(None, "", landmarker))
+        if finder == INSIGHTFACE:
+            from ...faces.insightface.analyzer import InsightFaces
+
+            insight = InsightFaces(insight_pack(insightface_pack), detection_size, threshold)
+            return io.NodeOutput(LoadedAnalyzer(None, insight.encoder, insight))
+        from ..host.encoder import load_pose_network
+
+        network = load_pose_network(model_file(POSE_NETWORK, pose_file))
+        return io.NodeOutput(LoadedAnalyzer(None, "", network))
+
+
+class AnalyzerFromPack(io.ComfyNode):
+    """InsightFace of another pack -> analyzer."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_AnalyzerFromPack",
+            display_name="Analyzer from Another Pack",
+            category=CATEGORY,
+            description="Uses the InsightFace model that a loader of another pack (IPAdapter, "
+            "InstantID, PuLID, ...) has loaded already.",
+            search_aliases=["FACEANALYSIS", "INSIGHTFACE", "antelopev2", "convert insightface"],
+            inputs=[
+                io.MultiType.Input(
+                    "model",
+                    [io.Custom("FACEANALYSIS"), io.Custom("INSIGHTFACE")],
+                    tooltip="From the InsightFace or FaceAnalysis loader of another pack.",
+                )
+            ],
+            outputs=[
+                AnalyzerSocket.Output("analyzer", display_name="analyzer", tooltip=_OUTPUT_TIP)
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any) -> io.NodeOutput:
+        from ...faces.insightface.foreign_analyzer import ForeignInsightFace
+
+        foreign = ForeignInsightFace(model)
+        return io.NodeOutput(LoadedAnalyzer(None, foreign.encoder, foreign))
+
+
+def _sources(finder: str, task_file: str, pack: str, pose_file: str) -> list[Path]:
+    """The files that a finder is loaded from."""
+    if finder == MEDIAPIPE:
+        return [model_file(LANDMARKER, task_file)]
+    if finder == INSIGHTFACE:
+        return pack_files(pack)
+    return [model_file(POSE_NETWORK, pose_file)] if finder == SIX_D else []

@@ -1,0 +1,111 @@
+"""Who somebody is, by another encoder than the analyzer's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ..host.face_models import IR_SE50, NETWORKS, insight_pack, model_file
+from ..host.folders import file_mark
+from ..sockets import AnalyzerSocket, LoadedAnalyzer
+from .face_files import file_list, pack_files, pack_list
+from .load_analyzer import CATEGORY, INSIGHTFACE
+
+if TYPE_CHECKING:
+    from ...faces.analyzers import Recogniser
+
+ENCODERS = ("IR-SE50", INSIGHTFACE)
+ORDERS, ALIGNMENTS = ("RGB", "BGR"), ("five points", "whole picture")
+
+
+class LoadEncoder(io.ComfyNode):
+    """Analyzer + encoder file -> analyzer that says who somebody is."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_LoadEncoder",
+            display_name="Load Face Encoder",
+            category=CATEGORY,
+            description="Gives an analyzer another way to say who somebody is. An adapter "
+            "understands only the encoder it was trained with: the released Dense-Face IR-SE50.",
+            search_aliases=["arcface", "ir-se50", "face recognition", "face embedding"],
+            inputs=[
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="Who finds the faces: from Load Face Analyzer."
+                ),
+                io.Combo.Input(
+                    "encoder",
+                    options=list(ENCODERS),
+                    default=ENCODERS[0],
+                    tooltip="IR-SE50: that of the released Dense-Face. insightface: the recogniser "
+                    "of a pack. Vectors of one mean nothing to the other.",
+                ),
+                file_list(
+                    "ir_se50_file",
+                    NETWORKS,
+                    "For IR-SE50: its weights in models/dense_face, written by denseface convert "
+                    "or published alone.",
+                ),
+                pack_list(),
+                io.Combo.Input(
+                    "channel_order",
+                    options=list(ORDERS),
+                    default=ORDERS[0],
+                    tooltip="For IR-SE50: order of the colours it reads. Its authors left it open; "
+                    "denseface calibrate-identity tells from pictures and their features.",
+                ),
+                io.Combo.Input(
+                    "alignment",
+                    options=list(ALIGNMENTS),
+                    default=ALIGNMENTS[0],
+                    tooltip="For IR-SE50. five points: the face is turned to the usual template. "
+                    "whole picture: for pictures that are cut to the face already.",
+                ),
+            ],
+            outputs=[
+                AnalyzerSocket.Output(
+                    "analyzer",
+                    display_name="analyzer",
+                    tooltip="The analyzer with this encoder, for Encode Identity and the meters.",
+                )
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, encoder: str, ir_se50_file: str, insightface_pack: str, **_: Any
+    ) -> str:
+        from ...errors import ModelFileError
+
+        try:
+            if encoder == INSIGHTFACE:
+                return "".join(map(file_mark, pack_files(insightface_pack)))
+            return file_mark(model_file(IR_SE50, ir_se50_file))
+        except ModelFileError:
+            return ""
+
+    @classmethod
+    def execute(
+        cls,
+        analyzer: LoadedAnalyzer,
+        encoder: str,
+        ir_se50_file: str,
+        insightface_pack: str,
+        channel_order: str,
+        alignment: str,
+    ) -> io.NodeOutput:
+        from dataclasses import replace
+
+        recogniser: Recogniser
+        if encoder == INSIGHTFACE:
+            from ...faces.insightface.recogniser import InsightRecogniser
+
+            recogniser = InsightRecogniser(insight_pack(insightface_pack))
+        else:
+            from ..host.encoder import load_encoder
+
+            path = model_file(IR_SE50, ir_se50_file)
+            recogniser = load_encoder(path, channel_order, alignment)
+        return io.NodeOutput(replace(analyzer, encoder=recogniser.encoder, recogniser=recogniser))

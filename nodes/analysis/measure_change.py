@@ -1,0 +1,81 @@
+"""Meter of what has changed where nothing should."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+
+from ...errors import InputError
+from ..images import channels_first, checked_mask
+from .metrics import CATEGORY, text_output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...faces.metrics import Change
+
+NAME = "Measure Change"
+
+
+class MeasureChange(io.ComfyNode):
+    """Two pictures and a mask -> what differs outside the mask."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_MeasureChange",
+            display_name=NAME,
+            category=CATEGORY,
+            description="What has changed outside the mask: is the scene really kept?",
+            search_aliases=["difference", "psnr", "background kept", "compare images"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("before", tooltip="One picture for all, or one for each."),
+                io.Image.Input("after", tooltip="The pictures to be measured."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="White may change: what is not wholly black is not looked at. Without "
+                    "it the whole picture counts.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(
+                    "change",
+                    display_name="change",
+                    tooltip="Mean difference outside the mask in steps of 8 bits, 0 to 255; 0 = "
+                    "the same to the last bit.",
+                ),
+                text_output(),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, before: Tensor, after: Tensor, mask: Tensor | None = None) -> io.NodeOutput:
+        from ...faces.metrics import change_outside
+
+        one, other = channels_first(before, NAME), channels_first(after, NAME)
+        if len(one) not in (1, len(other)):
+            raise InputError(
+                f"{len(one)} pictures before, {len(other)} after",
+                where=NAME,
+                fix="Give one picture before, or as many as after",
+            )
+        if mask is not None:
+            mask = checked_mask(mask, NAME)
+            if len(mask) == 1:
+                mask = mask.expand(len(other), -1, -1)
+        found = change_outside(one.expand(len(other), -1, -1, -1), other, mask)
+        text = _in_words(found, mask is not None)
+        return io.NodeOutput(found.mean, text, ui=ui.PreviewText(text))
+
+
+def _in_words(found: Change, masked: bool) -> str:
+    place = f"outside the mask ({found.outside:.0%} of the picture)" if masked else "everywhere"
+    if not found.largest:
+        return f"{place}: nothing has changed"
+    return (
+        f"{place}: mean change {found.mean:.2f}/255, largest {found.largest:.0f}/255, "
+        f"{found.share:.1%} of the values differ, {found.psnr:.1f} dB"
+    )

@@ -1,0 +1,145 @@
+"""Meters of what a face does: how the head is turned, which face it makes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+
+from ...errors import InputError
+from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
+from .chosen_face import chosen, looks_at
+from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+POSE, EXPRESSION = "Measure Pose", "Measure Expression"
+
+
+class MeasurePose(io.ComfyNode):
+    """Pictures and the pose that was asked for -> how far they are off."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_MeasurePose",
+            display_name=POSE,
+            category=CATEGORY,
+            description="How far the head in a picture is from the pose you asked for, in degrees.",
+            search_aliases=["pose error", "head angle error", "yaw pitch roll"],
+            is_output_node=True,
+            inputs=[
+                AnalyzerSocket.Input("analyzer", tooltip="Who measures the pose."),
+                io.Image.Input("image", tooltip=MEASURED_TIP),
+                PoseSocket.Input(
+                    "pose",
+                    tooltip="What was asked for: one for all pictures, or one for each.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(
+                    "error",
+                    display_name="error",
+                    tooltip="Mean absolute error of yaw, pitch and roll over all pictures, in "
+                    "degrees.",
+                ),
+                text_output(),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, analyzer: LoadedAnalyzer, image: Tensor, pose: HeadPoses) -> io.NodeOutput:
+        from ...faces.face import HeadPose
+        from ...faces.metrics import pose_error
+
+        if len(pose) not in (1, len(image)):
+            raise InputError(
+                f"{len(pose)} poses for {len(image)} pictures",
+                where=POSE,
+                fix="Give one pose, or one for each picture",
+            )
+        wanted = pose.angles * len(image) if len(pose) == 1 else pose.angles
+        looks = looks_at(analyzer, image, 0, POSE)
+        errors = []
+        for i in with_face(looks, POSE):
+            face = chosen(looks[i])
+            if face.pose is None:
+                raise InputError(
+                    "the analyzer measures no head pose", where=face.source, fix="Use another one"
+                )
+            errors.append(pose_error(face.pose, HeadPose(*wanted[i])))
+        means = [mean([getattr(e, name) for e in errors]) for name in ("yaw", "pitch", "roll")]
+        value = mean([error.mean for error in errors])
+        text = (
+            f"pose {value:.1f}° off by {analyzer.name} (yaw {means[0]:+.1f}, pitch {means[1]:+.1f},"
+            f" roll {means[2]:+.1f}; in one turn {mean([e.turn for e in errors]):.1f}°)"
+        )
+        text += account(looks)
+        return io.NodeOutput(value, text, ui=ui.PreviewText(text))
+
+
+class MeasureExpression(io.ComfyNode):
+    """Pictures against a picture of the expression -> how far they agree."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_MeasureExpression",
+            display_name=EXPRESSION,
+            category=CATEGORY,
+            description="How far two faces make the same face: movement that both share over "
+            "movement that either makes.",
+            search_aliases=["expression similarity", "blendshape difference", "emotion score"],
+            is_output_node=True,
+            inputs=[
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="Who measures: the landmarker or the tiny world's analyzer."
+                ),
+                io.Image.Input("image", tooltip=MEASURED_TIP),
+                io.Image.Input(
+                    "reference",
+                    tooltip="The expression that was asked for: one picture for all, or one for "
+                    "each.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(
+                    "agreement",
+                    display_name="agreement",
+                    tooltip="0 to 1, mean of the pictures; half as wide a smile is about one half.",
+                ),
+                text_output(),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor) -> io.NodeOutput:
+        from ...faces.detection import ERROR, remaining
+        from ...faces.metrics import expression_agreement
+
+        if len(reference) not in (1, len(image)):
+            raise InputError(
+                f"{len(reference)} references for {len(image)} pictures",
+                where=EXPRESSION,
+                fix="Give one reference, or one for each picture",
+            )
+        models = looks_at(analyzer, reference, 0, EXPRESSION)
+        remaining(models, ERROR, EXPRESSION)
+        models = models * len(image) if len(models) == 1 else models
+        looks = looks_at(analyzer, image, 0, EXPRESSION)
+        found = [
+            expression_agreement(
+                chosen(looks[i]).blendshapes or {}, chosen(models[i]).blendshapes or {}
+            )
+            for i in with_face(looks, EXPRESSION)
+        ]
+        value = mean([one.agreement for one in found])
+        text = (
+            f"expression agrees by {value:.2f} by {analyzer.name}, mean difference "
+            f"{mean([one.difference for one in found]):.3f}"
+        )
+        if len(found) == 1:
+            text += "; most: " + ", ".join(f"{name} {gap:+.2f}" for name, gap in found[0].most)
+        text += account(looks)
+        return io.NodeOutput(value, text, ui=ui.PreviewText(text))

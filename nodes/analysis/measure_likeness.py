@@ -1,0 +1,109 @@
+"""Meter of likeness: whom a picture shows, by a recogniser that the text names."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+
+from ...errors import InputError
+from ..sockets import AnalyzerSocket, LoadedAnalyzer
+from .chosen_face import chosen, looks_at
+from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...faces.detection import Look
+    from ...faces.identity import Identity
+
+LIKENESS = "Measure Likeness"
+
+
+class MeasureLikeness(io.ComfyNode):
+    """Pictures against portraits of a person -> how alike they are."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_MeasureLikeness",
+            display_name=LIKENESS,
+            category=CATEGORY,
+            description="How much the person in a picture is the person in the reference: the "
+            "cosine of what a face recogniser sees, which the text names.",
+            search_aliases=["face similarity", "identity score", "cosine", "face distance"],
+            is_output_node=True,
+            inputs=[
+                AnalyzerSocket.Input("analyzer", tooltip="Who measures: its recogniser is named."),
+                io.Image.Input("image", tooltip=MEASURED_TIP),
+                io.Image.Input(
+                    "reference",
+                    tooltip="Portraits of the person, averaged. Compare with portraits that "
+                    "conditioned nothing, to see what another photo of the person would reach.",
+                ),
+                AnalyzerSocket.Input(
+                    "independent",
+                    optional=True,
+                    tooltip="A second recogniser that did not condition the picture. What "
+                    "conditions a picture rates it too high.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(
+                    "likeness",
+                    display_name="likeness",
+                    tooltip="By the analyzer, -1 to 1: mean of the pictures.",
+                ),
+                text_output(),
+                io.Float.Output(
+                    "independent_likeness",
+                    display_name="independent_likeness",
+                    tooltip="By the independent recogniser; nan without one.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        analyzer: LoadedAnalyzer,
+        image: Tensor,
+        reference: Tensor,
+        independent: LoadedAnalyzer | None = None,
+    ) -> io.NodeOutput:
+        if independent is not None and independent.encoder == analyzer.encoder:
+            raise InputError(
+                f"both recognisers are {analyzer.encoder!r}",
+                where=LIKENESS,
+                fix="Connect another one, or none",
+            )
+        value, text = _likeness(analyzer, image, reference)
+        other = math.nan
+        if independent is not None:
+            other, more = _likeness(independent, image, reference)
+            text = f"{text}; independently {more}"
+        return io.NodeOutput(value, text, other, ui=ui.PreviewText(text))
+
+
+def _likeness(analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor) -> tuple[float, str]:
+    """Mean cosine and the line that names the recogniser."""
+    from ...faces.identity import average
+    from ...faces.metrics import likeness
+
+    person = average(_people(analyzer, reference, looks_at(analyzer, reference, 0, LIKENESS)))
+    looks = looks_at(analyzer, image, 0, LIKENESS)
+    values = [likeness(who, person) for who in _people(analyzer, image, looks)]
+    span = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
+    text = f"likeness {mean(values):.2f}{span} by {person.encoder}{account(looks)}"
+    return mean(values), text
+
+
+def _people(analyzer: LoadedAnalyzer, image: Tensor, looks: list[Look]) -> list[Identity]:
+    """Who is seen in each picture that shows a face."""
+    from ...faces.analyzers import usable
+
+    pictures = image.movedim(-1, 1)
+    return [
+        analyzer.identity(usable(pictures[i]), chosen(looks[i])) for i in with_face(looks, LIKENESS)
+    ]

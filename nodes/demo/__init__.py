@@ -1,0 +1,1 @@
+"""Nodes of the menu face/demo: the bundled tiny world."""

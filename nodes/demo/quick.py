@@ -1,0 +1,183 @@
+"""The whole job in one node, for a first try: it unfolds into the nodes that do it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ..analysis.face_mask import HEAD
+from ..analysis.identity import ONE_PERSON
+from ..host.folders import BUNDLED
+
+if TYPE_CHECKING:
+    from comfy_execution.graph_utils import GraphBuilder
+    from torch import Tensor
+
+SIDE = 128
+STEPS, GUIDANCE = 20, 3.0
+MARGIN, FEATHER = 0.12, 4.0
+
+
+class QuickPortrait(io.ComfyNode):
+    """Reference portrait + words + angles -> a new picture of the person."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_QuickPortrait",
+            display_name="Quick Portrait (Tiny World)",
+            category="face/demo",
+            description="A new picture of the person on a reference portrait, in the bundled tiny "
+            "world. Three nodes are enough: Tiny-World Portrait, this one, Preview Image. The "
+            "workflow first_portrait shows what happens inside.",
+            search_aliases=["easy", "start here", "all in one", "demo", "dense-face"],
+            enable_expand=True,
+            inputs=[
+                io.Image.Input("reference", tooltip="Portraits of one tiny-world person."),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    default="a close-up photo of *, smiling, on a blue plain background",
+                    tooltip="What the picture shows; * stands for the person.",
+                ),
+                io.Float.Input(
+                    "yaw",
+                    default=25.0,
+                    min=-60.0,
+                    max=60.0,
+                    step=0.5,
+                    tooltip="Degrees; above 0 turns the nose to the left of the picture.",
+                ),
+                io.Float.Input(
+                    "pitch",
+                    default=0.0,
+                    min=-35.0,
+                    max=35.0,
+                    step=0.5,
+                    tooltip="Degrees; above 0 lifts the nose.",
+                ),
+                io.Float.Input(
+                    "roll",
+                    default=0.0,
+                    min=-35.0,
+                    max=35.0,
+                    step=0.5,
+                    tooltip="Degrees; above 0 turns the head clockwise as you see it.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**63 - 1,
+                    control_after_generate=True,
+                    tooltip="Another seed, another picture.",
+                ),
+                io.Image.Input(
+                    "scene",
+                    optional=True,
+                    tooltip="A picture to keep: only its head is drawn anew. Without it the whole "
+                    "picture comes from the text.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The new picture."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        reference: Tensor,
+        text: str,
+        yaw: float,
+        pitch: float,
+        roll: float,
+        seed: int,
+        scene: Tensor | None = None,
+    ) -> io.NodeOutput:
+        from comfy_execution.graph_utils import GraphBuilder
+
+        graph = GraphBuilder()
+        scene = None if scene is None else _fitted(graph, scene)
+        world = graph.node("DenseFace_LoadTinyWorld")
+        files = graph.node("DenseFace_LoadAdapter", adapter_name=BUNDLED)
+        analyzer = graph.node("DenseFace_LoadTinyAnalyzer").out(0)
+        identity = graph.node(
+            "DenseFace_EncodeIdentity",
+            analyzer=analyzer,
+            image=reference,
+            pictures_show=ONE_PERSON,
+        ).out(0)
+        person = {"adapter": files.out(0), "identity": identity}
+        prompt = graph.node("DenseFace_EncodePrompt", clip=world.out(1), text=text, **person)
+        pose = graph.node(
+            "DenseFace_PoseFromAngles", yaw=yaw, pitch=pitch, roll=roll, size=SIDE
+        ).out(1)
+        negative = graph.node("CLIPTextEncode", clip=world.out(1), text="").out(0)
+        posed = graph.node(
+            "ControlNetApplyAdvanced",
+            positive=prompt.out(0),
+            negative=negative,
+            control_net=files.out(1),
+            image=pose,
+            strength=1.0,
+            start_percent=0.0,
+            end_percent=1.0,
+        )
+        model = graph.node(
+            "DenseFace_ApplyAdapter",
+            model=world.out(0),
+            weight=1.0,
+            start_percent=0.0,
+            end_percent=1.0,
+            mode="auto",
+            **person,
+        ).out(0)
+        mask = None if scene is None else _head(graph, analyzer, scene)
+        latents = graph.node(
+            "KSampler",
+            model=model,
+            positive=posed.out(0),
+            negative=negative,  # without the pose: guidance then strengthens it
+            latent_image=_start(graph, world.out(2), scene, mask),
+            seed=seed,
+            steps=STEPS,
+            cfg=GUIDANCE,
+            sampler_name="euler",
+            scheduler="ddim_uniform",
+            denoise=1.0,
+        ).out(0)
+        image = graph.node("VAEDecode", vae=world.out(2), samples=latents).out(0)
+        if mask is not None:
+            image = graph.node(
+                "DenseFace_Composite", scene=scene, generated=image, mask=mask, feather=FEATHER
+            ).out(0)
+        return io.NodeOutput(image, expand=graph.finalize())
+
+
+def _fitted(graph: GraphBuilder, scene: Tensor) -> Any:
+    """The scene at the tiny world's own size."""
+    if scene.shape[1:3] == (SIDE, SIDE):
+        return scene
+    sizes = {"width": SIDE, "height": SIDE, "crop": "center", "upscale_method": "area"}
+    return graph.node("ImageScale", image=scene, **sizes).out(0)
+
+
+def _head(graph: GraphBuilder, analyzer: Any, scene: Any) -> Any:
+    return graph.node(
+        "DenseFace_FaceMask",
+        analyzer=analyzer,
+        image=scene,
+        region=HEAD,
+        grow=MARGIN,
+        feather=0.0,
+    ).out(0)
+
+
+def _start(graph: GraphBuilder, vae: Any, scene: Any, mask: Any) -> Any:
+    """The latent to start from: nothing, or the scene with its mask."""
+    if scene is None:
+        return graph.node("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=1).out(0)
+    encoded = graph.node("VAEEncode", pixels=scene, vae=vae).out(0)
+    return graph.node("SetLatentNoiseMask", samples=encoded, mask=mask).out(0)

@@ -1,0 +1,221 @@
+"""Dense-Face's adapter: load it, put it on a MODEL, put the person into the prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS
+from ...errors import IncompatibleError
+from ..host.folders import BUNDLED, file_mark, full_path, list_files
+from ..images import checked_mask
+from ..sockets import AdapterSocket, IdentitySocket, LoadedAdapter, People
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDER = "dense_face"
+MODES = ("auto", "weights", "runtime")
+CATEGORY = "face/dense_face"
+TINY_ADAPTER = WEIGHTS / DENSE_FACE_FILE
+ADAPTER_TIP = "From Load Dense-Face Adapter."
+IDENTITY_TIP = "Who is to be drawn: from Encode Identity, made with the adapter's own face encoder."
+
+
+def adapter_path(name: str) -> Path:
+    """The file behind an entry of the adapter list."""
+    return TINY_ADAPTER if name == BUNDLED else full_path(FOLDER, name, "Dense-Face adapter")
+
+
+class LoadAdapter(io.ComfyNode):
+    """File -> adapter for the MODEL and the prompt, and the pose branch as a control net."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_LoadAdapter",
+            display_name="Load Dense-Face Adapter",
+            category=CATEGORY,
+            description="Loads a Dense-Face adapter: who (adapter) and how the head is turned "
+            "(pose control, for the core Apply ControlNet nodes).",
+            search_aliases=["face adapter", "identity adapter", "dense-face", "pc-adapter"],
+            inputs=[
+                io.Combo.Input(
+                    "adapter_name",
+                    options=list_files(FOLDER, bundled=True),
+                    tooltip="A file in models/dense_face, or the small one that comes with the "
+                    "pack for its own tiny world of rendered heads.",
+                )
+            ],
+            outputs=[
+                AdapterSocket.Output(
+                    "adapter",
+                    display_name="adapter",
+                    tooltip="For Apply Dense-Face Adapter and Encode Prompt with Identity.",
+                ),
+                io.ControlNet.Output(
+                    "pose_control",
+                    display_name="pose_control",
+                    tooltip="The pose branch as an ordinary control net: connect it to Apply "
+                    "ControlNet (Advanced) together with a pose picture.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, adapter_name: str) -> str:
+        return file_mark(adapter_path(adapter_name))
+
+    @classmethod
+    def execute(cls, adapter_name: str) -> io.NodeOutput:
+        from comfy_execution.graph_utils import ExecutionBlocker
+
+        from ..host.dense_face.adapter_file import load_parts
+
+        folded, token, control, encoder = load_parts(adapter_path(adapter_name))
+        adapter = LoadedAdapter(adapter_name, folded, token, encoder)
+        if control is None:
+            control = ExecutionBlocker(f"The adapter file {adapter_name} holds no pose branch.")
+        return io.NodeOutput(adapter, control)
+
+
+class ApplyAdapter(io.ComfyNode):
+    """MODEL + adapter + identity -> MODEL that draws this person."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_ApplyAdapter",
+            display_name="Apply Dense-Face Adapter",
+            category=CATEGORY,
+            description="Face-generation mode: the model draws the given person. Without this node "
+            "(or with weight 0) the model is in text-editing mode. Use it together with Encode "
+            "Prompt with Identity.",
+            search_aliases=["face id", "identity", "same person", "likeness", "dense-face"],
+            inputs=[
+                io.Model.Input("model", tooltip="The base model the adapter was made for."),
+                AdapterSocket.Input("adapter", tooltip=ADAPTER_TIP),
+                IdentitySocket.Input("identity", tooltip=IDENTITY_TIP),
+                io.Float.Input(
+                    "weight",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.05,
+                    tooltip="Strength: 1 = as trained, 0 = as if this node were not there. Too "
+                    "little likeness: more; waxy or broken faces: less.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Share of the denoising after which the adapter sets in.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.001,
+                    tooltip="Share of the denoising after which the adapter stops.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    default="auto",
+                    tooltip="How it is computed; the picture is the same. weights: merged into the "
+                    "model while it is loaded, fastest. runtime: beside it, needed for a mask, a "
+                    "percent range or an fp8 model. auto chooses.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the adapter acts: white = act, black = plain model. Covers the "
+                    "whole picture, whatever its size.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(
+                    "model", display_name="model", tooltip="The model with the adapter on it."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        adapter: LoadedAdapter,
+        identity: People,
+        weight: float,
+        start_percent: float,
+        end_percent: float,
+        mode: str,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        from ..host.dense_face.apply import Reach, apply_adapter
+
+        mask = None if mask is None else checked_mask(mask, "Apply Dense-Face Adapter")
+        reach = Reach(weight, start_percent, end_percent, mask)
+        biases = adapter.biases(identity)
+        return io.NodeOutput(
+            apply_adapter(model, adapter.folded, lambda: adapter.deltas, biases, reach, mode)
+        )
+
+
+class EncodePrompt(io.ComfyNode):
+    """CLIP + text with a * + identity -> CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_EncodePrompt",
+            display_name="Encode Prompt with Identity",
+            category=CATEGORY,
+            description="Encodes a prompt in which * stands for the person. Without an identity it "
+            "is the ordinary text encode.",
+            search_aliases=["clip text encode", "face prompt", "identity token"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder of the base model."),
+                AdapterSocket.Input("adapter", tooltip=ADAPTER_TIP),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="a portrait of *",
+                    tooltip="The prompt. Write * where the person stands, apart from other words; "
+                    "weights like (*:1.2) work.",
+                ),
+                IdentitySocket.Input("identity", optional=True, tooltip=IDENTITY_TIP),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "conditioning",
+                    display_name="conditioning",
+                    tooltip="The prompt with the person in it. The negative prompt needs none: use "
+                    "the core text encode node with an empty text.",
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, clip: Any, adapter: LoadedAdapter, text: str, identity: People | None = None
+    ) -> io.NodeOutput:
+        from ..host.dense_face.text import encode_prompt, encode_with_identity
+
+        if identity is None:
+            return io.NodeOutput(encode_prompt(clip, text))
+        if adapter.token is None:
+            raise IncompatibleError(
+                "the adapter file holds no identity token",
+                where=adapter.name,
+                fix="Use the core text encode node with this adapter",
+            )
+        return io.NodeOutput(
+            encode_with_identity(clip, text, adapter.token(adapter.vectors(identity)))
+        )

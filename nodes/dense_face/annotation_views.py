@@ -1,0 +1,180 @@
+"""Annotations as pictures, masks, landmarks and files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+
+from ...faces.parts import PART_NAMES
+from ..images import channels_first, channels_last
+from ..sockets import AnnotationsSocket, PictureAnnotations
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CATEGORY = "face/dense_face"
+FACE = "face"
+FaceLandmarks = io.Custom("FACE_LANDMARKS")
+FROM_TIP = "From Annotate Picture or Sample with Annotations."
+
+
+class AnnotationPictures(io.ComfyNode):
+    """Annotations -> depth, parts and landmarks to look at and to go on with."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_AnnotationPictures",
+            display_name="Annotation Pictures",
+            category=CATEGORY,
+            description="Shows annotations beside each other: depth, face parts in colours, "
+            "landmarks as dots; and hands them on in the host's own types.",
+            search_aliases=["preview depth", "preview parts", "preview landmarks", "face mesh"],
+            inputs=[
+                AnnotationsSocket.Input("annotations", tooltip=FROM_TIP),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The picture, to draw the landmarks on; without it, on grey.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "preview",
+                    display_name="preview",
+                    tooltip="Landmarks, depth and parts side by side, a row a picture.",
+                ),
+                io.Image.Output(
+                    "depth",
+                    display_name="depth",
+                    tooltip="Near is white; stretched to the face of each picture.",
+                ),
+                io.Image.Output(
+                    "raw_depth",
+                    display_name="raw_depth",
+                    tooltip="As trained: 0 is nearest, 1 background, alike for all pictures.",
+                ),
+                io.Image.Output(
+                    "parts", display_name="parts", tooltip="A colour for each of the ten classes."
+                ),
+                io.Mask.Output(
+                    "face", display_name="face", tooltip="White on the face, brows to chin."
+                ),
+                FaceLandmarks.Output(
+                    "landmarks",
+                    display_name="landmarks",
+                    tooltip="One face a picture, for nodes that take FACE_LANDMARKS.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, annotations: PictureAnnotations, image: Tensor | None = None) -> io.NodeOutput:
+        from ...dense_face.annotation.annotations import resized
+        from ...dense_face.annotation.views import depth_view, landmarks_value, parts_view, preview
+
+        seen, size = annotations.seen, annotations.picture_size
+        height, width = size[1], size[0]
+        drawn = None if image is None else channels_first(image, "Annotation Pictures")
+        shown = channels_last(preview(seen, drawn, size))
+        raw = resized((seen.depth + 1) / 2, height, width).clamp(0, 1)
+        return io.NodeOutput(
+            shown,
+            channels_last(depth_view(seen, size)),
+            channels_last(raw[:, None].expand(-1, 3, -1, -1)),
+            channels_last(parts_view(seen, size)),
+            resized(seen.face, height, width),
+            landmarks_value(seen, size),
+            ui=ui.PreviewImage(shown, cls=cls),
+        )
+
+
+class PartMask(io.ComfyNode):
+    """Annotations -> where one part is, or the whole face."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PartMask",
+            display_name="Part Mask",
+            category=CATEGORY,
+            description="A mask of the face or of one part of it, from annotations.",
+            search_aliases=["face mask", "eye mask", "mouth mask", "segmentation mask"],
+            inputs=[
+                AnnotationsSocket.Input("annotations", tooltip=FROM_TIP),
+                io.Combo.Input(
+                    "part",
+                    options=[FACE, *PART_NAMES],
+                    default=FACE,
+                    tooltip="face: all parts together. Left and right are the person's own.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Cells at least this sure are white; 0 gives the sureness itself.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=0.0,
+                    min=0.0,
+                    max=256.0,
+                    step=1.0,
+                    tooltip="Pixels over which the edge fades, inwards.",
+                ),
+            ],
+            outputs=[io.Mask.Output("mask", display_name="mask", tooltip="White = this part.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, annotations: PictureAnnotations, part: str, threshold: float, feather: float
+    ) -> io.NodeOutput:
+        from ...dense_face.annotation.annotations import resized
+        from ...dense_face.composite import feather as feathered
+
+        seen = annotations.seen
+        width, height = annotations.picture_size
+        mask = resized(seen.face if part == FACE else seen.part(part), height, width)
+        if threshold > 0:
+            mask = (mask >= threshold).float()
+        return io.NodeOutput(1 - feathered(1 - mask[:, None], feather)[:, 0])
+
+
+class SaveAnnotations(io.ComfyNode):
+    """Annotations -> files in the output folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_SaveAnnotations",
+            display_name="Save Annotations",
+            category=CATEGORY,
+            description="Writes annotations into the output folder: for each picture depth as 16 "
+            "bit PNG, parts as PNG in the dataset's colours, landmarks as CSV.",
+            search_aliases=["export depth", "export landmarks", "export segmentation"],
+            is_output_node=True,
+            inputs=[
+                AnnotationsSocket.Input("annotations", tooltip=FROM_TIP),
+                io.String.Input(
+                    "filename_prefix",
+                    default="annotations/face",
+                    tooltip="Folder and start of the files' names, inside the output folder.",
+                ),
+            ],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, annotations: PictureAnnotations, filename_prefix: str) -> io.NodeOutput:
+        from ...dense_face.annotation.views import write_annotations
+        from ..host.folders import output_path
+
+        width, height = annotations.picture_size
+        for number in range(len(annotations.seen)):
+            stem = output_path(filename_prefix, width, height)
+            write_annotations(annotations.seen, number, stem)
+        return io.NodeOutput()

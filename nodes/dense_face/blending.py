@@ -1,0 +1,140 @@
+"""Keeping the scene: the blended sampler, and the last word in pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+
+from ..images import channels_first, channels_last, checked_mask
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CATEGORY = "face/dense_face"
+FRESH, FIXED = "fresh in every step", "one for all steps"
+FROM_BASE, FROM_NOISE = "noised scene", "noise"
+CLEAN, AS_RELEASED = "clean", "as released"
+SOFT, HARD = "soft", "hard"
+
+
+class BlendedSampler(io.ComfyNode):
+    """The release's sampler with latent-space blending."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_BlendedSampler",
+            display_name="Blended DDIM Sampler",
+            category=CATEGORY,
+            description="Draws the white part of the latent's noise mask anew and puts the scene "
+            "back around it in every step, by the rule of the Dense-Face release. For "
+            "SamplerCustom, with the scheduler ddim_uniform. An ordinary KSampler with Set Latent "
+            "Noise Mask does nearly the same.",
+            search_aliases=["latent blending", "ddim", "inpaint sampler", "dense-face sampler"],
+            inputs=[
+                io.Float.Input(
+                    "eta",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Share of new noise in each step: 1 as released, 0 deterministic.",
+                ),
+                io.Combo.Input(
+                    "background_noise",
+                    options=[FRESH, FIXED],
+                    default=FRESH,
+                    tooltip="Noise on the kept scene: fresh in every step as released, or the same "
+                    "in all steps as the host's own noise mask.",
+                ),
+                io.Combo.Input(
+                    "start",
+                    options=[FROM_BASE, FROM_NOISE],
+                    default=FROM_BASE,
+                    tooltip="noised scene (as released): colours and light of the scene leak into "
+                    "the face. noise: the face starts from nothing.",
+                ),
+                io.Combo.Input(
+                    "end",
+                    options=[CLEAN, AS_RELEASED],
+                    default=CLEAN,
+                    tooltip="clean: without rest of noise, and the scene is put back once more. as "
+                    "released: ends a little before, all drawn by the network.",
+                ),
+                io.Combo.Input(
+                    "mask_edge",
+                    options=[SOFT, HARD],
+                    default=SOFT,
+                    tooltip="soft: mixes where the mask is grey. hard (as released): decides each "
+                    "cell of the latent.",
+                ),
+            ],
+            outputs=[
+                io.Sampler.Output(
+                    "sampler", display_name="sampler", tooltip="For SamplerCustom (Advanced)."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, eta: float, background_noise: str, start: str, end: str, mask_edge: str
+    ) -> io.NodeOutput:
+        from ..host.dense_face.sampling import Blending, blended_sampler
+
+        blending = Blending(
+            eta, background_noise == FRESH, start == FROM_BASE, end == CLEAN, mask_edge == HARD
+        )
+        return io.NodeOutput(blended_sampler(blending))
+
+
+class Composite(io.ComfyNode):
+    """Scene + generated face + mask -> the scene, untouched outside the mask."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_Composite",
+            display_name="Composite Face",
+            category=CATEGORY,
+            description="Puts the generated face into the scene. Outside the mask every pixel is "
+            "the scene's own, to the last bit.",
+            search_aliases=["paste face", "blend images", "face composite", "keep background"],
+            inputs=[
+                io.Image.Input("scene", tooltip="The picture that is kept outside the mask."),
+                io.Image.Input("generated", tooltip="The picture with the new face."),
+                io.Mask.Input("mask", tooltip="White = the new face; from Face Mask."),
+                io.Float.Input(
+                    "feather",
+                    default=4.0,
+                    min=0.0,
+                    max=256.0,
+                    step=1.0,
+                    tooltip="Pixels over which the face fades into the scene, inside the mask.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The finished picture.")
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, scene: Tensor, generated: Tensor, mask: Tensor, feather: float
+    ) -> io.NodeOutput:
+        from torch.nn import functional as F
+
+        from ...dense_face.composite import composite
+        from ...dense_face.composite import feather as feathered
+
+        base = channels_first(scene, "Composite Face")
+        new = channels_first(generated, "Composite Face")
+        keep = 1 - checked_mask(mask, "Composite Face")[:, None].float()
+        if keep.shape[-2:] != base.shape[-2:]:
+            keep = F.interpolate(keep, base.shape[-2:], mode="bilinear")
+        if new.shape[-2:] != base.shape[-2:]:
+            new = F.interpolate(new, base.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
+        count = max(base.shape[0], new.shape[0])
+        base, new = base.expand(count, -1, -1, -1), new.expand(count, -1, -1, -1)
+        return io.NodeOutput(channels_last(composite(base, new, feathered(keep, feather))))

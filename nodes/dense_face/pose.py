@@ -1,0 +1,269 @@
+"""Head poses as numbers and as the picture that the pose branch reads."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io, ui
+
+from ...errors import InputError
+from ..analysis.chosen_face import chosen, index_input, looks_at
+from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, HeadPoses, LoadedAnalyzer, PoseSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from ...faces.face import Face
+
+log = logging.getLogger(__name__)
+
+SIZE = 256
+"""Side of the pose picture that the released adapter was trained on, in pixels."""
+CATEGORY = "face/dense_face"
+USUAL = (60.0, 35.0, 35.0)
+"""Beyond these angles (yaw, pitch, roll) the adapters have seen few heads."""
+
+AS_MEASURED, AS_PAPER = "as measured", "as 6DRepNet reads it"
+
+_SIGNS = {
+    "yaw": "Degrees; above 0 turns the nose to the left of the picture.",
+    "pitch": "Degrees; above 0 lifts the nose.",
+    "roll": "Degrees; above 0 turns the head clockwise as you see it.",
+}
+
+
+def _angle(name: str, default: float = 0.0, prefix: str = "") -> Any:
+    return io.Float.Input(
+        prefix + name, default=default, min=-90.0, max=90.0, step=0.5, tooltip=_SIGNS[name]
+    )
+
+
+def _size() -> Any:
+    return io.Int.Input(
+        "size",
+        default=SIZE,
+        min=64,
+        max=2048,
+        step=8,
+        tooltip="Side of the pose picture in pixels. 256 is what the released adapter was trained "
+        "on, 128 the bundled tiny world; the control node resizes it to your picture.",
+    )
+
+
+def _outputs() -> list[Any]:
+    return [
+        PoseSocket.Output("pose", display_name="pose", tooltip="The angles."),
+        io.Image.Output(
+            "pose_picture",
+            display_name="pose_picture",
+            tooltip="The head's axes: red to its side, green down, blue along the nose. Connect it "
+            "to the image input of Apply ControlNet (Advanced).",
+        ),
+    ]
+
+
+def drawn(node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float) -> io.NodeOutput:
+    """Poses and their pictures as a node's output, shown in the node; warns of unusual angles."""
+    import torch
+
+    from ...dense_face.pose_image import pose_picture
+
+    for angles in poses.angles:
+        if any(abs(angle) > usual for angle, usual in zip(angles, USUAL, strict=True)):
+            log.warning("Head pose %s is beyond the usual training range %s.", angles, USUAL)
+    pictures = [torch.from_numpy(pose_picture(*angles, size=size)) for angles in poses.angles]
+    image = torch.stack(pictures).float() / 255
+    return io.NodeOutput(poses, image, *more, ui=ui.PreviewImage(image, cls=node))
+
+
+class PoseFromAngles(io.ComfyNode):
+    """Three numbers -> one head pose."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PoseFromAngles",
+            display_name="Head Pose from Angles",
+            category=CATEGORY,
+            description="Says how the head is turned, and draws it for the pose control.",
+            search_aliases=["yaw pitch roll", "head pose", "turn head", "look left", "look right"],
+            inputs=[_angle("yaw"), _angle("pitch"), _angle("roll"), _size()],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, yaw: float, pitch: float, roll: float, size: int) -> io.NodeOutput:
+        return drawn(cls, HeadPoses(((yaw, pitch, roll),)), size)
+
+
+class PoseSweep(io.ComfyNode):
+    """A row of head poses from one to another."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PoseSweep",
+            display_name="Head Pose Sweep",
+            category=CATEGORY,
+            description="Evenly spaced head poses between two, as a batch: use a latent batch of "
+            "the same count and get one picture for each pose.",
+            search_aliases=["turntable", "yaw sweep", "head turn", "pose batch"],
+            inputs=[
+                _angle("yaw", -40.0, "from_"),
+                _angle("pitch", 0.0, "from_"),
+                _angle("roll", 0.0, "from_"),
+                _angle("yaw", 40.0, "to_"),
+                _angle("pitch", 0.0, "to_"),
+                _angle("roll", 0.0, "to_"),
+                io.Int.Input(
+                    "count",
+                    default=5,
+                    min=1,
+                    max=256,
+                    tooltip="How many, both ends included.",
+                ),
+                _size(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, count: int, size: int, **ends: float) -> io.NodeOutput:
+        import torch
+
+        angles = [
+            torch.linspace(ends[f"from_{name}"], ends[f"to_{name}"], count, dtype=torch.float64)
+            for name in _SIGNS
+        ]
+        poses = HeadPoses(
+            tuple((yaw, pitch, roll) for yaw, pitch, roll in torch.stack(angles, 1).tolist())
+        )
+        return drawn(cls, poses, size)
+
+
+class PoseFromPicture(io.ComfyNode):
+    """Pictures -> the head pose in each."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PoseFromPicture",
+            display_name="Head Pose from Picture",
+            category=CATEGORY,
+            description="Measures how the head is turned in a picture, to turn another head alike.",
+            search_aliases=["head pose estimation", "copy pose", "measure pose"],
+            inputs=[
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="From Load Tiny-World Analyzer or Load Face Analyzer."
+                ),
+                io.Image.Input("image", tooltip="One or more pictures, each with one face."),
+                _size(),
+                index_input(),
+                _reading(),
+            ],
+            outputs=_measured_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        analyzer: LoadedAnalyzer,
+        image: Tensor,
+        size: int,
+        face_index: int = 0,
+        reading: str = AS_MEASURED,
+    ) -> io.NodeOutput:
+        from ...faces.detection import remaining
+
+        looks = looks_at(analyzer, image, face_index, "Head Pose from Picture")
+        remaining(looks, "error", "Head Pose from Picture")
+        poses = poses_of([chosen(look) for look in looks], reading)
+        return drawn(cls, poses, size, *poses.angles[0])
+
+
+class PoseFromFaces(io.ComfyNode):
+    """Faces -> the head pose of each."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_PoseFromFaces",
+            display_name="Head Pose of Faces",
+            category=CATEGORY,
+            description="Reads how the head is turned from faces that were found already, by "
+            "whatever node.",
+            search_aliases=["head pose estimation", "copy pose", "face landmarks to pose"],
+            inputs=[
+                FacesSocket.Input(
+                    "faces", tooltip="From Detect Faces, Faces by Hand or Faces from ..."
+                ),
+                _size(),
+                index_input(),
+                _reading(),
+            ],
+            outputs=_measured_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls, faces: FoundFaces, size: int, face_index: int = 0, reading: str = AS_MEASURED
+    ) -> io.NodeOutput:
+        from ...faces.face import pick
+
+        picked = [pick(list(found), face_index) for found in faces.pictures]
+        poses = poses_of(picked, reading)
+        return drawn(cls, poses, size, *poses.angles[0])
+
+
+def poses_of(faces: Sequence[Face], reading: str) -> HeadPoses:
+    """The poses of faces as they are drawn for the pose control.
+
+    Args:
+        reading: :data:`AS_PAPER` for an adapter that was trained on 6DRepNet's angles; poses that
+            6DRepNet itself measured stay as they are.
+
+    Raises:
+        InputError: There are no faces, or one comes without a pose.
+    """
+    from ...faces.encoders.six_d_rep_net import NAME
+    from ...faces.head_pose import as_drawn, as_paper_estimator
+
+    if not faces:
+        raise InputError("there are no faces", fix="Connect at least one picture")
+    angles = []
+    for number, face in enumerate(faces, 1):
+        if face.pose is None:
+            which = "the face" if len(faces) == 1 else f"the face in picture {number}"
+            raise InputError(
+                f"{which} comes without a head pose",
+                where=face.source,
+                fix="Use the landmarker or an InsightFace pack with landmarks, or type the angles",
+            )
+        convert = reading == AS_PAPER and face.source != NAME
+        pose = as_drawn(as_paper_estimator(face.pose) if convert else face.pose)
+        angles.append((pose.yaw, pose.pitch, pose.roll))
+    return HeadPoses(tuple(angles))
+
+
+def _reading() -> Any:
+    return io.Combo.Input(
+        "reading",
+        options=[AS_MEASURED, AS_PAPER],
+        default=AS_MEASURED,
+        optional=True,
+        tooltip="as 6DRepNet reads it: for the released Dense-Face adapter, which was trained on "
+        "that network's angles; it reads larger turns. as measured: for all others.",
+    )
+
+
+def _measured_outputs() -> list[Any]:
+    return [
+        *_outputs(),
+        *(
+            io.Float.Output(name, display_name=name, tooltip="Of the first picture, in degrees.")
+            for name in _SIGNS
+        ),
+    ]

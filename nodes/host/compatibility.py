@@ -1,0 +1,79 @@
+"""Whether an adapter fits a MODEL: its attentions, found by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ...dense_face.fused import FoldedAdapter
+from ...errors import IncompatibleError
+
+
+def matching_attentions(model: Any, folded: FoldedAdapter) -> dict[str, Any]:
+    """LDM name of each attention the adapter changes -> the MODEL's own module.
+
+    Raises:
+        IncompatibleError: One is missing or of another width.
+    """
+    # Names share their beginnings: each module on the way is looked up once.
+    known: dict[str, Any] = {"": getattr(model.model, "diffusion_model", None)}
+    found: dict[str, Any] = {}
+    for key, delta in folded.weights.items():
+        layer, projection, _ = key.rsplit(".", 2)
+        linear = _at(f"{layer}.{projection}", known)
+        own = (getattr(linear, "out_features", None), getattr(linear, "in_features", None))
+        if own != tuple(delta.shape):
+            theirs = "nothing" if own[0] is None else f"{own[0]}x{own[1]}"
+            raise IncompatibleError(
+                f"the adapter does not fit this model: at {layer}.{projection} it is "
+                f"{delta.shape[0]}x{delta.shape[1]}, the model has {theirs}",
+                where="Apply Dense-Face Adapter",
+                fix=f"Connect a model of the kind the adapter was made for ({kind(folded)})",
+            )
+        found[layer] = known[layer]
+    return found
+
+
+def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where: str) -> None:
+    """Check that a MODEL has cross-attentions (block to width C) of these widths.
+
+    Raises:
+        IncompatibleError: One is missing or of another width.
+    """
+    known: dict[str, Any] = {"": getattr(model.model, "diffusion_model", None)}
+    for layer, width in layers.items():
+        query = _at(f"{layer}.1.transformer_blocks.0.attn2.to_q", known)
+        own = getattr(query, "out_features", None)
+        if own != width:
+            raise IncompatibleError(
+                f"the adapter does not fit this model: at {layer} it is {width} wide, "
+                f"the model has {'nothing' if own is None else own}",
+                where=where,
+                fix=f"Connect a model of the kind the adapter was made for ({_named(text_width)})",
+            )
+
+
+def kind(folded: FoldedAdapter) -> str:
+    """What base the adapter's widths ask for, in words."""
+    widths = {w.shape[1] for k, w in folded.weights.items() if k.endswith("attn2.to_k.weight")}
+    return _named(next(iter(widths), 0))
+
+
+def _named(text: int) -> str:
+    name = {768: "Stable Diffusion 1.5", 128: "the bundled tiny world"}.get(text, "its own base")
+    return f"{name}, text width {text}"
+
+
+def _at(path: str, known: dict[str, Any]) -> Any:
+    if path not in known:
+        parent, _, name = path.rpartition(".")
+        known[path] = _part(_at(parent, known), name)
+    return known[path]
+
+
+def _part(module: Any, name: str) -> Any:
+    if name.isdigit() and isinstance(module, torch.nn.ModuleList | torch.nn.Sequential):
+        return module[int(name)] if int(name) < len(module) else None
+    return getattr(module, name, None)

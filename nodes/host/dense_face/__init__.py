@@ -1,0 +1,1 @@
+"""Dense-Face on the host's MODEL: adapter, pose control, blending, annotations."""

@@ -1,0 +1,33 @@
+"""An adapter file as the host needs it: folded deltas, token, and a control net of the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ....dense_face.checkpoints.adapter_file import read_parts
+from ....dense_face.fused import FoldedAdapter
+from ....dense_face.identity_token import IdentityToken
+from .control import PoseControl, pose_control
+
+
+def load_parts(
+    path: Path,
+) -> tuple[FoldedAdapter, IdentityToken | None, PoseControl | None, str]:
+    """(folded adapter, identity token, pose control, name of the face encoder) of a file.
+
+    The pose branch goes straight into the host's layers in the host's dtype, without a second copy.
+
+    Raises:
+        ModelFileError: The file is missing, altered or incomplete.
+        IncompatibleError: Its weights are not those of a Stable Diffusion 1.x adapter.
+    """
+    parts = read_parts(path)
+    token = control = None
+    if parts.token:
+        token = IdentityToken.from_state_dict(
+            {k: t.float() if t.is_floating_point() else t for k, t in parts.token.items()},
+            reference_delta=parts.reference_delta,
+        )
+    if parts.pose_branch:
+        control = pose_control(parts.pose_branch)
+    return parts.folded(), token, control, parts.metadata.get("encoder", "")

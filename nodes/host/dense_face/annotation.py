@@ -1,0 +1,236 @@
+"""The annotation head in the host: a tap around the UNet that reads features while it samples.
+
+The tap is a DIFFUSION_MODEL wrapper on a clone of the MODEL. The host calls it with any mix of
+prompts in one batch (``cond_or_uncond``); only rows of the prompt are read. It changes nothing that
+the UNet returns.
+
+Host objects used: ``WrappersMP.DIFFUSION_MODEL``, ``set_additional_models``, ``CFGGuider``,
+``KSAMPLER``, and of the UNet ``output_blocks`` (its blocks are run layer by layer, so that hooks
+sit on the last layer of a block).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.sample
+import comfy.samplers
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import Upsample
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor, nn
+
+from ....dense_face.annotation.annotations import Annotations, decode, mean_annotations
+from ....dense_face.annotation.head import TIMESTEPS
+from ....dense_face.annotation.head_file import load_head as read_head
+from ....dense_face.feature_hooks import tapped
+from ....errors import IncompatibleError, InputError
+from ..memory import managed
+from .apply import uncompiled
+
+KEY = "dense_face_annotations"
+PROMPT = 0
+"""The host's number of the positive half in ``cond_or_uncond``."""
+_OPTIONS = 5
+"""Place of ``transformer_options`` among the arguments of the host's UNet."""
+_SAME = 1e-4
+"""Relative difference of two noise levels that are the same."""
+
+
+def load_head(path: Path) -> Any:
+    """The head of a file, as the host's handle; raises ModelFileError."""
+    return managed(read_head(path)[0])
+
+
+def stage_modules(model: Any, where: str) -> tuple[list[nn.Module], tuple[int, ...]]:
+    """What to listen to in a MODEL, coarse to fine, and the channels of what is heard.
+
+    Raises:
+        IncompatibleError: The MODEL is no UNet of Stable Diffusion's kind.
+    """
+    net = getattr(model.model, "diffusion_model", None)
+    blocks = getattr(net, "output_blocks", None)
+    if not isinstance(blocks, nn.ModuleList) or not len(blocks):
+        raise IncompatibleError(
+            f"the model is a {type(net).__name__} without the decoder blocks of a UNet",
+            where=where,
+            fix="Connect a Stable Diffusion 1.x model, or the bundled tiny world",
+        )
+    ends: list[Any] = [block for block in blocks if isinstance(block[-1], Upsample)]  # type: ignore[index]
+    ends.append(blocks[-1])
+    return [block[-1] for block in ends], tuple(block[0].out_channels for block in ends)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which noise levels are read: sigma in low..high; ``mean`` of all or the last one alone."""
+
+    low: float
+    high: float
+    mean: bool
+
+    def holds(self, sigma: float) -> bool:
+        """Whether a level is read."""
+        return self.low * (1 - _SAME) <= sigma <= self.high * (1 + _SAME)
+
+
+def window(model: Any, sigmas: Tensor, start: float, end: float, mean: bool) -> Window:
+    """The levels of a run that lie between two shares of the denoising.
+
+    Raises:
+        InputError: No step does.
+    """
+    sampling = model.get_model_object("model_sampling")
+    high, low = sampling.percent_to_sigma(start), sampling.percent_to_sigma(end)
+    inside = [sigma for sigma in sigmas[:-1].tolist() if low <= sigma <= high]
+    if not inside:
+        raise InputError(
+            f"no step lies between {start:g} and {end:g} of the denoising",
+            fix="Widen the range, or take more steps",
+        )
+    return Window(low, high, mean) if mean else Window(min(inside), min(inside), mean)
+
+
+@dataclass(eq=False)
+class Tap:
+    """DIFFUSION_MODEL wrapper: reads annotations at the levels of a window, of whole pictures only.
+
+    ``size`` is the latent's height and width, None for any. Where several calls share one level
+    (prompts of their own context length, both modes of a joint guider) the last one counts.
+    """
+
+    modules: list[nn.Module]
+    patcher: Any
+    window: Window
+    size: tuple[int, int] | None
+    read: dict[float, Annotations] = field(default_factory=dict)
+
+    def __call__(self, executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        """Run the UNet; listen where there is something to hear."""
+        options = args[_OPTIONS] if len(args) > _OPTIONS else kwargs.get("transformer_options", {})
+        x: Tensor = args[0]
+        rows = _prompt_rows(options, len(x))
+        sigma = float(options["sigmas"].flatten()[0]) if "sigmas" in options else -1.0
+        whole = self.size in (None, tuple(x.shape[-2:]))
+        if rows is None or not whole or not self.window.holds(sigma):
+            return executor(*args, **kwargs)
+        # Compiled code was traced without our hooks.
+        with uncompiled(), tapped(self.modules, rows) as features:
+            out = executor(*args, **kwargs)
+        if features:
+            timesteps = args[1][rows].clamp(0, TIMESTEPS - 1)
+            head = self.patcher.model
+            device = next(head.parameters()).device
+            maps = head([f.to(device) for f in features], timesteps.to(device))
+            self.read[sigma] = decode(maps, head.config.scheme)
+        return out
+
+    def result(self) -> Annotations:
+        """The mean of what was read, or the last reading.
+
+        Raises:
+            InputError: Nothing could be read: the prompt never covered the whole picture.
+        """
+        if not self.read:
+            raise InputError(
+                "the sampler never ran the prompt over the whole picture",
+                where="annotations",
+                fix="Use a prompt without areas, or widen the range of steps",
+            )
+        if self.window.mean:
+            return mean_annotations(list(self.read.values()))
+        return self.read[min(self.read)]
+
+
+def sample_annotated(
+    guider: Any,
+    head: Any,
+    run: Callable[[Any], Any],
+    sigmas: Tensor,
+    size: tuple[int, int],
+    levels: tuple[float, float, bool],
+    where: str,
+) -> tuple[Any, Annotations]:
+    """Run a sampling with a tap on a clone of the guider's MODEL; the guider is left alone.
+
+    Args:
+        guider: GUIDER.
+        head: The host's handle of the head.
+        run: Samples with the guider that it is given.
+        sigmas: Of the run.
+        size: Height and width of the latent.
+        levels: Start and end as shares of the denoising, and whether to take the mean.
+
+    Raises:
+        IncompatibleError: The head was trained for another UNet, or the MODEL is none.
+        InputError: No step is read.
+    """
+    modules, widths = stage_modules(guider.model_patcher, where)
+    head.model.require(widths, where)
+    model = guider.model_patcher.clone()
+    tap = Tap(modules, head, window(model, sigmas, *levels), size)
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, tap)
+    model.set_additional_models(KEY, [head])
+    listening = copy.copy(guider)
+    listening.model_patcher, listening.model_options = model, model.model_options
+    return run(listening), tap.result()
+
+
+def annotate_latent(
+    model: Any, positive: Any, latent: Tensor, head: Any, timestep: int, seed: int, where: str
+) -> Annotations:
+    """One look at finished pictures: latents [B, 4, h, w] as of the VAE, lightly noised.
+
+    Raises:
+        IncompatibleError: The head was trained for another UNet, or the MODEL is none.
+        InputError: The timestep is outside 0..999.
+    """
+    if not 0 <= timestep < TIMESTEPS:
+        raise InputError(
+            f"the timestep {timestep} is outside 0..{TIMESTEPS - 1}",
+            where=where,
+            fix="Choose one inside; small ones are light noise",
+        )
+    level = model.get_model_object("model_sampling").sigma(torch.tensor(float(timestep)))
+    sigmas = torch.stack([level.float().cpu(), torch.zeros(())])
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": positive})
+    guider.set_cfg(1.0)
+    noise = comfy.sample.prepare_noise(latent, seed)
+    looking = comfy.samplers.KSAMPLER(_look_once)
+
+    def run(listening: Any) -> Tensor:
+        return listening.sample(noise, latent, looking, sigmas, disable_pbar=True, seed=seed)
+
+    height, width = latent.shape[-2:]
+    return sample_annotated(guider, head, run, sigmas, (height, width), (0.0, 1.0, False), where)[1]
+
+
+@torch.no_grad()
+def _look_once(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Any = None,
+    disable: bool | None = None,
+) -> Tensor:
+    """A sampler that takes no step: the model sees the noisy latent once."""
+    mm.throw_exception_if_processing_interrupted()
+    model(x, sigmas[:1].expand(x.shape[0]), **(extra_args or {}))
+    return x
+
+
+def _prompt_rows(options: dict[str, Any], batch: int) -> slice | None:
+    """Rows of the first part of the batch that belongs to the prompt, None without one."""
+    order = list(options.get("cond_or_uncond", [PROMPT]))
+    if PROMPT not in order:
+        return None
+    each = batch // len(order)
+    place = order.index(PROMPT)
+    return slice(place * each, (place + 1) * each)

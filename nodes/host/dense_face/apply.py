@@ -1,0 +1,186 @@
+"""The PC-adapter on a MODEL: which of the two exact routes, and what is put where.
+
+``weights``: the deltas become weight patches of the host ("diff"), and only the query bias is
+added while sampling. Costs nothing a step. ``runtime``: the deltas are multiplied beside the
+base's weights; needed for a percent range, a mask, and bases that hold no plain float weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import torch
+from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import Tensor
+
+from ....dense_face.fused import FoldedAdapter
+from ....errors import InputError
+from ..attention import ACTIVE, SlotChange, copy_slots, install, keep_inputs
+from ..compatibility import matching_attentions
+from ..runtime import SiteDelta
+from ..weight_patches import KEY, InWeights, put_in_weights
+from .blend_mask import sigma_range
+
+_PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_SIDES = {"input_blocks": "input", "middle_block": "middle", "output_blocks": "output"}
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How strongly, when and where the adapter acts.
+
+    start, end: Share of the denoising, 0 = pure noise, 1 = finished.
+    mask: [M, H, W] in 0..1 over the whole picture, 1 = act; None = everywhere.
+    """
+
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    mask: Tensor | None = None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the adapter would act nowhere or never."""
+        empty = self.mask is not None and not bool(self.mask.any())
+        return self.weight == 0 or self.start >= self.end or empty
+
+    @property
+    def place(self) -> Tensor | None:
+        """The mask, or None where it is 1 everywhere."""
+        return None if self.mask is None or bool((self.mask == 1).all()) else self.mask
+
+    @property
+    def always(self) -> bool:
+        """Whether it acts alike at every step and place."""
+        return self.start <= 0 and self.end >= 1 and self.place is None
+
+
+def apply_adapter(
+    model: Any,
+    folded: FoldedAdapter,
+    deltas: Callable[[], Mapping[tuple[str, str], SiteDelta]],
+    biases: Mapping[str, Tensor],
+    reach: Reach,
+    mode: str = "auto",
+) -> Any:
+    """A clone of MODEL that draws the given person; the given MODEL where nothing is to be done.
+
+    Args:
+        folded: Deltas and bias matrices.
+        deltas: Makes (or fetches) the run-time form; called only where it is needed.
+        biases: Block -> query biases [N, C] at weight 1; N = 1 or the number of pictures in the
+            batch.
+        mode: auto, weights or runtime.
+
+    Raises:
+        IncompatibleError: The MODEL has no attention of the adapter's size at some place.
+        InputError: ``weights`` was asked for although something varies or is quantised.
+    """
+    attentions = matching_attentions(model, folded)
+    if reach.nothing:
+        return model
+    route = _route(mode, reach, attentions)
+    patched = model.clone()
+    biases = {block: reach.weight * bias for block, bias in biases.items()}
+    if route == "weights":
+        put_in_weights(patched, InWeights(folded, deltas, reach.weight))
+        for block, bias in biases.items():
+            install(patched, "attn2", block_key(block), SlotChange(bias=bias))
+    else:
+        patch_runtime(patched, deltas(), biases, reach, folded.delta)
+    patched.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
+    patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, copy_slots)
+    return patched
+
+
+def block_key(block: str) -> tuple[str, int]:
+    """``input_blocks.1`` -> the host's ("input", 1); ``middle_block`` -> ("middle", 0)."""
+    side, _, number = block.partition(".")
+    return _SIDES[side], int(number or 0)
+
+
+def _route(mode: str, reach: Reach, attentions: Mapping[str, Any]) -> str:
+    plain = all(
+        type(a.to_k.weight.data) is torch.Tensor and a.to_k.weight.dtype in _PLAIN
+        for a in attentions.values()
+    )
+    if mode == "auto":
+        return "weights" if reach.always and plain else "runtime"
+    if mode == "weights" and not reach.always:
+        raise InputError(
+            "mode 'weights' cannot vary over time or place",
+            where="Apply Dense-Face Adapter",
+            fix="Use mode 'auto' with a mask or a percent range",
+        )
+    return mode
+
+
+def patch_runtime(
+    model: Any,
+    deltas: Mapping[tuple[str, str], SiteDelta],
+    biases: Mapping[str, Tensor],
+    reach: Reach,
+    delta: float,
+) -> None:
+    """Put deltas, scaled by ``reach.weight * delta``, and query biases into a MODEL's slots."""
+    uid = uuid4().hex
+    for (block, attention), site in deltas.items():
+        change = SlotChange(
+            bias=biases.get(block) if attention == "attn2" else None,
+            delta=site,
+            strength=reach.weight * delta,
+            mask=reach.place,
+            uid=uid,
+        )
+        install(model, attention, block_key(block), change)
+    wrapper = _Gate(uid, *sigma_range(model, reach.start, reach.end))
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{uid}", wrapper)
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """APPLY_MODEL wrapper: once a model call, says whether the adapter ``uid`` acts at this sigma.
+
+    It also puts the keeper of inputs behind all patches of other packs, so that the deltas see the
+    same inputs as the base's projections. A compiled model runs uncompiled meanwhile: the host
+    compiles without guards on patches, and code traced for one layer would serve another.
+    """
+
+    uid: str
+    sigma_high: float
+    sigma_low: float
+
+    def __call__(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        in_place = len(args) > _OPTIONS
+        options = args[_OPTIONS] if in_place else kwargs.get("transformer_options", {})
+        sigma = float(args[1].flatten()[0])
+        if self.sigma_low <= sigma <= self.sigma_high:
+            options = _with_active(options, self.uid)
+        if in_place:
+            args = (*args[:_OPTIONS], options, *args[_OPTIONS + 1 :])
+        else:
+            kwargs = {**kwargs, "transformer_options": options}
+        with uncompiled():
+            return executor(*args, **kwargs)
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """A block in which compiled models run as written: traced code overlooks patches and hooks."""
+    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
+    return nullcontext() if stance is None else stance("force_eager")
+
+
+_OPTIONS = 5
+"""Place of ``transformer_options`` among the arguments of the host's ``apply_model``."""
+
+
+def _with_active(options: Mapping[str, Any], uid: str) -> dict[str, Any]:
+    patches = dict(options.get("patches", {}))
+    for name in ("attn1_patch", "attn2_patch"):
+        others = [patch for patch in patches.get(name, []) if patch is not keep_inputs]
+        patches[name] = [*others, keep_inputs]
+    return {**options, "patches": patches, ACTIVE: (*options.get(ACTIVE, ()), uid)}

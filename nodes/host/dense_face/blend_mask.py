@@ -1,0 +1,104 @@
+"""Where, and in which steps, face-generation mode draws in a joint sampling."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ....dense_face.blending import area_resize
+from ....dense_face.composite import feather
+from ....errors import IncompatibleError
+
+
+class Share(Protocol):
+    """Asked in every step for the share of face-generation mode; the rest is text-editing mode's.
+
+    A mask that is predicted while sampling is another Share: what its network needs is known by
+    the time of :meth:`at`, when both modes have run (``predicted_share.py``).
+    """
+
+    @property
+    def always(self) -> int | None:
+        """1 or 0 where one mode draws everything in all steps, as far as is known before."""
+        ...
+
+    def alone(self, sigma: float) -> int | None:
+        """1 or 0 where one mode draws all of this step (the other is then not computed)."""
+        ...
+
+    def at(self, sigma: float, scene: Tensor, face: Tensor) -> Tensor:
+        """The share [B or 1, 1, h, w] in 0..1, from both clean latents [B, 4, h, w]."""
+        ...
+
+
+class MaskShare:
+    """A given mask within a range of steps.
+
+    Args:
+        mask: [M, H, W] in 0..1 over the whole picture, 1 = face-generation mode draws; M is 1 or
+            the number of pictures in the batch.
+        sigmas: Highest and lowest noise level at which it holds; outside them the share is 0.
+        feather: Cells of the latent over which the edge fades, inside the mask.
+    """
+
+    def __init__(self, mask: Tensor, sigmas: tuple[float, float], feather: float = 0.0) -> None:
+        self._mask = mask
+        self._high, self._low = sigmas
+        self._feather = feather
+        self._small: dict[tuple[int, ...], Tensor] = {}
+        self._everywhere = _uniform(mask)
+
+    @property
+    def always(self) -> int | None:
+        """1 or 0 where one mode draws everything in all steps."""
+        if self._everywhere == 0 or self._high < self._low:
+            return 0
+        whole = self._everywhere == 1 and self._high == float("inf") and self._low == 0
+        return 1 if whole else None
+
+    def alone(self, sigma: float) -> int | None:
+        """See :class:`Share`."""
+        return self._everywhere if self._low <= sigma <= self._high else 0
+
+    def at(self, sigma: float, scene: Tensor, face: Tensor) -> Tensor:
+        """See :class:`Share`.
+
+        Raises:
+            IncompatibleError: The masks are neither one nor one for each picture.
+        """
+        size = tuple(scene.shape[-2:])
+        if size not in self._small:
+            # In double precision wholly white cells stay exactly 1.
+            keep = 1 - area_resize(self._mask.double().cpu(), *size).float()[:, None]
+            self._small = {size: 1 - feather(keep, self._feather)}
+        small = self._small[size]
+        if small.shape[0] not in (1, scene.shape[0]):
+            raise IncompatibleError(
+                f"there are {small.shape[0]} masks for a batch of {scene.shape[0]} pictures",
+                where="Joint Guider",
+                fix="Give one for all pictures or exactly one per picture",
+            )
+        return small
+
+
+def sigma_range(model: object, start: float, end: float) -> tuple[float, float]:
+    """Highest and lowest sigma of a part of the denoising, 0 = pure noise and 1 = finished.
+
+    An empty part gives a highest sigma below the lowest.
+    """
+    if start >= end:
+        return -1.0, 0.0
+    sampling = model.get_model_object("model_sampling")  # type: ignore[attr-defined]
+    high = float("inf") if start <= 0 else float(sampling.percent_to_sigma(start))
+    low = 0.0 if end >= 1 else float(sampling.percent_to_sigma(end))
+    return high, low
+
+
+def _uniform(mask: Tensor) -> int | None:
+    """0 or 1 where the mask is that everywhere."""
+    for value in (0, 1):
+        if bool(torch.all(mask == value)):
+            return value
+    return None

@@ -1,0 +1,83 @@
+"""The share of face-generation mode where the annotation head sees the face, step by step.
+
+No mask is drawn and no detector is run: text-editing mode's own features say where its face is, and
+from ``start`` on face-generation mode draws there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor
+
+from ....dense_face.annotation.predicted_mask import predicted_keep
+from .annotation import KEY, Tap, Window, stage_modules
+
+
+class PredictedShare:
+    """A Share (``share.py``) that asks a tap.
+
+    Args:
+        tap: On the MODEL of text-editing mode, reading every step of the range.
+        threshold: Cells at least this surely of the face belong to the mask.
+        grow: Margin around it, as a share of the face's diameter.
+        feather: Cells of the latent over which the edge fades, inside the mask.
+    """
+
+    def __init__(self, tap: Tap, threshold: float, grow: float, feather: float) -> None:
+        self._tap = tap
+        self._threshold, self._grow, self._feather = threshold, grow, feather
+
+    @property
+    def always(self) -> int | None:
+        """0 for an empty range, else None: what is seen is not known before."""
+        return 0 if self._tap.window.high < self._tap.window.low else None
+
+    def alone(self, sigma: float) -> int | None:
+        """See :class:`share.Share`."""
+        return None if self._tap.window.holds(sigma) else 0
+
+    def at(self, sigma: float, scene: Tensor, face: Tensor) -> Tensor:
+        """See :class:`share.Share`. No share where the face is not seen."""
+        height, width = scene.shape[-2:]
+        level = min(self._tap.read, key=lambda known: abs(known - sigma), default=None)
+        if level is None:
+            return scene.new_zeros(1, 1, height, width)
+        seen = self._tap.read[level]
+        self._tap.read.clear()
+        return 1 - predicted_keep(
+            seen.face, height, width,
+            threshold=self._threshold, grow=self._grow, feather=self._feather,
+        )  # fmt: skip
+
+
+def predicted_share(
+    model: Any,
+    head: Any,
+    sigmas: tuple[float, float],
+    *,
+    threshold: float,
+    grow: float,
+    feather: float,
+    where: str,
+) -> tuple[Any, PredictedShare]:
+    """A clone of the text-editing MODEL with a tap on it, and the share that asks the tap.
+
+    Args:
+        model: MODEL of text-editing mode.
+        head: The host's handle of the annotation head.
+        sigmas: Highest and lowest noise level at which face-generation mode draws.
+        threshold, grow, feather: See :class:`PredictedShare`.
+
+    Raises:
+        IncompatibleError: The head was trained for another UNet, or the MODEL is none.
+    """
+    modules, widths = stage_modules(model, where)
+    head.model.require(widths, where)
+    high, low = sigmas
+    tap = Tap(modules, head, Window(low, high, mean=True), None)
+    tapped = model.clone()
+    tapped.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, f"{KEY}_share", tap)
+    tapped.set_additional_models(f"{KEY}_share", [head])
+    return tapped, PredictedShare(tap, threshold, grow, feather)

@@ -1,0 +1,77 @@
+"""Two MODELs over one network in one sampling: both must want the same weights of it.
+
+Patches of the attention differ from call to call at no cost; weight patches do not, they are in
+the network while it is loaded. An adapter that stands in the weights of one MODEL only is
+therefore taken out of them and computed at run time, with the same result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from ....errors import IncompatibleError
+from ..weight_patches import InWeights, in_weights
+from .apply import Reach, patch_runtime
+
+
+def on_shared_weights(one: Any, other: Any) -> tuple[Any, Any]:
+    """Clones of two MODELs that can be sampled side by side.
+
+    Raises:
+        IncompatibleError: They hold the same network and differ in weight patches of other packs.
+    """
+    if one.model is not other.model:
+        return one.clone(), other.clone()
+    first, second = in_weights(one), in_weights(other)
+    one = _without(one, [a for a in first if a not in second])
+    other = _without(other, [a for a in second if a not in first])
+    if not _same(one, other):
+        raise IncompatibleError(
+            "the two models are one network that would need different weights (a LoRA on one of "
+            "them, say)",
+            where="Joint Guider",
+            fix="Put it on before the two ways part, or load the checkpoint a second time",
+        )
+    # By this the host knows that nothing is to be patched when it goes from one to the other.
+    other.patches_uuid = one.patches_uuid
+    return one, other
+
+
+def _without(model: Any, adapters: list[InWeights]) -> Any:
+    """A clone with these adapters moved from the weights to run time."""
+    moved = model.clone()
+    for adapter in adapters:
+        ours = {id(delta) for delta in adapter.folded.weights.values()}
+        for key, patches in list(moved.patches.items()):
+            rest = [patch for patch in patches if not _is_one_of(patch[1], ours)]
+            if rest:
+                moved.patches[key] = rest
+            else:
+                del moved.patches[key]
+        moved.patches_uuid = uuid4()  # the host must not take the weights as they are for these
+        reach = Reach(adapter.weight)
+        # The query bias already stands in the attention's slots.
+        patch_runtime(moved, adapter.deltas(), {}, reach, adapter.folded.delta)
+    return moved
+
+
+def _is_one_of(patch: Any, ours: set[int]) -> bool:
+    """Whether a weight patch ("diff", (tensor,)) of the host holds one of our tensors."""
+    return isinstance(patch, tuple) and len(patch) == 2 and id(patch[1][0]) in ours
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two MODELs ask the same of their network: weights, replaced parts, insertions."""
+    weights = all(
+        len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs, strict=True))
+        for mine, theirs in ((one.patches[k], other.patches.get(k, ())) for k in one.patches)
+    )
+    parts = all(other.object_patches.get(k) is v for k, v in one.object_patches.items())
+    return (
+        weights
+        and parts
+        and one.patches.keys() == other.patches.keys()
+        and one.object_patches.keys() == other.object_patches.keys()
+        and one.injections.keys() == other.injections.keys()
+    )

@@ -1,0 +1,88 @@
+"""The identity token in a prompt, by the host's own way for textual inversion.
+
+The host's tokenizer gives (token, weight) pairs, and its text model accepts a vector in place of a
+token number. So the vector takes the placeholder's place in the list; nothing is patched, and
+weights like ``(*:1.2)`` work as for any word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ....dense_face.prompt import PLACEHOLDER, spaced_prompt
+from ....errors import IncompatibleError
+
+SD1_KEY = "l"
+"""The host's name of CLIP-L; an SD1.x CLIP has this one and no other."""
+
+
+def encode_prompt(clip: Any, text: str) -> list[Any]:
+    """CONDITIONING of a prompt, as the core node makes it."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def encode_with_identity(clip: Any, text: str, vectors: Tensor) -> list[Any]:
+    """CONDITIONING of a prompt whose ``*`` is replaced by a vector.
+
+    Args:
+        vectors: [N, D] token embeddings, one a person; N > 1 gives a conditioning of batch N.
+
+    Raises:
+        InputError: The prompt has no ``*``, or one that touches another word.
+        IncompatibleError: The text encoder is not SD1.x's, or its width is not D.
+    """
+    _check_width(clip, vectors.shape[-1])
+    text = spaced_prompt(text)
+    number = _placeholder_number(clip)
+    parts = [_encode_one(clip, text, number, vector) for vector in vectors]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _encode_one(clip: Any, text: str, number: int, vector: Tensor) -> list[Any]:
+    tokens = clip.tokenize(text)
+    for chunk in tokens[SD1_KEY]:
+        for i, (token, *rest) in enumerate(chunk):
+            # Textual inversions already stand as vectors among the numbers.
+            if not torch.is_tensor(token) and token == number:
+                chunk[i] = (vector, *rest)
+    return clip.encode_from_tokens_scheduled(tokens)
+
+
+def _placeholder_number(clip: Any) -> int:
+    """The number of ``*`` in the host's tokenizer (265 in CLIP-L)."""
+    first = clip.tokenize(PLACEHOLDER)[SD1_KEY][0]
+    return int(first[1][0])
+
+
+def _check_width(clip: Any, width: int) -> None:
+    """The host would drop a vector of a foreign width with a log line; we say so instead."""
+    model = getattr(clip.cond_stage_model, "clip_" + SD1_KEY, None)
+    if model is None or set(clip.tokenize("")) != {SD1_KEY}:
+        raise IncompatibleError(
+            "the connected CLIP is not of Stable Diffusion 1.x",
+            where="Encode Prompt with Identity",
+            fix="Connect the CLIP of the checkpoint that the adapter was made for",
+        )
+    own = model.transformer.get_input_embeddings().embedding_dim
+    if own != width:
+        raise IncompatibleError(
+            f"the identity token is {width} wide, the text encoder {own}",
+            where="Encode Prompt with Identity",
+            fix="Use adapter and CLIP of the same base model",
+        )
+
+
+def _joined(parts: list[list[Any]]) -> list[Any]:
+    """Conditionings of single prompts as one of batch N; all have the same length."""
+    first = parts[0]
+    joined = []
+    for i, (_, options) in enumerate(first):
+        options = dict(options)
+        pooled = [part[i][1].get("pooled_output") for part in parts]
+        if all(torch.is_tensor(p) for p in pooled):
+            options["pooled_output"] = torch.cat(pooled)
+        joined.append([torch.cat([part[i][0] for part in parts]), options])
+    return joined

@@ -1,0 +1,45 @@
+"""Exemplar pictures in the host's folders: ``models/sfsr/exemplars/<word>/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ....errors import InputError
+from ....sfsr.exemplars import exemplar_files
+from ..folders import file_mark
+
+FOLDER, EXEMPLARS = "sfsr", "exemplars"
+
+
+def exemplar_roots() -> list[Path]:
+    """All places that may hold a folder for each word, those of extra_model_paths.yaml too."""
+    return [Path(place) / EXEMPLARS for place in folder_paths.get_folder_paths(FOLDER)]
+
+
+def exemplar_mark(word: str) -> str:
+    """Changes when pictures of a word come, go or change; empty where there are none."""
+    try:
+        files = exemplar_files(exemplar_roots(), word)
+    except InputError:
+        return ""
+    return ";".join(f"{file}:{file_mark(file)}" for file in files)
+
+
+def read_exemplar(path: Path) -> Tensor:
+    """A picture file as [3, H, W] in 0..1, turned as its EXIF data say.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"it cannot be read, {error}", where=str(path)) from error
+    return torch.from_numpy(np.array(picture)).movedim(-1, 0).float() / 255

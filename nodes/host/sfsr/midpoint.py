@@ -1,0 +1,51 @@
+"""The midpoint sampler as a SAMPLER of the host.
+
+Host objects used: ``samplers.KSAMPLER``, and ``sigmas`` of a model's ``model_sampling``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+from torch import Tensor
+
+from ....sfsr.midpoint import HALF_T, NoiseLevels
+from ....sfsr.midpoint_sampler import MidpointChoice, Progress, evaluations, sample_midpoint
+
+
+def midpoint_sampler(choice: MidpointChoice) -> Any:
+    """A SAMPLER for the core custom-sampling nodes; masks, guidance, previews are the host's."""
+    return comfy.samplers.KSAMPLER(_sample, {"choice": choice})
+
+
+def count_evaluations(sigmas: Tensor, choice: MidpointChoice, model: Any) -> int:
+    """How often the sampler will ask this MODEL; 0 where that takes a model and there is none."""
+    if model is None and choice.finish_nodes > 1:
+        return 0
+    sampling = None if model is None else model.get_model_object("model_sampling")
+    return evaluations(sigmas, choice, _levels(sampling, choice))
+
+
+def _sample(
+    model: Any,
+    x: Tensor,
+    sigmas: Tensor,
+    extra_args: dict[str, Any] | None = None,
+    callback: Progress | None = None,
+    disable: bool | None = None,
+    *,
+    choice: MidpointChoice,
+) -> Tensor:
+    levels = _levels(model.inner_model.inner_model.model_sampling, choice)
+    return sample_midpoint(
+        model, x, sigmas, extra_args, callback, disable, choice=choice, levels=levels
+    )
+
+
+def _levels(sampling: Any, choice: MidpointChoice) -> NoiseLevels | None:
+    """The model's noise levels where the choice needs them: not every model has a rising list."""
+    if choice.rule != HALF_T and choice.finish_nodes == 1:
+        return None
+    sigmas = getattr(sampling, "sigmas", None)
+    return None if sigmas is None else NoiseLevels(sigmas)

@@ -1,0 +1,208 @@
+"""SFSR's sources on a MODEL: keys and values of a few tokens beside those of the text.
+
+Each cross-attention gets ``weight * A(q, source)`` added before its ``to_out``, for the prompt's
+half of the guidance; the query is the layer's own, Dense-Face's share included. Keys and values
+are made before the sampling (``nodes/sfsr/sockets.py``), so that no network of ours runs in a
+step. They enter the attention's slots as any other pack's do, through ``AttentionSlot.add``.
+
+Host objects used: ``WrappersMP.APPLY_MODEL``, ``patches_replace``, ``ON_CLONE``; and of a call
+``cond_or_uncond``, in which 0 is the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import torch
+from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import Tensor
+
+from ....sfsr.token_attention import KeysValues, source_attention
+from ..attention import AttentionSlot, Extra, SlotChange, copy_slots, for_part
+from ..dense_face.apply import block_key, uncompiled
+from ..dense_face.blend_mask import sigma_range
+from ..runtime import site_mask
+from ..weight_patches import KEY
+
+ACTING = "sfsr_acting"
+"""Key in ``transformer_options``: uid to the names of the sources that act in this model call."""
+SPLIT = "sfsr_split"
+"""Key in ``transformer_options``: number of a prediction to the names of the sources that act in
+it, where that is not all for the prompt's and none for others (``split_guider.py``)."""
+IDENTITIES, EXPRESSIONS = "identities", "expressions"
+WHERE = "Apply SFSR"
+PROMPT = 0
+"""The host's number of the positive half in ``cond_or_uncond``."""
+_OPTIONS = 5
+"""Place of ``transformer_options`` among the arguments of the host's ``apply_model``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Who it is, or what the face does, as the layers read it.
+
+    name: ``IDENTITIES`` or ``EXPRESSIONS``; for messages too.
+    keys_values: Layer to keys and values [N, n, C] on the CPU; N is 1 or the number of pictures.
+    weight: 0 = absent.
+    start, end: Share of the denoising, 0 = pure noise, 1 = finished.
+    absent: The same for the half without prompt, [1, n, C]; None where nothing stands there.
+    """
+
+    name: str
+    keys_values: Mapping[str, KeysValues]
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    absent: Mapping[str, KeysValues] | None = None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it never acts."""
+        return self.weight == 0 or self.start >= self.end
+
+
+def put_sources(model: Any, sources: tuple[Source, ...], mask: Tensor | None) -> None:
+    """Put sources that act into a cloned MODEL.
+
+    Args:
+        sources: Of the same layers, which the MODEL has (``fit.py``).
+        mask: [M, H, W] in 0..1 over the whole picture, 1 = act; None = everywhere.
+    """
+    uid = uuid4().hex
+    for layer in sources[0].keys_values:
+        slot = _own_slot(model, block_key(layer))
+        slot.add(LayerSources(uid, layer, sources, mask))
+    levels = {source.name: sigma_range(model, source.start, source.end) for source in sources}
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{uid}", _Gate(uid, levels))
+
+
+def own_clone(model: Any) -> Any:
+    """A clone of a MODEL whose slots are its own, and those of its clones theirs."""
+    patched = model.clone()
+    patched.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
+    patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, copy_slots)
+    return patched
+
+
+class LayerSources:
+    """A slot's callback: what the sources add to one layer, [B * parts, N, C]."""
+
+    def __init__(
+        self, uid: str, layer: str, sources: tuple[Source, ...], mask: Tensor | None
+    ) -> None:
+        self._uid = uid
+        self._layer = layer
+        self._sources = sources
+        self._mask = mask
+        self._at_hand: dict[Any, Tensor] = {}
+
+    def __call__(
+        self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra: Extra, **_: Any
+    ) -> Tensor | None:
+        """None where no source acts."""
+        names = extra.get(ACTING, {}).get(self._uid, ())
+        share: Tensor | None = None
+        for source in self._sources:
+            if source.name not in names:
+                continue
+            for rows, half in _parts(q, extra):
+                present = _present(source, half, extra)
+                if not present and source.absent is None:
+                    continue
+                share = torch.zeros_like(out) if share is None else share
+                share[rows] += self._added(source, q[rows], present, extra)
+        return share
+
+    def cleanup(self) -> None:
+        """After a sampling: forget copies on the device."""
+        self._at_hand.clear()
+
+    def _added(self, source: Source, q: Tensor, present: bool, extra: Extra) -> Tensor:
+        """What a source, or what stands for it where it is absent, adds to a part [B, N, C]."""
+        absent = None if present else source.absent
+        given = (absent or source.keys_values)[self._layer]
+        near = tuple(
+            self._near((source.name, absent is None, i), q, lambda x=tensor: x)
+            for i, tensor in enumerate(given)
+        )
+        keys, values = (for_part(x, len(q), extra, source.name, WHERE) for x in near)
+        both = keys.expand(len(q), -1, -1), values.expand(len(q), -1, -1)
+        return source_attention(q, both, extra["n_heads"], source.weight, self._spread(q, extra))
+
+    def _spread(self, q: Tensor, extra: Extra) -> Tensor | None:
+        """The mask as [1 or B, N] for the N places of q."""
+        mask = self._mask
+        if mask is None:
+            return None
+        height, width = (int(n) for n in extra["activations_shape"][-2:])
+        small = self._near(("mask", height, width), q, lambda: site_mask(mask, height, width))
+        return for_part(small, len(q), extra, "masks", WHERE)[:, :, 0]
+
+    def _near(self, key: tuple[Any, ...], q: Tensor, make: Callable[[], Tensor]) -> Tensor:
+        """A small tensor on q's device in q's dtype, moved once per sampling."""
+        full = (*key, q.device, q.dtype)
+        if full not in self._at_hand:
+            self._at_hand[full] = make().to(device=q.device, dtype=q.dtype)
+        return self._at_hand[full]
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """APPLY_MODEL wrapper: once a model call, says which sources act at this sigma.
+
+    A compiled model runs uncompiled meanwhile, as with Dense-Face's run-time adapter.
+    """
+
+    uid: str
+    levels: Mapping[str, tuple[float, float]]
+
+    def __call__(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        sigma = float(args[1].flatten()[0])
+        names = tuple(name for name, (high, low) in self.levels.items() if low <= sigma <= high)
+        with uncompiled():
+            return call_with(executor, args, kwargs, ACTING, self.uid, names)
+
+
+def call_with(
+    executor: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    key: str,
+    uid: str,
+    value: Any,
+) -> Any:
+    """The host's ``apply_model`` with ``transformer_options[key][uid] = value``."""
+    in_place = len(args) > _OPTIONS
+    options = args[_OPTIONS] if in_place else kwargs.get("transformer_options", {})
+    options = {**options, key: {**options.get(key, {}), uid: value}}
+    if in_place:
+        return executor(*args[:_OPTIONS], options, *args[_OPTIONS + 1 :], **kwargs)
+    return executor(*args, **{**kwargs, "transformer_options": options})
+
+
+def _own_slot(model: Any, block: tuple[str, int]) -> AttentionSlot:
+    """The slot of ours in a layer; an empty one in front of a stranger's patch, or of nothing."""
+    options = model.model_options["transformer_options"]
+    occupant = options.get("patches_replace", {}).get("attn2", {}).get(block)
+    if isinstance(occupant, AttentionSlot):
+        return occupant
+    slot = AttentionSlot(SlotChange(), occupant)
+    model.set_model_patch_replace(slot, "attn2", *block)
+    return slot
+
+
+def _present(source: Source, half: int, extra: Extra) -> bool:
+    """Whether a source acts in a prediction of this number."""
+    split = extra.get(SPLIT, {})
+    return source.name in split[half] if half in split else half == PROMPT
+
+
+def _parts(q: Tensor, extra: Extra) -> Iterator[tuple[slice, int]]:
+    """Rows of each part of the batch, and which half of the guidance it is."""
+    halves = extra["cond_or_uncond"]
+    count = len(q) // len(halves)
+    for i, half in enumerate(halves):
+        yield slice(i * count, (i + 1) * count), half

@@ -1,0 +1,56 @@
+"""The tiny world's analyzer under the host's memory management."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as mm
+import torch
+from torch import Tensor
+
+from ....demo.networks import analyzer as tiny
+from ....demo.networks import evaluator as judge
+from ....demo.networks.evaluator_faces import JudgeOfFaces
+from ....demo.networks.face_finder import TinyWorldFaces
+from ....faces.face import Face
+from ..memory import load, managed
+
+_AT_ONCE = 16
+"""Pictures in one call; between calls the host may interrupt."""
+
+
+def load_analyzer(path: Path) -> tuple[Any, str]:
+    """(the host's handle, name of the encoder) of the analyzer in a file; raises ModelFileError."""
+    return managed(tiny.load_analyzer(path)), tiny.ENCODER
+
+
+def find_tiny(patcher: Any, picture: Tensor) -> list[Face]:
+    """The faces that the tiny world's analyzer finds in a picture [3, H, W] in 0..1."""
+    load(patcher, picture.numel() * picture.element_size())
+    return TinyWorldFaces(patcher.model).find(picture)
+
+
+def load_judge(path: Path) -> JudgeOfFaces:
+    """The tiny world's judge as a recogniser; raises ModelFileError."""
+    patcher = managed(judge.load_judge(path))
+
+    def run(pictures: Tensor) -> Tensor:
+        device = load(patcher, pictures.numel() * pictures.element_size())
+        return patcher.model(pictures.to(device))[0].cpu()
+
+    return JudgeOfFaces(run)
+
+
+def analyse(patcher: Any, pictures: Tensor) -> tiny.Analysis:
+    """What the analyzer sees in pictures [B, 3, H, W] in 0..1 of any size; tensors on the CPU."""
+    working = _AT_ONCE * pictures[0].numel() * pictures.element_size()
+    device = load(patcher, working)
+    seen = []
+    for some in pictures.split(_AT_ONCE):
+        mm.throw_exception_if_processing_interrupted()
+        seen.append(tiny.analyse(patcher.model, some.to(device)))
+    return tiny.Analysis(
+        **{f.name: torch.cat([getattr(s, f.name).cpu() for s in seen]) for f in fields(seen[0])}
+    )

@@ -1,0 +1,1 @@
+"""Nodes of the menu face/sfsr: expressions, the SFSR adapter and its samplers."""

@@ -1,0 +1,110 @@
+"""The scene that stays: emptied of its face, for the model to see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ...errors import InputError
+from ..images import channels_first, channels_last, checked_mask
+from .sockets import BackgroundSocket, SceneBackground
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAME = "SFSR Background"
+ORDERS = ("mask first", "latent first")
+"""As in ``sfsr.background``, which is imported when the node runs."""
+_CELL = 8
+"""Pixels of a latent's cell."""
+
+
+class Background(io.ComfyNode):
+    """Scene + mask -> what the model is shown of it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SFSR_Background",
+            display_name=NAME,
+            category="face/sfsr",
+            description="Empties a scene of its face and shows the model the rest, so that the new "
+            "face fits in. The old face is grey before the VAE sees it: nothing of it leaks.",
+            search_aliases=["inpaint", "keep background", "scene", "face swap", "conditioning"],
+            inputs=[
+                io.Image.Input("image", tooltip="The scene; sides that 8 divides."),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="White where the new face comes: from Face Mask or Mask Faces. For the "
+                    "tiny world take the head with its hair.",
+                ),
+                io.Vae.Input("vae", tooltip="Of the base model."),
+                io.Float.Input(
+                    "grow",
+                    default=0.04,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Margin around the mask, as a share of the face's diameter.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    default=ORDERS[0],
+                    tooltip="Only for inpainting models: order of their extra channels. mask first "
+                    "is Stable Diffusion's and right unless the model's author says otherwise.",
+                ),
+            ],
+            outputs=[
+                BackgroundSocket.Output(
+                    "background", display_name="background", tooltip="For Apply SFSR."
+                ),
+                io.Latent.Output(
+                    "latent",
+                    display_name="latent",
+                    tooltip="The scene for the sampler, emptied where the new face comes, with a "
+                    "noise mask: outside the mask it stays as it is. Use denoise 1.",
+                ),
+                io.Image.Output(
+                    "emptied", display_name="emptied", tooltip="The emptied scene, to look at."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: Tensor, mask: Tensor, vae: Any, grow: float, order: str
+    ) -> io.NodeOutput:
+        from ...sfsr.background import checked_face_mask, emptied, grown, start_latent
+
+        scene = channels_first(image, NAME)
+        face = _for_scenes(checked_mask(mask, NAME)[:, None].float(), scene)
+        face = checked_face_mask(grown(checked_face_mask(face, scene), grow), scene)
+        empty = channels_last(emptied(scene, face))
+        latent = vae.encode(empty)
+        background = SceneBackground(face.cpu(), latent.cpu(), order)
+        start = start_latent(vae.encode(channels_last(scene)), latent, face)
+        return io.NodeOutput(background, {"samples": start, "noise_mask": face}, empty)
+
+
+def _for_scenes(mask: Tensor, scene: Tensor) -> Tensor:
+    """One mask for each scene.
+
+    Raises:
+        InputError: There are other numbers of them, or a side that 8 does not divide.
+    """
+    width, height = scene.shape[-1], scene.shape[-2]
+    if width % _CELL or height % _CELL:
+        raise InputError(
+            f"the scene has {width}x{height} px",
+            where=NAME,
+            fix=f"Crop or resize it to sides that {_CELL} divides",
+        )
+    if len(mask) not in (1, len(scene)):
+        raise InputError(
+            f"there are {len(mask)} masks for {len(scene)} scenes",
+            where=NAME,
+            fix="Give one for all or exactly one for each",
+        )
+    return mask.expand(len(scene), -1, -1, -1)

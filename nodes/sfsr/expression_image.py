@@ -1,0 +1,80 @@
+"""The expression on a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+
+from ..analysis.chosen_face import chosen, index_input, looks_at
+from ..sockets import AnalyzerSocket, Expressions, FacesSocket, FoundFaces, LoadedAnalyzer
+from .expression_word import CATEGORY, expression_output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAME, OF_FACES = "Expression from Picture", "Expression of Faces"
+
+
+class ExpressionFromPicture(io.ComfyNode):
+    """Pictures -> the expression in each."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SFSR_ExpressionFromPicture",
+            display_name=NAME,
+            category=CATEGORY,
+            description="Reads the expression from a photo, to give it to somebody else. Only the "
+            "movement is taken, not who it is.",
+            search_aliases=["copy expression", "reenactment", "blendshapes from image", "emotion"],
+            inputs=[
+                AnalyzerSocket.Input(
+                    "analyzer",
+                    tooltip="Who measures: the landmarker or the tiny world's analyzer. "
+                    "InsightFace measures no expressions.",
+                ),
+                io.Image.Input("image", tooltip="One or more pictures, each with a face."),
+                index_input(),
+            ],
+            outputs=[expression_output("The expression in each picture.")],
+        )
+
+    @classmethod
+    def execute(cls, analyzer: LoadedAnalyzer, image: Tensor, face_index: int = 0) -> io.NodeOutput:
+        from ...faces.detection import ERROR, remaining
+        from ...sfsr.expression import from_face
+
+        looks = looks_at(analyzer, image, face_index, NAME)
+        remaining(looks, ERROR, NAME)
+        return io.NodeOutput(Expressions(tuple(from_face(chosen(look)) for look in looks)))
+
+
+class ExpressionOfFaces(io.ComfyNode):
+    """Faces -> the expression of each."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SFSR_ExpressionOfFaces",
+            display_name=OF_FACES,
+            category=CATEGORY,
+            description="Reads the expression from faces that were found already: by Detect Faces, "
+            "or by the host's own face landmarks.",
+            search_aliases=["blendshapes", "mediapipe blendshapes", "copy expression"],
+            inputs=[
+                FacesSocket.Input(
+                    "faces", tooltip="From Detect Faces or Faces from Face Landmarks."
+                ),
+                index_input(),
+            ],
+            outputs=[expression_output("The expression in each picture.")],
+        )
+
+    @classmethod
+    def execute(cls, faces: FoundFaces, face_index: int = 0) -> io.NodeOutput:
+        from ...faces.face import pick
+        from ...sfsr.expression import from_face
+
+        picked = [pick(list(found), face_index) for found in faces.pictures]
+        return io.NodeOutput(Expressions(tuple(from_face(face) for face in picked)))

@@ -1,0 +1,71 @@
+"""How an expression looks, on a head of the tiny world."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from ..images import channels_last
+from ..sockets import Expressions, ExpressionSocket
+from .expression_word import CATEGORY
+
+_LAST_PERSON = 2**20 - 1
+
+
+class PreviewExpression(io.ComfyNode):
+    """Expressions -> drawn heads, and the numbers in words."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SFSR_PreviewExpression",
+            display_name="Preview Expression",
+            category=CATEGORY,
+            description="Draws expressions on a made-up head, in a moment and without a model. "
+            "It shows what was asked for, not what your checkpoint will make of it.",
+            search_aliases=["show expression", "blendshape preview", "draw emotion"],
+            is_output_node=True,
+            inputs=[
+                ExpressionSocket.Input("expression", tooltip="One or a batch of them."),
+                io.Int.Input(
+                    "person",
+                    default=7,
+                    min=0,
+                    max=_LAST_PERSON,
+                    tooltip="Which made-up person shows it.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=256,
+                    min=64,
+                    max=1024,
+                    step=8,
+                    tooltip="Side of the picture in pixels.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "image", display_name="image", tooltip="A head for each expression."
+                ),
+                io.String.Output(
+                    "text",
+                    display_name="text",
+                    tooltip="A line for each: where it comes from and its largest movements.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, expression: Expressions, person: int, size: int) -> io.NodeOutput:
+        import torch
+
+        from ...demo.expression_heads import expression_pictures
+        from ..host.progress import steps
+
+        step = steps(len(expression))
+        pictures = []
+        for code in expression.codes:
+            pictures.append(expression_pictures(code.face()[None], person, size))
+            step()
+        image = channels_last(torch.cat(pictures))
+        text = "\n".join(code.summary() for code in expression.codes)
+        return io.NodeOutput(image, text, ui=ui.PreviewImage(image, cls=cls))

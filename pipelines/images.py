@@ -1,0 +1,127 @@
+"""Picture files: read into tensors with every mishap told in one sentence, written with a note."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from ..demo.networks.analyzer import PICTURE_SIZE
+from ..errors import InputError
+
+SMALLEST, LARGEST = 32, 8192
+"""Sides of pictures that are read, in pixels."""
+
+
+def read_picture(path: str | Path, what: str = "picture", size: int = PICTURE_SIZE) -> Tensor:
+    """A picture file as [1, 3, size, size] in 0..1.
+
+    Grey, palette, 16-bit and CMYK pictures become RGB; an alpha channel is left out; the middle
+    square of an oblong one is taken; another size is scaled.
+
+    Args:
+        path: Any format that Pillow reads.
+        what: Its role, for the error ("reference").
+        size: Side in pixels.
+
+    Raises:
+        InputError: The file is missing, truncated, no picture, or of an unusable size.
+    """
+    picture = open_rgb(path, what)
+    if picture.size != (size, size):
+        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+    return tensor_of(picture)
+
+
+def open_rgb(path: str | Path, what: str = "picture") -> Image.Image:
+    """A picture file as 8-bit RGB in its own size, turned as its EXIF data say.
+
+    Raises:
+        InputError: As :func:`read_picture`.
+    """
+    path = Path(path)
+    again = "Give a PNG, JPEG or WebP file"
+    if not path.is_file():
+        raise InputError(f"the {what} is missing", where=str(path), fix="Correct the path")
+    try:
+        with Image.open(path) as file:
+            _check_size(file.size, what, path)
+            return ImageOps.exif_transpose(_eight_bit(file, what, path)).convert("RGB")
+    except UnidentifiedImageError as error:
+        raise InputError(f"the {what} is no picture", where=str(path), fix=again) from error
+    except Image.DecompressionBombError as error:
+        raise _wrong_size("too large", what, path) from error
+    except InputError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(
+            f"the {what} cannot be read, it is truncated or damaged: {error}",
+            where=str(path),
+            fix=again,
+        ) from error
+
+
+def tensor_of(picture: Image.Image) -> Tensor:
+    """An RGB image as [1, 3, H, W] in 0..1."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+
+
+def check_picture_name(path: Path) -> None:
+    """Raise InputError unless a picture can be written under this name."""
+    if path.is_dir():
+        raise InputError("the output is a folder", where=str(path), fix="Name a file in it")
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise InputError(
+            "the output's format is unknown", where=str(path), fix="End its name in .png"
+        )
+
+
+def image_of(picture: Tensor) -> Image.Image:
+    """[3, H, W] or [1, 3, H, W] in 0..1 as an 8-bit image."""
+    pixels = picture.reshape(picture.shape[-3:]).clamp(0, 1) * 255
+    return Image.fromarray(pixels.round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def write_picture(path: Path, picture: Tensor, about: Mapping[str, Any]) -> None:
+    """Write a picture [1, 3, H, W]; a PNG carries ``about`` as JSON in its text ``denseface``."""
+    image = image_of(picture)
+    if path.suffix.lower() == ".png":
+        note = PngInfo()
+        note.add_text("denseface", json.dumps(dict(about)))
+        image.save(path, pnginfo=note)
+    else:
+        image.save(path, quality=95)
+
+
+def _eight_bit(image: Image.Image, what: str, path: Path) -> Image.Image:
+    """16-bit grey scaled to 8 bits: Pillow itself would cut it off at white."""
+    if image.mode == "F":
+        raise InputError(
+            f"the {what} holds floating-point values", where=str(path), fix="Save it as a PNG"
+        )
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image, dtype=np.float64)
+    return Image.fromarray((values / 257).round().clip(0, 255).astype(np.uint8))
+
+
+def _check_size(size: tuple[int, int], what: str, path: Path) -> None:
+    if min(size) < SMALLEST:
+        raise _wrong_size(f"only {size[0]}x{size[1]} px", what, path)
+    if max(size) > LARGEST:
+        raise _wrong_size(f"{size[0]}x{size[1]} px", what, path)
+
+
+def _wrong_size(size: str, what: str, path: Path) -> InputError:
+    return InputError(
+        f"the {what} is {size}",
+        where=str(path),
+        fix=f"Use a picture with sides of {SMALLEST} to {LARGEST} px",
+    )

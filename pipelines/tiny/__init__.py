@@ -1,0 +1,1 @@
+"""Both methods in the tiny world: from a request to finished images."""

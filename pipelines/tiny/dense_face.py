@@ -1,0 +1,297 @@
+"""Dense-Face in the tiny world: text-editing mode, face-generation mode, and both blended.
+
+Text-editing mode is the untouched base model. Face-generation mode adds the person (PC-adapter and
+identity token) and the head's angles (pose branch). :meth:`DenseFacePipeline.personalise` draws the
+head of a scene anew in face-generation mode and keeps the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS
+from ...demo.networks.analyzer import ENCODER, Analysis, TinyAnalyzer, analyse, load_analyzer
+from ...dense_face.blending import Model
+from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter
+from ...errors import InputError, ModelFileError
+from ...faces.identity import Identity, average
+from ...faces.masks.head_swap import swap
+from ..base import LATENT_SCALE, Base, load_base
+from ..guided import face_model, text_model
+from ..sampling import clean_schedule, sample, seeded_noise
+from .inputs import ALL_PARTS, LIMITS, Angles, Faces, Parts, as_seeds, for_each
+from .prompts import scene_prompt
+from .scenes import GROW, Personalised, check_scenes, finished, head_masks, kept
+from .weights import load_bundled
+
+STEPS = 20
+GUIDANCE = 3.0
+_VAE_FACTOR = 8
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFacePipeline:
+    """The tiny world's base model with Dense-Face on top.
+
+    Where a method takes several pictures at once, each of prompts, identities, angles and seeds is
+    one value for all or one for each; the seeds say how many. A picture depends on its own values
+    only (up to rounding), not on its neighbours.
+
+    Args:
+        base, adapter, analyzer: The networks, frozen.
+        progress: Whether to show bars on standard error.
+        batch: Pictures computed at once.
+    """
+
+    base: Base
+    adapter: DenseFaceAdapter
+    analyzer: TinyAnalyzer
+    progress: bool = False
+    batch: int = 16
+
+    @classmethod
+    def load(cls, folder: str | Path = WEIGHTS, *, progress: bool = False) -> DenseFacePipeline:
+        """The networks of a folder, the bundled ones by default.
+
+        Raises:
+            ModelFileError: A file is missing, truncated, altered, or lacks a part.
+            IncompatibleError: The files do not belong together.
+        """
+        base = load_bundled(load_base, folder, "tiny_base")
+        adapter = load_bundled(load_adapter, folder, "tiny_dense_face")
+        analyzer = load_bundled(load_analyzer, folder, "tiny_analyzer")
+        if adapter.pose_branch is None or adapter.token is None:
+            raise ModelFileError(
+                "the adapter file lacks its pose branch or identity token",
+                where=str(Path(folder) / DENSE_FACE_FILE),
+                fix="Train it again: denseface train-demo dense-face",
+            )
+        return cls(base, adapter, analyzer, progress)
+
+    def analyse(self, pictures: Tensor) -> Analysis:
+        """What the analyzer sees in pictures [B, 3, H, W] in 0..1."""
+        return analyse(self.analyzer, pictures)
+
+    def identity(self, pictures: Tensor, names: Sequence[str] = ()) -> Identity:
+        """Who is on reference pictures [N, 3, H, W] in 0..1 of one person.
+
+        Args:
+            names: Of the pictures, for the error.
+
+        Raises:
+            InputError: A picture without a face.
+        """
+        seen = self.analyse(pictures)
+        for number, logit in enumerate(seen.face_logit.tolist()):
+            if not logit > 0:
+                raise InputError(
+                    "no face was found in the reference",
+                    where=names[number] if names else f"picture {number + 1}",
+                    fix="Use a picture of a tiny-world head that fills most of the frame "
+                    "(denseface render draws some)",
+                )
+        return average([Identity(vector, ENCODER) for vector in seen.identity.cpu()])
+
+    def text_picture(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        *,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+    ) -> Tensor:
+        """Text-editing mode: pictures [B, 3, 128, 128] in 0..1 of anybody.
+
+        Raises:
+            InputError: Counts that differ, or steps or guidance out of range.
+        """
+        return self.decode(self.text_latents(prompts, seeds, steps=steps, guidance=guidance))
+
+    def text_latents(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int],
+        *,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+    ) -> Tensor:
+        """As :meth:`text_picture`, not decoded: scaled latents [B, 4, 16, 16]."""
+        seeds = as_seeds(seeds)
+        texts = [scene_prompt(text) for text in for_each(prompts, str, len(seeds), "prompts")]
+        return self.sampled(
+            lambda part: nullcontext(text_model(self.base, texts[part], guidance)),
+            self.nothing(len(seeds)),
+            seeds,
+            steps,
+            label="text editing",
+        )
+
+    def face_picture(
+        self,
+        identities: Identity | Sequence[Identity],
+        prompts: str | Sequence[str],
+        angles: Angles | Sequence[Angles],
+        seeds: int | Sequence[int],
+        *,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+        parts: Parts = ALL_PARTS,
+    ) -> Tensor:
+        """Face-generation mode over the whole frame: pictures [B, 3, 128, 128] in 0..1.
+
+        Prompts without a ``*`` are completed (``prompts.face_prompt``).
+
+        Raises:
+            InputError: An angle beyond the trained range, a prompt that would lose the person,
+                counts that differ, steps or guidance out of range.
+            IncompatibleError: The identity was measured by another encoder.
+        """
+        seeds = as_seeds(seeds)
+        faces = self._faces(identities, prompts, angles, len(seeds), parts)
+        latents = self.sampled(
+            lambda part: face_model(self.base, self.adapter, faces[part], guidance),
+            self.nothing(len(seeds)),
+            seeds,
+            steps,
+            label="face generation",
+        )
+        return self.decode(latents)
+
+    def personalise(
+        self,
+        scenes: Tensor,
+        identities: Identity | Sequence[Identity],
+        prompts: str | Sequence[str],
+        angles: Angles | Sequence[Angles],
+        seeds: int | Sequence[int],
+        mask: Tensor | None = None,
+        *,
+        latents: Tensor | None = None,
+        steps: int = STEPS,
+        guidance: float = GUIDANCE,
+    ) -> Personalised:
+        """Draw the head of each scene anew as the person, keep the rest.
+
+        Args:
+            scenes: [B, 3, 128, 128] in 0..1.
+            mask: [B or 1, 128, 128] in 0..1, 1 = draw anew; the scene's head if None.
+            latents: The scenes' own, where they are known; encoded from the pictures if None.
+
+        Raises:
+            InputError: As :meth:`face_picture`; also no head in a scene, or other sizes.
+        """
+        seeds = as_seeds(seeds)
+        check_scenes(scenes, len(seeds), self.side)
+        faces = self._faces(identities, prompts, angles, len(seeds))
+        mask = self.scene_mask(scenes) if mask is None else mask
+        keep, small = kept(mask, len(seeds), *self.latent_shape[1:])
+        blended = self.sampled(
+            lambda part: face_model(self.base, self.adapter, faces[part], guidance),
+            self.encode(scenes) if latents is None else latents,
+            seeds,
+            steps,
+            keep=small,
+            label="blending",
+        )
+        return finished(scenes, self.decode(blended), keep)
+
+    def scene_mask(self, scenes: Tensor, grow: float = GROW) -> Tensor:
+        """Where the heads of scenes are, with a margin: [B, H, W], 1 = draw anew.
+
+        Raises:
+            InputError: A scene without a head.
+        """
+        return head_masks(self.analyzer, scenes, grow)
+
+    def swap(self, scenes: Tensor, generated: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """The scenes without their heads, and the new heads' masks: ``faces.head_swap``."""
+        before, after = (self.analyse(x).head_logit for x in (scenes, generated))
+        return swap(scenes, before, after, drawn)
+
+    def scene_angles(self, scenes: Tensor) -> list[Angles]:
+        """How the heads of scenes [B, 3, H, W] are turned, within what can be drawn."""
+        limits = torch.tensor(LIMITS)
+        seen = self.analyse(scenes).pose.cpu().clamp(-limits, limits)
+        return [(yaw, pitch, roll) for yaw, pitch, roll in seen.tolist()]
+
+    @torch.no_grad()
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Pictures [B, 3, H, W] in 0..1 -> scaled latents, the mean of the posterior."""
+        vae: Any = self.base.vae
+        means = [vae.encode(some * 2 - 1).latent_dist.mean for some in pictures.split(self.batch)]
+        return LATENT_SCALE * torch.cat(means)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents -> pictures [B, 3, H, W] in 0..1."""
+        vae: Any = self.base.vae
+        pictures = [vae.decode(some / LATENT_SCALE).sample for some in latents.split(self.batch)]
+        return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Of one picture."""
+        config = self.base.unet.config
+        return config["in_channels"], config["sample_size"], config["sample_size"]
+
+    @property
+    def side(self) -> int:
+        """Of a picture, in pixels."""
+        return self.latent_shape[1] * _VAE_FACTOR
+
+    def nothing(self, count: int) -> Tensor:
+        """Latents to start from where there is no picture [count, 4, 16, 16]."""
+        return torch.zeros(count, *self.latent_shape)
+
+    def _faces(
+        self,
+        identities: Identity | Sequence[Identity],
+        prompts: str | Sequence[str],
+        angles: Angles | Sequence[Angles],
+        count: int,
+        parts: Parts = ALL_PARTS,
+    ) -> Faces:
+        encoder, size = self.adapter.encoder, self.side
+        return Faces.asked(
+            identities, prompts, angles, count, encoder=encoder, size=size, parts=parts
+        )
+
+    @torch.no_grad()
+    def sampled(
+        self,
+        model_of: Callable[[slice], AbstractContextManager[Model]],
+        base: Tensor,
+        seeds: Sequence[int],
+        steps: int,
+        *,
+        keep: Tensor | None = None,
+        label: str,
+    ) -> Tensor:
+        """Clean latents [B, 4, 16, 16], computed in batches.
+
+        Args:
+            model_of: Opens the model of some of the pictures.
+            base: Clean latents to start from and to keep.
+            keep: [B, 1, h, w], 1 = keep the base; None draws everything.
+            label: Of the bar.
+        """
+        schedule = clean_schedule(steps)
+        noise = seeded_noise(seeds, self.latent_shape)
+        starts = range(0, len(seeds), self.batch)
+        found = []
+        total = len(starts) * len(schedule)
+        with tqdm(total=total, desc=label, leave=False, disable=not self.progress) as bar:
+            for start in starts:
+                part = slice(start, start + self.batch)
+                kept = None if keep is None else keep[part]
+                with model_of(part) as model:
+                    found.append(sample(model, base[part], noise[part], schedule, kept, bar.update))
+        return torch.cat(found)

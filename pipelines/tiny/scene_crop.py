@@ -1,0 +1,68 @@
+"""A head in a scene of any size: cut out as a portrait of the tiny world, drawn anew, put back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ...demo.networks.evaluator_faces import PORTRAIT, WHOLE
+from ...demo.networks.face_finder import TinyWorldFaces
+from ...errors import InputError
+from ...faces.analyzers import by_hand, find_faces
+from ...faces.crops.batch import AROUND_BOX, place_of
+from ...faces.crops.crop import CropPlace, cropped, pasted
+from ...faces.identity import Identity
+from ...sfsr.expression import Expression
+from .scenes import FEATHER
+from .sfsr import SFSRPipeline
+
+
+def express_in(
+    pipeline: SFSRPipeline,
+    scene: Tensor,
+    identity: Identity,
+    expression: Expression,
+    prompt: str,
+    seed: int,
+    **choices: Any,
+) -> Tensor:
+    """As ``SFSRPipeline.express`` with the largest head of one scene of any size.
+
+    Args:
+        scene: [3, H, W] in 0..1.
+        choices: Further arguments of ``express``.
+
+    Returns:
+        [3, H, W]; outside the head's mask the scene's own values, bit for bit.
+
+    Raises:
+        InputError: No head is found; or as ``express``.
+    """
+    side = pipeline.world.side
+    place = _place(pipeline, scene)
+    if place is None:
+        return pipeline.express(scene[None], identity, expression, prompt, seed, **choices).picture[
+            0
+        ]
+    crop = cropped(scene, place).clamp(0, 1)[None]
+    made = pipeline.express(crop, identity, expression, prompt, seed, **choices)
+    return pasted(scene, made.picture[0], place, made.keep[0, 0], soft=FEATHER / side)
+
+
+def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
+    """Where the largest head is cut out; None where the scene is its portrait already."""
+    side = pipeline.world.side
+    faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), scene, order="largest first")
+    if not faces:
+        raise InputError(
+            "no head was found",
+            where="scene picture",
+            fix="Use a scene with a head of the tiny world",
+        )
+    box, size = faces[0].box, faces[0].picture_size
+    if size == (side, side) and PORTRAIT * (box[3] - box[1]) > WHOLE * side:
+        return None
+    # By the box and not by the points: eyes and mouth of a turned head are far from its middle.
+    padding = (PORTRAIT / AROUND_BOX - 1) / 2
+    return place_of(by_hand(size, box=box), side, padding)

@@ -1,0 +1,300 @@
+"""``denseface annotate``: photos of people -> records of a data set, person by person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...errors import FacePackError, InputError
+from ...faces.analyzers import FaceAnalyzer, find_faces
+from ...faces.crops.crop import CropPlace, crop_place, cropped
+from ...faces.face import Face, HeadPose
+from ...faces.head_pose import as_drawn, as_paper_estimator
+from ...faces.masks.region_mask import part_labels
+from ...pipelines.face_report import SUFFIXES
+from ...pipelines.images import open_rgb, tensor_of
+from ...storage import atomic_path
+from . import codec as codec
+from .folder import Defects
+from .record import ANNOTATION_SIZE, Box, Record, Row
+
+PADDING = 0.25
+SMALLEST, LARGEST = 128, 512
+"""Sides of the crops in pixels; a face that would give a smaller one is left out."""
+TEMPLATE = "a photo of a person"
+PLACES = 64
+"""The position map counts so many cells along a side."""
+PLAN = "annotate.json"
+_COARSE = 64
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody: a number from 1, where the pictures come from, and the pictures."""
+
+    subject_id: int
+    name: str
+    pictures: tuple[Path, ...]
+
+
+class Writer(Protocol):
+    """Takes groups of people; what is finished is never asked for again."""
+
+    people_at_once: int
+
+    def finished(self, group: int, people: Sequence[int], /) -> bool:
+        """Whether a group is complete."""
+        ...
+
+    def write(self, group: int, people: Sequence[int], records: Sequence[Record], /) -> None:
+        """Write a group."""
+        ...
+
+    def finish(self) -> int:
+        """Whatever joins the groups."""
+        ...
+
+
+def people_of(folder: Path) -> list[Person]:
+    """The people of a folder: its subfolders, and each picture that lies loose in it.
+
+    Where all subfolders bear numbers of up to seven digits, these are the people's numbers;
+    otherwise people are counted in the order of their names.
+
+    Raises:
+        InputError: The folder is missing or holds no picture.
+    """
+    if not folder.is_dir():
+        raise InputError("the folder is missing", where=str(folder), fix="Correct the path")
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            inside = path.relative_to(folder).parts
+            found.setdefault(inside[0], []).append(path)
+    if not found:
+        raise InputError(
+            "the folder holds no pictures",
+            where=str(folder),
+            fix="Give PNG, JPEG or WebP files, a subfolder for each person",
+        )
+    names = sorted(found)
+    numbered = all(name.isdigit() and 1 <= len(name) <= 7 and int(name) > 0 for name in names)
+    ids = [int(name) for name in names] if numbered else list(range(1, len(names) + 1))
+    if len(set(ids)) != len(ids):
+        ids = list(range(1, len(names) + 1))
+    return [Person(i, name, tuple(found[name])) for i, name in zip(ids, names, strict=True)]
+
+
+def annotate(
+    people: Sequence[Person],
+    writer: Writer,
+    annotator: Annotator,
+    *,
+    share: tuple[int, int] = (1, 1),
+    progress: Callable[[int], object] = lambda done: None,
+) -> None:
+    """Annotate people who are not finished yet, and join what there is.
+
+    Args:
+        people: Of :func:`people_of`.
+        writer: Of ``face_folder`` or ``face_shards``.
+        annotator: Looks at the pictures; its ``defects`` tell what was left out.
+        share: Number of this machine from 1, and of how many.
+        progress: Called with the number of pictures done since its last call.
+
+    Raises:
+        InputError: Nothing can be written.
+    """
+    at_once = writer.people_at_once
+    groups = [people[i : i + at_once] for i in range(0, len(people), at_once)]
+    for number, group in enumerate(groups):
+        if number % share[1] != share[0] - 1:
+            continue
+        ids = [person.subject_id for person in group]
+        if writer.finished(number, ids):
+            progress(sum(len(person.pictures) for person in group))
+            continue
+        records: list[Record] = []
+        for person in group:
+            records += annotator.records(person, progress)
+        writer.write(number, ids, records)
+    writer.finish()
+
+
+class Annotator:
+    """Pictures of a person -> records.
+
+    Args:
+        analyzer: Finds the face; 68 or 478 landmarks are needed.
+    """
+
+    def __init__(self, analyzer: Callable[[], FaceAnalyzer]) -> None:
+        self._make, self._analyzer = analyzer, None
+        self.defects = Defects()
+
+    def records(self, person: Person, progress: Callable[[int], object]) -> list[Record]:
+        """The records of the pictures that show a face, numbered in the order of their names."""
+        found: list[Record] = []
+        for path in person.pictures:
+            try:
+                found.append(self._record(path, person, len(found)))
+            except FacePackError as error:
+                self.defects.note(error.what, str(path))
+            progress(1)
+        # Each picture is paired with the next one of the same person.
+        rows = [record.row for record in found]
+        return [
+            replace(
+                record,
+                row=replace(
+                    record.row,
+                    reference=other.path("images"),
+                    reference_bbox=rows[(i + 1) % len(rows)].bbox,
+                ),
+            )
+            for i, (record, other) in enumerate(zip(found, found[1:] + found[:1], strict=True))
+        ]
+
+    def _record(self, path: Path, person: Person, index: int) -> Record:
+        picture = tensor_of(open_rgb(path))[0]
+        if self._analyzer is None:
+            self._analyzer = self._make()
+        faces = find_faces(self._analyzer, picture, order="largest first")
+        if not faces:
+            raise InputError("no face was found")
+        face = faces[0]
+        place = _place(face)
+        crop = cropped(picture, place).clamp(0, 1)
+        small = _in_crop(face, place)
+        labels = part_labels(small)
+        points = small.landmarks[:, :2] / ANNOTATION_SIZE
+        caption, model = _caption(path)
+        files = {
+            "images": codec.jpeg(crop),
+            "masks": codec.part_mask(labels),
+            "landmarks": codec.landmark_table(points),
+            "captions": codec.json_bytes({caption: {"model": model, "CLIP_score": None}}),
+        }
+        depth_range = None
+        if small.landmarks.shape[1] == 3:
+            places, depth, depth_range = _xyz(small, labels)
+            files["xyzmaps"] = codec.xyz_map(places, depth)
+        if face.identity is not None:
+            files["feat_file_v2"] = codec.feature(face.identity.vector)
+        if face.blendshapes is not None:
+            files["attributes"] = codec.blendshapes(face.blendshapes)
+        nose = face.require_five()[2]
+        row = Row(
+            subject_id=person.subject_id,
+            aligned_size=place.size,
+            depth_range=depth_range,
+            src_nose_xy=(round(float(nose[0]), 2), round(float(nose[1]), 2)),
+            bbox=_box(points),
+            caption=caption,
+            head_pose=_pose(face),
+        )
+        return Record(index, row, files)
+
+
+def _place(face: Face) -> CropPlace:
+    five = face.require_five()
+    whole = crop_place(five, face.picture_size, SMALLEST, PADDING)
+    side = round(SMALLEST * whole.to_picture.scale)
+    if side < SMALLEST:
+        raise InputError(f"the face is smaller than {SMALLEST} px")
+    return crop_place(five, face.picture_size, min(side, LARGEST), PADDING)
+
+
+def _in_crop(face: Face, place: CropPlace) -> Face:
+    """The face in its crop of 256 px; z, where there is one, in the same unit."""
+    factor = ANNOTATION_SIZE / place.size
+    points = place.points_in_crop(face.landmarks[:, :2]) * factor
+    if face.landmarks.shape[1] == 3:
+        z = face.landmarks[:, 2:] * (factor / place.to_picture.scale)
+        points = torch.cat([points, z.to(points)], 1)
+    low, high = points[:, :2].min(0).values.tolist(), points[:, :2].max(0).values.tolist()
+    size = (ANNOTATION_SIZE, ANNOTATION_SIZE)
+    return replace(
+        face,
+        picture_size=size,
+        landmarks=points.float(),
+        box=(low[0], low[1], high[0], high[1]),
+        five=None,
+    )
+
+
+def _xyz(face: Face, labels: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:
+    """Position map, depth and its range of a face with 3D landmarks in a picture of 256 px.
+
+    Depth is interpolated between the landmarks (inverse distance, power 4), in halves of the
+    picture's side; nearer is smaller.
+    """
+    side = labels.shape[-1]
+    cells = (torch.arange(_COARSE) + 0.5) * (side / _COARSE)
+    grid = torch.stack(torch.meshgrid(cells, cells, indexing="xy"), -1).reshape(-1, 2)
+    weight = 1 / (torch.cdist(grid, face.landmarks[:, :2]).pow(4) + 1e-3)
+    z = (weight @ face.landmarks[:, 2]) / weight.sum(1) * (2 / side)
+    fine = F.interpolate(z.view(1, 1, _COARSE, _COARSE), (side, side), mode="bilinear")[0, 0]
+    inside = labels > 0
+    known = fine[inside] if bool(inside.any()) else fine.flatten()
+    depth = torch.where(inside, fine, torch.tensor(codec.BACKGROUND))
+    pixels = (torch.arange(side) + 0.5) * (PLACES / side)
+    places = torch.stack(torch.meshgrid(pixels, pixels, indexing="xy"), -1)
+    places = torch.where(inside[..., None], places, torch.tensor(codec.NO_PLACE))
+    return places, depth, (float(known.min()), float(known.max()))
+
+
+def _box(points: Tensor) -> Box:
+    low, high = points.min(0).values.tolist(), points.max(0).values.tolist()
+    return (round(low[0], 5), round(low[1], 5), round(high[0], 5), round(high[1], 5))
+
+
+def _pose(face: Face) -> tuple[float, float, float] | None:
+    """Pitch, yaw, roll as the data set's own estimator would say them."""
+    if face.pose is None:
+        return None
+    drawn = face.source == "tiny-world"
+    pose: HeadPose = as_drawn(face.pose) if drawn else as_paper_estimator(face.pose)
+    return (round(pose.pitch, 3), round(pose.yaw, 3), round(pose.roll, 3))
+
+
+def _caption(path: Path) -> tuple[str, str]:
+    """The caption of a picture and who says so: a text file beside it, or the template."""
+    beside = path.with_suffix(".txt")
+    try:
+        text = " ".join(beside.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    return (text, "sidecar") if text else (TEMPLATE, "template")
+
+
+def check_plan(out: Path, people: Sequence[Person], settings: str) -> None:
+    """Note what a data set is made from; machines and later runs have to agree with the note.
+
+    Raises:
+        InputError: The folder holds a data set of other people or with other settings, or cannot be
+            written to.
+    """
+    names = {person.subject_id: person.name for person in people}
+    note = json.dumps({"settings": settings, "people": names}, indent=1)
+    path = out / PLAN
+    try:
+        before = path.read_text(encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("the folder's plan cannot be read", where=str(path)) from error
+    if before is None:
+        with atomic_path(path) as temporary:
+            temporary.write_text(note, encoding="utf-8")
+    elif before != note:
+        raise InputError(
+            "the folder holds a data set of other people or with other settings",
+            where=str(path),
+            fix="Name another folder, or give the same pictures and options as before",
+        )

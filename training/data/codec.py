@@ -1,0 +1,194 @@
+"""What is in the files of a data set's record: values to bytes and back (dense_face.md A12, B1)."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ...errors import InputError
+from ...faces.blendshapes import ARKIT_NAMES
+from ...faces.encoders.feature_file import numpy_names
+from ...faces.parts import PART_COLOURS
+
+#: Depth of what is no face.
+BACKGROUND = 1.0
+#: Place of what is no face, in the position map.
+NO_PLACE = -1.0
+_QUALITY = 95
+_PALETTE = np.array(PART_COLOURS, dtype=np.int32)
+_LARGEST_PICTURE = 8192
+
+FAULTS = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, RuntimeError)
+"""What libraries raise at a damaged file."""
+
+
+def jpeg(picture: Tensor) -> bytes:
+    """[3, H, W] in 0..1 as JPEG."""
+    return _saved(_image(picture), "JPEG", quality=_QUALITY, subsampling=0)
+
+
+def png(picture: Tensor) -> bytes:
+    """[3, H, W] in 0..1 as PNG."""
+    return _saved(_image(picture), "PNG")
+
+
+def decode_picture(data: bytes) -> Tensor:
+    """[3, H, W] in 0..1; raises InputError for what is no picture."""
+    try:
+        with Image.open(io.BytesIO(data)) as file:
+            if max(file.size) > _LARGEST_PICTURE:
+                raise ValueError("too large")
+            pixels = np.array(file.convert("RGB"))
+    except (*FAULTS, Image.DecompressionBombError) as error:
+        raise InputError("the picture is unreadable") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
+def part_mask(labels: Tensor) -> bytes:
+    """Classes of ``faces.parts`` [H, W] as PNG in the ten exact colours."""
+    colours = _PALETTE[labels.numpy().astype(np.int64)].astype(np.uint8)
+    return _saved(Image.fromarray(colours), "PNG")
+
+
+def decode_part_mask(data: bytes) -> Tensor:
+    """[H, W] uint8; raises InputError where a colour is none of the ten."""
+    try:
+        with Image.open(io.BytesIO(data)) as file:
+            pixels = np.array(file.convert("RGB")).astype(np.int32)
+    except (*FAULTS, Image.DecompressionBombError) as error:
+        raise InputError("the mask is unreadable") from error
+    code = pixels @ np.array([65536, 256, 1])
+    known = _PALETTE @ np.array([65536, 256, 1])
+    order = np.argsort(known)
+    place = np.searchsorted(known[order], code).clip(max=len(known) - 1)
+    if (known[order][place] != code).any():
+        raise InputError("the mask holds colours that stand for no part")
+    return torch.from_numpy(order[place].astype(np.uint8))
+
+
+def landmark_table(points: Tensor) -> bytes:
+    """Points [K, 2] as fractions of the picture as CSV without a header."""
+    rows = points.numpy().astype(np.float32)
+    # The shortest text that gives the same number back.
+    return "".join(f"{x!s},{y!s}\n" for x, y in rows).encode()
+
+
+def decode_landmarks(data: bytes) -> Tensor:
+    """[K, 2]; raises InputError for what is no table of two finite columns."""
+    try:
+        rows = np.loadtxt(io.BytesIO(data), delimiter=",", dtype=np.float32, ndmin=2)
+    except FAULTS as error:
+        raise InputError("the landmarks are unreadable") from error
+    if rows.shape[1] != 2 or not len(rows) or not np.isfinite(rows).all():
+        raise InputError("the landmarks are no table of x and y")
+    return torch.from_numpy(rows)
+
+
+def xyz_map(places: Tensor, depth: Tensor) -> bytes:
+    """Position map [H, W, 2] (:data:`NO_PLACE` outside) and depth [H, W] as numpy file."""
+    return array(torch.cat([places, depth[..., None]], -1).numpy().astype(np.float32))
+
+
+def decode_xyz(data: bytes, depth_range: tuple[float, float] | None) -> tuple[Tensor, int]:
+    """xyz map [H, W, 3], and how many of its depths were absurd.
+
+    Depths outside ``depth_range`` that are not background come from the makers' fit (values of 4e7
+    occur); they are clipped to the range, those that are no numbers become background.
+
+    Raises:
+        InputError: No numpy array of this shape, or values beside which there is no range.
+    """
+    try:
+        values = np.load(io.BytesIO(data), allow_pickle=False)
+    except FAULTS as error:
+        raise InputError("the xyz map is unreadable") from error
+    if values.ndim != 3 or values.shape[2] != 3 or values.dtype.kind != "f":
+        raise InputError(f"the xyz map has the shape {list(values.shape)}")
+    values = values.astype(np.float32)
+    depth = values[..., 2]
+    low, high = depth_range or (-1.0, BACKGROUND)
+    lost = ~np.isfinite(depth)
+    depth[lost] = BACKGROUND
+    absurd = ((depth < low) | (depth > high)) & (depth != BACKGROUND)
+    depth[absurd] = depth[absurd].clip(low, high)
+    places = values[..., :2]
+    places[~np.isfinite(places)] = NO_PLACE
+    return torch.from_numpy(values), int(absurd.sum() + lost.sum())
+
+
+def feature(vector: Tensor) -> bytes:
+    """An identity vector [D] as the release stores it: a pickled numpy array (1, D)."""
+    out = io.BytesIO()
+    torch.save(vector.numpy().astype(np.float32)[None], out)
+    return out.getvalue()
+
+
+def decode_feature(data: bytes) -> Tensor:
+    """[D]; of the pickle only numpy arrays are read. Raises InputError."""
+    try:
+        with torch.serialization.safe_globals(numpy_names()):
+            values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        vector = torch.as_tensor(values).float().flatten()
+    except Exception as error:  # a broken or hostile file may raise anything
+        raise InputError("the identity features are unreadable") from error
+    if not len(vector) or not bool(torch.isfinite(vector).all()):
+        raise InputError("the identity features are no numbers")
+    return vector
+
+
+def array(values: NDArray[np.float32]) -> bytes:
+    """A numpy array as .npy."""
+    out = io.BytesIO()
+    np.save(out, values, allow_pickle=False)
+    return out.getvalue()
+
+
+def json_bytes(values: Any) -> bytes:
+    """JSON."""
+    return json.dumps(values, ensure_ascii=False, indent=1).encode()
+
+
+def decode_captions(data: bytes) -> list[str]:
+    """The captions of {caption: {"model", "CLIP_score"}}, in order; raises InputError."""
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise InputError("the captions are unreadable") from error
+    if not isinstance(found, dict):
+        raise InputError("the captions are no table by caption")
+    return [str(text) for text in found]
+
+
+def blendshapes(values: Mapping[str, float]) -> bytes:
+    """What a face does, by ARKit name, as attributes: a key of ours beside those of the release."""
+    return json_bytes({"blendshapes": {name: round(float(v), 4) for name, v in values.items()}})
+
+
+def decode_blendshapes(data: bytes) -> Tensor:
+    """[51] in 0..1, NaN where the attributes say nothing of a blendshape; raises InputError."""
+    try:
+        attributes = json.loads(data)
+        said = attributes.get("blendshapes", {})
+        values = [float(said.get(name, "nan")) for name in ARKIT_NAMES]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError("the attributes are unreadable") from error
+    return torch.tensor(values).clamp(0, 1)
+
+
+def _image(picture: Tensor) -> Image.Image:
+    pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+    return Image.fromarray(pixels.numpy())
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()

@@ -1,0 +1,242 @@
+"""Folders of records: written person by person, read as a stream with an account of every defect.
+
+    OUT/faces_headpose.csv            the table, a line a picture
+    OUT/faces_subjects.txt            people, seven digits a line
+    OUT/faces/0000045/images/003.jpg  a file of a kind (``face_record.KINDS``)
+    OUT/faces/0000045/rows.csv        the person's lines; its presence says the person is finished
+
+A person's lines are written last, so a run that was killed leaves whole people and at most one
+unfinished one, which is done again.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import InputError
+from ...storage import atomic_path
+from .record import COLUMNS, FILE_COLUMNS, KINDS, Record, table_line, table_row, table_text
+
+FACES = "faces"
+TABLE = "faces_headpose.csv"
+SUBJECTS = "faces_subjects.txt"
+ROWS = "rows.csv"
+_EXAMPLES = 5
+
+
+@dataclass
+class Defects:
+    """What was wrong while reading: each kind of defect counted, with a few places."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, what: str, where: str, many: int = 1) -> None:
+        """Count a defect."""
+        self.counts[what] += many
+        known = self.places.setdefault(what, [])
+        if len(known) < _EXAMPLES:
+            known.append(where)
+
+    def lines(self) -> list[str]:
+        """A line for each kind of defect."""
+        found = []
+        for what, count in sorted(self.counts.items()):
+            places = self.places[what] + ["..."] * (count > len(self.places[what]))
+            found.append(f"{what}: {count} ({', '.join(places)})")
+        return found
+
+
+class FaceFolderWriter:
+    """Writes people into a folder in the layout; what is finished is kept.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+
+    people_at_once = 1
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for left in [*folder.glob(f".{Path(TABLE).stem}-*"), *folder.glob(".faces_subjects-*")]:
+            left.unlink(missing_ok=True)  # of a run that was killed
+
+    def finished(self, _group: int, people: Sequence[int]) -> bool:
+        """Whether a person is complete; nothing else of it is read."""
+        return all((self._home(subject) / ROWS).is_file() for subject in people)
+
+    def write(self, _group: int, people: Sequence[int], records: Sequence[Record]) -> None:
+        """Write all pictures of a person (there may be none); what was unfinished is removed first.
+
+        Raises:
+            InputError: The folder cannot be written to; nothing half-written is left.
+        """
+        (subject,) = people
+        home = self._home(subject)
+        try:
+            if home.exists():
+                shutil.rmtree(home)
+        except OSError as error:
+            raise _unwritable(home, error) from error
+        try:
+            for record in records:
+                for kind, data in record.files.items():
+                    path = self.folder / FACES / record.path(kind)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(data)
+            lines = [table_line(record) for record in records]
+            with atomic_path(home / ROWS) as temporary:
+                temporary.write_text(table_text(lines), encoding="utf-8")
+        except OSError as error:
+            with suppress(OSError):
+                shutil.rmtree(home)
+            raise _unwritable(home, error) from error
+        except BaseException:
+            with suppress(OSError):
+                shutil.rmtree(home)
+            raise
+
+    def finish(self) -> int:
+        """Write the table of everybody who is finished; returns the number of pictures."""
+        homes = sorted(path.parent for path in (self.folder / FACES).glob(f"*/{ROWS}"))
+        rows = [(home / ROWS).read_text(encoding="utf-8").split("\n", 1)[1] for home in homes]
+        with atomic_path(self.folder / TABLE) as temporary:
+            temporary.write_text(table_text([]) + "".join(rows), encoding="utf-8")
+        with atomic_path(self.folder / SUBJECTS) as temporary:
+            temporary.write_text("".join(f"{home.name}\n" for home in homes))
+        return sum(1 for _ in csv.reader("".join(rows).splitlines(keepends=True)))
+
+    def _home(self, subject_id: int) -> Path:
+        return self.folder / FACES / f"{subject_id:07d}"
+
+
+def find_table(folder: Path) -> Path:
+    """The table of a data set: the only CSV file in its folder or one level below.
+
+    Raises:
+        InputError: There is none, or there are several.
+    """
+    found = [path for pattern in ("*.csv", "*/*.csv") for path in sorted(folder.glob(pattern))]
+    found = [path for path in found if path.name != ROWS]
+    if len(found) != 1:
+        raise InputError(
+            f"the folder holds {len(found) or 'no'} tables",
+            where=str(folder),
+            fix="Name the folder of one data set with its CSV file",
+        )
+    return found[0]
+
+
+def read_records(
+    table: Path, defects: Defects, *, shard: int = 0, shards: int = 1
+) -> Iterator[Record]:
+    """The records of a table as a stream; defective ones are noted and left out, or taken in part.
+
+    Args:
+        table: The CSV file; paths in it are seen from its folder, from ``faces`` in it, or from the
+            folder above.
+        defects: Gets what was wrong.
+        shard, shards: Which share of the lines: every ``shards``-th from ``shard`` on.
+
+    Raises:
+        InputError: The table cannot be read or lacks the columns of pictures and people.
+    """
+    seen: set[str] = set()
+    places = [table.parent, table.parent / FACES, table.parent.parent]
+    for number, line in enumerate(_lines(table, defects)):
+        where = f"line {number + 2}"
+        name = (line.get("face_file") or "").strip()
+        if name in seen:
+            defects.note("duplicate row, left out", where)
+            continue
+        seen.add(name)
+        if number % shards != shard:
+            continue
+        record = _record(line, places, where, defects)
+        if record is not None:
+            yield record
+
+
+def _lines(table: Path, defects: Defects) -> Iterator[dict[str, str | None]]:
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            lacking = {"face_file", "subject_id"} - set(reader.fieldnames or ())
+            if lacking:
+                raise InputError(
+                    f"the table lacks the column {sorted(lacking)[0]}",
+                    where=str(table),
+                    fix="Name the CSV file of a dense-annotation data set",
+                )
+            for column in COLUMNS:
+                if column not in (reader.fieldnames or ()):
+                    defects.note("column missing", column)
+            yield from reader
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"the table cannot be read: {error}", where=str(table), fix="Correct the path"
+        ) from error
+
+
+def _record(
+    line: dict[str, str | None], places: list[Path], where: str, defects: Defects
+) -> Record | None:
+    files: dict[str, bytes] = {}
+    for kind, column in FILE_COLUMNS.items():
+        name = (line.get(column) or "").strip()
+        data = _read(name, places) if name else None
+        if data is not None:
+            files[kind] = data
+        elif name or kind == "images":
+            defects.note(f"{column} missing", where)
+    if "images" not in files:
+        return None
+    for kind in ("images_v2", "feat_file_v2"):
+        # The table does not name these (or names files that are not there): they stand beside.
+        name = _beside(str(line["face_file"]), kind)
+        data = _read(name, places) if kind not in files else None
+        if data is not None:
+            files[kind] = data
+    if "feat_file_v2" not in files:
+        defects.note("no identity features", where)
+    try:
+        size = line.get("aligned_size") or "0"
+        row = table_row({**line, "aligned_size": size})
+        return Record(_index(str(line["face_file"])), row, files)
+    except InputError as error:
+        defects.note(error.what, where)
+        return None
+
+
+def _beside(face_file: str, kind: str) -> str:
+    path = Path(face_file)
+    return str(path.parent.parent / kind / f"{path.stem}{KINDS[kind]}")
+
+
+def _index(face_file: str) -> int:
+    stem = Path(face_file).stem
+    return int(stem) if stem.isdigit() else 0
+
+
+def _read(name: str, places: list[Path]) -> bytes | None:
+    """A file of the data set, from wherever its table may mean; never from outside."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return None
+    for place in places:
+        with suppress(OSError):
+            return (place / name).read_bytes()
+    return None
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"the data set cannot be written: {error.strerror or error}",
+        where=str(path),
+        fix="Choose a folder that can be written and has room",
+    )

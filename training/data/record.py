@@ -1,0 +1,200 @@
+"""One picture of a dense-annotation data set and the layout it is stored in (dense_face.md A12).
+
+A record is a row of the table and a file of each kind that there is. Files are kept as bytes, so
+that a record that is written is the record that was read, bit for bit; :mod:`.face_codec` says what
+is in them. Any kind but the picture may be missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...errors import InputError
+
+#: Folder of each kind of file -> its suffix.
+KINDS: dict[str, str] = {
+    "images": ".jpg",
+    "images_v2": ".png",
+    "masks": ".png",
+    "msmasks": ".png",
+    "landmarks": ".csv",
+    "xyzmaps": ".npy",
+    "attributes": ".json",
+    "captions": ".json",
+    "feat_file_v2": ".pth",
+}
+#: Columns of the table, in order.
+COLUMNS: tuple[str, ...] = (
+    "face_file", "depth_range", "label_uncertainty", "landmark_file", "mask_file", "xyz_file",
+    "annot_size", "aligned_size", "src_nose_xy", "bbox", "subject_id", "caption_file",
+    "msmask_file", "msmask_score", "attr_file", "feat_file", "reference image",
+    "reference image bbox", "caption", "head_pose",
+)  # fmt: skip
+#: Kinds whose file a column names.
+FILE_COLUMNS: dict[str, str] = {
+    "images": "face_file",
+    "landmarks": "landmark_file",
+    "masks": "mask_file",
+    "xyzmaps": "xyz_file",
+    "captions": "caption_file",
+    "msmasks": "msmask_file",
+    "attributes": "attr_file",
+    "feat_file_v2": "feat_file",
+}
+ANNOTATION_SIZE = 256
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table says of a picture; None where it says nothing.
+
+    depth_range: Lowest and highest depth of the face in its xyz map.
+    label_uncertainty, msmask_score: Numbers of the data set's makers, passed on.
+    annot_size: Side of masks and xyz maps in pixels.
+    aligned_size: Side of the picture in pixels.
+    src_nose_xy: Tip of the nose in pixels of the picture that it was cut from.
+    bbox: Left, top, right, bottom of the face as fractions of the picture.
+    subject_id: Who it is; people are counted from 1, without leading zeros in the table.
+    reference, reference_bbox: Another picture of the same person.
+    caption: A sentence.
+    head_pose: Pitch, yaw, roll in degrees, in this order.
+    """
+
+    subject_id: int
+    aligned_size: int
+    depth_range: tuple[float, float] | None = None
+    label_uncertainty: float | None = None
+    annot_size: int = ANNOTATION_SIZE
+    src_nose_xy: tuple[float, float] | None = None
+    bbox: Box | None = None
+    msmask_score: float | None = None
+    reference: str = ""
+    reference_bbox: Box | None = None
+    caption: str = ""
+    head_pose: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A picture of a person: number ``index`` of that person, its row and its files by kind.
+
+    Raises:
+        InputError: There is no picture, or a kind is unknown.
+    """
+
+    index: int
+    row: Row
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the kinds."""
+        unknown = [kind for kind in self.files if kind not in KINDS]
+        if unknown or "images" not in self.files:
+            wrong = f"the kind {unknown[0]!r} is unknown" if unknown else "the picture is missing"
+            raise InputError(f"a record cannot be made: {wrong}", where=self.key)
+
+    @property
+    def subject(self) -> str:
+        """Seven digits."""
+        return f"{self.row.subject_id:07d}"
+
+    @property
+    def key(self) -> str:
+        """Names the record in its data set."""
+        return f"{self.subject}/{self.index:03d}"
+
+    def path(self, kind: str) -> str:
+        """Where a file stands, seen from the folder of faces."""
+        return f"{self.subject}/{kind}/{self.index:03d}{KINDS[kind]}"
+
+
+def table_line(record: Record) -> dict[str, str]:
+    """A record's line of the table; paths of files that are missing are empty."""
+    row = record.row
+    line = {
+        "depth_range": _listed(row.depth_range),
+        "label_uncertainty": _plain(row.label_uncertainty),
+        "annot_size": str(row.annot_size),
+        "aligned_size": str(row.aligned_size),
+        "src_nose_xy": _listed(row.src_nose_xy),
+        "bbox": _listed(row.bbox),
+        "subject_id": str(row.subject_id),
+        "msmask_score": _plain(row.msmask_score),
+        "reference image": row.reference,
+        "reference image bbox": _listed(row.reference_bbox),
+        "caption": row.caption,
+        "head_pose": "" if row.head_pose is None else str([str(v) for v in row.head_pose]),
+    }
+    for kind, column in FILE_COLUMNS.items():
+        line[column] = record.path(kind) if kind in record.files else ""
+    return {column: line[column] for column in COLUMNS}
+
+
+def table_row(line: Mapping[str, str | None]) -> Row:
+    """The row of a line of the table; columns that are missing or empty say nothing.
+
+    Raises:
+        InputError: Subject or size are missing or no numbers, or another column is unreadable.
+    """
+    return Row(
+        subject_id=int(_required(line, "subject_id")),
+        aligned_size=int(_required(line, "aligned_size")),
+        depth_range=_numbers(line, "depth_range", 2),
+        label_uncertainty=_number(line, "label_uncertainty"),
+        annot_size=int(_number(line, "annot_size") or ANNOTATION_SIZE),
+        src_nose_xy=_numbers(line, "src_nose_xy", 2),
+        bbox=_numbers(line, "bbox", 4),
+        msmask_score=_number(line, "msmask_score"),
+        reference=line.get("reference image") or "",
+        reference_bbox=_numbers(line, "reference image bbox", 4),
+        caption=line.get("caption") or "",
+        head_pose=_numbers(line, "head_pose", 3),
+    )
+
+
+def table_text(lines: list[dict[str, str]], *, header: bool = True) -> str:
+    """Lines as CSV."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def _listed(values: tuple[float, ...] | None) -> str:
+    return "" if values is None else str(list(values))
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _required(line: Mapping[str, str | None], column: str) -> float:
+    value = _number(line, column)
+    if value is None:
+        raise InputError(f"the column {column} is empty")
+    return value
+
+
+def _number(line: Mapping[str, str | None], column: str) -> float | None:
+    found = _numbers(line, column, 1)
+    return None if found is None else found[0]
+
+
+def _numbers(line: Mapping[str, str | None], column: str, count: int) -> tuple | None:  # type: ignore[type-arg]
+    text = (line.get(column) or "").strip()
+    if not text or text.lower() in ("nan", "none"):
+        return None
+    values = tuple(float(word) for word in _NUMBER.findall(text))
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise InputError(f"the column {column} holds {text[:40]!r} instead of {count} numbers")
+    return values

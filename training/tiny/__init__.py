@@ -1,0 +1,1 @@
+"""The stages that train the tiny world's bundled weights from zero."""

@@ -1,0 +1,91 @@
+"""Labels for the annotation head: what the rendered pictures show, at the size of its maps.
+
+The picture shards hold parts and landmarks but no depth. Depth is rendered once, from the heads
+that the shards keep, into files beside them; pictures without one have an unknown depth.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...demo.people import Heads
+from ...dense_face.annotation.loss import AnnotationLabels, small_parts
+from ...storage import read_weights, write_weights
+from .data import PER_SHARD, Pictures, mirrored_landmarks, mirrored_parts
+
+MAP_SIZE = 64
+"""Cells along a side (dense_face.md B1)."""
+ANNOTATED = 6000
+"""So many of the training pictures get a depth."""
+
+
+@dataclass(frozen=True)
+class AnnotationTruth:
+    """Labels of N pictures; their mirror images are numbered N to 2N - 1.
+
+    parts [N, 64, 64] uint8; landmarks [N, 68, 2]; depth [M, 64, 64] of the first M pictures.
+    """
+
+    parts: Tensor
+    landmarks: Tensor
+    depth: Tensor
+
+    def labels(self, pick: Tensor) -> AnnotationLabels:
+        """The labels of pictures ``pick`` [B], some of which may be mirror images."""
+        count = len(self.parts)
+        mirrored, number = pick >= count, pick % count
+        parts, landmarks = self.parts[number], self.landmarks[number]
+        depth = torch.full((len(pick), *self.parts.shape[1:]), float("nan"))
+        known = number < len(self.depth)
+        depth[known] = self.depth[number[known]].float()
+        flip = mirrored[:, None, None]
+        return AnnotationLabels(
+            depth=torch.where(flip, depth.flip(-1), depth),
+            parts=torch.where(flip, mirrored_parts(parts), parts).long(),
+            landmarks=torch.where(flip, mirrored_landmarks(landmarks), landmarks),
+        )
+
+
+def annotation_truth(pictures: Pictures, depth: Tensor) -> AnnotationTruth:
+    """Labels of rendered pictures, of the first of which the depth is known."""
+    parts = torch.cat([small_parts(some, MAP_SIZE) for some in pictures.parts.split(PER_SHARD)])
+    return AnnotationTruth(parts, pictures.landmarks, depth)
+
+
+def render_depth(pictures: Path, folder: Path, count: int, workers: int) -> None:
+    """Render the depth of the first ``count`` pictures of a folder of shards; files are kept."""
+    shards = range(-(-count // PER_SHARD))
+    missing = [(pictures, folder, i) for i in shards if not _depth_file(folder, i).is_file()]
+    if not missing:
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        done = pool.imap_unordered(_render_shard, missing)
+        for _ in tqdm(done, total=len(missing), desc=f"depth of {PER_SHARD} pictures"):
+            pass
+
+
+def load_depth(folder: Path, count: int) -> Tensor:
+    """[count, 64, 64] fp16, made by :func:`render_depth`."""
+    shards = range(-(-count // PER_SHARD))
+    return torch.cat([read_weights(_depth_file(folder, i))[0]["depth"] for i in shards])[:count]
+
+
+def _depth_file(folder: Path, index: int) -> Path:
+    return folder / f"depth-{index:04d}.safetensors"
+
+
+def _render_shard(job: tuple[Path, Path, int]) -> None:
+    from ...demo.renderer.renderer import render
+
+    pictures, folder, index = job
+    shard, _ = read_weights(pictures / f"shard-{index:04d}.safetensors")
+    heads = Heads(**{f.name: shard[f"heads.{f.name}"] for f in fields(Heads)})
+    depth = torch.cat([render(heads[i], MAP_SIZE).depth for i in range(len(heads))])
+    write_weights(_depth_file(folder, index), {"depth": depth.half()}, {})

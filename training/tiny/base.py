@@ -1,0 +1,87 @@
+"""Stage ``base``: UNet and text encoder of the tiny world, trained on captions alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from ...demo.captions import caption
+from ...dense_face.schedule import alphas_cumprod
+from ...pipelines.attention import attend
+from ...pipelines.base import token_ids
+from .data import Latents
+
+#: Chance that a training caption is empty, for classifier-free guidance.
+EMPTY_CAPTION = 0.1
+#: Chance that a group of words is left out, so that prompts may name as little as they like.
+DROPPED_GROUP = 0.25
+_MIN_SNR = 5.0
+
+
+def noised(
+    latents: Tensor, alphas: Tensor, generator: torch.Generator, *, least: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x_t, noise, timesteps and loss weights of latents [B, 4, h, w].
+
+    The weights [B] are min-SNR 5 (arXiv 2303.09556), for noise prediction: an error of the clean
+    latents weighs as much as their signal-to-noise ratio, at most 5 and at least ``least``.
+    """
+    t = torch.randint(len(alphas), (len(latents),), generator=generator)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    ab = alphas[t].to(latents)[:, None, None, None]
+    snr = (alphas[t] / (1 - alphas[t])).to(latents)
+    return ab.sqrt() * latents + (1 - ab).sqrt() * noise, noise, t, snr.clamp(least, _MIN_SNR) / snr
+
+
+class BaseTask(nn.Module):
+    """Noise prediction from noisy latents and captions with groups of words left out by chance."""
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        data: Latents,
+        batch: int,
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+        self.data = data
+        self.batch = batch
+        self.alphas = alphas_cumprod()
+        plain: Any = PlainAttention()  # diffusers lists its own classes only
+        unet.set_attn_processor(plain)
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        pick = torch.randint(len(self.data), (self.batch,), generator=generator)
+        texts = caption(self.data.heads[pick], generator, DROPPED_GROUP)
+        empty = torch.rand(self.batch, generator=generator) < EMPTY_CAPTION
+        texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
+        x, noise, t, weight = noised(self.data.latents[pick], self.alphas, generator)
+        context = self.text_encoder(token_ids(texts)).last_hidden_state
+        out = self.unet(x, t, context).sample.float()
+        error = F.mse_loss(out, noise, reduction="none").mean((1, 2, 3))
+        return {"loss": (error * weight).mean(), "mse": error.detach().mean()}
+
+
+class PlainAttention:
+    """Plain attention with the faster kernel on CPUs (:func:`attend`)."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        projected = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
+        q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in projected)
+        out = attend(q, k, v)
+        return attn.to_out[0](out.transpose(1, 2).flatten(2))

@@ -1,0 +1,142 @@
+"""Training pictures of the tiny world: rendered once into shards, then held in memory as bytes.
+
+Pictures 2i and 2i + 1 show the same person with another head turn, expression, light and scene.
+Training people have the seeds of ``demo.seeds.training_seed``, which measuring never uses.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...demo.people import Heads, concatenate, sample_heads
+from ...demo.seeds import training_seed
+from ...dense_face.pose_image import pose_picture
+from ...faces.blendshapes import ARKIT_NAMES, mirrored_name
+from ...storage import read_weights, write_weights
+
+PER_SHARD = 250
+PER_PERSON = 2
+
+#: Landmark i of a mirrored picture is landmark MIRROR_68[i] of the original (iBUG order).
+MIRROR_68: tuple[int, ...] = (
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
+)  # fmt: skip
+#: Blendshape i of a mirrored face is blendshape MIRROR_SHAPES[i] of the original (ARKit order).
+MIRROR_SHAPES = tuple(ARKIT_NAMES.index(mirrored_name(name)) for name in ARKIT_NAMES)
+#: Part classes whose names swap sides in a mirrored picture: eyes and brows.
+_MIRROR_PARTS = torch.tensor([0, 1, 2, 4, 3, 6, 5, 7, 8, 9], dtype=torch.uint8)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """N rendered heads with their truth.
+
+    rgb [N, 3, 128, 128], parts [N, 128, 128] and head [N, 128, 128] (1 on the head with hair and
+    ears) as bytes, landmarks [N, 68, 2] in 0..1, heads.
+    """
+
+    rgb: Tensor
+    parts: Tensor
+    head: Tensor
+    landmarks: Tensor
+    heads: Heads
+
+    def __len__(self) -> int:
+        return self.rgb.shape[0]
+
+
+class Latents:
+    """Scaled latents [2N, 4, 16, 16] and heads of N pictures followed by their mirror images."""
+
+    def __init__(self, pictures: Pictures, latents: Tensor) -> None:
+        self.latents = latents
+        self.heads: Heads = concatenate([pictures.heads, mirrored_heads(pictures.heads)])
+
+    def __len__(self) -> int:
+        return self.latents.shape[0]
+
+
+def render_shards(folder: Path, count: int, workers: int) -> None:
+    """Render ``count`` pictures into shards of 250; shards that exist are kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = range((count + PER_SHARD - 1) // PER_SHARD)
+    missing = [(folder, i) for i in wanted if not _shard(folder, i).is_file()]
+    if not missing:
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        done = pool.imap_unordered(_render_shard, missing)
+        for _ in tqdm(done, total=len(missing), desc=f"render {PER_SHARD} pictures"):
+            pass
+
+
+def load_pictures(folder: Path, count: int) -> Pictures:
+    """The first ``count`` pictures of a folder made by :func:`render_shards`."""
+    shards = [read_weights(_shard(folder, i))[0] for i in range(-(-count // PER_SHARD))]
+
+    def join(name: str) -> Tensor:
+        return torch.cat([shard[name] for shard in shards])[:count]
+
+    heads = concatenate(
+        [Heads(**{f.name: shard[f"heads.{f.name}"] for f in fields(Heads)}) for shard in shards]
+    )[:count]
+    return Pictures(join("rgb"), join("parts"), join("head"), join("landmarks"), heads)
+
+
+def training_heads(indices: Sequence[int]) -> Heads:
+    """Heads of the training pictures ``indices``."""
+    people = [training_seed(i // PER_PERSON) for i in indices]
+    return sample_heads([training_seed(i) for i in indices], identity_seeds=people)
+
+
+def mirrored_heads(heads: Heads) -> Heads:
+    """The parameters of the mirror image: left and right, yaw and roll exchanged."""
+    flip = torch.tensor([-1.0, 1.0, -1.0])
+    return heads.replace(expression=heads.expression[:, MIRROR_SHAPES], angles=heads.angles * flip)
+
+
+def mirrored_parts(parts: Tensor) -> Tensor:
+    """Part masks [..., H, W] of the mirror image."""
+    return _MIRROR_PARTS[parts.flip(-1).long()]
+
+
+def mirrored_landmarks(landmarks: Tensor) -> Tensor:
+    """Landmarks [..., 68, 2] in 0..1 of the mirror image."""
+    swapped = landmarks[..., MIRROR_68, :].clone()
+    swapped[..., 0] = 1 - swapped[..., 0]
+    return swapped
+
+
+def _shard(folder: Path, index: int) -> Path:
+    return folder / f"shard-{index:04d}.safetensors"
+
+
+def _render_shard(job: tuple[Path, int]) -> None:
+    from ...demo.renderer.renderer import render
+
+    folder, index = job
+    heads = training_heads(range(index * PER_SHARD, (index + 1) * PER_SHARD))
+    drawn = render(heads)
+    tensors = {
+        "rgb": (drawn.rgb * 255).round().to(torch.uint8),
+        "parts": drawn.parts.to(torch.uint8),
+        "head": drawn.head_mask.to(torch.uint8),
+        "landmarks": drawn.landmarks,
+        **{f"heads.{f.name}": getattr(heads, f.name) for f in fields(Heads)},
+    }
+    write_weights(_shard(folder, index), tensors, {"first": str(index * PER_SHARD)})
+
+
+def pose_hints(heads: Heads) -> Tensor:
+    """Pose pictures of heads as bytes [N, 3, 128, 128], as the pose branch reads them."""
+    drawn = [torch.from_numpy(pose_picture(*angles, size=128)) for angles in heads.angles.tolist()]
+    return torch.stack(drawn).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,49 @@
+"""What a stage of ``denseface train-demo`` leaves: small weights, and their story."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..loop import Schedule
+from .work_folder import Run
+
+
+def stored(net: nn.Module, eighth: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """All weights and buffers of a network, floating-point ones in fp16.
+
+    Matrices and kernels whose names begin as one of ``eighth`` are in float8 (e4m3).
+    """
+    found = {}
+    for name, tensor in net.state_dict().items():
+        if tensor.is_floating_point():
+            small = tensor.ndim > 1 and name.startswith(eighth)
+            tensor = tensor.to(torch.float8_e4m3fn if small else torch.float16)
+        found[name] = tensor
+    return found
+
+
+def about_run(
+    run: Run, stage: str, schedule: Schedule, batch: int, seed: int, seconds: float
+) -> dict[str, str]:
+    """What trained a file: enough to do it again."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
+    curve = (run.folder / stage / "curve.jsonl").read_text().splitlines()
+    return {
+        "command": f"denseface train-demo {stage} --pictures {run.pictures} --length {run.length}",
+        "seed": str(seed),
+        "steps": str(schedule.steps),
+        "samples": str(schedule.steps * batch),
+        "seconds": f"{seconds:.0f}",
+        "commit": commit.stdout.strip() or "unknown",
+        "date": date.today().isoformat(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "at_end": curve[-1],
+    }

@@ -1,0 +1,60 @@
+"""Stage ``parts``: the analyzer's maps of face parts and head, for renders and what the VAE leaves.
+
+The maps are learned once more on the frozen trunk: with reconstructions among the pictures, and by
+overlap, in which the frame of a pair of glasses counts as much as the background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...demo.networks.analyzer import TinyAnalyzer
+from ...dense_face.annotation.loss import part_losses
+from .augment import augmented_shares
+from .data import Pictures
+
+#: The layers' names in the analyzer begin so.
+LAYERS = "part_"
+
+
+class PartsTask(nn.Module):
+    """Cross-entropy and overlap of the parts, cross-entropy of the head.
+
+    Args:
+        net: The trained analyzer, of which the part layers learn.
+        pictures: Renders.
+        softened: The same pictures as the autoencoder gives them back, bytes [N, 3, 128, 128].
+        batch: Samples a step, an even number.
+    """
+
+    def __init__(self, net: TinyAnalyzer, pictures: Pictures, softened: Tensor, batch: int) -> None:
+        super().__init__()
+        self.net = net
+        for name, weight in net.named_parameters():
+            weight.requires_grad_(name.startswith(LAYERS))
+        self.kinds = (pictures, replace(pictures, rgb=softened))
+        self.batch = batch
+
+    def train(self, mode: bool = True) -> PartsTask:
+        """The part layers alone: the trunk's batch norms keep their statistics."""
+        super().train(mode)
+        self.net.eval()
+        self.net.part_out.train(mode)
+        return self
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        shown = augmented_shares(self.kinds, self.batch, generator)
+        with torch.no_grad():
+            features = self.net.trunk(torch.cat([part.rgb for part in shown]))
+        part_logits, head_logit = self.net.maps(features)
+        parts, overlap = part_losses(part_logits.float(), torch.cat([s.parts for s in shown]))
+        head = F.binary_cross_entropy_with_logits(
+            head_logit.float(), torch.cat([s.head for s in shown])
+        )
+        terms = {"parts": parts, "overlap": overlap, "head": head}
+        loss = parts + overlap + head
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}

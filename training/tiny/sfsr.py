@@ -1,0 +1,117 @@
+"""The faces of stage ``sfsr``: training pictures of the tiny world, and the analyzer that reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from ...demo.captions import GROUPS, IDENTITY_GROUPS, caption
+from ...demo.networks.analyzer import ENCODER, IDENTITY_DIM, TinyAnalyzer
+from ...pipelines.base import LATENT_SCALE, Base, token_ids
+from ...pipelines.source_attention import layers_of
+from ...pipelines.text import encode_text
+from ...sfsr.adapter import SFSRAdapter
+from ...sfsr.background import background_channels
+from ...sfsr.compound_inputs import CompoundLayout
+from ..sfsr_faces import NO_WORDS, Seen, SFSRFaces, half_known
+from .augment import shaken
+from .base import DROPPED_GROUP
+from .data import PER_PERSON, Latents
+from .scene_data import SceneData
+
+TOKENS, HIDDEN = 4, 96
+#: Chance that an expression is the analyzer's reading of the picture instead of the known one, as
+#: exemplar pictures are read.
+READ = 0.3
+#: Words that may be said: not who it is, nor what the face does.
+SAID = tuple(g for g in GROUPS if g not in IDENTITY_GROUPS and g not in ("expression", "gaze"))
+
+
+def new_adapter(base: Base) -> SFSRAdapter:
+    """An untrained adapter for the tiny base."""
+    width = base.text_encoder.config.hidden_size
+    layout = CompoundLayout({ENCODER: IDENTITY_DIM}, tokens=TOKENS, width=width, hidden=HIDDEN)
+    first = base.unet.config["block_out_channels"][0]
+    return SFSRAdapter(layout, layers_of(base.unet), first)
+
+
+@dataclass(frozen=True, eq=False)
+class TinyFaces:
+    """Faces told who they are by another picture of the same person.
+
+    Args:
+        text_encoder: The base's.
+        data: Latents of N pictures and their mirror images. scenes: The same pictures.
+        hints: Their pose pictures [2N, 3, 128, 128] as bytes.
+        batch: Pictures a step.
+    """
+
+    text_encoder: CLIPTextModel
+    data: Latents
+    scenes: SceneData
+    hints: Tensor
+    batch: int
+
+    @property
+    def wordless(self) -> Tensor:
+        """As of :class:`.FaceSource`."""
+        return encode_text(self.text_encoder, token_ids([""]))
+
+    def draw(self, generator: torch.Generator) -> SFSRFaces:
+        """As :class:`.FaceSource`."""
+        half = len(self.data) // 2
+        pick = torch.randint(half, (self.batch,), generator=generator)
+        # The other picture of the same person: pictures 2i and 2i + 1 belong together.
+        other = pick // PER_PERSON * PER_PERSON + 1 - pick % PER_PERSON
+        target = pick + torch.randint(2, (self.batch,), generator=generator) * half
+        scenes, true = self.scenes, self.data.heads.expression[target]
+        read = torch.rand(self.batch, 1, generator=generator) < READ
+        known = half_known(torch.ones_like(true, dtype=torch.bool), generator)
+        empty = LATENT_SCALE * scenes.emptied[target]
+        return SFSRFaces(
+            latents=self.data.latents[target],
+            people=scenes.identities[other],
+            values=torch.where(read, scenes.read[target], true) * known,
+            known=known,
+            context=self._context(target, generator),
+            background=background_channels(scenes.masks[target], empty),
+            heads=scenes.heads[target],
+            features=scenes.features[target],
+            hints=self.hints[target].float() / 255,
+        )
+
+    def _context(self, target: Tensor, generator: torch.Generator) -> Tensor:
+        texts = caption(self.data.heads[target], generator, DROPPED_GROUP, groups=SAID)
+        empty = torch.rand(len(target), generator=generator) < NO_WORDS
+        texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
+        return encode_text(self.text_encoder, token_ids(texts))
+
+
+class TinyReader(nn.Module):
+    """The tiny world's analyzer, looking at shaken pictures.
+
+    Args:
+        analyzer: Frozen.
+        source: Whose expressions it has read: what it cannot read would teach its mistakes.
+    """
+
+    legible: Tensor | None
+
+    def __init__(self, analyzer: TinyAnalyzer, source: TinyFaces) -> None:
+        super().__init__()
+        self.analyzer = analyzer
+        self.legible = legibility(source.scenes.read, source.data.heads.expression)
+
+    def forward(self, pictures: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
+        seen = self.analyzer(shaken(pictures, generator))
+        return Seen(seen.identity.float(), seen.blendshapes.float())
+
+
+def legibility(read: Tensor, true: Tensor) -> Tensor:
+    """How much of each blendshape an analyzer sees: squared correlation [51] of [N, 51] with it."""
+    read, true = read - read.mean(0), true - true.mean(0)
+    both = (read * true).sum(0) / (read.norm(dim=0) * true.norm(dim=0)).clamp(min=1e-6)
+    return both.clamp(min=0).square()

@@ -1,0 +1,236 @@
+"""The stages of ``denseface train-demo``: from nothing to all bundled weights.
+
+    data -> analyzer, judge, vae -> decoder -> parts, expression, base -> dense-face, annotation
+         -> sfsr, sfsr-midpoint, sfsr-one-step
+
+Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
+``demo/weights`` (``vae`` and ``decoder`` write into the work folder, and ``base`` joins the result
+to its own; ``parts`` and ``expression`` improve the file of ``analyzer``). The last two are
+controls of ``denseface evaluate sfsr``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ...demo.bundled import ANALYZER_FILE, ANNOTATION_FILE, DENSE_FACE_FILE, EVALUATOR_FILE
+from ...demo.networks.analyzer import ENCODER, TinyAnalyzer, load_analyzer
+from ...demo.networks.expression_reader import ExpressionReader
+from ...dense_face.annotation.head_file import save_head
+from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
+from ...pipelines.annotation import fitting_config
+from ...pipelines.base import (
+    TINY_BASE,
+    Base,
+    load_base,
+    new_text_encoder,
+    new_unet,
+    new_vae,
+    save_base,
+)
+from ...storage import CHECKSUM_KEY, read_weights, write_weights
+from ..loop import fit, seeded
+from .analyzer import AnalyzerTask, JudgeTask
+from .annotation import TINY_WIDTH, AnnotationTask
+from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
+from .annotation_features import LOOKED_AT, load_looks, look
+from .base import BaseTask
+from .data import PER_SHARD, Pictures, pose_hints, render_shards
+from .dense_face import DenseFaceTask
+from .expression import ExpressionTask
+from .outcome import about_run, stored
+from .parts import LAYERS, PartsTask
+from .sfsr_stages import sfsr, sfsr_control
+from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
+from .work_folder import Run
+
+EIGHTH = ("identity", "expression.", "part_out.0.")
+"""Of the analyzer, what is stored in eight bits: what was measured to read the same then."""
+
+
+def data(run: Run) -> None:
+    """Render the training pictures."""
+    render_shards(run.folder / "pictures", run.pictures, run.workers)
+
+
+def analyzer(run: Run) -> None:
+    """Train the analyzer on the first two thirds of the people."""
+    shown = run.load()
+    with seeded(1):
+        task = AnalyzerTask(_part(shown, 0, 2 / 3), people=32)
+    schedule = run.schedule(2400, 2e-3)
+    seconds = fit(task, schedule, seed=1, folder=run.folder / "analyzer")
+    about = about_run(run, "analyzer", schedule, 64, 1, seconds)
+    write_weights(run.weights / ANALYZER_FILE, stored(task.net, EIGHTH), about)
+
+
+def judge(run: Run) -> None:
+    """Train the judge on the last third of the people."""
+    with seeded(2):
+        task = JudgeTask(_part(run.load(), 2 / 3, 1), people=48)
+    schedule = run.schedule(1200, 2e-3)
+    seconds = fit(task, schedule, seed=2, folder=run.folder / "judge")
+    about = about_run(run, "judge", schedule, 96, 2, seconds)
+    write_weights(run.weights / EVALUATOR_FILE, stored(task.net, ("trunk.", "identity.")), about)
+
+
+def vae(run: Run) -> None:
+    """Train the autoencoder on crops, then on whole pictures, and scale its latents.
+
+    From here on the latents stay as they are; only the decoder learns further.
+    """
+    shown = run.load()
+    with seeded(3):
+        net = new_vae()
+    crops = run.schedule(2000, 5e-3)
+    task = VAETask(net, shown, batch=16, crop=64)
+    first = fit(task, crops, seed=3, folder=run.folder / "vae-crops")
+    whole = run.schedule(3000, 2e-3)
+    task = VAETask(net.requires_grad_(True), shown, batch=8, crop=128)
+    second = fit(task, whole, seed=4, folder=run.folder / "vae")
+    fold_latent_scale(net, encode_all(net, shown.rgb[:2000]))
+    about = about_run(run, "vae", whole, 8, 3, first + second)
+    write_weights(run.folder / "vae.safetensors", stored(net), about)
+    run.forget("latents", "softened", "scenes")
+
+
+def decoder(run: Run) -> None:
+    """Train the decoder further, on the latents that the diffusion model will learn."""
+    shown = run.load()
+    autoencoder, _ = run.autoencoder("vae")
+    task = DecoderTask(autoencoder, shown, run.latents(autoencoder, shown), batch=8)
+    schedule = run.schedule(1000, 2e-3)
+    seconds = fit(task, schedule, seed=7, folder=run.folder / "decoder")
+    about = about_run(run, "decoder", schedule, 8, 7, seconds)
+    write_weights(run.folder / "decoder.safetensors", stored(autoencoder), about)
+    run.forget("softened")
+
+
+def parts(run: Run) -> None:
+    """Train the analyzer's part layers on all pictures and on what the VAE makes of them."""
+    shown = run.load()
+    net = load_analyzer(run.weights / ANALYZER_FILE)
+    task = PartsTask(net, shown, run.softened(shown), batch=64)
+    schedule = run.schedule(4000, 4e-3)
+    seconds = fit(task, schedule, seed=11, folder=run.folder / "parts")
+    learned = {n: t for n, t in stored(net, EIGHTH).items() if n.startswith(LAYERS)}
+    _improve(run, learned, "parts", about_run(run, "parts", schedule, 64, 11, seconds))
+
+
+def expression(run: Run) -> None:
+    """Train the analyzer's expression reader on all pictures and on what the VAE makes of them."""
+    shown = run.load()
+    with seeded(10):
+        task = ExpressionTask(ExpressionReader(), shown, run.softened(shown), batch=96)
+    schedule = run.schedule(8000, 4e-3, ema=0.999)
+    seconds = fit(task, schedule, seed=10, folder=run.folder / "expression")
+    learned = {f"expression.{n}": t for n, t in stored(task.reader, ("",)).items()}
+    _improve(run, learned, "expression", about_run(run, "expression", schedule, 96, 10, seconds))
+    run.forget("scenes")
+
+
+def base(run: Run) -> None:
+    """Train UNet and text encoder on captions."""
+    shown = run.load()
+    autoencoder, _ = run.autoencoder("vae")
+    with seeded(5):
+        unet, text_encoder = new_unet(), new_text_encoder()
+    task = BaseTask(unet, text_encoder, run.latents(autoencoder, shown), batch=64)
+    schedule = run.schedule(3600, 2.5e-3)
+    seconds = fit(task, schedule, seed=5, folder=run.folder / "base")
+    about = about_run(run, "base", schedule, 64, 5, seconds)
+    # The decoder may have been trained while the UNet was.
+    autoencoder, vae_about = run.autoencoder("decoder")
+    about |= {f"vae_{key}": value for key, value in vae_about.items() if key != "sha256"}
+    save_base(run.weights / TINY_BASE.name, task.unet, autoencoder, task.text_encoder, about)
+
+
+def dense_face(run: Run) -> None:
+    """Train PC-adapter, identity token and pose branch on the frozen base."""
+    shown = run.load()
+    tiny: Base = load_base(run.weights / TINY_BASE.name)
+    latents = run.latents(tiny.vae, shown)
+    net = load_analyzer(run.weights / ANALYZER_FILE)
+    identities = _identities(net, shown.rgb)
+    hints = pose_hints(latents.heads)
+    with seeded(6):
+        task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
+    schedule = run.schedule(4000, 2e-3)
+    seconds = fit(task, schedule, seed=6, folder=run.folder / "dense-face")
+    about = about_run(run, "dense-face", schedule, 48, 6, seconds)
+    about |= {"base_model": "tiny-world", "encoder": ENCODER}
+    save_adapter(
+        run.weights / DENSE_FACE_FILE,
+        DenseFaceAdapter(task.adapter, task.pose_branch, task.token, about),
+        pose_dtype=torch.float8_e4m3fn,
+    )
+
+
+def annotation(run: Run) -> None:
+    """Train the annotation head on the frozen base."""
+    shown = run.load()
+    known = min(ANNOTATED, len(shown))
+    depth = run.folder / "depth"
+    render_depth(run.folder / "pictures", depth, known, run.workers)
+    tiny: Base = load_base(run.weights / TINY_BASE.name)
+    looks = run.folder / "looks"
+    shards = min(LOOKED_AT, -(-len(shown) // PER_SHARD))
+    look(tiny, run.latents(tiny.vae, shown), looks, shards, tiny.metadata[CHECKSUM_KEY])
+    truth = annotation_truth(shown, load_depth(depth, known))
+    scale = MAP_SIZE // tiny.unet.config["sample_size"]
+    with seeded(8):
+        config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
+        task = AnnotationTask(config, load_looks(looks, shards), truth, batch=48)
+    schedule = run.schedule(14_000, 1e-2, warmup=40, ema=0.997, save_every=200)
+    seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
+    about = about_run(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
+    path = run.weights / ANNOTATION_FILE
+    save_head(path, task.head, about, torch.float8_e4m3fn)
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
+    "data": data,
+    "analyzer": analyzer,
+    "judge": judge,
+    "vae": vae,
+    "decoder": decoder,
+    "parts": parts,
+    "expression": expression,
+    "base": base,
+    "dense-face": dense_face,
+    "annotation": annotation,
+    "sfsr": sfsr,
+    "sfsr-midpoint": partial(sfsr_control, stage="sfsr-midpoint", nodes=2),
+    "sfsr-one-step": partial(sfsr_control, stage="sfsr-one-step", nodes=1),
+}
+
+
+def _improve(run: Run, learned: dict[str, Tensor], stage: str, about: dict[str, str]) -> None:
+    """Put layers that a later stage has trained into the analyzer's file."""
+    path = run.weights / ANALYZER_FILE
+    tensors, known = read_weights(path)
+    known |= {f"{stage}_{key}": about[key] for key in ("command", "samples", "commit", "date")}
+    write_weights(path, tensors | learned, known)
+
+
+def _part(pictures: Pictures, start: float, end: float) -> Pictures:
+    # Even borders, so that no person is cut in two.
+    a, b = (int(len(pictures) * share) // 2 * 2 for share in (start, end))
+    return Pictures(
+        rgb=pictures.rgb[a:b],
+        parts=pictures.parts[a:b],
+        head=pictures.head[a:b],
+        landmarks=pictures.landmarks[a:b],
+        heads=pictures.heads[a:b],
+    )
+
+
+@torch.inference_mode()
+def _identities(net: TinyAnalyzer, rgb: Tensor) -> Tensor:
+    with torch.autocast(rgb.device.type, torch.bfloat16):
+        found = [net(part.float() / 255).identity.float() for part in rgb.split(32)]
+    return torch.cat(found)

@@ -1,0 +1,139 @@
+"""Stages ``vae`` and ``decoder``: 128 px to a 4 x 16 x 16 latent of Stable Diffusion's scale."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .data import Latents, Pictures
+
+SCALE = 0.18215  # Stable Diffusion 1.x
+FIRST_FEATURE = 3
+"""Part classes from here on are eyes, brows and mouth."""
+_FEATURE_WEIGHT = 3.5  # eyes, brows and mouth are small and matter most
+_KL_WEIGHT = 3e-4
+_LEFT_NOISE = 0.03
+
+
+class VAETask(nn.Module):
+    """Reconstruction (L1 + 3 L2 + 0.7 gradient, features weighted) plus a light KL term."""
+
+    def __init__(self, vae: AutoencoderKL, pictures: Pictures, batch: int, crop: int) -> None:
+        super().__init__()
+        self.vae = vae
+        self.pictures = pictures
+        self.batch = batch
+        self.crop = crop
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        pick = torch.randint(len(self.pictures), (self.batch,), generator=generator)
+        rgb = self.pictures.rgb[pick].float() / 127.5 - 1
+        weight = _weight(self.pictures.parts[pick])
+        rgb, weight = self._cropped(rgb, weight, generator)
+        posterior = self.vae.encode(rgb).latent_dist  # type: ignore[union-attr]
+        noise = torch.randn(posterior.mean.shape, generator=generator)
+        latent = posterior.mean + posterior.std * noise.to(posterior.mean)
+        out = self.vae.decode(latent).sample.float()  # type: ignore[union-attr]
+        error, psnr = reconstruction(out, rgb, weight)
+        kl = 0.5 * (posterior.mean.float().square() + posterior.var.float() - 1)
+        kl = (kl - 0.5 * posterior.logvar.float()).mean()
+        return {"loss": error + _KL_WEIGHT * kl, "psnr": psnr, "kl": kl.detach()}
+
+    def _cropped(
+        self, rgb: Tensor, weight: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        if bool(torch.rand((), generator=generator) < 0.5):
+            rgb, weight = rgb.flip(-1), weight.flip(-1)
+        room = rgb.shape[-1] - self.crop
+        if room:
+            y, x = (int(v) for v in torch.randint(room + 1, (2,), generator=generator))
+            box = (..., slice(y, y + self.crop), slice(x, x + self.crop))
+            rgb, weight = rgb[box], weight[box]
+        return rgb, weight
+
+
+class DecoderTask(nn.Module):
+    """Reconstruction of whole pictures by the decoder alone, from slightly noisy fixed latents.
+
+    The noise is what a diffusion model leaves behind after its last step.
+    """
+
+    def __init__(
+        self, vae: AutoencoderKL, pictures: Pictures, latents: Latents, batch: int
+    ) -> None:
+        super().__init__()
+        self.vae = vae
+        vae.decoder.requires_grad_(True)
+        vae.post_quant_conv.requires_grad_(True)  # type: ignore[union-attr]
+        self.pictures, self.latents = pictures, latents
+        self.batch = batch
+
+    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
+        count = len(self.pictures)
+        pick = torch.randint(2 * count, (self.batch,), generator=generator)
+        rgb = self.pictures.rgb[pick % count].float() / 127.5 - 1
+        weight = _weight(self.pictures.parts[pick % count])
+        mirrored = (pick >= count)[:, None, None, None]
+        rgb = torch.where(mirrored, rgb.flip(-1), rgb)
+        weight = torch.where(mirrored, weight.flip(-1), weight)
+        latents = self.latents.latents[pick]
+        noise = torch.randn(latents.shape, generator=generator)
+        out = self.vae.decode((latents + _LEFT_NOISE * noise) / SCALE).sample.float()  # type: ignore[union-attr]
+        error, psnr = reconstruction(out, rgb, weight)
+        return {"loss": error, "psnr": psnr}
+
+
+def reconstruction(out: Tensor, rgb: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted error and PSNR in dB of pictures [B, 3, H, W] in -1..1; weight [B, 1, H, W]."""
+    difference = (out - rgb) * 0.5
+    error = difference.abs() + 3 * difference.square()
+    loss = (error * weight).mean() + 0.7 * _slopes(difference)
+    return loss, -10 * difference.detach().square().mean().log10()
+
+
+def _weight(parts: Tensor) -> Tensor:
+    """[B, 1, H, W] of part classes [B, H, W]."""
+    return 1 + (_FEATURE_WEIGHT - 1) * (parts[:, None] >= FIRST_FEATURE).float()
+
+
+def _slopes(difference: Tensor) -> Tensor:
+    across = F.l1_loss(difference[..., 1:], difference[..., :-1])
+    down = F.l1_loss(difference[..., 1:, :], difference[..., :-1, :])
+    return across + down
+
+
+@torch.no_grad()
+def fold_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
+    """Fold mean and deviation of each latent channel into the quant convolutions, in place.
+
+    Afterwards latents times 0.18215 have mean 0 and deviation 1 in every channel, as users of
+    Stable Diffusion's constant expect.
+
+    Args:
+        vae: The trained autoencoder.
+        latents: Posterior means [N, 4, h, w] of training pictures, before the fold.
+    """
+    mean = latents.mean((0, 2, 3))
+    gain = 1 / (latents.std((0, 2, 3)) * SCALE)
+    quant, post = vae.quant_conv, vae.post_quant_conv
+    z = gain.numel()
+    # Moments are [mean, log variance]: the mean moves and scales, the log variance shifts.
+    quant.weight[:z] *= gain[:, None, None, None]  # type: ignore[union-attr]
+    quant.bias[:z] = (quant.bias[:z] - mean) * gain  # type: ignore[union-attr]
+    quant.bias[z:] += 2 * gain.log()  # type: ignore[union-attr]
+    post.bias += post.weight[:, :, 0, 0] @ mean  # type: ignore[union-attr]
+    post.weight /= gain[None, :, None, None]  # type: ignore[union-attr]
+
+
+@torch.inference_mode()
+def encode_all(vae: AutoencoderKL, rgb: Tensor, batch: int = 16) -> Tensor:
+    """Posterior means [N, 4, h, w], unscaled, of byte pictures [N, 3, H, W]."""
+    parts = []
+    for start in range(0, len(rgb), batch):
+        pictures = rgb[start : start + batch].float() / 127.5 - 1
+        with torch.autocast(vae.device.type, torch.bfloat16):
+            posterior = vae.encode(pictures).latent_dist  # type: ignore[union-attr]
+        parts.append(posterior.mean.float())
+    return torch.cat(parts)
