@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..pipelines.images import image_of
+from ..pipelines.images import to_pil
 
 _GAP = 4
 _MARGIN = 12
@@ -43,7 +43,7 @@ def labelled_sheet(
             name = name[:-1]
         pen.text((x, top - _LINE + 2), name, _FAINT, small)
         for j, row in enumerate(rows):
-            sheet.paste(image_of(row[i]), (x, top + j * (height + _GAP)))
+            sheet.paste(to_pil(row[i]), (x, top + j * (height + _GAP)))
     for k, note in enumerate(notes):
         y = top + len(rows) * (height + _GAP) + 4 + k * _LINE
         pen.text((_MARGIN, y), note, _FAINT, small)

@@ -83,7 +83,7 @@ def check_picture_name(path: Path) -> None:
         )
 
 
-def image_of(picture: Tensor) -> Image.Image:
+def to_pil(picture: Tensor) -> Image.Image:
     """[3, H, W] or [1, 3, H, W] in 0..1 as an 8-bit image."""
     pixels = picture.reshape(picture.shape[-3:]).clamp(0, 1) * 255
     return Image.fromarray(pixels.round().byte().permute(1, 2, 0).cpu().numpy())
@@ -91,13 +91,13 @@ def image_of(picture: Tensor) -> Image.Image:
 
 def write_picture(path: Path, picture: Tensor, about: Mapping[str, Any]) -> None:
     """Write a picture [1, 3, H, W]; a PNG carries ``about`` as JSON in its text ``denseface``."""
-    image = image_of(picture)
+    pil = to_pil(picture)
     if path.suffix.lower() == ".png":
         note = PngInfo()
         note.add_text("denseface", json.dumps(dict(about)))
-        image.save(path, pnginfo=note)
+        pil.save(path, pnginfo=note)
     else:
-        image.save(path, quality=95)
+        pil.save(path, quality=95)
 
 
 def _eight_bit(image: Image.Image, what: str, path: Path) -> Image.Image:

@@ -175,8 +175,8 @@ class DrawFaces(io.ComfyNode):
         for face in sum(found, ()):
             face.require_size(image.shape[2], image.shape[1])
         drawn = [
-            with_faces(picture, some, called, show)
-            for picture, some, called in zip(pictures, found, names, strict=True)
+            with_faces(each, some, called, show)
+            for each, some, called in zip(pictures, found, names, strict=True)
         ]
         return io.NodeOutput(channels_last(torch.stack(drawn)))
 

@@ -163,8 +163,8 @@ class FacesFromBoxes(io.ComfyNode):
 
         step = steps(len(image))
         looked = []
-        for picture, faces in zip(image.movedim(-1, 1), found, strict=True):
-            looked.append(look_into_boxes(analyzer, picture, faces))
+        for each, faces in zip(image.movedim(-1, 1), found, strict=True):
+            looked.append(look_into_boxes(analyzer, each, faces))
             step()
         return io.NodeOutput(_found(looked))
 

@@ -170,7 +170,7 @@ class TinyPortrait(io.ComfyNode):
     ) -> io.NodeOutput:
         from ...demo.portrait import portrait
 
-        picture, caption = portrait(person, scene, (yaw, pitch, roll), size)
-        image = channels_last(picture)
+        rendered, caption = portrait(person, scene, (yaw, pitch, roll), size)
+        image = channels_last(rendered)
         poses = HeadPoses(((yaw, pitch, roll),))
         return io.NodeOutput(image, caption, poses, ui=ui.PreviewImage(image, cls=cls))

@@ -30,8 +30,8 @@ def test_workflow_opens_and_runs(
     browser_server: ComfyServer, workflow: Path, tmp_path: Path
 ) -> None:
     Image.new("RGB", (64, 64)).save(browser_server.base / "input" / "example.png")
-    picture, runs = tmp_path / f"{workflow.stem}.png", not needs_own_files(workflow)
-    report = open_workflow(browser_server.url, workflow, run=runs, screenshot=picture)
+    screenshot, runs = tmp_path / f"{workflow.stem}.png", not needs_own_files(workflow)
+    report = open_workflow(browser_server.url, workflow, run=runs, screenshot=screenshot)
     assert report["missing"] == []
     assert report["blocked"] == []
     saved = json.loads(workflow.read_text(encoding="utf-8"))

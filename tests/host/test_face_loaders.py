@@ -309,8 +309,8 @@ def test_pictures_are_weighed_and_compared(tiny: Tiny) -> None:
 
         encoder = "colours"
 
-        def identify(self, picture: Tensor, face: Any) -> Any:
-            return identity.from_features(picture.mean((1, 2)), self.encoder)
+        def identify(self, pixels: Tensor, face: Any) -> Any:
+            return identity.from_features(pixels.mean((1, 2)), self.encoder)
 
     image = torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0], [1, 0.1, 0.1], [0, 0, 1]])
     image = image[:, None, None].expand(4, 60, 80, 3)

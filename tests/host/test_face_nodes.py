@@ -37,7 +37,7 @@ def analyzer(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return tiny.module("nodes.sockets").LoadedAnalyzer(None, finder.encoder, finder)
 
 
-def picture(*places: tuple[int, int], seed: int = 0) -> Tensor:
+def squares(*places: tuple[int, int], seed: int = 0) -> Tensor:
     """IMAGE of one soft grey picture with these red squares."""
     noise = torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(seed))
     grey = 0.3 + 0.3 * F.interpolate(noise, (SIDE, SIDE), mode="bicubic").clamp(0, 1)
@@ -67,7 +67,7 @@ def lefts(faces: Any) -> list[list[float]]:
 
 
 def test_three_faces_in_order_and_by_index(tiny: Tiny, analyzer: Any) -> None:
-    image = picture(*THREE)
+    image = squares(*THREE)
     faces, count, preview, same, report = detect(tiny, analyzer, image)
     assert lefts(faces) == [[16, 112, 160]] and count == 3
     assert same is image and report == "1 of 1 pictures with a face, 3 faces"
@@ -81,7 +81,7 @@ def test_three_faces_in_order_and_by_index(tiny: Tiny, analyzer: Any) -> None:
 
 
 def test_limits_leave_out_after_counting(tiny: Tiny, analyzer: Any) -> None:
-    image = picture(*THREE)
+    image = squares(*THREE)
     with pytest.raises(ValueError, match="3 faces found, but too unsure or too small"):
         detect(tiny, analyzer, image, min_size=97)
     assert detect(tiny, analyzer, image, min_size=96)[1] == 3
@@ -91,7 +91,7 @@ def test_limits_leave_out_after_counting(tiny: Tiny, analyzer: Any) -> None:
     assert sure[2] < sure[0] and kept.numbers == ((0, 1),)
 
 
-BAD = torch.cat([picture(), torch.full((1, SIDE, SIDE, 3), float("nan")), 255 * picture((64, 64))])
+BAD = torch.cat([squares(), torch.full((1, SIDE, SIDE, 3), float("nan")), 255 * squares((64, 64))])
 TROUBLES = (
     "picture 2: no face was found; picture 3: the picture holds values that are not numbers; "
     "picture 4: the picture holds values from"
@@ -100,7 +100,7 @@ TROUBLES = (
 
 @pytest.fixture(scope="module")
 def partly_bad() -> Tensor:
-    return torch.cat([picture((64, 64)), BAD, picture(*THREE)])
+    return torch.cat([squares((64, 64)), BAD, squares(*THREE)])
 
 
 def test_error_names_every_bad_picture(tiny: Tiny, analyzer: Any, partly_bad: Tensor) -> None:
@@ -124,7 +124,7 @@ def test_pass_through_keeps_all(tiny: Tiny, analyzer: Any, partly_bad: Tensor) -
 
 
 def test_twenty_pictures_with_two_bad_ones_give_eighteen(tiny: Tiny, analyzer: Any) -> None:
-    image = torch.cat([picture(*(() if i in (3, 11) else ((64, 64),)), seed=i) for i in range(20)])
+    image = torch.cat([squares(*(() if i in (3, 11) else ((64, 64),)), seed=i) for i in range(20)])
     faces, _, _, left, report = detect(tiny, analyzer, image, on_missing="skip")
     crops, placed = tiny.run("CropFace", faces, left, 64, 0.0)
     done = tiny.run("PasteFace", left, 1 - crops, placed, 0.06, False)
@@ -135,7 +135,7 @@ def test_twenty_pictures_with_two_bad_ones_give_eighteen(tiny: Tiny, analyzer: A
 def test_skip_with_nothing_left_stops_what_follows(tiny: Tiny, analyzer: Any) -> None:
     from comfy_execution.graph_utils import ExecutionBlocker
 
-    faces, count, preview, image, report = detect(tiny, analyzer, picture(), on_missing="skip")
+    faces, count, preview, image, report = detect(tiny, analyzer, squares(), on_missing="skip")
     for value in (faces, image):
         assert isinstance(value, ExecutionBlocker) and value.message is None
     assert count == 0 and len(preview) == 1
@@ -143,9 +143,9 @@ def test_skip_with_nothing_left_stops_what_follows(tiny: Tiny, analyzer: Any) ->
 
 
 def test_twelve_faces(tiny: Tiny, analyzer: Any) -> None:
-    faces, count, *_ = detect(tiny, analyzer, picture(*TWELVE))
+    faces, count, *_ = detect(tiny, analyzer, squares(*TWELVE))
     assert count == 12
-    crops, placed = tiny.run("CropFace", faces, picture(*TWELVE), 32, 0.0)
+    crops, placed = tiny.run("CropFace", faces, squares(*TWELVE), 32, 0.0)
     assert crops.shape == (12, 32, 32, 3) and len(placed.places[0]) == 12
 
 
@@ -158,11 +158,11 @@ def one_trouble(image: Tensor, sentence: str) -> Any:
     [
         one_trouble(torch.zeros(0, 64, 64, 3), "the picture is empty"),
         one_trouble(torch.rand(1, 1, 1, 3) / 2, "no face was found"),
-        one_trouble(picture() * float("inf"), "values that are not numbers"),
-        one_trouble(255 * picture((64, 64)), "instead of 0 to 1"),
-        one_trouble((255 * picture()).byte(), "uint8 values"),
-        one_trouble(picture()[..., :2], "a picture has the shape"),
-        one_trouble(picture((64, 64))[..., :1], "no face was found"),  # grey: nothing is red
+        one_trouble(squares() * float("inf"), "values that are not numbers"),
+        one_trouble(255 * squares((64, 64)), "instead of 0 to 1"),
+        one_trouble((255 * squares()).byte(), "uint8 values"),
+        one_trouble(squares()[..., :2], "a picture has the shape"),
+        one_trouble(squares((64, 64))[..., :1], "no face was found"),  # grey: nothing is red
     ],
 )
 def test_bad_pictures_cost_one_sentence(
@@ -174,7 +174,7 @@ def test_bad_pictures_cost_one_sentence(
 
 
 def test_alpha_is_no_obstacle(tiny: Tiny, analyzer: Any) -> None:
-    rgba = torch.cat([picture((64, 64)), torch.rand(1, SIDE, SIDE, 1)], -1)
+    rgba = torch.cat([squares((64, 64)), torch.rand(1, SIDE, SIDE, 1)], -1)
     faces, *_ = detect(tiny, analyzer, rgba)
     crops, placed = tiny.run("CropFace", faces, rgba, 64, 0.0)
     done = tiny.run("PasteFace", rgba, 1 - crops, placed, 0.06, False)
@@ -186,7 +186,7 @@ def test_alpha_is_no_obstacle(tiny: Tiny, analyzer: Any) -> None:
 
 @pytest.mark.parametrize("padding", [0.0, 0.25])
 def test_unchanged_crops_come_back(tiny: Tiny, analyzer: Any, padding: float) -> None:
-    image = picture(*THREE)
+    image = squares(*THREE)
     faces, *_ = detect(tiny, analyzer, image)
     crops, placed = tiny.run("CropFace", faces, image, 512, padding)
     done = tiny.run("PasteFace", image, crops, placed, 0.06, False)
@@ -204,7 +204,7 @@ def test_unchanged_crops_come_back(tiny: Tiny, analyzer: Any, padding: float) ->
 
 
 def test_pictures_without_a_face_pass_through(tiny: Tiny, analyzer: Any) -> None:
-    image = torch.cat([picture(), picture((64, 64))])
+    image = torch.cat([squares(), squares((64, 64))])
     faces, _, _, image, _ = detect(tiny, analyzer, image, on_missing="pass through")
     crops, placed = tiny.run("CropFace", faces, image, 64, 0.0)
     done = tiny.run("PasteFace", image, 1 - crops, placed, 0.06, False)
@@ -216,14 +216,14 @@ def test_pictures_without_a_face_pass_through(tiny: Tiny, analyzer: Any) -> None
 
 
 def test_several_drawings_of_one_face(tiny: Tiny, analyzer: Any) -> None:
-    image = picture((64, 64))
+    image = squares((64, 64))
     _, placed = tiny.run("CropFace", detect(tiny, analyzer, image)[0], image, 64, 0.0)
     done = tiny.run("PasteFace", image, torch.rand(4, 96, 96, 3), placed, 0.06, False)
     assert done.shape == (4, SIDE, SIDE, 3)
 
 
 def test_what_does_not_belong_together_is_told(tiny: Tiny, analyzer: Any) -> None:
-    image = picture((64, 64))
+    image = squares((64, 64))
     faces, *_ = detect(tiny, analyzer, image)
     with pytest.raises(ValueError, match="found in a picture of 320x320 px, this one has 160x320"):
         tiny.run("CropFace", faces, image[:, :, :160], 64, 0.0)
@@ -247,7 +247,7 @@ def mask(tiny: Tiny, faces: Any, image: Tensor, one_for: str = "a picture", **ch
 
 
 def test_masks_for_pictures_faces_and_crops(tiny: Tiny, analyzer: Any) -> None:
-    image = torch.cat([picture(*THREE), picture()])
+    image = torch.cat([squares(*THREE), squares()])
     faces, *_ = detect(tiny, analyzer, image, on_missing="pass through")
     whole = mask(tiny, faces, image)
     assert whole.shape == (2, SIDE, SIDE) and not bool(whole[1].any())
@@ -265,7 +265,7 @@ def test_masks_for_pictures_faces_and_crops(tiny: Tiny, analyzer: Any) -> None:
 
 
 def test_parts_of_faces(tiny: Tiny, analyzer: Any) -> None:
-    image = picture((160, 160))
+    image = squares((160, 160))
     faces, *_ = detect(tiny, analyzer, image)
     eyes = mask(tiny, faces, image, face=False, eyes=True)
     assert 0 < float(eyes.sum()) < float(mask(tiny, faces, image).sum())
@@ -273,12 +273,12 @@ def test_parts_of_faces(tiny: Tiny, analyzer: Any) -> None:
     assert float(wide.sum()) > float(eyes.sum())
     with pytest.raises(ValueError, match="no part of the face was chosen"):
         mask(tiny, faces, image, face=False)
-    none = detect(tiny, analyzer, picture(), on_missing="pass through")[0]
+    none = detect(tiny, analyzer, squares(), on_missing="pass through")[0]
     assert mask(tiny, none, image, "a face").shape == (1, SIDE, SIDE)
 
 
 def test_drawing_names_faces_as_detection_does(tiny: Tiny, analyzer: Any) -> None:
-    image = picture(*THREE)
+    image = squares(*THREE)
     faces, *_ = detect(tiny, analyzer, image, face_index=2)
     drawn = tiny.run("DrawFaces", faces, image, True, False, False, False)
     changed = (drawn != image).any(-1)[0]

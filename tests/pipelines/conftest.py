@@ -9,7 +9,7 @@ import torch
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.evaluation.sfsr import ESTIMATES
-from comfyui_dense_face.pipelines.images import image_of
+from comfyui_dense_face.pipelines.images import to_pil
 from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
 from comfyui_dense_face.pipelines.tiny.sfsr import SFSRPipeline
 from measured_world import linked_world, world
@@ -55,7 +55,7 @@ def portraits() -> Tensor:
 def portrait(tmp_path: Path, portraits: Tensor) -> Path:
     """A reference as a file."""
     path = tmp_path / "reference.png"
-    image_of(portraits[0]).save(path)
+    to_pil(portraits[0]).save(path)
     return path
 
 

@@ -11,7 +11,7 @@ from comfyui_dense_face import cli
 from comfyui_dense_face.evaluation import gallery as known_people
 from comfyui_dense_face.evaluation import held_out
 from comfyui_dense_face.evaluation import sfsr as evaluate_sfsr
-from comfyui_dense_face.pipelines.images import image_of, open_rgb, tensor_of
+from comfyui_dense_face.pipelines.images import to_pil, open_rgb, tensor_of
 from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
 from PIL import Image
 from torch import Tensor
@@ -89,7 +89,7 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
 ) -> None:
     wide = torch.nn.functional.interpolate(portraits[1:], (240, 300), mode="bilinear")
     path = tmp_path / "wide.png"
-    image_of(wide).save(path)
+    to_pil(wide).save(path)
     scene = tensor_of(open_rgb(path))
     assert express(scene=path) == 0
     made = tensor_of(open_rgb(express.out))

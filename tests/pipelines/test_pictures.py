@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.pipelines.images import image_of, read_picture, write_picture
+from comfyui_dense_face.pipelines.images import to_pil, read_picture, write_picture
 from PIL import Image
 
 GREY = Image.new("L", (128, 128), 200)
@@ -47,7 +47,7 @@ def test_eight_bits_come_back_unchanged(tmp_path: Path) -> None:
     with Image.open(tmp_path / "b.png") as again:
         assert np.array_equal(np.asarray(again), pixels)
         assert again.info["denseface"] == '{"seed": 1}'
-    assert image_of(torch.ones(3, 4, 5)).size == (5, 4)
+    assert to_pil(torch.ones(3, 4, 5)).size == (5, 4)
 
 
 @pytest.mark.parametrize(
