@@ -13,7 +13,7 @@ STAMPS := $(VENV)/stamps
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    pictures and figures of the tiny world, in out/demo"
+	@echo "make demo    images and figures of the tiny world, in out/demo"
 	@echo "make test    all tests; those of the host need a ComfyUI checkout and skip loudly without"
 	@echo "make lint    ruff and pyright"
 	@echo "make bench   measured speed and memory"

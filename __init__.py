@@ -1,4 +1,4 @@
-"""Dense-Face and DiffSFSR for ComfyUI: new pictures of the same person from one portrait.
+"""Dense-Face and DiffSFSR for ComfyUI: new images of the same person from one portrait.
 
 ComfyUI loads this folder as a custom node pack; ``pip install -e .`` gives the same code the name
 ``comfyui_dense_face``. Nothing heavy is imported here: the host counts the seconds, and half of the

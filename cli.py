@@ -55,7 +55,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, with the arguments of ``command`` only (the others are not
     imported).
     """
-    parser = _OneLineParser(prog="denseface", description="New pictures of the same person.")
+    parser = _OneLineParser(prog="denseface", description="New images of the same person.")
     parser.add_argument("--version", action="version", version=f"denseface {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     for name, summary in COMMANDS.items():

@@ -1,6 +1,6 @@
 """Errors that a person can act on: one sentence that says what is wrong, where, and how to mend it.
 
-Everything that a user can cause (a wrong picture, a missing file, weights that do not fit) is
+Everything that a user can cause (a wrong image, a missing file, weights that do not fit) is
 raised as one of these classes. The command line prints the sentence and ends with exit code 2;
 ComfyUI shows it on the node. All other exceptions are faults of ours and keep their traceback.
 """
@@ -12,9 +12,9 @@ class FacePackError(ValueError):
     """A problem the user can mend, told in one sentence: ``what (where). fix``.
 
     Args:
-        what: The trouble, as a clause without a full stop ("the picture has no face").
+        what: The trouble, as a clause without a full stop ("the image has no face").
         where: The file, input or layer it concerns; left out when empty.
-        fix: What to do about it, as a clause that starts with a capital ("Use a picture with one
+        fix: What to do about it, as a clause that starts with a capital ("Use an image with one
         face").
     """
 
@@ -27,7 +27,7 @@ class FacePackError(ValueError):
 
 
 class InputError(FacePackError):
-    """A value or a picture given by the user cannot be used, or a place cannot be written to."""
+    """A value or an image given by the user cannot be used, or a place cannot be written to."""
 
 
 class ModelFileError(FacePackError):

@@ -2,7 +2,7 @@
 
 A file written here carries ``sha256`` in its metadata: the sum over its tensors, independent of
 their order in the file. It is checked on every read, so that a truncated download or an edited file
-is named as such instead of giving strange pictures. Files from elsewhere carry no sum and are read
+is named as such instead of giving strange images. Files from elsewhere carry no sum and are read
 without that check.
 """
 

@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", metavar="PART", help="may be repeated")
     parser.add_argument("--small", action="store_true", help="a network of no size, as a trial")
-    parser.add_argument("--pixels", type=int, default=0, help="side of the picture, 256 or 512")
+    parser.add_argument("--pixels", type=int, default=0, help="side of the image, 256 or 512")
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
@@ -67,7 +67,7 @@ def main() -> None:
         "pack": tiny_world.importing,
         "weights": tiny_world.weights,
         "render": tiny_world.rendering,
-        "picture": tiny_world.one_picture,
+        "image": tiny_world.one_image,
         "demo": tiny_world.whole_demo,
         "landmarker": landmarker.landmarker,
     }

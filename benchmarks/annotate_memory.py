@@ -1,8 +1,8 @@
-"""Memory and speed of ``denseface annotate`` over many pictures: ``python -m ...annotate_memory``.
+"""Memory and speed of ``denseface annotate`` over many images: ``python -m ...annotate_memory``.
 
 The folder holds links to a few photos, or to rendered heads where none are given, four a person.
-Prints the resident memory after a few pictures and at every mark. What was written of a person is
-removed at once, so that ten thousand pictures do not fill a disk; the person's lines stay, as
+Prints the resident memory after a few images and at every mark. What was written of a person is
+removed at once, so that ten thousand images do not fill a disk; the person's lines stay, as
 whatever joins the people at the end reads them.
 """
 
@@ -34,9 +34,9 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Mark:
-    """After so many pictures: seconds since the first one, and resident megabytes."""
+    """After so many images: seconds since the first one, and resident megabytes."""
 
-    pictures: int
+    images: int
     seconds: float
     megabytes: float
 
@@ -78,7 +78,7 @@ def measure(
     every: int,
     tell: Callable[[Mark], object],
 ) -> None:
-    """Annotate a folder and tell a mark after 100 pictures, when all is loaded, and after each
+    """Annotate a folder and tell a mark after 100 images, when all is loaded, and after each
     ``every``.
     """
     done, started = 0, time.perf_counter()
@@ -103,8 +103,8 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="*", help="rendered heads if none are given")
     parser.add_argument("--landmarker", type=Path, help="the .task file; the tiny world's without")
     parser.add_argument("--fast", action="store_true", help="the landmarker looks once")
-    parser.add_argument("--count", type=int, default=10_000, help="pictures")
-    parser.add_argument("--every", type=int, default=1000, help="pictures between marks")
+    parser.add_argument("--count", type=int, default=10_000, help="images")
+    parser.add_argument("--every", type=int, default=1000, help="images between marks")
     parser.add_argument("--threads", type=int, default=1, help="threads that compute")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def _print(mark: Mark) -> None:
-    text = f"{mark.pictures:>6} pictures {mark.seconds:8.1f} s {mark.megabytes:8.1f} MB"
+    text = f"{mark.images:>6} images {mark.seconds:8.1f} s {mark.megabytes:8.1f} MB"
     print(text, flush=True)  # a run takes many minutes
 
 

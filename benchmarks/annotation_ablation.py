@@ -1,7 +1,7 @@
 """Which decoder stages and which timesteps carry what: ``python -m ...annotation_ablation``.
 
 The trained head reads held-out renders at several noise levels. At each it also reads with the
-features of one stage taken from another picture: what then gets lost was carried by that stage.
+features of one stage taken from another image: what then gets lost was carried by that stage.
 Prints a table and draws the curves.
 """
 
@@ -32,7 +32,7 @@ TITLES = {
 
 
 def one_stage_of_another(stage: int) -> Change:
-    """The features of one stage are those of the next picture of the batch."""
+    """The features of one stage are those of the next image of the batch."""
 
     def change(features: list[Tensor]) -> list[Tensor]:
         return [f.roll(1, 0) if i == stage else f for i, f in enumerate(features)]
@@ -45,13 +45,13 @@ def measure(seed: int, count: int) -> dict[str, list[Report]]:
     pipeline = DenseFacePipeline.load(progress=True)
     head, _ = load_head(WEIGHTS / ANNOTATION_FILE)
     size = pipeline.base.unet.config["sample_size"] * head.config.scale
-    pictures, truth = rendered_truth(seed, count, size, progress=True)
-    latents = pipeline.encode(pictures)
+    images, truth = rendered_truth(seed, count, size, progress=True)
+    latents = pipeline.encode(images)
     seeds = [held_out_seed(seed, i) for i in range(count)]
     stages = head.config.stage_widths
     changes: dict[str, Change] = {"all stages": list}
     for i, width in enumerate(stages):
-        name = f"stage {i + 1} of {len(stages)} ({width} channels) of another picture"
+        name = f"stage {i + 1} of {len(stages)} ({width} channels) of another image"
         changes[name] = one_stage_of_another(i)
 
     def at(timestep: int, change: Change) -> Report:
@@ -100,7 +100,7 @@ def main() -> None:
     """Measure, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7, help="chooses the people")
-    parser.add_argument("--count", type=int, default=64, help="pictures")
+    parser.add_argument("--count", type=int, default=64, help="images")
     parser.add_argument("--out", type=Path, default=Path("out/annotation_ablation.png"))
     args = parser.parse_args()
     found = measure(args.seed, args.count)

@@ -69,7 +69,7 @@ def loading(size: Size) -> Iterator[Result]:
     from ..nodes.host.dense_face.adapter_file import load_parts
 
     sites = World(size, fill=False).adapter.sites
-    adapter = randomise(PCAdapter(sites, id_dim=IDENTITY, folded=True))
+    adapter = randomise(PCAdapter(sites, id_dim=IDENTITY, fused=True))
     token = IdentityToken(size.layout.context_dim)
     whole = DenseFaceAdapter(adapter, random_pose_branch(size), token, {"encoder": ENCODER})
     with tempfile.TemporaryDirectory() as folder:

@@ -126,14 +126,14 @@ class World:
 
     @cached_property
     def loaded(self) -> LoadedAdapter:
-        """The folded adapter in half precision, as a converted file has it."""
+        """The fused adapter in half precision, as a converted file has it."""
         from dataclasses import replace
 
         from ..nodes.sockets import LoadedAdapter
 
-        folded = self.adapter.fold()
-        half = {name: weight.half() for name, weight in folded.weights.items()}
-        return LoadedAdapter("random", replace(folded, weights=half), None, ENCODER)
+        fused = self.adapter.fuse()
+        half = {name: weight.half() for name, weight in fused.weights.items()}
+        return LoadedAdapter("random", replace(fused, weights=half), None, ENCODER)
 
     @cached_property
     def sfsr(self) -> LoadedSFSR:
@@ -168,8 +168,8 @@ class World:
 
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
         more = {"expression": self.expression, "background": self.scene if scene else None}
-        told = (self.model, self.sfsr, self.people, *numbers)
-        return ApplySFSR.execute(*told, **more).result[0]
+        source_inputs = (self.model, self.sfsr, self.people, *numbers)
+        return ApplySFSR.execute(*source_inputs, **more).result[0]
 
     @cached_property
     def expression(self) -> Expressions:
@@ -194,19 +194,19 @@ class World:
         return [[torch.randn(shape), {}]], [[torch.randn(shape), {}]]
 
     @cached_property
-    def pose_picture(self) -> Tensor:
+    def pose_image(self) -> Tensor:
         """IMAGE of the head's axes, 8 pixels for a cell of the latent."""
-        from ..dense_face.pose_image import pose_picture
+        from ..dense_face.pose_image import pose_image
 
-        picture = pose_picture(20.0, 5.0, 0.0, size=8 * self.size.side)
-        return torch.from_numpy(picture).float()[None] / 255
+        image = pose_image(20.0, 5.0, 0.0, size=8 * self.size.side)
+        return torch.from_numpy(image).float()[None] / 255
 
 
-def with_control(conds: tuple[Any, Any], control: Any, picture: Tensor) -> tuple[Any, Any]:
+def with_control(conds: tuple[Any, Any], control: Any, image: Tensor) -> tuple[Any, Any]:
     """Both conditionings with a control net, by the host's own node."""
     host_nodes: Any = importlib.import_module("nodes")
     apply = host_nodes.ControlNetApplyAdvanced().apply_controlnet
-    return apply(*conds, control, picture, 1.0, 0.0, 1.0)
+    return apply(*conds, control, image, 1.0, 0.0, 1.0)
 
 
 def random_pose_branch(size: Size) -> PoseBranch:

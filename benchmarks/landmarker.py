@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..commands.faces import TASK_FILE_VARIABLE
-from ..faces.detection import Wanted, look_at
+from ..faces.detection import FaceSelection, detect_faces
 from ..faces.dnn import Network
 from ..faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
 from ..faces.mediapipe.task_file import read_task_file
@@ -33,21 +33,21 @@ def landmarker() -> Iterator[Result]:
             f"landmarker left out: {TASK_FILE_VARIABLE} names no file, or scikit-image is missing"
         )
         return
-    picture = photograph()
+    image = photograph()
     quick, steady = Landmarker(path), Landmarker(path, steady=True)
-    batch = [picture] * FRAMES
+    batch = [image] * FRAMES
     alone, whole, twice, single, frames = timed(
         [
             networks(path),
-            lambda: quick.find(picture),
-            lambda: steady.find(picture),
-            lambda: look_at(quick, batch[:1], Wanted()),
-            lambda: look_at(quick, batch, Wanted()),
+            lambda: quick.find(image),
+            lambda: steady.find(image),
+            lambda: detect_faces(quick, batch[:1], FaceSelection()),
+            lambda: detect_faces(quick, batch, FaceSelection()),
         ]
     )
     per_frame = [seconds / FRAMES for seconds in frames]
     yield milliseconds("landmarker: its three networks alone", alone)
-    yield milliseconds("landmarker: a face of a 512 px picture", whole, 40)
+    yield milliseconds("landmarker: a face of a 512 px image", whole, 40)
     yield Result("the same against the networks alone", _ratio(whole, alone), "x", 1.5)
     yield milliseconds("landmarker: a batch of one, all checks", single)
     yield milliseconds("landmarker: a frame of 32, all checks", per_frame)

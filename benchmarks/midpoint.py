@@ -56,7 +56,7 @@ class _Watched:
 
 
 def samplers() -> dict[str, Any]:
-    """Two SAMPLERs that ask the model for the same: their pictures agree bit for bit."""
+    """Two SAMPLERs that ask the model for the same: their images agree bit for bit."""
     import comfy.samplers
 
     from ..nodes.sfsr.midpoint import MidpointSampler

@@ -4,11 +4,11 @@ A scene is drawn with a stranger in it, and Dense-Face puts a person in the stra
 
 * predicted: in one sampling; from ``START`` on the annotation head says in every step where the
   face is.
-* detector: the scene is sampled to its end, the analyzer finds the face on the finished picture,
+* detector: the scene is sampled to its end, the analyzer finds the face on the finished image,
   and everything is sampled again with that mask.
 
 Both use the same seeds, prompts, margins and start, no head pose, and no composite afterwards. The
-judge, a network that conditions nothing, says who is seen; the scene without the person, drawn
+evaluator, a network that conditions nothing, says who is seen; the scene without the person, drawn
 from the same seed, says what was changed outside the face. Prints a table.
 """
 
@@ -26,15 +26,15 @@ from torch.nn import functional as F
 
 from ..demo.bundled import ANNOTATION_FILE, WEIGHTS
 from ..demo.captions import caption
-from ..demo.networks.evaluator import TinyJudge, load_judge
+from ..demo.networks.evaluator import TinyEvaluator, load_evaluator
 from ..dense_face.annotation.head import AnnotationHead
 from ..dense_face.annotation.head_file import load_head
 from ..dense_face.annotation.predicted_mask import predicted_keep
 from ..dense_face.blending import Model, joint
 from ..evaluation.held_out import PEOPLE, prompt_heads, reference_heads, rendered
-from ..evaluation.metrics import Report, identity_measures, judged, psnr_where
+from ..evaluation.metrics import Report, identity_metrics, judged, psnr_where
 from ..faces.identity import Identity
-from ..pipelines.annotation import SamplingTap
+from ..pipelines.annotation import SamplingCapture
 from ..pipelines.guided import face_model, text_model
 from ..pipelines.sampling import clean_schedule, sample, seeded_noise
 from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
@@ -59,7 +59,7 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """The networks and the pictures that are asked for."""
+    """The networks and the images that are asked for."""
 
     pipeline: DenseFacePipeline
     head: AnnotationHead
@@ -68,7 +68,7 @@ class Bench:
     noise: Tensor
 
     def batch(self, part: slice) -> tuple[Way, Way, Tensor]:
-        """Some of the pictures by both ways, and the finished scenes without the person."""
+        """Some of the images by both ways, and the finished scenes without the person."""
         pipeline, base, noise = self.pipeline, self.pipeline.base, self.noise[part]
         # The adapter is installed in a UNet of its own: text-editing mode runs in the same steps.
         own = replace(base, unet=copy.deepcopy(base.unet))
@@ -76,9 +76,9 @@ class Bench:
         scene = _counting(text_model(base, self.texts[part], GUIDANCE), counted)
         with face_model(own, pipeline.adapter, self.faces[part], GUIDANCE) as person:
             person = _counting(person, counted)
-            tap = SamplingTap(base.unet, self.head, lambda t: t <= _first_timestep())
-            tapped = tap.around(scene)
-            predicted = _timed(counted, lambda: self._predicted(tapped, tap, person, noise))
+            capture = SamplingCapture(base.unet, self.head, lambda t: t <= _first_timestep())
+            tapped = capture.around(scene)
+            predicted = _timed(counted, lambda: self._predicted(tapped, capture, person, noise))
 
             alone: list[Tensor] = []
 
@@ -92,13 +92,13 @@ class Bench:
         return predicted, detector, alone[0]
 
     def _predicted(
-        self, scene: Model, tap: SamplingTap, person: Model, noise: Tensor
+        self, scene: Model, capture: SamplingCapture, person: Model, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
         def keep() -> Tensor:
-            return _keep(tap.result().face, noise)
+            return _keep(capture.result().face, noise)
 
         made = _sampled(_from_start(scene, person, keep), noise)
-        seen = torch.stack([_keep(read.face, noise) for read in tap.read])
+        seen = torch.stack([_keep(read.face, noise) for read in capture.read])
         return made, seen.amin(0)  # what was drawn by the person in any step
 
 
@@ -128,7 +128,7 @@ def _sampled(model: Model, noise: Tensor) -> Tensor:
 
 
 def _counting(model: Model, counted: list[int]) -> Model:
-    """Counts pictures through the UNet; guidance takes two for each."""
+    """Counts images through the UNet; guidance takes two for each."""
 
     def counts(x: Tensor, t: Tensor) -> Tensor:
         counted[0] += 2 * len(x)
@@ -149,7 +149,7 @@ def measure(seed: int, count: int) -> dict[str, Report]:
     """Name of the way -> its measures."""
     pipeline = DenseFacePipeline.load()
     head, _ = load_head(WEIGHTS / ANNOTATION_FILE)
-    judge = load_judge()
+    evaluator = load_evaluator()
     heads, seeds = prompt_heads(seed, count)
     references = rendered(reference_heads(seed, PEOPLE), progress=True, label="references")
     who = pipeline.analyse(references).identity
@@ -170,32 +170,32 @@ def measure(seed: int, count: int) -> dict[str, Report]:
             way.drawn += one.drawn
             way.seconds += one.seconds
             way.rows += one.rows
-    crowd = judged(judge, references)[0][None]
+    crowd = judged(evaluator, references)[0][None]
     before = pipeline.decode(torch.cat(scenes))
     there = pipeline.analyse(before).face_logit > 0
     report: dict[str, Report] = {
-        "nobody put in": {"likeness top1": _likeness(judge, before, crowd)["top1"]}
+        "nobody put in": {"likeness top1": _likeness(evaluator, before, crowd)["top1"]}
     }
     # Outside both masks, so that neither way is measured where it may draw.
     outside = torch.minimum(*(torch.cat(way.drawn) for way in ways.values())) >= 1
     outside = F.interpolate(outside.float(), scale_factor=8.0, mode="nearest")
     for name, way in ways.items():
-        pictures = pipeline.decode(torch.cat(way.latents))
-        alike = _likeness(judge, pictures, crowd)
+        images = pipeline.decode(torch.cat(way.latents))
+        alike = _likeness(evaluator, images, crowd)
         report[name] = {
-            "background dB": psnr_where(pictures[there], before[there], outside[there]),
+            "background dB": psnr_where(images[there], before[there], outside[there]),
             "likeness top1": alike["top1"],
             "likeness cosine": alike["cosine"],
             "share drawn": float((1 - torch.cat(way.drawn)).mean()),
-            "UNet passes a picture": way.rows / count,
-            "seconds a picture": way.seconds / count,
+            "UNet passes an image": way.rows / count,
+            "seconds an image": way.seconds / count,
         }
     return report
 
 
-def _likeness(judge: TinyJudge, pictures: Tensor, crowd: Tensor) -> Report:
-    return identity_measures(
-        judged(judge, pictures)[0], crowd.expand(-(-len(pictures) // PEOPLE), -1, -1)
+def _likeness(evaluator: TinyEvaluator, images: Tensor, crowd: Tensor) -> Report:
+    return identity_metrics(
+        judged(evaluator, images)[0], crowd.expand(-(-len(images) // PEOPLE), -1, -1)
     )
 
 
@@ -203,7 +203,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7, help="chooses people and scenes")
-    parser.add_argument("--count", type=int, default=64, help="pictures")
+    parser.add_argument("--count", type=int, default=64, help="images")
     args = parser.parse_args()
     for name, values in measure(args.seed, args.count).items():
         for key, value in values.items():

@@ -1,9 +1,9 @@
 """What ours is compared with, written for the comparison.
 
-:func:`authors_model` and :func:`authors_pose` compute as the release does (dense_face.md A2, A7):
-two projections a layer, the identity's at every position, attention by explicit softmax, the pose
-branch with its hint encoder for every CFG half and every step. :class:`ExtraTokens` is a plain
-IP-Adapter: keys and values of its own beside the text's.
+:func:`authors_model` and :func:`authors_pose` compute as the release does
+(docs/reference/dense_face.md A2, A7): two projections a layer, the identity's at every position,
+attention by explicit softmax, the pose branch with its hint encoder for every CFG half and every
+step. :class:`ExtraTokens` is a plain IP-Adapter: keys and values of its own beside the text's.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _EveryTime(PoseNet):
         parts: int = 1,
         **kwargs: Any,
     ) -> dict[str, list[Tensor]]:
-        self.forget()
+        self.invalidate()
         return super().forward(x, hint.expand(x.shape[0], -1, -1, -1), timesteps)
 
 
@@ -88,7 +88,7 @@ def authors_pose(control: PoseControl) -> ControlNet:
 
 
 class ExtraTokens:
-    """Decoupled cross-attention to tokens of a picture, one set for each CFG half."""
+    """Decoupled cross-attention to tokens of an image, one set for each CFG half."""
 
     def __init__(self, channels: int, tokens: Tensor) -> None:
         self.to_k = nn.Linear(tokens.shape[-1], channels, bias=False).requires_grad_(False)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..demo.networks.evaluator import load_judge
+from ..demo.networks.evaluator import load_evaluator
 from ..errors import FacePackError
 from ..evaluation.sfsr import NAME, Plan, evaluate
 from ..pipelines.base import Base
@@ -96,14 +96,14 @@ def main() -> None:
     chosen = parser.parse_args()
     print(f"| variant | {' | '.join(SHOWN)} | identity × expression |")
     print(f"|---|{'---|' * (len(SHOWN) + 1)}")
-    judge = load_judge()
+    evaluator = load_evaluator()
     for name, (make, faces) in VARIANTS.items():
         stage = f"ablation-{chosen.steps}/{name}"
         adapter, about = brief_sfsr(Run(chosen.folder), stage, faces, make, chosen.steps)
         about |= {"command": f"sfsr_ablation --steps {chosen.steps}"}
         adapter.save(chosen.folder / f"{stage}.safetensors", about, torch.float8_e4m3fn)
         pipeline = replace(SFSRPipeline.load(), adapter=adapter)
-        report = evaluate(pipeline, judge, Plan(chosen.seed, chosen.count, controls=0))
+        report = evaluate(pipeline, evaluator, Plan(chosen.seed, chosen.count, controls=0))
         shown = [report[f"{NAME}.{key}"] for key in SHOWN]
         shown.append(shown[0] * shown[1])
         print(f"| {name} | {' | '.join(f'{value:.3f}' for value in shown)} |", flush=True)

@@ -1,4 +1,4 @@
-"""What the bundled tiny world costs: rendering, one picture, the whole demo."""
+"""What the bundled tiny world costs: rendering, one image, the whole demo."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def best(function: Callable[[], object], runs: int = 3) -> float:
 
 
 def rendering() -> Iterator[Result]:
-    """Heads with picture, depth, parts, landmarks and mask."""
+    """Heads with image, depth, parts, landmarks and mask."""
     heads = sample_heads(range(16))
-    yield Result("render", 16 / best(lambda: render(heads)), "pictures/s", 15, more=True)
+    yield Result("render", 16 / best(lambda: render(heads)), "images/s", 15, more=True)
 
 
-def one_picture() -> Iterator[Result]:
+def one_image() -> Iterator[Result]:
     """A head put into a scene: 20 steps with guidance, encoding, decoding, mask, composite."""
     pipeline = DenseFacePipeline.load()
-    pictures = render(sample_heads([2**41, 2**41 + 1])).rgb
-    scene, who = pictures[:1], pipeline.identity(pictures[1:])
+    images = render(sample_heads([2**41, 2**41 + 1])).rgb
+    scene, who = images[:1], pipeline.identity(images[1:])
 
     def blended() -> object:
         return pipeline.personalise(scene, who, "smiling", (25.0, 0.0, 0.0), 1)
 
     def alone() -> object:
-        return pipeline.face_picture(who, "smiling", (25.0, 0.0, 0.0), 1)
+        return pipeline.face_image(who, "smiling", (25.0, 0.0, 0.0), 1)
 
-    yield Result("one blended picture, 128 px, 20 steps", best(blended), "s", 4)
-    yield Result("one picture without a scene", best(alone), "s", 4)
+    yield Result("one blended image, 128 px, 20 steps", best(blended), "s", 4)
+    yield Result("one image without a scene", best(alone), "s", 4)
 
 
 def whole_demo() -> Iterator[Result]:

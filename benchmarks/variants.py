@@ -47,8 +47,8 @@ class Variants:
             CONTROLNET: lambda: self._guider(self.world.model, self._with(self._controlnet)),
             FEW: lambda: self._guider(self._tokens(4), self.world.text),
             MANY: lambda: self._guider(self._tokens(16), self.world.text),
-            HEAD: lambda: self._guider(self._tapped(reads=True), self.world.text),
-            IDLE: lambda: self._guider(self._tapped(reads=False), self.world.text),
+            HEAD: lambda: self._guider(self._captured(reads=True), self.world.text),
+            IDLE: lambda: self._guider(self._captured(reads=False), self.world.text),
             SFSR: lambda: self._guider(self.world.with_sfsr(), self.world.text),
             SFSR_SCENE: lambda: self._guider(self.world.with_sfsr(scene=True), self.world.text),
             AUTHORS: self._authors,
@@ -76,12 +76,12 @@ class Variants:
         arguments = (world.model, world.loaded, world.people, 1.0, 0.0, 1.0, mode)
         return ApplyAdapter.execute(*arguments).result[0]
 
-    def _tapped(self, *, reads: bool) -> Any:
+    def _captured(self, *, reads: bool) -> Any:
         """The model with a head of full size on it that reads every step, or none."""
         from comfy.patcher_extension import WrappersMP
 
         from ..dense_face.annotation.head import AnnotationHead, HeadConfig
-        from ..nodes.host.dense_face.annotation import KEY, Tap, Window, stage_modules
+        from ..nodes.host.dense_face.annotation import KEY, FeatureCapture, Window, stage_modules
         from ..nodes.host.memory import managed
 
         modules, widths = stage_modules(self.world.model, "benchmark")
@@ -89,7 +89,7 @@ class Variants:
         window = Window(0.0, float("inf"), mean=True) if reads else Window(1.0, 0.0, mean=True)
         model = self.world.model.clone()
         model.add_wrapper_with_key(
-            WrappersMP.DIFFUSION_MODEL, KEY, Tap(modules, head, window, None)
+            WrappersMP.DIFFUSION_MODEL, KEY, FeatureCapture(modules, head, window, None)
         )
         model.set_additional_models(KEY, [head])
         return model
@@ -107,7 +107,7 @@ class Variants:
         return self._guider(model, self._with(authors_pose(self._pose)))
 
     def _with(self, control: Any) -> tuple[Any, Any]:
-        return with_control(self.world.text, control, self.world.pose_picture)
+        return with_control(self.world.text, control, self.world.pose_image)
 
     @cached_property
     def _posed(self) -> tuple[Any, Any]:

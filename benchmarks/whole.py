@@ -2,7 +2,7 @@
 
 Ours: an ordinary half-precision checkpoint by the host's own loader, and a converted adapter file.
 Theirs: one file in float32 with UNet, adapter, pose branch, VAE, text encoder and face encoder, all
-of it read and then copied into the networks (dense_face.md A10, C1.10).
+of it read and then copied into the networks (docs/reference/dense_face.md A10, C1.10).
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def run_ours(base: Path, adapter: Path) -> object:
     world = World(FULL)
     with torch.inference_mode():
         model, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(str(base))
-        folded, token, control, encoder = load_parts(adapter)
+        fused, token, control, encoder = load_parts(adapter)
         assert token is not None
-        loaded = LoadedAdapter("random", folded, token, encoder)
+        loaded = LoadedAdapter("random", fused, token, encoder)
         people = world.people
         prompt = encode_with_identity(clip, "a close-up photo of *", token(people.vectors))
         texts = (prompt, encode_prompt(clip, ""))
-        posed = with_control(texts, control, world.pose_picture)
+        posed = with_control(texts, control, world.pose_image)
         face = ApplyAdapter.execute(model, loaded, people, 1.0, 0.0, 1.0, "auto").result[0]
         side = 8 * FULL.side
         latent = vae.encode(torch.rand(1, side, side, 3))
@@ -143,7 +143,7 @@ def _guider(world: World, model: Any, control: Any) -> Any:
     import comfy.samplers
 
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(*with_control(world.text, control, world.pose_picture))
+    guider.set_conds(*with_control(world.text, control, world.pose_image))
     guider.set_cfg(CFG)
     return guider
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 #: Command name to the line that ``denseface --help`` shows for it.
 COMMANDS: dict[str, str] = {
-    "demo": "make pictures and measure them in the bundled tiny world",
+    "demo": "make images and measure them in the bundled tiny world",
     "convert": "make adapter files from the checkpoint that the authors released",
-    "generate": "make a picture of the person on a reference picture",
+    "generate": "make an image of the person on a reference image",
     "express": "put a person with an expression into a scene",
     "evaluate": "measure a method on people it has never seen",
-    "faces": "find faces in pictures: landmarks, head pose, expression",
-    "calibrate-identity": "find out how face features were measured, from pictures and features",
+    "faces": "find faces in images: landmarks, head pose, expression",
+    "calibrate-identity": "find out how face features were measured, from images and features",
     "annotate": "make a dense-annotation data set from a folder of photos",
     "render": "draw heads of the tiny world: contact sheets and data sets",
     "conformance": "compare every computed number with the golden numbers of the reference",

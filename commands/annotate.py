@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from . import faces
-from .render import share_of
+from .render import parse_shard
 
 FORMATS = ("folder", "webdataset")
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="look once; without it the landmarker looks twice and at the mirrored picture too",
+        help="look once; without it the landmarker looks twice and at the mirrored image too",
     )
 
 
@@ -47,18 +47,16 @@ def run(args: argparse.Namespace) -> None:
     from ..training.data.folder import FaceFolderWriter
     from ..training.data.shards import FaceShardWriter
 
-    share = share_of(args.shard)
+    share = parse_shard(args.shard)
     people = people_of(args.folder)
     check_plan(args.out, people, f"{args.analyzer}{' fast' if args.fast else ''} {args.format}")
     annotator = Annotator(lambda: faces.analyzer_of(args, fast=args.fast))
     writer = (FaceFolderWriter if args.format == "folder" else FaceShardWriter)(args.out)
-    pictures = sum(len(person.pictures) for person in people)
-    with tqdm(total=-(-pictures // share[1]), desc="annotate", unit="picture") as bar:
+    images = sum(len(person.images) for person in people)
+    with tqdm(total=-(-images // share[1]), desc="annotate", unit="image") as bar:
         annotate(people, writer, annotator, share=share, progress=bar.update)
     for line in annotator.defects.lines():
         print(f"left out: {line}", file=sys.stderr)
-    if sum(annotator.defects.counts.values()) == pictures:
-        raise InputError(
-            f"none of {pictures} pictures could be annotated", fix="See the lines above"
-        )
+    if sum(annotator.defects.counts.values()) == images:
+        raise InputError(f"none of {images} images could be annotated", fix="See the lines above")
     print(args.out)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument(
-        "pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files and folders"
+        "images", nargs="+", type=Path, metavar="IMAGE", help="image files and folders"
     )
     parser.add_argument(
         "--features",
         type=Path,
         metavar="FOLDER",
-        help="where the features lie, files of the pictures' names (.pth, .npy, .safetensors); "
-        "beside the pictures by default",
+        help="where the features lie, files of the images' names (.pth, .npy, .safetensors); "
+        "beside the images by default",
     )
     parser.add_argument(
         "--encoder",
@@ -42,13 +42,13 @@ def run(args: argparse.Namespace) -> None:
     net = load_ir_se50(args.encoder)
     pairs = _pairs(args)
     variants = calibrate(net, pairs)
-    print(f"{len(pairs)} pictures with features")
+    print(f"{len(pairs)} images with features")
     for variant in variants:
         cosines = variant.cosines
         lowest = f"{min(cosines):.3f}" if cosines else "none"
         print(
             f"{variant.channel_order}, {variant.alignment:<14} mean cosine {variant.mean:6.3f}, "
-            f"lowest {lowest}, {len(cosines)} pictures"
+            f"lowest {lowest}, {len(cosines)} images"
         )
     best = variants[0]
     if best.reproduces:
@@ -62,27 +62,25 @@ def _pairs(args: argparse.Namespace) -> list[Pair]:
     from ..faces.analyzers import find_faces
     from ..faces.encoders.calibration import Pair
     from ..faces.encoders.feature_file import SUFFIXES, read_feature
-    from ..pipelines.face_report import picture_files
+    from ..pipelines.face_report import image_files
     from ..pipelines.images import open_rgb, tensor_of
 
     named: list[tuple[Path, Path]] = []
-    for picture in picture_files(args.pictures):
-        folder = args.features or picture.parent
-        feature = next(
-            (p for s in SUFFIXES if (p := folder / f"{picture.stem}{s}").is_file()), None
-        )
+    for image in image_files(args.images):
+        folder = args.features or image.parent
+        feature = next((p for s in SUFFIXES if (p := folder / f"{image.stem}{s}").is_file()), None)
         if feature is not None:
-            named.append((picture, feature))
+            named.append((image, feature))
     if not named:
         raise InputError(
-            "no picture has a file of features of the same name",
-            where=str(args.features or args.pictures[0]),
+            "no image has a file of features of the same name",
+            where=str(args.features or args.images[0]),
             fix="Name the folder of the .pth or .npy files with --features",
         )
     analyzer = analyzer_of(args)
     pairs = []
-    for picture, feature in named:
-        pixels = tensor_of(open_rgb(picture))[0]
+    for image, feature in named:
+        pixels = tensor_of(open_rgb(image))[0]
         found = find_faces(analyzer, pixels, order="largest first")
         # Boxes alone cannot be aligned: such a face counts as none.
         face = next((face for face in found if face.five is not None), None)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "adapter", type=Path, metavar="OUT", help="adapter file, for models/dense_face"
     )
     parser.add_argument(
-        "--unfolded",
+        "--unfused",
         action="store_true",
         help="keep the adapter's maps apart (for training on); larger, draws the same",
     )
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         args.adapter,
         args.base,
         args.ir_se50,
-        folded=not args.unfolded,
+        fused=not args.unfused,
         dtype=getattr(torch, args.dtype),
         about={"source_sha256": _sha256(args.source)} if args.source_sha256 else None,
         overwrite=args.overwrite,

@@ -1,4 +1,4 @@
-"""``denseface demo``: pictures and measures of the bundled tiny world in less than a minute."""
+"""``denseface demo``: images and measures of the bundled tiny world in less than a minute."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
     """Write ``dense_face.png``, ``people.png``, ``sfsr.png`` and ``report.json``; all or none."""
     started = time.perf_counter()  # before the libraries are imported: their time counts
     from ..demo.bundled import WEIGHTS
-    from ..demo.networks.evaluator import load_judge
+    from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.demo import demo
     from ..evaluation.demo_people import people_sheet
     from ..evaluation.demo_sfsr import sfsr_demo
@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> None:
         )
         folder = args.weights or WEIGHTS
         pipeline = SFSRPipeline.load(folder, progress=True)
-        judge = load_bundled(load_judge, folder, "tiny_evaluator")
-        sheet, report = demo(pipeline.world, judge, args.seed)
+        evaluator = load_bundled(load_evaluator, folder, "tiny_evaluator")
+        sheet, report = demo(pipeline.world, evaluator, args.seed)
         sheet.save(sheet_file)
         people_sheet(pipeline.world, args.seed).save(people_file)
-        sheet, measured = sfsr_demo(pipeline, judge, args.seed)
+        sheet, measured = sfsr_demo(pipeline, evaluator, args.seed)
         sheet.save(sfsr_file)
         report |= measured
         report["seconds.total"] = time.perf_counter() - started

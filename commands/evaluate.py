@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("method", choices=METHODS, help="what to measure")
     parser.add_argument("--seed", type=int, default=0, help="chooses the people, 0 by default")
-    parser.add_argument("--count", type=int, default=256, help="pictures, 256 by default")
+    parser.add_argument("--count", type=int, default=256, help="images, 256 by default")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
     parser.add_argument("--guidance", type=float, help="3 by default, for sfsr 2")
     parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
@@ -52,21 +52,21 @@ def run(args: argparse.Namespace) -> None:
     width = max(map(len, report))
     for name, value in report.items():
         print(f"{name:<{width}}  {value:10.3f}")
-    print(f"{args.count} pictures of people never trained on, seed {args.seed}")
+    print(f"{args.count} images of people never trained on, seed {args.seed}")
 
 
 def _dense_face(args: argparse.Namespace) -> Report:
     from ..demo.bundled import WEIGHTS
-    from ..demo.networks.evaluator import load_judge
+    from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.dense_face import Plan, evaluate
     from ..pipelines.tiny.dense_face import GUIDANCE, DenseFacePipeline
     from ..pipelines.tiny.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
-    judge = load_bundled(load_judge, folder, "tiny_evaluator")
+    evaluator = load_bundled(load_evaluator, folder, "tiny_evaluator")
     plan = Plan.full(args.seed, args.count, args.steps, _or(args.guidance, GUIDANCE))
-    return evaluate(pipeline, judge, plan)
+    return evaluate(pipeline, evaluator, plan)
 
 
 def _annotations(args: argparse.Namespace) -> Report:
@@ -85,7 +85,7 @@ def _annotations(args: argparse.Namespace) -> Report:
 
 def _sfsr(args: argparse.Namespace) -> Report:
     from ..demo.bundled import WEIGHTS
-    from ..demo.networks.evaluator import load_judge
+    from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.sfsr import Plan, evaluate, load_estimates
     from ..pipelines.tiny.sfsr import GUIDANCE, SFSRPipeline
     from ..pipelines.tiny.weights import load_bundled
@@ -94,9 +94,9 @@ def _sfsr(args: argparse.Namespace) -> Report:
     folder = args.weights or WEIGHTS
     others = {path.stem: load_adapter(path) for path in args.other}
     pipeline = SFSRPipeline.load(folder, progress=True)
-    judge = load_bundled(load_judge, folder, "tiny_evaluator")
+    evaluator = load_bundled(load_evaluator, folder, "tiny_evaluator")
     plan = Plan.full(args.seed, args.count, args.steps, _or(args.guidance, GUIDANCE))
-    return evaluate(pipeline, judge, plan, others, load_estimates(folder))
+    return evaluate(pipeline, evaluator, plan, others, load_estimates(folder))
 
 
 def _or(given: float | None, usual: float) -> float:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Put a person with an expression into a scene, in the bundled tiny world (SFSR, docs/sfsr.md).
 
-The identity comes from one or more pictures of one person, the expression from one of 135 words
-("denseface render words" shows them) or from somebody's picture, everything else from the scene: a
-picture, or words from which one is drawn first. The head in the scene is drawn anew, in the pose it
+The identity comes from one or more images of one person, the expression from one of 135 words
+("denseface render words" shows them) or from somebody's image, everything else from the scene: a
+image, or words from which one is drawn first. The head in the scene is drawn anew, in the pose it
 has; outside it the scene stays as it is, to the last bit. Scenes may have any size; heads are drawn
 at 128 px.
 
-The tiny world is a demonstration: a small model trained on rendered heads. Pictures for it come
+The tiny world is a demonstration: a small model trained on rendered heads. Images for it come
 from "denseface render sheet --count 1 --columns 1 --seed 7 --out a.png"."""
 
 
@@ -36,22 +36,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         required=True,
-        metavar="PICTURE",
+        metavar="IMAGE",
         help="who it is; give several of one person for a truer likeness",
     )
     face = parser.add_mutually_exclusive_group(required=True)
     face.add_argument("--word", help="one of the 135 words, such as serenity")
     face.add_argument(
-        "--expression", type=Path, metavar="PICTURE", help="a face, of anybody, that makes it"
+        "--expression", type=Path, metavar="IMAGE", help="a face, of anybody, that makes it"
     )
     parser.add_argument(
         "--intensity", type=float, help="of the word, 0 to 1.5; 1 by default (with --word)"
     )
     scene = parser.add_mutually_exclusive_group(required=True)
-    scene.add_argument("--scene", type=Path, metavar="PICTURE", help="picture to put the head into")
+    scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
     scene.add_argument("--prompt", metavar="WORDS", help="draw the scene from these words")
     parser.add_argument("--out", type=Path, default=Path("out/express.png"), help="file to write")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another picture")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another image")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
     parser.add_argument(
         "--guidance", type=float, default=2.0, help="how strictly all is followed, from 1"
@@ -64,12 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write one picture and print its name, or what was asked and done."""
+    """Write one image and print its name, or what was asked and done."""
     import torch
 
     from ..demo.bundled import WEIGHTS
     from ..errors import InputError
-    from ..pipelines.images import check_picture_name, read_picture, write_picture
+    from ..pipelines.images import check_image_name, read_image, write_image
     from ..pipelines.tiny.scene_crop import express_in
     from ..pipelines.tiny.sfsr import SFSRPipeline
     from ..storage import atomic_path
@@ -78,10 +78,10 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             "only words have an intensity", where="--intensity", fix="Leave it out, or give --word"
         )
-    check_picture_name(args.out)
+    check_image_name(args.out)
     # Read before the networks: a wrong word or file is told at once.
     word = None if args.word is None else _word(args)
-    people = torch.cat([read_picture(path, "identity") for path in args.identity])
+    people = torch.cat([read_image(path, "identity") for path in args.identity])
     given = _opened(args)
     with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
         pipeline = SFSRPipeline.load(args.weights or WEIGHTS, progress=True)
@@ -90,8 +90,8 @@ def run(args: argparse.Namespace) -> None:
         choices = {"steps": args.steps, "guidance": args.guidance}
         scene = given.get("scene")
         if scene is None:
-            scene = pipeline.world.text_picture(args.prompt, args.seed, **choices)[0]
-        picture = express_in(
+            scene = pipeline.world.text_image(args.prompt, args.seed, **choices)[0]
+        image = express_in(
             pipeline, scene, identity, expression, "", args.seed, balance=args.balance, **choices
         )
         about: dict[str, Any] = {
@@ -102,12 +102,12 @@ def run(args: argparse.Namespace) -> None:
             "balance": args.balance,
             **choices,
         }
-        write_picture(temporary, picture[None], about)
-    print(json.dumps({"picture": str(args.out), **about}, indent=1) if args.json else args.out)
+        write_image(temporary, image[None], about)
+    print(json.dumps({"image": str(args.out), **about}, indent=1) if args.json else args.out)
 
 
 def _opened(args: argparse.Namespace) -> dict[str, Tensor]:
-    """The scene and the expression's picture [3, H, W] in their own sizes, where given."""
+    """The scene and the expression's image [3, H, W] in their own sizes, where given."""
     from ..pipelines.images import open_rgb, tensor_of
     from ..pipelines.tiny.prompts import unread_words
 
@@ -129,18 +129,18 @@ def _word(args: argparse.Namespace) -> Expression:
     )
 
 
-def _shown(path: Path, pipeline: SFSRPipeline, picture: Tensor) -> Expression:
-    """The expression of the largest face of a picture."""
+def _shown(path: Path, pipeline: SFSRPipeline, image: Tensor) -> Expression:
+    """The expression of the largest face of an image."""
     from ..demo.networks.face_finder import TinyWorldFaces
     from ..errors import InputError
     from ..faces.analyzers import find_faces
     from ..sfsr.expression import from_face
 
-    faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), picture, order="largest first")
+    faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), image, order="largest first")
     if not faces:
         raise InputError(
-            "no face was found in the expression's picture",
+            "no face was found in the expression's image",
             where=str(path),
-            fix="Use a picture of a tiny-world head, or choose a --word",
+            fix="Use an image of a tiny-world head, or choose a --word",
         )
     return from_face(faces[0], str(path))

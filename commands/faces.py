@@ -1,4 +1,4 @@
-"""``denseface faces``: what is found in pictures, as lines or as JSON."""
+"""``denseface faces``: what is found in images, as lines or as JSON."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ ANALYZERS = ("landmarker", "insightface", "tiny-world")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument(
-        "pictures", nargs="+", type=Path, metavar="PICTURE", help="picture files and folders"
+        "images", nargs="+", type=Path, metavar="IMAGE", help="image files and folders"
     )
-    parser.add_argument(
-        "--json", action="store_true", help="print a JSON list, an object a picture"
-    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list, an object an image")
     add_analyzer(parser)
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="look once; without it the landmarker looks twice and at the mirrored picture too",
+        help="look once; without it the landmarker looks twice and at the mirrored image too",
     )
     parser.add_argument(
         "--resume",
         type=Path,
         metavar="FILE",
-        help="keep results in this file; pictures that are in it are not looked at again",
+        help="keep results in this file; images that are in it are not looked at again",
     )
 
 
@@ -56,9 +54,9 @@ def add_analyzer(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print what was found; a bar and what was skipped go to standard error."""
     from ..errors import InputError
-    from ..pipelines.face_report import FaceReport, Finding, picture_files
+    from ..pipelines.face_report import FaceReport, Finding, image_files
 
-    files = picture_files(args.pictures)
+    files = image_files(args.images)
     settings = f"{args.analyzer}{' fast' if args.fast else ''}"
     report = FaceReport(lambda: analyzer_of(args, fast=args.fast), args.resume, settings)
     printed = 0
@@ -83,11 +81,11 @@ def run(args: argparse.Namespace) -> None:
         print(f"skipped: {line}", file=sys.stderr)
     if skipped and not printed:
         raise InputError(
-            f"none of {len(files)} picture{'s' if len(files) > 1 else ''} can be read",
+            f"none of {len(files)} image{'s' if len(files) > 1 else ''} can be read",
             fix="Give PNG, JPEG or WebP files",
         )
     if skipped:
-        print(f"{printed} of {len(files)} pictures read, {len(skipped)} skipped", file=sys.stderr)
+        print(f"{printed} of {len(files)} images read, {len(skipped)} skipped", file=sys.stderr)
 
 
 def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer:

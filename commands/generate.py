@@ -1,4 +1,4 @@
-"""``denseface generate``: a new picture of the person on one or more reference pictures."""
+"""``denseface generate``: a new image of the person on one or more reference images."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from ..pipelines.tiny.inputs import Angles
 
 DESCRIPTION = """\
-Make a new picture of the person on the reference pictures, in the bundled tiny world.
+Make a new image of the person on the reference images, in the bundled tiny world.
 
 The tiny world is a demonstration: a small model trained on rendered heads. References come from
 "denseface render sheet --count 1 --columns 1 --seed 7 --out a.png". It knows about 200 words: hair,
 skin, eyes, glasses, clothes, expressions, backgrounds.
 
-Without a scene the whole picture is drawn in one go from the prompt. With --scene only the head in
-that picture is drawn anew; everything outside it stays as it is, to the last bit. --scene-prompt
+Without a scene the whole image is drawn in one go from the prompt. With --scene only the head in
+that image is drawn anew; everything outside it stays as it is, to the last bit. --scene-prompt
 first draws such a scene with anybody in it, from words alone. Angles that are not given follow the
 head of the scene, or face the camera.
 
-Pictures are 128 px wide and high: of others the middle square is taken and scaled."""
+Images are 128 px wide and high: of others the middle square is taken and scaled."""
 
 _ANGLES = {
-    "yaw": "degrees; above 0 turns the nose to the left of the picture (-60 to 60)",
+    "yaw": "degrees; above 0 turns the nose to the left of the image (-60 to 60)",
     "pitch": "degrees; above 0 lifts the nose (-35 to 35)",
     "roll": "degrees; above 0 turns the head clockwise as you see it (-35 to 35)",
 }
@@ -43,21 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         required=True,
-        metavar="PICTURE",
+        metavar="IMAGE",
         help="who it is; give several of one person for a truer likeness",
     )
     parser.add_argument(
         "--prompt",
-        help='what the picture shows, such as "smiling, in a forest"; * stands for the person',
+        help='what the image shows, such as "smiling, in a forest"; * stands for the person',
     )
     for name, meaning in _ANGLES.items():
         parser.add_argument(f"--{name}", type=float, metavar="DEGREES", help=meaning)
     scene = parser.add_mutually_exclusive_group()
-    scene.add_argument("--scene", type=Path, metavar="PICTURE", help="picture to put the head into")
+    scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
     scene.add_argument("--scene-prompt", metavar="WORDS", help="draw the scene from these words")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another picture")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another image")
     parser.add_argument("--scene-seed", type=int, help="of the scene; as --seed if left out")
-    parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="picture to write")
+    parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="image to write")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
     parser.add_argument(
         "--guidance", type=float, default=3.0, help="how strictly the prompt is followed, from 1"
@@ -66,9 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write one picture and print its name."""
+    """Write one image and print its name."""
     from ..errors import InputError
-    from ..pipelines.images import check_picture_name, read_picture, write_picture
+    from ..pipelines.images import check_image_name, read_image, write_image
     from ..pipelines.tiny.inputs import ANGLE_NAMES, check_angles
     from ..pipelines.tiny.prompts import face_prompt, unread_words
     from ..storage import atomic_path
@@ -77,19 +77,19 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             "the prompt is empty",
             where="--prompt",
-            fix='Say what the picture shows, such as "smiling, in a forest", or leave it out',
+            fix='Say what the image shows, such as "smiling, in a forest", or leave it out',
         )
     prompt = face_prompt(args.prompt or "")
-    check_picture_name(args.out)
+    check_image_name(args.out)
     check_angles(tuple(getattr(args, name) or 0.0 for name in ANGLE_NAMES))
-    references = [read_picture(path, "reference") for path in args.reference]
-    scene = None if args.scene is None else read_picture(args.scene, "scene")
+    references = [read_image(path, "reference") for path in args.reference]
+    scene = None if args.scene is None else read_image(args.scene, "scene")
     with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
         ignored = unread_words(prompt) + unread_words(args.scene_prompt or "")
         if ignored:
             words = ", ".join(ignored)
             print(f"note: the tiny world does not read these words: {words}", file=sys.stderr)
-        picture, angles = _drawn(args, references, scene, prompt)
+        image, angles = _drawn(args, references, scene, prompt)
         about: dict[str, Any] = {
             "prompt": prompt,
             "angles": angles,
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
             "guidance": args.guidance,
             "scene": args.scene_prompt or (scene is not None),
         }
-        write_picture(temporary, picture, about)
+        write_image(temporary, image, about)
     print(args.out)
 
 
@@ -121,11 +121,11 @@ def _drawn(
         scene = pipeline.decode(latents)
     angles = _angles(args, pipeline, scene)
     if scene is None:
-        return pipeline.face_picture(identity, prompt, angles, args.seed, **choices), angles
+        return pipeline.face_image(identity, prompt, angles, args.seed, **choices), angles
     made = pipeline.personalise(
         scene, identity, prompt, angles, args.seed, latents=latents, **choices
     )
-    return made.picture, angles
+    return made.image, angles
 
 
 def _angles(args: argparse.Namespace, pipeline: DenseFacePipeline, scene: Tensor | None) -> Angles:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InputError
 
-MOST_PICTURES = 10_000_000
+MOST_IMAGES = 10_000_000
 SHEET_LIMIT = 4096
 FORMATS = ("folder", "webdataset")
 
@@ -23,25 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="form", metavar="sheet|words|dataset|faces|OUT", required=True
     )
     _understand_bare_folder(parser, forms.choices)
-    sheet = forms.add_parser("sheet", help="one picture with many heads")
-    sheet.add_argument("--out", type=Path, default=Path("out/heads.png"), help="picture to write")
+    sheet = forms.add_parser("sheet", help="one image with many heads")
+    sheet.add_argument("--out", type=Path, default=Path("out/heads.png"), help="image to write")
     sheet.add_argument("--columns", type=int, default=8, help="heads in a row")
     sheet.add_argument(
         "--annotations", action="store_true", help="beside each head its landmarks, depth and parts"
     )
     words = forms.add_parser("words", help="all 135 words for emotions, a head each")
-    words.add_argument("--out", type=Path, default=Path("out/words.png"), help="picture to write")
+    words.add_argument("--out", type=Path, default=Path("out/words.png"), help="image to write")
     words.add_argument("--size", type=int, default=96, help="pixels along a side of a head")
     words.add_argument("--intensity", type=float, default=1.0, help="of all words, 0 to 1.5")
     words.add_argument("--seed", type=int, default=0, help="chooses the stronger side of the face")
     words.add_argument(
         "--generated",
         action="store_true",
-        help="drawn by the bundled SFSR adapter from one person's picture, not by the renderer",
+        help="drawn by the bundled SFSR adapter from one person's image, not by the renderer",
     )
     dataset = forms.add_parser("dataset", help="WebDataset shards with all that is true in them")
     dataset.add_argument("--out", type=Path, required=True, help="folder to write to")
-    dataset.add_argument("--per-shard", type=int, default=1000, help="pictures in a tar file")
+    dataset.add_argument("--per-shard", type=int, default=1000, help="images in a tar file")
     faces = forms.add_parser("faces", help="the layout of the Dense-Face data set")
     faces.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
     faces.add_argument(
@@ -58,10 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help="the share of this process or machine, 1/4 to 4/4; what is finished is kept",
         )
     for form, per_person, size in ((sheet, 1, 128), (dataset, 1, 128), (faces, 4, 256)):
-        form.add_argument("--count", type=int, default=32, help="number of pictures")
-        form.add_argument("--seed", type=int, default=0, help="seed of the first picture")
+        form.add_argument("--count", type=int, default=32, help="number of images")
+        form.add_argument("--seed", type=int, default=0, help="seed of the first image")
         form.add_argument(
-            "--per-person", type=int, default=per_person, help="pictures of each person"
+            "--per-person", type=int, default=per_person, help="images of each person"
         )
         form.add_argument("--size", type=int, default=size, help="pixels along a side, 16 to 1024")
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     forms[args.form](args)
 
 
-def share_of(text: str) -> tuple[int, int]:
+def parse_shard(text: str) -> tuple[int, int]:
     """``I/N`` as the number of a share from 1, and of how many.
 
     Raises:
@@ -104,11 +104,9 @@ def _understand_bare_folder(parser: argparse.ArgumentParser, forms: dict[str, An
 
 
 def _check_plan(args: argparse.Namespace) -> None:
-    _within("--count", args.count, 1, SHEET_LIMIT if args.form == "sheet" else MOST_PICTURES)
+    _within("--count", args.count, 1, SHEET_LIMIT if args.form == "sheet" else MOST_IMAGES)
     _within("--seed", args.seed, 0, 2**53)
-    _within(
-        "--per-person", args.per_person, 1, MOST_PICTURES if args.form == "faces" else args.count
-    )
+    _within("--per-person", args.per_person, 1, MOST_IMAGES if args.form == "faces" else args.count)
     _within("--size", args.size, 16, 1024)
 
 
@@ -133,12 +131,12 @@ def _sheet(args: argparse.Namespace) -> None:
     _check_format(args.out)
     heads = heads_of(range(args.seed, args.seed + args.count), args.seed, args.per_person)
     with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
-        pictures = []
+        images = []
         for i in tqdm(range(args.count), desc="render", unit="head"):
             drawn = render(heads[i], args.size)
-            pictures.append(annotation_rows(drawn) if args.annotations else drawn.rgb)
+            images.append(annotation_rows(drawn) if args.annotations else drawn.rgb)
         columns = args.columns * (4 if args.annotations else 1)
-        contact_sheet(torch.cat(pictures), columns, gap=2).save(temporary)
+        contact_sheet(torch.cat(images), columns, gap=2).save(temporary)
     print(args.out)
 
 
@@ -171,7 +169,7 @@ def _check_format(out: Path) -> None:
 
     if out.suffix.lower() not in Image.registered_extensions():
         raise InputError(
-            "the picture's format is unknown", where=str(out), fix="End its name in .png"
+            "the image's format is unknown", where=str(out), fix="End its name in .png"
         )
 
 
@@ -180,8 +178,8 @@ def _dataset(args: argparse.Namespace) -> None:
 
     from ..demo.dataset_shards import ShardPlan, write_shard
 
-    _within("--per-shard", args.per_shard, 1, MOST_PICTURES)
-    share, shares = share_of(args.shard)
+    _within("--per-shard", args.per_shard, 1, MOST_IMAGES)
+    share, shares = parse_shard(args.shard)
     plan = ShardPlan(args.out, args.count, args.seed, args.per_person, args.per_shard, args.size)
     mine = range(share - 1, len(plan.paths()), shares)
     with tqdm(total=sum(len(plan.seeds(i)) for i in mine), desc="render", unit="head") as bar:
@@ -196,7 +194,7 @@ def _faces(args: argparse.Namespace) -> None:
     from ..training.data.rendered_faces import RenderPlan, render_faces
     from ..training.data.shards import FaceShardWriter
 
-    share = share_of(args.shard)
+    share = parse_shard(args.shard)
     plan = RenderPlan(args.count, args.seed, args.per_person, args.size)
     writer = (FaceFolderWriter if args.format == "folder" else FaceShardWriter)(args.out)
     with tqdm(total=-(-plan.count // share[1]), desc="render", unit="head") as bar:

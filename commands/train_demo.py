@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 STAGE_NAMES = (
-    "data", "analyzer", "judge", "vae", "decoder", "parts", "expression", "base",
+    "data", "analyzer", "evaluator", "vae", "decoder", "parts", "expression", "base",
     "dense-face", "annotation", "sfsr", "sfsr-midpoint", "sfsr-one-step",
 )  # fmt: skip
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("out/training"), help="work folder")
     parser.add_argument("--weights", type=Path, help="folder of the results; ours by default")
-    parser.add_argument("--pictures", type=int, default=20_000, help="training pictures")
+    parser.add_argument("--images", type=int, default=20_000, help="training images")
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     parser.add_argument("--threads", type=int, default=2, help="threads that train")
     parser.add_argument("--length", type=float, default=1.0, help="share of the full length")
@@ -33,6 +33,6 @@ def run(args: argparse.Namespace) -> None:
     from ..training.tiny.work_folder import Run
 
     torch.set_num_threads(args.threads)
-    plan = Run(args.folder, args.weights or WEIGHTS, args.pictures, args.workers, args.length)
+    plan = Run(args.folder, args.weights or WEIGHTS, args.images, args.workers, args.length)
     for name in args.stages or STAGE_NAMES:
         STAGES[name](plan)

@@ -40,13 +40,13 @@ def add_options(
         help="CLIP's vocab.json and merges.txt, for captions; without it nothing is said",
     )
     parser.add_argument("--steps", type=int, default=20_000, help="steps of training")
-    parser.add_argument("--batch", type=int, default=batch, help="pictures a step and process")
+    parser.add_argument("--batch", type=int, default=batch, help="images a step and process")
     parser.add_argument("--rate", type=float, default=rate, help="learning rate at its highest")
     parser.add_argument("--size", type=int, default=size, help="pixels along a side, by 64s")
     parser.add_argument(
         "--scheme", choices=("mesh", "ibug"), default="mesh", help="478 landmarks, or 68"
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes that read pictures")
+    parser.add_argument("--workers", type=int, default=2, help="processes that read images")
     parser.add_argument("--save-every", type=int, default=200, help="steps between saved states")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
     parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the networks")

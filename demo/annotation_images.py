@@ -1,4 +1,4 @@
-"""What is true in a render, as pictures: depth in grey, parts in colours, landmarks as dots."""
+"""What is true in a render, as images: depth in grey, parts in colours, landmarks as dots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .renderer.renderer import Renders
 DOT = torch.tensor([1.0, 0.9, 0.1])
 
 
-def depth_picture(depth: Tensor) -> Tensor:
+def depth_image(depth: Tensor) -> Tensor:
     """Depth [B,S,S], -1 near .. 1 far, as grey [B,3,S,S] in 0..1: near is bright.
 
     A head fills about -0.45..0.4; the grey is stretched to that.
@@ -19,14 +19,14 @@ def depth_picture(depth: Tensor) -> Tensor:
     return (0.55 - depth).clamp(0, 1)[:, None].expand(-1, 3, -1, -1)
 
 
-def parts_picture(parts: Tensor) -> Tensor:
+def parts_image(parts: Tensor) -> Tensor:
     """Part classes [B,S,S] as colours [B,3,S,S] in 0..1."""
     palette = torch.tensor(PART_COLOURS, dtype=torch.float32) / 255
     return palette[parts.long()].permute(0, 3, 1, 2)
 
 
-def landmarks_picture(rgb: Tensor, landmarks: Tensor) -> Tensor:
-    """Pictures [B,3,S,S] with a small dot at each landmark [B,N,2] (x, y in 0..1)."""
+def landmarks_image(rgb: Tensor, landmarks: Tensor) -> Tensor:
+    """Images [B,3,S,S] with a small dot at each landmark [B,N,2] (x, y in 0..1)."""
     size = rgb.shape[-1]
     centres = torch.arange(size, dtype=torch.float32) + 0.5
     spots = landmarks * size
@@ -37,11 +37,11 @@ def landmarks_picture(rgb: Tensor, landmarks: Tensor) -> Tensor:
 
 
 def annotation_rows(renders: Renders) -> Tensor:
-    """Four pictures for each head, in this order: render, landmarks, depth, parts [4B,3,S,S]."""
+    """Four images for each head, in this order: render, landmarks, depth, parts [4B,3,S,S]."""
     rows = [
         renders.rgb,
-        landmarks_picture(renders.rgb, renders.landmarks),
-        depth_picture(renders.depth),
-        parts_picture(renders.parts),
+        landmarks_image(renders.rgb, renders.landmarks),
+        depth_image(renders.depth),
+        parts_image(renders.parts),
     ]
     return torch.stack(rows, 1).flatten(0, 1)

@@ -130,7 +130,7 @@ def _expression_words(m: dict[str, float]) -> str:
 def _gaze_words(m: dict[str, float]) -> str:
     if (m["eyeBlinkLeft"] + m["eyeBlinkRight"]) / 2 > 0.5:
         return ""
-    # As the viewer sees it: the person's left is the picture's right.
+    # As the viewer sees it: the person's left is the image's right.
     right = m["eyeLookOutLeft"] + m["eyeLookInRight"] - m["eyeLookInLeft"] - m["eyeLookOutRight"]
     if abs(right) > 0.9:
         return "eyes to the right" if right > 0 else "eyes to the left"

@@ -1,4 +1,4 @@
-"""Grids of pictures."""
+"""Grids of images."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from PIL import Image
 from torch import Tensor
 
 
-def contact_sheet(pictures: Tensor, columns: int, gap: int = 0) -> Image.Image:
-    """A grid of pictures [B,3,H,W], 0..1, row by row, on white."""
-    count, _, height, width = pictures.shape
+def contact_sheet(images: Tensor, columns: int, gap: int = 0) -> Image.Image:
+    """A grid of images [B,3,H,W], 0..1, row by row, on white."""
+    count, _, height, width = images.shape
     rows = -(-count // columns)
     size = (columns * (width + gap) - gap, rows * (height + gap) - gap)
     sheet = Image.new("RGB", size, "white")
-    pixels = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     for i in range(count):
         place = ((i % columns) * (width + gap), (i // columns) * (height + gap))
         sheet.paste(Image.fromarray(pixels[i]), place)

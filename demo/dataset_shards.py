@@ -2,7 +2,7 @@
 
 A sample is four files of one key::
 
-    000000000042.rgb.png     the picture, 8 bit
+    000000000042.rgb.png     the image, 8 bit
     000000000042.depth.png   16 bit, 0 nearest .. 65535 background: depth = 2 * value / 65535 - 1
     000000000042.parts.png   class numbers 0..9 with the palette of faces/parts.py
     000000000042.json        seed, person, caption, angles, landmarks, blendshapes, identity
@@ -34,7 +34,7 @@ from .renderer.renderer import Renders, render
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """``count`` pictures from ``seed`` on, ``per_person`` of each person, ``per_shard`` a file."""
+    """``count`` images from ``seed`` on, ``per_person`` of each person, ``per_shard`` a file."""
 
     folder: Path
     count: int
@@ -49,13 +49,13 @@ class ShardPlan:
         return [self.folder / f"heads-{self.seed}-{i:06d}.tar" for i in range(shards)]
 
     def seeds(self, shard: int) -> range:
-        """Seeds of the pictures of one shard."""
+        """Seeds of the images of one shard."""
         first = shard * self.per_shard
         return range(self.seed + first, self.seed + min(first + self.per_shard, self.count))
 
 
 def heads_of(seeds: range, first: int, per_person: int) -> Heads:
-    """Heads with these seeds; each ``per_person`` pictures from ``first`` on share a person."""
+    """Heads with these seeds; each ``per_person`` images from ``first`` on share a person."""
     people = [first + (seed - first) // per_person for seed in seeds]
     return sample_heads(list(seeds), identity_seeds=people)
 
@@ -66,7 +66,7 @@ def write_shard(plan: ShardPlan, shard: int, progress: Callable[[int], object]) 
     Args:
         plan: What to render.
         shard: Number of the shard, from 0.
-        progress: Called with the number of pictures done since its last call.
+        progress: Called with the number of images done since its last call.
 
     Raises:
         InputError: The folder cannot be written.
@@ -99,7 +99,7 @@ def _sample(plan: ShardPlan, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _truth(head: Heads, drawn: Renders) -> dict[str, Any]:
-    """Angles in degrees, landmarks as fractions of the picture, blendshapes that are not zero."""
+    """Angles in degrees, landmarks as fractions of the image, blendshapes that are not zero."""
     shapes = zip(ARKIT_NAMES, head.expression[0].tolist(), strict=True)
     identity = zip(IDENTITY_NAMES, head.identity[0].tolist(), strict=True)
     return {
@@ -114,8 +114,8 @@ def _rounded(values: Tensor) -> list[float]:
     return [round(value, 5) for value in values.tolist()]
 
 
-def _rgb(picture: Tensor) -> Image.Image:
-    pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+def _rgb(image: Tensor) -> Image.Image:
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
     return Image.fromarray(pixels.numpy())
 
 

@@ -47,6 +47,6 @@ def expression_heads(
     return one[[0] * len(expressions)].replace(expression=expressions)
 
 
-def expression_pictures(expressions: Tensor, person: int = FACE, size: int = 128) -> Tensor:
-    """The heads of :func:`expression_heads` as pictures [B, 3, size, size] in 0..1."""
+def expression_images(expressions: Tensor, person: int = FACE, size: int = 128) -> Tensor:
+    """The heads of :func:`expression_heads` as images [B, 3, size, size] in 0..1."""
     return render(expression_heads(expressions, person), size).rgb

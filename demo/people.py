@@ -58,10 +58,10 @@ class Heads:
 
     identity [B,P]: IDENTITY_NAMES, continuous -1..1, classes as whole numbers.
     expression [B,51]: ARKit order, 0..1.
-    angles [B,3]: yaw, pitch, roll in degrees; yaw > 0 turns the nose to the picture's left,
+    angles [B,3]: yaw, pitch, roll in degrees; yaw > 0 turns the nose to the image's left,
         pitch > 0 lifts it, roll > 0 turns the head clockwise as the viewer sees it.
     light [B,4]: side (-1 left .. 1 right), height (-1..1), warmth (-1..1), strength (-1..1).
-    camera [B,3]: shift right, shift down (fractions of the picture), scale (1 = usual).
+    camera [B,3]: shift right, shift down (fractions of the image), scale (1 = usual).
     background [B,4]: colour class, pattern class, phase 0..1, tone -1..1.
     shirt [B]: class of SHIRT_COLORS.
     """

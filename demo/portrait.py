@@ -22,10 +22,10 @@ def portrait(
     Args:
         person, scene: 0 to 2**20 - 1.
         angles: Yaw, pitch, roll in degrees (signs: docs/conventions.md).
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
 
     Returns:
-        The picture [1, 3, size, size] in 0..1 and its caption.
+        The image [1, 3, size, size] in 0..1 and its caption.
     """
     seeds = held_out_seed(SCENES, scene), held_out_seed(PEOPLE, person)
     heads = sample_heads([seeds[0]], [seeds[1]]).replace(angles=torch.tensor([angles]))

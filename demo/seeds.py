@@ -6,12 +6,12 @@ from ..errors import InputError
 
 
 def training_seed(index: int) -> int:
-    """Seed of training person (or picture) ``index``: always below 2**32."""
+    """Seed of training person (or image) ``index``: always below 2**32."""
     return index + 1
 
 
 def held_out_seed(seed: int, index: int) -> int:
-    """Seed of measuring person (or picture) ``index`` of evaluation ``seed``: from 2**40 on.
+    """Seed of measuring person (or image) ``index`` of evaluation ``seed``: from 2**40 on.
 
     Raises:
         InputError: ``seed`` is negative or above 2**20.

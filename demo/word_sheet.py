@@ -12,7 +12,7 @@ from torch import Tensor
 from ..sfsr.emotion_table import emotion_words
 from ..sfsr.words import expression_of_word
 from .contact_sheet import contact_sheet
-from .expression_heads import expression_pictures
+from .expression_heads import expression_images
 
 _COLUMNS = 12
 _LABEL, _HEADING, _MARGIN = 14, 24, 8
@@ -20,7 +20,7 @@ _SMOOTH = Image.Resampling.LANCZOS
 _INK, _FAINT = (32, 34, 38), (104, 108, 116)
 
 Draw = Callable[[Tensor], Tensor]
-"""Codes [N, 51] in 0..1 -> pictures [N, 3, S, S] in 0..1."""
+"""Codes [N, 51] in 0..1 -> images [N, 3, S, S] in 0..1."""
 
 
 def word_sheet(
@@ -38,7 +38,7 @@ def word_sheet(
         each: Called after every head.
         draw: Who draws them; the renderer if None.
     """
-    draw = draw or (lambda codes: expression_pictures(codes, size=size))
+    draw = draw or (lambda codes: expression_images(codes, size=size))
     groups = [
         (primary, [emotion.word for emotion in group])
         for primary, group in groupby(emotion_words().values(), lambda emotion: emotion.primary)

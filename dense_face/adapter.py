@@ -1,4 +1,6 @@
-"""PC-adapter: identity in the attention layers of a Stable Diffusion 1.x UNet (dense_face.md A2).
+"""PC-adapter: identity in the attention layers of a Stable Diffusion 1.x UNet.
+
+Source: docs/reference/dense_face.md A2.
 
 For hidden tokens x, context c (c = x in self-attention) and identity a, with W the frozen maps of
 the base and W' those of the adapter:
@@ -11,7 +13,7 @@ The identity reaches the cross-attentions of the input and output blocks. It rea
 self-attention nor the middle block, where u = x: so it is in the release, and its weights want it.
 
 There are two equivalent ways to compute it: at run time (``AdapterAttention.deltas``, also used in
-training) and folded (:meth:`PCAdapter.fold`): constant deltas on the base's weights and, since F a
+training) and fused (:meth:`PCAdapter.fuse`): constant deltas on the base's weights and, since F a
 does not depend on the position, one bias on the queries of each layer that the identity reaches.
 Either can be had from either form of the stored weights (``sites.py``).
 """
@@ -26,8 +28,8 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..state_dict import check_strictly
-from .attention_layers import ID_DIM, AttentionSite, is_folded, sites_from_state_dict
-from .fused import FoldedAdapter, fold
+from .attention_layers import ID_DIM, AttentionSite, is_fused, sites_from_state_dict
+from .fused import FusedAdapter, fuse
 
 DELTA = 0.01
 """Strength of the release, at training and test."""
@@ -40,7 +42,7 @@ Projections = tuple[nn.Module, nn.Module, nn.Module]
 class AdapterAttention(nn.Module):
     """The adapter's maps beside one attention layer.
 
-    Unfolded there are always four, as in the release; folded, only the live ones.
+    Unfolded there are always four, as in the release; fused, only the live ones.
 
     Fresh ``per_*`` are zero, so that an untrained adapter changes nothing; their gradients are not
     zero, because each is multiplied by inputs that are not. ``feat_to_q`` keeps torch's default
@@ -51,13 +53,13 @@ class AdapterAttention(nn.Module):
         self,
         site: AttentionSite,
         id_dim: int,
-        folded: bool = False,
+        fused: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.site = site
-        self.needs_identity = folded and site.takes_identity
+        self.needs_identity = fused and site.takes_identity
 
         def linear(width_in: int) -> nn.Linear:
             return nn.Linear(width_in, site.channels, bias=False, device=device, dtype=dtype)
@@ -70,7 +72,7 @@ class AdapterAttention(nn.Module):
         self.per_v = linear(site.context_dim)
         for fresh in self.parameters():
             nn.init.zeros_(fresh)
-        if not folded:
+        if not fused:
             self.feat_to_q = linear(id_dim)
 
     def query(self, x: Tensor, identity: Tensor | None) -> Tensor:
@@ -129,9 +131,9 @@ class AdapterAttention(nn.Module):
     def _query_without_identity(self) -> nn.Linear:
         if self.needs_identity:
             raise InputError(
-                "a folded adapter cannot run without an identity",
+                "a fused adapter cannot run without an identity",
                 where=self.site.key,
-                fix="Give an identity, or convert the checkpoint with --unfolded",
+                fix="Give an identity, or convert the checkpoint with --unfused",
             )
         return self.per_q
 
@@ -139,7 +141,7 @@ class AdapterAttention(nn.Module):
 class PCAdapter(nn.Module):
     """The adapter of a whole UNet; state-dict keys are the release's, without file prefix.
 
-    ``delta`` is the strength, applied on use and never stored in the weights. ``folded`` chooses
+    ``delta`` is the strength, applied on use and never stored in the weights. ``fused`` chooses
     the form of the weights (``sites.py``).
     """
 
@@ -149,17 +151,17 @@ class PCAdapter(nn.Module):
         *,
         id_dim: int = ID_DIM,
         delta: float = DELTA,
-        folded: bool = False,
+        fused: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.id_dim = id_dim
         self.delta = delta
-        self.folded = folded
+        self.fused = fused
         self.sites = tuple(sites)
         for site in self.sites:
-            maps = AdapterAttention(site, id_dim, folded, device=device, dtype=dtype)
+            maps = AdapterAttention(site, id_dim, fused, device=device, dtype=dtype)
             _place(self, site.key, maps)
 
     @classmethod
@@ -179,7 +181,7 @@ class PCAdapter(nn.Module):
             IncompatibleError: A weight has a name or shape that does not fit the others.
         """
         sites, id_dim = sites_from_state_dict(tensors)
-        adapter = cls(sites, id_dim=id_dim, delta=delta, folded=is_folded(tensors), device=device)
+        adapter = cls(sites, id_dim=id_dim, delta=delta, fused=is_fused(tensors), device=device)
         check_strictly(adapter, tensors, "the PC-adapter", optional=adapter._dead())
         return adapter
 
@@ -236,12 +238,12 @@ class PCAdapter(nn.Module):
             if attention.site.takes_identity
         }
 
-    def fold(self) -> FoldedAdapter:
-        """The equivalent weight deltas and bias matrices (dense_face.md A3)."""
-        return fold({k: t.detach() for k, t in self.live_state_dict().items()}, self.delta)
+    def fuse(self) -> FusedAdapter:
+        """The equivalent weight deltas and bias matrices (docs/reference/dense_face.md A3)."""
+        return fuse({k: t.detach() for k, t in self.live_state_dict().items()}, self.delta)
 
     def _dead(self) -> set[str]:
-        if self.folded:
+        if self.fused:
             return set()
         return {f"{site.key}.feat_to_q.weight" for site in self.sites if not site.takes_identity}
 

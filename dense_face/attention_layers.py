@@ -1,7 +1,7 @@
 """Where the PC-adapter sits in a Stable Diffusion 1.x UNet, and which maps it has there.
 
 An adapter is stored in one of two equivalent forms. They differ at the sites that the identity
-reaches: unfolded, two maps ``per_q`` [C, C] and ``feat_to_q`` [C, D]; folded, their product
+reaches: unfused, two maps ``per_q`` [C, C] and ``feat_to_q`` [C, D]; fused, their product
 ``id_to_q`` [C, D], since nothing stands between the two. ``per_k`` [C, context] and ``per_v`` are
 the same in both, and so is ``per_q`` where no identity comes. There, the release also holds a dead
 ``feat_to_q``; our files leave it out.
@@ -30,7 +30,7 @@ class AttentionSite:
         block: LDM name of the block: ``input_blocks.1``, ``middle_block``, ``output_blocks.11``.
         channels: Width C of the queries.
         context_dim: Width of what keys and values are made from; equals C in self-attention.
-        cross: Whether it attends to the text (``attn2``) or to the picture (``attn1``).
+        cross: Whether it attends to the text (``attn2``) or to the image (``attn1``).
     """
 
     block: str
@@ -48,11 +48,11 @@ class AttentionSite:
         """Whether the identity replaces x in the adapter's query path here."""
         return self.cross and self.block != MIDDLE
 
-    def maps(self, folded: bool) -> tuple[str, ...]:
+    def maps(self, fused: bool) -> tuple[str, ...]:
         """Names of the adapter's live maps here."""
         if not self.takes_identity:
             return ("per_q", "per_k", "per_v")
-        query = ("id_to_q",) if folded else ("per_q", "feat_to_q")
+        query = ("id_to_q",) if fused else ("per_q", "feat_to_q")
         return (*query, "per_k", "per_v")
 
 
@@ -64,9 +64,9 @@ def sites_of_block(block: str, channels: int, context_dim: int) -> list[Attentio
     ]
 
 
-def is_folded(tensors: Iterable[str]) -> bool:
-    """Whether names of an adapter's tensors are those of the folded form."""
-    return any(name.endswith(_FOLDED) for name in tensors)
+def is_fused(tensors: Iterable[str]) -> bool:
+    """Whether names of an adapter's tensors are those of the fused form."""
+    return any(name.endswith(_FUSED) for name in tensors)
 
 
 def sites_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[AttentionSite], int]:
@@ -90,12 +90,12 @@ def sites_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[Attention
             )
         layers[match["attention"]] = match
     sites: dict[str, AttentionSite] = {}
-    folded = is_folded(tensors)
+    fused = is_fused(tensors)
     for key, match in layers.items():
         _need(tensors, f"{key}.per_k.weight")
         channels, context_dim = tensors[f"{key}.per_k.weight"].shape
         sites[key] = AttentionSite(match["block"], channels, context_dim, match["kind"] == "attn2")
-        for needed in sites[key].maps(folded):
+        for needed in sites[key].maps(fused):
             _need(tensors, f"{key}.{needed}.weight")
     if not sites:
         raise ModelFileError("the file holds no PC-adapter", fix="Use a Dense-Face adapter file")
@@ -106,8 +106,8 @@ def sites_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[Attention
     return ordered, id_dims.pop() if id_dims else ID_DIM
 
 
-_FOLDED = ".id_to_q.weight"
-_FROM_IDENTITY = (".feat_to_q.weight", _FOLDED)
+_FUSED = ".id_to_q.weight"
+_FROM_IDENTITY = (".feat_to_q.weight", _FUSED)
 _ADAPTER_KEY = re.compile(
     r"(?P<attention>(?P<block>(?:in|out)put_blocks\.\d+|middle_block)"
     r"\.1\.transformer_blocks\.0\.(?P<kind>attn[12]))\.(?:per_[qkv]|feat_to_q|id_to_q)\.weight"

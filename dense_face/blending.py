@@ -1,4 +1,6 @@
-"""Latent-space blending: generate the face, keep the base elsewhere (dense_face.md A8).
+"""Latent-space blending: generate the face, keep the base elsewhere.
+
+Source: docs/reference/dense_face.md A8.
 
 Every step first puts the noised base back outside the face, then takes one DDIM step of the whole
 latent. Masks here say what to **keep**: 1 = base, 0 = face to generate, as in the release.
@@ -55,11 +57,11 @@ def gaussian(shape: tuple[int, ...], generator: torch.Generator) -> Draw:
     return lambda: torch.randn(shape, generator=generator, device=generator.device)
 
 
-def area_resize(picture: Tensor, height: int, width: int) -> Tensor:
+def area_resize(image: Tensor, height: int, width: int) -> Tensor:
     """Resize [..., H, W] by averaging over the exact area of each new pixel (shrinking)."""
-    rows = _area_weights(picture.shape[-2], height).to(picture)
-    columns = _area_weights(picture.shape[-1], width).to(picture)
-    return rows @ picture @ columns.T
+    rows = _area_weights(image.shape[-2], height).to(image)
+    columns = _area_weights(image.shape[-1], width).to(image)
+    return rows @ image @ columns.T
 
 
 def prepare_keep(
@@ -85,7 +87,7 @@ def prepare_keep(
     small = area_resize(keep.float(), height, width).clamp(0, 1)
     if threshold is None:
         return small
-    # The release resizes pictures of 8 bits, so it compares whole grey levels with the threshold.
+    # The release resizes images of 8 bits, so it compares whole grey levels with the threshold.
     return ((small * 255).round() / 255 >= threshold).float()
 
 

@@ -1,6 +1,6 @@
 """Final composite in pixels: the base outside the face comes back bit for bit (ours, not A8).
 
-Masks say what to **keep**: 1 = base. Pictures are [B, C, H, W] floats in any range.
+Masks say what to **keep**: 1 = base. Images are [B, C, H, W] floats in any range.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Box = tuple[int, int, int, int]
 
 
 def paste_back(full: Tensor, crop: Tensor, keep: Tensor, box: Box) -> Tensor:
-    """Put a generated crop back into the full picture; everything outside the face is untouched.
+    """Put a generated crop back into the full image; everything outside the face is untouched.
 
     Args:
         full: [B, C, H, W].
@@ -27,14 +27,14 @@ def paste_back(full: Tensor, crop: Tensor, keep: Tensor, box: Box) -> Tensor:
         box: Where the crop was taken.
 
     Raises:
-        InputError: The box is empty or leaves the picture.
+        InputError: The box is empty or leaves the image.
     """
     left, top, right, bottom = box
     height, width = full.shape[-2:]
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise InputError(
-            f"the crop box {box} does not lie in the {width}x{height} picture",
-            fix="Give left, top, right, bottom inside the picture",
+            f"the crop box {box} does not lie in the {width}x{height} image",
+            fix="Give left, top, right, bottom inside the image",
         )
     size = (bottom - top, right - left)
     if crop.shape[-2:] != size:

@@ -12,7 +12,9 @@ EVERY_ROW = slice(None)
 
 
 @contextmanager
-def tapped(modules: Sequence[nn.Module], rows: slice = EVERY_ROW) -> Iterator[list[Tensor]]:
+def capture_features(
+    modules: Sequence[nn.Module], rows: slice = EVERY_ROW
+) -> Iterator[list[Tensor]]:
     """Collect the outputs of ``modules`` while the block runs.
 
     Args:
@@ -24,14 +26,14 @@ def tapped(modules: Sequence[nn.Module], rows: slice = EVERY_ROW) -> Iterator[li
         A list that is empty until all modules have run, then holds one detached tensor for each
         (the last one where a module runs again). The hooks go when the block ends, however it ends.
     """
-    heard: dict[int, Tensor] = {}
+    outputs: dict[int, Tensor] = {}
     found: list[Tensor] = []
 
     def hook(place: int) -> Any:
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            heard[place] = output[rows].detach()
-            if len(heard) == len(modules):
-                found[:] = [heard[i] for i in range(len(modules))]
+            outputs[place] = output[rows].detach()
+            if len(outputs) == len(modules):
+                found[:] = [outputs[i] for i in range(len(modules))]
 
         return keep
 

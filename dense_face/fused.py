@@ -1,4 +1,4 @@
-"""The PC-adapter in its folded form: constant weight deltas and one query bias per identity."""
+"""The PC-adapter in its fused form: constant weight deltas and one query bias per identity."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .attention_layers import is_folded, sites_from_state_dict
+from .attention_layers import is_fused, sites_from_state_dict
 
 
 @dataclass(frozen=True)
-class FoldedAdapter:
-    """What the adapter amounts to, without the strength (dense_face.md A3).
+class FusedAdapter:
+    """What the adapter amounts to, without the strength (docs/reference/dense_face.md A3).
 
     Args:
         weights: ``<block>.1.transformer_blocks.0.attn{1,2}.to_{q,k,v}.weight`` -> delta of the
@@ -43,27 +43,27 @@ class FoldedAdapter:
         }
 
 
-def fold(tensors: Mapping[str, Tensor], delta: float) -> FoldedAdapter:
+def fuse(tensors: Mapping[str, Tensor], delta: float) -> FusedAdapter:
     """Fold the tensors of an adapter, stored in either form; weights are shared, not copied.
 
     Raises:
         ModelFileError, IncompatibleError: As :func:`sites.sites_from_state_dict`.
     """
     sites, _ = sites_from_state_dict(tensors)
-    folded = is_folded(tensors)
+    fused = is_fused(tensors)
     weights: dict[str, Tensor] = {}
     matrices: dict[str, Tensor] = {}
     for site in sites:
-        own = {name: tensors[f"{site.key}.{name}.weight"] for name in site.maps(folded)}
+        own = {name: tensors[f"{site.key}.{name}.weight"] for name in site.maps(fused)}
         weights[f"{site.key}.to_k.weight"] = own["per_k"]
         weights[f"{site.key}.to_v.weight"] = own["per_v"]
         if not site.takes_identity:
             weights[f"{site.key}.to_q.weight"] = own["per_q"]
-        elif folded:
+        elif fused:
             matrices[site.block] = own["id_to_q"].float()
         else:
             matrices[site.block] = product(own["per_q"], own["feat_to_q"])
-    return FoldedAdapter(weights, matrices, delta)
+    return FusedAdapter(weights, matrices, delta)
 
 
 def product(per_q: Tensor, feat_to_q: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Identity token: the embedding of ``*`` carries the identity into the text (dense_face.md A5)."""
+"""Identity token: the embedding of ``*`` carries the identity into the text.
+
+Source: docs/reference/dense_face.md A5.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""Pose branch: a ControlNet without attention, fed with a drawn head axis (dense_face.md A7).
+"""Pose branch: a ControlNet without attention, fed with a drawn head axis.
+
+Source: docs/reference/dense_face.md A7.
 
 A copy of the UNet's encoder without its transformers reads the noisy latent and the encoded pose
-picture and returns one residual for each skip connection and one for the middle. It never reads
+image and returns one residual for each skip connection and one for the middle. It never reads
 the text, so one call serves all parts of classifier-free guidance that share latent and timestep;
-the encoded picture (:meth:`PoseBranch.encode_hint`) serves a whole run.
+the encoded image (:meth:`PoseBranch.encode_hint`) serves a whole run.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ class PoseBranchConfig:
 
 
 class PoseBranch(nn.Module):
-    """Pose picture, noisy latent and timestep -> residuals for the UNet's skips and middle.
+    """Pose image, noisy latent and timestep -> residuals for the UNet's skips and middle.
 
     Freshly built, all residuals are zero, so that training starts from the bare base model.
     Module names are the release's (``control_model.*`` loads strictly).
@@ -136,7 +138,7 @@ class PoseBranch(nn.Module):
         return branch
 
     def encode_hint(self, hint: Tensor) -> Tensor:
-        """Pose pictures [B, 3, 8h, 8w] in 0..1 -> features [B, C, h, w]; once a run suffices."""
+        """Pose images [B, 3, 8h, 8w] in 0..1 -> features [B, C, h, w]; once a run suffices."""
         return self.input_hint_block(hint)
 
     def residuals(self, x: Tensor, encoded_hint: Tensor, timesteps: Tensor) -> list[Tensor]:

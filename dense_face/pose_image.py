@@ -1,9 +1,11 @@
-"""The pose picture: the head's axes drawn on white, as the release draws them (dense_face.md A6).
+"""The pose image: the head's axes drawn on white, as the release draws them.
 
-Angles are degrees: yaw > 0 turns the nose to the picture's left, pitch > 0 lifts it, roll > 0
-turns the head clockwise as seen by the viewer. Red is the head's X axis (towards the picture's
+Source: docs/reference/dense_face.md A6.
+
+Angles are degrees: yaw > 0 turns the nose to the image's left, pitch > 0 lifts it, roll > 0
+turns the head clockwise as seen by the viewer. Red is the head's X axis (towards the image's
 right when frontal), green Y (down), blue Z (the nose, twice as long, drawn last). A frontal head
-has a blue dot; beyond about 40 degrees of yaw the blue line leaves the picture and is cut at its
+has a blue dot; beyond about 40 degrees of yaw the blue line leaves the image and is cut at its
 edge (``thick_line`` says how).
 """
 
@@ -14,10 +16,10 @@ import math
 import numpy as np
 
 from ..errors import InputError
-from .thick_line import Picture, Point, draw_thick_line
+from .thick_line import Image, Point, draw_thick_line
 
 SIZE = 256
-"""Side of the release's pose picture in pixels; lengths and thickness are given for it."""
+"""Side of the release's pose image in pixels; lengths and thickness are given for it."""
 
 _AXIS_LENGTH = 100
 _NOSE_LENGTH = 200
@@ -53,7 +55,7 @@ def axis_ends(
     return ends[0], ends[1], ends[2]
 
 
-def pose_picture(yaw: float, pitch: float, roll: float, size: int = SIZE) -> Picture:
+def pose_image(yaw: float, pitch: float, roll: float, size: int = SIZE) -> Image:
     """Draw a head pose, uint8 RGB [size, size, 3].
 
     At other sizes than 256 lengths and thickness scale along (the thickness to an even number).
@@ -62,10 +64,10 @@ def pose_picture(yaw: float, pitch: float, roll: float, size: int = SIZE) -> Pic
         InputError: An angle is not finite, or the size is below 16.
     """
     if size < 16:
-        raise InputError(f"a pose picture of {size} px is too small", fix="Use at least 16 px")
-    picture = np.full((size, size, 3), 255, dtype=np.uint8)
+        raise InputError(f"a pose image of {size} px is too small", fix="Use at least 16 px")
+    image = np.full((size, size, 3), 255, dtype=np.uint8)
     centre = int((size - 1) / 2)
     thickness = max(2, 2 * round(_THICKNESS * size / SIZE / 2))
     for end, colour in zip(axis_ends(yaw, pitch, roll, size), _COLOURS, strict=True):
-        draw_thick_line(picture, (centre, centre), end, colour, thickness)
-    return picture
+        draw_thick_line(image, (centre, centre), end, colour, thickness)
+    return image

@@ -1,4 +1,6 @@
-"""The placeholder ``*`` in a prompt: it has to be a word of its own (dense_face.md A5).
+"""The placeholder ``*`` in a prompt: it has to be a word of its own.
+
+Source: docs/reference/dense_face.md A5.
 
 CLIP's tokenizer joins signs that touch: ``*.`` or ``**`` is another token than ``*``, and the
 person is lost without a word. What can only mean the placeholder is set apart here; what cannot is

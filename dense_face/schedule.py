@@ -1,4 +1,7 @@
-"""Noise levels and the DDIM grid of the release: uniform timesteps plus 1 (dense_face.md A8)."""
+"""Noise levels and the DDIM grid of the release: uniform timesteps plus 1.
+
+Source: docs/reference/dense_face.md A8.
+"""
 
 from __future__ import annotations
 

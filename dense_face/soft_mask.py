@@ -2,8 +2,8 @@
 
 ``blending.blended_ddim`` mixes the latents before each step. Hosts mix twice: what enters the
 network, and the clean latent that it predicts; the path between the steps is never overwritten.
-Where the mask is 0 or 1 both rules give the same picture, in the grey between they do not. This
-form makes pictures from the command line and from the host agree.
+Where the mask is 0 or 1 both rules give the same image, in the grey between they do not. This
+form makes images from the command line and from the host agree.
 """
 
 from __future__ import annotations

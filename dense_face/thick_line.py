@@ -1,11 +1,11 @@
 """Thick, round-ended, aliased lines, pixel for pixel as OpenCV 4.x draws them, in numpy.
 
-The pose branch was trained on pictures drawn by OpenCV 4, and OpenCV 5 draws lines that leave the
-picture differently; so the drawing is part of the model and lives here. It was written against
-golden pictures of OpenCV 4.10 and compared with it over tens of thousands of lines.
+The pose branch was trained on images drawn by OpenCV 4, and OpenCV 5 draws lines that leave the
+image differently; so the drawing is part of the model and lives here. It was written against
+golden images of OpenCV 4.10 and compared with it over tens of thousands of lines.
 
 A line of thickness 4 is a filled quadrilateral, 2 px to either side, and a filled circle of radius
-2 at each end that lies in the picture. Corners are kept in fixed point with 16 fractional bits.
+2 at each end that lies in the image. Corners are kept in fixed point with 16 fractional bits.
 The outline of the quadrilateral is drawn too, which is why the band is 5 px wide.
 
 **Outside the frame**: nothing is moved or shortened before the corners are computed, so a line
@@ -21,7 +21,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Point = tuple[int, int]
 
 _BITS = 16
@@ -30,14 +30,14 @@ _HALF = _ONE >> 1
 
 
 def draw_thick_line(
-    picture: Picture, start: Point, end: Point, colour: tuple[int, int, int], thickness: int = 4
+    image: Image, start: Point, end: Point, colour: tuple[int, int, int], thickness: int = 4
 ) -> None:
-    """Draw into a picture [H, W, 3] in place.
+    """Draw into an image [H, W, 3] in place.
 
     Args:
-        picture: Changed in place.
+        image: Changed in place.
         start, end: (x, y) in pixels; may lie outside.
-        colour: Value of the pixels, in the picture's channel order.
+        colour: Value of the pixels, in the image's channel order.
         thickness: Even number of pixels, at least 2.
     """
     radius = thickness / 2
@@ -52,16 +52,16 @@ def draw_thick_line(
             (x1 - across, y1 - along),
             (x1 + across, y1 + along),
         ]
-        _fill_convex(picture, corners, colour)
+        _fill_convex(image, corners, colour)
     for centre in (start, end):
-        _fill_circle(picture, centre, int(radius + 0.5), colour)
+        _fill_circle(image, centre, int(radius + 0.5), colour)
 
 
-def _fill_convex(picture: Picture, corners: list[Point], colour: tuple[int, int, int]) -> None:
+def _fill_convex(image: Image, corners: list[Point], colour: tuple[int, int, int]) -> None:
     """Fill a convex polygon with corners in fixed point, its outline included."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     for a, b in zip([corners[-1], *corners[:-1]], corners, strict=True):
-        _draw_edge(picture, a, b, colour)
+        _draw_edge(image, a, b, colour)
     rows = [(y + _HALF) >> _BITS for _, y in corners]
     # The lowest row belongs to the outline alone.
     first, last = min(rows), min(max(rows) - 1, height - 1)
@@ -74,7 +74,7 @@ def _fill_convex(picture: Picture, corners: list[Point], colour: tuple[int, int,
     rows_from = max(first, 0)
     left, right = left[rows_from - first :, None], right[rows_from - first :, None]
     x = np.arange(width)
-    picture[rows_from : last + 1][(x >= left) & (x <= right)] = colour
+    image[rows_from : last + 1][(x >= left) & (x <= right)] = colour
 
 
 def _side(corners: list[Point], top: int, step: int, first: int, last: int) -> NDArray[np.int64]:
@@ -100,9 +100,9 @@ def _side(corners: list[Point], top: int, step: int, first: int, last: int) -> N
     return xs
 
 
-def _draw_edge(picture: Picture, a: Point, b: Point, colour: tuple[int, int, int]) -> None:
+def _draw_edge(image: Image, a: Point, b: Point, colour: tuple[int, int, int]) -> None:
     """Draw a line one pixel wide between two points in fixed point, cut at the frame first."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     clipped = _clip(a, b, width << _BITS, height << _BITS)
     if clipped is None:
         return
@@ -118,8 +118,8 @@ def _draw_edge(picture: Picture, a: Point, b: Point, colour: tuple[int, int, int
     else:
         ys = ((ya + _HALF) >> _BITS) + steps
         xs = (xa + _HALF + steps * _divide(dx * _ONE, dy | 1)) >> _BITS
-    _put(picture, xs, ys, colour)
-    _put(picture, np.array([(xb + _HALF) >> _BITS]), np.array([(yb + _HALF) >> _BITS]), colour)
+    _put(image, xs, ys, colour)
+    _put(image, np.array([(xb + _HALF) >> _BITS]), np.array([(yb + _HALF) >> _BITS]), colour)
 
 
 def _clip(a: Point, b: Point, width: int, height: int) -> tuple[Point, Point] | None:
@@ -156,16 +156,14 @@ def _apart(a: int, b: int) -> bool:
     return a == b != 0
 
 
-def _fill_circle(
-    picture: Picture, centre: Point, radius: int, colour: tuple[int, int, int]
-) -> None:
-    """Fill a circle by the midpoint rule; the part outside the picture is left out."""
+def _fill_circle(image: Image, centre: Point, radius: int, colour: tuple[int, int, int]) -> None:
+    """Fill a circle by the midpoint rule; the part outside the image is left out."""
     x0, y0 = centre
     error, dx, dy, plus, minus = 0, radius, 0, 1, (radius << 1) - 1
     while dx >= dy:
         for row, reach in ((y0 - dy, dx), (y0 + dy, dx), (y0 - dx, dy), (y0 + dx, dy)):
-            if 0 <= row < picture.shape[0]:
-                picture[row, max(x0 - reach, 0) : max(x0 + reach + 1, 0)] = colour
+            if 0 <= row < image.shape[0]:
+                image[row, max(x0 - reach, 0) : max(x0 + reach + 1, 0)] = colour
         dy += 1
         error += plus
         plus += 2
@@ -176,10 +174,10 @@ def _fill_circle(
 
 
 def _put(
-    picture: Picture, xs: NDArray[np.int64], ys: NDArray[np.int64], colour: tuple[int, int, int]
+    image: Image, xs: NDArray[np.int64], ys: NDArray[np.int64], colour: tuple[int, int, int]
 ) -> None:
-    inside = (xs >= 0) & (xs < picture.shape[1]) & (ys >= 0) & (ys < picture.shape[0])
-    picture[ys[inside], xs[inside]] = colour
+    inside = (xs >= 0) & (xs < image.shape[1]) & (ys >= 0) & (ys < image.shape[0])
+    image[ys[inside], xs[inside]] = colour
 
 
 def _divide(a: int, b: int) -> int:

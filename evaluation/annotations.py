@@ -1,8 +1,8 @@
 """How well the annotation head reads the tiny world, on people whom no network has seen.
 
-From rendered pictures at light noise, against what the renderer knows; from pictures while they are
-sampled, against the bundled analyzer on the finished picture. Beside them the analyzer's own error,
-and controls with the features of another picture, which have to fail.
+From rendered images at light noise, against what the renderer knows; from images while they are
+sampled, against the bundled analyzer on the finished image. Beside them the analyzer's own error,
+and controls with the features of another image, which have to fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..dense_face.annotation.annotations import Annotations
 from ..dense_face.annotation.head import AnnotationHead
 from ..dense_face.annotation.loss import small_parts
 from ..faces.parts import PART_NAMES
-from ..pipelines.annotation import LIGHT_NOISE, Change, SamplingTap, annotate_latents, joined
+from ..pipelines.annotation import LIGHT_NOISE, Change, SamplingCapture, annotate_latents, joined
 from ..pipelines.guided import text_model
 from ..pipelines.sampling import clean_schedule, sample, seeded_noise
 from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
@@ -33,7 +33,7 @@ from .metrics import Report
 
 NAME = "annotations"
 READ_AT = 0.6
-"""Share of the steps after which a generated picture is read."""
+"""Share of the steps after which a generated image is read."""
 #: Outer corners of the eyes in iBUG order: the distance that landmark errors are told in.
 _EYES = (36, 45)
 _PEOPLE = 6 * 2**17
@@ -43,7 +43,7 @@ _BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is true of N pictures at the size of the maps.
+    """What is true of N images at the size of the maps.
 
     parts [N, H, W] uint8; landmarks [N, 68, 2] as fractions; depth [N, H, W], background 1.
     """
@@ -54,7 +54,7 @@ class Truth:
 
 
 def rendered_truth(seed: int, count: int, size: int, *, progress: bool) -> tuple[Tensor, Truth]:
-    """Pictures [N, 3, 128, 128] of held-out people and what is true in them."""
+    """Images [N, 3, 128, 128] of held-out people and what is true in them."""
     heads = sample_heads([held_out_seed(seed, _PEOPLE + i) for i in range(count)])
     bar = tqdm(range(count), desc="render", leave=False, disable=not progress)
     drawn = [render(heads[i]) for i in bar]
@@ -69,7 +69,7 @@ def rendered_truth(seed: int, count: int, size: int, *, progress: bool) -> tuple
 
 
 def part_miou(seen: Tensor, true: Tensor) -> float:
-    """Mean over the ten classes of intersection over union, cells of all pictures together.
+    """Mean over the ten classes of intersection over union, cells of all images together.
 
     The usual definition of the field (PASCAL VOC): both are counted over the whole set first.
 
@@ -86,7 +86,7 @@ def part_miou(seen: Tensor, true: Tensor) -> float:
 
 
 def landmark_error(seen: Tensor, true: Tensor) -> float:
-    """Mean distance of points [N, 68, 2], in distances of the outer eye corners of each picture."""
+    """Mean distance of points [N, 68, 2], in distances of the outer eye corners of each image."""
     eyes = (true[:, _EYES[0]] - true[:, _EYES[1]]).norm(dim=-1)
     return float(((seen - true).norm(dim=-1).mean(1) / eyes.clamp(min=1e-3)).mean())
 
@@ -102,18 +102,18 @@ def depth_error(seen: Tensor, true: Tensor) -> float:
 
 
 def face_iou(seen: Tensor, true: Tensor) -> float:
-    """Mean over pictures of the IoU of two masks of faces [N, H, W] (bool)."""
+    """Mean over images of the IoU of two masks of faces [N, H, W] (bool)."""
     both, either = (seen & true).sum((1, 2)), (seen | true).sum((1, 2))
     return float((both / either.clamp(min=1)).mean())
 
 
-def another_picture(features: list[Tensor]) -> list[Tensor]:
-    """The features of the next picture of the batch: what a head without any sight would get."""
+def another_image(features: list[Tensor]) -> list[Tensor]:
+    """The features of the next image of the batch: what a head without any sight would get."""
     return [feature.roll(1, 0) for feature in features]
 
 
 def against_truth(seen: Annotations, truth: Truth) -> Report:
-    """The three measures of rendered pictures."""
+    """The three measures of rendered images."""
     return {
         "part_miou": part_miou(seen.parts, truth.parts),
         "landmark_error": landmark_error(seen.landmarks, truth.landmarks),
@@ -146,8 +146,8 @@ def evaluate(
 
 def _of_renders(pipeline: DenseFacePipeline, head: AnnotationHead, seed: int, count: int) -> Report:
     size = pipeline.base.unet.config["sample_size"] * head.config.scale
-    pictures, truth = rendered_truth(seed, count, size, progress=pipeline.progress)
-    latents = pipeline.encode(pictures)
+    images, truth = rendered_truth(seed, count, size, progress=pipeline.progress)
+    latents = pipeline.encode(images)
     seeds = [held_out_seed(seed, _PEOPLE + i) for i in range(count)]
 
     def looked(change: Change = list) -> Report:
@@ -156,9 +156,9 @@ def _of_renders(pipeline: DenseFacePipeline, head: AnnotationHead, seed: int, co
         )
         return against_truth(seen, truth)
 
-    own = pipeline.analyse(pictures)
+    own = pipeline.analyse(images)
     logits = F.interpolate(own.part_logits, (size, size), mode="bilinear")
-    control = {f"control.shuffled.{n}": v for n, v in looked(another_picture).items()}
+    control = {f"control.shuffled.{n}": v for n, v in looked(another_image).items()}
     return {
         **looked(),
         "analyzer.part_miou": part_miou(logits.argmax(1), truth.parts),
@@ -216,12 +216,12 @@ def _sampled(
     bar = tqdm(total=len(starts) * len(schedule), leave=False, disable=not pipeline.progress)
     for start in starts:
         some = slice(start, start + _BATCH)
-        tap = SamplingTap(base.unet, head, wanted)
-        control = SamplingTap(base.unet, head, wanted, another_picture)
-        model = control.around(tap.around(text_model(base, texts[some], guidance)))
+        capture = SamplingCapture(base.unet, head, wanted)
+        control = SamplingCapture(base.unet, head, wanted, another_image)
+        model = control.around(capture.around(text_model(base, texts[some], guidance)))
         noise = seeded_noise(seeds[some], (4, *_latent_side(pipeline)))
         latents.append(sample(model, torch.zeros_like(noise), noise, schedule, None, bar.update))
-        seen.append(tap.result())
+        seen.append(capture.result())
         shuffled.append(control.result())
     bar.close()
     return torch.cat(latents), joined(seen), joined(shuffled)

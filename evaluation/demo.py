@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..demo.networks.evaluator import TinyJudge
+from ..demo.networks.evaluator import TinyEvaluator
 from ..pipelines.tiny.dense_face import DenseFacePipeline
 from ..pipelines.tiny.inputs import Angles
 from .dense_face import Plan, evaluate
@@ -30,7 +30,7 @@ SEED = 1
 #: Few enough for a minute on two cores; ``denseface evaluate`` takes more.
 COUNT, PROMPTS, SCENES = 24, 12, 4
 STEPS = 10
-"""Of all pictures of the demo's Dense-Face: the command line's 20 would not leave room for SFSR."""
+"""Of all images of the demo's Dense-Face: the command line's 20 would not leave room for SFSR."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,16 @@ SCENES_OF_ROWS = (
 
 
 def demo(
-    pipeline: DenseFacePipeline, judge: TinyJudge, seed: int = SEED
+    pipeline: DenseFacePipeline, evaluator: TinyEvaluator, seed: int = SEED
 ) -> tuple[Image.Image, Report]:
     """The sheet and the measures, on people that no network has seen.
 
     Raises:
         InputError: The seed is out of range.
     """
-    report = evaluate(pipeline, judge, Plan(seed, COUNT, PROMPTS, SCENES, controls=0, steps=STEPS))
+    report = evaluate(
+        pipeline, evaluator, Plan(seed, COUNT, PROMPTS, SCENES, controls=0, steps=STEPS)
+    )
     rows = _rows(pipeline, seed)
     return labelled_sheet(rows, COLUMNS, TITLE, _notes(report, seed)), report
 
@@ -121,7 +123,7 @@ def _rows(pipeline: DenseFacePipeline, seed: int) -> list[Tensor]:
         [seed] * len(owner),
         latents=latents[place],
         steps=STEPS,
-    ).picture.unflatten(0, (people, -1))
+    ).image.unflatten(0, (people, -1))
     return [torch.cat([references[i : i + 1], bases[i : i + 1], made[i]]) for i in range(people)]
 
 
@@ -130,7 +132,7 @@ def _notes(report: Report, seed: int) -> list[str]:
         return report[f"dense_face.{name}"]
 
     return [
-        f"{COUNT} pictures, recognised among {PEOPLE} people by an independent judge: "
+        f"{COUNT} images, recognised among {PEOPLE} people by an independent evaluator: "
         f"{value('identity_top1'):.0%} (true renders {value('identity_ceiling_top1'):.0%}), chance "
         f"{1 / PEOPLE:.0%}   |   "
         f"head angles off by {value('pose_mae_deg'):.1f}°   |   "

@@ -12,8 +12,8 @@ from .held_out import reference_heads, rendered
 from .labelled_sheet import labelled_sheet
 
 PEOPLE = 5
-#: One column each: words below the picture, prompt, head angles. Row after row the same seed.
-PICTURES: tuple[tuple[str, str, Angles], ...] = (
+#: One column each: words below the image, prompt, head angles. Row after row the same seed.
+IMAGES: tuple[tuple[str, str, Angles], ...] = (
     ("smiling", "wearing a red shirt, smiling, on a blue gradient background", (0, 0, 0)),
     ("surprised", "wearing a white shirt, surprised, by a window", (-20, 0, 0)),
     ("laughing, turned", "wearing a green shirt, laughing, in a forest", (35, 0, 0)),
@@ -25,7 +25,7 @@ TITLE = "Down a column the words, the angles and the seed are the same; only the
 
 
 def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
-    """Five people in six pictures of face-generation mode over the full frame.
+    """Five people in six images of face-generation mode over the full frame.
 
     Args:
         pipeline: The tiny world.
@@ -36,13 +36,13 @@ def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
     """
     references = rendered(reference_heads(seed, PEOPLE))
     who = [pipeline.identity(reference[None]) for reference in references]
-    columns = len(PICTURES)
-    pictures = pipeline.face_picture(
-        [identity for identity in who for _ in PICTURES],
-        [prompt for _, prompt, _ in PICTURES] * PEOPLE,
-        [angles for *_, angles in PICTURES] * PEOPLE,
+    columns = len(IMAGES)
+    images = pipeline.face_image(
+        [identity for identity in who for _ in IMAGES],
+        [prompt for _, prompt, _ in IMAGES] * PEOPLE,
+        [angles for *_, angles in IMAGES] * PEOPLE,
         [seed + column for column in range(columns)] * PEOPLE,
         steps=STEPS,
     ).unflatten(0, (PEOPLE, columns))
-    rows = [torch.cat([references[i : i + 1], pictures[i]]) for i in range(PEOPLE)]
-    return labelled_sheet(rows, ("reference", *(label for label, *_ in PICTURES)), TITLE, [])
+    rows = [torch.cat([references[i : i + 1], images[i]]) for i in range(PEOPLE)]
+    return labelled_sheet(rows, ("reference", *(label for label, *_ in IMAGES)), TITLE, [])

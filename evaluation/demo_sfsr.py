@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..demo.networks.evaluator import TinyJudge
+from ..demo.networks.evaluator import TinyEvaluator
 from ..pipelines.tiny.sfsr import SFSRPipeline
 from ..sfsr.words import expression_of_word
 from .held_out import PEOPLE, reference_heads, rendered
@@ -28,13 +28,15 @@ TITLE = "SFSR in the bundled tiny world: a person, a word for the expression, a 
 STEPS, COUNT = 10, 16
 
 
-def sfsr_demo(pipeline: SFSRPipeline, judge: TinyJudge, seed: int) -> tuple[Image.Image, Report]:
+def sfsr_demo(
+    pipeline: SFSRPipeline, evaluator: TinyEvaluator, seed: int
+) -> tuple[Image.Image, Report]:
     """The sheet and the measures, on people that no network has seen.
 
     Raises:
         InputError: The seed is out of range.
     """
-    report = evaluate(pipeline, judge, Plan(seed, COUNT, controls=0, steps=STEPS))
+    report = evaluate(pipeline, evaluator, Plan(seed, COUNT, controls=0, steps=STEPS))
     report = {name: value for name, value in report.items() if name.startswith(NAME)}
     columns = ("identity", "scene", *WORDS)
     return labelled_sheet(_rows(pipeline, seed), columns, TITLE, _notes(report, seed)), report
@@ -45,7 +47,7 @@ def _rows(pipeline: SFSRPipeline, seed: int) -> list[Tensor]:
     world = pipeline.world
     references = rendered(reference_heads(seed, PERSONS))
     who = [world.identity(reference[None]) for reference in references]
-    scenes = world.text_picture(SCENES, [seed + i for i in range(len(SCENES))])
+    scenes = world.text_image(SCENES, [seed + i for i in range(len(SCENES))])
     faces = [expression_of_word(word, seed=seed) for word in WORDS]
     pairs = [(person, scene) for person in range(PERSONS) for scene in range(len(SCENES))]
     made = pipeline.express(
@@ -55,7 +57,7 @@ def _rows(pipeline: SFSRPipeline, seed: int) -> list[Tensor]:
         "",
         [seed] * (len(pairs) * len(WORDS)),
         steps=STEPS,
-    ).picture.unflatten(0, (len(pairs), -1))
+    ).image.unflatten(0, (len(pairs), -1))
     return [
         torch.cat([references[person, None], scenes[scene, None], row])
         for (person, scene), row in zip(pairs, made, strict=True)
@@ -68,8 +70,9 @@ def _notes(report: Report, seed: int) -> list[str]:
 
     return [
         f"{COUNT} other triples of three people each: recognised among {PEOPLE} by an independent "
-        f"judge {value('identity_top1'):.0%} (true renders {value('identity_ceiling_top1'):.0%})   "
-        f"|   wanted expression, correlation {value('expression_correlation'):.2f} (true renders "
+        f"evaluator {value('identity_top1'):.0%} "
+        f"(true renders {value('identity_ceiling_top1'):.0%})   |   wanted expression, "
+        f"correlation {value('expression_correlation'):.2f} (true renders "
         f"{value('expression_ceiling_correlation'):.2f})",
         f"head angles of the scene kept within {value('pose_mae_deg'):.1f}°   |   scene kept "
         f"before the final composite: {value('background_psnr_db'):.1f} dB, after it bit for bit"

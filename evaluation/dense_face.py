@@ -1,6 +1,6 @@
 """How well Dense-Face does in the tiny world, on people whom no network has seen.
 
-The judge that recognises people is a network of its own that conditions nothing. Each measure
+The evaluator that recognises people is a network of its own that conditions nothing. Each measure
 stands beside its ceiling (the same on true renders) and beside controls that have to fail.
 """
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..demo.captions import caption, identity_free_caption
-from ..demo.networks.evaluator import TinyJudge
+from ..demo.networks.evaluator import TinyEvaluator
 from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
 from ..pipelines.tiny.inputs import Parts
-from .gallery import KnownPeople
+from .gallery import Gallery
 from .held_out import PEOPLE, Cases, angles_of, face_cases, prompt_heads, rendered, scene_heads
 from .metrics import Report, judged, largest_change, pose_errors, psnr_where, word_accuracy
 
@@ -24,14 +24,14 @@ NAME = "dense_face"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, on how many pictures.
+    """What is measured, on how many images.
 
     Args:
         seed: Chooses the held-out people.
-        count: Pictures in face-generation mode, 64 people in turn.
-        prompts: Pictures in text-editing mode.
-        scenes: Blended pictures.
-        controls: Pictures for each control; 0 leaves them out.
+        count: Images in face-generation mode, 64 people in turn.
+        prompts: Images in text-editing mode.
+        scenes: Blended images.
+        controls: Images for each control; 0 leaves them out.
     """
 
     seed: int
@@ -44,12 +44,12 @@ class Plan:
 
     @classmethod
     def full(cls, seed: int, count: int, steps: int = STEPS, guidance: float = GUIDANCE) -> Plan:
-        """All measures; what varies less, on at most 64 pictures."""
+        """All measures; what varies less, on at most 64 images."""
         some = min(count, PEOPLE)
         return cls(seed, count, count, some, some, steps, guidance)
 
 
-def evaluate(pipeline: DenseFacePipeline, judge: TinyJudge, plan: Plan) -> Report:
+def evaluate(pipeline: DenseFacePipeline, evaluator: TinyEvaluator, plan: Plan) -> Report:
     """All measures under flat names: ``dense_face.*``, ``dense_face.control.*``, ``seconds.*``.
 
     Raises:
@@ -57,7 +57,7 @@ def evaluate(pipeline: DenseFacePipeline, judge: TinyJudge, plan: Plan) -> Repor
     """
     started = time.perf_counter()
     cases = face_cases(plan.seed, plan.count, progress=pipeline.progress)
-    bench = _Bench(pipeline, judge, plan, cases)
+    bench = _Bench(pipeline, evaluator, plan, cases)
     report = bench.faces()
     report |= bench.prompts()
     report |= bench.scenes()
@@ -71,21 +71,21 @@ class _Bench:
     """One evaluation: the networks, the people, and what is known of them once and for all."""
 
     def __init__(
-        self, pipeline: DenseFacePipeline, judge: TinyJudge, plan: Plan, cases: Cases
+        self, pipeline: DenseFacePipeline, evaluator: TinyEvaluator, plan: Plan, cases: Cases
     ) -> None:
-        self.pipeline, self.judge, self.plan, self.cases = pipeline, judge, plan, cases
+        self.pipeline, self.evaluator, self.plan, self.cases = pipeline, evaluator, plan, cases
         self.options = {"steps": plan.steps, "guidance": plan.guidance}
-        self.people = KnownPeople(pipeline, judge, cases.references)
+        self.people = Gallery(pipeline, evaluator, cases.references)
 
     def faces(self) -> Report:
         """Identity and pose in face-generation mode, and the same of the true renders."""
         started = time.perf_counter()
-        pictures = self._drawn(len(self.cases))
-        seconds = (time.perf_counter() - started) / len(pictures)
+        images = self._drawn(len(self.cases))
+        seconds = (time.perf_counter() - started) / len(images)
         targets = rendered(
             self.cases.targets, progress=self.pipeline.progress, label="render targets"
         )
-        identity, pose = self.people.recognised(pictures), self._pose(pictures)
+        identity, pose = self.people.recognised(images), self._pose(images)
         ceiling, seen = self.people.recognised(targets), self._pose(targets)
         return {
             f"{NAME}.identity_top1": identity["top1"],
@@ -104,10 +104,10 @@ class _Bench:
     def prompts(self) -> Report:
         """Words read back in text-editing mode, and from the true renders."""
         heads, seeds = prompt_heads(self.plan.seed, self.plan.prompts)
-        pictures = self.pipeline.text_picture(caption(heads), seeds, **self.options)
-        words = word_accuracy(judged(self.judge, pictures)[1], heads)
+        images = self.pipeline.text_image(caption(heads), seeds, **self.options)
+        words = word_accuracy(judged(self.evaluator, images)[1], heads)
         truth = rendered(heads, progress=self.pipeline.progress, label="render prompts")
-        ceiling = word_accuracy(judged(self.judge, truth)[1], heads)["all"]
+        ceiling = word_accuracy(judged(self.evaluator, truth)[1], heads)["all"]
         return {
             f"{NAME}.prompt_accuracy": words.pop("all"),
             f"{NAME}.prompt_ceiling_accuracy": ceiling,
@@ -128,11 +128,11 @@ class _Bench:
         )
         seconds = time.perf_counter() - started
         kept = made.keep == 1
-        errors = pose_errors(self.pipeline.analyse(made.picture).pose, heads.angles)
+        errors = pose_errors(self.pipeline.analyse(made.image).pose, heads.angles)
         return {
             f"{NAME}.background_psnr_db": psnr_where(made.generated, scenes, kept),
-            f"{NAME}.background_change_after_composite": largest_change(made.picture, scenes, kept),
-            f"{NAME}.blended_identity_top1": self.people.top1(made.picture),
+            f"{NAME}.background_change_after_composite": largest_change(made.image, scenes, kept),
+            f"{NAME}.blended_identity_top1": self.people.top1(made.image),
             f"{NAME}.blended_pose_mae_deg": errors["pose"],
             "seconds.per_image": seconds,
         }
@@ -156,7 +156,7 @@ class _Bench:
     def _drawn(self, count: int, *, shift: int = 0, parts: Parts | None = None) -> Tensor:
         """The first ``count`` cases, each with the reference of the ``shift``-th next person."""
         cases = self.cases
-        return self.pipeline.face_picture(
+        return self.pipeline.face_image(
             self.people.of_cases(count, shift),
             cases.prompts[:count],
             cases.angles[:count],
@@ -165,6 +165,6 @@ class _Bench:
             **self.options,
         )
 
-    def _pose(self, pictures: Tensor) -> Report:
-        wanted = self.cases.targets.angles[: len(pictures)]
-        return pose_errors(self.pipeline.analyse(pictures).pose, wanted)
+    def _pose(self, images: Tensor) -> Report:
+        wanted = self.cases.targets.angles[: len(images)]
+        return pose_errors(self.pipeline.analyse(images).pose, wanted)

@@ -8,7 +8,7 @@ from torch import Tensor
 from .metrics import Report
 
 VISIBLE = 0.7
-"""A blendshape counts as visible where pictures that show it are read with this correlation."""
+"""A blendshape counts as visible where images that show it are read with this correlation."""
 _STILL = 1e-6
 _ONE_SIDED = 1.645
 
@@ -26,12 +26,12 @@ def correlations(read: Tensor, wanted: Tensor) -> Tensor:
 
 
 def visible_blendshapes(read: Tensor, wanted: Tensor) -> Tensor:
-    """Which blendshapes [51] are read well from pictures that show what is wanted."""
+    """Which blendshapes [51] are read well from images that show what is wanted."""
     return correlations(read, wanted) >= VISIBLE
 
 
-def expression_measures(read: Tensor, wanted: Tensor, visible: Tensor) -> Report:
-    """How well wanted values [N, 51] are read from pictures [N, 51].
+def expression_metrics(read: Tensor, wanted: Tensor, visible: Tensor) -> Report:
+    """How well wanted values [N, 51] are read from images [N, 51].
 
     Returns:
         correlation: Mean over the visible blendshapes of the correlation over the cases.
@@ -46,16 +46,16 @@ def expression_measures(read: Tensor, wanted: Tensor, visible: Tensor) -> Report
     }
 
 
-def leak_measures(
+def leak_metrics(
     shown: Tensor, true: Tensor, crowd: Tensor, owners: Tensor, hosts: Tensor
 ) -> Report:
-    """How much pictures resemble those who should not be in them.
+    """How much images resemble those who should not be in them.
 
-    Two strangers resemble each other more or less by nature. What leaks is what a picture has more
+    Two strangers resemble each other more or less by nature. What leaks is what an image has more
     of it than the true render of the same person, in which nothing can.
 
     Args:
-        shown: Identities of N pictures [N, D], unit norm; picture i shows person i % P of round
+        shown: Identities of N images [N, D], unit norm; image i shows person i % P of round
             i // P.
         true: The same of the true renders.
         crowd: Identities of the references [R, P, D].
@@ -64,9 +64,9 @@ def leak_measures(
     Returns:
         expression_owner, scene: Mean similarity to them.
         expression_owner_ceiling, scene_ceiling: Of the true renders.
-        expression_owner_chance, scene_chance: Up to here (95 %) pictures in which nothing leaks
+        expression_owner_chance, scene_chance: Up to here (95 %) images in which nothing leaks
             come by chance: the true renders' mean, and 1.645 standard errors of the difference.
-        stranger: To those who have nothing to do with the picture.
+        stranger: To those who have nothing to do with the image.
     """
     people = crowd.shape[1]
     number = torch.arange(len(shown))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..demo.expression_heads import expression_pictures
+from ..demo.expression_heads import expression_images
 from ..demo.word_sheet import Draw
 from ..faces.blendshapes import ARKIT_NAMES
 from ..pipelines.tiny.sfsr import SFSRPipeline
@@ -23,12 +23,12 @@ def word_drawer(seed: int, pipeline: SFSRPipeline | None = None) -> Draw:
         ModelFileError: A bundled file is missing or altered.
     """
     sfsr = pipeline or SFSRPipeline.load()
-    scene = expression_pictures(torch.zeros(1, len(ARKIT_NAMES)))
+    scene = expression_images(torch.zeros(1, len(ARKIT_NAMES)))
     who = sfsr.world.identity(scene)
 
     def draw(codes: Tensor) -> Tensor:
         faces = [Expression(code, "word") for code in codes]
         seeds = [seed] * len(faces)
-        return sfsr.express(scene.expand(len(faces), -1, -1, -1), who, faces, "", seeds).picture
+        return sfsr.express(scene.expand(len(faces), -1, -1, -1), who, faces, "", seeds).image
 
     return draw

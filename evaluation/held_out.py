@@ -1,7 +1,7 @@
 """People whom no network has seen, for measuring: references, targets, prompts, scenes.
 
-Every picture has its own seed (``demo.seeds.held_out_seed``), so any count shows the same first
-pictures. Picture i shows person i % 64; its reference shows the same person in another pose,
+Every image has its own seed (``demo.seeds.held_out_seed``), so any count shows the same first
+images. Image i shows person i % 64; its reference shows the same person in another pose,
 expression, light and scene.
 """
 
@@ -103,9 +103,9 @@ def triples(seed: int, count: int) -> Triples:
 
 
 def check_count(count: int) -> None:
-    """Raise InputError unless so many pictures can be measured."""
+    """Raise InputError unless so many images can be measured."""
     if not 1 <= count <= MOST:
-        raise InputError(f"{count} pictures were asked for", fix=f"Choose 1 to {MOST}")
+        raise InputError(f"{count} images were asked for", fix=f"Choose 1 to {MOST}")
 
 
 def face_cases(seed: int, count: int, *, progress: bool = False) -> Cases:
@@ -161,18 +161,18 @@ def angles_of(heads: Heads) -> list[Angles]:
 
 
 def rendered(heads: Heads, *, progress: bool = False, label: str = "render") -> Tensor:
-    """Pictures [N, 3, 128, 128] in 0..1."""
+    """Images [N, 3, 128, 128] in 0..1."""
     some = tqdm(range(len(heads)), desc=label, leave=False, disable=not progress)
     return torch.cat([render(heads[i]).rgb for i in some])
 
 
 def _heads(seed: int, first: int, count: int) -> Heads:
-    """Pictures ``first``, ``first + 1``, ... of the people 0..63 in turn."""
+    """Images ``first``, ``first + 1``, ... of the people 0..63 in turn."""
     return _heads_of(seed, first, torch.arange(count) % PEOPLE)
 
 
 def _heads_of(seed: int, first: int, people: Tensor) -> Heads:
-    """Pictures ``first``, ``first + 1``, ... of these people of the crowd [N]."""
+    """Images ``first``, ``first + 1``, ... of these people of the crowd [N]."""
     who = [held_out_seed(seed, _PERSON + person) for person in people.tolist()]
     return sample_heads(_seeds(seed, first, len(who)), who)
 

@@ -1,4 +1,4 @@
-"""A table of pictures with words: columns above, a title, and what was measured below."""
+"""A table of images with words: columns above, a title, and what was measured below."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _INK, _FAINT, _PAPER = (32, 34, 38), (104, 108, 116), (255, 255, 255)
 def labelled_sheet(
     rows: Sequence[Tensor], columns: Sequence[str], title: str, notes: Sequence[str]
 ) -> Image.Image:
-    """Rows of pictures [C, 3, S, S] in 0..1 under C column names.
+    """Rows of images [C, 3, S, S] in 0..1 under C column names.
 
     Args:
         rows: At least one; all of one shape.
-        columns: One short name for each picture of a row; cut where it is wider than a picture.
+        columns: One short name for each image of a row; cut where it is wider than an image.
         title: One line on top.
         notes: Lines at the bottom.
     """

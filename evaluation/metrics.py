@@ -1,4 +1,4 @@
-"""What is measured on pictures: who is shown, how turned, in what words, and what was kept."""
+"""What is measured on images: who is shown, how turned, in what words, and what was kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..demo.networks.evaluator import TinyJudge
+from ..demo.networks.evaluator import TinyEvaluator
 from ..demo.people import BACKGROUND_PATTERNS, CLASSES, IDENTITY_INDEX, Heads
 from ..pipelines.tiny.inputs import ANGLE_NAMES
 
@@ -20,23 +20,23 @@ _SCENES = ("window", "sunset", "forest")
 
 
 @torch.no_grad()
-def judged(judge: TinyJudge, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The judge's identity [N, D] of unit norm and its word for each attribute [N]."""
-    seen = [judge(some) for some in pictures.split(_AT_ONCE)]
+def judged(evaluator: TinyEvaluator, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The evaluator's identity [N, D] of unit norm and its word for each attribute [N]."""
+    seen = [evaluator(some) for some in images.split(_AT_ONCE)]
     words = {name: torch.cat([logits[name].argmax(1) for _, logits in seen]) for name in seen[0][1]}
     return torch.cat([who for who, _ in seen]), words
 
 
-def identity_measures(shown: Tensor, crowd: Tensor) -> Report:
-    """Whether each picture is recognised among the references.
+def identity_metrics(shown: Tensor, crowd: Tensor) -> Report:
+    """Whether each image is recognised among the references.
 
     Args:
-        shown: Identities of the pictures [N, D], unit norm; picture i shows person i % P of round
+        shown: Identities of the images [N, D], unit norm; image i shows person i % P of round
             i // P.
         crowd: Identities of the references [R, P, D].
 
     Returns:
-        top1: Share of pictures whose own reference is the most similar of its round.
+        top1: Share of images whose own reference is the most similar of its round.
         cosine, cosine_stranger: Mean similarity to the own reference, and to the others.
     """
     people = crowd.shape[1]
@@ -80,7 +80,7 @@ def named_attributes(heads: Heads) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def word_accuracy(words: dict[str, Tensor], heads: Heads) -> Report:
-    """Share of the captions' words that the judge reads back: ``all``, and of each attribute.
+    """Share of the captions' words that the evaluator reads back: ``all``, and of each attribute.
 
     An attribute that no caption names is left out.
     """
@@ -94,26 +94,26 @@ def word_accuracy(words: dict[str, Tensor], heads: Heads) -> Report:
     return {"all": right / named, **report}
 
 
-def psnr_where(pictures: Tensor, truth: Tensor, where: Tensor) -> float:
-    """Mean over pictures of the PSNR in dB of some of their pixels.
+def psnr_where(images: Tensor, truth: Tensor, where: Tensor) -> float:
+    """Mean over images of the PSNR in dB of some of their pixels.
 
     Args:
-        pictures, truth: [N, 3, H, W] in 0..1.
+        images, truth: [N, 3, H, W] in 0..1.
         where: [N, 1, H, W], not 0 on the pixels that count.
 
-    Pictures without such a pixel are left out; equal ones count 100 dB.
+    Images without such a pixel are left out; equal ones count 100 dB.
     """
     found = []
-    for picture, true, here in zip(pictures, truth, where.bool(), strict=True):
-        error = (picture - true)[here.expand_as(picture)].square()
+    for image, true, here in zip(images, truth, where.bool(), strict=True):
+        error = (image - true)[here.expand_as(image)].square()
         if len(error):
             found.append(-10 * torch.log10(error.mean().clamp(min=1e-10)))
     return _mean(torch.stack(found)) if found else float("nan")
 
 
-def largest_change(pictures: Tensor, truth: Tensor, where: Tensor) -> float:
+def largest_change(images: Tensor, truth: Tensor, where: Tensor) -> float:
     """Largest absolute difference of pixels ``where`` [N, 1, H, W]."""
-    return float(((pictures - truth).abs() * where).max())
+    return float(((images - truth).abs() * where).max())
 
 
 def json_of(report: Report) -> str:

@@ -1,7 +1,7 @@
 """How well SFSR does in the tiny world: a person, another's expression, a third one's scene.
 
 All three are people whom no network has seen, from one crowd of 64, so that whoever leaks into a
-picture is among those it could be taken for. The truth is known: the renderer draws the person
+image is among those it could be taken for. The truth is known: the renderer draws the person
 with that expression in that scene. Every measure stands beside its ceilings (the same on that
 render, as it is and as the autoencoder gives it back) and beside controls that have to fail.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..demo.networks.evaluator import TinyJudge
+from ..demo.networks.evaluator import TinyEvaluator
 from ..faces.identity import Identity
 from ..pipelines.tiny.dense_face import STEPS
 from ..pipelines.tiny.scenes import Personalised
@@ -23,25 +23,25 @@ from ..pipelines.tiny.sfsr import BLEND, GUIDANCE, HINT, SFSRPipeline
 from ..pipelines.tiny.weights import load_bundled
 from ..sfsr.adapter import SFSRAdapter, load_adapter
 from ..sfsr.expression import Expression
-from .expression_metrics import expression_measures, leak_measures, visible_blendshapes
-from .gallery import KnownPeople
+from .expression_metrics import expression_metrics, leak_metrics, visible_blendshapes
+from .gallery import Gallery
 from .held_out import PEOPLE, Triples, crowd, rendered, triples
 from .metrics import Report, largest_change, pose_errors, psnr_where
 
 NAME = "sfsr"
 ESTIMATES = ("midpoint", "one_step")
-"""Of the clean picture in the face losses: two adapters that were trained briefly and differ in
+"""Of the clean image in the face losses: two adapters that were trained briefly and differ in
 nothing else. What the midpoint gives is seen between them, not against the finished one."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, on how many pictures.
+    """What is measured, on how many images.
 
     Args:
         seed: Chooses the held-out people.
-        count: Pictures of triples, 64 people in turn.
-        controls: Pictures for expressions read from pictures and for each control but the
+        count: Images of triples, 64 people in turn.
+        controls: Images for expressions read from images and for each control but the
             estimates', which are on all; 0 leaves them out.
     """
 
@@ -53,13 +53,13 @@ class Plan:
 
     @classmethod
     def full(cls, seed: int, count: int, steps: int = STEPS, guidance: float = GUIDANCE) -> Plan:
-        """All measures; controls on at most 64 pictures each."""
+        """All measures; controls on at most 64 images each."""
         return cls(seed, count, min(count, PEOPLE), steps, guidance)
 
 
 def evaluate(
     pipeline: SFSRPipeline,
-    judge: TinyJudge,
+    evaluator: TinyEvaluator,
     plan: Plan,
     others: Mapping[str, SFSRAdapter] | None = None,
     estimates: Mapping[str, SFSRAdapter] | None = None,
@@ -74,10 +74,10 @@ def evaluate(
         InputError: Seed, count, steps or guidance out of range.
     """
     started = time.perf_counter()
-    bench = _Bench(pipeline, judge, plan, triples(plan.seed, plan.count))
+    bench = _Bench(pipeline, evaluator, plan, triples(plan.seed, plan.count))
     report = bench.faces()
     if plan.controls:
-        report |= bench.from_pictures()
+        report |= bench.from_images()
         report |= bench.controls()
         for name, adapter in (estimates or {}).items():
             report |= bench.other(f"control.trained_briefly.{name}", adapter)
@@ -100,17 +100,17 @@ class _Bench:
     """One evaluation: the networks, the people, and what is known of them once and for all."""
 
     def __init__(
-        self, pipeline: SFSRPipeline, judge: TinyJudge, plan: Plan, cases: Triples
+        self, pipeline: SFSRPipeline, evaluator: TinyEvaluator, plan: Plan, cases: Triples
     ) -> None:
         self.pipeline, self.plan, self.cases = pipeline, plan, cases
         self.world = pipeline.world
         references = crowd(plan.seed, plan.count, progress=self.world.progress)
-        self.people = KnownPeople(self.world, judge, references)
+        self.people = Gallery(self.world, evaluator, references)
         self.scenes = self._rendered("scenes", len(cases))
         self.truth = self._rendered("wanted", len(cases))
         self.wanted = cases.exemplars.expression
         self.expressions = [Expression(values, "known") for values in self.wanted]
-        # What passes through the latents can be seen in a generated picture; the rest cannot.
+        # What passes through the latents can be seen in a generated image; the rest cannot.
         self.passed = self.world.decode(self.world.encode(self.truth))
         self.visible = visible_blendshapes(self._read(self.passed), self.wanted)
 
@@ -119,11 +119,11 @@ class _Bench:
         started = time.perf_counter()
         made = self._made(len(self.cases))
         seconds = (time.perf_counter() - started) / len(self.cases)
-        identity, ceiling = (self.people.recognised(x) for x in (made.picture, self.truth))
+        identity, ceiling = (self.people.recognised(x) for x in (made.image, self.truth))
         face, best_face, passed_face = (
-            self._expression(x) for x in (made.picture, self.truth, self.passed)
+            self._expression(x) for x in (made.image, self.truth, self.passed)
         )
-        leaks = self._leaks(made.picture)
+        leaks = self._leaks(made.image)
         return {
             f"{NAME}.identity_top1": identity["top1"],
             f"{NAME}.identity_ceiling_top1": ceiling["top1"],
@@ -144,34 +144,34 @@ class _Bench:
             **{f"{NAME}.leak_{key}": value for key, value in leaks.items()},
             f"{NAME}.background_psnr_db": self._psnr(made),
             f"{NAME}.background_change_after_composite": largest_change(
-                made.picture, self.scenes, made.keep == 1
+                made.image, self.scenes, made.keep == 1
             ),
-            f"{NAME}.pose_mae_deg": self._pose(made.picture),
+            f"{NAME}.pose_mae_deg": self._pose(made.image),
             f"{NAME}.pose_ceiling_mae_deg": self._pose(self.truth),
             "seconds.per_image": seconds,
         }
 
-    def from_pictures(self) -> Report:
-        """The same expressions, asked for by pictures of their owners."""
+    def from_images(self) -> Report:
+        """The same expressions, asked for by images of their owners."""
         count = self.plan.controls
         read = self.pipeline.read_expressions(self._rendered("exemplars", count))
-        made = self._made(count, expressions=read).picture
+        made = self._made(count, expressions=read).image
         face, leaks = self._expression(made), self._leaks(made)
         owner = {key: value for key, value in leaks.items() if key.startswith("expression_owner")}
         return {
-            f"{NAME}.from_picture.expression_correlation": face["correlation"],
-            f"{NAME}.from_picture.expression_error": face["error"],
-            **{f"{NAME}.from_picture.leak_{key}": value for key, value in owner.items()},
+            f"{NAME}.from_image.expression_correlation": face["correlation"],
+            f"{NAME}.from_image.expression_error": face["error"],
+            **{f"{NAME}.from_image.leak_{key}": value for key, value in owner.items()},
         }
 
     def controls(self) -> Report:
         """The same measures with one thing taken away; each has to fail clearly."""
         count = self.plan.controls
         next_one = [(i + 1) % count for i in range(count)]
-        nobody = self._made(count, weights=(0.0, 1.0)).picture
-        still = self._made(count, weights=(1.0, 0.0)).picture
-        strangers = self._made(count, who=self.people.of_cases(count, 1)).picture
-        exchanged = self._made(count, expressions=[self.expressions[i] for i in next_one]).picture
+        nobody = self._made(count, weights=(0.0, 1.0)).image
+        still = self._made(count, weights=(1.0, 0.0)).image
+        strangers = self._made(count, who=self.people.of_cases(count, 1)).image
+        exchanged = self._made(count, expressions=[self.expressions[i] for i in next_one]).image
         blended = self._made(count, background=BLEND)
         name = f"{NAME}.control"
         return {
@@ -184,8 +184,8 @@ class _Bench:
                 "correlation"
             ],
             f"{name}.hint_off.background_psnr_db": self._psnr(blended),
-            f"{name}.hint_off.identity_top1": self.people.top1(blended.picture),
-            f"{name}.hint_off.expression_correlation": self._expression(blended.picture)[
+            f"{name}.hint_off.identity_top1": self.people.top1(blended.image),
+            f"{name}.hint_off.expression_correlation": self._expression(blended.image)[
                 "correlation"
             ],
         }
@@ -193,13 +193,13 @@ class _Bench:
     def other(self, name: str, adapter: SFSRAdapter) -> Report:
         """Identity, expression and background of another adapter on all cases."""
         made = self._made(len(self.cases), pipeline=replace(self.pipeline, adapter=adapter))
-        face = self._expression(made.picture)
+        face = self._expression(made.image)
         return {
-            f"{NAME}.{name}.identity_top1": self.people.top1(made.picture),
+            f"{NAME}.{name}.identity_top1": self.people.top1(made.image),
             f"{NAME}.{name}.expression_correlation": face["correlation"],
             f"{NAME}.{name}.expression_error": face["error"],
             f"{NAME}.{name}.background_psnr_db": self._psnr(made),
-            f"{NAME}.{name}.pose_mae_deg": self._pose(made.picture),
+            f"{NAME}.{name}.pose_mae_deg": self._pose(made.image),
         }
 
     def _made(
@@ -230,22 +230,22 @@ class _Bench:
         heads = getattr(self.cases, what)[:count]
         return rendered(heads, progress=self.world.progress, label=f"render {what}")
 
-    def _read(self, pictures: Tensor) -> Tensor:
-        return self.world.analyse(pictures).blendshapes
+    def _read(self, images: Tensor) -> Tensor:
+        return self.world.analyse(images).blendshapes
 
-    def _expression(self, pictures: Tensor) -> Report:
-        wanted = self.wanted[: len(pictures)]
-        return expression_measures(self._read(pictures), wanted, self.visible)
+    def _expression(self, images: Tensor) -> Report:
+        wanted = self.wanted[: len(images)]
+        return expression_metrics(self._read(images), wanted, self.visible)
 
-    def _leaks(self, pictures: Tensor) -> Report:
-        count = len(pictures)
-        shown, true = (self.people.seen(x) for x in (pictures, self.truth[:count]))
+    def _leaks(self, images: Tensor) -> Report:
+        count = len(images)
+        shown, true = (self.people.seen(x) for x in (images, self.truth[:count]))
         owners, hosts = self.cases.owners[:count], self.cases.hosts[:count]
-        return leak_measures(shown, true, self.people.crowd, owners, hosts)
+        return leak_metrics(shown, true, self.people.crowd, owners, hosts)
 
     def _psnr(self, made: Personalised) -> float:
         return psnr_where(made.generated, self.scenes[: len(made.drawn)], made.drawn == 0)
 
-    def _pose(self, pictures: Tensor) -> float:
-        wanted = self.cases.scenes.angles[: len(pictures)]
-        return pose_errors(self.world.analyse(pictures).pose, wanted)["pose"]
+    def _pose(self, images: Tensor) -> float:
+        wanted = self.cases.scenes.angles[: len(images)]
+        return pose_errors(self.world.analyse(images).pose, wanted)["pose"]

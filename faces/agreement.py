@@ -1,4 +1,4 @@
-"""Do several pictures show one person? Which of them does not fit the others."""
+"""Do several images show one person? Which of them does not fit the others."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 from .identity import Identity, average
 
-#: With fewer pictures nobody can say which one is wrong.
+#: With fewer images nobody can say which one is wrong.
 _FEWEST = 3
-#: Somebody else's picture fits the others far less than they fit each other; half as well, whatever
+#: Somebody else's image fits the others far less than they fit each other; half as well, whatever
 #: the encoder's own scale of cosines.
 _SHARE = 0.5
 
@@ -20,8 +20,8 @@ _SHARE = 0.5
 class Agreement:
     """How well each of several identities fits the mean of the others.
 
-    cosines: One a picture, -1..1; empty for a single picture.
-    outliers: Indices of the pictures that fit less than half as well as the middle one.
+    cosines: One an image, -1..1; empty for a single image.
+    outliers: Indices of the images that fit less than half as well as the middle one.
     """
 
     cosines: tuple[float, ...]
@@ -29,15 +29,15 @@ class Agreement:
 
     def __str__(self) -> str:
         if not self.cosines:
-            return "one picture, nothing to compare"
+            return "one image, nothing to compare"
         each = ", ".join(f"{i + 1}: {cosine:.2f}" for i, cosine in enumerate(self.cosines))
-        text = f"likeness to the other pictures {each}"
+        text = f"likeness to the other images {each}"
         if not self.outliers:
             return text
         numbers = ", ".join(str(i + 1) for i in self.outliers)
         one = len(self.outliers) == 1
         return (
-            f"{text}; picture{'' if one else 's'} {numbers} may show somebody else: "
+            f"{text}; image{'' if one else 's'} {numbers} may show somebody else: "
             f"leave {'it' if one else 'them'} out or give weight 0"
         )
 

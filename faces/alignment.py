@@ -9,7 +9,7 @@ from .similarity import Similarity, fit_similarity
 from .warping import warped
 
 ALIGNED_SIZE = 112
-#: ArcFace's template (dependencies.md, section 8): eyes, nose, mouth corners; published with the
+#: ArcFace's template (docs/reference/libraries.md 8): eyes, nose, mouth corners; published with the
 #: middle of the first pixel at (0, 0), here at (0.5, 0.5).
 TEMPLATE = 0.5 + torch.tensor(
     [
@@ -23,7 +23,7 @@ TEMPLATE = 0.5 + torch.tensor(
 
 
 def alignment(five: Tensor, size: int = ALIGNED_SIZE) -> Similarity:
-    """From pixels of the picture to pixels of the aligned face of ``size``.
+    """From pixels of the image to pixels of the aligned face of ``size``.
 
     Args:
         five: [5, 2] pixels: eyes, nose, mouth corners (``faces.face``).
@@ -34,7 +34,7 @@ def alignment(five: Tensor, size: int = ALIGNED_SIZE) -> Similarity:
     return fit_similarity(five, TEMPLATE * (size / ALIGNED_SIZE))
 
 
-def aligned(picture: Tensor, five: Tensor, size: int = ALIGNED_SIZE) -> Tensor:
+def aligned(image: Tensor, five: Tensor, size: int = ALIGNED_SIZE) -> Tensor:
     """Turn, scale and cut a face [C, H, W] to the template: [C, size, size], black outside."""
     back = alignment(five, size).inverse()
-    return warped(picture, back, size, size, outside="zeros", smooth=False)
+    return warped(image, back, size, size, outside="zeros", smooth=False)

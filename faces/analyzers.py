@@ -23,9 +23,9 @@ from .large_images import enlarged, reduced
 #: Borders tried when nothing is found, as shares of the longer side: a face that fills the frame is
 #: then a smaller one in the middle.
 RETRIES = (0.25, 0.75)
-#: A face that fills the frame is found as well in a smaller picture, whose borders cost less.
+#: A face that fills the frame is found as well in a smaller image, whose borders cost less.
 _RETRY_SIZE = 1280
-#: Pictures of a usual float range overshoot a little after resizing.
+#: Images of a usual float range overshoot a little after resizing.
 _OVERSHOOT = 0.5
 
 
@@ -37,8 +37,8 @@ class FaceAnalyzer(Protocol):
         """How results and errors call it."""
         ...
 
-    def find(self, picture: Tensor) -> list[Face]:
-        """All faces in an RGB picture [3, H, W] in 0..1; an empty list if there is none."""
+    def find(self, image: Tensor) -> list[Face]:
+        """All faces in an RGB image [3, H, W] in 0..1; an empty list if there is none."""
         ...
 
 
@@ -50,33 +50,33 @@ class Recogniser(Protocol):
         """Name that the identities bear."""
         ...
 
-    def identify(self, picture: Tensor, face: Face) -> Identity:
-        """Who a face found in an RGB picture [3, H, W] in 0..1 is.
+    def identify(self, image: Tensor, face: Face) -> Identity:
+        """Who a face found in an RGB image [3, H, W] in 0..1 is.
 
         Raises:
-            InputError: The face has no points or comes from a picture of another size.
+            InputError: The face has no points or comes from an image of another size.
         """
         ...
 
 
 def find_faces(
-    analyzer: FaceAnalyzer, picture: Tensor, *, order: str = "left to right", retry: bool = True
+    analyzer: FaceAnalyzer, image: Tensor, *, order: str = "left to right", retry: bool = True
 ) -> list[Face]:
     """Ask an analyzer, with all checks.
 
     Args:
         analyzer: Whom to ask.
-        picture: [C, H, W] in 0..1; one channel is taken as grey, a fourth as alpha.
+        image: [C, H, W] in 0..1; one channel is taken as grey, a fourth as alpha.
         order: Of the faces, one of ``faces.face.ORDERS``.
-        retry: When nothing is found, try again with the picture made smaller by a border.
+        retry: When nothing is found, try again with the image made smaller by a border.
 
     Raises:
-        InputError: The picture or the order cannot be used. No face is no error.
+        InputError: The image or the order cannot be used. No face is no error.
     """
     in_order([], order)  # an unknown order is told before the work
-    check_picture(picture)
-    height, width = picture.shape[-2:]
-    small, factor = reduced(picture)
+    check_image(image)
+    height, width = image.shape[-2:]
+    small, factor = reduced(image)
     rgb = _rgb(small)
     found = analyzer.find(rgb)
     if not found and retry and factor == 1:  # faces of larger ones are not too large but too small
@@ -84,10 +84,10 @@ def find_faces(
     return in_order([enlarged(face, factor, (width, height)) for face in found], order)
 
 
-def _in_a_frame(analyzer: FaceAnalyzer, picture: Tensor) -> list[Face]:
-    """Faces of a picture [3, H, W] that is made smaller and gets a border, ever wider."""
-    height, width = picture.shape[-2:]
-    small, factor = reduced(picture, _RETRY_SIZE)
+def _in_a_frame(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
+    """Faces of an image [3, H, W] that is made smaller and gets a border, ever wider."""
+    height, width = image.shape[-2:]
+    small, factor = reduced(image, _RETRY_SIZE)
     for share in RETRIES:
         border = max(1, round(share * max(small.shape[-2:])))
         framed = F.pad(small[None], (border,) * 4, mode="replicate")[0]
@@ -97,50 +97,50 @@ def _in_a_frame(analyzer: FaceAnalyzer, picture: Tensor) -> list[Face]:
     return []
 
 
-def usable(picture: Tensor) -> Tensor:
-    """A picture as RGB [3, H, W] in 0..1.
+def usable(image: Tensor) -> Tensor:
+    """An image as RGB [3, H, W] in 0..1.
 
     Raises:
-        InputError: Its shape, type or values are not those of a picture.
+        InputError: Its shape, type or values are not those of an image.
     """
-    check_picture(picture)
-    return _rgb(picture)
+    check_image(image)
+    return _rgb(image)
 
 
-def check_picture(picture: Tensor) -> None:
-    """Raise InputError unless [C, H, W] has the shape, type and values of a picture."""
-    if picture.ndim != 3 or picture.shape[0] not in (1, 3, 4) or 0 in picture.shape:
+def check_image(image: Tensor) -> None:
+    """Raise InputError unless [C, H, W] has the shape, type and values of an image."""
+    if image.ndim != 3 or image.shape[0] not in (1, 3, 4) or 0 in image.shape:
         raise InputError(
-            f"a picture has the shape [channels, height, width], got {list(picture.shape)}",
-            fix="Give a picture with 1 (grey), 3 (RGB) or 4 (RGBA) channels",
+            f"an image has the shape [channels, height, width], got {list(image.shape)}",
+            fix="Give an image with 1 (grey), 3 (RGB) or 4 (RGBA) channels",
         )
-    if not picture.is_floating_point():
+    if not image.is_floating_point():
         raise InputError(
-            f"the picture holds {str(picture.dtype).removeprefix('torch.')} values",
+            f"the image holds {str(image.dtype).removeprefix('torch.')} values",
             fix="Convert it to floats in 0..1 (divide by 255)",
         )
-    # Both are NaN where one value is, and need no copy of a large picture.
-    lowest, highest = (float(value) for value in picture.aminmax())
+    # Both are NaN where one value is, and need no copy of a large image.
+    lowest, highest = (float(value) for value in image.aminmax())
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise InputError(
-            "the picture holds values that are not numbers",
-            fix="Mend the node before this one, or use another picture",
+            "the image holds values that are not numbers",
+            fix="Mend the node before this one, or use another image",
         )
     if highest > 1 + _OVERSHOOT or lowest < -_OVERSHOOT:
         raise InputError(
-            f"the picture holds values from {lowest:g} to {highest:g} instead of 0 to 1",
+            f"the image holds values from {lowest:g} to {highest:g} instead of 0 to 1",
             fix="Divide by 255 if it comes from 8-bit values",
         )
 
 
-def _rgb(picture: Tensor) -> Tensor:
+def _rgb(image: Tensor) -> Tensor:
     """[1, 3 or 4, H, W] -> [3, H, W] in 0..1."""
-    rgb = picture.expand(3, -1, -1) if picture.shape[0] == 1 else picture[:3]
+    rgb = image.expand(3, -1, -1) if image.shape[0] == 1 else image[:3]
     return rgb.float().clamp(0, 1)
 
 
 def by_hand(
-    picture_size: tuple[int, int],
+    image_size: tuple[int, int],
     *,
     box: Box | None = None,
     five: Tensor | None = None,
@@ -149,7 +149,7 @@ def by_hand(
     """A face that somebody typed in: points or a box, and a pose if known.
 
     Args:
-        picture_size: Width and height.
+        image_size: Width and height.
         box: Left, top, right, bottom in pixels; made from the points when left out.
         five: [5, 2] pixels: eye, eye, nose, mouth corner, mouth corner.
         pose: Degrees, as measured.
@@ -167,21 +167,21 @@ def by_hand(
             middle, reach = (low + high) / 2, float((high - low).max())
             x, y = (float(v) for v in middle)
             box = (x - reach, y - reach, x + reach, y + reach)
-        return Face(picture_size, box, 1.0, points, "five", "by hand", pose=pose)
+        return Face(image_size, box, 1.0, points, "five", "by hand", pose=pose)
     if box is None:
         raise InputError("five points with x and y are needed", fix="Type in five points")
-    return Face(picture_size, box, 1.0, torch.zeros(0, 2), "none", "by hand", five=five, pose=pose)
+    return Face(image_size, box, 1.0, torch.zeros(0, 2), "none", "by hand", five=five, pose=pose)
 
 
 def _without_border(face: Face, border: int) -> Face:
-    """A face found in a framed picture, in pixels of the picture itself."""
+    """A face found in a framed image, in pixels of the image itself."""
     shift = torch.zeros(face.landmarks.shape[-1])
     shift[:2] = border
     left, top, right, bottom = (value - border for value in face.box)
-    width, height = face.picture_size
+    width, height = face.image_size
     return replace(
         face,
-        picture_size=(width - 2 * border, height - 2 * border),
+        image_size=(width - 2 * border, height - 2 * border),
         box=(left, top, right, bottom),
         landmarks=face.landmarks - shift,
         five=None if face.five is None else face.five - border,

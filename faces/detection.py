@@ -1,4 +1,4 @@
-"""Faces in a batch of pictures: which of them are meant, and what happens where there are none."""
+"""Faces in a batch of images: which of them are meant, and what happens where there are none."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .face import Face, in_order, pick
 
 ERROR, SKIP, PASS_THROUGH = "error", "skip", "pass through"
 ON_MISSING = (ERROR, SKIP, PASS_THROUGH)
-_MOST_TOLD = 6
-"""Pictures that a report tells of one by one."""
+_MOST_REPORTED = 6
+"""Images that a report tells of one by one."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which faces of a picture are meant.
+class FaceSelection:
+    """Which faces of an image are meant.
 
     order: One of ``faces.face.ORDERS``; faces are counted from 0 in it, **before** the limits below
         leave any out.
     index: Only the face of this number; all when left out.
     min_score: Leave out what the detector is less sure of, 0..1.
     min_size: Leave out faces whose box is smaller than this on its longer side, in pixels.
-    retry: Look again at a picture made smaller by a border when nothing is found.
+    retry: Look again at an image made smaller by a border when nothing is found.
     """
 
     order: str = "left to right"
@@ -42,8 +42,8 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What one picture showed.
+class Detection:
+    """What one image showed.
 
     faces: All of them, in order.
     chosen: Numbers of those that are meant.
@@ -55,37 +55,37 @@ class Look:
     trouble: str = ""
 
 
-def look_at(
+def detect_faces(
     analyzer: FaceAnalyzer,
-    pictures: Iterable[Tensor],
-    wanted: Wanted,
+    images: Iterable[Tensor],
+    wanted: FaceSelection,
     each: Callable[[], None] = lambda: None,
-) -> list[Look]:
-    """Look at pictures [C, H, W] one by one; one that cannot be used costs no other its result.
+) -> list[Detection]:
+    """Look at images [C, H, W] one by one; one that cannot be used costs no other its result.
 
     Args:
-        each: Called after every picture (progress, interruption).
+        each: Called after every image (progress, interruption).
 
     Raises:
-        InputError: The order is unknown. Troubles of single pictures are told in their results.
+        InputError: The order is unknown. Troubles of single images are told in their results.
     """
     in_order([], wanted.order)
-    looks = []
-    for picture in pictures:
-        looks.append(_look(analyzer, picture, wanted))
+    detections = []
+    for image in images:
+        detections.append(_detect(analyzer, image, wanted))
         each()
-    return looks
+    return detections
 
 
-def remaining(looks: Sequence[Look], on_missing: str, where: str) -> list[int]:
-    """Numbers of the pictures to go on with.
+def remaining(detections: Sequence[Detection], on_missing: str, where: str) -> list[int]:
+    """Numbers of the images to go on with.
 
     Args:
-        on_missing: ``error``: every picture needs a face; ``skip``: those without are left out
+        on_missing: ``error``: every image needs a face; ``skip``: those without are left out
             (perhaps all); ``pass through``: all stay.
 
     Raises:
-        InputError: With ``error``, a picture has no face: the sentence says which and why.
+        InputError: With ``error``, an image has no face: the sentence says which and why.
     """
     if on_missing not in ON_MISSING:
         raise InputError(
@@ -94,49 +94,53 @@ def remaining(looks: Sequence[Look], on_missing: str, where: str) -> list[int]:
             fix=f"Use one of {', '.join(ON_MISSING)}",
         )
     if on_missing == PASS_THROUGH:
-        return list(range(len(looks)))
-    if on_missing == ERROR and any(look.trouble for look in looks):
+        return list(range(len(detections)))
+    if on_missing == ERROR and any(detection.trouble for detection in detections):
         raise InputError(
-            troubles(looks),
+            troubles(detections),
             where=where,
-            fix="Use other pictures, or choose skip or pass through",
+            fix="Use other images, or choose skip or pass through",
         )
-    return [i for i, look in enumerate(looks) if not look.trouble]
+    return [i for i, detection in enumerate(detections) if not detection.trouble]
 
 
-def report(looks: Sequence[Look]) -> str:
-    """One line: how many pictures show how many of the faces that are meant, and the troubles."""
-    good = sum(not look.trouble for look in looks)
-    faces = sum(len(look.chosen) for look in looks)
-    text = f"{good} of {len(looks)} pictures with a face, {_faces(faces)}"
-    return f"{text}; {troubles(looks)}" if good < len(looks) else text
+def report(detections: Sequence[Detection]) -> str:
+    """One line: how many images show how many of the faces that are meant, and the troubles."""
+    good = sum(not detection.trouble for detection in detections)
+    faces = sum(len(detection.chosen) for detection in detections)
+    text = f"{good} of {len(detections)} images with a face, {_faces(faces)}"
+    return f"{text}; {troubles(detections)}" if good < len(detections) else text
 
 
-def troubles(looks: Sequence[Look]) -> str:
-    """The troubles of single pictures, counted from 1, as one clause; empty if there are none."""
-    if len(looks) == 1:
-        return looks[0].trouble
-    told = [f"picture {i}: {look.trouble}" for i, look in enumerate(looks, 1) if look.trouble]
-    more = len(told) - _MOST_TOLD
-    return "; ".join([*told[:_MOST_TOLD], *([f"and {more} more"] if more > 0 else [])])
+def troubles(detections: Sequence[Detection]) -> str:
+    """The troubles of single images, counted from 1, as one clause; empty if there are none."""
+    if len(detections) == 1:
+        return detections[0].trouble
+    told = [
+        f"image {i}: {detection.trouble}"
+        for i, detection in enumerate(detections, 1)
+        if detection.trouble
+    ]
+    more = len(told) - _MOST_REPORTED
+    return "; ".join([*told[:_MOST_REPORTED], *([f"and {more} more"] if more > 0 else [])])
 
 
-def _look(analyzer: FaceAnalyzer, picture: Tensor, wanted: Wanted) -> Look:
+def _detect(analyzer: FaceAnalyzer, image: Tensor, wanted: FaceSelection) -> Detection:
     faces: list[Face] = []
     numbers: Sequence[int] = ()
     try:
-        faces = find_faces(analyzer, picture, order=wanted.order, retry=wanted.retry)
+        faces = find_faces(analyzer, image, order=wanted.order, retry=wanted.retry)
         numbers = range(len(faces))
         if faces and wanted.index is not None:
             pick(faces, wanted.index)
             numbers = [wanted.index]
     except InputError as error:
-        return Look(tuple(faces), (), error.what)
+        return Detection(tuple(faces), (), error.what)
     chosen = tuple(i for i in numbers if wanted.lets_pass(faces[i]))
     if chosen:
-        return Look(tuple(faces), chosen)
+        return Detection(tuple(faces), chosen)
     small = f"{_faces(len(numbers))} found, but too unsure or too small"
-    return Look(tuple(faces), (), small if faces else "no face was found")
+    return Detection(tuple(faces), (), small if faces else "no face was found")
 
 
 def _faces(count: int) -> str:

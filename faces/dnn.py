@@ -71,7 +71,7 @@ class Network:
             return self._cv2.dnn.readNetFromTFLite(str(path), classic)
 
     def __call__(self, x: Array) -> list[Array]:
-        """Run on one input (pictures: [1, 3, H, W]); the outputs, each flattened to [n].
+        """Run on one input (images: [1, 3, H, W]); the outputs, each flattened to [n].
 
         Raises:
             ModelFileError: The network does not fit the input or lacks an output.

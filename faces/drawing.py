@@ -1,4 +1,4 @@
-"""Drawing what was found into pictures: numbered boxes, landmarks, the head's axes."""
+"""Drawing what was found into images: numbered boxes, landmarks, the head's axes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .face import Face
-from .head_pose import measured_matrix
+from .head_pose import matrix_from_zyx
 from .large_images import reduced
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _DOTS: Colour = (0, 220, 255)
 #: X (to the head's side), Y (chin), Z (nose), as in ``docs/conventions.md``.
 _AXES: tuple[Colour, ...] = ((230, 40, 40), (40, 190, 60), (60, 110, 255))
 
-#: Drawn larger and scaled down for smooth edges, up to this side of the picture in pixels.
+#: Drawn larger and scaled down for smooth edges, up to this side of the image in pixels.
 _FINE_UP_TO = 1024
 _FINE = 2
 _SMALLEST_PREVIEW, _LARGEST_PREVIEW = 512, 1024
@@ -44,18 +44,18 @@ class Show:
 
 
 def with_faces(
-    picture: Tensor,
+    image: Tensor,
     faces: Sequence[Face],
     numbers: Sequence[int],
     show: Show | None = None,
     *,
     chosen: Sequence[int] | None = None,
 ) -> Tensor:
-    """A picture with its faces drawn into it.
+    """An image with its faces drawn into it.
 
     Args:
-        picture: [3, H, W] in 0..1.
-        faces: Found in a picture of this shape; larger or smaller ones are scaled to it.
+        image: [3, H, W] in 0..1.
+        faces: Found in an image of this shape; larger or smaller ones are scaled to it.
         numbers: What to call each face.
         show: Everything when left out.
         chosen: Numbers that are drawn in colour, the others in grey; all when left out.
@@ -65,26 +65,26 @@ def with_faces(
     """
     from PIL import Image, ImageDraw
 
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     fine = _FINE if max(height, width) <= _FINE_UP_TO else 1
     layer = Image.new("RGBA", (width * fine, height * fine), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
     for face, number in zip(faces, numbers, strict=True):
         is_chosen = chosen is None or number in chosen
-        _draw(pen, face, number, show or Show(), width * fine / face.picture_size[0], is_chosen)
+        _draw(pen, face, number, show or Show(), width * fine / face.image_size[0], is_chosen)
     layer = layer.reduce(fine) if fine > 1 else layer
-    drawn = torch.from_numpy(np.asarray(layer).copy()).to(picture).movedim(-1, 0) / 255
+    drawn = torch.from_numpy(np.asarray(layer).copy()).to(image).movedim(-1, 0) / 255
     cover = drawn[3:]
-    return torch.where(cover > 0, drawn[:3] * cover + picture * (1 - cover), picture)
+    return torch.where(cover > 0, drawn[:3] * cover + image * (1 - cover), image)
 
 
 def preview(
-    picture: Tensor, faces: Sequence[Face], chosen: Sequence[int], show: Show | None = None
+    image: Tensor, faces: Sequence[Face], chosen: Sequence[int], show: Show | None = None
 ) -> Tensor:
-    """A picture with all its faces, numbered from 0, at a size that can be looked at.
+    """An image with all its faces, numbered from 0, at a size that can be looked at.
 
     Args:
-        picture: [C, H, W]; a broken one is shown as far as it goes.
+        image: [C, H, W]; a broken one is shown as far as it goes.
         faces: All that were found in it.
         chosen: Numbers of those that are meant; the others are drawn in grey.
         show: What is drawn; everything when left out.
@@ -92,15 +92,15 @@ def preview(
     Returns:
         [3, h, w] in 0..1; the longer side has 512 to 1024 pixels.
     """
-    picture = reduced(picture)[0][:3].float().nan_to_num().clamp(0, 1)
-    picture = picture.expand(3, -1, -1)
-    height, width = picture.shape[-2:]
+    image = reduced(image)[0][:3].float().nan_to_num().clamp(0, 1)
+    image = image.expand(3, -1, -1)
+    height, width = image.shape[-2:]
     longer = max(height, width)
     scale = min(max(longer, _SMALLEST_PREVIEW), _LARGEST_PREVIEW) / longer
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
     if scale != 1:
-        picture = F.interpolate(picture[None], size, mode="bilinear", antialias=True)[0]
-    return with_faces(picture, faces, range(len(faces)), show, chosen=chosen)
+        image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+    return with_faces(image, faces, range(len(faces)), show, chosen=chosen)
 
 
 def _draw(pen: ImageDraw, face: Face, number: int, show: Show, scale: float, chosen: bool) -> None:
@@ -117,7 +117,7 @@ def _draw(pen: ImageDraw, face: Face, number: int, show: Show, scale: float, cho
         pen.rectangle((left, top, right, bottom), outline=colour, width=stroke)
     if show.pose and chosen and face.pose is not None:
         x, y = _middle(face, scale)
-        turned = (measured_matrix(face.pose)[:2] * (0.5 * size)).T.tolist()
+        turned = (matrix_from_zyx(face.pose)[:2] * (0.5 * size)).T.tolist()
         for (across, down), axis in zip(turned, _AXES, strict=True):
             pen.line((x, y, x + across, y + down), fill=axis, width=round(1.5 * stroke))
     if show.numbers:

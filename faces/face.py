@@ -16,7 +16,7 @@ Box = tuple[float, float, float, float]
 
 #: Landmark schemes: name to the number of points. ``mesh``: MediaPipe's face mesh with irises;
 #: ``ibug``: the 68 points of iBUG; ``five``: eye, eye, nose, mouth corner, mouth corner, from the
-#: left of the picture to its right (of an upright face); ``none``: no landmarks.
+#: left of the image to its right (of an upright face); ``none``: no landmarks.
 SCHEMES: dict[str, int] = {"mesh": 478, "ibug": 68, "five": 5, "none": 0}
 
 #: Which landmarks are averaged to each of the five points.
@@ -31,7 +31,7 @@ _FIVE: dict[str, tuple[tuple[int, ...], ...]] = {
 class HeadPose(NamedTuple):
     """Degrees (``docs/conventions.md``).
 
-    yaw > 0: nose to the picture's left; pitch > 0: nose up; roll > 0: clockwise as seen.
+    yaw > 0: nose to the image's left; pitch > 0: nose up; roll > 0: clockwise as seen.
     """
 
     yaw: float
@@ -41,12 +41,12 @@ class HeadPose(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face in one picture. Pixels count from the picture's corner: the middle of the first
+    """One face in one image. Pixels count from the image's corner: the middle of the first
     pixel is (0.5, 0.5).
 
     Args:
-        picture_size: Width and height of the picture it was found in.
-        box: Around the face; may reach beyond the picture.
+        image_size: Width and height of the image it was found in.
+        box: Around the face; may reach beyond the image.
         score: How sure the detector is, 0..1.
         landmarks: [N, 2 or 3], float32 on the CPU: x, y in pixels; z, where there is one, in
             pixels too, smaller = nearer to the viewer.
@@ -62,7 +62,7 @@ class Face:
         InputError: Shapes and scheme do not fit, or a number is not finite.
     """
 
-    picture_size: tuple[int, int]
+    image_size: tuple[int, int]
     box: Box
     score: float
     landmarks: Tensor
@@ -101,7 +101,7 @@ class Face:
                 raise InputError(
                     "a face has places that are not numbers",
                     where=self.source,
-                    fix="Use another picture",
+                    fix="Use another image",
                 )
         if not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
             raise InputError(
@@ -128,13 +128,13 @@ class Face:
         return self.five
 
     def require_size(self, width: int, height: int) -> None:
-        """Raise InputError, naming both sizes, unless the face was found in such a picture."""
-        if self.picture_size != (width, height):
-            found = "x".join(map(str, self.picture_size))
+        """Raise InputError, naming both sizes, unless the face was found in such an image."""
+        if self.image_size != (width, height):
+            found = "x".join(map(str, self.image_size))
             raise InputError(
-                f"the face was found in a picture of {found} px, this one has {width}x{height}",
+                f"the face was found in an image of {found} px, this one has {width}x{height}",
                 where=self.source,
-                fix="Connect the picture in which the faces were detected",
+                fix="Connect the image in which the faces were detected",
             )
 
 
@@ -169,6 +169,6 @@ def pick(faces: list[Face], index: int) -> Face:
         many = f"{len(faces)} face{'s' if len(faces) != 1 else ''}"
         raise InputError(
             f"face index {index} does not exist: {many} found",
-            fix=f"Use 0 to {len(faces) - 1}" if faces else "Use a picture with a face",
+            fix=f"Use 0 to {len(faces) - 1}" if faces else "Use an image with a face",
         )
     return faces[index]

@@ -15,17 +15,17 @@ from torch import Tensor
 from ..errors import InputError
 from .blendshapes import ARKIT_NAMES
 from .face import SCHEMES, Face, HeadPose
-from .head_pose import flipped, measured_pose
+from .head_pose import flipped, zyx_from_matrix
 
 LANDMARKS_SOURCE, BOXES_SOURCE = "face landmarks", "bounding box"
 _FIX = "Connect Detect Face Landmarks (MediaPipe) of ComfyUI"
 
 
 def faces_from_landmarks(value: Any) -> list[list[Face]]:
-    """The faces of each picture in a FACE_LANDMARKS value, in its order.
+    """The faces of each image in a FACE_LANDMARKS value, in its order.
 
     Args:
-        value: ``frames``: per picture a list of faces with ``landmarks_xy`` [478, 2] in pixels and,
+        value: ``frames``: per image a list of faces with ``landmarks_xy`` [478, 2] in pixels and,
             where they are known, ``bbox_xyxy``, ``score``, ``blendshapes`` (by name) and
             ``transformation_matrix`` [4, 4] in the landmark file's convention; ``image_size``:
             (height, width).
@@ -41,27 +41,27 @@ def faces_from_landmarks(value: Any) -> list[list[Face]]:
     return [[_from_landmarks(face, (width, height)) for face in frame or ()] for frame in frames]
 
 
-def faces_from_boxes(value: Any, picture_size: tuple[int, int], count: int) -> list[list[Face]]:
-    """The boxes of each of ``count`` pictures as faces without points.
+def faces_from_boxes(value: Any, image_size: tuple[int, int], count: int) -> list[list[Face]]:
+    """The boxes of each of ``count`` images as faces without points.
 
     Args:
         value: One box ``{x, y, width, height}`` in pixels (``score`` if known), a list of them for
-            all pictures, or a list of such lists, one a picture; a single one serves for all.
-        picture_size: Width and height.
+            all images, or a list of such lists, one an image; a single one serves for all.
+        image_size: Width and height.
 
     Raises:
         InputError: It is something else, a box is empty, or the lists are those of another number
-            of pictures.
+            of images.
     """
     frames = _frames(value)
     if len(frames) == 1:
         frames *= count
     if len(frames) != count:
         raise InputError(
-            f"there are boxes for {len(frames)} pictures and {count} pictures",
-            fix="Connect the pictures in which the boxes were found",
+            f"there are boxes for {len(frames)} images and {count} images",
+            fix="Connect the images in which the boxes were found",
         )
-    return [[_from_box(box, picture_size) for box in frame] for frame in frames]
+    return [[_from_box(box, image_size) for box in frame] for frame in frames]
 
 
 def _frames(value: Any) -> list[list[Any]]:
@@ -78,11 +78,11 @@ def _frames(value: Any) -> list[list[Any]]:
     )
 
 
-def _from_box(box: Any, picture_size: tuple[int, int]) -> Face:
+def _from_box(box: Any, image_size: tuple[int, int]) -> Face:
     x, y, width, height = (_number(box, name) for name in ("x", "y", "width", "height"))
     score = _number(box, "score") if box.get("score") is not None else 1.0
     corners = (x, y, x + width, y + height)
-    return Face(picture_size, corners, _share(score), torch.zeros(0, 2), "none", BOXES_SOURCE)
+    return Face(image_size, corners, _share(score), torch.zeros(0, 2), "none", BOXES_SOURCE)
 
 
 def _number(box: Any, name: str) -> float:
@@ -94,7 +94,7 @@ def _number(box: Any, name: str) -> float:
         ) from error
 
 
-def _from_landmarks(face: Any, picture_size: tuple[int, int]) -> Face:
+def _from_landmarks(face: Any, image_size: tuple[int, int]) -> Face:
     try:
         points = _tensor(face["landmarks_xy"])[:, :2]
         corners = face.get("bbox_xyxy")
@@ -115,7 +115,7 @@ def _from_landmarks(face: Any, picture_size: tuple[int, int]) -> Face:
     values = face.get("blendshapes") or {}
     known = {"_neutral", *ARKIT_NAMES}
     return Face(
-        picture_size=picture_size,
+        image_size=image_size,
         box=(left, top, right, bottom),
         score=_share(float(face.get("score", 1.0))),
         landmarks=points,
@@ -132,7 +132,7 @@ def _pose(matrix: Tensor) -> HeadPose | None:
         return None
     turn = matrix[:3, :3].double()
     scale = turn.norm(dim=0)
-    return measured_pose(flipped(turn / scale)) if bool((scale > 0).all()) else None
+    return zyx_from_matrix(flipped(turn / scale)) if bool((scale > 0).all()) else None
 
 
 def _tensor(values: Any) -> Tensor:

@@ -1,18 +1,18 @@
 """Head pose: angles and rotation matrices, as measured and as drawn, and the bridges between them.
 
-The head's rotation R has its axes as columns: X (to the picture's right when frontal), Y (chin) and
-Z (nose), given in the picture's x (right), y (down) and z (towards the viewer). Signs are the same
+The head's rotation R has its axes as columns: X (to the image's right when frontal), Y (chin) and
+Z (nose), given in the image's x (right), y (down) and z (towards the viewer). Signs are the same
 everywhere in the pack; the order of the turns is not:
 
 *measured* (``Face.pose``):  R = Rz(roll) · Ry(-yaw) · Rx(pitch)
     As estimators read a head: turning the photograph moves roll and nothing else.
-*drawn* (dense_face.md A6):  R = Rx(pitch) · Ry(-yaw) · Rz(roll)
+*drawn* (docs/reference/dense_face.md A6):  R = Rx(pitch) · Ry(-yaw) · Rz(roll)
     As the paper draws angles and as the tiny world's renderer turns its heads: what the pose
     branch is conditioned with.
 
-For a turn about one axis both are the same. The *landmark file* (dense_face.md B3) has y up and
-reads M = Rz(roll) · Ry(yaw) · Rx(pitch), with R = F M F, F = diag(1, -1, 1): its angles are the
-measured ones with all three signs turned.
+For a turn about one axis both are the same. The *landmark file* (docs/reference/dense_face.md B3)
+has y up and reads M = Rz(roll) · Ry(yaw) · Rx(pitch), with R = F M F, F = diag(1, -1, 1): its
+angles are the measured ones with all three signs turned.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .face import HeadPose
 _FLIP = torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64))
 
 
-def drawn_matrix(pose: HeadPose) -> Tensor:
+def matrix_from_xyz(pose: HeadPose) -> Tensor:
     """[3, 3] float64: the head's axes as columns, angles taken as drawn.
 
     Raises:
@@ -38,7 +38,7 @@ def drawn_matrix(pose: HeadPose) -> Tensor:
     return x @ y @ z
 
 
-def measured_matrix(pose: HeadPose) -> Tensor:
+def matrix_from_zyx(pose: HeadPose) -> Tensor:
     """[3, 3] float64: the head's axes as columns, angles taken as measured.
 
     Raises:
@@ -48,8 +48,8 @@ def measured_matrix(pose: HeadPose) -> Tensor:
     return z @ y @ x
 
 
-def drawn_pose(matrix: Tensor) -> HeadPose:
-    """The inverse of :func:`drawn_matrix`: yaw in -90..90, the others in -180..180."""
+def xyz_from_matrix(matrix: Tensor) -> HeadPose:
+    """The inverse of :func:`matrix_from_xyz`: yaw in -90..90, the others in -180..180."""
     R = matrix.detach().cpu().double()
     yaw = -math.atan2(float(R[0, 2]), math.hypot(float(R[0, 0]), float(R[0, 1])))
     pitch = math.atan2(-float(R[1, 2]), float(R[2, 2]))
@@ -57,8 +57,8 @@ def drawn_pose(matrix: Tensor) -> HeadPose:
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def measured_pose(matrix: Tensor) -> HeadPose:
-    """The inverse of :func:`measured_matrix`: yaw in -90..90, the others in -180..180."""
+def zyx_from_matrix(matrix: Tensor) -> HeadPose:
+    """The inverse of :func:`matrix_from_zyx`: yaw in -90..90, the others in -180..180."""
     R = matrix.detach().cpu().double()
     yaw = math.atan2(float(R[2, 0]), math.hypot(float(R[0, 0]), float(R[1, 0])))
     pitch = math.atan2(float(R[2, 1]), float(R[2, 2]))
@@ -66,14 +66,14 @@ def measured_pose(matrix: Tensor) -> HeadPose:
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def as_drawn(measured: HeadPose) -> HeadPose:
+def zyx_to_xyz(measured: HeadPose) -> HeadPose:
     """The angles whose drawing, and whose head in the tiny world, is turned as this one."""
-    return drawn_pose(measured_matrix(measured))
+    return xyz_from_matrix(matrix_from_zyx(measured))
 
 
-def as_measured(drawn: HeadPose) -> HeadPose:
-    """The inverse of :func:`as_drawn`."""
-    return measured_pose(drawn_matrix(drawn))
+def xyz_to_zyx(drawn: HeadPose) -> HeadPose:
+    """The inverse of :func:`zyx_to_xyz`."""
+    return zyx_from_matrix(matrix_from_xyz(drawn))
 
 
 def flipped(matrix: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ def landmark_file_angles(pose: HeadPose) -> HeadPose:
 def as_paper_estimator(measured: HeadPose) -> HeadPose:
     """What 6DRepNet, the estimator of the paper, would say about a head measured by landmarks.
 
-    A fit over 14 photographs (dense_face.md B3), residual 1.2° in yaw and 2.9° in pitch: landmarks
-    underrate large yaws by a fifth. Roll was too small in that sample to be fitted and stays.
-    For adapters trained on 6DRepNet's angles; the tiny world needs none of it.
+    A fit over 14 photographs (docs/reference/dense_face.md B3), residual 1.2° in yaw and 2.9° in
+    pitch: landmarks underrate large yaws by a fifth. Roll was too small in that sample to be fitted
+    and stays. For adapters trained on 6DRepNet's angles; the tiny world needs none of it.
     """
     return HeadPose(1.22 * measured.yaw - 0.7, 0.89 * measured.pitch - 4.6, measured.roll)
 

@@ -40,7 +40,7 @@ class Identity:
             raise InputError(
                 "the identity holds values that are not numbers",
                 where=self.encoder,
-                fix="Use another reference picture",
+                fix="Use another reference image",
             )
         norm = float(vector.norm())
         if abs(norm - 1) > _NORM_TOLERANCE:
@@ -63,7 +63,7 @@ class Identity:
             raise InputError(
                 "the face features are empty or not numbers",
                 where=encoder,
-                fix="Use another reference picture",
+                fix="Use another reference image",
             )
         return cls(flat / flat.norm(), encoder)
 
@@ -73,7 +73,7 @@ class Identity:
             raise IncompatibleError(
                 f"the identity was measured by the encoder {self.encoder!r}, "
                 f"the adapter was trained on {encoder!r}",
-                fix=f"Measure the reference pictures with {encoder!r}",
+                fix=f"Measure the reference images with {encoder!r}",
             )
 
 
@@ -85,7 +85,7 @@ def average(identities: Sequence[Identity], weights: Sequence[float] | None = No
         IncompatibleError: The identities come from different encoders.
     """
     if not identities:
-        raise InputError("no identity was given", fix="Connect at least one reference picture")
+        raise InputError("no identity was given", fix="Connect at least one reference image")
     for other in identities[1:]:
         other.require(identities[0].encoder)
     amounts = [1.0] * len(identities) if weights is None else [float(w) for w in weights]

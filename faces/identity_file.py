@@ -19,7 +19,7 @@ _MOST = 4096
 def save_identities(
     path: str | Path, identities: Sequence[Identity], about: Mapping[str, str] | None = None
 ) -> None:
-    """Write identities of one encoder: one person, or one for each picture of a batch.
+    """Write identities of one encoder: one person, or one for each image of a batch.
 
     Args:
         path: Of the ``.safetensors`` file; replaced if it is there.
@@ -30,7 +30,7 @@ def save_identities(
         IncompatibleError: They come from different encoders.
     """
     if not identities:
-        raise InputError("no identity was given", fix="Connect at least one reference picture")
+        raise InputError("no identity was given", fix="Connect at least one reference image")
     encoder = identities[0].encoder
     for other in identities[1:]:
         other.require(encoder)

@@ -1,4 +1,4 @@
-"""Looking at very large pictures without copies of their size."""
+"""Looking at very large images without copies of their size."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch.nn import functional as F
 from .face import Face
 
 LONGEST = 4096
-"""Faces are looked for in pictures of at most this side, and found to a pixel of those."""
+"""Faces are looked for in images of at most this side, and found to a pixel of those."""
 _BAND = 16
 """Rows of the result that are made at once."""
 
 
-def reduced(picture: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
-    """A picture [C, H, W] made smaller by a whole factor, and that factor; 1 for usual ones.
+def reduced(image: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
+    """An image [C, H, W] made smaller by a whole factor, and that factor; 1 for usual ones.
 
-    It is read in bands, so that a picture of gigabytes needs only memory for its smaller copy.
+    It is read in bands, so that an image of gigabytes needs only memory for its smaller copy.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     factor = -(-max(height, width) // longest)
     if factor == 1:
-        return picture, 1
-    bands = picture.split(_BAND * factor, dim=-2)
+        return image, 1
+    bands = image.split(_BAND * factor, dim=-2)
     small = [
         F.avg_pool2d(band[None].float(), factor, ceil_mode=True, count_include_pad=False)[0]
         for band in bands
@@ -33,14 +33,14 @@ def reduced(picture: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
     return torch.cat(small, -2), factor
 
 
-def enlarged(face: Face, factor: int, picture_size: tuple[int, int]) -> Face:
-    """A face found in a reduced picture, in pixels of the picture itself."""
+def enlarged(face: Face, factor: int, image_size: tuple[int, int]) -> Face:
+    """A face found in a reduced image, in pixels of the image itself."""
     if factor == 1:
         return face
     left, top, right, bottom = (factor * value for value in face.box)
     return replace(
         face,
-        picture_size=picture_size,
+        image_size=image_size,
         box=(left, top, right, bottom),
         landmarks=face.landmarks * factor,
         five=None if face.five is None else face.five * factor,

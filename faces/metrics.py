@@ -1,4 +1,4 @@
-"""Numbers about a finished picture: who it shows, how it looks, what has changed."""
+"""Numbers about a finished image: who it shows, how it looks, what has changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import IncompatibleError, InputError
 from .blendshapes import ARKIT_NAMES
 from .face import HeadPose
-from .head_pose import angle_between, as_drawn, drawn_matrix
+from .head_pose import angle_between, matrix_from_xyz, zyx_to_xyz
 from .identity import Identity
 
 #: Movement that even a resting face is said to make: without it two resting faces would be compared
@@ -57,11 +57,11 @@ def pose_error(measured: HeadPose, wanted: HeadPose) -> PoseError:
     Raises:
         InputError: An angle is not finite.
     """
-    seen = as_drawn(measured)
+    seen = zyx_to_xyz(measured)
     yaw, pitch, roll = (
         (have - want + 180) % 360 - 180 for have, want in zip(seen, wanted, strict=True)
     )
-    turn = angle_between(drawn_matrix(seen), drawn_matrix(wanted))
+    turn = angle_between(matrix_from_xyz(seen), matrix_from_xyz(wanted))
     return PoseError(yaw, pitch, roll, turn)
 
 
@@ -105,12 +105,12 @@ def expression_agreement(one: dict[str, float], other: dict[str, float]) -> Expr
 
 @dataclass(frozen=True)
 class Change:
-    """What differs between two pictures outside a mask, in steps of 8-bit values (0..255).
+    """What differs between two images outside a mask, in steps of 8-bit values (0..255).
 
     mean, largest: Of the absolute differences.
     share: Of the values looked at that differ at all, 0..1.
     psnr: In dB; infinite where nothing differs.
-    outside: Share of the picture that lies outside the mask.
+    outside: Share of the image that lies outside the mask.
     """
 
     mean: float
@@ -121,7 +121,7 @@ class Change:
 
 
 def change_outside(before: Tensor, after: Tensor, mask: Tensor | None = None) -> Change:
-    """Compare two pictures where a mask is 0.
+    """Compare two images where a mask is 0.
 
     Args:
         before, after: [B, C, H, W] in 0..1.
@@ -135,14 +135,14 @@ def change_outside(before: Tensor, after: Tensor, mask: Tensor | None = None) ->
     ):
         shapes = [list(t.shape) for t in (before, after, *([] if mask is None else [mask]))]
         raise InputError(
-            f"pictures and mask of different shapes {', '.join(map(str, shapes))}",
+            f"images and mask of different shapes {', '.join(map(str, shapes))}",
             fix="Bring them to one size first",
         )
     size = (len(before), *before.shape[-2:])
     outside = torch.ones(size, dtype=torch.bool) if mask is None else mask <= 0
     if not bool(outside.any()):
         raise InputError(
-            "the mask covers the whole picture", fix="Use a mask with something outside it"
+            "the mask covers the whole image", fix="Use a mask with something outside it"
         )
     gap = (after.double() - before.double()).abs().movedim(1, -1)[outside]
     error = float(gap.square().mean())

@@ -1,7 +1,7 @@
 """The ten classes of a part mask, in palette order.
 
 Colours are matplotlib's "Paired" map (RGB), as in the Dense-Face toy dataset. "Right" and "left"
-are the person's own sides: class 3 is the eye at the right of the picture. Hair, neck, clothes,
+are the person's own sides: class 3 is the eye at the right of the image. Hair, neck, clothes,
 ears and glasses count as background.
 """
 

@@ -61,7 +61,7 @@ def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None
     if not (variance > 0 and spread > 0 and len(x) >= x.shape[1]):  # also catches NaN
         raise InputError(
             "the points to be aligned are not numbers or lie all in one place",
-            fix="Use another picture, or give other points",
+            fix="Use another image, or give other points",
         )
     u, s, vt = torch.linalg.svd((w[:, None] * y).T @ x)
     signs = torch.ones_like(s)

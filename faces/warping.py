@@ -1,4 +1,4 @@
-"""Cutting a turned and scaled piece out of a picture."""
+"""Cutting a turned and scaled piece out of an image."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from torch.nn import functional as F
 
 from .similarity import Similarity
 
-#: How many pixels of the scaled-down picture meet one of the result, along a side: above 1, because
+#: How many pixels of the scaled-down image meet one of the result, along a side: above 1, because
 #: the second sampling blurs as well.
 _OVERSAMPLING = 1.5
 
 
 def warped(
-    picture: Tensor,
-    to_picture: Similarity,
+    image: Tensor,
+    to_image: Similarity,
     height: int,
     width: int,
     *,
     outside: str = "border",
     smooth: bool = True,
 ) -> Tensor:
-    """Sample a picture along a turned grid.
+    """Sample an image along a turned grid.
 
     Args:
-        picture: [C, H, W] floats.
-        to_picture: From pixels of the result to pixels of the picture.
+        image: [C, H, W] floats.
+        to_image: From pixels of the result to pixels of the image.
         height, width: Of the result.
-        outside: What lies beyond the picture: ``border``, ``reflection`` or ``zeros``.
-        smooth: Bicubic, held within the picture's own range; otherwise bilinear.
+        outside: What lies beyond the image: ``border``, ``reflection`` or ``zeros``.
+        smooth: Bicubic, held within the image's own range; otherwise bilinear.
 
     Returns:
-        [C, height, width]. Where the result is smaller than its place in the picture, the picture
+        [C, height, width]. Where the result is smaller than its place in the image, the image
         is scaled down first, so that fine hair does not flicker.
     """
-    x = picture[None].float()
+    x = image[None].float()
     full = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float32, device=x.device)
-    if to_picture.scale > _OVERSAMPLING:
-        share = _OVERSAMPLING / to_picture.scale
+    if to_image.scale > _OVERSAMPLING:
+        share = _OVERSAMPLING / to_image.scale
         size = [max(1, round(side * share)) for side in x.shape[-2:]]
         kind = "bicubic" if smooth else "bilinear"
         x = F.interpolate(x, size, mode=kind, antialias=True)
-    matrix = to_picture.matrix().to(x.device, torch.float32)
+    matrix = to_image.matrix().to(x.device, torch.float32)
     rows = torch.arange(height, device=x.device) + 0.5
     columns = torch.arange(width, device=x.device) + 0.5
     y, x_ = torch.meshgrid(rows, columns, indexing="ij")
@@ -51,5 +51,5 @@ def warped(
     mode = "bicubic" if smooth else "bilinear"
     result = F.grid_sample(x, grid, mode=mode, padding_mode=outside, align_corners=False)
     if smooth:
-        result = result.clamp(float(picture.min()), float(picture.max()))
+        result = result.clamp(float(image.min()), float(image.max()))
     return result[0]

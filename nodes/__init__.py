@@ -23,14 +23,14 @@ from .analysis.measure_change import MeasureChange
 from .analysis.measure_face import MeasureExpression, MeasurePose
 from .analysis.measure_likeness import MeasureLikeness
 from .demo.quick import QuickPortrait
-from .demo.tiny_evaluator import LoadTinyJudge
+from .demo.tiny_evaluator import LoadTinyEvaluator
 from .demo.tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
 from .dense_face.adapter import ApplyAdapter, EncodePrompt, LoadAdapter
-from .dense_face.annotation_views import AnnotationPictures, PartMask, SaveAnnotations
-from .dense_face.annotations import AnnotatePicture, LoadAnnotationHead, SampleAnnotated
+from .dense_face.annotation_views import AnnotationImages, PartMask, SaveAnnotations
+from .dense_face.annotations import AnnotateImage, LoadAnnotationHead, SampleAnnotated
 from .dense_face.blending import BlendedSampler, Composite
 from .dense_face.joint import JointGuider
-from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromPicture, PoseSweep
+from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromImage, PoseSweep
 from .dense_face.predicted_joint import PredictedJointGuider
 from .host.folders import register_folders
 from .sfsr.adapter import ApplySFSR, LoadSFSRAdapter
@@ -41,7 +41,7 @@ from .sfsr.expression_algebra import (
     ExpressionTravel,
     MirrorExpression,
 )
-from .sfsr.expression_image import ExpressionFromPicture, ExpressionOfFaces
+from .sfsr.expression_image import ExpressionFromImage, ExpressionOfFaces
 from .sfsr.expression_preview import PreviewExpression
 from .sfsr.expression_sliders import ExpressionFromSliders
 from .sfsr.expression_word import ExpressionFromExemplars, ExpressionFromWord
@@ -54,7 +54,7 @@ NODES: list[type[io.ComfyNode]] = [
     EncodePrompt,
     PoseFromAngles,
     PoseSweep,
-    PoseFromPicture,
+    PoseFromImage,
     BlendedSampler,
     Composite,
     JointGuider,
@@ -76,9 +76,9 @@ NODES: list[type[io.ComfyNode]] = [
     SaveIdentity,
     LoadIdentity,
     LoadAnnotationHead,
-    AnnotatePicture,
+    AnnotateImage,
     SampleAnnotated,
-    AnnotationPictures,
+    AnnotationImages,
     PartMask,
     SaveAnnotations,
     PredictedJointGuider,
@@ -91,10 +91,10 @@ NODES: list[type[io.ComfyNode]] = [
     MeasurePose,
     MeasureExpression,
     MeasureChange,
-    LoadTinyJudge,
+    LoadTinyEvaluator,
     ExpressionFromWord,
     ExpressionFromSliders,
-    ExpressionFromPicture,
+    ExpressionFromImage,
     ExpressionOfFaces,
     ExpressionFromExemplars,
     BlendExpressions,

@@ -1,4 +1,4 @@
-"""Between the host's pictures [B, H, W, C] and ours [B, 3, H, W]."""
+"""Between the host's images [B, H, W, C] and ours [B, 3, H, W]."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def channels_first(image: Tensor, where: str) -> Tensor:
     """IMAGE -> [B, 3, H, W] in 0..1; grey becomes RGB, an alpha channel is left out.
 
     Raises:
-        InputError: The picture is empty or holds values that are not numbers.
+        InputError: The image is empty or holds values that are not numbers.
     """
     if image.numel() and not bool(image.isfinite().all()):
         raise InputError(
-            "the picture holds values that are not numbers",
+            "the image holds values that are not numbers",
             where=where,
             fix="Look at the node before: a model that ran out of the range of fp16 does this",
         )
@@ -47,14 +47,14 @@ def as_rgb(image: Tensor, where: str) -> Tensor:
     """IMAGE -> [B, 3, H, W] with its values as they are; a view wherever possible.
 
     Raises:
-        InputError: The picture is empty.
+        InputError: The image is empty.
     """
     if image.numel() == 0:
-        raise InputError("the picture is empty", where=where, fix="Connect a picture")
+        raise InputError("the image is empty", where=where, fix="Connect an image")
     rgb = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:3], 3)
     return rgb.movedim(-1, 1)
 
 
-def channels_last(pictures: Tensor) -> Tensor:
+def channels_last(images: Tensor) -> Tensor:
     """[B, 3, H, W] -> IMAGE on the CPU."""
-    return pictures.movedim(1, -1).float().cpu()
+    return images.movedim(1, -1).float().cpu()

@@ -1,7 +1,7 @@
 """Our own socket types: what runs between our nodes.
 
 Payloads are frozen, live on the CPU and carry the name of the encoder that made them, so that a
-mismatch is an error in words and never a strange picture.
+mismatch is an error in words and never a strange image.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..dense_face.annotation.annotations import Annotations
-    from ..dense_face.fused import FoldedAdapter
+    from ..dense_face.fused import FusedAdapter
     from ..dense_face.identity_token import IdentityToken
     from ..faces.analyzers import FaceAnalyzer, Recogniser
     from ..faces.crops.crop import CropPlace
@@ -49,7 +49,7 @@ class LoadedAdapter:
     """
 
     name: str
-    folded: FoldedAdapter
+    fused: FusedAdapter
     token: IdentityToken | None
     encoder: str
 
@@ -58,7 +58,7 @@ class LoadedAdapter:
         """The run-time form, made at its first use and kept with the adapter."""
         from .host.runtime import build_deltas
 
-        return build_deltas(self.folded.weights)
+        return build_deltas(self.fused.weights)
 
     def vectors(self, people: People) -> Tensor:
         """The identities [N, D] for this adapter.
@@ -70,12 +70,12 @@ class LoadedAdapter:
             for identity in people.identities:
                 identity.require(self.encoder)
         vectors = people.vectors
-        width = next((m.shape[1] for m in self.folded.bias_matrices.values()), vectors.shape[1])
+        width = next((m.shape[1] for m in self.fused.bias_matrices.values()), vectors.shape[1])
         if vectors.shape[1] != width:
             raise IncompatibleError(
                 f"the identity has {vectors.shape[1]} numbers, the adapter wants {width}",
                 where=self.name,
-                fix="Measure the reference pictures with the adapter's own encoder",
+                fix="Measure the reference images with the adapter's own encoder",
             )
         return vectors
 
@@ -86,7 +86,7 @@ class LoadedAdapter:
             IncompatibleError: As :meth:`vectors`.
         """
         if people not in self._known_biases:
-            self._known_biases[people] = self.folded.query_bias(self.vectors(people))
+            self._known_biases[people] = self.fused.query_bias(self.vectors(people))
         return self._known_biases[people]
 
     @cached_property
@@ -96,7 +96,7 @@ class LoadedAdapter:
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """DENSEFACE_IDENTITY: one identity for a whole batch, or one for each of its pictures."""
+    """DENSEFACE_IDENTITY: one identity for a whole batch, or one for each of its images."""
 
     identities: tuple[Identity, ...]
 
@@ -110,7 +110,7 @@ class People:
 
 @dataclass(frozen=True)
 class HeadPoses:
-    """DENSEFACE_POSE: (yaw, pitch, roll) in degrees for each picture; signs as in the docs."""
+    """DENSEFACE_POSE: (yaw, pitch, roll) in degrees for each image; signs as in the docs."""
 
     angles: tuple[tuple[float, float, float], ...]
 
@@ -138,23 +138,23 @@ class LoadedAnalyzer:
         """How results and errors call it."""
         return self.encoder if self.finder is None else self.finder.name
 
-    def find(self, picture: Tensor) -> list[Face]:
-        """All faces in a picture [3, H, W] in 0..1; an empty list if there is none."""
+    def find(self, image: Tensor) -> list[Face]:
+        """All faces in an image [3, H, W] in 0..1; an empty list if there is none."""
         if self.finder is not None:
-            return self.finder.find(picture)
+            return self.finder.find(image)
         from .host.tiny.analyzer import find_tiny
 
-        return find_tiny(self.patcher, picture)
+        return find_tiny(self.patcher, image)
 
-    def identity(self, picture: Tensor, face: Face) -> Identity:
-        """Who a face found in a picture [3, H, W] is.
+    def identity(self, image: Tensor, face: Face) -> Identity:
+        """Who a face found in an image [3, H, W] is.
 
         Raises:
             IncompatibleError: This analyzer makes no identities, or another one made the face's.
-            InputError: The face has no points, or was found in another picture.
+            InputError: The face has no points, or was found in another image.
         """
         if self.recogniser is not None:
-            return self.recogniser.identify(picture, face)
+            return self.recogniser.identify(image, face)
         if face.identity is None:
             raise IncompatibleError(
                 "this face comes without an identity, and no encoder was chosen",
@@ -173,40 +173,40 @@ class LoadedAnalyzer:
 
 @dataclass(frozen=True, eq=False)
 class FoundFaces:
-    """DENSEFACE_FACES: the faces in each picture of a batch, in the order asked for.
+    """DENSEFACE_FACES: the faces in each image of a batch, in the order asked for.
 
-    A picture without a face keeps its place with an empty tuple.
+    An image without a face keeps its place with an empty tuple.
 
     numbers: What each face is called: its index before filters; from 0 when left out.
     places: Where each face was cut out, once it was.
     """
 
-    pictures: tuple[tuple[Face, ...], ...]
+    images: tuple[tuple[Face, ...], ...]
     numbers: tuple[tuple[int, ...], ...] | None = None
     places: tuple[tuple[CropPlace, ...], ...] | None = None
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def for_batch(self, count: int, where: str) -> tuple[tuple[Face, ...], ...]:
-        """The faces of each of ``count`` pictures; those of a single picture serve for all.
+        """The faces of each of ``count`` images; those of a single image serve for all.
 
         Raises:
-            InputError: The faces are those of another number of pictures.
+            InputError: The faces are those of another number of images.
         """
-        if len(self.pictures) == count:
-            return self.pictures
-        if len(self.pictures) == 1:
-            return self.pictures * count
+        if len(self.images) == count:
+            return self.images
+        if len(self.images) == 1:
+            return self.images * count
         raise InputError(
-            f"the faces are those of {len(self.pictures)} pictures, the batch has {count}",
+            f"the faces are those of {len(self.images)} images, the batch has {count}",
             where=where,
-            fix="Connect the pictures in which the faces were found",
+            fix="Connect the images in which the faces were found",
         )
 
     def numbered(self, count: int) -> tuple[tuple[int, ...], ...]:
-        """What the faces of each of ``count`` pictures are called."""
-        numbers = self.numbers or tuple(tuple(range(len(faces))) for faces in self.pictures)
+        """What the faces of each of ``count`` images are called."""
+        numbers = self.numbers or tuple(tuple(range(len(faces))) for faces in self.images)
         return numbers if len(numbers) == count else numbers * count
 
     def require_places(self, where: str) -> tuple[tuple[CropPlace, ...], ...]:
@@ -233,19 +233,19 @@ class LoadedHead:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureAnnotations:
-    """DENSEFACE_ANNOTATIONS: what is seen in each picture of a batch.
+class ImageAnnotations:
+    """DENSEFACE_ANNOTATIONS: what is seen in each image of a batch.
 
-    picture_size: Width and height of the pictures in pixels; the maps are smaller.
+    image_size: Width and height of the images in pixels; the maps are smaller.
     """
 
     seen: Annotations
-    picture_size: tuple[int, int]
+    image_size: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Expressions:
-    """SFSR_EXPRESSION: one expression for a whole batch, or one for each of its pictures."""
+    """SFSR_EXPRESSION: one expression for a whole batch, or one for each of its images."""
 
     codes: tuple[Expression, ...]
 
@@ -253,7 +253,7 @@ class Expressions:
         return len(self.codes)
 
     def for_batch(self, count: int, where: str) -> tuple[Expression, ...]:
-        """The expressions of ``count`` pictures; a single one serves for all.
+        """The expressions of ``count`` images; a single one serves for all.
 
         Raises:
             InputError: There is another number of them.

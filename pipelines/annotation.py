@@ -1,4 +1,4 @@
-"""The annotation head on a diffusers UNet: which modules are tapped, and one look at a picture."""
+"""The annotation head on a diffusers UNet: which modules are tapped, and one look at an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..dense_face.annotation.annotations import Annotations, decode, mean_annotations
 from ..dense_face.annotation.head import AnnotationHead, AnnotationMaps, HeadConfig
 from ..dense_face.blending import Model
-from ..dense_face.feature_hooks import tapped
+from ..dense_face.feature_hooks import capture_features
 from ..dense_face.schedule import alphas_cumprod
 from ..errors import InputError
 from .base import Base, token_ids
@@ -21,7 +21,7 @@ from .sampling import seeded_noise
 from .text import encode_text
 
 LIGHT_NOISE = 1
-"""The timestep at which finished pictures are looked at."""
+"""The timestep at which finished images are looked at."""
 _AT_ONCE = 32
 
 
@@ -64,7 +64,7 @@ def read_maps(
         IncompatibleError: The head was trained for another UNet.
         InputError: A timestep is outside 0..999.
     """
-    with tapped(stage_modules(unet)) as features:
+    with capture_features(stage_modules(unet)) as features:
         unet(x, t, context)
     return head(change(features), t)
 
@@ -79,12 +79,12 @@ def annotate_latents(
     texts: Sequence[str] | None = None,
     change: Change = list,
 ) -> Annotations:
-    """Look at finished pictures: scaled latents [B, 4, h, w], lightly noised, one pass.
+    """Look at finished images: scaled latents [B, 4, h, w], lightly noised, one pass.
 
     Args:
-        seeds: Of the noise, one for each picture.
+        seeds: Of the noise, one for each image.
         timestep: How much noise, 0..999.
-        texts: What the pictures show; nothing is said if left out.
+        texts: What the images show; nothing is said if left out.
         change: Of the features; for controls.
 
     Raises:
@@ -95,8 +95,8 @@ def annotate_latents(
     texts = [""] * count if texts is None else texts
     if len(seeds) != count or len(texts) != count:
         raise InputError(
-            f"{len(seeds)} seeds and {len(texts)} texts were given for {count} pictures",
-            fix="Give one of each for every picture",
+            f"{len(seeds)} seeds and {len(texts)} texts were given for {count} images",
+            fix="Give one of each for every image",
         )
     head.require(stage_widths(base.unet), "annotation head")
     noise = seeded_noise(seeds, latents.shape[1:])
@@ -131,7 +131,7 @@ def joined(several: Sequence[Annotations]) -> Annotations:
 
 
 @dataclass(eq=False)
-class SamplingTap:
+class SamplingCapture:
     """Reads annotations while a sampler runs: wrap the model, sample, then ask ``result``.
 
     Args:
@@ -162,7 +162,7 @@ class SamplingTap:
             if not self.wanted(step):
                 return model(x, t)
             # Guidance puts the half with words last; without guidance there is only that one.
-            with tapped(stage_modules(self.unet), slice(-len(x), None)) as features:
+            with capture_features(stage_modules(self.unet), slice(-len(x), None)) as features:
                 out = model(x, t)
             with torch.no_grad():
                 maps = self.head(self.change(features), torch.full((len(x),), step))

@@ -1,4 +1,4 @@
-"""Looking at many pictures for faces: resumable, and one bad file costs that file only."""
+"""Looking at many images for faces: resumable, and one bad file costs that file only."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _DIGITS = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one picture: ``path``, ``size`` and ``faces`` (see :func:`as_object`)."""
+    """What was found in one image: ``path``, ``size`` and ``faces`` (see :func:`as_object`)."""
 
     json: str
 
     @property
     def text(self) -> str:
-        """For people: a line for the picture and one for each face, counted from 0."""
+        """For people: a line for the image and one for each face, counted from 0."""
         found = json.loads(self.json)
         faces = found["faces"]
         size = "x".join(map(str, found["size"]))
@@ -43,7 +43,7 @@ class Finding:
 
 
 def as_object(path: Path, size: tuple[int, int], faces: Sequence[Face]) -> dict[str, Any]:
-    """One picture as plain values: landmarks and boxes in pixels, pose in degrees, as measured."""
+    """One image as plain values: landmarks and boxes in pixels, pose in degrees, as measured."""
     return {
         "path": str(path),
         "size": list(size),
@@ -66,11 +66,11 @@ def as_object(path: Path, size: tuple[int, int], faces: Sequence[Face]) -> dict[
     }
 
 
-def picture_files(given: Sequence[Path]) -> list[Path]:
-    """Files as given, folders as all pictures below them, sorted; each once.
+def image_files(given: Sequence[Path]) -> list[Path]:
+    """Files as given, folders as all images below them, sorted; each once.
 
     Raises:
-        InputError: A folder holds no picture.
+        InputError: A folder holds no image.
     """
     files: dict[Path, None] = {}
     for path in given:
@@ -80,18 +80,18 @@ def picture_files(given: Sequence[Path]) -> list[Path]:
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not inside:
             raise InputError(
-                "the folder holds no pictures", where=str(path), fix="Give PNG, JPEG or WebP files"
+                "the folder holds no images", where=str(path), fix="Give PNG, JPEG or WebP files"
             )
         files.update(dict.fromkeys(inside))
     return list(files)
 
 
 class FaceReport:
-    """Looks at pictures one by one.
+    """Looks at images one by one.
 
     Args:
-        analyzer: Makes the analyzer; called only when there is a picture to look at.
-        kept: File of results, a JSON object a line; pictures in it that have not changed since are
+        analyzer: Makes the analyzer; called only when there is an image to look at.
+        kept: File of results, a JSON object a line; images in it that have not changed since are
             not looked at again. None keeps nothing.
         settings: Which analyzer in which mode; results of others are not taken over.
     """
@@ -115,29 +115,29 @@ class FaceReport:
                 if stamp in done:
                     yield Finding(done[stamp])
                     continue
-                picture = open_rgb(path)
+                image = open_rgb(path)
             except InputError as error:
                 yield str(error)
                 continue
             if self._analyzer is None:
                 self._analyzer = self._make()
             try:
-                faces = find_faces(self._analyzer, tensor_of(picture)[0])
+                faces = find_faces(self._analyzer, tensor_of(image)[0])
             except InputError as error:
                 yield f"{path}: {error}"
                 continue
-            text = json.dumps(as_object(path, picture.size, faces))
+            text = json.dumps(as_object(path, image.size, faces))
             self._keep(stamp, text)
             yield Finding(text)
 
     def _stamp(self, path: Path) -> str:
-        """Changes when the picture does."""
+        """Changes when the image does."""
         try:
             state = path.stat()
         except OSError as error:
             reason = error.strerror or str(error)
             raise InputError(
-                f"the picture cannot be read: {reason}", where=str(path), fix="Correct the path"
+                f"the image cannot be read: {reason}", where=str(path), fix="Correct the path"
             ) from error
         return json.dumps([self._settings, str(path), state.st_size, state.st_mtime_ns])
 
@@ -150,7 +150,7 @@ class FaceReport:
             lines = content.splitlines()
             for line in lines:
                 stamp, tab, text = line.partition("\t")
-                # The last line of a run that was killed may be cut off: that picture comes again.
+                # The last line of a run that was killed may be cut off: that image comes again.
                 if tab and text.endswith("}"):
                     json.loads(text)
                     done[stamp] = text

@@ -19,10 +19,10 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.token_attention import SOURCES
 from .attention import install_adapter
 from .base import Base, token_ids
-from .source_attention import Told, install_sources
+from .source_attention import SourceInputs, install_sources
 from .text import encode_text
 from .tiny.inputs import Faces
-from .tiny.sfsr_inputs import Wishes
+from .tiny.sfsr_inputs import SFSRInputs
 
 UNCONDITIONAL = ""
 MOST_GUIDANCE = 30.0
@@ -62,21 +62,23 @@ def face_model(
 
 @contextmanager
 def expression_model(
-    base: Base, adapter: SFSRAdapter, branch: PoseBranch | None, wishes: Wishes, guidance: float
+    base: Base, adapter: SFSRAdapter, branch: PoseBranch | None, inputs: SFSRInputs, guidance: float
 ) -> Iterator[Model]:
     """SFSR for a batch of wishes; the UNet is as before after the block.
 
     Words, pose, identity and expression are in the prompt's half of the guidance alone; the scene
     is in both, for it is known and nothing to be strengthened.
     """
-    contexts = _contexts(base, encode_text(base.text_encoder, token_ids(wishes.texts)))
-    residuals = _no_residuals if branch is None else _posed(branch, wishes.hints)
+    contexts = _contexts(base, encode_text(base.text_encoder, token_ids(inputs.texts)))
+    residuals = _no_residuals if branch is None else _posed(branch, inputs.hints)
     model = _guided(base, contexts, guidance, residuals)
-    told = _told(adapter, wishes, both=guidance != 1)
+    source_inputs = _source_inputs(adapter, inputs, both=guidance != 1)
     with install_sources(base.unet, adapter) as installed:
 
         def in_time(x: Tensor, t: Tensor) -> Tensor:
-            installed.told = replace(told, weights=acting(told.weights, wishes.starts, int(t)))
+            installed.source_inputs = replace(
+                source_inputs, weights=acting(source_inputs.weights, inputs.starts, int(t))
+            )
             return model(x, t)
 
         yield in_time
@@ -91,14 +93,14 @@ def acting(
     return {name: w for name, w in weights.items() if t <= last * (1 - by_source[name])}
 
 
-def _told(adapter: SFSRAdapter, wishes: Wishes, *, both: bool) -> Told:
-    keys_values = adapter.attention.keys_values(wishes.tokens)
-    weights: dict[str, float] = dict(zip(SOURCES, wishes.weights, strict=True))
-    background = wishes.background
+def _source_inputs(adapter: SFSRAdapter, inputs: SFSRInputs, *, both: bool) -> SourceInputs:
+    keys_values = adapter.attention.keys_values(inputs.tokens)
+    weights: dict[str, float] = dict(zip(SOURCES, inputs.weights, strict=True))
+    background = inputs.background
     if not both:
-        return Told(keys_values, weights, background=background)
-    halves = torch.tensor([0.0, 1.0]).repeat_interleave(len(wishes.texts))
-    return Told(
+        return SourceInputs(keys_values, weights, background=background)
+    halves = torch.tensor([0.0, 1.0]).repeat_interleave(len(inputs.texts))
+    return SourceInputs(
         {
             layer: {name: (torch.cat([k, k]), torch.cat([v, v])) for name, (k, v) in each.items()}
             for layer, each in keys_values.items()

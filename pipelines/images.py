@@ -1,4 +1,4 @@
-"""Picture files: read into tensors with every mishap told in one sentence, written with a note."""
+"""Image files: read into tensors with every mishap told in one sentence, written with a note."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from ..demo.networks.analyzer import PICTURE_SIZE
+from ..demo.networks.analyzer import IMAGE_SIZE
 from ..errors import InputError
 
 SMALLEST, LARGEST = 32, 8192
-"""Sides of pictures that are read, in pixels."""
+"""Sides of images that are read, in pixels."""
 
 
-def read_picture(path: str | Path, what: str = "picture", size: int = PICTURE_SIZE) -> Tensor:
-    """A picture file as [1, 3, size, size] in 0..1.
+def read_image(path: str | Path, what: str = "image", size: int = IMAGE_SIZE) -> Tensor:
+    """An image file as [1, 3, size, size] in 0..1.
 
-    Grey, palette, 16-bit and CMYK pictures become RGB; an alpha channel is left out; the middle
+    Grey, palette, 16-bit and CMYK images become RGB; an alpha channel is left out; the middle
     square of an oblong one is taken; another size is scaled.
 
     Args:
@@ -32,19 +32,19 @@ def read_picture(path: str | Path, what: str = "picture", size: int = PICTURE_SI
         size: Side in pixels.
 
     Raises:
-        InputError: The file is missing, truncated, no picture, or of an unusable size.
+        InputError: The file is missing, truncated, no image, or of an unusable size.
     """
-    picture = open_rgb(path, what)
-    if picture.size != (size, size):
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-    return tensor_of(picture)
+    image = open_rgb(path, what)
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    return tensor_of(image)
 
 
-def open_rgb(path: str | Path, what: str = "picture") -> Image.Image:
-    """A picture file as 8-bit RGB in its own size, turned as its EXIF data say.
+def open_rgb(path: str | Path, what: str = "image") -> Image.Image:
+    """An image file as 8-bit RGB in its own size, turned as its EXIF data say.
 
     Raises:
-        InputError: As :func:`read_picture`.
+        InputError: As :func:`read_image`.
     """
     path = Path(path)
     again = "Give a PNG, JPEG or WebP file"
@@ -55,7 +55,7 @@ def open_rgb(path: str | Path, what: str = "picture") -> Image.Image:
             _check_size(file.size, what, path)
             return ImageOps.exif_transpose(_eight_bit(file, what, path)).convert("RGB")
     except UnidentifiedImageError as error:
-        raise InputError(f"the {what} is no picture", where=str(path), fix=again) from error
+        raise InputError(f"the {what} is no image", where=str(path), fix=again) from error
     except Image.DecompressionBombError as error:
         raise _wrong_size("too large", what, path) from error
     except InputError:
@@ -68,13 +68,13 @@ def open_rgb(path: str | Path, what: str = "picture") -> Image.Image:
         ) from error
 
 
-def tensor_of(picture: Image.Image) -> Tensor:
+def tensor_of(image: Image.Image) -> Tensor:
     """An RGB image as [1, 3, H, W] in 0..1."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
 
 
-def check_picture_name(path: Path) -> None:
-    """Raise InputError unless a picture can be written under this name."""
+def check_image_name(path: Path) -> None:
+    """Raise InputError unless an image can be written under this name."""
     if path.is_dir():
         raise InputError("the output is a folder", where=str(path), fix="Name a file in it")
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
@@ -83,15 +83,15 @@ def check_picture_name(path: Path) -> None:
         )
 
 
-def to_pil(picture: Tensor) -> Image.Image:
+def to_pil(image: Tensor) -> Image.Image:
     """[3, H, W] or [1, 3, H, W] in 0..1 as an 8-bit image."""
-    pixels = picture.reshape(picture.shape[-3:]).clamp(0, 1) * 255
+    pixels = image.reshape(image.shape[-3:]).clamp(0, 1) * 255
     return Image.fromarray(pixels.round().byte().permute(1, 2, 0).cpu().numpy())
 
 
-def write_picture(path: Path, picture: Tensor, about: Mapping[str, Any]) -> None:
-    """Write a picture [1, 3, H, W]; a PNG carries ``about`` as JSON in its text ``denseface``."""
-    pil = to_pil(picture)
+def write_image(path: Path, image: Tensor, about: Mapping[str, Any]) -> None:
+    """Write an image [1, 3, H, W]; a PNG carries ``about`` as JSON in its text ``denseface``."""
+    pil = to_pil(image)
     if path.suffix.lower() == ".png":
         note = PngInfo()
         note.add_text("denseface", json.dumps(dict(about)))
@@ -123,5 +123,5 @@ def _wrong_size(size: str, what: str, path: Path) -> InputError:
     return InputError(
         f"the {what} is {size}",
         where=str(path),
-        fix=f"Use a picture with sides of {SMALLEST} to {LARGEST} px",
+        fix=f"Use an image with sides of {SMALLEST} to {LARGEST} px",
     )

@@ -1,7 +1,7 @@
 """The sampler of the command line: DDIM without fresh noise, from a seed to a clean latent.
 
 It equals the host's ``euler`` sampler with the ``ddim_uniform`` scheduler and a noise mask, so that
-a seed gives one picture here and there.
+a seed gives one image here and there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..dense_face.soft_mask import softly_masked
 
 
 def seeded_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Noise [B, *shape], each picture from its own seed; its neighbours do not matter."""
+    """Noise [B, *shape], each image from its own seed; its neighbours do not matter."""
     drawn = [
         torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds
     ]

@@ -23,13 +23,13 @@ from .layout import UNetLayout, site_of
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class SourceInputs:
     """What one call of the UNet is told, for a batch of B (both halves of guidance).
 
     keys_values: Layer to source to keys and values [B or 1, n, C].
     weights: Source to its weight, one for all or [B]; 0 where it is absent. A source that is not
         named does not act.
-    mask: [B or 1, h, w] in 0..1, where the sources act, over the whole picture; None everywhere.
+    mask: [B or 1, h, w] in 0..1, where the sources act, over the whole image; None everywhere.
     background: [B or 1, 5, h, w] (``sfsr.background.background_channels``) or None.
     background_weight: One for all or [B].
     """
@@ -47,13 +47,16 @@ class InstalledSources(InstalledProcessors):
     Args:
         unet: The UNet whose cross-attention processors are wrapped.
         adapter: Fits it.
-        told: May be reassigned between calls; the default changes nothing.
+        source_inputs: May be reassigned between calls; the default changes nothing.
     """
 
     def __init__(
-        self, unet: UNet2DConditionModel, adapter: SFSRAdapter, told: Told | None = None
+        self,
+        unet: UNet2DConditionModel,
+        adapter: SFSRAdapter,
+        source_inputs: SourceInputs | None = None,
     ) -> None:
-        self.told = told or Told()
+        self.source_inputs = source_inputs or SourceInputs()
         self._adapter = adapter
         super().__init__(unet)
         unet.set_attn_processor(self._processors())
@@ -77,10 +80,10 @@ class InstalledSources(InstalledProcessors):
         return processors
 
     def _with_background(self, module: Any, given: Any, out: Tensor) -> Tensor | None:
-        hint, background = self._adapter.hint, self.told.background
+        hint, background = self._adapter.hint, self.source_inputs.background
         if hint is None or background is None:
             return None
-        weight = self.told.background_weight
+        weight = self.source_inputs.background_weight
         wide = weight.reshape(-1, 1, 1, 1).to(out) if isinstance(weight, Tensor) else weight
         return out + wide * hint(background).to(out)
 
@@ -102,8 +105,10 @@ class SourceProcessor:
     ) -> Tensor:
         """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
         out = self._former(attn, hidden_states, encoder_hidden_states, **kwargs)
-        told = self._installed.told
-        acting = [s for s in SOURCES if s in told.weights and _acts(told.weights[s])]
+        source_inputs = self._installed.source_inputs
+        acting = [
+            s for s in SOURCES if s in source_inputs.weights and _acts(source_inputs.weights[s])
+        ]
         if not acting:
             return out
         former = self._former
@@ -112,24 +117,27 @@ class SourceProcessor:
             if isinstance(former, AdapterProcessor)
             else attn.to_q(hidden_states)
         )
-        here = told.keys_values[self._layer]
-        mask = None if told.mask is None else _over(told.mask, query.shape[1])
+        here = source_inputs.keys_values[self._layer]
+        mask = None if source_inputs.mask is None else _over(source_inputs.mask, query.shape[1])
         added = torch.stack(
-            [source_attention(query, here[s], attn.heads, told.weights[s], mask) for s in acting]
+            [
+                source_attention(query, here[s], attn.heads, source_inputs.weights[s], mask)
+                for s in acting
+            ]
         ).sum(0)
         # to_out is linear: its bias is in ``out`` already.
         return out + F.linear(added, attn.to_out[0].weight.to(added))
 
 
 def install_sources(
-    unet: UNet2DConditionModel, adapter: SFSRAdapter, told: Told | None = None
+    unet: UNet2DConditionModel, adapter: SFSRAdapter, source_inputs: SourceInputs | None = None
 ) -> InstalledSources:
     """Put an SFSR adapter into a UNet; see :class:`InstalledSources`.
 
     Raises:
         IncompatibleError: Layers or widths of adapter and UNet differ; the UNet is left alone.
     """
-    return InstalledSources(unet, adapter, told)
+    return InstalledSources(unet, adapter, source_inputs)
 
 
 def layers_of(unet: UNet2DConditionModel) -> dict[str, int]:
@@ -163,7 +171,7 @@ def _acts(weight: float | Tensor) -> bool:
 
 
 def _over(mask: Tensor, tokens: int) -> Tensor:
-    """[B, h, w] -> [B, N] of a layer whose N tokens cover the same picture."""
+    """[B, h, w] -> [B, N] of a layer whose N tokens cover the same image."""
     height, width = mask.shape[-2:]
     shrink = round((height * width / tokens) ** 0.5)
     size = (-(-height // shrink), -(-width // shrink))

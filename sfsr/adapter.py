@@ -1,7 +1,7 @@
 """The whole SFSR adapter, and its file: ``format=sfsr-adapter/1``, one safetensors file.
 
 The metadata say what was trained on what (``identities``, ``learned``, ``layers``, sizes), so that
-a vector of another encoder is an error in words and never a strange picture.
+a vector of another encoder is an error in words and never a strange image.
 """
 
 from __future__ import annotations

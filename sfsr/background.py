@@ -1,7 +1,7 @@
 """The scene as an explicit input: kept around the face, and empty where the new face comes.
 
 "Explicit background conditioning" is the paper's word; its channels are not public. Here the face
-of the scene picture is filled with grey **before** the VAE sees it: a latent that is masked
+of the scene image is filled with grey **before** the VAE sees it: a latent that is masked
 afterwards tells of the old face in its neighbours. The UNet gets that latent and the mask: as its
 own nine channels where it is an inpainting UNet, through :class:`BackgroundHint` where it has four.
 """
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..faces.masks.face_mask import spread
+from ..faces.masks.face_mask import dilate
 
 GREY = 0.5
 GROW = 0.04
@@ -26,14 +26,14 @@ STEERING = (*range(0, 17), *range(27, 48))
 would tell the old expression too."""
 
 
-def checked_face_mask(mask: Tensor, picture: Tensor) -> Tensor:
-    """A mask [B, 1, H, W] that fits its picture [B, 3, H, W]; 1 = the new face.
+def checked_face_mask(mask: Tensor, image: Tensor) -> Tensor:
+    """A mask [B, 1, H, W] that fits its image [B, 3, H, W]; 1 = the new face.
 
     Raises:
         InputError: Sizes differ, values are no shares, or the mask covers nothing or everything.
     """
-    if mask.shape[-2:] != picture.shape[-2:]:
-        have, want = ("x".join(map(str, x.shape[:-3:-1])) for x in (mask, picture))
+    if mask.shape[-2:] != image.shape[-2:]:
+        have, want = ("x".join(map(str, x.shape[:-3:-1])) for x in (mask, image))
         raise InputError(
             f"the mask has {have} px, the scene {want}", fix="Make the mask from this scene"
         )
@@ -47,22 +47,22 @@ def checked_face_mask(mask: Tensor, picture: Tensor) -> Tensor:
     return mask
 
 
-def grown(mask: Tensor, share: float = GROW) -> Tensor:
+def dilated(mask: Tensor, share: float = GROW) -> Tensor:
     """[B, 1, H, W] with a margin: a share of the diameter of a disc as large as its white."""
     each = []
     for one in mask.split(1):
         diameter = float((4 / torch.pi * one.sum()).sqrt())
-        each.append(spread(one, round(share * diameter)))
+        each.append(dilate(one, round(share * diameter)))
     return torch.cat(each)
 
 
-def emptied(picture: Tensor, mask: Tensor) -> Tensor:
+def emptied(image: Tensor, mask: Tensor) -> Tensor:
     """The scene [B, 3, H, W] in 0..1 with plain grey in every pixel that the mask touches at all.
 
     Raises:
         InputError: As :func:`checked_face_mask`.
     """
-    return torch.where(checked_face_mask(mask, picture) > 0, GREY, picture)
+    return torch.where(checked_face_mask(mask, image) > 0, GREY, image)
 
 
 def latent_mask(mask: Tensor, height: int, width: int) -> Tensor:

@@ -97,19 +97,19 @@ def identity_batch(people: Sequence[Sequence[Identity]], layout: CompoundLayout)
                 raise IncompatibleError(
                     f"an identity of {len(identity.vector)} numbers by {name!r} is not of this "
                     f"adapter, which reads {wanted}",
-                    fix="Measure the reference pictures with an encoder of the adapter",
+                    fix="Measure the reference images with an encoder of the adapter",
                 )
             if present[name][row]:
                 raise InputError(
                     f"a person is measured twice by {name}",
-                    fix="Average several pictures of a person first",
+                    fix="Average several images of a person first",
                 )
             vectors[name][row] = F.normalize(identity.vector.float(), dim=0)
             present[name][row] = True
         if not present[layout.required][row]:
             raise IncompatibleError(
                 f"the identity by {layout.required!r} is missing",
-                fix="Measure the reference pictures with this encoder too",
+                fix="Measure the reference images with this encoder too",
             )
     return IdentityBatch(vectors, present)
 

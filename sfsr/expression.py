@@ -138,7 +138,7 @@ def from_values(values: Mapping[str, float], source: str = "sliders") -> Express
     return Expression(vector, source)
 
 
-def from_face(face: Face, source: str = "picture") -> Expression:
+def from_face(face: Face, source: str = "image") -> Expression:
     """The expression that an analyzer saw; analyzers overshoot 0..1 a little, which is cut off.
 
     Raises:

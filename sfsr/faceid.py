@@ -144,11 +144,11 @@ def _require_kind(tensors: Mapping[str, Tensor], where: str) -> None:
     if keys.ndim == 2 and keys.shape[1] == 2048:
         kind = "of SDXL, this pack works with Stable Diffusion 1.5"
     elif any("perceiver_resampler" in name or name == "image_proj.latents" for name in tensors):
-        kind = "of the Plus kind, which reads pictures beside the face's vector"
+        kind = "of the Plus kind, which reads images beside the face's vector"
     elif first is None or last is None or first.ndim != 2 or first.shape[1] != VECTOR:
-        kind = "not of the FaceID kind: it reads pictures instead of a face's vector"
+        kind = "not of the FaceID kind: it reads images instead of a face's vector"
     elif last.shape[0] > TOKENS * WIDTH:
-        kind = "of the Portrait kind, which reads several pictures at once"
+        kind = "of the Portrait kind, which reads several images at once"
     if kind:
         raise IncompatibleError(
             f"this IP-Adapter is {kind}", where=where, fix="Use ip-adapter-faceid_sd15"

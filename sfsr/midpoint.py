@@ -1,6 +1,6 @@
-"""Midpoint estimate of the clean picture: what a face loss can look at while training.
+"""Midpoint estimate of the clean image: what a face loss can look at while training.
 
-The one-step estimate ``x0 = x - sigma * eps`` is the mean of all pictures that fit, blurred at high
+The one-step estimate ``x0 = x - sigma * eps`` is the mean of all images that fit, blurred at high
 noise and outside of what a face recogniser knows. A few deterministic steps down the noise (DDIM)
 end at a sharp one. DiffSwap takes two, over half the time step; DiffSFSR "improves" this by a
 formula that is not public. **The default here, nodes even in log sigma, is this pack's own

@@ -1,4 +1,4 @@
-"""The expression of a word; where you have a picture of it, ``exemplars`` takes its place."""
+"""The expression of a word; where you have an image of it, ``exemplars`` takes its place."""
 
 from __future__ import annotations
 

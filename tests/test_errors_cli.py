@@ -16,10 +16,10 @@ from comfyui_dense_face.errors import FacePackError, IncompatibleError, InputErr
 
 
 def test_sentence_says_what_where_and_fix() -> None:
-    error = FacePackError("the picture has no face", where="a.png", fix="Use a portrait")
-    assert str(error) == "the picture has no face (a.png). Use a portrait."
+    error = FacePackError("the image has no face", where="a.png", fix="Use a portrait")
+    assert str(error) == "the image has no face (a.png). Use a portrait."
     assert (error.what, error.where, error.fix) == (
-        "the picture has no face",
+        "the image has no face",
         "a.png",
         "Use a portrait",
     )
@@ -56,7 +56,7 @@ def _pretend(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | int | Non
 
 
 @pytest.mark.parametrize(
-    ("outcome", "code", "told"),
+    ("outcome", "code", "message"),
     [
         (None, 0, ""),
         (3, 3, ""),
@@ -71,13 +71,13 @@ def test_exit_codes(
     capsys: pytest.CaptureFixture[str],
     outcome: BaseException | int | None,
     code: int,
-    told: str,
+    message: str,
 ) -> None:
     _pretend(monkeypatch, outcome)
     assert cli.main(["demo"]) == code
     printed = capsys.readouterr().err
-    assert told in printed
-    assert printed.count("\n") == (1 if told else 0)
+    assert message in printed
+    assert printed.count("\n") == (1 if message else 0)
 
 
 def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

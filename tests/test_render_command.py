@@ -66,7 +66,7 @@ def test_finished_shards_are_kept(tmp_path: Path) -> None:
     assert marker.read_bytes() == b"kept"
 
 
-def test_pictures_of_a_person_share_it(tmp_path: Path) -> None:
+def test_images_of_a_person_share_it(tmp_path: Path) -> None:
     members = _members(_dataset(tmp_path, "--per-person", "2")[0])
     first, second = (json.loads(members[f"{seed:012d}.json"]) for seed in (7, 8))
     assert first["person"] == second["person"]
@@ -82,7 +82,7 @@ def test_sheet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["sheet", "--count", "0"], "--count is out of range"),
         (["sheet", "--size", "8"], "--size is out of range"),
@@ -93,14 +93,14 @@ def test_sheet(tmp_path: Path) -> None:
 )
 def test_mistakes(
     words: list[str],
-    told: str,
+    message: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["render", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,6 +110,6 @@ def test_unwritable_place_is_told_before_the_work(
     blocker = tmp_path / "file"
     blocker.touch()
     assert cli.main(["render", "sheet", "--out", str(blocker / "a.png"), *SMALL]) == 2
-    told = capsys.readouterr().err
-    assert "cannot be written" in told
-    assert "render:" not in told  # no progress bar was begun
+    message = capsys.readouterr().err
+    assert "cannot be written" in message
+    assert "render:" not in message  # no progress bar was begun

@@ -104,7 +104,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_atomic_path_keeps_suffix_and_makes_folders(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "picture.png"
+    path = tmp_path / "new" / "image.png"
     with atomic_path(path) as temporary:
         assert temporary.suffix == ".png"
         temporary.write_bytes(b"done")

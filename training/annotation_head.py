@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..dense_face.annotation.head import TIMESTEPS, AnnotationHead
 from ..dense_face.annotation.loss import AnnotationLabels, annotation_losses
-from ..dense_face.feature_hooks import tapped
+from ..dense_face.feature_hooks import capture_features
 from ..dense_face.schedule import alphas_cumprod
 from ..errors import InputError
 from ..pipelines.annotation import fitting_config, stage_modules
@@ -31,10 +31,10 @@ class HeadPlan:
 
     dataset: Folder in the layout, or with its WebDataset shards.
     folder: Work folder, where the run goes on after a kill.
-    size: Side of the pictures in pixels, a multiple of 64.
+    size: Side of the images in pixels, a multiple of 64.
     width, scale, scheme: Of the head (``HeadConfig``).
     batch: Records a step and process.
-    workers: Processes that read pictures.
+    workers: Processes that read images.
     """
 
     dataset: Path
@@ -51,14 +51,14 @@ class HeadPlan:
         """Raise InputError for a size that the UNet cannot take, or an empty batch."""
         if self.size < 64 or self.size % 64:
             raise InputError(
-                f"the pictures' side is {self.size}", fix="Use a multiple of 64, such as 256"
+                f"the images' side is {self.size}", fix="Use a multiple of 64, such as 256"
             )
         if self.batch < 1:
             raise InputError(f"a batch of {self.batch} was asked for", fix="Use 1 or more")
 
 
 class HeadTask(nn.Module):
-    """Labels of pictures from their noisy latents, by one pass of the frozen UNet.
+    """Labels of images from their noisy latents, by one pass of the frozen UNet.
 
     Args:
         base: The model; it gets no gradients.
@@ -83,29 +83,29 @@ class HeadTask(nn.Module):
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         batch = self.stream.next()
         device = self.head.get_parameter("read.0.weight").device
-        pictures = batch["picture"].to(device)
-        t, noise, unsaid = self._chance(pictures, generator)
+        images = batch["image"].to(device)
+        t, noise, unsaid = self._chance(images, generator)
         with torch.no_grad():
             vae: Any = self.vae
-            latents = LATENT_SCALE * vae.encode(2 * pictures - 1).latent_dist.mode().float()
+            latents = LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
             alpha = self.alphas[t].to(latents)[:, None, None, None]
             noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise.to(device)
             texts = ["" if no else text for text, no in zip(batch["caption"], unsaid, strict=True)]
             context = encode_text(self.text_encoder, self.tokenize(texts).to(device))
-            with tapped(stage_modules(self.unet)) as features:
+            with capture_features(stage_modules(self.unet)) as features:
                 self.unet(noisy, t.to(device), context)
         labels = AnnotationLabels(*(batch[k].to(device) for k in ("depth", "parts", "landmarks")))
         losses = annotation_losses(self.head(features, t.to(device)), labels)
         return {n: value if n == "loss" else value.detach() for n, value in losses.items()}
 
     def _chance(
-        self, pictures: Tensor, generator: torch.Generator
+        self, images: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, list[bool]]:
         """Timesteps (light noise more often), noise, and whose words are left out; each process
         draws its own.
         """
         chance = self.stream.chance(generator)
-        count, side = len(pictures), self.plan.size // VAE_FACTOR
+        count, side = len(images), self.plan.size // VAE_FACTOR
         t = (TIMESTEPS * torch.rand(count, generator=chance).square()).long()
         noise = torch.randn(count, 4, side, side, generator=chance)
         return t, noise, (torch.rand(count, generator=chance) < EMPTY_CAPTION).tolist()
@@ -124,7 +124,7 @@ def train_head(base: Base, plan: HeadPlan, tokenize: Tokenize, schedule: Schedul
     Started by ``accelerate launch`` on several GPUs or machines, each process reads its own share.
 
     Raises:
-        InputError: There is no data set, or no picture in it can be used.
+        InputError: There is no data set, or no image in it can be used.
         ModelFileError: The work folder holds a run of another head.
     """
     from accelerate import PartialState

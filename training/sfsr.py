@@ -1,12 +1,12 @@
 """Training of an SFSR adapter: its tokens and the background hint, on a frozen base.
 
-Two losses. Noise prediction from pictures whose own head was emptied, told who it is by another
-picture of the same person and which face it makes. And, since no true picture exists of one
-person with the expression of another in the scene of a third, a **cross-identity** one: identity
-and expression come from other rows of the batch, the clean picture is estimated by the midpoint
-rule, decoded, and a reader of faces says whether it shows them (sfsr.md 5, item 6; REFace's
-exchange within the batch, 4.3). The estimate starts at a true picture under noise, or on the
-sampler's own way (:class:`.Walk`).
+Two losses. Noise prediction from images whose own head was emptied, told who it is by another image
+of the same person and which face it makes. And, since no true image exists of one person with the
+expression of another in the scene of a third, a **cross-identity** one: identity and expression
+come from other rows of the batch, the clean image is estimated by the midpoint rule, decoded, and a
+reader of faces says whether it shows them (docs/reference/diffsfsr.md 5, item 6; REFace's exchange
+within the batch, 4.3). The estimate starts at a true image under noise, or on the sampler's own way
+(:class:`.Rollout`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ..dense_face.pose_branch import PoseBranch
 from ..dense_face.schedule import alphas_cumprod
 from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.guided import acting
-from ..pipelines.source_attention import InstalledSources, Told, install_sources
+from ..pipelines.source_attention import InstalledSources, SourceInputs, install_sources
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound_inputs import IdentityBatch
 from ..sfsr.guidance import Absence
 from ..sfsr.midpoint import Denoiser, NoiseLevels, denoiser, midpoint_estimate
 from ..sfsr.token_attention import EXPRESSION, IDENTITY
 from .sfsr_faces import FaceReader, FaceSource, SFSRFaces
-from .sfsr_rollout import Walk
+from .sfsr_rollout import Rollout
 from .tiny.base import PlainAttention, noised
 
 ABSENCE = Absence(identity=0.1, expression=0.1, both=0.1)
@@ -56,7 +56,7 @@ class FaceLosses:
     rows: Of the batch, that show others' faces. nodes: Of the midpoint estimate; 1 is the one-step
     estimate. identity, mistaken, expression, scene: Weights; ``mistaken`` keeps expressions from
     being learned while there are none. earliest, latest: Timesteps of the estimate. walk: How the
-    sampler gets there; None for true pictures under noise.
+    sampler gets there; None for true images under noise.
     """
 
     rows: int = 6
@@ -67,7 +67,7 @@ class FaceLosses:
     scene: float = 1.0
     earliest: int = 400
     latest: int = 950
-    walk: Walk | None = None
+    rollout: Rollout | None = None
 
 
 class SFSRTask(nn.Module):
@@ -76,8 +76,8 @@ class SFSRTask(nn.Module):
     Args:
         base: The trained base, frozen. adapter: What learns.
         source: Draws the faces of a step.
-        reader: Looks at the estimated pictures, frozen; None trains on noise alone.
-        pose_branch: Dense-Face's, frozen; None where the source has no pose pictures.
+        reader: Looks at the estimated images, frozen; None trains on noise alone.
+        pose_branch: Dense-Face's, frozen; None where the source has no pose images.
         faces: None trains on noise alone.
     """
 
@@ -129,7 +129,7 @@ class SFSRTask(nn.Module):
         placed = torch.rand(count, generator=generator) >= NO_BACKGROUND
         known, expressed = (chance.float().to(device) for chance in chances)
         weights = known, expressed, placed.float().to(device)
-        installed.told = self._told(shown.people, shown, weights)
+        installed.source_inputs = self._source_inputs(shown.people, shown, weights)
         x, noise, t, weight = noised(shown.latents, self.alphas, generator, least=LEAST)
         out = self._predicted(x, t, shown, posed.float().to(device))
         mask = shown.background[:, :1]
@@ -158,7 +158,7 @@ class SFSRTask(nn.Module):
         people = everybody.people.roll(-1, 0)
         others = everybody[torch.arange(2, count + 2) % len(everybody)]
         weights = everywhere, everywhere, everywhere
-        asked = self._told(people[:count], others, weights, shown.background)
+        asked = self._source_inputs(people[:count], others, weights, shown.background)
         clean = shown.latents
         denoise, x, sigma = self._start(installed, asked, shown, faces, generator)
         found = midpoint_estimate(denoise, x, sigma, self.levels, nodes=faces.nodes)
@@ -171,9 +171,9 @@ class SFSRTask(nn.Module):
         moving = [head] if reader.legible is None else [head, near]
         held = [part * placed + (1 - part) * placed.detach() for part in moving]
         decode: Callable[..., Any] = self.vae.decode
-        pictures = decode(torch.cat(held) / LATENT_SCALE).sample.float() / 2 + 0.5
-        seen = reader(pictures.clamp(0, 1), shown, generator)
-        # The noisier the start, the less of the picture is settled.
+        images = decode(torch.cat(held) / LATENT_SCALE).sample.float() / 2 + 0.5
+        seen = reader(images.clamp(0, 1), shown, generator)
+        # The noisier the start, the less of the image is settled.
         trust = (1 + sigma**2).rsqrt()
         likeness = seen.identity[:count] @ people.T
         meant = torch.arange(count, device=device)
@@ -192,39 +192,41 @@ class SFSRTask(nn.Module):
     def _start(
         self,
         installed: InstalledSources,
-        asked: Told,
+        asked: SourceInputs,
         shown: SFSRFaces,
         faces: FaceLosses,
         generator: torch.Generator,
     ) -> tuple[Denoiser, Tensor, Tensor]:
         """Where the estimate starts: its denoiser, x [B, 4, h, w] and the noise levels [B]."""
-        clean, walk = shown.latents, faces.walk
-        if walk is None:
-            installed.told, everywhere = asked, torch.ones(len(shown)).to(clean)
+        clean, rollout = shown.latents, faces.rollout
+        if rollout is None:
+            installed.source_inputs, everywhere = asked, torch.ones(len(shown)).to(clean)
             t = torch.randint(faces.earliest, faces.latest, (len(shown),), generator=generator)
             sigma = self.levels.sigmas[t].float().to(clean)
             noise = torch.randn(clean.shape, generator=generator).to(clean)
             x = clean + sigma[:, None, None, None] * noise
             predicted = partial(self._predicted, shown=shown, posed=everywhere)
             return denoiser(predicted, self.levels), x, sigma
-        denoise = denoiser(self._guided(installed, asked, shown, walk), self.levels)
-        times = walk.times(faces.earliest, faces.latest, generator)
+        denoise = denoiser(self._guided(installed, asked, shown, rollout), self.levels)
+        times = rollout.times(faces.earliest, faces.latest, generator)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        return denoise, *walk.down(denoise, shown, noise, self.levels.sigma_of(times))
+        return denoise, *rollout.down(denoise, shown, noise, self.levels.sigma_of(times))
 
     def _guided(
-        self, installed: InstalledSources, asked: Told, shown: SFSRFaces, walk: Walk
+        self, installed: InstalledSources, asked: SourceInputs, shown: SFSRFaces, rollout: Rollout
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """Predicted noise as in sampling; gradients reach the prompt's half alone."""
         empty = self.source.wordless.expand_as(shown.context)
         wordless, everywhere = replace(shown, context=empty), torch.ones(len(shown)).to(empty)
 
         def predicted(x: Tensor, t: Tensor) -> Tensor:
-            installed.told = replace(asked, weights={})
+            installed.source_inputs = replace(asked, weights={})
             with torch.no_grad():
                 nothing = self._predicted(x, t, wordless, None)
-            installed.told = replace(asked, weights=acting(asked.weights, walk.starts, int(t[0])))
-            return guided(nothing, self._predicted(x, t, shown, everywhere), walk.guidance)
+            installed.source_inputs = replace(
+                asked, weights=acting(asked.weights, rollout.starts, int(t[0]))
+            )
+            return guided(nothing, self._predicted(x, t, shown, everywhere), rollout.guidance)
 
         return predicted
 
@@ -241,13 +243,13 @@ class SFSRTask(nn.Module):
             more["mid_block_additional_residual"] = residuals[-1]
         return self.unet(x, t, shown.context, **more).sample.float()
 
-    def _told(
+    def _source_inputs(
         self,
         who: Tensor,
         face: SFSRFaces,
         weights: tuple[Tensor, Tensor, Tensor],
         background: Tensor | None = None,
-    ) -> Told:
+    ) -> SourceInputs:
         """People [B, D] with the expressions, and if no other is given the scenes, of faces.
 
         weights: Of identity, expression and background.
@@ -257,7 +259,7 @@ class SFSRTask(nn.Module):
         encoder = self.adapter.layout.required
         people = IdentityBatch({encoder: who}, {encoder: present})
         tokens = self.adapter.embedding(people, face.expression)
-        return Told(
+        return SourceInputs(
             self.adapter.attention.keys_values(tokens),
             {IDENTITY: known, EXPRESSION: shown},
             background=face.background if background is None else background,

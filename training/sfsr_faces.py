@@ -17,7 +17,7 @@ NO_WORDS, HALF_KNOWN = 0.5, 0.1
 
 @dataclass(frozen=True, eq=False)
 class SFSRFaces:
-    """B pictures of faces, on one device.
+    """B images of faces, on one device.
 
     latents: Scaled [B, 4, h, w].
     people: Identities [B, D], unit norm.
@@ -26,8 +26,8 @@ class SFSRFaces:
     background: The scenes without these faces [B, 5, h, w] (``sfsr.background``).
     heads: [B, 1, h, w], 1 = the own head, where another one may come.
     features: How much of each cell is eye, brow or mouth [B, 1, h, w].
-    hints: Pose pictures [B, 3, S, S] in 0..1; None where nothing is told of the pose.
-    five: Eyes, nose, corners of the mouth [B, 5, 2] in 0..1 of the picture; None where the reader
+    hints: Pose images [B, 3, S, S] in 0..1; None where nothing is told of the pose.
+    five: Eyes, nose, corners of the mouth [B, 5, 2] in 0..1 of the image; None where the reader
         does not ask for them.
     """
 
@@ -59,7 +59,7 @@ class SFSRFaces:
 
 
 class FaceSource(Protocol):
-    """Draws the pictures of a step.
+    """Draws the images of a step.
 
     wordless: Hidden states of the empty prompt [1, L, W].
     """
@@ -68,28 +68,28 @@ class FaceSource(Protocol):
     def wordless(self) -> Tensor: ...
 
     def draw(self, generator: torch.Generator) -> SFSRFaces:
-        """Two pictures or more; another step's generator gives others."""
+        """Two images or more; another step's generator gives others."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Who is seen in B pictures [B, D], unit norm, and what the faces do [B, 51]."""
+    """Who is seen in B images [B, D], unit norm, and what the faces do [B, 51]."""
 
     identity: Tensor
     blendshapes: Tensor
 
 
 class FaceReader(Protocol):
-    """Networks that look at pictures while gradients pass. Frozen; an ``nn.Module``.
+    """Networks that look at images while gradients pass. Frozen; an ``nn.Module``.
 
     legible: How much of each blendshape it can read [51], 0..1; None for one that reads none.
     """
 
     legible: Tensor | None
 
-    def __call__(self, pictures: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
-        """Look at pictures [n, 3, H, W] in 0..1 whose faces stand where those of ``faces`` do.
+    def __call__(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
+        """Look at images [n, 3, H, W] in 0..1 whose faces stand where those of ``faces`` do.
 
         ``n`` is a multiple of their number: the same faces over and over.
         """

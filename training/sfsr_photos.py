@@ -20,7 +20,7 @@ from ..pipelines.single_file import Tokenize
 from ..pipelines.source_attention import layers_of
 from ..pipelines.text import encode_text
 from ..sfsr.adapter import SFSRAdapter
-from ..sfsr.background import background_channels, emptied, grown, latent_mask
+from ..sfsr.background import background_channels, dilated, emptied, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
 from .data.stream import Batch, FaceStream, ResumedBatches
@@ -47,9 +47,9 @@ class SFSRPlan:
     folder: Work folder, where the run goes on after a kill.
     encoder: Name of the network that measured the data set's identities; not used with a
         recogniser, which measures them itself.
-    size: Side of the pictures in pixels, a multiple of 64.
+    size: Side of the images in pixels, a multiple of 64.
     scheme: Of the data set's landmarks.
-    batch: Records a step and process. workers: Processes that read pictures.
+    batch: Records a step and process. workers: Processes that read images.
     """
 
     dataset: Path
@@ -66,7 +66,7 @@ class SFSRPlan:
         """Raise InputError for numbers that cannot be."""
         if self.size < 64 or self.size % 64:
             raise InputError(
-                f"the pictures' side is {self.size}", fix="Use a multiple of 64, such as 512"
+                f"the images' side is {self.size}", fix="Use a multiple of 64, such as 512"
             )
         if self.batch < _FEWEST:
             raise InputError(f"a batch of {self.batch} was asked for", fix="Use 2 or more")
@@ -77,10 +77,10 @@ class SFSRPlan:
 class PhotoFaces(nn.Module):
     """Faces of a data set, as a :class:`.FaceSource`: a stream that goes on after a kill.
 
-    A picture without a part mask, or without an identity, is passed over.
+    An image without a part mask, or without an identity, is passed over.
 
     Args:
-        base: Encodes pictures and words; it gets no gradients.
+        base: Encodes images and words; it gets no gradients.
         recogniser: Measures who they are; None takes the data set's own identities.
         share: Number of this process from 0, and of how many.
     """
@@ -110,54 +110,54 @@ class PhotoFaces(nn.Module):
         """As :class:`.FaceSource`.
 
         Raises:
-            InputError: The data set has hardly a picture that can be used.
+            InputError: The data set has hardly an image that can be used.
         """
         chance = self.stream.chance(generator)
-        batch, pictures, five, people = self._next()
+        batch, images, five, people = self._next()
         cells = self.plan.size // VAE_FACTOR
-        parts = batch["parts"][:, None].to(pictures.device)
+        parts = batch["parts"][:, None].to(images.device)
         side = (self.plan.size, self.plan.size)
         face = F.interpolate(_among(parts, 1), side, mode="nearest-exact")
-        mask = _not_all(grown(face, MARGIN), face)
+        mask = _not_all(dilated(face, MARGIN), face)
         # Where another face would be, too: the outline of the own one tells of who was there.
         wide = _not_all(torch.maximum(mask, mask.roll(1, 0)), mask)
-        known = half_known(batch["blendshapes"].isfinite(), chance).to(pictures.device)
-        values = batch["blendshapes"].nan_to_num().to(pictures)
-        unsaid = (torch.rand(len(pictures), generator=chance) < NO_WORDS).tolist()
+        known = half_known(batch["blendshapes"].isfinite(), chance).to(images.device)
+        values = batch["blendshapes"].nan_to_num().to(images)
+        unsaid = (torch.rand(len(images), generator=chance) < NO_WORDS).tolist()
         texts = ["" if no else text for text, no in zip(batch["caption"], unsaid, strict=True)]
-        tokens = self.tokenize(texts).to(pictures.device)
+        tokens = self.tokenize(texts).to(images.device)
         return SFSRFaces(
-            latents=self._encode(pictures),
+            latents=self._encode(images),
             people=people,
             values=values * known,
             known=known,
             context=encode_text(self.text_encoder, tokens),
             background=background_channels(
-                latent_mask(wide, cells, cells), self._encode(emptied(pictures, wide))
+                latent_mask(wide, cells, cells), self._encode(emptied(images, wide))
             ),
             heads=latent_mask(mask, cells, cells),
             features=F.adaptive_avg_pool2d(_among(parts, FIRST_FEATURE), cells),
             five=five,
         )
 
-    def _encode(self, pictures: Tensor) -> Tensor:
+    def _encode(self, images: Tensor) -> Tensor:
         vae: Any = self.vae
-        return LATENT_SCALE * vae.encode(2 * pictures - 1).latent_dist.mode().float()
+        return LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
 
     def _next(self) -> tuple[Batch, Tensor, Tensor, Tensor]:
-        """What can be used of the next batch: itself, its pictures, five points, and people."""
+        """What can be used of the next batch: itself, its images, five points, and people."""
         batch = self.stream.next(self._usable, _NEEDED)
-        pictures = batch["picture"].to(next(self.vae.parameters()).device)
+        images = batch["image"].to(next(self.vae.parameters()).device)
         points = [five_points(marks, self.plan.scheme) for marks in batch["landmarks"]]
-        five = torch.stack(points).to(pictures)
+        five = torch.stack(points).to(images)
         if self.recogniser is None:
-            return batch, pictures, five, F.normalize(batch["feature"].to(pictures), dim=1)
-        return batch, pictures, five, self.recogniser.identities(pictures, five)
+            return batch, images, five, F.normalize(batch["feature"].to(images), dim=1)
+        return batch, images, five, self.recogniser.identities(images, five)
 
     def _usable(self, batch: Batch) -> Batch | None:
-        """The pictures of a batch that have all it takes; None for fewer than two."""
+        """The images of a batch that have all it takes; None for fewer than two."""
         parts = batch["parts"].flatten(1)
-        # Nothing known (-1), no face, or a face all over the picture: there is no scene to empty.
+        # Nothing known (-1), no face, or a face all over the image: there is no scene to empty.
         usable = (parts > 0).any(1) & (parts == 0).any(1)
         usable &= batch["landmarks"].isfinite().flatten(1).all(1)
         if self.recogniser is None:
@@ -172,7 +172,7 @@ class PhotoFaces(nn.Module):
 
     def _stream(self, skip: int) -> FaceStream:
         plan = self.plan
-        # Masks half as fine as the pictures: cells of a latent are eight times as coarse.
+        # Masks half as fine as the images: cells of a latent are eight times as coarse.
         return FaceStream(
             plan.dataset, plan.size, plan.size // 2, plan.scheme,
             seed=plan.seed, batch=plan.batch, share=self.share, skip=skip,
@@ -192,19 +192,19 @@ class ArcFaceReader(nn.Module):
         super().__init__()
         self.net = net
 
-    def identities(self, pictures: Tensor, five: Tensor) -> Tensor:
-        """Of pictures [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1: [B, 512]."""
-        side = pictures.shape[-1]
-        cut = [aligned(p, side * points) for p, points in zip(pictures, five, strict=True)]
+    def identities(self, images: Tensor, five: Tensor) -> Tensor:
+        """Of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1: [B, 512]."""
+        side = images.shape[-1]
+        cut = [aligned(p, side * points) for p, points in zip(images, five, strict=True)]
         return self.net(2 * torch.stack(cut) - 1).float()  # whatever the training's precision
 
-    def forward(self, pictures: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
+    def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
         if faces.five is None:
             raise InputError("faces without five points cannot be aligned", where="ArcFaceReader")
         # A little off, so that what pleases the network is more than a trick on single pixels.
         off = torch.randn(faces.five.shape, generator=generator).to(faces.five) / ALIGNED_SIZE
-        again = len(pictures) // len(faces)
-        found = self.identities(pictures, (faces.five + off).repeat(again, 1, 1))
+        again = len(images) // len(faces)
+        found = self.identities(images, (faces.five + off).repeat(again, 1, 1))
         return Seen(found, found.new_zeros(len(found), len(ARKIT_NAMES)))
 
 
@@ -248,5 +248,5 @@ def _among(parts: Tensor, first: int) -> Tensor:
 
 
 def _not_all(mask: Tensor, smaller: Tensor) -> Tensor:
-    """A mask [B, 1, H, W], the smaller one for pictures of which it leaves nothing."""
+    """A mask [B, 1, H, W], the smaller one for images of which it leaves nothing."""
     return torch.where(mask.amin((1, 2, 3), keepdim=True) > 0, smaller, mask)

@@ -1,6 +1,6 @@
 """The sampler's own way down as the place where a face loss starts.
 
-A true picture under noise still shows whoever is on it, and no guidance has acted on it. What
+A true image under noise still shows whoever is on it, and no guidance has acted on it. What
 sampling meets is something else: a face that the network began itself. Losses that look there
 correct what sampling really does (on-policy, as reward fine-tuning of diffusion models does:
 ReFL, arXiv 2304.05977; DRaFT, arXiv 2309.17400). Gradients do not flow along the way.
@@ -23,7 +23,7 @@ from .sfsr_faces import SFSRFaces
 
 
 @dataclass(frozen=True)
-class Walk:
+class Rollout:
     """A sampling with few steps that stops on its way.
 
     steps: Of the whole way down. guidance, starts: As of ``SFSRPipeline.express``.
@@ -59,7 +59,7 @@ class Walk:
         """Where the way stops: x [B, 4, h, w] and its noise levels [B].
 
         The scenes lie around the heads all the way, and nothing under the heads at its start, as
-        when a picture is made.
+        when an image is made.
 
         Args:
             denoise: As for the estimate that starts there.

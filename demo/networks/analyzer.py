@@ -1,6 +1,6 @@
 """The tiny world's own face analyzer: landmarks, pose, blendshapes, parts and an identity vector.
 
-It reads pictures of the tiny world only; for photographs there are the analyzers in ``faces/``.
+It reads images of the tiny world only; for photographs there are the analyzers in ``faces/``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .convnet import Residual, Trunk, conv_norm
 from .expression_reader import ExpressionReader
 
 ENCODER = "tiny-world"
-PICTURE_SIZE = 128
+IMAGE_SIZE = 128
 IDENTITY_DIM = 512
 LANDMARKS = 68
 #: The networks answer in units near one; an angle is this many degrees per unit.
@@ -31,9 +31,9 @@ DEGREES = 30.0
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the analyzer sees in B pictures.
+    """What the analyzer sees in B images.
 
-    landmarks [B, 68, 2]: iBUG order, x and y in 0..1 of the picture.
+    landmarks [B, 68, 2]: iBUG order, x and y in 0..1 of the image.
     pose [B, 3]: yaw, pitch, roll in degrees (signs: ``docs/conventions.md``).
     blendshapes [B, 51]: ARKit order, about 0..1.
     part_logits [B, 10, 32, 32]: classes of ``faces.parts``.
@@ -75,8 +75,8 @@ class TinyAnalyzer(nn.Module):
         )
         self.identity = nn.Linear(192, IDENTITY_DIM)
 
-    def forward(self, pictures: Tensor) -> Analysis:
-        features = self.trunk(pictures)
+    def forward(self, images: Tensor) -> Analysis:
+        features = self.trunk(images)
         part_logits, head_logit = self.maps(features)
         shape = self.geometry(self.squeeze(features[3]))
         who = self.identity_block(features[3]).flatten(1)
@@ -84,7 +84,7 @@ class TinyAnalyzer(nn.Module):
         return Analysis(
             landmarks=landmarks,
             pose=DEGREES * self.pose(shape),
-            blendshapes=self.expression(pictures, landmarks),
+            blendshapes=self.expression(images, landmarks),
             part_logits=part_logits,
             head_logit=head_logit,
             identity=F.normalize(self.identity(who), dim=1),
@@ -110,28 +110,28 @@ def load_analyzer(path: str | Path = WEIGHTS / ANALYZER_FILE) -> TinyAnalyzer:
     return net
 
 
-def encode_identity(net: TinyAnalyzer, pictures: Tensor) -> Identity:
-    """Identity of one person from pictures [B, 3, H, W] in 0..1, averaged on the unit sphere.
+def encode_identity(net: TinyAnalyzer, images: Tensor) -> Identity:
+    """Identity of one person from images [B, 3, H, W] in 0..1, averaged on the unit sphere.
 
     Raises:
-        InputError: No picture shows a face of the tiny world.
+        InputError: No image shows a face of the tiny world.
     """
-    seen = analyse(net, pictures)
+    seen = analyse(net, images)
     faces = seen.face_logit > 0
     if not bool(faces.any()):
         raise InputError(
             "no face was found",
-            where="reference picture",
-            fix="Use a picture of a tiny-world head that fills most of the frame",
+            where="reference image",
+            fix="Use an image of a tiny-world head that fills most of the frame",
         )
     return average([Identity(vector, ENCODER) for vector in seen.identity[faces].cpu()])
 
 
 @torch.inference_mode()
-def analyse(net: TinyAnalyzer, pictures: Tensor) -> Analysis:
-    """Run the analyzer on pictures [B, 3, H, W] in 0..1 of any size (resized to 128 px)."""
-    if pictures.shape[-2:] != (PICTURE_SIZE, PICTURE_SIZE):
-        pictures = F.interpolate(
-            pictures, size=(PICTURE_SIZE, PICTURE_SIZE), mode="bilinear", antialias=True
+def analyse(net: TinyAnalyzer, images: Tensor) -> Analysis:
+    """Run the analyzer on images [B, 3, H, W] in 0..1 of any size (resized to 128 px)."""
+    if images.shape[-2:] != (IMAGE_SIZE, IMAGE_SIZE):
+        images = F.interpolate(
+            images, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True
         )
-    return net(pictures)
+    return net(images)

@@ -1,4 +1,4 @@
-"""The small residual convolution trunk that the analyzer and the judge are made of."""
+"""The small residual convolution trunk that the analyzer and the evaluator are made of."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Residual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Pictures [B, 3, 128, 128] in 0..1 to features at strides 2, 4, 8, 16, ... .
+    """Images [B, 3, 128, 128] in 0..1 to features at strides 2, 4, 8, 16, ... .
 
     ``widths`` and ``depths`` give channels and residual blocks of each stride.
     """
@@ -46,8 +46,8 @@ class Trunk(nn.Module):
             self.stages.append(nn.Sequential(conv_norm(before, width, stride=2), *blocks))
             before = width
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        x = pictures * 4 - 2
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = images * 4 - 2
         features = []
         for stage in self.stages:
             x = stage(x)

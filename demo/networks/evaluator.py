@@ -1,6 +1,6 @@
-"""The independent judge: a second network, trained on its own, that only ever measures.
+"""The independent evaluator: a second network, trained on its own, that only ever measures.
 
-What conditions a picture must not also grade it, so nothing is generated with this network. It has
+What conditions an image must not also grade it, so nothing is generated with this network. It has
 another shape, other seeds and other people in its training than the analyzer.
 """
 
@@ -16,7 +16,7 @@ from ..bundled import EVALUATOR_FILE, WEIGHTS
 from ..people import BACKGROUND_COLORS, BACKGROUND_PATTERNS, CLASSES
 from .convnet import Trunk
 
-#: Every attribute the judge names, with its words.
+#: Every attribute the evaluator names, with its words.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     **{name: words for name, (words, _) in CLASSES.items()},
     "background_color": BACKGROUND_COLORS,
@@ -25,7 +25,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 EMBEDDING = 128
 
 
-class TinyJudge(nn.Module):
+class TinyEvaluator(nn.Module):
     """[B, 3, 128, 128] in 0..1 -> (identity [B, 128] of unit norm, attribute name -> logits)."""
 
     def __init__(self) -> None:
@@ -38,15 +38,15 @@ class TinyJudge(nn.Module):
             {name: nn.Linear(wide, len(words)) for name, words in ATTRIBUTES.items()}
         )
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        pooled = self.pool(self.trunk(pictures)[-1])
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        pooled = self.pool(self.trunk(images)[-1])
         named = {name: head(pooled) for name, head in self.attributes.items()}
         return F.normalize(self.identity(pooled), dim=1), named
 
 
-def load_judge(path: str | Path = WEIGHTS / EVALUATOR_FILE) -> TinyJudge:
-    """The bundled judge, frozen. Raises ModelFileError when the file is missing or altered."""
+def load_evaluator(path: str | Path = WEIGHTS / EVALUATOR_FILE) -> TinyEvaluator:
+    """The bundled evaluator, frozen. Raises ModelFileError when the file is missing or altered."""
     tensors, _ = read_weights(path)
-    net = TinyJudge().eval().requires_grad_(False)
+    net = TinyEvaluator().eval().requires_grad_(False)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return net

@@ -1,4 +1,4 @@
-"""Reads blendshapes from an upright crop of the face, at twice the size of the whole picture's."""
+"""Reads blendshapes from an upright crop of the face, at twice the size of the whole image's."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .convnet import Trunk
 _SIDE = 64
 _HALF_WIDTH = 1.35  # in distances from the eyes to the mouth: brows and chin are inside
 _EYES, _MOUTH = slice(36, 48), slice(48, 68)
-_SHORTEST = 0.03  # of the picture; wrong landmarks must not collapse the crop
+_SHORTEST = 0.03  # of the image; wrong landmarks must not collapse the crop
 
 
 class ExpressionReader(nn.Module):
-    """Pictures and their 68 landmarks -> blendshapes [B, 51] in ARKit order, about 0..1.
+    """Images and their 68 landmarks -> blendshapes [B, 51] in ARKit order, about 0..1.
 
     An expression is a few pixels of lid, brow and lip; in the upright crop they are always in
     the same place, whatever the position and roll of the head.
@@ -30,20 +30,20 @@ class ExpressionReader(nn.Module):
             nn.Flatten(), nn.Linear(16 * widths[-1], 96), nn.SiLU(), nn.Linear(96, len(ARKIT_NAMES))
         )
 
-    def forward(self, pictures: Tensor, landmarks: Tensor) -> Tensor:
-        """pictures [B, 3, H, W] in 0..1, landmarks [B, 68, 2] in 0..1 of the picture."""
-        return self.out(self.trunk(upright(pictures, landmarks.detach()))[-1])
+    def forward(self, images: Tensor, landmarks: Tensor) -> Tensor:
+        """images [B, 3, H, W] in 0..1, landmarks [B, 68, 2] in 0..1 of the image."""
+        return self.out(self.trunk(upright(images, landmarks.detach()))[-1])
 
 
-def upright(pictures: Tensor, landmarks: Tensor) -> Tensor:
+def upright(images: Tensor, landmarks: Tensor) -> Tensor:
     """Crops [B, 3, 64, 64] with the mouth straight below the eyes; arguments as above."""
-    with torch.autocast(pictures.device.type, enabled=False):
+    with torch.autocast(images.device.type, enabled=False):
         points = landmarks.float() * 2 - 1
         eyes, mouth = points[:, _EYES].mean(1), points[:, _MOUTH].mean(1)
         down = _HALF_WIDTH * (mouth - eyes)
         down = down * (2 * _SHORTEST / down.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(min=1)
         right = torch.stack([down[:, 1], -down[:, 0]], 1)
         frame = torch.stack([right, down, (eyes + mouth) / 2], 2)
-        shape = [len(pictures), pictures.shape[1], _SIDE, _SIDE]
+        shape = [len(images), images.shape[1], _SIDE, _SIDE]
         grid = F.affine_grid(frame, shape, align_corners=False)
-        return F.grid_sample(pictures.float(), grid, padding_mode="border", align_corners=False)
+        return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)

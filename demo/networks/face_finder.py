@@ -7,19 +7,19 @@ from torch import Tensor
 
 from ...faces.blendshapes import ARKIT_NAMES
 from ...faces.face import Face, HeadPose
-from ...faces.head_pose import as_measured
+from ...faces.head_pose import xyz_to_zyx
 from ...faces.identity import Identity
 from .analyzer import ENCODER, Analysis, TinyAnalyzer, analyse, load_analyzer
 from .face_scan import Window, scan
 
 #: The landmarks end at the brows; a face goes on above them by this share of their height.
 _FOREHEAD = 0.3
-#: A picture longer than this, in shorter sides, is no portrait of one head.
+#: An image longer than this, in shorter sides, is no portrait of one head.
 _PORTRAIT = 1.5
 
 
 class TinyWorldFaces:
-    """Finds heads in a picture of the tiny world.
+    """Finds heads in an image of the tiny world.
 
     Args:
         net: The bundled analyzer when left out.
@@ -33,24 +33,24 @@ class TinyWorldFaces:
     def __init__(self, net: TinyAnalyzer | None = None) -> None:
         self._net = load_analyzer() if net is None else net
 
-    def find(self, picture: Tensor) -> list[Face]:
-        """The one head that fills most of a picture [3, H, W] in 0..1, or else several.
+    def find(self, image: Tensor) -> list[Face]:
+        """The one head that fills most of an image [3, H, W] in 0..1, or else several.
 
-        Several, of about one size, are looked for where a picture is long or shows no single head.
+        Several, of about one size, are looked for where an image is long or shows no single head.
         """
-        height, width = picture.shape[-2:]
-        rgb = picture.to(next(self._net.parameters()).device)
+        height, width = image.shape[-2:]
+        rgb = image.to(next(self._net.parameters()).device)
         whole = analyse(self._net, rgb[None])
         single = float(whole.face_logit[0]) > 0
         if not single or max(height, width) > _PORTRAIT * min(height, width):
-            found = [self._face(seen, window, picture) for window, seen in scan(self._net, rgb)]
+            found = [self._face(seen, window, image) for window, seen in scan(self._net, rgb)]
             if found:
                 return found
-        return [self._face(whole, None, picture)] if single else []
+        return [self._face(whole, None, image)] if single else []
 
-    def _face(self, seen: Analysis, window: Window | None, picture: Tensor) -> Face:
-        """The face seen in a window; the whole picture, stretched, without one."""
-        height, width = picture.shape[-2:]
+    def _face(self, seen: Analysis, window: Window | None, image: Tensor) -> Face:
+        """The face seen in a window; the whole image, stretched, without one."""
+        height, width = image.shape[-2:]
         left, top, wide, high = 0, 0, width, height
         if window is not None:
             left, top, wide = window
@@ -60,13 +60,13 @@ class TinyWorldFaces:
         low, up = points.min(0).values.tolist(), points.max(0).values.tolist()
         values = seen.blendshapes[0].tolist()
         return Face(
-            picture_size=(width, height),
+            image_size=(width, height),
             box=(low[0], low[1] - _FOREHEAD * (up[1] - low[1]), up[0], up[1]),
             score=float(seen.face_logit[0].sigmoid()),
             landmarks=points,
             scheme="ibug",
             source=self.name,
             blendshapes=dict(zip(ARKIT_NAMES, values, strict=True)),
-            pose=as_measured(HeadPose(*seen.pose[0].tolist())),
+            pose=xyz_to_zyx(HeadPose(*seen.pose[0].tolist())),
             identity=Identity(seen.identity[0], ENCODER),
         )

@@ -1,4 +1,4 @@
-"""Looking for several heads of the tiny world in one picture, through windows that move to them."""
+"""Looking for several heads of the tiny world in one image, through windows that move to them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .analyzer import PICTURE_SIZE, Analysis, TinyAnalyzer, analyse
+from .analyzer import IMAGE_SIZE, Analysis, TinyAnalyzer, analyse
 
-#: Sides of the windows as shares of the picture's shorter side; the first that finds any is taken.
+#: Sides of the windows as shares of the image's shorter side; the first that finds any is taken.
 SIDES = (1.0, 0.6, 0.36)
 _STEP = 0.34
 """Between windows at the start, in sides."""
@@ -28,31 +28,31 @@ Window = tuple[int, int, int]
 """Left, top, side in pixels."""
 
 
-def scan(net: TinyAnalyzer, picture: Tensor) -> list[tuple[Window, Analysis]]:
+def scan(net: TinyAnalyzer, image: Tensor) -> list[tuple[Window, Analysis]]:
     """Windows that each hold one head as a portrait does, and what is seen in them.
 
-    From a grid over the picture each window moves to the middle of the landmarks it sees, as in a
+    From a grid over the image each window moves to the middle of the landmarks it sees, as in a
     mean shift; of those that come to rest at one place the surest is kept.
 
     Args:
-        picture: [3, H, W] in 0..1, on the network's device.
+        image: [3, H, W] in 0..1, on the network's device.
 
     Returns:
         The surest first; empty where no head is found.
     """
-    shorter = min(picture.shape[-2:])
+    shorter = min(image.shape[-2:])
     for share in SIDES:
         side = round(share * shorter)
         if side < _SMALLEST:
             break
-        corners = _grid(picture, side)
-        seen = _see(net, picture, corners, side)
+        corners = _grid(image, side)
+        seen = _see(net, image, corners, side)
         for _ in range(_MOVES):
             corners = corners[seen.face_logit.cpu() > 0]
             if not len(corners):
                 break
-            corners = _moved(corners, seen, picture, side)
-            seen = _see(net, picture, corners, side)
+            corners = _moved(corners, seen, image, side)
+            seen = _see(net, image, corners, side)
         else:
             found = _distinct(corners, seen, side)
             if found:
@@ -60,9 +60,9 @@ def scan(net: TinyAnalyzer, picture: Tensor) -> list[tuple[Window, Analysis]]:
     return []
 
 
-def _grid(picture: Tensor, side: int) -> Tensor:
-    """[N, 2]: left and top of windows all over the picture."""
-    height, width = picture.shape[-2:]
+def _grid(image: Tensor, side: int) -> Tensor:
+    """[N, 2]: left and top of windows all over the image."""
+    height, width = image.shape[-2:]
 
     def along(length: int) -> Tensor:
         count = 1 + round((length - side) / (_STEP * side))
@@ -71,11 +71,11 @@ def _grid(picture: Tensor, side: int) -> Tensor:
     return torch.cartesian_prod(along(width), along(height)).reshape(-1, 2)
 
 
-def _see(net: TinyAnalyzer, picture: Tensor, corners: Tensor, side: int) -> Analysis:
+def _see(net: TinyAnalyzer, image: Tensor, corners: Tensor, side: int) -> Analysis:
     windows = [
         F.interpolate(
-            picture[None, :, top : top + side, left : left + side],
-            (PICTURE_SIZE, PICTURE_SIZE),
+            image[None, :, top : top + side, left : left + side],
+            (IMAGE_SIZE, IMAGE_SIZE),
             mode="bilinear",
             antialias=True,
         )
@@ -84,8 +84,8 @@ def _see(net: TinyAnalyzer, picture: Tensor, corners: Tensor, side: int) -> Anal
     return analyse(net, torch.cat(windows))
 
 
-def _moved(corners: Tensor, seen: Analysis, picture: Tensor, side: int) -> Tensor:
-    height, width = picture.shape[-2:]
+def _moved(corners: Tensor, seen: Analysis, image: Tensor, side: int) -> Tensor:
+    height, width = image.shape[-2:]
     points = seen.landmarks[seen.face_logit > 0].cpu()
     middle = (points.amin(1) + points.amax(1)) / 2
     moved = corners + side * (middle - torch.tensor(_MIDDLE))

@@ -96,7 +96,7 @@ def neck_and_shirt(rotation: Tensor) -> list[Mesh]:
 
 
 def tube(path: Tensor, thick: float, closed: bool, surface: int) -> Mesh:
-    """A square tube along points [N,3] that lie roughly in the picture's plane."""
+    """A square tube along points [N,3] that lie roughly in the image's plane."""
     ahead = path.roll(-1, 0) - path.roll(1, 0)
     if not closed:
         ahead[0], ahead[-1] = path[1] - path[0], path[-1] - path[-2]

@@ -1,6 +1,6 @@
 """Where the features of one face lie, from identity and expression.
 
-Everything is in the face's chart: x to the picture's right, y down, eyes near y = -0.05, chin near
+Everything is in the face's chart: x to the image's right, y down, eyes near y = -0.05, chin near
 y = 1, half width about 0.8. The same curves shape the surface, paint it and give the landmarks.
 """
 
@@ -35,7 +35,7 @@ class FacePlan:
     moves: dict[str, float]
 
     def pair(self, name: str, side: float) -> float:
-        """A two-sided blendshape; side -1 = the person's right (picture left), +1 = left."""
+        """A two-sided blendshape; side -1 = the person's right (image left), +1 = left."""
         return self.moves[name + ("Left" if side > 0 else "Right")]
 
     # -- eyes -------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The head as a lathe with features, and the meshes of everything that is drawn.
 
-Head space: x picture right, y down, z towards the viewer (the nose), the head's half height about
+Head space: x image right, y down, z towards the viewer (the nose), the head's half height about
 1. Cross sections of the skull are ellipses whose half axes depend on the height, features are
 added along z, so the height z(x, y) of the front is known in closed form; landmarks use it too.
 """
@@ -164,7 +164,7 @@ def front_point(plan: FacePlan, chart: Tensor) -> Tensor:
 
 
 def contour_points(plan: FacePlan) -> Tensor:
-    """The 17 landmarks of the jaw line, [17,3], from the picture's left to its right."""
+    """The 17 landmarks of the jaw line, [17,3], from the image's left to its right."""
     k = torch.linspace(-1, 1, 17)
     y = -0.02 + 0.985 * (1 - k.abs() ** 1.7) ** 0.85
     phi = 1.35 * k.sign() * k.abs() ** 0.35

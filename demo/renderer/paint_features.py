@@ -38,8 +38,8 @@ def paint_eye(plan: FacePlan, side: float, x: Tensor, y: Tensor, c: Tensor, part
     colour = c[near]
     # Lid: slightly darker fold above the eye.
     full = 0.138 + 0.036 * plan.who["eye_size"]
-    fold = h + (max(upper, full * 0.75) + 0.052) * arch
-    colour = colour * (1 - 0.42 * line(fold, 0.017) * smoothstep(1.02, 0.7, q.abs()))[:, None]
+    fuse = h + (max(upper, full * 0.75) + 0.052) * arch
+    colour = colour * (1 - 0.42 * line(fuse, 0.017) * smoothstep(1.02, 0.7, q.abs()))[:, None]
     colour = (
         colour
         * (1 - 0.16 * smoothstep(0.12, 0.0, -below) * (below < 0) * smoothstep(1.1, 0.6, q.abs()))[

@@ -1,4 +1,4 @@
-"""A z-buffer rasteriser in torch for one picture of small triangles."""
+"""A z-buffer rasteriser in torch for one image of small triangles."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def rasterize(
     """Finds the nearest triangle at every sample centre.
 
     points [V,3]: x, y in samples (centre of sample i is i + 0.5), z larger = farther, any range.
-    faces [F,3] long; two_sided [F] bool: the others are seen only when clockwise on the picture.
-    Returns for the N covered samples: index [N] into the size*size picture, triangle [N],
+    faces [F,3] long; two_sided [F] bool: the others are seen only when clockwise on the image.
+    Returns for the N covered samples: index [N] into the size*size image, triangle [N],
     barycentric weights [N,3].
     """
     p = points[faces]

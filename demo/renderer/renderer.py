@@ -1,4 +1,4 @@
-"""From parameters to pictures with their truth: depth, parts, landmarks and masks."""
+"""From parameters to images with their truth: depth, parts, landmarks and masks."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .shading import illuminate, paint
 
 SAMPLES = 2  # samples along each side of a pixel
 DISTANCE = 7.0  # of the camera, in head half heights
-SCALE = 0.345  # head units to fractions of the picture
+SCALE = 0.345  # head units to fractions of the image
 CENTRE = (0.5, 0.495)
 PIVOT = (0.0, 0.05, 0.0)
 
 
 @dataclass(frozen=True)
 class Renders:
-    """Pictures of B heads and what is true in them.
+    """Images of B heads and what is true in them.
 
     rgb [B,3,S,S] float 0..1; depth [B,S,S], background 1, nearer = more negative;
-    parts [B,S,S] uint8 of faces/parts.py; landmarks [B,68,2] x, y as fractions of the picture,
+    parts [B,S,S] uint8 of faces/parts.py; landmarks [B,68,2] x, y as fractions of the image,
     iBUG order, hidden ones kept; head_mask [B,S,S] bool: head with hair and ears.
     """
 
@@ -44,7 +44,7 @@ class Renders:
 def rotation_matrix(angles: Tensor) -> Tensor:
     """Head -> camera rotations [B,3,3] (x right, y down, z to the viewer) of degrees [B,3].
 
-    Columns are the head's X, Y, Z axes; their x and y are those of Dense-Face's pose picture.
+    Columns are the head's X, Y, Z axes; their x and y are those of Dense-Face's pose image.
     """
     yaw, pitch, roll = (angles.double() * math.pi / 180).unbind(-1)
     yaw = -yaw
@@ -57,7 +57,7 @@ def rotation_matrix(angles: Tensor) -> Tensor:
 
 
 def project(points: Tensor, rotation: Tensor, camera: list[float]) -> Tensor:
-    """Head space [N,3] -> x, y as fractions of the picture and z away from the viewer."""
+    """Head space [N,3] -> x, y as fractions of the image and z away from the viewer."""
     pivot = torch.tensor(PIVOT)
     turned = (points - pivot) @ rotation.T + pivot
     near = DISTANCE / (DISTANCE - turned[:, 2])
@@ -68,7 +68,7 @@ def project(points: Tensor, rotation: Tensor, camera: list[float]) -> Tensor:
 
 
 def _normals(points: Tensor, faces: Tensor) -> Tensor:
-    """Unit vertex normals [V,3], outwards for faces that run clockwise on the picture."""
+    """Unit vertex normals [V,3], outwards for faces that run clockwise on the image."""
     a, b, c = points[faces].unbind(1)
     flat = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(points)
@@ -119,9 +119,9 @@ def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
     colour = torch.where(behind[:, None], colour * 0.6, colour)
     lit = illuminate(colour, gloss, normal, head.light[0].tolist())
 
-    picture = backdrop(head.background[0], fine).reshape(-1, 3).clone()
-    picture[index] = lit
-    rgb = functional.avg_pool2d(picture.view(fine, fine, 3).permute(2, 0, 1)[None], SAMPLES)[0]
+    image = backdrop(head.background[0], fine).reshape(-1, 3).clone()
+    image[index] = lit
+    rgb = functional.avg_pool2d(image.view(fine, fine, 3).permute(2, 0, 1)[None], SAMPLES)[0]
     depth = torch.full((fine * fine,), 1.0)
     depth[index] = (0.45 * values[:, 6]).clamp(-1, 0.95)
     parts = torch.zeros(fine * fine, dtype=torch.uint8)
@@ -141,7 +141,7 @@ def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def render(heads: Heads, size: int = 128) -> Renders:
-    """Renders B heads at size x size pixels with 2x2 samples each; same input, same picture.
+    """Renders B heads at size x size pixels with 2x2 samples each; same input, same image.
 
     Raises ValueError for a size outside 16..1024.
     """

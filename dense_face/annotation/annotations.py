@@ -1,4 +1,4 @@
-"""Decoded annotations: depth, parts and landmarks of a batch of pictures, on the CPU."""
+"""Decoded annotations: depth, parts and landmarks of a batch of images, on the CPU."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...faces.masks.face_mask import spread
+from ...faces.masks.face_mask import dilate
 from ...faces.parts import PART_INDEX, PART_NAMES
 from .head import AnnotationMaps
 
-#: Around a landmark, as a share of the picture's side: heat inside counts for its confidence.
+#: Around a landmark, as a share of the image's side: heat inside counts for its confidence.
 CONFIDENCE_RADIUS = 1 / 16
 #: Half of the width of the gaps that the union of the face closes, in cells.
 _GAP = 1
@@ -22,11 +22,11 @@ _GAP = 1
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """What is seen in B pictures, float32.
+    """What is seen in B images, float32.
 
     depth: [B, H, W], about -1 near .. 1 background.
     part_logits: [B, 10, H, W], classes of ``faces.parts``.
-    landmarks: [B, K, 2]: x and y as fractions of the picture.
+    landmarks: [B, K, 2]: x and y as fractions of the image.
     confidence: [B, K] in 0..1: how closely the heat of each landmark lies around it.
     scheme: Which landmarks, a key of ``faces.face.SCHEMES``.
     """
@@ -62,10 +62,10 @@ class Annotations:
         """[B, H, W] in 0..1: the probability of any part of the face.
 
         Gaps of one or two cells, as the frame of a pair of glasses leaves them, count as face: a
-        mask with slits would keep them of the old picture.
+        mask with slits would keep them of the old image.
         """
         chance = 1 - self.part_logits.softmax(1)[:, :1]
-        return spread(spread(chance, _GAP), -_GAP)[:, 0]
+        return dilate(dilate(chance, _GAP), -_GAP)[:, 0]
 
 
 def decode(maps: AnnotationMaps, scheme: str) -> Annotations:
@@ -110,7 +110,7 @@ def cell_centres(cells: int) -> Tensor:
 
 
 def mean_annotations(several: Sequence[Annotations]) -> Annotations:
-    """The mean of readings of the same pictures; parts by their mean probability.
+    """The mean of readings of the same images; parts by their mean probability.
 
     Raises:
         InputError: There is nothing to average.

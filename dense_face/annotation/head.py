@@ -1,4 +1,6 @@
-"""Depth, face parts and landmarks read out of a UNet's own decoder features (dense_face.md B1).
+"""Depth, face parts and landmarks read out of a UNet's own decoder features.
+
+Source: docs/reference/dense_face.md B1.
 
 The release lacks its annotation predictor; this head is the pack's own design. It takes what the
 decoder leaves at the end of each resolution level (:mod:`.feature_tap`), knows the timestep, and

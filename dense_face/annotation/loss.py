@@ -28,11 +28,11 @@ _HEAT_SPREAD = 1.0
 
 @dataclass(frozen=True, eq=False)
 class AnnotationLabels:
-    """The truth of B pictures at the size of the maps.
+    """The truth of B images at the size of the maps.
 
     depth: [B, H, W], -1 near .. 1 background; NaN where it is not known.
     parts: [B, H, W] int64, classes of ``faces.parts``; :data:`NO_PART` where not known.
-    landmarks: [B, K, 2] as fractions of the picture; NaN where not known.
+    landmarks: [B, K, 2] as fractions of the image; NaN where not known.
     """
 
     depth: Tensor
@@ -43,9 +43,9 @@ class AnnotationLabels:
 def small_parts(parts: Tensor, size: int) -> Tensor:
     """Part masks [B, S, S] as cells [B, size, size], uint8: the class that fills most of a cell.
 
-    Half a cell is enough, as in the release's data (dense_face.md B1), where a cell may have two
-    classes then; here the later one of ``faces.parts`` has it: brow or lip before skin, skin before
-    background.
+    Half a cell is enough, as in the release's data (docs/reference/dense_face.md B1), where a cell
+    may have two classes then; here the later one of ``faces.parts`` has it: brow or lip before
+    skin, skin before background.
     """
     best = torch.full((len(parts), size, size), -1.0)
     found = torch.zeros(len(parts), size, size, dtype=torch.uint8)
@@ -63,7 +63,7 @@ def annotation_losses(maps: AnnotationMaps, labels: AnnotationLabels) -> dict[st
     depth is the mean absolute error; parts the cross-entropy; overlap one minus the soft Dice of
     the classes over the batch, their mean; heat the cross-entropy between the softmax of the heat
     and a Gaussian around the truth; points the mean absolute error of the decoded points as
-    fractions of the picture.
+    fractions of the image.
     """
     depth, known = _without_gaps(labels.depth)
     counts = known * torch.where(depth < 1, 1.0, _BACKGROUND_DEPTH)
@@ -108,7 +108,7 @@ def part_losses(logits: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
 def _landmarks(heat: Tensor, truth: Tensor) -> dict[str, Tensor]:
     height, width = heat.shape[-2:]
     truth, known = _without_gaps(truth)
-    # Outside the picture there is no heat to aim at: the nearest edge is aimed at instead.
+    # Outside the image there is no heat to aim at: the nearest edge is aimed at instead.
     inside = truth.clamp(0, 1)
     logs = heat.flatten(2).log_softmax(-1).unflatten(-1, (height, width))
     # The Gaussian is one along x times one along y: the whole of it is never built.

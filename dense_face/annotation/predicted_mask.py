@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...faces.masks.face_mask import spread
+from ...faces.masks.face_mask import dilate
 from ..composite import feather as feathered
 
 
@@ -22,11 +22,11 @@ def predicted_keep(
         grow: Margin around it, as a share of the face's diameter: that of the disc of its area.
         feather: Cells of the latent over which the edge fades, inside the mask.
     """
-    masks = [_grown(one, grow) for one in (face >= threshold).float()]
+    masks = [_dilated(one, grow) for one in (face >= threshold).float()]
     small = F.interpolate(torch.cat(masks), (height, width), mode="area")
     return feathered(1 - small, feather)
 
 
-def _grown(mask: Tensor, grow: float) -> Tensor:
+def _dilated(mask: Tensor, grow: float) -> Tensor:
     diameter = float((4 / torch.pi * mask.sum()).sqrt())
-    return spread(mask[None, None], round(grow * diameter))
+    return dilate(mask[None, None], round(grow * diameter))

@@ -1,4 +1,4 @@
-"""Annotations to look at and to hand on: pictures, the host's landmark value, files."""
+"""Annotations to look at and to hand on: images, the host's landmark value, files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...storage import atomic_path
 from .annotations import Annotations, resized
 
 Size = tuple[int, int]
-"""Width and height of a picture."""
+"""Width and height of an image."""
 _DOT = torch.tensor([1.0, 0.9, 0.1])
 _GREY = 0.5
 _IBUG_CHAINS: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -33,7 +33,7 @@ _CONTOURS = ("face_oval", "left_eye", "right_eye", "left_eyebrow", "right_eyebro
 
 
 def depth_view(seen: Annotations, size: Size) -> Tensor:
-    """[B, 3, H, W] in 0..1: near is white; stretched to the face of each picture."""
+    """[B, 3, H, W] in 0..1: near is white; stretched to the face of each image."""
     found = []
     for depth, face in zip(seen.depth, seen.face, strict=True):
         values = depth[face > 0.5]
@@ -53,13 +53,13 @@ def parts_view(seen: Annotations, size: Size) -> Tensor:
     return palette[logits.argmax(1)].permute(0, 3, 1, 2)
 
 
-def landmarks_view(seen: Annotations, pictures: Tensor | None, size: Size) -> Tensor:
-    """[B, 3, H, W] in 0..1: a dot at each landmark, brighter the surer, on pictures or on grey."""
+def landmarks_view(seen: Annotations, images: Tensor | None, size: Size) -> Tensor:
+    """[B, 3, H, W] in 0..1: a dot at each landmark, brighter the surer, on images or on grey."""
     width, height = size
-    if pictures is None:
+    if images is None:
         ground = torch.full((len(seen), 3, height, width), _GREY)
     else:
-        ground = F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+        ground = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
         ground = ground[:1].expand(len(seen), -1, -1, -1) if len(ground) == 1 else ground
     radius = max(1.0, width / 128)
     x = (torch.arange(width) + 0.5)[None, None] - seen.landmarks[..., :1] * width
@@ -73,16 +73,16 @@ def landmarks_view(seen: Annotations, pictures: Tensor | None, size: Size) -> Te
     return torch.lerp(ground, _DOT[None, :, None, None].expand_as(ground), dots[:, None])
 
 
-def preview(seen: Annotations, pictures: Tensor | None, size: Size) -> Tensor:
+def preview(seen: Annotations, images: Tensor | None, size: Size) -> Tensor:
     """[B, 3, H, 3W] in 0..1: landmarks, depth and parts side by side."""
-    views = (landmarks_view(seen, pictures, size), depth_view(seen, size), parts_view(seen, size))
+    views = (landmarks_view(seen, images, size), depth_view(seen, size), parts_view(seen, size))
     return torch.cat(views, -1)
 
 
 def landmarks_value(seen: Annotations, size: Size) -> dict[str, Any]:
-    """The host's FACE_LANDMARKS: one face a picture, places in pixels.
+    """The host's FACE_LANDMARKS: one face an image, places in pixels.
 
-    z is the depth at the point times the picture's width. There are no blendshapes and no
+    z is the depth at the point times the image's width. There are no blendshapes and no
     transformation matrix: the head measures none.
     """
     width, height = size
@@ -109,7 +109,7 @@ def landmarks_value(seen: Annotations, size: Size) -> dict[str, Any]:
 
 
 def write_annotations(seen: Annotations, number: int, stem: Path) -> list[Path]:
-    """Write one picture's depth (16 bit, 0 nearest), parts and landmarks beside each other.
+    """Write one image's depth (16 bit, 0 nearest), parts and landmarks beside each other.
 
     Raises:
         InputError: The folder cannot be written to.

@@ -2,7 +2,7 @@
 
 Names inside the file are the release's: ``model.diffusion_model.`` + adapter, ``control_model.`` +
 pose branch, ``embedding_manager.`` + identity token. Pose branch and token may be absent. The
-adapter is stored unfolded, as it was trained, or folded, as converted files are (``sites.py``);
+adapter is stored unfused, as it was trained, or fused, as converted files are (``sites.py``);
 readers need not care which, and the metadata tells it (``form``).
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from ...errors import ModelFileError
 from ...storage import read_weights, write_weights
 from ..adapter import DELTA, PCAdapter
-from ..fused import FoldedAdapter, fold
+from ..fused import FusedAdapter, fuse
 from ..identity_token import REFERENCE_DELTA, IdentityToken
 from ..pose_branch import PoseBranch
 
@@ -76,7 +76,7 @@ class AdapterParts:
         """Strength of the identity token's offset."""
         return self._number("reference_delta", REFERENCE_DELTA)
 
-    def folded(self) -> FoldedAdapter:
+    def fused(self) -> FusedAdapter:
         """The adapter as weight deltas (stored dtype, not copied) and bias matrices.
 
         Raises:
@@ -84,7 +84,7 @@ class AdapterParts:
             IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
         """
         PCAdapter.described_by(self.adapter)
-        return fold(self.adapter, self.delta)
+        return fuse(self.adapter, self.delta)
 
     def _number(self, key: str, default: float) -> float:
         try:
@@ -193,7 +193,7 @@ def file_metadata(adapter: PCAdapter, reference_delta: float | None) -> dict[str
     widths = {site.block: site.channels for site in adapter.sites}
     about = {
         "format": FORMAT,
-        "form": "folded" if adapter.folded else "unfolded",
+        "form": "folded" if adapter.fused else "unfolded",
         "id_dim": str(adapter.id_dim),
         "delta": repr(float(adapter.delta)),
         "widths": ",".join(f"{block}={width}" for block, width in widths.items()),

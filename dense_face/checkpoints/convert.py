@@ -37,7 +37,7 @@ class Plan:
         adapter: Adapter, pose branch and identity token.
         base: The Stable Diffusion 1.5 inside: UNet, VAE and text encoder, as far as they are there.
         ir_se50: The face encoder.
-        folded: Whether the adapter is stored folded: smaller, and all that is needed to draw.
+        fused: Whether the adapter is stored fused: smaller, and all that is needed to draw.
         dtype: Precision of adapter, pose branch and base. The identity token and the face encoder
             stay in float32, because their running variances would leave the range of half.
         about: More metadata for each file.
@@ -47,7 +47,7 @@ class Plan:
     adapter: Path
     base: Path | None = None
     ir_se50: Path | None = None
-    folded: bool = True
+    fused: bool = True
     dtype: torch.dtype = torch.float16
     about: Mapping[str, str] | None = None
     overwrite: bool = False
@@ -120,7 +120,7 @@ def _contents(release: Release, plan: Plan) -> _Contents:
 
 
 def _adapter_file(release: Release, plan: Plan) -> tuple[dict[str, LazyTensor], dict[str, str]]:
-    adapter = live_maps(release.adapter, plan.folded)
+    adapter = live_maps(release.adapter, plan.fused)
     tensors = _stored(adapter, ADAPTER_PREFIX, plan.dtype)
     tensors |= _stored(release.pose_branch, POSE_PREFIX, plan.dtype)
     tensors |= _stored(release.token, TOKEN_PREFIX, torch.float32)
@@ -132,12 +132,12 @@ def _adapter_file(release: Release, plan: Plan) -> tuple[dict[str, LazyTensor], 
     return tensors, about
 
 
-def live_maps(adapter: Part, folded: bool) -> dict[str, LazyTensor]:
-    """The release's adapter without its dead weights, in the form wanted; folded in float32."""
+def live_maps(adapter: Part, fused: bool) -> dict[str, LazyTensor]:
+    """The release's adapter without its dead weights, in the form wanted; fused in float32."""
     kept: dict[str, LazyTensor] = {}
     sites, id_dim = sites_from_state_dict(described(adapter))
     for site in sites:
-        for name in site.maps(folded):
+        for name in site.maps(fused):
             key = f"{site.key}.{name}.weight"
             if name == "id_to_q":
                 pair = (adapter[f"{site.key}.{n}.weight"] for n in ("per_q", "feat_to_q"))

@@ -1,4 +1,6 @@
-"""The authors' released checkpoint: which of its tensors belong to which part (dense_face.md A10).
+"""The authors' released checkpoint: which of its tensors belong to which part.
+
+Source: docs/reference/dense_face.md A10.
 
 One file holds everything: a whole Stable Diffusion 1.5 with the adapter's maps among its weights,
 the pose branch, the identity token and the face encoder. Its parts are separated by name; what is
@@ -145,7 +147,7 @@ def check(release: Release) -> None:
     missing = [
         f"{UNET_PREFIX}{site.key}.{name}.weight"
         for site in _attentions(release)
-        for name in site.maps(folded=False)
+        for name in site.maps(fused=False)
         if f"{site.key}.{name}.weight" not in release.adapter
     ]
     if missing:

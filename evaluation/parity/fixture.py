@@ -1,4 +1,4 @@
-"""A folder of golden tensors (``docs``: parity fixture) as one object: settings, inputs, goldens.
+"""A folder of golden tensors (docs/reference/parity.md 3) as one object: settings, inputs, goldens.
 
 The folder holds ``config.json``, ``weights_fp16.safetensors``, ``forward.safetensors``,
 ``sampler.safetensors``, ``pose_angles.json`` with ``pose_N.png``, ``mask_512.png``,
@@ -80,8 +80,8 @@ class Fixture:
         )
 
     def mask(self) -> Tensor:
-        """The mask picture, uint8 [1, 1, H, W], 255 = keep the base."""
-        return self.picture("mask_512.png")[None, None]
+        """The mask image, uint8 [1, 1, H, W], 255 = keep the base."""
+        return self.image("mask_512.png")[None, None]
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights under a prefix, without it."""
@@ -103,27 +103,27 @@ class Fixture:
             found[f"ddim50_eta1.{name}"] = torch.tensor(values, dtype=torch.float64)
         for index, (_, ends) in enumerate(self.poses()):
             found[f"pose_{index}.ends"] = ends
-            found[f"pose_{index}.png"] = self.picture(f"pose_{index}.png")
+            found[f"pose_{index}.png"] = self.image(f"pose_{index}.png")
         for name, (shape, *_) in read_json(self.folder / "sd15_layout.json").items():
             if name.startswith(("model.", "control_model.", "embedding_manager.", "first_stage_")):
                 found[f"sd15_layout/{name}"] = torch.tensor(shape, dtype=torch.int64)
         return found
 
     def poses(self) -> Iterator[tuple[tuple[float, float, float], Tensor]]:
-        """(yaw, pitch, roll) in degrees and the line ends [3, 2] of each pose picture."""
+        """(yaw, pitch, roll) in degrees and the line ends [3, 2] of each pose image."""
         for pose in read_json(self.folder / "pose_angles.json"):
             ends = [pose["ends_int"][axis] for axis in ("x_red", "y_green", "z_blue")]
             yield (pose["yaw"], pose["pitch"], pose["roll"]), torch.tensor(ends)
 
-    def picture(self, name: str) -> Tensor:
-        """A picture of the folder as uint8 [H, W] or [H, W, 3]."""
+    def image(self, name: str) -> Tensor:
+        """An image of the folder as uint8 [H, W] or [H, W, 3]."""
         path = self.folder / name
         try:
-            with Image.open(path) as picture:
-                return torch.from_numpy(np.array(picture))
+            with Image.open(path) as image:
+                return torch.from_numpy(np.array(image))
         except (OSError, UnidentifiedImageError) as error:
             raise ModelFileError(
-                "the picture cannot be read", where=str(path), fix="Copy the fixture again"
+                "the image cannot be read", where=str(path), fix="Copy the fixture again"
             ) from error
 
 

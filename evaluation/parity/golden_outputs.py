@@ -2,7 +2,7 @@
 
 The networks are built from the fixture's weights by the code that the pipelines use: the UNet by
 diffusers with the adapter's attention processors; pose branch, identity token, schedule, blending
-and pose pictures by ``dense_face``.
+and pose images by ``dense_face``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ...dense_face.blending import (
 from ...dense_face.checkpoints.adapter_file import ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX
 from ...dense_face.identity_token import IdentityToken
 from ...dense_face.pose_branch import PoseBranch
-from ...dense_face.pose_image import axis_ends, pose_picture
+from ...dense_face.pose_image import axis_ends, pose_image
 from ...dense_face.schedule import DDIMSchedule, ddim_schedule
 from ...errors import IncompatibleError
 from ...pipelines.attention import install_adapter, sites_for
@@ -145,8 +145,8 @@ def _sampler_run(run: str, eta: float, full: bool, fixture: Fixture, networks: _
     given = fixture.sampler
     delta = fixture.deltas[full]
     keep = given["in.mask"]
-    picture = fixture.picture(f"pose_{int(given['in.hint_index'])}.png").permute(2, 0, 1)[None]
-    hint = networks.pose_branch.encode_hint(picture.float() / 255)
+    image = fixture.image(f"pose_{int(given['in.hint_index'])}.png").permute(2, 0, 1)[None]
+    hint = networks.pose_branch.encode_hint(image.float() / 255)
     contexts = torch.cat([given["in.uncond_context"], given["in.context"]])
     schedule = ddim_schedule(len(given[f"{run}.timesteps"]), eta)
     noises = iter([given[name] for name in sorted(given) if name.startswith("noise.")])
@@ -189,10 +189,10 @@ def _schedule(run: str, prefix: str, schedule: DDIMSchedule) -> Named:
 
 def _mask(fixture: Fixture, networks: _Networks) -> Named:
     """The keep-mask on the latent grid, before and after the threshold."""
-    picture = fixture.mask().float()
+    image = fixture.mask().float()
     height, width = fixture.sampler["in.mask"].shape[-2:]
-    yield "in.mask_raw", area_resize(picture, height, width).round() / 255
-    yield "in.mask", prepare_keep(picture / 255, height, width, threshold=KEEP_THRESHOLD)
+    yield "in.mask_raw", area_resize(image, height, width).round() / 255
+    yield "in.mask", prepare_keep(image / 255, height, width, threshold=KEEP_THRESHOLD)
 
 
 def _long_schedule(fixture: Fixture, networks: _Networks) -> Named:
@@ -200,11 +200,11 @@ def _long_schedule(fixture: Fixture, networks: _Networks) -> Named:
     return _schedule("ddim50_eta1.", "", ddim_schedule(50, 1.0))
 
 
-def _pictures(fixture: Fixture, networks: _Networks) -> Named:
-    """Line ends and pixels of the pose pictures."""
+def _images(fixture: Fixture, networks: _Networks) -> Named:
+    """Line ends and pixels of the pose images."""
     for index, (angles, _) in enumerate(fixture.poses()):
         yield f"pose_{index}.ends", torch.tensor(axis_ends(*angles))
-        yield f"pose_{index}.png", torch.from_numpy(pose_picture(*angles))
+        yield f"pose_{index}.png", torch.from_numpy(pose_image(*angles))
 
 
 def _layout(fixture: Fixture, networks: _Networks) -> Named:
@@ -228,7 +228,7 @@ def _layout(fixture: Fixture, networks: _Networks) -> Named:
 PARTS: dict[str, Callable[[Fixture, _Networks], Named]] = {
     "in.mask": _mask,
     "ddim50_eta1.": _long_schedule,
-    "pose_": _pictures,
+    "pose_": _images,
     "sd15_layout/": _layout,
     "attn.": _attention,
     "pose.": _pose,

@@ -1,4 +1,4 @@
-"""Crops of all faces of a batch, and all of them back into their pictures."""
+"""Crops of all faces of a batch, and all of them back into their images."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ..analyzers import check_picture
+from ..analyzers import check_image
 from ..face import Face
 from .crop import CropPlace, crop_place, cropped, pasted
 
 Places = tuple[tuple[CropPlace, ...], ...]
-"""For each picture of a batch where its crops were taken."""
+"""For each image of a batch where its crops were taken."""
 
 #: Side of a crop around a bare box, in sides of the box: about what points would give.
 AROUND_BOX = 2.0
@@ -27,51 +27,51 @@ def place_of(face: Face, size: int, padding: float = 0.0) -> CropPlace:
         InputError: Size or padding is out of range, or the points lie all in one place.
     """
     if face.five is not None:
-        return crop_place(face.five, face.picture_size, size, padding)
+        return crop_place(face.five, face.image_size, size, padding)
     left, top, right, bottom = face.box
     # Any upright points whose square has the wanted side and middle.
     reach = AROUND_BOX * max(right - left, bottom - top) / 4
     x, y = (left + right) / 2, (top + bottom) / 2 - 0.1 * reach
     unit = torch.tensor([[-1.0, 0], [1, 0], [0, 1], [-0.5, 2], [0.5, 2]])
-    return crop_place(unit * (reach / 2) + torch.tensor([x, y]), face.picture_size, size, padding)
+    return crop_place(unit * (reach / 2) + torch.tensor([x, y]), face.image_size, size, padding)
 
 
 def crops_of(
-    pictures: Sequence[Tensor], faces: Sequence[Sequence[Face]], size: int, padding: float = 0.0
+    images: Sequence[Tensor], faces: Sequence[Sequence[Face]], size: int, padding: float = 0.0
 ) -> tuple[Tensor, Places]:
-    """Cut out every face of every picture.
+    """Cut out every face of every image.
 
     Args:
-        pictures: [C, H, W] each, in 0..1.
-        faces: Of each picture.
+        images: [C, H, W] each, in 0..1.
+        faces: Of each image.
         size: Side of the crops in pixels.
         padding: Added on each side, as a share of the square's side.
 
     Returns:
-        [N, C, size, size], those of the first picture first, and where they were taken. N is 0
-        where no picture has a face.
+        [N, C, size, size], those of the first image first, and where they were taken. N is 0
+        where no image has a face.
 
     Raises:
-        InputError: A picture cannot be used, has another size than its faces were found in, or
+        InputError: An image cannot be used, has another size than its faces were found in, or
             size or padding is out of range.
     """
     crops: list[Tensor] = []
     places: list[tuple[CropPlace, ...]] = []
-    for picture, some in zip(pictures, faces, strict=True):
-        height, width = picture.shape[-2:]
+    for image, some in zip(images, faces, strict=True):
+        height, width = image.shape[-2:]
         for face in some:
             face.require_size(width, height)
         here = tuple(place_of(face, size, padding) for face in some)
         if here:
-            check_picture(picture)
-        crops += [cropped(picture, place) for place in here]
+            check_image(image)
+        crops += [cropped(image, place) for place in here]
         places.append(here)
-    channels = pictures[0].shape[0]
+    channels = images[0].shape[0]
     return torch.stack(crops) if crops else torch.zeros(0, channels, size, size), tuple(places)
 
 
 def all_pasted(
-    pictures: Tensor,
+    images: Tensor,
     crops: Tensor,
     places: Places,
     masks: Tensor | None = None,
@@ -82,8 +82,8 @@ def all_pasted(
     """Put changed crops back; whatever lies outside them stays as it is, bit for bit.
 
     Args:
-        pictures: [B, C, H, W], in the order of ``places``. Where one picture has one place there
-            may be several crops: each then gives a picture of its own.
+        images: [B, C, H, W], in the order of ``places``. Where one image has one place there
+            may be several crops: each then gives an image of its own.
         crops: [N, C, s, s] in the order of ``crops_of``.
         places: Where they were taken. Where nothing was cut out the crops are not looked at.
         masks: [N or 1, h, w] on the crops, 1 = the new face; all but the border when left out.
@@ -93,29 +93,29 @@ def all_pasted(
         [B, C, H, W], or [N, C, H, W] for several crops of one place.
 
     Raises:
-        InputError: The numbers of pictures, crops and masks, or their sizes, do not fit.
+        InputError: The numbers of images, crops and masks, or their sizes, do not fit.
     """
     wanted = sum(map(len, places))
     if not wanted:
-        return pictures
+        return images
     if len(places) == wanted == 1 and len(crops) > 1:
         places = places * len(crops)
         wanted = len(crops)
-    if len(pictures) == 1:
-        pictures = pictures.expand(len(places), -1, -1, -1)
-    if len(pictures) != len(places) or len(crops) != wanted:
+    if len(images) == 1:
+        images = images.expand(len(places), -1, -1, -1)
+    if len(images) != len(places) or len(crops) != wanted:
         raise InputError(
-            f"{len(crops)} crops cannot be put into {len(pictures)} pictures: {wanted} faces were "
+            f"{len(crops)} crops cannot be put into {len(images)} images: {wanted} faces were "
             f"cut out of {len(places)}",
-            fix="Give the pictures the crops were taken from, and one crop for each face",
+            fix="Give the images the crops were taken from, and one crop for each face",
         )
     if masks is not None:
         masks = _masks(masks, len(crops), crops.shape[-1])
     for crop in crops:
-        check_picture(crop)
+        check_image(crop)
     done, number = [], 0
-    for picture, here in zip(pictures, places, strict=True):
-        result = picture
+    for image, here in zip(images, places, strict=True):
+        result = image
         for place in here:
             keep = None if masks is None else 1 - masks[number]
             result = pasted(

@@ -15,21 +15,21 @@ from ..face import Face
 _ROOM = 2.0
 
 
-def look_into_boxes(analyzer: FaceAnalyzer, picture: Tensor, boxes: Sequence[Face]) -> list[Face]:
+def detect_in_boxes(analyzer: FaceAnalyzer, image: Tensor, boxes: Sequence[Face]) -> list[Face]:
     """What an analyzer finds in each box; a box in which it finds nothing stays as it is.
 
     Args:
-        picture: [C, H, W] in 0..1.
-        boxes: Faces of this picture of which only the boxes count.
+        image: [C, H, W] in 0..1.
+        boxes: Faces of this image of which only the boxes count.
 
     Raises:
-        InputError: The picture cannot be used, or the boxes come from one of another size.
+        InputError: The image cannot be used, or the boxes come from one of another size.
     """
-    return [_look(analyzer, picture, box) for box in boxes]
+    return [_detect(analyzer, image, box) for box in boxes]
 
 
-def _look(analyzer: FaceAnalyzer, picture: Tensor, box: Face) -> Face:
-    height, width = picture.shape[-2:]
+def _detect(analyzer: FaceAnalyzer, image: Tensor, box: Face) -> Face:
+    height, width = image.shape[-2:]
     box.require_size(width, height)
     left, top, right, bottom = box.box
     reach = max(right - left, bottom - top) * _ROOM / 2
@@ -38,7 +38,7 @@ def _look(analyzer: FaceAnalyzer, picture: Tensor, box: Face) -> Face:
     x1, y1 = min(width, int(x + reach) + 1), min(height, int(y + reach) + 1)
     if x0 >= x1 or y0 >= y1:
         return box
-    found = find_faces(analyzer, picture[:, y0:y1, x0:x1], order="largest first")
+    found = find_faces(analyzer, image[:, y0:y1, x0:x1], order="largest first")
     if not found:
         return box
     inside = [_shifted(face, x0, y0, (width, height)) for face in found]
@@ -46,13 +46,13 @@ def _look(analyzer: FaceAnalyzer, picture: Tensor, box: Face) -> Face:
     return min(inside, key=lambda face: _distance(face, x, y))
 
 
-def _shifted(face: Face, x: int, y: int, picture_size: tuple[int, int]) -> Face:
+def _shifted(face: Face, x: int, y: int, image_size: tuple[int, int]) -> Face:
     left, top, right, bottom = face.box
     shift = torch.zeros(face.landmarks.shape[-1])
     shift[:2] = torch.tensor([float(x), float(y)])
     return replace(
         face,
-        picture_size=picture_size,
+        image_size=image_size,
         box=(left + x, top + y, right + x, bottom + y),
         landmarks=face.landmarks + shift,
         five=None if face.five is None else face.five + shift[:2],

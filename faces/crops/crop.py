@@ -1,8 +1,8 @@
 """Cutting a face out upright at any size, and putting the changed face back.
 
-The cut is the oriented square of FFHQ (dense_face.md A9): its direction follows eyes and mouth, its
-side is the larger of twice the distance of the eyes and 1.8 times the way from eyes to mouth, times
-two, its middle lies a tenth of that way below the eyes.
+The cut is the oriented square of FFHQ (docs/reference/dense_face.md A9): its direction follows eyes
+and mouth, its side is the larger of twice the distance of the eyes and 1.8 times the way from eyes
+to mouth, times two, its middle lies a tenth of that way below the eyes.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _MOST_GAIN = 1.25
 class CropPlace:
     """Where a crop was taken: enough to put it back.
 
-    to_picture: From pixels of the crop to pixels of the picture.
+    to_image: From pixels of the crop to pixels of the image.
     size: Side of the crop in pixels.
-    picture_size: Width and height of the picture.
+    image_size: Width and height of the image.
     """
 
-    to_picture: Similarity
+    to_image: Similarity
     size: int
-    picture_size: tuple[int, int]
+    image_size: tuple[int, int]
 
     def quad(self) -> Tensor:
-        """[4, 2]: the crop's corners in the picture: top left, top right, bottom right, left."""
+        """[4, 2]: the crop's corners in the image: top left, top right, bottom right, left."""
         s = float(self.size)
-        return self.to_picture(torch.tensor([[0, 0], [s, 0], [s, s], [0, s]]))
+        return self.to_image(torch.tensor([[0, 0], [s, 0], [s, s], [0, s]]))
 
     def points_in_crop(self, points: Tensor) -> Tensor:
-        """Points [N, 2] of the picture in pixels of the crop."""
-        return self.to_picture.inverse()(points)
+        """Points [N, 2] of the image in pixels of the crop."""
+        return self.to_image.inverse()(points)
 
 
 def crop_place(
-    five: Tensor, picture_size: tuple[int, int], size: int, padding: float = 0.0
+    five: Tensor, image_size: tuple[int, int], size: int, padding: float = 0.0
 ) -> CropPlace:
     """The oriented square around a face.
 
     Args:
         five: [5, 2] pixels: eyes, nose, mouth corners.
-        picture_size: Width and height of the picture.
+        image_size: Width and height of the image.
         size: Side of the crop in pixels.
         padding: Added on each side, as a share of the square's side (0.25: half as large again).
 
@@ -78,21 +78,21 @@ def crop_place(
     middle = eyes + 0.1 * down
     quad = torch.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y])
     corners = torch.tensor([[0, 0], [size, 0], [size, size], [0, size]])
-    return CropPlace(fit_similarity(corners, quad), size, picture_size)
+    return CropPlace(fit_similarity(corners, quad), size, image_size)
 
 
-def cropped(picture: Tensor, place: CropPlace) -> Tensor:
-    """Cut [C, H, W] to [C, size, size]; beyond the picture's edge it is mirrored.
+def cropped(image: Tensor, place: CropPlace) -> Tensor:
+    """Cut [C, H, W] to [C, size, size]; beyond the image's edge it is mirrored.
 
     Raises:
-        InputError: The picture has another size than the one the place was made for.
+        InputError: The image has another size than the one the place was made for.
     """
-    _check_size(picture, place)
-    return warped(picture, place.to_picture, place.size, place.size, outside="reflection")
+    _check_size(image, place)
+    return warped(image, place.to_image, place.size, place.size, outside="reflection")
 
 
 def pasted(
-    picture: Tensor,
+    image: Tensor,
     crop: Tensor,
     place: CropPlace,
     keep: Tensor | None = None,
@@ -100,32 +100,32 @@ def pasted(
     soft: float = 0.06,
     match_colours: bool = False,
 ) -> Tensor:
-    """Put a changed crop back into its picture.
+    """Put a changed crop back into its image.
 
     Args:
-        picture: [C, H, W], the whole picture.
+        image: [C, H, W], the whole image.
         crop: [C, s, s] of any size; place.size is what it is stretched to.
         place: Where it was taken.
-        keep: [s, s] in 0..1 on the crop, 1 = keep the picture; all is replaced without it. A border
+        keep: [s, s] in 0..1 on the crop, 1 = keep the image; all is replaced without it. A border
             of ``soft`` is kept in any case, so that the crop's own edge is not seen.
         soft: Width of the transition inside the mask, as a share of the crop's side.
-        match_colours: Bring the crop's colours to the picture's, judged by the kept part (or, if
+        match_colours: Bring the crop's colours to the image's, judged by the kept part (or, if
             nothing is kept, by the whole).
 
     Returns:
-        [C, H, W]; every value outside the mask is that of ``picture``, bit for bit.
+        [C, H, W]; every value outside the mask is that of ``image``, bit for bit.
 
     Raises:
         InputError: Sizes or channels do not fit.
     """
-    _check_size(picture, place)
-    if crop.ndim != 3 or crop.shape[0] != picture.shape[0] or crop.shape[1] != crop.shape[2]:
+    _check_size(image, place)
+    if crop.ndim != 3 or crop.shape[0] != image.shape[0] or crop.shape[1] != crop.shape[2]:
         raise InputError(
-            f"the crop has shape {list(crop.shape)}, the picture {list(picture.shape)}",
-            fix="Give a square crop with as many channels as the picture",
+            f"the crop has shape {list(crop.shape)}, the image {list(image.shape)}",
+            fix="Give a square crop with as many channels as the image",
         )
     side = crop.shape[-1]
-    to_picture = _rescaled(place.to_picture, place.size / side)
+    to_image = _rescaled(place.to_image, place.size / side)
     if keep is not None and keep.shape != (side, side):
         raise InputError(
             f"the mask has shape {list(keep.shape)}, the crop {list(crop.shape[1:])}",
@@ -134,20 +134,20 @@ def pasted(
     border = _kept_border(side, soft).to(crop)
     keep = border if keep is None else torch.maximum(border, keep.to(crop))
     if match_colours:
-        before = warped(picture, to_picture, side, side, outside="reflection")
+        before = warped(image, to_image, side, side, outside="reflection")
         crop = with_colours_of(crop, before, keep)
     keep = feather(keep[None, None], soft * side)[0]
     left, top, right, bottom = _bounds(place)
     if left >= right or top >= bottom:
-        return picture.clone()
+        return image.clone()
     corner = torch.tensor([left, top], dtype=torch.float64)
-    back = to_picture.inverse()
+    back = to_image.inverse()
     back = Similarity(back.scale, back.rotation, back(corner[None])[0])
     height, width = bottom - top, right - left
     changed = warped(crop, back, height, width)
     face = warped(1 - keep, back, height, width, outside="zeros", smooth=False)
-    result = picture.clone()
-    inner = picture[None, :, top:bottom, left:right]
+    result = image.clone()
+    inner = image[None, :, top:bottom, left:right]
     mixed = composite(inner, changed[None].to(inner), 1 - face[None].to(inner))
     result[:, top:bottom, left:right] = mixed[0]
     return result
@@ -183,24 +183,24 @@ def _kept_border(side: int, soft: float) -> Tensor:
     return keep
 
 
-def _rescaled(to_picture: Similarity, factor: float) -> Similarity:
+def _rescaled(to_image: Similarity, factor: float) -> Similarity:
     """For a crop whose pixels are ``factor`` times as large."""
-    return Similarity(to_picture.scale * factor, to_picture.rotation, to_picture.shift)
+    return Similarity(to_image.scale * factor, to_image.rotation, to_image.shift)
 
 
 def _bounds(place: CropPlace) -> tuple[int, int, int, int]:
-    width, height = place.picture_size
+    width, height = place.image_size
     quad = place.quad()
     left, top = (int(v) for v in quad.min(0).values.floor())
     right, bottom = (int(v) for v in quad.max(0).values.ceil())
     return max(0, left), max(0, top), min(width, right), min(height, bottom)
 
 
-def _check_size(picture: Tensor, place: CropPlace) -> None:
-    height, width = picture.shape[-2:]
-    if (width, height) != place.picture_size:
-        made = "x".join(map(str, place.picture_size))
+def _check_size(image: Tensor, place: CropPlace) -> None:
+    height, width = image.shape[-2:]
+    if (width, height) != place.image_size:
+        made = "x".join(map(str, place.image_size))
         raise InputError(
-            f"the crop belongs to a picture of {made} px, this one has {width}x{height}",
-            fix="Connect the picture that the crop was taken from",
+            f"the crop belongs to an image of {made} px, this one has {width}x{height}",
+            fix="Connect the image that the crop was taken from",
         )

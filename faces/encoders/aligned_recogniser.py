@@ -13,12 +13,13 @@ from ..alignment import ALIGNED_SIZE, aligned
 from ..face import Face
 from ..identity import Identity
 
-#: In which order a network reads colours. Of IR-SE50's it is not settled (dense_face.md A4): its
-#: training pictures had red and blue swapped, its users mostly give RGB.
+#: In which order a network reads colours. Of IR-SE50's it is not settled
+#: (docs/reference/dense_face.md A4): its training images had red and blue swapped, its users mostly
+#: give RGB.
 CHANNEL_ORDERS = ("RGB", "BGR")
-#: What is cut out: the face turned to the template by its five points, or the picture as it is.
-FIVE_POINTS, WHOLE_PICTURE = "five points", "whole picture"
-ALIGNMENTS = (FIVE_POINTS, WHOLE_PICTURE)
+#: What is cut out: the face turned to the template by its five points, or the image as it is.
+FIVE_POINTS, WHOLE_IMAGE = "five points", "whole picture"
+ALIGNMENTS = (FIVE_POINTS, WHOLE_IMAGE)
 
 
 class AlignedRecogniser:
@@ -48,28 +49,28 @@ class AlignedRecogniser:
         self._order, self._alignment = channel_order, alignment
 
     @torch.inference_mode()
-    def identify(self, picture: Tensor, face: Face) -> Identity:
-        """Who a face in a picture [3, H, W] in 0..1 is.
+    def identify(self, image: Tensor, face: Face) -> Identity:
+        """Who a face in an image [3, H, W] in 0..1 is.
 
         Raises:
-            InputError: The face has no points or comes from a picture of another size.
+            InputError: The face has no points or comes from an image of another size.
         """
-        face.require_size(picture.shape[-1], picture.shape[-2])
-        features = self._run(read_form(picture, face, self._order, self._alignment))
+        face.require_size(image.shape[-1], image.shape[-2])
+        features = self._run(read_form(image, face, self._order, self._alignment))
         return Identity.from_features(features[0], self.encoder)
 
 
-def read_form(picture: Tensor, face: Face, channel_order: str, alignment: str) -> Tensor:
-    """A face of a picture [3, H, W] in 0..1 as recognisers read it: [1, 3, 112, 112] in -1..1.
+def read_form(image: Tensor, face: Face, channel_order: str, alignment: str) -> Tensor:
+    """A face of an image [3, H, W] in 0..1 as recognisers read it: [1, 3, 112, 112] in -1..1.
 
     Raises:
         InputError: The face has no points, and the alignment wants them.
     """
     if alignment == FIVE_POINTS:
-        cut = aligned(picture.float(), face.require_five())[None]
+        cut = aligned(image.float(), face.require_five())[None]
     else:
         size = (ALIGNED_SIZE, ALIGNED_SIZE)
-        cut = F.interpolate(picture[None].float(), size=size, mode="bilinear", antialias=True)
+        cut = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)
     if channel_order == "BGR":
         cut = cut.flip(1)
     return cut.clamp(0, 1) * 2 - 1

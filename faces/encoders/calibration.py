@@ -1,7 +1,8 @@
 """Which way of cutting and colouring faces reproduces the features that somebody else measured.
 
 Alignment and channel order of the features that Dense-Face was trained on are not released
-(dense_face.md B2). With pictures, their features and the encoder's weights the question has an
+(docs/reference/dense_face.md B2). With images, their features and the encoder's weights the
+question has an
 answer: the right variant gives cosines near 1, the others do not.
 """
 
@@ -24,9 +25,9 @@ REPRODUCED = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A picture [3, H, W] in 0..1, the face in it (None: none was found), its feature [D]."""
+    """An image [3, H, W] in 0..1, the face in it (None: none was found), its feature [D]."""
 
-    picture: Tensor
+    image: Tensor
     face: Face | None
     feature: Tensor
 
@@ -35,7 +36,7 @@ class Pair:
 class Variant:
     """How well one way of reading faces reproduces the features.
 
-    cosines: Of each picture that could be read so, -1..1.
+    cosines: Of each image that could be read so, -1..1.
     """
 
     channel_order: str
@@ -44,7 +45,7 @@ class Variant:
 
     @property
     def mean(self) -> float:
-        """Of the cosines; -1 where no picture could be read so."""
+        """Of the cosines; -1 where no image could be read so."""
         return sum(self.cosines) / len(self.cosines) if self.cosines else -1.0
 
     @property
@@ -59,14 +60,14 @@ def calibrate(run: Callable[[Tensor], Tensor], pairs: Sequence[Pair]) -> list[Va
 
     Args:
         run: The encoder: faces [1, 3, 112, 112] in -1..1 -> features [1, D].
-        pairs: Pictures without a face are tried as whole pictures only.
+        pairs: Images without a face are tried as whole images only.
 
     Raises:
         InputError: There are no pairs.
         IncompatibleError: The encoder's features have another length than those given.
     """
     if not pairs:
-        raise InputError("there are no pictures with features", fix="Give at least one pair")
+        raise InputError("there are no images with features", fix="Give at least one pair")
     found = []
     for alignment in ALIGNMENTS:
         usable = [pair for pair in pairs if pair.face is not None or alignment != FIVE_POINTS]
@@ -77,9 +78,9 @@ def calibrate(run: Callable[[Tensor], Tensor], pairs: Sequence[Pair]) -> list[Va
 
 
 def _cosine(run: Callable[[Tensor], Tensor], pair: Pair, order: str, alignment: str) -> float:
-    height, width = pair.picture.shape[-2:]
+    height, width = pair.image.shape[-2:]
     whole = Face((width, height), (0, 0, width, height), 1, torch.zeros(0, 2), "none", "picture")
-    features = run(read_form(pair.picture, pair.face or whole, order, alignment))[0].cpu()
+    features = run(read_form(pair.image, pair.face or whole, order, alignment))[0].cpu()
     if features.shape != pair.feature.shape:
         raise IncompatibleError(
             f"the encoder gives {len(features)} numbers, the features have {len(pair.feature)}",

@@ -1,5 +1,5 @@
 """Face features as others store them: numpy files, safetensors, and numpy arrays that
-``torch.save`` pickled, as in the data set of Dense-Face (dependencies.md, section 8).
+``torch.save`` pickled, as in the data set of Dense-Face (docs/reference/libraries.md 8).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read_feature(path: str | Path) -> Tensor:
         raise ModelFileError(
             "the file holds no single feature vector",
             where=str(path),
-            fix="Give one vector of numbers a picture",
+            fix="Give one vector of numbers an image",
         )
     return values.float().flatten()
 

@@ -1,9 +1,10 @@
 """ArcFace IR-SE50: the face encoder whose identities the released Dense-Face understands.
 
-A residual network with squeeze-and-excitation (dense_face.md A4, B2): 112 x 112 pictures, four
-stages of 3, 4, 14 and 3 units, 43.8 million parameters. Module names are those of the weights that
-are handed around (``model_ir_se50.pth``, and ``id_loss_func.facenet.`` in the release), which load
-strictly. Its identities and those of other face encoders live in different spaces.
+A residual network with squeeze-and-excitation (docs/reference/dense_face.md A4, B2): 112 x 112
+images, four stages of 3, 4, 14 and 3 units, 43.8 million parameters. Module names are those of the
+weights that are handed around (``model_ir_se50.pth``, and ``id_loss_func.facenet.`` in the
+release), which load strictly. Its identities and those of other face encoders live in different
+spaces.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from ..weight_file import read_network
 
 ENCODER = "ir-se50"
 """Name of the encoder, as identities and adapter files bear it."""
-PICTURE_SIZE = 112
+IMAGE_SIZE = 112
 IDENTITY_DIM = 512
 RELEASE_PREFIX = "id_loss_func.facenet."
 """Where the network sits in the released checkpoint."""
 
 _STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
 _REDUCTION = 16
-_LAST_SIZE = PICTURE_SIZE // 2 ** len(_STAGES)
+_LAST_SIZE = IMAGE_SIZE // 2 ** len(_STAGES)
 
 
 class IRSE50(nn.Module):
@@ -59,10 +60,9 @@ class IRSE50(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         """[B, 3, 112, 112] in -1..1 -> [B, 512]; InputError for another size."""
-        if faces.ndim != 4 or faces.shape[1:] != (3, PICTURE_SIZE, PICTURE_SIZE):
+        if faces.ndim != 4 or faces.shape[1:] != (3, IMAGE_SIZE, IMAGE_SIZE):
             raise InputError(
-                f"IR-SE50 reads pictures [B, 3, {PICTURE_SIZE}, {PICTURE_SIZE}], "
-                f"got {list(faces.shape)}",
+                f"IR-SE50 reads images [B, 3, {IMAGE_SIZE}, {IMAGE_SIZE}], got {list(faces.shape)}",
                 fix="Align and resize the face first",
             )
         return F.normalize(self.output_layer(self.body(self.input_layer(faces))), dim=1)

@@ -1,11 +1,11 @@
-"""6DRepNet: the head-pose network with which the paper's training pictures were measured.
+"""6DRepNet: the head-pose network with which the paper's training images were measured.
 
 RepVGG-B1g2 in its merged form (plain 3 x 3 convolutions) and six numbers that two of the rotation's
 columns are made from (Hempel et al., "6D Rotation Representation for Unconstrained Head Pose
 Estimation", section 3.2; Zhou et al., "On the Continuity of Rotation Representations", equation
-15). Names are those of the authors' weights, which load strictly. It is given the whole picture and
-finds no face: the picture must be the crop of one (dense_face.md A6). Its angles are those that the
-paper draws, so nothing has to be converted before they are drawn again.
+15). Names are those of the authors' weights, which load strictly. It is given the whole image and
+finds no face: the image must be the crop of one (docs/reference/dense_face.md A6). Its angles are
+those that the paper draws, so nothing has to be converted before they are drawn again.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from ...state_dict import check_strictly
 from ..face import Face, HeadPose
-from ..head_pose import as_measured
+from ..head_pose import xyz_to_zyx
 from ..weight_file import read_network
 
 NAME = "6drepnet"
-PICTURE_SIZE = 224
+IMAGE_SIZE = 224
 _WIDTHS = (64, 128, 256, 512, 2048)
 _UNITS = (4, 6, 16, 1)
 #: Every second layer works in this many groups ("g2").
@@ -46,7 +46,7 @@ class Unit(nn.Module):
 
 
 class SixDRepNet(nn.Module):
-    """Normalised pictures [B, 3, 224, 224] -> rotations [B, 3, 3]."""
+    """Normalised images [B, 3, 224, 224] -> rotations [B, 3, 3]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class SixDRepNet(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.linear_reg = nn.Linear(width, 6)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = self.layer4(self.layer3(self.layer2(self.layer1(self.layer0(pictures)))))
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self.layer0(images)))))
         return rotation_from_6d(self.linear_reg(x.mean((2, 3))))
 
 
@@ -78,7 +78,7 @@ def rotation_from_6d(numbers: Tensor) -> Tensor:
 
 def angles(rotation: Tensor) -> HeadPose:
     """Yaw, pitch, roll in degrees of one rotation [3, 3], as 6DRepNet reads and the paper draws
-    them (dense_face.md A6).
+    them (docs/reference/dense_face.md A6).
     """
     R = rotation.detach().cpu().double()
     pitch = math.atan2(float(R[2, 1]), float(R[2, 2]))
@@ -87,32 +87,32 @@ def angles(rotation: Tensor) -> HeadPose:
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def prepared(picture: Tensor) -> Tensor:
-    """A picture [3, H, W] in 0..1 as the network wants it: the shorter side to 224, the middle of
+def prepared(image: Tensor) -> Tensor:
+    """An image [3, H, W] in 0..1 as the network wants it: the shorter side to 224, the middle of
     the longer one, ImageNet's normalisation: [1, 3, 224, 224].
     """
-    shorter = min(picture.shape[-2:])
+    shorter = min(image.shape[-2:])
     # The middle is all that will be left: a strip is not blown up first.
-    picture = _middle(picture, *(min(side, 2 * shorter) for side in picture.shape[-2:]))
-    height, width = picture.shape[-2:]
-    scale = PICTURE_SIZE / shorter
-    size = [max(PICTURE_SIZE, int(side * scale)) for side in (height, width)]
-    small = F.interpolate(picture[None].float(), size=size, mode="bilinear", antialias=True)
-    middle = _middle(small, PICTURE_SIZE, PICTURE_SIZE)
+    image = _middle(image, *(min(side, 2 * shorter) for side in image.shape[-2:]))
+    height, width = image.shape[-2:]
+    scale = IMAGE_SIZE / shorter
+    size = [max(IMAGE_SIZE, int(side * scale)) for side in (height, width)]
+    small = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)
+    middle = _middle(small, IMAGE_SIZE, IMAGE_SIZE)
     mean, deviation = (small.new_tensor(v)[:, None, None] for v in (_MEAN, _DEVIATION))
     return (middle - mean) / deviation
 
 
-def _middle(picture: Tensor, height: int, width: int) -> Tensor:
-    top, left = (round((picture.shape[i] - size) / 2) for i, size in ((-2, height), (-1, width)))
-    return picture[..., top : top + height, left : left + width]
+def _middle(image: Tensor, height: int, width: int) -> Tensor:
+    top, left = (round((image.shape[i] - size) / 2) for i, size in ((-2, height), (-1, width)))
+    return image[..., top : top + height, left : left + width]
 
 
 class SixDRepNetPose:
-    """6DRepNet as an analyzer (``faces.analyzers``): one face, the whole picture, its pose only.
+    """6DRepNet as an analyzer (``faces.analyzers``): one face, the whole image, its pose only.
 
     Args:
-        run: Pictures [1, 3, 224, 224] -> rotations [1, 3, 3]: the network, wherever it lives.
+        run: Images [1, 3, 224, 224] -> rotations [1, 3, 3]: the network, wherever it lives.
     """
 
     name = NAME
@@ -121,13 +121,13 @@ class SixDRepNetPose:
         self._run = run
 
     @torch.inference_mode()
-    def find(self, picture: Tensor) -> list[Face]:
-        """The picture [3, H, W] in 0..1 as one face with a pose and no points."""
-        height, width = picture.shape[-2:]
-        pose = angles(self._run(prepared(picture))[0])
+    def find(self, image: Tensor) -> list[Face]:
+        """The image [3, H, W] in 0..1 as one face with a pose and no points."""
+        height, width = image.shape[-2:]
+        pose = angles(self._run(prepared(image))[0])
         box = (0.0, 0.0, float(width), float(height))
         return [
-            Face((width, height), box, 1.0, torch.zeros(0, 2), "none", NAME, pose=as_measured(pose))
+            Face((width, height), box, 1.0, torch.zeros(0, 2), "none", NAME, pose=xyz_to_zyx(pose))
         ]
 
 

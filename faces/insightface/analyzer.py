@@ -65,6 +65,6 @@ class InsightFaces:
         self.encoder = encoder_name(path)
         """Name of the recogniser, as identities bear it."""
 
-    def find(self, picture: Tensor) -> list[Face]:
-        """All faces in a picture [3, H, W] in 0..1, highest score first."""
-        return ask(self._app.get, picture, self.encoder, self.name)
+    def find(self, image: Tensor) -> list[Face]:
+        """All faces in an image [3, H, W] in 0..1, highest score first."""
+        return ask(self._app.get, image, self.encoder, self.name)

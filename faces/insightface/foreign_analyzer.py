@@ -37,14 +37,14 @@ class ForeignInsightFace:
         self.encoder = encoder_name(Path(file).parent if file else Path("unknown"))
         """Name of the recogniser, as identities bear it: by the folder that it was loaded from."""
 
-    def find(self, picture: Tensor) -> list[Face]:
-        """All faces in a picture [3, H, W] in 0..1, highest score first.
+    def find(self, image: Tensor) -> list[Face]:
+        """All faces in an image [3, H, W] in 0..1, highest score first.
 
         Raises:
             FacePackError: The other pack's model fails.
         """
         try:
-            return ask(self._model.get, picture, self.encoder, self.name)
+            return ask(self._model.get, image, self.encoder, self.name)
         except FacePackError:
             raise
         except Exception as error:  # somebody else's code may raise anything

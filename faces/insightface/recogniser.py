@@ -51,13 +51,13 @@ class InsightRecogniser:
         self.encoder = encoder_name(path)
         """Name of the recogniser, as identities bear it."""
 
-    def identify(self, picture: Tensor, face: Face) -> Identity:
-        """Who a face in a picture [3, H, W] in 0..1 is.
+    def identify(self, image: Tensor, face: Face) -> Identity:
+        """Who a face in an image [3, H, W] in 0..1 is.
 
         Raises:
-            InputError: The face has no points or comes from a picture of another size.
+            InputError: The face has no points or comes from an image of another size.
         """
-        face.require_size(picture.shape[-1], picture.shape[-2])
-        cut = aligned(picture.float(), face.require_five())
+        face.require_size(image.shape[-1], image.shape[-2])
+        cut = aligned(image.float(), face.require_five())
         features = self._net.get_feat(bgr_bytes(cut))
         return Identity.from_features(torch.from_numpy(features), self.encoder)

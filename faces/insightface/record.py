@@ -13,26 +13,26 @@ from ..face import Face, HeadPose
 from ..identity import Identity
 
 
-def ask(get: Callable[[Any], Any], picture: Tensor, encoder: str, source: str) -> list[Face]:
-    """All faces in a picture, highest score first.
+def ask(get: Callable[[Any], Any], image: Tensor, encoder: str, source: str) -> list[Face]:
+    """All faces in an image, highest score first.
 
     Args:
-        get: ``FaceAnalysis.get``: a BGR picture of bytes [H, W, 3] -> InsightFace's records.
-        picture: [3, H, W] in 0..1.
+        get: ``FaceAnalysis.get``: a BGR image of bytes [H, W, 3] -> InsightFace's records.
+        image: [3, H, W] in 0..1.
         encoder: Name of the recogniser, as identities bear it.
         source: Name of the analyzer.
 
     Raises:
         InputError: A record holds places that are not numbers.
     """
-    height, width = picture.shape[-2:]
-    found = [_face(one, (width, height), encoder, source) for one in get(bgr_bytes(picture))]
+    height, width = image.shape[-2:]
+    found = [_face(one, (width, height), encoder, source) for one in get(bgr_bytes(image))]
     return sorted((face for face in found if face), key=lambda face: -face.score)
 
 
-def bgr_bytes(picture: Tensor) -> Any:
+def bgr_bytes(image: Tensor) -> Any:
     """[3, H, W] RGB in 0..1 -> numpy [H, W, 3], BGR, bytes."""
-    pixels = (picture.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
@@ -46,7 +46,7 @@ def pose_from_insightface(angles: Any) -> HeadPose:
     return HeadPose(-minus_yaw, pitch, roll)
 
 
-def _face(one: Any, picture_size: tuple[int, int], encoder: str, source: str) -> Face | None:
+def _face(one: Any, image_size: tuple[int, int], encoder: str, source: str) -> Face | None:
     left, top, right, bottom = (float(v) for v in one["bbox"])
     if not (left < right and top < bottom):
         return None
@@ -63,7 +63,7 @@ def _face(one: Any, picture_size: tuple[int, int], encoder: str, source: str) ->
         landmarks[:, :2] += 0.5
     usable = features is not None and float(np.linalg.norm(features)) > 0
     return Face(
-        picture_size=picture_size,
+        image_size=image_size,
         box=(left, top, right, bottom),
         score=min(1.0, float(one["det_score"])),
         landmarks=landmarks,

@@ -1,6 +1,6 @@
-"""Mixing two pictures by a mask: what is to be kept comes back bit for bit.
+"""Mixing two images by a mask: what is to be kept comes back bit for bit.
 
-Masks say what to **keep**: 1 = base. Pictures are [B, C, H, W] floats in any range.
+Masks say what to **keep**: 1 = base. Images are [B, C, H, W] floats in any range.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def feather(keep: Tensor, radius: float) -> Tensor:
 
 
 def composite(base: Tensor, generated: Tensor, keep: Tensor) -> Tensor:
-    """Mix two pictures; where keep is 1 the base's values, where it is 0 the generated, exactly.
+    """Mix two images; where keep is 1 the base's values, where it is 0 the generated, exactly.
 
     Args:
         base, generated: [B, C, H, W].
@@ -48,7 +48,7 @@ def composite(base: Tensor, generated: Tensor, keep: Tensor) -> Tensor:
     if base.shape[-2:] != generated.shape[-2:] or base.shape[-2:] != keep.shape[-2:]:
         sizes = [f"{t.shape[-1]}x{t.shape[-2]}" for t in (base, generated, keep)]
         raise InputError(
-            f"base {sizes[0]}, generated picture {sizes[1]} and mask {sizes[2]} differ in size",
+            f"base {sizes[0]}, generated image {sizes[1]} and mask {sizes[2]} differ in size",
             fix="Bring them to one size first",
         )
     mixed = keep * base + (1 - keep) * generated

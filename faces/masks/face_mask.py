@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 GRID = 128
-"""Masks are shaped on a square grid of this size and then stretched to the picture."""
+"""Masks are shaped on a square grid of this size and then stretched to the image."""
 
 
 def face_mask(part_logits: Tensor, height: int, width: int, *, grow: float = 0.0) -> Tensor:
@@ -31,13 +31,13 @@ def face_mask(part_logits: Tensor, height: int, width: int, *, grow: float = 0.0
 def _with_margin(mask: Tensor, grow: float) -> Tensor:
     """Grow [1, 1, G, G] by a share of its diameter: that of the disc of the same area."""
     diameter = float((4 / torch.pi * mask.sum()).sqrt())
-    return spread(mask, round(grow * diameter))
+    return dilate(mask, round(grow * diameter))
 
 
-def spread(mask: Tensor, pixels: int) -> Tensor:
+def dilate(mask: Tensor, pixels: int) -> Tensor:
     """Grow (or, below 0, shrink) the white of [B, 1, H, W] by so many pixels in all directions."""
     if pixels < 0:
-        return 1 - spread(1 - mask, -pixels)
+        return 1 - dilate(1 - mask, -pixels)
     for step in range(pixels):
         # Square and cross in turn give an octagon: near enough to a disc, and cheap.
         wide = F.max_pool2d(mask, (1, 3), stride=1, padding=(0, 1))

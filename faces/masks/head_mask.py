@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .face_mask import GRID, spread
+from .face_mask import GRID, dilate
 
 
 def head_mask(head_logit: Tensor, height: int, width: int, *, grow: float = 0.1) -> Tensor:
@@ -25,5 +25,5 @@ def head_mask(head_logit: Tensor, height: int, width: int, *, grow: float = 0.1)
     masks = []
     for head in (logits > 0).float():
         diameter = float((4 / torch.pi * head.sum()).sqrt())
-        masks.append(spread(head[None], round(grow * diameter)))
+        masks.append(dilate(head[None], round(grow * diameter)))
     return F.interpolate(torch.cat(masks), size=(height, width), mode="bilinear")[:, 0].clamp(0, 1)

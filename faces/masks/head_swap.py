@@ -20,7 +20,7 @@ _REACH = 1 / 32
 def swap(
     scenes: Tensor, before: Tensor, after: Tensor, drawn: Tensor, *, grow: float = NEW_MARGIN
 ) -> tuple[Tensor, Tensor]:
-    """What a new head is put on, and how much of the generated picture it is.
+    """What a new head is put on, and how much of the generated image it is.
 
     A head needs more room while it is drawn than it takes in the end. Between its outline and the
     region's the scene is known, and where the old head was, a guess from its surroundings fits them
@@ -28,7 +28,7 @@ def swap(
 
     Args:
         scenes: [B, 3, H, W] in 0..1.
-        before, after: Head logits [B, h, w] of the scenes and of the generated pictures; above 0 on
+        before, after: Head logits [B, h, w] of the scenes and of the generated images; above 0 on
             the head with hair and ears.
         drawn: [B, H, W] in 0..1, 1 = was drawn anew.
         grow: Margin around the new head, as a share of its diameter.
@@ -45,33 +45,33 @@ def swap(
     old = torch.minimum(drawn, head_mask(before, *size, grow=OLD_MARGIN).to(drawn))
     new = torch.minimum(drawn, head_mask(after, *size, grow=grow).to(drawn))
     seen = (new.amax((1, 2), keepdim=True) > 0) & (old.amax((1, 2), keepdim=True) > 0)
-    return filled(scenes, torch.where(seen, old, 0)), torch.where(seen, new, drawn)
+    return inpaint(scenes, torch.where(seen, old, 0)), torch.where(seen, new, drawn)
 
 
-def filled(pictures: Tensor, mask: Tensor) -> Tensor:
-    """Pictures whose masked part is guessed from what lies around it (Telea 2004, by OpenCV).
+def inpaint(images: Tensor, mask: Tensor) -> Tensor:
+    """Images whose masked part is guessed from what lies around it (Telea 2004, by OpenCV).
 
     Good for plain and slowly changing surroundings; patterns and edges are drawn out into rays.
 
     Args:
-        pictures: [B, 3, H, W] in 0..1.
+        images: [B, 3, H, W] in 0..1.
         mask: [B, H, W]; filled wherever it is above 0, unless nothing is left around it.
 
     Returns:
-        [B, 3, H, W]; outside the mask the pictures' own values, bit for bit.
+        [B, 3, H, W]; outside the mask the images' own values, bit for bit.
 
     Raises:
         FacePackError: OpenCV is not installed.
     """
     cv2 = opencv()
-    reach = max(pictures.shape[-2:]) * _REACH
+    reach = max(images.shape[-2:]) * _REACH
     made = []
-    for picture, hole in zip(pictures, mask > 0, strict=True):
+    for image, hole in zip(images, mask > 0, strict=True):
         if not hole.any() or hole.all():
-            made.append(picture)
+            made.append(image)
             continue
-        shown = (picture.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu().numpy()
+        shown = (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu().numpy()
         guess = cv2.inpaint(shown, hole.cpu().numpy().astype(np.uint8), reach, cv2.INPAINT_TELEA)
-        guess = torch.from_numpy(guess).to(picture).movedim(-1, 0) / 255
-        made.append(torch.where(hole, guess, picture))
+        guess = torch.from_numpy(guess).to(image).movedim(-1, 0) / 255
+        made.append(torch.where(hole, guess, image))
     return torch.stack(made)

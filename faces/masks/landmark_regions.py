@@ -70,7 +70,7 @@ _CORNERS = 32
 
 
 def outline(face: Face, region: str) -> Tensor:
-    """The outline [N, 2], in pixels of the picture, of a region of a face.
+    """The outline [N, 2], in pixels of the image, of a region of a face.
 
     With 478 or 68 landmarks all regions are followed (68 points end at the brows, and so does
     their face). With five points regions are ellipses of an average face, and the inside of the

@@ -30,7 +30,7 @@ def region_mask(
         grow: Margin around each region, as a share of the face's size (the root of the area of its
             outline); below 0 shrinks.
         feather: Pixels over which the edge fades, inwards: what is black stays black.
-        place: Draw the mask on this crop and not on the picture.
+        place: Draw the mask on this crop and not on the image.
 
     Returns:
         [height, width] in 0..1.
@@ -38,7 +38,7 @@ def region_mask(
     Raises:
         InputError: The landmarks do not tell a region.
     """
-    width, height = face.picture_size if place is None else (place.size, place.size)
+    width, height = face.image_size if place is None else (place.size, place.size)
 
     def placed(region: str) -> Tensor:
         points = outline(face, region)
@@ -63,7 +63,7 @@ def part_labels(face: Face) -> Tensor:
     Raises:
         InputError: The landmarks are too few.
     """
-    width, height = face.picture_size
+    width, height = face.image_size
     labels = torch.full((height, width), PART_INDEX["background"], dtype=torch.uint8)
     for name, region in (("skin", FACE), *((name, name) for name in PART_NAMES if name in PARTS)):
         labels[region_mask(face, [region]) > 0.5] = PART_INDEX[name]

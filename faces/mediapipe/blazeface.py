@@ -15,7 +15,7 @@ from ...errors import InputError
 from ..dnn import opencv
 
 Array = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 SIZE = 128
 POINTS = 6
@@ -26,21 +26,21 @@ _LOGIT_LIMIT = 100.0
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a picture lies in the detector's square: detector = picture · scale + (left, top)."""
+    """Where an image lies in the detector's square: detector = image · scale + (left, top)."""
 
     scale: float
     left: float
     top: float
 
-    def to_picture(self, rows: Array) -> Array:
-        """Rows [N, 17] in pixels of the picture instead of the detector's."""
+    def to_image(self, rows: Array) -> Array:
+        """Rows [N, 17] in pixels of the image instead of the detector's."""
         places = rows[:, 1:].reshape(len(rows), 2 + POINTS, 2)
         places = (places - np.array([self.left, self.top], np.float32)) / self.scale
         return np.concatenate([rows[:, :1], places.reshape(len(rows), 2 * (2 + POINTS))], axis=1)
 
 
-def letterboxed(pixels: Picture) -> tuple[Picture, Letterbox]:
-    """A picture [H, W, 3] fitted into the detector's square [128, 128, 3], black around it."""
+def letterboxed(pixels: Image) -> tuple[Image, Letterbox]:
+    """An image [H, W, 3] fitted into the detector's square [128, 128, 3], black around it."""
     cv2 = opencv()
     height, width = pixels.shape[:2]
     scale = SIZE / max(height, width)

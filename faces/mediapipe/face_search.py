@@ -1,4 +1,4 @@
-"""Searching a picture for faces that one look at the whole does not find: turned or small ones.
+"""Searching an image for faces that one look at the whole does not find: turned or small ones.
 
 The detector knows upright faces of about a twelfth of the frame and more. An upside-down face it
 misses, or, worse, takes for an upright one, with little conviction.
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from .blazeface import weighted_nms
 
 Rows = NDArray[np.float32]
-Picture = NDArray[np.uint8]
-Detect = Callable[[Picture], Rows]
+Image = NDArray[np.uint8]
+Detect = Callable[[Image], Rows]
 """RGB [H, W, 3] -> rows [N, 17] with falling scores: score, box, six points (``short_range``)."""
 
 #: A first look as sure as this needs no other.
 _SURE = 0.85
-#: By how much a turned picture has to be surer to be believed.
+#: By how much a turned image has to be surer to be believed.
 _MARGIN = 0.1
 #: Sides of the tiles, as shares of the longer side, and the smallest tile in pixels: where nothing
 #: is found, and beside what was found (fainter faces there are too small to be of use).
@@ -28,17 +28,17 @@ _TILES = (0.5, 0.25)
 _SMALLEST, _SMALLEST_BESIDE = 192, 384
 
 
-def search(detect: Detect, pixels: Picture, glance: Detect | None = None) -> Rows:
-    """What ``detect`` finds in a picture; where it is unsure also in the picture turned by right
-    angles; in large pictures, and where nothing is found, also in overlapping tiles.
+def search(detect: Detect, pixels: Image, glance: Detect | None = None) -> Rows:
+    """What ``detect`` finds in an image; where it is unsure also in the image turned by right
+    angles; in large images, and where nothing is found, also in overlapping tiles.
 
     Args:
-        detect: One look at a whole picture.
+        detect: One look at a whole image.
         pixels: [H, W, 3].
         glance: A cheaper look, for the many tiles; ``detect`` when left out.
 
     Returns:
-        [N, 17] in pixels of the picture, falling scores. A turned face's points are turned too.
+        [N, 17] in pixels of the image, falling scores. A turned face's points are turned too.
     """
     best = detect(pixels)
     if _surest(best) < _SURE:
@@ -54,12 +54,12 @@ def search(detect: Detect, pixels: Picture, glance: Detect | None = None) -> Row
 
 
 def turned_back(rows: Rows, quarters: int, size: tuple[int, int]) -> Rows:
-    """Rows of a picture turned by ``np.rot90`` in pixels of the picture itself.
+    """Rows of an image turned by ``np.rot90`` in pixels of the image itself.
 
     Args:
         rows: [N, 17].
         quarters: How often it was turned, counter-clockwise.
-        size: Width and height of the picture itself.
+        size: Width and height of the image itself.
     """
     width, height = size
     places = rows[:, 1:].reshape(len(rows), -1, 2)
@@ -75,7 +75,7 @@ def _with_others(found: Rows, more: Rows) -> Rows:
     """Both, but one of two that lie within each other: the same face once more, or a part of it.
 
     What was found first gives way only to what is clearly surer: a small face that the whole
-    picture showed too coarsely is often taken for a larger one there.
+    image showed too coarsely is often taken for a larger one there.
     """
     rows = np.concatenate([found, more])
     claim = rows[:, 0] + _MARGIN * (np.arange(len(rows)) < len(found))
@@ -92,7 +92,7 @@ def _within(row: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
     return bool(((middle > other[1:3]) & (middle < other[3:5])).all())
 
 
-def _in_tiles(detect: Detect, pixels: Picture, side: int) -> Rows:
+def _in_tiles(detect: Detect, pixels: Image, side: int) -> Rows:
     """Tiles overlap by half, so that every face of up to that size is whole in one of them."""
     height, width = pixels.shape[:2]
     found = []

@@ -18,7 +18,7 @@ from ...errors import ModelFileError
 from ..blendshapes import ARKIT_NAMES
 from ..dnn import Network
 from ..face import Face
-from ..head_pose import flipped, measured_pose
+from ..head_pose import flipped, zyx_from_matrix
 from . import blazeface as short_range
 from . import mesh_crop
 from .face_search import search
@@ -28,7 +28,7 @@ from .mesh_pose import mesh_rotation
 from .task_file import BLENDSHAPES, DETECTOR, MESH, read_task_file
 
 Array = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 #: The blendshape network's outputs: the ARKit names after one that stands for none of them.
 BLENDSHAPE_NAMES = ("_neutral", *ARKIT_NAMES)
@@ -52,8 +52,8 @@ class Landmarker:
     Args:
         path: The ``.task`` file.
         threshold: Lowest score of a detection, and of the mesh's own opinion whether it saw a face.
-        steady: Look twice, the second time around the first mesh, and at the mirrored picture too,
-            and take the mean: a mirrored picture then gives exactly the mirrored face, and a shift
+        steady: Look twice, the second time around the first mesh, and at the mirrored image too,
+            and take the mean: a mirrored image then gives exactly the mirrored face, and a shift
             of a few pixels moves nothing else. Takes about four times as long.
 
     Raises:
@@ -84,37 +84,37 @@ class Landmarker:
                 fix="Use face_landmarker_v2_with_blendshapes.task",
             )
 
-    def find(self, picture: Tensor) -> list[Face]:
-        """All faces in a picture [3, H, W] in 0..1, highest score first."""
-        pixels = (picture.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    def find(self, image: Tensor) -> list[Face]:
+        """All faces in an image [3, H, W] in 0..1, highest score first."""
+        pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         pixels = np.ascontiguousarray(pixels)
         found = [self._face(pixels, row) for row in search(self.detect, pixels, self.glance)]
         return [face for face in found if face is not None]
 
-    def detect(self, pixels: Picture) -> Array:
+    def detect(self, pixels: Image) -> Array:
         """One look at RGB [H, W, 3]: [N, 17] score, box, six points (``faces.short_range``)."""
         square, box = short_range.letterboxed(pixels)
         candidates = self._candidates(square)
         if self.steady:
             other = short_range.mirrored(self._candidates(square[:, ::-1]))
             candidates = np.concatenate([candidates, other])
-        return box.to_picture(short_range.weighted_nms(candidates))
+        return box.to_image(short_range.weighted_nms(candidates))
 
-    def glance(self, pixels: Picture) -> Array:
+    def glance(self, pixels: Image) -> Array:
         """As :meth:`detect`, never mirrored."""
         square, box = short_range.letterboxed(pixels)
-        return box.to_picture(short_range.weighted_nms(self._candidates(square)))
+        return box.to_image(short_range.weighted_nms(self._candidates(square)))
 
-    def landmarks(self, pixels: Picture, region: Region) -> tuple[Array, float]:
-        """478 points [478, 3] in pixels of the picture, and 0..1 how surely it is a face."""
+    def landmarks(self, pixels: Image, region: Region) -> tuple[Array, float]:
+        """478 points [478, 3] in pixels of the image, and 0..1 how surely it is a face."""
         crop = region.cut(pixels)
-        points, presence = self._look(crop)
+        points, presence = self._detect(crop)
         if self.steady:
-            other, other_presence = self._look(crop[:, ::-1])
+            other, other_presence = self._detect(crop[:, ::-1])
             other = mirrored_mesh(other, self._mirror, mesh_crop.SIZE)
             points = np.divide(points + other, 2, dtype=np.float32)
             presence = (presence + other_presence) / 2
-        return region.to_picture(points), presence
+        return region.to_image(points), presence
 
     def expression(self, landmarks: Array) -> dict[str, float]:
         """52 blendshapes by name from the mesh [478, 3]; the network finds scale and place."""
@@ -123,7 +123,7 @@ class Landmarker:
             return values
         return symmetric_mean(values, self._expression(mirrored_mesh(landmarks, self._mirror, 0)))
 
-    def _face(self, pixels: Picture, row: Array) -> Face | None:
+    def _face(self, pixels: Image, row: Array) -> Face | None:
         """Mesh, blendshapes and pose of one detection; None where the mesh sees no face."""
         region = region_of_detection(row)
         if not region.side >= 1:
@@ -138,24 +138,24 @@ class Landmarker:
         rotation = mesh_rotation(points, (width, height), self.geometry)
         left, top, right, bottom = (float(v) for v in row[1:5])
         return Face(
-            picture_size=(width, height),
+            image_size=(width, height),
             box=(left, top, right, bottom),
             score=min(1.0, float(row[0])),
             landmarks=points,
             scheme="mesh",
             source=self.name,
             blendshapes=self.expression(landmarks),
-            pose=measured_pose(flipped(rotation)),
+            pose=zyx_from_matrix(flipped(rotation)),
         )
 
-    def _candidates(self, square: Picture) -> Array:
+    def _candidates(self, square: Image) -> Array:
         blob = np.ascontiguousarray(square.transpose(2, 0, 1)[None], dtype=np.float32)
         regressors, logits = self._detector(blob / 127.5 - 1)
         self._check(len(logits) == len(self._anchors))
         regressors = regressors.reshape(len(logits), -1)
         return short_range.decode(regressors, logits, self._anchors, self.threshold)
 
-    def _look(self, crop: Picture) -> tuple[Array, float]:
+    def _detect(self, crop: Image) -> tuple[Array, float]:
         blob = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
         points, logit = self._mesh(np.divide(blob, 255, dtype=np.float32))
         self._check(points.size == 3 * len(self._mirror))

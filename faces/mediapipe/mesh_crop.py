@@ -1,4 +1,4 @@
-"""The turned square of a picture that the mesh network looks at, there and back."""
+"""The turned square of an image that the mesh network looks at, there and back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from ..dnn import opencv
 
 Array = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 SIZE = 256
 #: Side of the square as a multiple of the box of the face.
 _MARGIN = 1.5
-#: Outer corners of the eyes, the one at the picture's left first.
+#: Outer corners of the eyes, the one at the image's left first.
 _EYES = (33, 263)
 
 
@@ -30,15 +30,15 @@ class Region:
     angle: float
 
     def matrix(self) -> Array:
-        """[2, 3]: from pixels of the network's input to pixels of the picture."""
+        """[2, 3]: from pixels of the network's input to pixels of the image."""
         scale = self.side / SIZE
         c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
         half = SIZE / 2
         rows = [[c, -s, self.x - (c - s) * half], [s, c, self.y - (s + c) * half]]
         return np.array(rows, dtype=np.float32)
 
-    def cut(self, pixels: Picture) -> Picture:
-        """The square of an RGB picture [H, W, 3] as [256, 256, 3]; edges are drawn out."""
+    def cut(self, pixels: Image) -> Image:
+        """The square of an RGB image [H, W, 3] as [256, 256, 3]; edges are drawn out."""
         cv2 = opencv()
         matrix = self.matrix()
         # OpenCV puts the middle of the first pixel at 0, we at one half.
@@ -51,8 +51,8 @@ class Region:
             borderMode=cv2.BORDER_REPLICATE,
         )
 
-    def to_picture(self, points: Array) -> Array:
-        """Points [N, 3] of the network's input in pixels of the picture, depth scaled along."""
+    def to_image(self, points: Array) -> Array:
+        """Points [N, 3] of the network's input in pixels of the image, depth scaled along."""
         matrix = self.matrix()
         places = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         depth = points[:, 2:] * (self.side / SIZE)
@@ -67,7 +67,7 @@ def region_of_detection(row: Array) -> Region:
 
 
 def region_of_mesh(points: Array) -> Region:
-    """The square around a mesh [478, 3] in pixels of the picture, eyes level."""
+    """The square around a mesh [478, 3] in pixels of the image, eyes level."""
     across = points[_EYES[1], :2] - points[_EYES[0], :2]
     angle = math.atan2(float(across[1]), float(across[0]))
     c, s = math.cos(angle), math.sin(angle)

@@ -24,7 +24,7 @@ def mirror_order(geometry: Geometry) -> Order:
 
 
 def mirrored_mesh(points: Array, order: Order, width: float) -> Array:
-    """The mesh [478, 2 or 3] of the mirrored picture of this width; its own inverse."""
+    """The mesh [478, 2 or 3] of the mirrored image of this width; its own inverse."""
     flipped = points[order].copy()
     flipped[:, 0] = width - flipped[:, 0]
     return flipped

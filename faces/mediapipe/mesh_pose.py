@@ -16,21 +16,21 @@ from ..similarity import fit_similarity
 from .task_file import Geometry
 
 FIELD_OF_VIEW = 63.0
-"""Degrees, vertical: the camera that the landmark file assumes for every picture."""
+"""Degrees, vertical: the camera that the landmark file assumes for every image."""
 
 
-def mesh_rotation(landmarks: Tensor, picture_size: tuple[int, int], geometry: Geometry) -> Tensor:
+def mesh_rotation(landmarks: Tensor, image_size: tuple[int, int], geometry: Geometry) -> Tensor:
     """The head's rotation in the landmark file's convention (``faces.head_pose``).
 
     Args:
         landmarks: [478 or 468, 3] in pixels.
-        picture_size: Width and height in pixels; the camera looks at the picture's middle.
+        image_size: Width and height in pixels; the camera looks at the image's middle.
         geometry: Of the landmark file.
 
     Returns:
         [3, 3] float64, from the canonical face to the camera.
     """
-    width, height = picture_size
+    width, height = image_size
     # On a plane at distance 1 in front of the camera, y up.
     pixel = 2 * math.tan(math.radians(FIELD_OF_VIEW) / 2) / height
     seen = landmarks[: len(geometry.vertices)].double()

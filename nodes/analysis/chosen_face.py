@@ -1,4 +1,4 @@
-"""Which face of each picture a node works on: of connected faces, or found by the node itself."""
+"""Which face of each image a node works on: of connected faces, or found by the node itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...faces.detection import Look
+    from ...faces.detection import Detection
     from ...faces.face import Face
     from ..sockets import FoundFaces, LoadedAnalyzer
 
@@ -27,44 +27,44 @@ def index_input() -> Any:
         min=0,
         max=255,
         optional=True,
-        tooltip="Which face of a picture, counted from 0: by size, the largest is 0; with "
+        tooltip="Which face of an image, counted from 0: by size, the largest is 0; with "
         "connected faces in their order.",
     )
 
 
-def looks_at(
+def detections_of(
     analyzer: LoadedAnalyzer, image: Tensor, index: int, where: str, faces: FoundFaces | None = None
-) -> list[Look]:
-    """What each picture of an IMAGE shows of the face with this number.
+) -> list[Detection]:
+    """What each image of an IMAGE shows of the face with this number.
 
     Raises:
         InputError: The batch is empty, or the faces are those of another batch. Troubles of single
-            pictures are told in their results.
+            images are told in their results.
     """
-    from ...faces.detection import Wanted, look_at
+    from ...faces.detection import FaceSelection, detect_faces
     from ..host.progress import steps
 
     if image.numel() == 0:
-        raise InputError("the picture is empty", where=where, fix="Connect a picture")
-    pictures = image.movedim(-1, 1)
+        raise InputError("the image is empty", where=where, fix="Connect an image")
+    images = image.movedim(-1, 1)
     if faces is None:
-        return look_at(analyzer, pictures, Wanted(ORDER, index), steps(len(pictures)))
-    return [_given(found, index) for found in faces.for_batch(len(pictures), where)]
+        return detect_faces(analyzer, images, FaceSelection(ORDER, index), steps(len(images)))
+    return [_given(found, index) for found in faces.for_batch(len(images), where)]
 
 
-def chosen(look: Look) -> Face:
+def chosen(detection: Detection) -> Face:
     """The face of a look without trouble."""
-    return look.faces[look.chosen[0]]
+    return detection.faces[detection.chosen[0]]
 
 
-def _given(found: tuple[Face, ...], index: int) -> Look:
-    from ...faces.detection import Look
+def _given(found: tuple[Face, ...], index: int) -> Detection:
+    from ...faces.detection import Detection
     from ...faces.face import pick
 
     if not found:
-        return Look((), (), "no face was found")
+        return Detection((), (), "no face was found")
     try:
         pick(list(found), index)
     except InputError as error:
-        return Look(found, (), error.what)
-    return Look(found, (index,))
+        return Detection(found, (), error.what)
+    return Detection(found, (index,))

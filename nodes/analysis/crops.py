@@ -16,7 +16,7 @@ CATEGORY = "face/analysis"
 
 
 class CropFace(io.ComfyNode):
-    """Pictures and their faces -> upright squares."""
+    """Images and their faces -> upright squares."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -25,13 +25,13 @@ class CropFace(io.ComfyNode):
             display_name="Crop Face",
             category=CATEGORY,
             description="Cuts every face out as an upright square of the size you want, whatever "
-            "its size and tilt in the picture. Paste Face puts the changed face back.",
+            "its size and tilt in the image. Paste Face puts the changed face back.",
             search_aliases=["align face", "face crop", "FFHQ crop", "face detailer", "zoom face"],
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces."),
                 io.Image.Input(
                     "image",
-                    tooltip="The pictures in which the faces were found: from Detect Faces.",
+                    tooltip="The images in which the faces were found: from Detect Faces.",
                 ),
                 io.Int.Input(
                     "size",
@@ -54,7 +54,7 @@ class CropFace(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(
-                    "crops", display_name="crops", tooltip="One for each face, picture by picture."
+                    "crops", display_name="crops", tooltip="One for each face, image by image."
                 ),
                 FacesSocket.Output(
                     "faces",
@@ -68,18 +68,18 @@ class CropFace(io.ComfyNode):
     def execute(cls, faces: FoundFaces, image: Tensor, size: int, padding: float) -> io.NodeOutput:
         from ...faces.crops.batch import crops_of
 
-        pictures = as_rgb(image, "Crop Face")
-        found = faces.for_batch(len(pictures), "Crop Face")
-        crops, places = crops_of(list(pictures), found, size, padding)
+        images = as_rgb(image, "Crop Face")
+        found = faces.for_batch(len(images), "Crop Face")
+        crops, places = crops_of(list(images), found, size, padding)
         if not len(crops):
-            # The host has no batch of nothing: a black picture that Paste Face takes no notice of.
-            crops = pictures.new_zeros(1, 3, size, size)
-        placed = FoundFaces(found, faces.numbered(len(pictures)), places)
+            # The host has no batch of nothing: a black image that Paste Face takes no notice of.
+            crops = images.new_zeros(1, 3, size, size)
+        placed = FoundFaces(found, faces.numbered(len(images)), places)
         return io.NodeOutput(channels_last(crops.clamp(0, 1)), placed)
 
 
 class PasteFace(io.ComfyNode):
-    """Changed crops -> back into their pictures."""
+    """Changed crops -> back into their images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,11 +91,11 @@ class PasteFace(io.ComfyNode):
             "every pixel stays as it is, to the last bit.",
             search_aliases=["paste back", "uncrop", "face stitch", "blend face", "composite"],
             inputs=[
-                io.Image.Input("image", tooltip="The pictures that the faces were cut out of."),
+                io.Image.Input("image", tooltip="The images that the faces were cut out of."),
                 io.Image.Input(
                     "crops",
                     tooltip="The changed crops, of any size, in the order of Crop Face. Several "
-                    "for the one face of one picture give several pictures.",
+                    "for the one face of one image give several images.",
                 ),
                 FacesSocket.Input("faces", tooltip="From Crop Face."),
                 io.Float.Input(
@@ -110,8 +110,8 @@ class PasteFace(io.ComfyNode):
                 io.Boolean.Input(
                     "match_colours",
                     default=False,
-                    tooltip="Bring the crop's colours to the picture's, judged by what stays of "
-                    "the picture. For models that tint what they draw.",
+                    tooltip="Bring the crop's colours to the image's, judged by what stays of "
+                    "the image. For models that tint what they draw.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -121,7 +121,7 @@ class PasteFace(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The finished pictures.")
+                io.Image.Output("image", display_name="image", tooltip="The finished images.")
             ],
         )
 
@@ -140,9 +140,9 @@ class PasteFace(io.ComfyNode):
         from ...faces.crops.batch import all_pasted
 
         places = faces.require_places("Paste Face")
-        pictures = as_rgb(image, "Paste Face")
+        images = as_rgb(image, "Paste Face")
         done = all_pasted(
-            pictures,
+            images,
             as_rgb(crops, "Paste Face"),
             places,
             None if mask is None else checked_mask(mask, "Paste Face").float(),

@@ -19,7 +19,7 @@ NAME = "Detect Faces"
 
 
 class DetectFaces(io.ComfyNode):
-    """Pictures -> the faces in them."""
+    """Images -> the faces in them."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -27,19 +27,19 @@ class DetectFaces(io.ComfyNode):
             node_id="DenseFace_DetectFaces",
             display_name=NAME,
             category=CATEGORY,
-            description="Finds the faces in one or more pictures, numbers them and hands on those "
-            "that you want. Says for each picture what was found.",
+            description="Finds the faces in one or more images, numbers them and hands on those "
+            "that you want. Says for each image what was found.",
             search_aliases=["face detection", "find face", "face index", "several people", "bbox"],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
                 ),
-                io.Image.Input("image", tooltip="One or more pictures with any number of faces."),
+                io.Image.Input("image", tooltip="One or more images with any number of faces."),
                 io.Combo.Input(
                     "order",
                     options=["left to right", "top to bottom", "largest first"],
                     default="left to right",
-                    tooltip="How the faces of a picture are counted, from 0. The preview shows the "
+                    tooltip="How the faces of an image are counted, from 0. The preview shows the "
                     "numbers.",
                 ),
                 io.Int.Input(
@@ -69,14 +69,14 @@ class DetectFaces(io.ComfyNode):
                     "on_missing",
                     options=["error", "skip", "pass through"],
                     default="error",
-                    tooltip="A picture without such a face, or one that is broken - error: stop "
+                    tooltip="An image without such a face, or one that is broken - error: stop "
                     "and say which. skip: leave it out; if none is left, what follows does not "
                     "run. pass through: keep it, without a face.",
                 ),
                 io.Boolean.Input(
                     "retry",
                     default=True,
-                    tooltip="If nothing is found, look again with a border around the picture: "
+                    tooltip="If nothing is found, look again with a border around the image: "
                     "finds faces that fill the frame.",
                 ),
             ],
@@ -93,12 +93,12 @@ class DetectFaces(io.ComfyNode):
                 io.Image.Output(
                     "image",
                     display_name="image",
-                    tooltip="The pictures that the faces belong to: without the skipped ones.",
+                    tooltip="The images that the faces belong to: without the skipped ones.",
                 ),
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="What was found, and which picture has which trouble.",
+                    tooltip="What was found, and which image has which trouble.",
                 ),
             ],
         )
@@ -117,32 +117,32 @@ class DetectFaces(io.ComfyNode):
     ) -> io.NodeOutput:
         import torch
 
-        from ...faces.detection import Wanted, look_at, remaining, report
+        from ...faces.detection import FaceSelection, detect_faces, remaining, report
         from ...faces.drawing import preview
         from ..host.blocking import blocked
         from ..host.progress import steps
 
         if image.numel() == 0:
-            raise InputError("the picture is empty", where=NAME, fix="Connect a picture")
+            raise InputError("the image is empty", where=NAME, fix="Connect an image")
         index = None if face_index == ALL else face_index
-        wanted = Wanted(order, index, min_score, min_size, retry)
-        pictures = image.movedim(-1, 1)
-        looks = look_at(analyzer, pictures, wanted, steps(len(pictures)))
-        kept = remaining(looks, on_missing, NAME)
+        wanted = FaceSelection(order, index, min_score, min_size, retry)
+        images = image.movedim(-1, 1)
+        detections = detect_faces(analyzer, images, wanted, steps(len(images)))
+        kept = remaining(detections, on_missing, NAME)
         faces = FoundFaces(
-            tuple(tuple(looks[i].faces[k] for k in looks[i].chosen) for i in kept),
-            tuple(looks[i].chosen for i in kept),
+            tuple(tuple(detections[i].faces[k] for k in detections[i].chosen) for i in kept),
+            tuple(detections[i].chosen for i in kept),
         )
-        count = sum(len(looks[i].chosen) for i in kept)
-        drawn = [preview(p, k.faces, k.chosen) for p, k in zip(pictures, looks, strict=True)]
+        count = sum(len(detections[i].chosen) for i in kept)
+        drawn = [preview(p, k.faces, k.chosen) for p, k in zip(images, detections, strict=True)]
         shown = channels_last(torch.stack(drawn))
-        # Without a skipped picture the very same tensor goes on.
-        left = image if len(kept) == len(looks) else image[kept]
+        # Without a skipped image the very same tensor goes on.
+        left = image if len(kept) == len(detections) else image[kept]
         return io.NodeOutput(
             faces if kept else blocked(),
             count,
             shown,
             left if kept else blocked(),
-            report(looks),
+            report(detections),
             ui=ui.PreviewImage(shown, cls=cls),
         )

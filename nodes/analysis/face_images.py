@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CATEGORY = "face/analysis"
-EACH_PICTURE, EACH_FACE, EACH_CROP = "a picture", "a face", "a crop"
+EACH_IMAGE, EACH_FACE, EACH_CROP = "a picture", "a face", "a crop"
 #: The node's switches and the regions of ``faces.landmark_regions`` behind them.
 REGIONS = {
     "face": ("face",),
@@ -41,13 +41,13 @@ class MaskFaces(io.ComfyNode):
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces, or from Crop Face."),
                 io.Image.Input(
-                    "image", tooltip="The pictures in which the faces were found, for their size."
+                    "image", tooltip="The images in which the faces were found, for their size."
                 ),
                 io.Combo.Input(
                     "one_for",
-                    options=[EACH_PICTURE, EACH_FACE, EACH_CROP],
-                    default=EACH_PICTURE,
-                    tooltip="a picture: all its faces in one mask. a face: a mask of the picture's "
+                    options=[EACH_IMAGE, EACH_FACE, EACH_CROP],
+                    default=EACH_IMAGE,
+                    tooltip="an image: all its faces in one mask. a face: a mask of the image's "
                     "size for each. a crop: for each, as Crop Face cut it out (connect its faces).",
                 ),
                 io.Boolean.Input(
@@ -103,27 +103,27 @@ class MaskFaces(io.ComfyNode):
         if not regions:
             raise InputError("no part of the face was chosen", where=MASK, fix="Switch one on")
         height, width = image.shape[1:3]
-        pictures = faces.for_batch(len(image), MASK)
-        for face in sum(pictures, ()):
+        images = faces.for_batch(len(image), MASK)
+        for face in sum(images, ()):
             face.require_size(width, height)
         if one_for == EACH_CROP:
             places = faces.require_places(MASK)
-            pairs = zip(sum(pictures, ()), sum(places, ()), strict=True)
+            pairs = zip(sum(images, ()), sum(places, ()), strict=True)
         else:
-            pairs = ((face, None) for face in sum(pictures, ()))
+            pairs = ((face, None) for face in sum(images, ()))
         masks = [
             region_mask(face, regions, grow=grow, feather=feather, place=place)
             for face, place in pairs
         ]
         nothing = torch.zeros(height, width)
-        if one_for == EACH_PICTURE:
+        if one_for == EACH_IMAGE:
             each = iter(masks)
-            masks = [_together([next(each) for _ in found], nothing) for found in pictures]
+            masks = [_together([next(each) for _ in found], nothing) for found in images]
         return io.NodeOutput(torch.stack(masks or [nothing]))
 
 
 class DrawFaces(io.ComfyNode):
-    """Pictures and their faces -> pictures with boxes, landmarks, axes."""
+    """Images and their faces -> images with boxes, landmarks, axes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -131,12 +131,12 @@ class DrawFaces(io.ComfyNode):
             node_id="DenseFace_DrawFaces",
             display_name="Draw Faces",
             category=CATEGORY,
-            description="Draws what was found into the pictures, to look at and to tell why a "
-            "picture came out as it did.",
+            description="Draws what was found into the images, to look at and to tell why a "
+            "image came out as it did.",
             search_aliases=["show landmarks", "face boxes", "pose axes", "face mesh preview"],
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces."),
-                io.Image.Input("image", tooltip="The pictures in which the faces were found."),
+                io.Image.Input("image", tooltip="The images in which the faces were found."),
                 io.Boolean.Input("boxes", default=True, tooltip="A frame around each face."),
                 io.Boolean.Input(
                     "numbers", default=True, tooltip="The number of each face, as in Detect Faces."
@@ -150,7 +150,7 @@ class DrawFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The drawn-on pictures.")
+                io.Image.Output("image", display_name="image", tooltip="The drawn-on images.")
             ],
         )
 
@@ -168,15 +168,15 @@ class DrawFaces(io.ComfyNode):
 
         from ...faces.drawing import Show, with_faces
 
-        pictures = channels_first(image, "Draw Faces")
-        count = len(pictures)
+        images = channels_first(image, "Draw Faces")
+        count = len(images)
         found, names = faces.for_batch(count, "Draw Faces"), faces.numbered(count)
         show = Show(boxes, numbers, landmarks, pose)
         for face in sum(found, ()):
             face.require_size(image.shape[2], image.shape[1])
         drawn = [
             with_faces(each, some, called, show)
-            for each, some, called in zip(pictures, found, names, strict=True)
+            for each, some, called in zip(images, found, names, strict=True)
         ]
         return io.NodeOutput(channels_last(torch.stack(drawn)))
 

@@ -1,4 +1,4 @@
-"""What pictures tell: where the face is."""
+"""What images tell: where the face is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD, FACE = "head with hair", "face"
 
 
 class FaceMask(io.ComfyNode):
-    """Pictures -> where the head is."""
+    """Images -> where the head is."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,12 +28,12 @@ class FaceMask(io.ComfyNode):
             node_id="DenseFace_FaceMask",
             display_name="Face Mask",
             category=CATEGORY,
-            description="Marks the head (or only the face) in a picture: what is white is drawn "
+            description="Marks the head (or only the face) in an image: what is white is drawn "
             "anew, the rest is kept. For Set Latent Noise Mask and Composite Face.",
             search_aliases=["face segmentation", "head mask", "face parsing"],
             inputs=[
                 AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
-                io.Image.Input("image", tooltip="The scene; one head a picture."),
+                io.Image.Input("image", tooltip="The scene; one head an image."),
                 io.Combo.Input(
                     "region",
                     options=[HEAD, FACE],
@@ -61,7 +61,7 @@ class FaceMask(io.ComfyNode):
             ],
             outputs=[
                 io.Mask.Output(
-                    "mask", display_name="mask", tooltip="White = draw anew, the picture's size."
+                    "mask", display_name="mask", tooltip="White = draw anew, the image's size."
                 )
             ],
         )
@@ -86,14 +86,14 @@ class FaceMask(io.ComfyNode):
 
 
 def require_faces(seen: Analysis, where: str, *, every: bool) -> None:
-    """Raise InputError, naming the pictures, unless one picture (or every one) shows a face."""
+    """Raise InputError, naming the images, unless one image (or every one) shows a face."""
     without = [i + 1 for i, logit in enumerate(seen.face_logit.tolist()) if logit <= 0]
     count = len(seen.face_logit)
     if without and (every or len(without) == count):
         numbers = ", ".join(map(str, without))
-        which = "the picture" if count == 1 else f"picture {numbers} of {count}"
+        which = "the image" if count == 1 else f"image {numbers} of {count}"
         raise InputError(
             f"no face was found in {which}",
             where=where,
-            fix="Use a picture of one head that fills most of the frame",
+            fix="Use an image of one head that fills most of the frame",
         )

@@ -28,7 +28,7 @@ def _angle(name: str, sign: str) -> Any:
 
 
 class FacesByHand(io.ComfyNode):
-    """Numbers -> the face in a picture."""
+    """Numbers -> the face in an image."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -40,10 +40,10 @@ class FacesByHand(io.ComfyNode):
             display_name="Faces by Hand",
             category=CATEGORY,
             description="Says where the face is when no analyzer is at hand or it finds nothing: "
-            "a box, or five points. One face, the same for all pictures of the batch.",
+            "a box, or five points. One face, the same for all images of the batch.",
             search_aliases=["manual face", "keypoints", "face box", "no detector"],
             inputs=[
-                io.Image.Input("image", tooltip="The pictures that the numbers are for."),
+                io.Image.Input("image", tooltip="The images that the numbers are for."),
                 pixels("x", "Left edge of the box in pixels."),
                 pixels("y", "Upper edge of the box in pixels."),
                 pixels("width", "Of the box; 0 together with five points: made from these."),
@@ -59,7 +59,7 @@ class FacesByHand(io.ComfyNode):
                 io.Boolean.Input(
                     "pose_known", default=False, tooltip="Whether the three angles below count."
                 ),
-                _angle("yaw", "Degrees; above 0 turns the nose to the left of the picture."),
+                _angle("yaw", "Degrees; above 0 turns the nose to the left of the image."),
                 _angle("pitch", "Degrees; above 0 lifts the nose."),
                 _angle("roll", "Degrees; above 0 turns the head clockwise as you see it."),
             ],
@@ -82,13 +82,13 @@ class FacesByHand(io.ComfyNode):
     ) -> io.NodeOutput:
         from ...faces.analyzers import by_hand
         from ...faces.face import HeadPose
-        from ...faces.head_pose import as_measured
+        from ...faces.head_pose import xyz_to_zyx
 
         box = None
         if width or height:
             box = (float(x), float(y), float(x + width), float(y + height))
         five = parse_points(five_points)
-        pose = as_measured(HeadPose(yaw, pitch, roll)) if pose_known else None
+        pose = xyz_to_zyx(HeadPose(yaw, pitch, roll)) if pose_known else None
         face = by_hand(_size_of(image), box=box, five=five, pose=pose)
         return io.NodeOutput(FoundFaces(((face,),) * len(image)))
 
@@ -135,11 +135,11 @@ class FacesFromBoxes(io.ComfyNode):
             inputs=[
                 io.Custom("BOUNDING_BOX").Input(
                     "bboxes",
-                    tooltip="One box, or a list of boxes for each picture.",
+                    tooltip="One box, or a list of boxes for each image.",
                     # A socket also where the frontend has a widget for the type.
                     extra_dict={"forceInput": True},
                 ),
-                io.Image.Input("image", tooltip="The pictures that the boxes belong to."),
+                io.Image.Input("image", tooltip="The images that the boxes belong to."),
                 AnalyzerSocket.Input(
                     "analyzer",
                     optional=True,
@@ -158,13 +158,13 @@ class FacesFromBoxes(io.ComfyNode):
         found = faces_from_boxes(bboxes, _size_of(image), len(image))
         if analyzer is None:
             return io.NodeOutput(_found(found))
-        from ...faces.crops.box_faces import look_into_boxes
+        from ...faces.crops.box_faces import detect_in_boxes
         from ..host.progress import steps
 
         step = steps(len(image))
         looked = []
         for each, faces in zip(image.movedim(-1, 1), found, strict=True):
-            looked.append(look_into_boxes(analyzer, each, faces))
+            looked.append(detect_in_boxes(analyzer, each, faces))
             step()
         return io.NodeOutput(_found(looked))
 
@@ -194,9 +194,9 @@ _TEN = "Type x, y of eye, eye, nose, mouth corner, mouth corner"
 
 def _size_of(image: Tensor) -> tuple[int, int]:
     if image.numel() == 0:
-        raise InputError("the picture is empty", fix="Connect a picture")
+        raise InputError("the image is empty", fix="Connect an image")
     return int(image.shape[2]), int(image.shape[1])
 
 
-def _found(pictures: list[list[Face]]) -> FoundFaces:
-    return FoundFaces(tuple(tuple(faces) for faces in pictures))
+def _found(images: list[list[Face]]) -> FoundFaces:
+    return FoundFaces(tuple(tuple(faces) for faces in images))

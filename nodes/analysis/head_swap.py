@@ -17,7 +17,7 @@ NAME = "Paste Mask"
 
 
 class PasteMask(io.ComfyNode):
-    """Scene, generated picture and what was drawn -> what is pasted, and onto what."""
+    """Scene, generated image and what was drawn -> what is pasted, and onto what."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,8 +31,8 @@ class PasteMask(io.ComfyNode):
             search_aliases=["tight mask", "paste back", "seam", "halo", "remove head"],
             inputs=[
                 AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
-                io.Image.Input("scene", tooltip="The picture before; one head a picture."),
-                io.Image.Input("generated", tooltip="The picture with the new head."),
+                io.Image.Input("scene", tooltip="The image before; one head an image."),
+                io.Image.Input("generated", tooltip="The image with the new head."),
                 io.Mask.Input("mask", tooltip="White = was drawn anew; from Face Mask."),
                 io.Float.Input(
                     "grow",
@@ -67,13 +67,13 @@ class PasteMask(io.ComfyNode):
         from ...faces.masks.head_swap import swap
         from ..host.tiny.analyzer import analyse
 
-        old, new = (channels_first(picture, NAME) for picture in (scene, generated))
+        old, new = (channels_first(image, NAME) for image in (scene, generated))
         drawn = checked_mask(mask, NAME)[:, None].float()
         drawn = F.interpolate(drawn, old.shape[-2:], mode="bilinear")[:, 0]
         count = max(len(old), len(new), len(drawn))
         if {len(old), len(new), len(drawn)} - {1, count}:
             raise InputError(
-                f"{len(old)} scenes, {len(new)} generated pictures and {len(drawn)} masks do "
+                f"{len(old)} scenes, {len(new)} generated images and {len(drawn)} masks do "
                 "not go together",
                 where=NAME,
                 fix="Give as many of each, or one for all",

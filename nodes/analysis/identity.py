@@ -1,4 +1,4 @@
-"""Who it is: measured in pictures, kept in files."""
+"""Who it is: measured in images, kept in files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..sockets import (
     LoadedAnalyzer,
     People,
 )
-from .chosen_face import chosen, index_input, looks_at
+from .chosen_face import chosen, detections_of, index_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,13 +55,13 @@ class EncodeIdentity(io.ComfyNode):
                     "pictures_show",
                     options=[ONE_PERSON, ONE_EACH],
                     default=ONE_PERSON,
-                    tooltip="one person: the pictures are averaged. one person per picture: the "
-                    "batch that you generate gets one person for each of its pictures.",
+                    tooltip="one person: the images are averaged. one person per image: the "
+                    "batch that you generate gets one person for each of its images.",
                 ),
                 FacesSocket.Input(
                     "faces",
                     optional=True,
-                    tooltip="Faces that were found in these pictures already; without it the "
+                    tooltip="Faces that were found in these images already; without it the "
                     "analyzer looks for them.",
                 ),
                 index_input(),
@@ -69,7 +69,7 @@ class EncodeIdentity(io.ComfyNode):
                     "weights",
                     default="",
                     optional=True,
-                    tooltip="For one person: how much each picture counts, as 1, 0.5, 0. Empty: "
+                    tooltip="For one person: how much each image counts, as 1, 0.5, 0. Empty: "
                     "all alike.",
                 ),
             ],
@@ -82,13 +82,13 @@ class EncodeIdentity(io.ComfyNode):
                 io.Float.Output(
                     "score",
                     display_name="score",
-                    tooltip="How surely there is a face, 0 to 1 (the worst of the pictures used).",
+                    tooltip="How surely there is a face, 0 to 1 (the worst of the images used).",
                 ),
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="Which pictures were used, and for one person how well each fits the "
-                    "others: a picture of somebody else is named.",
+                    tooltip="Which images were used, and for one person how well each fits the "
+                    "others: an image of somebody else is named.",
                 ),
             ],
         )
@@ -111,25 +111,25 @@ class EncodeIdentity(io.ComfyNode):
 
         where = "Encode Identity"
         amounts = parse_weights(weights, len(image), where)
-        looks = looks_at(analyzer, image, face_index, where, faces)
-        if faces is not None and not any(faces.pictures):
-            # Detect Faces let the pictures pass on purpose: what needs nobody goes on.
-            why = f"{troubles(looks)} ({where})"
-            return io.NodeOutput(blocked(why), blocked(why), report(looks))
-        kept = remaining(looks, "error" if pictures_show == ONE_EACH else "skip", where)
+        detections = detections_of(analyzer, image, face_index, where, faces)
+        if faces is not None and not any(faces.images):
+            # Detect Faces let the images pass on purpose: what needs nobody goes on.
+            why = f"{troubles(detections)} ({where})"
+            return io.NodeOutput(blocked(why), blocked(why), report(detections))
+        kept = remaining(detections, "error" if pictures_show == ONE_EACH else "skip", where)
         if not kept:
             raise InputError(
-                troubles(looks),
+                troubles(detections),
                 where=where,
-                fix="Use a picture in which one face is large and not covered",
+                fix="Use an image in which one face is large and not covered",
             )
-        pictures = image.movedim(-1, 1)
-        people = tuple(analyzer.identity(usable(pictures[i]), chosen(looks[i])) for i in kept)
-        told = report(looks)
+        images = image.movedim(-1, 1)
+        people = tuple(analyzer.identity(usable(images[i]), chosen(detections[i])) for i in kept)
+        told = report(detections)
         if pictures_show == ONE_PERSON:
             told = f"{told}; {agreement(people)}" if len(people) > 1 else told
             people = (average(people, [amounts[i] for i in kept]),)
-        score = min(chosen(looks[i]).score for i in kept)
+        score = min(chosen(detections[i]).score for i in kept)
         return io.NodeOutput(People(people), score, told)
 
 
@@ -245,9 +245,9 @@ def parse_weights(text: str, count: int, where: str) -> list[float]:
         ) from error
     if len(weights) != count or not all(0 <= w < float("inf") for w in weights):
         raise InputError(
-            f"{count} pictures were given the weights {text!r}",
+            f"{count} images were given the weights {text!r}",
             where=where,
-            fix="Give one weight of 0 or more for each picture",
+            fix="Give one weight of 0 or more for each image",
         )
     return weights
 

@@ -18,7 +18,7 @@ CATEGORY = "face/analysis"
 MEDIAPIPE, INSIGHTFACE, TINY, SIX_D = "landmarker", "insightface", "tiny world", "6DRepNet"
 FINDERS = (MEDIAPIPE, INSIGHTFACE, TINY, SIX_D)
 _OUTPUT_TIP = (
-    "For Detect Faces, Encode Identity, Face Mask and Head Pose from Picture. InsightFace and the "
+    "For Detect Faces, Encode Identity, Face Mask and Head Pose from Image. InsightFace and the "
     "tiny world also say who somebody is; for the landmarker add Load Face Encoder."
 )
 
@@ -32,7 +32,7 @@ class LoadAnalyzer(io.ComfyNode):
             node_id="DenseFace_LoadAnalyzer",
             display_name="Load Face Analyzer",
             category=CATEGORY,
-            description="Loads what finds and measures faces in pictures. Nothing is downloaded: "
+            description="Loads what finds and measures faces in images. Nothing is downloaded: "
             "if a file is missing, the node says which one goes where.",
             search_aliases=["face detector", "face analysis", "landmarks", "mediapipe", "buffalo"],
             inputs=[
@@ -43,7 +43,7 @@ class LoadAnalyzer(io.ComfyNode):
                     tooltip="landmarker: MediaPipe's networks, 478 points, expression, head pose. "
                     "insightface: 68 points, pose, identity; its models are for non-commercial "
                     "research only. tiny world: bundled, rendered heads only. 6DRepNet: the "
-                    "paper's head pose of a picture that is one cut-out face, nothing else.",
+                    "paper's head pose of an image that is one cut-out face, nothing else.",
                 ),
                 file_list(
                     "task_file",
@@ -76,7 +76,7 @@ class LoadAnalyzer(io.ComfyNode):
                     "look_twice",
                     default=True,
                     tooltip="For the landmarker: also look around what was found, and at the "
-                    "mirrored picture, and take the mean. Steadier; takes four times as long.",
+                    "mirrored image, and take the mean. Steadier; takes four times as long.",
                 ),
             ],
             outputs=[

@@ -54,14 +54,14 @@ class LoadEncoder(io.ComfyNode):
                     options=list(ORDERS),
                     default=ORDERS[0],
                     tooltip="For IR-SE50: order of the colours it reads. Its authors left it open; "
-                    "denseface calibrate-identity tells from pictures and their features.",
+                    "denseface calibrate-identity tells from images and their features.",
                 ),
                 io.Combo.Input(
                     "alignment",
                     options=list(ALIGNMENTS),
                     default=ALIGNMENTS[0],
                     tooltip="For IR-SE50. five points: the face is turned to the usual template. "
-                    "whole picture: for pictures that are cut to the face already.",
+                    "whole image: for images that are cut to the face already.",
                 ),
             ],
             outputs=[

@@ -19,7 +19,7 @@ NAME = "Measure Change"
 
 
 class MeasureChange(io.ComfyNode):
-    """Two pictures and a mask -> what differs outside the mask."""
+    """Two images and a mask -> what differs outside the mask."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,13 +31,13 @@ class MeasureChange(io.ComfyNode):
             search_aliases=["difference", "psnr", "background kept", "compare images"],
             is_output_node=True,
             inputs=[
-                io.Image.Input("before", tooltip="One picture for all, or one for each."),
-                io.Image.Input("after", tooltip="The pictures to be measured."),
+                io.Image.Input("before", tooltip="One image for all, or one for each."),
+                io.Image.Input("after", tooltip="The images to be measured."),
                 io.Mask.Input(
                     "mask",
                     optional=True,
                     tooltip="White may change: what is not wholly black is not looked at. Without "
-                    "it the whole picture counts.",
+                    "it the whole image counts.",
                 ),
             ],
             outputs=[
@@ -58,9 +58,9 @@ class MeasureChange(io.ComfyNode):
         one, other = channels_first(before, NAME), channels_first(after, NAME)
         if len(one) not in (1, len(other)):
             raise InputError(
-                f"{len(one)} pictures before, {len(other)} after",
+                f"{len(one)} images before, {len(other)} after",
                 where=NAME,
-                fix="Give one picture before, or as many as after",
+                fix="Give one image before, or as many as after",
             )
         if mask is not None:
             mask = checked_mask(mask, NAME)
@@ -72,7 +72,7 @@ class MeasureChange(io.ComfyNode):
 
 
 def _in_words(found: Change, masked: bool) -> str:
-    place = f"outside the mask ({found.outside:.0%} of the picture)" if masked else "everywhere"
+    place = f"outside the mask ({found.outside:.0%} of the image)" if masked else "everywhere"
     if not found.largest:
         return f"{place}: nothing has changed"
     return (

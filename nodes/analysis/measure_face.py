@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ...errors import InputError
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
-from .chosen_face import chosen, looks_at
+from .chosen_face import chosen, detections_of
 from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ POSE, EXPRESSION = "Measure Pose", "Measure Expression"
 
 
 class MeasurePose(io.ComfyNode):
-    """Pictures and the pose that was asked for -> how far they are off."""
+    """Images and the pose that was asked for -> how far they are off."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,7 +26,7 @@ class MeasurePose(io.ComfyNode):
             node_id="DenseFace_MeasurePose",
             display_name=POSE,
             category=CATEGORY,
-            description="How far the head in a picture is from the pose you asked for, in degrees.",
+            description="How far the head in an image is from the pose you asked for, in degrees.",
             search_aliases=["pose error", "head angle error", "yaw pitch roll"],
             is_output_node=True,
             inputs=[
@@ -34,14 +34,14 @@ class MeasurePose(io.ComfyNode):
                 io.Image.Input("image", tooltip=MEASURED_TIP),
                 PoseSocket.Input(
                     "pose",
-                    tooltip="What was asked for: one for all pictures, or one for each.",
+                    tooltip="What was asked for: one for all images, or one for each.",
                 ),
             ],
             outputs=[
                 io.Float.Output(
                     "error",
                     display_name="error",
-                    tooltip="Mean absolute error of yaw, pitch and roll over all pictures, in "
+                    tooltip="Mean absolute error of yaw, pitch and roll over all images, in "
                     "degrees.",
                 ),
                 text_output(),
@@ -55,15 +55,15 @@ class MeasurePose(io.ComfyNode):
 
         if len(pose) not in (1, len(image)):
             raise InputError(
-                f"{len(pose)} poses for {len(image)} pictures",
+                f"{len(pose)} poses for {len(image)} images",
                 where=POSE,
-                fix="Give one pose, or one for each picture",
+                fix="Give one pose, or one for each image",
             )
         wanted = pose.angles * len(image) if len(pose) == 1 else pose.angles
-        looks = looks_at(analyzer, image, 0, POSE)
+        detections = detections_of(analyzer, image, 0, POSE)
         errors = []
-        for i in with_face(looks, POSE):
-            face = chosen(looks[i])
+        for i in with_face(detections, POSE):
+            face = chosen(detections[i])
             if face.pose is None:
                 raise InputError(
                     "the analyzer measures no head pose", where=face.source, fix="Use another one"
@@ -75,12 +75,12 @@ class MeasurePose(io.ComfyNode):
             f"pose {value:.1f}° off by {analyzer.name} (yaw {means[0]:+.1f}, pitch {means[1]:+.1f},"
             f" roll {means[2]:+.1f}; in one turn {mean([e.turn for e in errors]):.1f}°)"
         )
-        text += account(looks)
+        text += account(detections)
         return io.NodeOutput(value, text, ui=ui.PreviewText(text))
 
 
 class MeasureExpression(io.ComfyNode):
-    """Pictures against a picture of the expression -> how far they agree."""
+    """Images against an image of the expression -> how far they agree."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -99,7 +99,7 @@ class MeasureExpression(io.ComfyNode):
                 io.Image.Input("image", tooltip=MEASURED_TIP),
                 io.Image.Input(
                     "reference",
-                    tooltip="The expression that was asked for: one picture for all, or one for "
+                    tooltip="The expression that was asked for: one image for all, or one for "
                     "each.",
                 ),
             ],
@@ -107,7 +107,7 @@ class MeasureExpression(io.ComfyNode):
                 io.Float.Output(
                     "agreement",
                     display_name="agreement",
-                    tooltip="0 to 1, mean of the pictures; half as wide a smile is about one half.",
+                    tooltip="0 to 1, mean of the images; half as wide a smile is about one half.",
                 ),
                 text_output(),
             ],
@@ -120,19 +120,19 @@ class MeasureExpression(io.ComfyNode):
 
         if len(reference) not in (1, len(image)):
             raise InputError(
-                f"{len(reference)} references for {len(image)} pictures",
+                f"{len(reference)} references for {len(image)} images",
                 where=EXPRESSION,
-                fix="Give one reference, or one for each picture",
+                fix="Give one reference, or one for each image",
             )
-        models = looks_at(analyzer, reference, 0, EXPRESSION)
+        models = detections_of(analyzer, reference, 0, EXPRESSION)
         remaining(models, ERROR, EXPRESSION)
         models = models * len(image) if len(models) == 1 else models
-        looks = looks_at(analyzer, image, 0, EXPRESSION)
+        detections = detections_of(analyzer, image, 0, EXPRESSION)
         found = [
             expression_agreement(
-                chosen(looks[i]).blendshapes or {}, chosen(models[i]).blendshapes or {}
+                chosen(detections[i]).blendshapes or {}, chosen(models[i]).blendshapes or {}
             )
-            for i in with_face(looks, EXPRESSION)
+            for i in with_face(detections, EXPRESSION)
         ]
         value = mean([one.agreement for one in found])
         text = (
@@ -141,5 +141,5 @@ class MeasureExpression(io.ComfyNode):
         )
         if len(found) == 1:
             text += "; most: " + ", ".join(f"{name} {gap:+.2f}" for name, gap in found[0].most)
-        text += account(looks)
+        text += account(detections)
         return io.NodeOutput(value, text, ui=ui.PreviewText(text))

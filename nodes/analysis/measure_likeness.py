@@ -1,4 +1,4 @@
-"""Meter of likeness: whom a picture shows, by a recogniser that the text names."""
+"""Meter of likeness: whom an image shows, by a recogniser that the text names."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from comfy_api.latest import io, ui
 
 from ...errors import InputError
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
-from .chosen_face import chosen, looks_at
+from .chosen_face import chosen, detections_of
 from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...faces.detection import Look
+    from ...faces.detection import Detection
     from ...faces.identity import Identity
 
 LIKENESS = "Measure Likeness"
 
 
 class MeasureLikeness(io.ComfyNode):
-    """Pictures against portraits of a person -> how alike they are."""
+    """Images against portraits of a person -> how alike they are."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -30,7 +30,7 @@ class MeasureLikeness(io.ComfyNode):
             node_id="DenseFace_MeasureLikeness",
             display_name=LIKENESS,
             category=CATEGORY,
-            description="How much the person in a picture is the person in the reference: the "
+            description="How much the person in an image is the person in the reference: the "
             "cosine of what a face recogniser sees, which the text names.",
             search_aliases=["face similarity", "identity score", "cosine", "face distance"],
             is_output_node=True,
@@ -45,15 +45,15 @@ class MeasureLikeness(io.ComfyNode):
                 AnalyzerSocket.Input(
                     "independent",
                     optional=True,
-                    tooltip="A second recogniser that did not condition the picture. What "
-                    "conditions a picture rates it too high.",
+                    tooltip="A second recogniser that did not condition the image. What "
+                    "conditions an image rates it too high.",
                 ),
             ],
             outputs=[
                 io.Float.Output(
                     "likeness",
                     display_name="likeness",
-                    tooltip="By the analyzer, -1 to 1: mean of the pictures.",
+                    tooltip="By the analyzer, -1 to 1: mean of the images.",
                 ),
                 text_output(),
                 io.Float.Output(
@@ -91,19 +91,20 @@ def _likeness(analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor) -> tup
     from ...faces.identity import average
     from ...faces.metrics import likeness
 
-    person = average(_people(analyzer, reference, looks_at(analyzer, reference, 0, LIKENESS)))
-    looks = looks_at(analyzer, image, 0, LIKENESS)
-    values = [likeness(who, person) for who in _people(analyzer, image, looks)]
+    person = average(_people(analyzer, reference, detections_of(analyzer, reference, 0, LIKENESS)))
+    detections = detections_of(analyzer, image, 0, LIKENESS)
+    values = [likeness(who, person) for who in _people(analyzer, image, detections)]
     span = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-    text = f"likeness {mean(values):.2f}{span} by {person.encoder}{account(looks)}"
+    text = f"likeness {mean(values):.2f}{span} by {person.encoder}{account(detections)}"
     return mean(values), text
 
 
-def _people(analyzer: LoadedAnalyzer, image: Tensor, looks: list[Look]) -> list[Identity]:
-    """Who is seen in each picture that shows a face."""
+def _people(analyzer: LoadedAnalyzer, image: Tensor, detections: list[Detection]) -> list[Identity]:
+    """Who is seen in each image that shows a face."""
     from ...faces.analyzers import usable
 
-    pictures = image.movedim(-1, 1)
+    images = image.movedim(-1, 1)
     return [
-        analyzer.identity(usable(pictures[i]), chosen(looks[i])) for i in with_face(looks, LIKENESS)
+        analyzer.identity(usable(images[i]), chosen(detections[i]))
+        for i in with_face(detections, LIKENESS)
     ]

@@ -9,10 +9,10 @@ from comfy_api.latest import io
 from ...errors import InputError
 
 if TYPE_CHECKING:
-    from ...faces.detection import Look
+    from ...faces.detection import Detection
 
 CATEGORY = "face/analysis"
-MEASURED_TIP = "The pictures to be measured; in each the largest face counts."
+MEASURED_TIP = "The images to be measured; in each the largest face counts."
 
 
 def text_output() -> Any:
@@ -20,23 +20,23 @@ def text_output() -> Any:
     return io.String.Output("text", display_name="text", tooltip="The measurement in words.")
 
 
-def with_face(looks: list[Look], where: str) -> list[int]:
-    """Numbers of the pictures that can be measured; InputError if there is none."""
+def with_face(detections: list[Detection], where: str) -> list[int]:
+    """Numbers of the images that can be measured; InputError if there is none."""
     from ...faces.detection import SKIP, remaining, troubles
 
-    kept = remaining(looks, SKIP, where)
+    kept = remaining(detections, SKIP, where)
     if not kept:
         raise InputError(
-            troubles(looks), where=where, fix="Use a picture in which one face is large enough"
+            troubles(detections), where=where, fix="Use an image in which one face is large enough"
         )
     return kept
 
 
-def account(looks: list[Look]) -> str:
+def account(detections: list[Detection]) -> str:
     """What could not be measured, to be added to a line; empty if all was."""
     from ...faces.detection import report
 
-    return f"; {report(looks)}" if any(look.trouble for look in looks) else ""
+    return f"; {report(detections)}" if any(detection.trouble for detection in detections) else ""
 
 
 def mean(values: list[float]) -> float:

@@ -20,7 +20,7 @@ MARGIN, FEATHER = 0.12, 4.0
 
 
 class QuickPortrait(io.ComfyNode):
-    """Reference portrait + words + angles -> a new picture of the person."""
+    """Reference portrait + words + angles -> a new image of the person."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,7 +28,7 @@ class QuickPortrait(io.ComfyNode):
             node_id="DenseFace_QuickPortrait",
             display_name="Quick Portrait (Tiny World)",
             category="face/demo",
-            description="A new picture of the person on a reference portrait, in the bundled tiny "
+            description="A new image of the person on a reference portrait, in the bundled tiny "
             "world. Three nodes are enough: Tiny-World Portrait, this one, Preview Image. The "
             "workflow first_portrait shows what happens inside.",
             search_aliases=["easy", "start here", "all in one", "demo", "dense-face"],
@@ -39,7 +39,7 @@ class QuickPortrait(io.ComfyNode):
                     "text",
                     multiline=True,
                     default="a close-up photo of *, smiling, on a blue plain background",
-                    tooltip="What the picture shows; * stands for the person.",
+                    tooltip="What the image shows; * stands for the person.",
                 ),
                 io.Float.Input(
                     "yaw",
@@ -47,7 +47,7 @@ class QuickPortrait(io.ComfyNode):
                     min=-60.0,
                     max=60.0,
                     step=0.5,
-                    tooltip="Degrees; above 0 turns the nose to the left of the picture.",
+                    tooltip="Degrees; above 0 turns the nose to the left of the image.",
                 ),
                 io.Float.Input(
                     "pitch",
@@ -71,17 +71,17 @@ class QuickPortrait(io.ComfyNode):
                     min=0,
                     max=2**63 - 1,
                     control_after_generate=True,
-                    tooltip="Another seed, another picture.",
+                    tooltip="Another seed, another image.",
                 ),
                 io.Image.Input(
                     "scene",
                     optional=True,
-                    tooltip="A picture to keep: only its head is drawn anew. Without it the whole "
-                    "picture comes from the text.",
+                    tooltip="An image to keep: only its head is drawn anew. Without it the whole "
+                    "image comes from the text.",
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The new picture."),
+                io.Image.Output("image", display_name="image", tooltip="The new image."),
             ],
         )
 

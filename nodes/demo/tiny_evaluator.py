@@ -10,17 +10,17 @@ from ..sockets import AnalyzerSocket, LoadedAnalyzer
 from .tiny_world import CATEGORY, load_bundled_analyzer
 
 
-class LoadTinyJudge(io.ComfyNode):
-    """The bundled judge."""
+class LoadTinyEvaluator(io.ComfyNode):
+    """The bundled evaluator."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DenseFace_LoadTinyJudge",
-            display_name="Load Tiny-World Judge",
+            display_name="Load Tiny-World Evaluator",
             category=CATEGORY,
             description="A second recogniser of the tiny world's people, trained apart, that no "
-            "picture is made with: for the independent input of Measure Likeness.",
+            "image is made with: for the independent input of Measure Likeness.",
             search_aliases=["independent recogniser", "second face encoder", "grade likeness"],
             inputs=[],
             outputs=[
@@ -38,8 +38,8 @@ class LoadTinyJudge(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        from ..host.tiny.analyzer import load_judge
+        from ..host.tiny.analyzer import load_evaluator
 
-        recogniser = load_judge(WEIGHTS / EVALUATOR_FILE)
+        recogniser = load_evaluator(WEIGHTS / EVALUATOR_FILE)
         finder = load_bundled_analyzer()
         return io.NodeOutput(LoadedAnalyzer(finder.patcher, recogniser.encoder, None, recogniser))

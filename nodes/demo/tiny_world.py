@@ -26,13 +26,13 @@ class LoadTinyWorld(io.ComfyNode):
             display_name="Load Tiny World",
             category=CATEGORY,
             description="A demonstration model of Stable Diffusion's architecture that knows only "
-            "rendered heads: 128 px, a few megabytes, seconds on a CPU. For real pictures use your "
+            "rendered heads: 128 px, a few megabytes, seconds on a CPU. For real images use your "
             "own Stable Diffusion 1.5 checkpoint.",
             search_aliases=["demo model", "tiny model", "toy checkpoint"],
             inputs=[],
             outputs=[
                 io.Model.Output(
-                    "model", display_name="model", tooltip="Draws 128 px pictures of heads."
+                    "model", display_name="model", tooltip="Draws 128 px images of heads."
                 ),
                 io.Clip.Output(
                     "clip", display_name="clip", tooltip="Knows about 200 words; see the help."
@@ -69,7 +69,7 @@ class LoadTinyAnalyzer(io.ComfyNode):
                 AnalyzerSocket.Output(
                     "analyzer",
                     display_name="analyzer",
-                    tooltip="For Encode Identity, Face Mask and Head Pose from Picture.",
+                    tooltip="For Encode Identity, Face Mask and Head Pose from Image.",
                 )
             ],
         )
@@ -102,8 +102,8 @@ class TinyPortrait(io.ComfyNode):
             display_name="Tiny-World Portrait",
             category=CATEGORY,
             description="Renders a person of the tiny world, so that every example runs without a "
-            "picture of your own. Nobody real is shown.",
-            search_aliases=["sample portrait", "reference picture", "render head"],
+            "image of your own. Nobody real is shown.",
+            search_aliases=["sample portrait", "reference image", "render head"],
             inputs=[
                 io.Int.Input(
                     "person",
@@ -126,7 +126,7 @@ class TinyPortrait(io.ComfyNode):
                     min=-yaw,
                     max=yaw,
                     step=0.5,
-                    tooltip="Degrees; above 0 turns the nose to the left of the picture.",
+                    tooltip="Degrees; above 0 turns the nose to the left of the image.",
                 ),
                 io.Float.Input(
                     "pitch",

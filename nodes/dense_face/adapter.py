@@ -59,7 +59,7 @@ class LoadAdapter(io.ComfyNode):
                     "pose_control",
                     display_name="pose_control",
                     tooltip="The pose branch as an ordinary control net: connect it to Apply "
-                    "ControlNet (Advanced) together with a pose picture.",
+                    "ControlNet (Advanced) together with a pose image.",
                 ),
             ],
         )
@@ -74,8 +74,8 @@ class LoadAdapter(io.ComfyNode):
 
         from ..host.dense_face.adapter_file import load_parts
 
-        folded, token, control, encoder = load_parts(adapter_path(adapter_name))
-        adapter = LoadedAdapter(adapter_name, folded, token, encoder)
+        fused, token, control, encoder = load_parts(adapter_path(adapter_name))
+        adapter = LoadedAdapter(adapter_name, fused, token, encoder)
         if control is None:
             control = ExecutionBlocker(f"The adapter file {adapter_name} holds no pose branch.")
         return io.NodeOutput(adapter, control)
@@ -127,7 +127,7 @@ class ApplyAdapter(io.ComfyNode):
                     "mode",
                     options=list(MODES),
                     default="auto",
-                    tooltip="How it is computed; the picture is the same. weights: merged into the "
+                    tooltip="How it is computed; the image is the same. weights: merged into the "
                     "model while it is loaded, fastest. runtime: beside it, needed for a mask, a "
                     "percent range or an fp8 model. auto chooses.",
                 ),
@@ -135,7 +135,7 @@ class ApplyAdapter(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="Where the adapter acts: white = act, black = plain model. Covers the "
-                    "whole picture, whatever its size.",
+                    "whole image, whatever its size.",
                 ),
             ],
             outputs=[
@@ -157,13 +157,13 @@ class ApplyAdapter(io.ComfyNode):
         mode: str,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        from ..host.dense_face.apply import Reach, apply_adapter
+        from ..host.dense_face.apply import AdapterScope, apply_adapter
 
         mask = None if mask is None else checked_mask(mask, "Apply Dense-Face Adapter")
-        reach = Reach(weight, start_percent, end_percent, mask)
+        scope = AdapterScope(weight, start_percent, end_percent, mask)
         biases = adapter.biases(identity)
         return io.NodeOutput(
-            apply_adapter(model, adapter.folded, lambda: adapter.deltas, biases, reach, mode)
+            apply_adapter(model, adapter.fused, lambda: adapter.deltas, biases, scope, mode)
         )
 
 

@@ -1,4 +1,4 @@
-"""Annotations as pictures, masks, landmarks and files."""
+"""Annotations as images, masks, landmarks and files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ...faces.parts import PART_NAMES
 from ..images import channels_first, channels_last
-from ..sockets import AnnotationsSocket, PictureAnnotations
+from ..sockets import AnnotationsSocket, ImageAnnotations
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 CATEGORY = "face/dense_face"
 FACE = "face"
 FaceLandmarks = io.Custom("FACE_LANDMARKS")
-FROM_TIP = "From Annotate Picture or Sample with Annotations."
+FROM_TIP = "From Annotate Image or Sample with Annotations."
 
 
-class AnnotationPictures(io.ComfyNode):
+class AnnotationImages(io.ComfyNode):
     """Annotations -> depth, parts and landmarks to look at and to go on with."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DenseFace_AnnotationPictures",
-            display_name="Annotation Pictures",
+            display_name="Annotation Images",
             category=CATEGORY,
             description="Shows annotations beside each other: depth, face parts in colours, "
             "landmarks as dots; and hands them on in the host's own types.",
@@ -36,24 +36,24 @@ class AnnotationPictures(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The picture, to draw the landmarks on; without it, on grey.",
+                    tooltip="The image, to draw the landmarks on; without it, on grey.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     "preview",
                     display_name="preview",
-                    tooltip="Landmarks, depth and parts side by side, a row a picture.",
+                    tooltip="Landmarks, depth and parts side by side, a row an image.",
                 ),
                 io.Image.Output(
                     "depth",
                     display_name="depth",
-                    tooltip="Near is white; stretched to the face of each picture.",
+                    tooltip="Near is white; stretched to the face of each image.",
                 ),
                 io.Image.Output(
                     "raw_depth",
                     display_name="raw_depth",
-                    tooltip="As trained: 0 is nearest, 1 background, alike for all pictures.",
+                    tooltip="As trained: 0 is nearest, 1 background, alike for all images.",
                 ),
                 io.Image.Output(
                     "parts", display_name="parts", tooltip="A colour for each of the ten classes."
@@ -64,19 +64,19 @@ class AnnotationPictures(io.ComfyNode):
                 FaceLandmarks.Output(
                     "landmarks",
                     display_name="landmarks",
-                    tooltip="One face a picture, for nodes that take FACE_LANDMARKS.",
+                    tooltip="One face an image, for nodes that take FACE_LANDMARKS.",
                 ),
             ],
         )
 
     @classmethod
-    def execute(cls, annotations: PictureAnnotations, image: Tensor | None = None) -> io.NodeOutput:
+    def execute(cls, annotations: ImageAnnotations, image: Tensor | None = None) -> io.NodeOutput:
         from ...dense_face.annotation.annotations import resized
         from ...dense_face.annotation.views import depth_view, landmarks_value, parts_view, preview
 
-        seen, size = annotations.seen, annotations.picture_size
+        seen, size = annotations.seen, annotations.image_size
         height, width = size[1], size[0]
-        drawn = None if image is None else channels_first(image, "Annotation Pictures")
+        drawn = None if image is None else channels_first(image, "Annotation Images")
         shown = channels_last(preview(seen, drawn, size))
         raw = resized((seen.depth + 1) / 2, height, width).clamp(0, 1)
         return io.NodeOutput(
@@ -131,13 +131,13 @@ class PartMask(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, annotations: PictureAnnotations, part: str, threshold: float, feather: float
+        cls, annotations: ImageAnnotations, part: str, threshold: float, feather: float
     ) -> io.NodeOutput:
         from ...dense_face.annotation.annotations import resized
         from ...dense_face.composite import feather as feathered
 
         seen = annotations.seen
-        width, height = annotations.picture_size
+        width, height = annotations.image_size
         mask = resized(seen.face if part == FACE else seen.part(part), height, width)
         if threshold > 0:
             mask = (mask >= threshold).float()
@@ -153,7 +153,7 @@ class SaveAnnotations(io.ComfyNode):
             node_id="DenseFace_SaveAnnotations",
             display_name="Save Annotations",
             category=CATEGORY,
-            description="Writes annotations into the output folder: for each picture depth as 16 "
+            description="Writes annotations into the output folder: for each image depth as 16 "
             "bit PNG, parts as PNG in the dataset's colours, landmarks as CSV.",
             search_aliases=["export depth", "export landmarks", "export segmentation"],
             is_output_node=True,
@@ -169,11 +169,11 @@ class SaveAnnotations(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, annotations: PictureAnnotations, filename_prefix: str) -> io.NodeOutput:
+    def execute(cls, annotations: ImageAnnotations, filename_prefix: str) -> io.NodeOutput:
         from ...dense_face.annotation.views import write_annotations
         from ..host.folders import output_path
 
-        width, height = annotations.picture_size
+        width, height = annotations.image_size
         for number in range(len(annotations.seen)):
             stem = output_path(filename_prefix, width, height)
             write_annotations(annotations.seen, number, stem)

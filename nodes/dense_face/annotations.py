@@ -1,4 +1,4 @@
-"""Depth, face parts and landmarks out of the model itself: of a picture, or while sampling."""
+"""Depth, face parts and landmarks out of the model itself: of an image, or while sampling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...demo.bundled import ANNOTATION_FILE, WEIGHTS
 from ...errors import InputError
 from ..host.folders import BUNDLED, file_mark, full_path, list_files
 from ..images import channels_first
-from ..sockets import AnnotationHeadSocket, AnnotationsSocket, LoadedHead, PictureAnnotations
+from ..sockets import AnnotationHeadSocket, AnnotationsSocket, ImageAnnotations, LoadedHead
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ CATEGORY = "face/dense_face"
 TINY_HEAD = WEIGHTS / ANNOTATION_FILE
 LAST, MEAN = "last step", "mean of all steps"
 HEAD_TIP = "From Load Annotation Head; made for the same kind of model."
-ANNOTATIONS_TIP = "For Annotation Pictures, Part Mask and Save Annotations."
+ANNOTATIONS_TIP = "For Annotation Images, Part Mask and Save Annotations."
 
 
 def head_path(name: str) -> Path:
@@ -53,7 +53,7 @@ class LoadAnnotationHead(io.ComfyNode):
                 AnnotationHeadSocket.Output(
                     "head",
                     display_name="head",
-                    tooltip="For Annotate Picture and Sample with Annotations.",
+                    tooltip="For Annotate Image and Sample with Annotations.",
                 )
             ],
         )
@@ -69,26 +69,26 @@ class LoadAnnotationHead(io.ComfyNode):
         return io.NodeOutput(LoadedHead(head_name, load_head(head_path(head_name))))
 
 
-class AnnotatePicture(io.ComfyNode):
+class AnnotateImage(io.ComfyNode):
     """IMAGE -> its annotations, by one pass of the model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DenseFace_AnnotatePicture",
-            display_name="Annotate Picture",
+            display_name="Annotate Image",
             category=CATEGORY,
-            description="Reads depth, face parts and landmarks of finished pictures: encodes them, "
+            description="Reads depth, face parts and landmarks of finished images: encodes them, "
             "adds a little noise, runs the model once and reads its features.",
             search_aliases=["depth from image", "face parsing", "landmarks from image"],
             inputs=[
                 io.Model.Input("model", tooltip="The base model that the head was made for."),
                 io.Vae.Input("vae", tooltip="Of the same base model."),
                 io.Conditioning.Input(
-                    "positive", tooltip="What the pictures show; an empty prompt will do."
+                    "positive", tooltip="What the images show; an empty prompt will do."
                 ),
                 AnnotationHeadSocket.Input("head", tooltip=HEAD_TIP),
-                io.Image.Input("image", tooltip="One face a picture; sides in multiples of 8 px."),
+                io.Image.Input("image", tooltip="One face an image; sides in multiples of 8 px."),
                 io.Int.Input(
                     "timestep",
                     default=1,
@@ -126,18 +126,18 @@ class AnnotatePicture(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..host.dense_face.annotation import annotate_latent
 
-        where = "Annotate Picture"
-        pictures = channels_first(image, where)
-        height, width = pictures.shape[-2:]
+        where = "Annotate Image"
+        images = channels_first(image, where)
+        height, width = images.shape[-2:]
         if height % 8 or width % 8:
             raise InputError(
-                f"the picture has {width}x{height} px",
+                f"the image has {width}x{height} px",
                 where=where,
                 fix="Scale or crop it to sides that are multiples of 8",
             )
-        latent = vae.encode(pictures.movedim(1, -1))
+        latent = vae.encode(images.movedim(1, -1))
         seen = annotate_latent(model, positive, latent, head.patcher, timestep, seed, where)
-        return io.NodeOutput(PictureAnnotations(seen, (width, height)))
+        return io.NodeOutput(ImageAnnotations(seen, (width, height)))
 
 
 class SampleAnnotated(io.ComfyNode):
@@ -228,5 +228,5 @@ class SampleAnnotated(io.ComfyNode):
         (output, denoised), seen = sample_annotated(
             guider, head.patcher, run, sigmas, size, levels, where
         )
-        shown = PictureAnnotations(seen, (8 * width, 8 * height))
+        shown = ImageAnnotations(seen, (8 * width, 8 * height))
         return io.NodeOutput(output, denoised, shown)

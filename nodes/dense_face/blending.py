@@ -102,8 +102,8 @@ class Composite(io.ComfyNode):
             "the scene's own, to the last bit.",
             search_aliases=["paste face", "blend images", "face composite", "keep background"],
             inputs=[
-                io.Image.Input("scene", tooltip="The picture that is kept outside the mask."),
-                io.Image.Input("generated", tooltip="The picture with the new face."),
+                io.Image.Input("scene", tooltip="The image that is kept outside the mask."),
+                io.Image.Input("generated", tooltip="The image with the new face."),
                 io.Mask.Input("mask", tooltip="White = the new face; from Face Mask."),
                 io.Float.Input(
                     "feather",
@@ -114,9 +114,7 @@ class Composite(io.ComfyNode):
                     tooltip="Pixels over which the face fades into the scene, inside the mask.",
                 ),
             ],
-            outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The finished picture.")
-            ],
+            outputs=[io.Image.Output("image", display_name="image", tooltip="The finished image.")],
         )
 
     @classmethod

@@ -44,7 +44,7 @@ class JointGuider(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     tooltip="Where the person is drawn: white = face-generation mode, black = the "
-                    "scene. Covers the whole picture, whatever its size; one, or one per picture.",
+                    "scene. Covers the whole image, whatever its size; one, or one per image.",
                 ),
                 _cfg("cfg", 5.0, "scene"),
                 _cfg("face_cfg", 4.0, "face"),
@@ -79,11 +79,11 @@ class JointGuider(io.ComfyNode):
         end_percent: float,
         feather: float,
     ) -> io.NodeOutput:
-        from ..host.dense_face.blend_mask import MaskShare, sigma_range
+        from ..host.dense_face.blend_mask import FixedBlendMask, sigma_range
         from ..host.dense_face.joint import Mode, joint_guider
 
         sigmas = sigma_range(model, start_percent, end_percent)
-        share = MaskShare(checked_mask(mask, "Joint Guider"), sigmas, feather)
+        blend_mask = FixedBlendMask(checked_mask(mask, "Joint Guider"), sigmas, feather)
         text = Mode(model, positive, negative, cfg)
         face = Mode(face_model, face_positive, face_negative, face_cfg)
-        return io.NodeOutput(joint_guider(text, face, share))
+        return io.NodeOutput(joint_guider(text, face, blend_mask))

@@ -1,4 +1,4 @@
-"""Head poses as numbers and as the picture that the pose branch reads."""
+"""Head poses as numbers and as the image that the pose branch reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io, ui
 
 from ...errors import InputError
-from ..analysis.chosen_face import chosen, index_input, looks_at
+from ..analysis.chosen_face import chosen, detections_of, index_input
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, HeadPoses, LoadedAnalyzer, PoseSocket
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SIZE = 256
-"""Side of the pose picture that the released adapter was trained on, in pixels."""
+"""Side of the pose image that the released adapter was trained on, in pixels."""
 CATEGORY = "face/dense_face"
 USUAL = (60.0, 35.0, 35.0)
 """Beyond these angles (yaw, pitch, roll) the adapters have seen few heads."""
@@ -29,7 +29,7 @@ USUAL = (60.0, 35.0, 35.0)
 AS_MEASURED, AS_PAPER = "as measured", "as 6DRepNet reads it"
 
 _SIGNS = {
-    "yaw": "Degrees; above 0 turns the nose to the left of the picture.",
+    "yaw": "Degrees; above 0 turns the nose to the left of the image.",
     "pitch": "Degrees; above 0 lifts the nose.",
     "roll": "Degrees; above 0 turns the head clockwise as you see it.",
 }
@@ -48,8 +48,8 @@ def _size() -> Any:
         min=64,
         max=2048,
         step=8,
-        tooltip="Side of the pose picture in pixels. 256 is what the released adapter was trained "
-        "on, 128 the bundled tiny world; the control node resizes it to your picture.",
+        tooltip="Side of the pose image in pixels. 256 is what the released adapter was trained "
+        "on, 128 the bundled tiny world; the control node resizes it to your image.",
     )
 
 
@@ -66,16 +66,16 @@ def _outputs() -> list[Any]:
 
 
 def drawn(node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float) -> io.NodeOutput:
-    """Poses and their pictures as a node's output, shown in the node; warns of unusual angles."""
+    """Poses and their images as a node's output, shown in the node; warns of unusual angles."""
     import torch
 
-    from ...dense_face.pose_image import pose_picture
+    from ...dense_face.pose_image import pose_image
 
     for angles in poses.angles:
         if any(abs(angle) > usual for angle, usual in zip(angles, USUAL, strict=True)):
             log.warning("Head pose %s is beyond the usual training range %s.", angles, USUAL)
-    pictures = [torch.from_numpy(pose_picture(*angles, size=size)) for angles in poses.angles]
-    image = torch.stack(pictures).float() / 255
+    images = [torch.from_numpy(pose_image(*angles, size=size)) for angles in poses.angles]
+    image = torch.stack(images).float() / 255
     return io.NodeOutput(poses, image, *more, ui=ui.PreviewImage(image, cls=node))
 
 
@@ -109,7 +109,7 @@ class PoseSweep(io.ComfyNode):
             display_name="Head Pose Sweep",
             category=CATEGORY,
             description="Evenly spaced head poses between two, as a batch: use a latent batch of "
-            "the same count and get one picture for each pose.",
+            "the same count and get one image for each pose.",
             search_aliases=["turntable", "yaw sweep", "head turn", "pose batch"],
             inputs=[
                 _angle("yaw", -40.0, "from_"),
@@ -144,22 +144,22 @@ class PoseSweep(io.ComfyNode):
         return drawn(cls, poses, size)
 
 
-class PoseFromPicture(io.ComfyNode):
-    """Pictures -> the head pose in each."""
+class PoseFromImage(io.ComfyNode):
+    """Images -> the head pose in each."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DenseFace_PoseFromPicture",
-            display_name="Head Pose from Picture",
+            display_name="Head Pose from Image",
             category=CATEGORY,
-            description="Measures how the head is turned in a picture, to turn another head alike.",
+            description="Measures how the head is turned in an image, to turn another head alike.",
             search_aliases=["head pose estimation", "copy pose", "measure pose"],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="From Load Tiny-World Analyzer or Load Face Analyzer."
                 ),
-                io.Image.Input("image", tooltip="One or more pictures, each with one face."),
+                io.Image.Input("image", tooltip="One or more images, each with one face."),
                 _size(),
                 index_input(),
                 _reading(),
@@ -178,9 +178,9 @@ class PoseFromPicture(io.ComfyNode):
     ) -> io.NodeOutput:
         from ...faces.detection import remaining
 
-        looks = looks_at(analyzer, image, face_index, "Head Pose from Picture")
-        remaining(looks, "error", "Head Pose from Picture")
-        poses = poses_of([chosen(look) for look in looks], reading)
+        detections = detections_of(analyzer, image, face_index, "Head Pose from Image")
+        remaining(detections, "error", "Head Pose from Image")
+        poses = poses_of([chosen(detection) for detection in detections], reading)
         return drawn(cls, poses, size, *poses.angles[0])
 
 
@@ -213,7 +213,7 @@ class PoseFromFaces(io.ComfyNode):
     ) -> io.NodeOutput:
         from ...faces.face import pick
 
-        picked = [pick(list(found), face_index) for found in faces.pictures]
+        picked = [pick(list(found), face_index) for found in faces.images]
         poses = poses_of(picked, reading)
         return drawn(cls, poses, size, *poses.angles[0])
 
@@ -229,21 +229,21 @@ def poses_of(faces: Sequence[Face], reading: str) -> HeadPoses:
         InputError: There are no faces, or one comes without a pose.
     """
     from ...faces.encoders.six_d_rep_net import NAME
-    from ...faces.head_pose import as_drawn, as_paper_estimator
+    from ...faces.head_pose import as_paper_estimator, zyx_to_xyz
 
     if not faces:
-        raise InputError("there are no faces", fix="Connect at least one picture")
+        raise InputError("there are no faces", fix="Connect at least one image")
     angles = []
     for number, face in enumerate(faces, 1):
         if face.pose is None:
-            which = "the face" if len(faces) == 1 else f"the face in picture {number}"
+            which = "the face" if len(faces) == 1 else f"the face in image {number}"
             raise InputError(
                 f"{which} comes without a head pose",
                 where=face.source,
                 fix="Use the landmarker or an InsightFace pack with landmarks, or type the angles",
             )
         convert = reading == AS_PAPER and face.source != NAME
-        pose = as_drawn(as_paper_estimator(face.pose) if convert else face.pose)
+        pose = zyx_to_xyz(as_paper_estimator(face.pose) if convert else face.pose)
         angles.append((pose.yaw, pose.pitch, pose.roll))
     return HeadPoses(tuple(angles))
 
@@ -263,7 +263,7 @@ def _measured_outputs() -> list[Any]:
     return [
         *_outputs(),
         *(
-            io.Float.Output(name, display_name=name, tooltip="Of the first picture, in degrees.")
+            io.Float.Output(name, display_name=name, tooltip="Of the first image, in degrees.")
             for name in _SIGNS
         ),
     ]

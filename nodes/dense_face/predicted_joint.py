@@ -79,16 +79,16 @@ class PredictedJointGuider(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..host.dense_face.blend_mask import sigma_range
         from ..host.dense_face.joint import Mode, joint_guider
-        from ..host.dense_face.predicted_blend_mask import predicted_share
+        from ..host.dense_face.predicted_blend_mask import predicted_blend_mask
 
         sigmas = sigma_range(model, start_percent, end_percent)
-        tapped, share = predicted_share(
+        captured, blend_mask = predicted_blend_mask(
             model, head.patcher, sigmas, threshold=threshold, grow=grow, feather=feather,
             where="Joint Guider with Predicted Mask",
         )  # fmt: skip
-        text = Mode(tapped, positive, negative, cfg)
+        text = Mode(captured, positive, negative, cfg)
         face = Mode(face_model, face_positive, face_negative, face_cfg)
-        return io.NodeOutput(joint_guider(text, face, share))
+        return io.NodeOutput(joint_guider(text, face, blend_mask))
 
 
 def _number(name: str, default: float, most: float, step: float, tip: str) -> Any:

@@ -1,7 +1,7 @@
 """The adapter's place inside the host's attention layers.
 
 ComfyUI has one replace slot per attention layer. An :class:`AttentionSlot` sits in it, changes q, k
-and v as the adapter asks (dense_face.md A2.2), and keeps room for others:
+and v as the adapter asks (docs/reference/dense_face.md A2.2), and keeps room for others:
 
 - whatever stood in the slot before is called as ``inner``, with the changed q, k and v;
 - packs that come later add their share through :meth:`AttentionSlot.add`, the protocol that
@@ -42,7 +42,7 @@ INPUTS = "dense_face_inputs"
 class SlotChange:
     """What one adapter does in one attention layer; all parts are optional.
 
-    N and M below are 1 or the number of pictures in the latent batch.
+    N and M below are 1 or the number of images in the latent batch.
 
     bias: added to q, [N, C] on the CPU in float32.
     delta: run-time weight deltas (see ``runtime.SiteDelta``), scaled by ``strength``.
@@ -107,7 +107,7 @@ class AttentionSlot:
         if change.mask is None:
             q, k, v = self._changed(q, k, v, bias, extra)
             return self._with_callbacks(self._core(q, k, v, extra), q, k, v, extra)
-        return self._masked(q, k, v, bias, self._spread(change.mask, q, extra), extra)
+        return self._masked(q, k, v, bias, self._at_tokens(change.mask, q, extra), extra)
 
     def _changed(
         self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, extra: Extra
@@ -160,7 +160,7 @@ class AttentionSlot:
             return None
         return _per_sample(self._near(("bias",), q, lambda: bias), q, extra, "identities")[:, None]
 
-    def _spread(self, mask: Tensor, q: Tensor, extra: Extra) -> Tensor:
+    def _at_tokens(self, mask: Tensor, q: Tensor, extra: Extra) -> Tensor:
         """A mask [M, H, W] as [1 or B * parts, N, 1] for the N places of q."""
         height, width = (int(n) for n in extra["activations_shape"][-2:])
         small = self._near(("mask", height, width), q, lambda: site_mask(mask, height, width))
@@ -197,9 +197,9 @@ def for_part(value: Tensor, samples: int, extra: Extra, name: str, where: str) -
         value = value[window]
     if value.shape[0] != samples:
         raise IncompatibleError(
-            f"there are {value.shape[0]} {name} for a batch of {samples} pictures",
+            f"there are {value.shape[0]} {name} for a batch of {samples} images",
             where=where,
-            fix="Give one for all pictures or exactly one per picture",
+            fix="Give one for all images or exactly one per image",
         )
     return value
 
@@ -215,7 +215,7 @@ def _in_range(options: Mapping[str, Any], extra: Extra) -> bool:
 
 
 def _window(extra: Extra) -> list[int] | None:
-    """Which pictures of the batch this call shows, where a sliding window picks some."""
+    """Which images of the batch this call shows, where a sliding window picks some."""
     core = extra.get("context_window")  # the host's own context windows, over the batch
     if core is not None and getattr(core, "dim", None) == 0:
         return list(core.index_list)

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from ...dense_face.fused import FoldedAdapter
+from ...dense_face.fused import FusedAdapter
 from ...errors import IncompatibleError
 
 
-def matching_attentions(model: Any, folded: FoldedAdapter) -> dict[str, Any]:
+def matching_attentions(model: Any, fused: FusedAdapter) -> dict[str, Any]:
     """LDM name of each attention the adapter changes -> the MODEL's own module.
 
     Raises:
@@ -20,7 +20,7 @@ def matching_attentions(model: Any, folded: FoldedAdapter) -> dict[str, Any]:
     # Names share their beginnings: each module on the way is looked up once.
     known: dict[str, Any] = {"": getattr(model.model, "diffusion_model", None)}
     found: dict[str, Any] = {}
-    for key, delta in folded.weights.items():
+    for key, delta in fused.weights.items():
         layer, projection, _ = key.rsplit(".", 2)
         linear = _at(f"{layer}.{projection}", known)
         own = (getattr(linear, "out_features", None), getattr(linear, "in_features", None))
@@ -30,7 +30,7 @@ def matching_attentions(model: Any, folded: FoldedAdapter) -> dict[str, Any]:
                 f"the adapter does not fit this model: at {layer}.{projection} it is "
                 f"{delta.shape[0]}x{delta.shape[1]}, the model has {theirs}",
                 where="Apply Dense-Face Adapter",
-                fix=f"Connect a model of the kind the adapter was made for ({kind(folded)})",
+                fix=f"Connect a model of the kind the adapter was made for ({kind(fused)})",
             )
         found[layer] = known[layer]
     return found
@@ -55,9 +55,9 @@ def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where
             )
 
 
-def kind(folded: FoldedAdapter) -> str:
+def kind(fused: FusedAdapter) -> str:
     """What base the adapter's widths ask for, in words."""
-    widths = {w.shape[1] for k, w in folded.weights.items() if k.endswith("attn2.to_k.weight")}
+    widths = {w.shape[1] for k, w in fused.weights.items() if k.endswith("attn2.to_k.weight")}
     return _named(next(iter(widths), 0))
 
 

@@ -14,7 +14,7 @@ from ...faces.encoders.six_d_rep_net import SixDRepNetPose, load_six_d_rep_net
 from .memory import load, managed
 
 _WORKING_BYTES = 64 * 2**20
-"""What the layers of one small picture need at most."""
+"""What the layers of one small image need at most."""
 
 
 def load_encoder(path: Path, channel_order: str, alignment: str) -> AlignedRecogniser:
@@ -31,8 +31,8 @@ def _run(net: nn.Module) -> Callable[[Tensor], Tensor]:
     """The network as a function of CPU tensors; the host decides where it is computed."""
     patcher: Any = managed(net)
 
-    def run(pictures: Tensor) -> Tensor:
+    def run(images: Tensor) -> Tensor:
         device = load(patcher, _WORKING_BYTES)
-        return patcher.model(pictures.to(device)).cpu()
+        return patcher.model(images.to(device)).cpu()
 
     return run

@@ -48,7 +48,7 @@ def load(patcher: Any, working_bytes: int = 0) -> torch.device:
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """A result as float32 on the device where the host keeps pictures between nodes."""
+    """A result as float32 on the device where the host keeps images between nodes."""
     return tensor.to(device=mm.intermediate_device(), dtype=torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""A bar over the pictures of a batch, and the chance to stop between them."""
+"""A bar over the images of a batch, and the chance to stop between them."""
 
 from __future__ import annotations
 

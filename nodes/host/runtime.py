@@ -51,7 +51,7 @@ class SiteDelta:
 
 
 def build_deltas(weights: Mapping[str, Tensor]) -> dict[tuple[str, str], SiteDelta]:
-    """(block, "attn1" or "attn2") -> deltas of a folded adapter; one managed network in all."""
+    """(block, "attn1" or "attn2") -> deltas of a fused adapter; one managed network in all."""
     sites: dict[tuple[str, str], dict[str, Tensor]] = {}
     for key, weight in weights.items():
         layer, projection, _ = key.rsplit(".", 2)

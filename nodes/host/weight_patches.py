@@ -11,7 +11,7 @@ import comfy.model_patcher
 import torch
 from torch import nn
 
-from ...dense_face.fused import FoldedAdapter
+from ...dense_face.fused import FusedAdapter
 from .runtime import SiteDelta
 
 KEY = "dense_face"
@@ -25,7 +25,7 @@ class InWeights:
     deltas: Makes or fetches its run-time form, for those who need the weights as they were.
     """
 
-    folded: FoldedAdapter
+    fused: FusedAdapter
     deltas: Callable[[], Mapping[tuple[str, str], SiteDelta]]
     weight: float
 
@@ -37,11 +37,11 @@ def put_in_weights(model: Any, adapter: InWeights) -> None:
     to find that out, which takes longer than all the rest of applying an adapter; so the host makes
     its patches for a network that consists of these names alone.
     """
-    weights = adapter.folded.weights
+    weights = adapter.fused.weights
     patches = {f"diffusion_model.{key}": ("diff", (delta,)) for key, delta in weights.items()}
     cpu = torch.device("cpu")
     names = comfy.model_patcher.ModelPatcher(_Names(patches), cpu, cpu)
-    names.add_patches(patches, adapter.weight * adapter.folded.delta)
+    names.add_patches(patches, adapter.weight * adapter.fused.delta)
     for key, made in names.patches.items():
         model.patches[key] = [*model.patches.get(key, ()), *made]
     model.patches_uuid = uuid4()

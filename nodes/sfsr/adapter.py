@@ -154,14 +154,14 @@ class ApplySFSR(io.ComfyNode):
                 ExpressionSocket.Input(
                     "expression",
                     optional=True,
-                    tooltip="What the face does: from a word, a picture, sliders. One for all "
-                    "pictures, or one each (Expression Travel).",
+                    tooltip="What the face does: from a word, an image, sliders. One for all "
+                    "images, or one each (Expression Travel).",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
                     tooltip="Where identity and expression act: white = act, black = plain model. "
-                    "Covers the whole picture, whatever its size.",
+                    "Covers the whole image, whatever its size.",
                 ),
                 BackgroundSocket.Input(
                     "background",
@@ -201,7 +201,7 @@ class ApplySFSR(io.ComfyNode):
         identity_3: People | None = None,
     ) -> io.NodeOutput:
         from ...sfsr.guidance import balance_weights
-        from ..host.sfsr.apply import Scene, Told, apply_sfsr
+        from ..host.sfsr.apply import Scene, SFSRInputs, apply_sfsr
         from ..host.sfsr.sources import EXPRESSIONS, IDENTITIES, Source
 
         who, face = balance_weights(balance)
@@ -220,7 +220,7 @@ class ApplySFSR(io.ComfyNode):
             read = adapter.expression(expression, people if keep_identity_out else None)
             start, end = expression_start_percent, expression_end_percent
             sources.append(Source(EXPRESSIONS, read, face * expression_weight, start, end))
-        told = Told(
+        inputs = SFSRInputs(
             adapter.adapter.layers,
             adapter.adapter.layout.width,
             tuple(sources),
@@ -228,7 +228,7 @@ class ApplySFSR(io.ComfyNode):
             None if background is None else Scene(background.channels, adapter.hint(background)),
             adapter.lora,
         )
-        return io.NodeOutput(apply_sfsr(model, told))
+        return io.NodeOutput(apply_sfsr(model, inputs))
 
 
 def _weight(of: str, tip: str) -> Any:

@@ -25,7 +25,7 @@ class BlendExpressions(io.ComfyNode):
             display_name=BLEND,
             category=CATEGORY,
             description="Mixes up to four expressions by their weights. The weights need not sum "
-            "to 1. Batches are mixed picture by picture.",
+            "to 1. Batches are mixed image by image.",
             search_aliases=["mix emotions", "average expression", "interpolate expressions"],
             inputs=[
                 *(_source(i) for i in range(1, 3)),
@@ -57,7 +57,7 @@ class ExpressionTravel(io.ComfyNode):
             display_name=TRAVEL,
             category=CATEGORY,
             description="Evenly spaced expressions between two, as a batch: use a latent batch of "
-            "the same count and get one picture for each.",
+            "the same count and get one image for each.",
             search_aliases=["expression sweep", "emotion transition", "expression animation"],
             inputs=[
                 ExpressionSocket.Input("start", tooltip="The first expression."),
@@ -110,7 +110,7 @@ class CombineExpressions(io.ComfyNode):
             display_name=COMBINE,
             category=CATEGORY,
             description="Adds an expression to another one or takes it away: open eyes for a "
-            "smile, or the difference of two pictures for a third.",
+            "smile, or the difference of two images for a third.",
             search_aliases=["add expression", "subtract expression", "expression difference"],
             inputs=[
                 ExpressionSocket.Input("expression", tooltip="What is changed."),

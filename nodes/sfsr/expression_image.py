@@ -1,4 +1,4 @@
-"""The expression on a picture."""
+"""The expression on an image."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ..analysis.chosen_face import chosen, index_input, looks_at
+from ..analysis.chosen_face import chosen, detections_of, index_input
 from ..sockets import AnalyzerSocket, Expressions, FacesSocket, FoundFaces, LoadedAnalyzer
 from .expression_word import CATEGORY, expression_output
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME, OF_FACES = "Expression from Picture", "Expression of Faces"
+NAME, OF_FACES = "Expression from Image", "Expression of Faces"
 
 
-class ExpressionFromPicture(io.ComfyNode):
-    """Pictures -> the expression in each."""
+class ExpressionFromImage(io.ComfyNode):
+    """Images -> the expression in each."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -34,10 +34,10 @@ class ExpressionFromPicture(io.ComfyNode):
                     tooltip="Who measures: the landmarker or the tiny world's analyzer. "
                     "InsightFace measures no expressions.",
                 ),
-                io.Image.Input("image", tooltip="One or more pictures, each with a face."),
+                io.Image.Input("image", tooltip="One or more images, each with a face."),
                 index_input(),
             ],
-            outputs=[expression_output("The expression in each picture.")],
+            outputs=[expression_output("The expression in each image.")],
         )
 
     @classmethod
@@ -45,9 +45,11 @@ class ExpressionFromPicture(io.ComfyNode):
         from ...faces.detection import ERROR, remaining
         from ...sfsr.expression import from_face
 
-        looks = looks_at(analyzer, image, face_index, NAME)
-        remaining(looks, ERROR, NAME)
-        return io.NodeOutput(Expressions(tuple(from_face(chosen(look)) for look in looks)))
+        detections = detections_of(analyzer, image, face_index, NAME)
+        remaining(detections, ERROR, NAME)
+        return io.NodeOutput(
+            Expressions(tuple(from_face(chosen(detection)) for detection in detections))
+        )
 
 
 class ExpressionOfFaces(io.ComfyNode):
@@ -68,7 +70,7 @@ class ExpressionOfFaces(io.ComfyNode):
                 ),
                 index_input(),
             ],
-            outputs=[expression_output("The expression in each picture.")],
+            outputs=[expression_output("The expression in each image.")],
         )
 
     @classmethod
@@ -76,5 +78,5 @@ class ExpressionOfFaces(io.ComfyNode):
         from ...faces.face import pick
         from ...sfsr.expression import from_face
 
-        picked = [pick(list(found), face_index) for found in faces.pictures]
+        picked = [pick(list(found), face_index) for found in faces.images]
         return io.NodeOutput(Expressions(tuple(from_face(face) for face in picked)))

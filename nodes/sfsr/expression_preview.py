@@ -39,7 +39,7 @@ class PreviewExpression(io.ComfyNode):
                     min=64,
                     max=1024,
                     step=8,
-                    tooltip="Side of the picture in pixels.",
+                    tooltip="Side of the image in pixels.",
                 ),
             ],
             outputs=[
@@ -58,14 +58,14 @@ class PreviewExpression(io.ComfyNode):
     def execute(cls, expression: Expressions, person: int, size: int) -> io.NodeOutput:
         import torch
 
-        from ...demo.expression_heads import expression_pictures
+        from ...demo.expression_heads import expression_images
         from ..host.progress import steps
 
         step = steps(len(expression))
-        pictures = []
+        images = []
         for code in expression.codes:
-            pictures.append(expression_pictures(code.face()[None], person, size))
+            images.append(expression_images(code.face()[None], person, size))
             step()
-        image = channels_last(torch.cat(pictures))
+        image = channels_last(torch.cat(images))
         text = "\n".join(code.summary() for code in expression.codes)
         return io.NodeOutput(image, text, ui=ui.PreviewImage(image, cls=cls))

@@ -1,4 +1,4 @@
-"""Expressions of the 135 words: built in, or of exemplar pictures."""
+"""Expressions of the 135 words: built in, or of exemplar images."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ExpressionFromWord(io.ComfyNode):
 
 
 class ExpressionFromExemplars(io.ComfyNode):
-    """A word -> the expression on a picture of yours."""
+    """A word -> the expression on an image of yours."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -77,7 +77,7 @@ class ExpressionFromExemplars(io.ComfyNode):
             node_id="SFSR_ExpressionFromExemplars",
             display_name="Expression from Exemplar Folder",
             category=CATEGORY,
-            description="Takes the expression of a word from your own pictures of it, in "
+            description="Takes the expression of a word from your own images of it, in "
             "models/sfsr/exemplars/<word>/ (as the DiffSFSR paper does with a data set).",
             search_aliases=["emotion", "expression reference", "exemplar", "emotion folder"],
             inputs=[
@@ -89,7 +89,7 @@ class ExpressionFromExemplars(io.ComfyNode):
                     "choice",
                     options=["medoid", "seed"],
                     default="medoid",
-                    tooltip="medoid: the picture whose expression is nearest to all others. seed: "
+                    tooltip="medoid: the image whose expression is nearest to all others. seed: "
                     "one of them, drawn by the seed.",
                 ),
                 io.Int.Input(
@@ -97,10 +97,10 @@ class ExpressionFromExemplars(io.ComfyNode):
                     default=0,
                     min=0,
                     max=_LARGEST_SEED,
-                    tooltip="Draws the picture where choice is seed.",
+                    tooltip="Draws the image where choice is seed.",
                 ),
             ],
-            outputs=[expression_output("The expression on the chosen picture.")],
+            outputs=[expression_output("The expression on the chosen image.")],
         )
 
     @classmethod

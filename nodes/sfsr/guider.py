@@ -24,7 +24,7 @@ class SplitGuidance(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="From Apply SFSR."),
                 io.Conditioning.Input("positive", tooltip="Words, and the pose if there is one."),
-                io.Conditioning.Input("negative", tooltip="What the picture must not show."),
+                io.Conditioning.Input("negative", tooltip="What the image must not show."),
                 _scale("cfg", "the words and the pose are"),
                 _scale("identity_cfg", "the identity is"),
                 _scale("expression_cfg", "the expression is"),

@@ -126,8 +126,8 @@ class LoadedSFSR:
                 fix="Measure the same people with each encoder",
             )
         count = max(counts, default=1)
-        spread = [each.identities * (count // len(each.identities)) for each in people]
-        batch = identity_batch(list(zip(*spread, strict=True)), self.adapter.layout)
+        dilate = [each.identities * (count // len(each.identities)) for each in people]
+        batch = identity_batch(list(zip(*dilate, strict=True)), self.adapter.layout)
         tokens = self.adapter.embedding.identity(batch)
         return tokens, self.adapter.attention.of_source("identity", tokens)
 

@@ -41,14 +41,14 @@ _VAE_FACTOR = 8
 class DenseFacePipeline:
     """The tiny world's base model with Dense-Face on top.
 
-    Where a method takes several pictures at once, each of prompts, identities, angles and seeds is
-    one value for all or one for each; the seeds say how many. A picture depends on its own values
+    Where a method takes several images at once, each of prompts, identities, angles and seeds is
+    one value for all or one for each; the seeds say how many. An image depends on its own values
     only (up to rounding), not on its neighbours.
 
     Args:
         base, adapter, analyzer: The networks, frozen.
         progress: Whether to show bars on standard error.
-        batch: Pictures computed at once.
+        batch: Images computed at once.
     """
 
     base: Base
@@ -76,31 +76,31 @@ class DenseFacePipeline:
             )
         return cls(base, adapter, analyzer, progress)
 
-    def analyse(self, pictures: Tensor) -> Analysis:
-        """What the analyzer sees in pictures [B, 3, H, W] in 0..1."""
-        return analyse(self.analyzer, pictures)
+    def analyse(self, images: Tensor) -> Analysis:
+        """What the analyzer sees in images [B, 3, H, W] in 0..1."""
+        return analyse(self.analyzer, images)
 
-    def identity(self, pictures: Tensor, names: Sequence[str] = ()) -> Identity:
-        """Who is on reference pictures [N, 3, H, W] in 0..1 of one person.
+    def identity(self, images: Tensor, names: Sequence[str] = ()) -> Identity:
+        """Who is on reference images [N, 3, H, W] in 0..1 of one person.
 
         Args:
-            names: Of the pictures, for the error.
+            names: Of the images, for the error.
 
         Raises:
-            InputError: A picture without a face.
+            InputError: An image without a face.
         """
-        seen = self.analyse(pictures)
+        seen = self.analyse(images)
         for number, logit in enumerate(seen.face_logit.tolist()):
             if not logit > 0:
                 raise InputError(
                     "no face was found in the reference",
-                    where=names[number] if names else f"picture {number + 1}",
-                    fix="Use a picture of a tiny-world head that fills most of the frame "
+                    where=names[number] if names else f"image {number + 1}",
+                    fix="Use an image of a tiny-world head that fills most of the frame "
                     "(denseface render draws some)",
                 )
         return average([Identity(vector, ENCODER) for vector in seen.identity.cpu()])
 
-    def text_picture(
+    def text_image(
         self,
         prompts: str | Sequence[str],
         seeds: int | Sequence[int],
@@ -108,7 +108,7 @@ class DenseFacePipeline:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
     ) -> Tensor:
-        """Text-editing mode: pictures [B, 3, 128, 128] in 0..1 of anybody.
+        """Text-editing mode: images [B, 3, 128, 128] in 0..1 of anybody.
 
         Raises:
             InputError: Counts that differ, or steps or guidance out of range.
@@ -123,7 +123,7 @@ class DenseFacePipeline:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
     ) -> Tensor:
-        """As :meth:`text_picture`, not decoded: scaled latents [B, 4, 16, 16]."""
+        """As :meth:`text_image`, not decoded: scaled latents [B, 4, 16, 16]."""
         seeds = as_seeds(seeds)
         texts = [scene_prompt(text) for text in for_each(prompts, str, len(seeds), "prompts")]
         return self.sampled(
@@ -134,7 +134,7 @@ class DenseFacePipeline:
             label="text editing",
         )
 
-    def face_picture(
+    def face_image(
         self,
         identities: Identity | Sequence[Identity],
         prompts: str | Sequence[str],
@@ -145,7 +145,7 @@ class DenseFacePipeline:
         guidance: float = GUIDANCE,
         parts: Parts = ALL_PARTS,
     ) -> Tensor:
-        """Face-generation mode over the whole frame: pictures [B, 3, 128, 128] in 0..1.
+        """Face-generation mode over the whole frame: images [B, 3, 128, 128] in 0..1.
 
         Prompts without a ``*`` are completed (``prompts.face_prompt``).
 
@@ -183,10 +183,10 @@ class DenseFacePipeline:
         Args:
             scenes: [B, 3, 128, 128] in 0..1.
             mask: [B or 1, 128, 128] in 0..1, 1 = draw anew; the scene's head if None.
-            latents: The scenes' own, where they are known; encoded from the pictures if None.
+            latents: The scenes' own, where they are known; encoded from the images if None.
 
         Raises:
-            InputError: As :meth:`face_picture`; also no head in a scene, or other sizes.
+            InputError: As :meth:`face_image`; also no head in a scene, or other sizes.
         """
         seeds = as_seeds(seeds)
         check_scenes(scenes, len(seeds), self.side)
@@ -223,32 +223,32 @@ class DenseFacePipeline:
         return [(yaw, pitch, roll) for yaw, pitch, roll in seen.tolist()]
 
     @torch.no_grad()
-    def encode(self, pictures: Tensor) -> Tensor:
-        """Pictures [B, 3, H, W] in 0..1 -> scaled latents, the mean of the posterior."""
+    def encode(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in 0..1 -> scaled latents, the mean of the posterior."""
         vae: Any = self.base.vae
-        means = [vae.encode(some * 2 - 1).latent_dist.mean for some in pictures.split(self.batch)]
+        means = [vae.encode(some * 2 - 1).latent_dist.mean for some in images.split(self.batch)]
         return LATENT_SCALE * torch.cat(means)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents -> pictures [B, 3, H, W] in 0..1."""
+        """Scaled latents -> images [B, 3, H, W] in 0..1."""
         vae: Any = self.base.vae
-        pictures = [vae.decode(some / LATENT_SCALE).sample for some in latents.split(self.batch)]
-        return (torch.cat(pictures) / 2 + 0.5).clamp(0, 1)
+        images = [vae.decode(some / LATENT_SCALE).sample for some in latents.split(self.batch)]
+        return (torch.cat(images) / 2 + 0.5).clamp(0, 1)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Of one picture."""
+        """Of one image."""
         config = self.base.unet.config
         return config["in_channels"], config["sample_size"], config["sample_size"]
 
     @property
     def side(self) -> int:
-        """Of a picture, in pixels."""
+        """Of an image, in pixels."""
         return self.latent_shape[1] * _VAE_FACTOR
 
     def nothing(self, count: int) -> Tensor:
-        """Latents to start from where there is no picture [count, 4, 16, 16]."""
+        """Latents to start from where there is no image [count, 4, 16, 16]."""
         return torch.zeros(count, *self.latent_shape)
 
     def _faces(
@@ -278,7 +278,7 @@ class DenseFacePipeline:
         """Clean latents [B, 4, 16, 16], computed in batches.
 
         Args:
-            model_of: Opens the model of some of the pictures.
+            model_of: Opens the model of some of the images.
             base: Clean latents to start from and to keep.
             keep: [B, 1, h, w], 1 = keep the base; None draws everything.
             label: Of the bar.

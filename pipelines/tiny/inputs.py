@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...demo.people import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
-from ...dense_face.pose_image import pose_picture
+from ...dense_face.pose_image import pose_image
 from ...errors import InputError
 from ...faces.identity import Identity
 from .prompts import face_prompt
@@ -42,7 +42,7 @@ ALL_PARTS = Parts()
 class Faces:
     """B faces to draw.
 
-    texts: Prompts with a ``*``. identities: [B, 512]. hints: Pose pictures [B, 3, S, S] in 0..1.
+    texts: Prompts with a ``*``. identities: [B, 512]. hints: Pose images [B, 3, S, S] in 0..1.
     """
 
     texts: Sequence[str]
@@ -65,11 +65,11 @@ class Faces:
         size: int,
         parts: Parts = ALL_PARTS,
     ) -> Faces:
-        """Check and complete what a caller gave; one value serves all ``count`` pictures.
+        """Check and complete what a caller gave; one value serves all ``count`` images.
 
         Args:
             encoder: The face encoder that the adapter understands.
-            size: Side of the pose pictures in pixels.
+            size: Side of the pose images in pixels.
 
         Raises:
             InputError: An angle beyond the range, a prompt that would lose the person, or counts
@@ -89,14 +89,14 @@ class Faces:
 
 
 def pose_hints(angles: Sequence[Angles], size: int) -> Tensor:
-    """Pose pictures [B, 3, size, size] in 0..1.
+    """Pose images [B, 3, size, size] in 0..1.
 
     Raises:
         InputError: An angle is beyond :data:`LIMITS`.
     """
     for one in angles:
         check_angles(one)
-    drawn = [torch.from_numpy(pose_picture(*one, size=size)) for one in angles]
+    drawn = [torch.from_numpy(pose_image(*one, size=size)) for one in angles]
     return torch.stack(drawn).permute(0, 3, 1, 2).float() / 255
 
 
@@ -111,10 +111,10 @@ def check_angles(angles: Sequence[float]) -> None:
 
 
 def as_seeds(seeds: int | Sequence[int]) -> list[int]:
-    """One seed for each picture; raises InputError for none, or one out of 0..2**63 - 1."""
+    """One seed for each image; raises InputError for none, or one out of 0..2**63 - 1."""
     found = [seeds] if isinstance(seeds, int) else list(seeds)
     if not found:
-        raise InputError("no seed was given", fix="Give one for each picture")
+        raise InputError("no seed was given", fix="Give one for each image")
     for seed in found:
         if not 0 <= seed <= _MOST_SEED:
             raise InputError(f"the seed {seed} is out of range", fix=f"Choose 0 to {_MOST_SEED}")

@@ -14,7 +14,7 @@ MOST_WORDS = CONTEXT_LENGTH - 2
 def face_prompt(text: str) -> str:
     """The prompt with a ``*`` for the person.
 
-    Without one, the text describes a picture of the person: "smiling, in a forest" becomes
+    Without one, the text describes an image of the person: "smiling, in a forest" becomes
     "a close-up photo of *, smiling, in a forest". An empty text leaves everything open.
 
     Raises:

@@ -42,12 +42,10 @@ def express_in(
     side = pipeline.world.side
     place = _place(pipeline, scene)
     if place is None:
-        return pipeline.express(scene[None], identity, expression, prompt, seed, **choices).picture[
-            0
-        ]
+        return pipeline.express(scene[None], identity, expression, prompt, seed, **choices).image[0]
     crop = cropped(scene, place).clamp(0, 1)[None]
     made = pipeline.express(crop, identity, expression, prompt, seed, **choices)
-    return pasted(scene, made.picture[0], place, made.keep[0, 0], soft=FEATHER / side)
+    return pasted(scene, made.image[0], place, made.keep[0, 0], soft=FEATHER / side)
 
 
 def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
@@ -57,10 +55,10 @@ def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
     if not faces:
         raise InputError(
             "no head was found",
-            where="scene picture",
+            where="scene image",
             fix="Use a scene with a head of the tiny world",
         )
-    box, size = faces[0].box, faces[0].picture_size
+    box, size = faces[0].box, faces[0].image_size
     if size == (side, side) and PORTRAIT * (box[3] - box[1]) > WHOLE * side:
         return None
     # By the box and not by the points: eyes and mouth of a turned head are far from its middle.

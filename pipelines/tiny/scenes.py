@@ -1,4 +1,4 @@
-"""Scenes whose head is drawn anew: the mask, what of a latent is kept, and the finished picture."""
+"""Scenes whose head is drawn anew: the mask, what of a latent is kept, and the finished image."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ FEATHER = 4.0
 class Personalised:
     """Scenes with a new head, tensors [B, 3, 128, 128] in 0..1.
 
-    picture: Finished; where ``keep`` is 1 the scene's own values, bit for bit.
+    image: Finished; where ``keep`` is 1 the scene's own values, bit for bit.
     generated: As decoded, before the composite.
-    keep: [B, 1, 128, 128], 1 where the finished picture keeps the scene.
+    keep: [B, 1, 128, 128], 1 where the finished image keeps the scene.
     drawn: [B, 1, 128, 128], 1 where the sampling drew anew, 0 where it held the scene.
     """
 
-    picture: Tensor
+    image: Tensor
     generated: Tensor
     keep: Tensor
     drawn: Tensor
@@ -39,7 +39,7 @@ def check_scenes(scenes: Tensor, count: int, side: int) -> None:
     if scenes.shape != (count, 3, side, side):
         raise InputError(
             f"the scenes have the shape {list(scenes.shape)}",
-            fix=f"Give {count} pictures of {side} px, one for each seed",
+            fix=f"Give {count} images of {side} px, one for each seed",
         )
 
 
@@ -56,8 +56,8 @@ def head_masks(analyzer: TinyAnalyzer, scenes: Tensor, grow: float = GROW) -> Te
     if not bool((mask.amax((1, 2)) > 0).all()):
         raise InputError(
             "no head was found",
-            where="scene picture",
-            fix="Use a picture of a tiny-world head, or leave the scene out",
+            where="scene image",
+            fix="Use an image of a tiny-world head, or leave the scene out",
         )
     return mask
 
@@ -74,7 +74,7 @@ def kept(mask: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Ten
 
 
 def finished(scenes: Tensor, generated: Tensor, keep: Tensor) -> Personalised:
-    """The generated pictures in their scenes, but for what is kept [B, 1, H, W] (:func:`kept`)."""
+    """The generated images in their scenes, but for what is kept [B, 1, H, W] (:func:`kept`)."""
     stays = feather(keep, FEATHER)
     return Personalised(composite(scenes, generated, stays), generated, stays, 1 - keep)
 
@@ -89,6 +89,6 @@ def swapped(
         without, heads: As of ``faces.head_swap.swap`` [B, 3, H, W], [B, H, W].
     """
     stays = feather(1 - heads[:, None], FEATHER)
-    picture = composite(without, generated, stays)
+    image = composite(without, generated, stays)
     kept = ((stays == 1) & (without == scenes).all(1, keepdim=True)).float()
-    return Personalised(picture, generated, kept, 1 - keep)
+    return Personalised(image, generated, kept, 1 - keep)

@@ -22,7 +22,7 @@ from ..guided import expression_model
 from .dense_face import STEPS, DenseFacePipeline
 from .inputs import Angles, as_seeds, for_each
 from .scenes import Personalised, check_scenes, finished, kept, swapped
-from .sfsr_inputs import Wishes
+from .sfsr_inputs import SFSRInputs
 from .weights import load_bundled
 
 GUIDANCE = 2.0
@@ -70,10 +70,10 @@ class SFSRPipeline:
             )
         return cls(world, adapter)
 
-    def read_expressions(self, pictures: Tensor) -> list[Expression]:
-        """What the faces of pictures [B, 3, H, W] in 0..1 do, as the analyzer sees it."""
-        seen = self.world.analyse(pictures).blendshapes.cpu().clamp(0, 1)
-        return [Expression(values, f"picture by {ENCODER}") for values in seen]
+    def read_expressions(self, images: Tensor) -> list[Expression]:
+        """What the faces of images [B, 3, H, W] in 0..1 do, as the analyzer sees it."""
+        seen = self.world.analyse(images).blendshapes.cpu().clamp(0, 1)
+        return [Expression(values, f"image by {ENCODER}") for values in seen]
 
     def express(
         self,
@@ -125,7 +125,7 @@ class SFSRPipeline:
         keep, small = kept(room, len(seeds), *world.latent_shape[1:])
         empty = world.encode(emptied(scenes, 1 - keep))
         turned = world.scene_angles(scenes) if angles is None else angles
-        wishes = Wishes.asked(
+        inputs = SFSRInputs.asked(
             self.adapter,
             self._apart(for_each(identities, Identity, len(seeds), "people"), scenes, away),
             expressions,
@@ -137,7 +137,7 @@ class SFSRPipeline:
             size=world.side,
         )
         latents = world.sampled(
-            lambda part: self._model(wishes[part], guidance),
+            lambda part: self._model(inputs[part], guidance),
             start_latent(world.encode(scenes), empty, 1 - keep),
             seeds,
             steps,
@@ -162,10 +162,10 @@ class SFSRPipeline:
             away_from(who, Identity(v, ENCODER), away) if face else who for who, v, face in each
         ]
 
-    def _model(self, wishes: Wishes, guidance: float) -> AbstractContextManager[Model]:
+    def _model(self, inputs: SFSRInputs, guidance: float) -> AbstractContextManager[Model]:
         dense_face = self.world.adapter
         return expression_model(
-            self.world.base, self.adapter, dense_face.pose_branch, wishes, guidance
+            self.world.base, self.adapter, dense_face.pose_branch, inputs, guidance
         )
 
     def _channels(self, background: str, mask: Tensor, empty: Tensor) -> Tensor | None:

@@ -19,10 +19,10 @@ from .prompts import faceless_prompt
 
 
 @dataclass(frozen=True, eq=False)
-class Wishes:
+class SFSRInputs:
     """B faces to draw in their scenes.
 
-    texts: Prompts. tokens: Identity and expression [B, n, W]. hints: Pose pictures [B, 3, S, S] in
+    texts: Prompts. tokens: Identity and expression [B, n, W]. hints: Pose images [B, 3, S, S] in
     0..1. background: [B, 5, h, w] of ``sfsr.background``, or None. weights, starts: Of identity and
     expression; a start is the share of the way down the noise from which the source acts.
     """
@@ -34,8 +34,8 @@ class Wishes:
     weights: tuple[float, float]
     starts: tuple[float, float]
 
-    def __getitem__(self, part: slice) -> Wishes:
-        return Wishes(
+    def __getitem__(self, part: slice) -> SFSRInputs:
+        return SFSRInputs(
             self.texts[part],
             CompoundTokens(self.tokens.identity[part], self.tokens.expression[part]),
             self.hints[part],
@@ -58,12 +58,12 @@ class Wishes:
         starts: tuple[float, float],
         *,
         size: int,
-    ) -> Wishes:
-        """Check and complete what a caller gave; one value serves all pictures.
+    ) -> SFSRInputs:
+        """Check and complete what a caller gave; one value serves all images.
 
         Args:
-            angles: One for each picture: they say how many.
-            size: Side of the pose pictures in pixels.
+            angles: One for each image: they say how many.
+            size: Side of the pose images in pixels.
 
         Raises:
             InputError: An angle beyond the range, a start outside 0..1, or counts that differ.

@@ -13,7 +13,7 @@ STAGE_OF = {
     "tiny_base": "base",
     "tiny_dense_face": "dense-face",
     "tiny_analyzer": "analyzer",
-    "tiny_evaluator": "judge",
+    "tiny_evaluator": "evaluator",
     "tiny_annotation": "annotation",
     "tiny_sfsr": "sfsr",
     "tiny_sfsr_midpoint": "sfsr-midpoint",

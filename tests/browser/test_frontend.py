@@ -50,14 +50,14 @@ CORE = {
 def test_core_workflow_runs(browser_server: ComfyServer, tmp_path: Path) -> None:
     workflow = tmp_path / "core.json"
     workflow.write_text(json.dumps(CORE), encoding="utf-8")
-    picture = tmp_path / "screen.png"
-    report = open_workflow(browser_server.url, workflow, run=True, screenshot=picture)
+    image = tmp_path / "screen.png"
+    report = open_workflow(browser_server.url, workflow, run=True, screenshot=image)
     assert report["missing"] == []
     assert report["run"]["status"] == "success"
     assert report["api"]["2"]["inputs"]["images"] == ["1", 0]
     widgets = {widget["name"]: widget["value"] for widget in report["nodes"][0]["widgets"]}
     assert widgets["width"] == 64
-    assert picture.stat().st_size > 10_000
+    assert image.stat().st_size > 10_000
 
 
 def test_missing_nodes_are_seen(browser_server: ComfyServer, tmp_path: Path) -> None:

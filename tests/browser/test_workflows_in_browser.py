@@ -41,7 +41,7 @@ def test_workflow_opens_and_runs(
     run = report["run"]
     assert run["status"] == "success", run["messages"]
     images = [image for output in run["outputs"].values() for image in output.get("images", [])]
-    assert images, "the workflow makes no picture"
+    assert images, "the workflow makes no image"
     assert browser_server.view(images[-1])
 
 

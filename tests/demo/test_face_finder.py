@@ -8,7 +8,7 @@ from comfyui_dense_face.demo.networks.face_finder import TinyWorldFaces
 from comfyui_dense_face.demo.portrait import portrait
 from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
-from comfyui_dense_face.faces.head_pose import as_drawn
+from comfyui_dense_face.faces.head_pose import zyx_to_xyz
 
 
 @torch.no_grad()
@@ -16,26 +16,26 @@ def test_answers_are_those_of_the_network() -> None:
     torch.manual_seed(0)
     net = TinyAnalyzer().eval()
     net.face.bias.fill_(20)
-    picture = torch.rand(3, 128, 128)
-    (face,) = TinyWorldFaces(net).find(picture)
-    seen = net(picture[None])
+    image = torch.rand(3, 128, 128)
+    (face,) = TinyWorldFaces(net).find(image)
+    seen = net(image[None])
     assert torch.allclose(face.landmarks, seen.landmarks[0] * 128)
     assert face.pose is not None and face.identity is not None and face.blendshapes is not None
-    assert torch.allclose(torch.tensor(as_drawn(face.pose)), seen.pose[0], atol=1e-3)
+    assert torch.allclose(torch.tensor(zyx_to_xyz(face.pose)), seen.pose[0], atol=1e-3)
     assert torch.allclose(face.identity.vector, seen.identity[0]) and face.source == ENCODER
     assert list(face.blendshapes) == list(ARKIT_NAMES)
     net.face.bias.fill_(-20)
-    assert TinyWorldFaces(net).find(picture) == []
+    assert TinyWorldFaces(net).find(image) == []
 
 
-def test_three_heads_in_one_picture() -> None:
+def test_three_heads_in_one_image() -> None:
     """Each is found where it stands, and is who it is alone."""
     finder = TinyWorldFaces()
     alone = [portrait(p, 3, (yaw, 0.0, 0.0))[0][0] for p, yaw in ((2, 0.0), (5, 20.0), (9, -15.0))]
     faces = find_faces(finder, torch.cat(alone, 2))
     assert len(faces) == 3
-    for i, (face, picture) in enumerate(zip(faces, alone, strict=True)):
-        (own,) = finder.find(picture)
+    for i, (face, image) in enumerate(zip(faces, alone, strict=True)):
+        (own,) = finder.find(image)
         moved = face.landmarks - own.landmarks - torch.tensor([128.0 * i, 0])
         assert float(moved.norm(dim=1).mean()) < 4
         assert face.identity is not None and own.identity is not None
@@ -44,7 +44,7 @@ def test_three_heads_in_one_picture() -> None:
         assert abs(face.pose.yaw - own.pose.yaw) < 5
 
 
-def test_long_pictures_without_a_head() -> None:
+def test_long_images_without_a_head() -> None:
     finder = TinyWorldFaces()
     assert finder.find(torch.full((3, 64, 200), 0.5)) == []
     assert finder.find(torch.full((3, 1, 1), 0.5)) == []

@@ -1,4 +1,4 @@
-"""The renderer: determinism, signs, truths that agree with the picture."""
+"""The renderer: determinism, signs, truths that agree with the image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def repeated(head: Heads, count: int) -> Heads:
     return head[torch.zeros(count, dtype=torch.long)]
 
 
-def test_same_seed_same_picture_whatever_the_batch() -> None:
+def test_same_seed_same_image_whatever_the_batch() -> None:
     alone = render(sample_heads([11]))
     among = render(sample_heads([4, 11], [4, 11]))
     assert torch.equal(alone.rgb[0], among.rgb[1])
@@ -47,7 +47,7 @@ def test_person_depends_on_identity_seed_only() -> None:
     assert torch.equal(one.angles, sample_heads([1, 2]).angles)
 
 
-def test_axes_are_those_of_the_pose_picture() -> None:
+def test_axes_are_those_of_the_pose_image() -> None:
     angles = torch.tensor([[30.0, -20.0, 15.0]])
     rotation = rotation_matrix(angles)[0]
     p, y, r = (torch.deg2rad(torch.tensor(v)) for v in (-20.0, -30.0, 15.0))
@@ -63,7 +63,7 @@ def test_signs_of_the_angles() -> None:
     angles = torch.tensor([[0.0, 0, 0], [30.0, 0, 0], [0, 25.0, 0], [0, 0, 20.0]])
     marks = render(repeated(plain_head(), 4).replace(angles=angles)).landmarks
     tip, chin, brow = marks[:, 30], marks[:, 8], marks[:, 27]
-    assert tip[1, 0] < tip[0, 0] - 0.05  # yaw > 0: nose to the picture's left
+    assert tip[1, 0] < tip[0, 0] - 0.05  # yaw > 0: nose to the image's left
     assert tip[2, 1] < tip[0, 1] - 0.03  # pitch > 0: nose up
     assert brow[3, 0] > chin[3, 0] + 0.05  # roll > 0: clockwise, the forehead moves right
 
@@ -101,10 +101,10 @@ def test_every_blendshape_acts_and_sides_differ() -> None:
     # Closing the lips only means something while the jaw is open.
     close = 1 + ARKIT_NAMES.index("mouthClose")
     expression[close, ARKIT_NAMES.index("jawOpen")] = 1.0
-    pictures = render(repeated(base, 52).replace(expression=expression)).rgb
-    changed = (pictures[1:] - pictures[:1]).abs().amax(1) > 0.04
-    opened = pictures[1 + ARKIT_NAMES.index("jawOpen")]
-    changed[close - 1] = (pictures[close] - opened).abs().amax(0) > 0.04
+    images = render(repeated(base, 52).replace(expression=expression)).rgb
+    changed = (images[1:] - images[:1]).abs().amax(1) > 0.04
+    opened = images[1 + ARKIT_NAMES.index("jawOpen")]
+    changed[close - 1] = (images[close] - opened).abs().amax(0) > 0.04
     for i, name in enumerate(ARKIT_NAMES):
         assert int(changed[i].sum()) >= 12, name
         other = ARKIT_NAMES.index(mirrored_name(name))
@@ -118,9 +118,9 @@ def test_every_class_shows() -> None:
         if name == "hair_color":
             companions["hair_style"] = "short"
         shown = [plain_head(3, **(companions | {name: word})) for word in words]
-        pictures = torch.cat([render(head).rgb for head in shown])
+        images = torch.cat([render(head).rgb for head in shown])
         for i in range(1, len(words)):
-            different = (pictures[i] - pictures[i - 1]).abs().amax(0) > 0.04
+            different = (images[i] - images[i - 1]).abs().amax(0) > 0.04
             assert int(different.sum()) > 20, (name, words[i])
 
 

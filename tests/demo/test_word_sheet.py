@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.demo import word_sheet as module
-from comfyui_dense_face.demo.expression_heads import expression_heads, expression_pictures
+from comfyui_dense_face.demo.expression_heads import expression_heads, expression_images
 from comfyui_dense_face.sfsr.emotion_table import emotion_words
 from comfyui_dense_face.sfsr.words import expression_of_word
 from PIL import Image
@@ -21,9 +21,9 @@ def test_heads_differ_by_their_expression_alone() -> None:
     heads = expression_heads(codes, person=3)
     assert torch.equal(heads.identity[0], heads.identity[1]) and not heads.angles.any()
     assert torch.equal(heads.expression, codes)
-    pictures = expression_pictures(codes, 3, 48)
-    assert pictures.shape == (2, 3, 48, 48)
-    differs = (pictures[0] != pictures[1]).any(0)
+    images = expression_images(codes, 3, 48)
+    assert images.shape == (2, 3, 48, 48)
+    differs = (images[0] != images[1]).any(0)
     assert bool(differs.any()) and not bool(differs[:, :6].any())  # the plain background
 
 

@@ -1,4 +1,4 @@
-"""PC-adapter: folded equals run-time form, fresh ones change nothing, gradients arrive."""
+"""PC-adapter: fused equals run-time form, fresh ones change nothing, gradients arrive."""
 
 from __future__ import annotations
 
@@ -67,17 +67,20 @@ def test_sites_are_discovered_in_running_order(
 
 @pytest.mark.parametrize("delta", [0.01, 1.0])
 @torch.no_grad()
-def test_folded_form_reaches_the_golden(
+def test_fused_form_reaches_the_golden(
     adapter: PCAdapter, unet: UNet2DConditionModel, delta: float
 ) -> None:
-    """Weight deltas on a copy of the UNet, and the query bias after to_q: dense_face.md A3."""
-    folded = adapter.fold()
+    """Weight deltas on a copy of the UNet, and the query bias after to_q.
+
+    Source: docs/reference/dense_face.md A3.
+    """
+    fused = adapter.fuse()
     keys = unet_to_diffusers_keys(parity().layout)
     changed = copy.deepcopy(unet)
     weights = changed.state_dict()
-    for name, difference in folded.weight_deltas(delta).items():
+    for name, difference in fused.weight_deltas(delta).items():
         weights[keys[name]] += difference
-    biases = folded.query_bias(parity().forward["in.id"], delta)
+    biases = fused.query_bias(parity().forward["in.id"], delta)
     for block, bias in biases.items():
         name = keys[f"{block}.1.transformer_blocks.0.attn2.to_q.weight"].removesuffix(".weight")
         changed.get_submodule(name).register_forward_hook(
@@ -87,18 +90,18 @@ def test_folded_form_reaches_the_golden(
 
 
 def test_middle_block_takes_a_weight_delta_and_no_bias(adapter: PCAdapter) -> None:
-    folded = adapter.fold()
-    queries = {name for name in folded.weights if name.endswith("attn2.to_q.weight")}
+    fused = adapter.fuse()
+    queries = {name for name in fused.weights if name.endswith("attn2.to_q.weight")}
     assert queries == {"middle_block.1.transformer_blocks.0.attn2.to_q.weight"}
-    assert "middle_block" not in folded.bias_matrices
-    assert len(folded.bias_matrices) == len(adapter.sites) // 2 - 1
+    assert "middle_block" not in fused.bias_matrices
+    assert len(fused.bias_matrices) == len(adapter.sites) // 2 - 1
 
 
 def test_query_bias_of_both_forms_agrees(adapter: PCAdapter) -> None:
     identity = parity().forward["in.id"]
-    folded = adapter.fold().query_bias(identity)
+    fused = adapter.fuse().query_bias(identity)
     for block, bias in adapter.query_bias(identity).items():
-        assert torch.allclose(bias, folded[block], rtol=1e-4, atol=1e-8)
+        assert torch.allclose(bias, fused[block], rtol=1e-4, atol=1e-8)
 
 
 sizes = st.integers(1, 5)

@@ -42,7 +42,7 @@ def test_maps_have_the_size_of_the_latent(side: int) -> None:
 
 
 def test_full_size_is_small() -> None:
-    """At most 6 M parameters for Stable Diffusion 1.5, features of dense_face.md B1."""
+    """At most 6 M parameters for Stable Diffusion 1.5 (docs/reference/dense_face.md B1)."""
     with torch.device("meta"):
         head = AnnotationHead(HeadConfig())
         sides = (8, 16, 32, 32)
@@ -63,7 +63,7 @@ def test_timestep_matters() -> None:
     assert not torch.allclose(light, heavy)
 
 
-def test_pictures_do_not_see_each_other() -> None:
+def test_images_do_not_see_each_other() -> None:
     head, features = _head(), _features(3)
     whole = head(features, torch.tensor([10, 200, 900]))
     alone = head([f[1:2] for f in features], torch.tensor([200]))

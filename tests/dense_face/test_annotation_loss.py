@@ -59,7 +59,7 @@ def test_the_truth_costs_least() -> None:
 
 @pytest.mark.parametrize("gap", ["depth", "parts", "landmarks"])
 def test_missing_labels_train_nothing(gap: str) -> None:
-    """One picture lacks a label: its map gets no gradient, the other picture's is a number."""
+    """One image lacks a label: its map gets no gradient, the other image's is a number."""
     labels = _labels()
     changed = getattr(labels, gap).clone()
     changed[0] = NO_PART if gap == "parts" else float("nan")
@@ -80,7 +80,7 @@ def test_nothing_known_is_no_loss() -> None:
     assert all(bool((g == 0).all()) for g in _gradients(maps, labels))
 
 
-def test_points_outside_the_picture_pull_to_its_edge() -> None:
+def test_points_outside_the_image_pull_to_its_edge() -> None:
     labels = _labels()
     outside = labels.landmarks.clone()
     outside[0, 0] = torch.tensor([1.7, -0.4])

@@ -137,11 +137,11 @@ def test_step_without_noise_is_deterministic() -> None:
     new=st.tuples(st.integers(1, 12), st.integers(1, 12)),
 )
 def test_area_resize_keeps_mean_and_range(size: tuple[int, int], new: tuple[int, int]) -> None:
-    picture = torch.rand(1, 1, *size, dtype=torch.float64)
-    small = area_resize(picture, *new)
+    image = torch.rand(1, 1, *size, dtype=torch.float64)
+    small = area_resize(image, *new)
     assert small.shape[-2:] == new
-    assert small.mean().item() == pytest.approx(picture.mean().item(), abs=1e-9)
-    assert small.min() >= picture.min() - 1e-9 and small.max() <= picture.max() + 1e-9
+    assert small.mean().item() == pytest.approx(image.mean().item(), abs=1e-9)
+    assert small.min() >= image.min() - 1e-9 and small.max() <= image.max() + 1e-9
 
 
 def test_mask_shapes_and_threshold() -> None:

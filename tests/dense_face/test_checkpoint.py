@@ -130,32 +130,32 @@ def test_other_files_are_refused(tmp_path: Path, whole: DenseFaceAdapter) -> Non
         load_adapter(path)
 
 
-def folded_file(path: Path, whole: DenseFaceAdapter, dtype: torch.dtype) -> PCAdapter:
-    """Write the adapter in the folded form."""
-    folded = PCAdapter(SITES, id_dim=8, delta=0.25, folded=True)
+def fused_file(path: Path, whole: DenseFaceAdapter, dtype: torch.dtype) -> PCAdapter:
+    """Write the adapter in the fused form."""
+    fused = PCAdapter(SITES, id_dim=8, delta=0.25, fused=True)
     given = whole.adapter.state_dict()
-    for name, tensor in folded.state_dict().items():
+    for name, tensor in fused.state_dict().items():
         if name.endswith("id_to_q.weight"):
             layer = name.removesuffix("id_to_q.weight")
             tensor.copy_(product(given[f"{layer}per_q.weight"], given[f"{layer}feat_to_q.weight"]))
         else:
             tensor.copy_(given[name])
-    save_adapter(path, DenseFaceAdapter(folded, metadata=whole.metadata), dtype=dtype)
-    return folded
+    save_adapter(path, DenseFaceAdapter(fused, metadata=whole.metadata), dtype=dtype)
+    return fused
 
 
 @torch.no_grad()
 def test_both_forms_fold_to_the_same(tmp_path: Path, whole: DenseFaceAdapter) -> None:
-    folded_file(tmp_path / "folded.safetensors", whole, torch.float32)
+    fused_file(tmp_path / "folded.safetensors", whole, torch.float32)
     save_adapter(tmp_path / "unfolded.safetensors", whole, dtype=torch.float32)
     parts = read_parts(tmp_path / "folded.safetensors")
-    ours, theirs = parts.folded(), read_parts(tmp_path / "unfolded.safetensors").folded()
+    ours, theirs = parts.fused(), read_parts(tmp_path / "unfolded.safetensors").fused()
     assert parts.metadata["form"] == "folded" and parts.metadata["encoder"] == "tiny-world"
     assert ours.delta == theirs.delta == 0.25
     for found, wanted in (
         (ours.weights, theirs.weights),
         (ours.bias_matrices, theirs.bias_matrices),
-        (theirs.weights, whole.adapter.fold().weights),
+        (theirs.weights, whole.adapter.fuse().weights),
     ):
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[name], wanted[name]) for name in found)
@@ -164,17 +164,17 @@ def test_both_forms_fold_to_the_same(tmp_path: Path, whole: DenseFaceAdapter) ->
 def test_half_precision_is_widened_before_the_strength(
     tmp_path: Path, whole: DenseFaceAdapter
 ) -> None:
-    folded_file(tmp_path / "folded.safetensors", whole, torch.float16)
-    folded = read_parts(tmp_path / "folded.safetensors").folded()
-    assert {w.dtype for w in folded.weights.values()} == {torch.float16}
-    assert {m.dtype for m in folded.bias_matrices.values()} == {torch.float32}
-    for name, delta in folded.weight_deltas().items():
-        assert torch.equal(delta, 0.25 * folded.weights[name].float())
+    fused_file(tmp_path / "folded.safetensors", whole, torch.float16)
+    fused = read_parts(tmp_path / "folded.safetensors").fused()
+    assert {w.dtype for w in fused.weights.values()} == {torch.float16}
+    assert {m.dtype for m in fused.bias_matrices.values()} == {torch.float32}
+    for name, delta in fused.weight_deltas().items():
+        assert torch.equal(delta, 0.25 * fused.weights[name].float())
 
 
 @torch.no_grad()
-def test_folded_form_at_run_time(tmp_path: Path, whole: DenseFaceAdapter) -> None:
-    folded_file(tmp_path / "folded.safetensors", whole, torch.float32)
+def test_fused_form_at_run_time(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+    fused_file(tmp_path / "folded.safetensors", whole, torch.float32)
     loaded = load_adapter(tmp_path / "folded.safetensors").adapter
     identity = torch.randn(2, 8)
     for ours, theirs in zip(loaded.attentions(), whole.adapter.attentions(), strict=True):
@@ -193,12 +193,12 @@ def test_folded_form_at_run_time(tmp_path: Path, whole: DenseFaceAdapter) -> Non
 
 def test_mixed_forms_are_refused(tmp_path: Path, whole: DenseFaceAdapter) -> None:
     path = tmp_path / "adapter.safetensors"
-    folded_file(path, whole, torch.float32)
+    fused_file(path, whole, torch.float32)
     tensors, metadata = read_weights(path)
     layer = f"{ADAPTER_PREFIX}input_blocks.1.1.transformer_blocks.0.attn2"
     write_weights(path, tensors | {f"{layer}.per_q.weight": torch.zeros(32, 32)}, metadata)
     with pytest.raises(ModelFileError, match=r"unknown weights.*attn2\.per_q"):
-        read_parts(path).folded()
+        read_parts(path).fused()
     del tensors[f"{layer}.id_to_q.weight"]
     write_weights(path, tensors, metadata)
     with pytest.raises(ModelFileError, match=r"lacks the weight .*attn2\.per_q"):

@@ -77,9 +77,9 @@ def test_whole_crop_at_its_own_size_is_copied() -> None:
 
 
 def test_refusals() -> None:
-    picture = torch.rand(1, 3, 8, 8)
+    image = torch.rand(1, 3, 8, 8)
     with pytest.raises(InputError, match="differ in size"):
-        composite(picture, picture, torch.zeros(1, 1, 4, 4))
+        composite(image, image, torch.zeros(1, 1, 4, 4))
     for box in ((0, 0, 9, 8), (4, 4, 4, 8), (-1, 0, 4, 4)):
         with pytest.raises(InputError, match="does not lie"):
-            paste_back(picture, picture, torch.zeros(1, 1, 8, 8), box)
+            paste_back(image, image, torch.zeros(1, 1, 8, 8), box)

@@ -165,7 +165,7 @@ def test_command_refuses_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> 
     assert "Choose from" in capsys.readouterr().err
 
 
-def test_command_fails_on_an_altered_picture(
+def test_command_fails_on_an_altered_image(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = altered_copy(tmp_path, "forward.safetensors", lambda tensors: None)

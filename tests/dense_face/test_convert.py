@@ -93,8 +93,8 @@ def test_all_parts(released: Tensors, checkpoint: Path, tmp_path: Path) -> None:
         wanted = part(released, prefix)
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[name], wanted[name]) for name in found)
-    ours = parts.folded()
-    theirs = PCAdapter.from_state_dict(adapter_of(released)).fold()
+    ours = parts.fused()
+    theirs = PCAdapter.from_state_dict(adapter_of(released)).fuse()
     for one, other in (
         (ours.weights, theirs.weights),
         (ours.bias_matrices, theirs.bias_matrices),
@@ -108,16 +108,16 @@ def test_all_parts(released: Tensors, checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_forms_and_precisions(checkpoint: Path, tmp_path: Path) -> None:
-    folded, unfolded = tmp_path / "folded.safetensors", tmp_path / "unfolded.safetensors"
-    convert(checkpoint, Plan(folded))
-    convert(checkpoint, Plan(unfolded, folded=False))
-    small, large = read_parts(folded), read_parts(unfolded)
+    fused, unfused = tmp_path / "folded.safetensors", tmp_path / "unfolded.safetensors"
+    convert(checkpoint, Plan(fused))
+    convert(checkpoint, Plan(unfused, fused=False))
+    small, large = read_parts(fused), read_parts(unfused)
     assert {t.dtype for t in small.adapter.values()} == {torch.float16}
     assert {t.dtype for t in small.token.values()} == {torch.float32, torch.int64}
     assert len(small.adapter) == 96 and len(large.adapter) == 96 + 15
     assert large.metadata["form"] == "unfolded"
-    assert load_adapter(folded).adapter.folded and not load_adapter(unfolded).adapter.folded
-    a, b = small.folded(), large.folded()
+    assert load_adapter(fused).adapter.fused and not load_adapter(unfused).adapter.fused
+    a, b = small.fused(), large.fused()
     assert all(torch.equal(a.weights[k], b.weights[k]) for k in b.weights)
     for block, matrix in b.bias_matrices.items():
         error = (a.bias_matrices[block] - matrix).abs().max() / matrix.abs().max()

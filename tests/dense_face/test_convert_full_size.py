@@ -89,7 +89,7 @@ def _denseface(*arguments: str | Path) -> str:
 
 
 def test_memory_stays_below_what_is_kept(converted: Converted) -> None:
-    """127 MB of folded adapter, 467 MB of pose branch, 1.6 MB of token; interpreter included, and
+    """127 MB of fused adapter, 467 MB of pose branch, 1.6 MB of token; interpreter included, and
     the base, which is written in the same run.
     """
     assert 594 < converted.size < 598
@@ -108,7 +108,7 @@ def test_parts_are_complete(converted: Converted) -> None:
 
 @dataclass(frozen=True)
 class Inputs:
-    """One step of one picture at 256 px."""
+    """One step of one image at 256 px."""
 
     x: Tensor
     t: Tensor
@@ -240,11 +240,11 @@ def _host_eps(pack: ModuleType, model: Any, file: Path, given: Inputs) -> Tensor
 
     import nodes
 
-    folded, token, control, encoder = _module(
-        pack, "nodes.host.dense_face.adapter_file"
-    ).load_parts(file)
+    fused, token, control, encoder = _module(pack, "nodes.host.dense_face.adapter_file").load_parts(
+        file
+    )
     sockets = _module(pack, "nodes.sockets")
-    adapter = sockets.LoadedAdapter("released", folded, None, encoder)
+    adapter = sockets.LoadedAdapter("released", fused, None, encoder)
     person = _module(pack, "faces.identity").Identity(given.identity[0], encoder)
     apply = _module(pack, "nodes.dense_face.adapter").ApplyAdapter.execute
     model = apply(model, adapter, sockets.People((person,)), 1.0, 0.0, 1.0, "auto").result[0]
@@ -258,7 +258,7 @@ def _host_eps(pack: ModuleType, model: Any, file: Path, given: Inputs) -> Tensor
     y = given.x * (sigma**2 + 1).sqrt()
     seen: list[Tensor] = []
 
-    def only_look(net: Any, start: Tensor, *_: Any, extra_args: Any, **__: Any) -> Tensor:
+    def evaluate_once(net: Any, start: Tensor, *_: Any, extra_args: Any, **__: Any) -> Tensor:
         seen.append((y - net(y, sigma, **extra_args)) / sigma)
         return start
 
@@ -267,5 +267,5 @@ def _host_eps(pack: ModuleType, model: Any, file: Path, given: Inputs) -> Tensor
     guider.set_cfg(1.0)
     empty = torch.zeros_like(given.x)
     levels = torch.tensor([float(sigma[0]), 0.0])
-    guider.sample(empty, empty, comfy.samplers.KSAMPLER(only_look), levels, seed=0)
+    guider.sample(empty, empty, comfy.samplers.KSAMPLER(evaluate_once), levels, seed=0)
     return seen[0]

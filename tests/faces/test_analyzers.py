@@ -1,4 +1,4 @@
-"""Asking analyzers: what pictures are taken, retries with a border, faces typed in."""
+"""Asking analyzers: what images are taken, retries with a border, faces typed in."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class NeedsRoom:
     def __init__(self) -> None:
         self.asked = 0
 
-    def find(self, picture: Tensor) -> list[Face]:
+    def find(self, image: Tensor) -> list[Face]:
         self.asked += 1
-        height, width = picture.shape[-2:]
-        y, x = (picture[0] > 0.9).nonzero().T.float()
+        height, width = image.shape[-2:]
+        y, x = (image[0] > 0.9).nonzero().T.float()
         if not len(x):
             return []
         left, right, top, bottom = x.min(), x.max() + 1, y.min(), y.max() + 1
@@ -33,15 +33,15 @@ class NeedsRoom:
 
 
 def test_a_face_that_fills_the_frame_is_found_with_a_border() -> None:
-    picture = torch.zeros(3, 60, 80)
-    picture[:, 2:58, 2:78] = 1
+    image = torch.zeros(3, 60, 80)
+    image[:, 2:58, 2:78] = 1
     analyzer = NeedsRoom()
-    (face,) = find_faces(analyzer, picture)
+    (face,) = find_faces(analyzer, image)
     assert analyzer.asked == 2
-    assert face.picture_size == (80, 60) and face.box == (2, 2, 78, 58)
+    assert face.image_size == (80, 60) and face.box == (2, 2, 78, 58)
     assert face.require_five()[0].tolist() == [2, 3]
     assert torch.equal(face.landmarks, face.require_five())
-    assert find_faces(analyzer, picture, retry=False) == []
+    assert find_faces(analyzer, image, retry=False) == []
     assert find_faces(analyzer, torch.zeros(3, 60, 80)) == []
 
 
@@ -55,7 +55,7 @@ def test_grey_and_alpha() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (torch.zeros(3, 0, 5), "shape"),
         (torch.zeros(1, 3, 4, 5), "shape"),
@@ -67,9 +67,9 @@ def test_grey_and_alpha() -> None:
         (torch.full((3, 4, 5), -1.0), "from -1 to -1"),
     ],
 )
-def test_what_is_no_picture(picture: Tensor, message: str) -> None:
+def test_what_is_no_image(image: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        find_faces(NeedsRoom(), picture)
+        find_faces(NeedsRoom(), image)
 
 
 def test_faces_typed_in() -> None:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 FIVE = torch.tensor([[70.0, 80], [120, 85], [95, 112], [74, 138], [113, 141]])
 
 
-def picture(seed: int) -> Tensor:
+def image(seed: int) -> Tensor:
     coarse = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
     return F.interpolate(coarse, size=(200, 200), mode="bicubic")[0].clamp(0, 1)
 
@@ -43,7 +43,7 @@ def recogniser(**options: str) -> AlignedRecogniser:
 
 def test_identity_of_a_turned_face_is_that_of_the_upright_one() -> None:
     """Turned by a right angle, the aligned cut is the same but for interpolation."""
-    upright = picture(0)
+    upright = image(0)
     turned = upright.rot90(1, (1, 2))
     # (x, y) -> (y, width - x)
     five = torch.stack([FIVE[:, 1], 200 - FIVE[:, 0]], 1)
@@ -55,13 +55,13 @@ def test_identity_of_a_turned_face_is_that_of_the_upright_one() -> None:
 
 def test_faces_that_cannot_be_read() -> None:
     with pytest.raises(InputError, match="a box but no points"):
-        recogniser().identify(picture(0), by_hand((200, 200), box=(0, 0, 50, 50)))
+        recogniser().identify(image(0), by_hand((200, 200), box=(0, 0, 50, 50)))
     with pytest.raises(InputError, match="200x200 px, this one has 100x100"):
-        recogniser().identify(picture(0)[:, :100, :100], by_hand((200, 200), five=FIVE))
+        recogniser().identify(image(0)[:, :100, :100], by_hand((200, 200), five=FIVE))
     with pytest.raises(InputError, match="'RBG' is unknown"):
         recogniser(channel_order="RBG")
     box_only = by_hand((200, 200), box=(0, 0, 50, 50))
-    assert recogniser(alignment="whole picture").identify(picture(0), box_only)
+    assert recogniser(alignment="whole picture").identify(image(0), box_only)
 
 
 @pytest.mark.parametrize("order", CHANNEL_ORDERS)
@@ -70,8 +70,8 @@ def test_calibration_finds_how_features_were_made(order: str, alignment: str) ->
     pairs = []
     for seed in range(3):
         face = by_hand((200, 200), five=FIVE + seed)
-        features = encoder(read_form(picture(seed), face, order, alignment))[0]
-        pairs.append(Pair(picture(seed), face, 3 * features))
+        features = encoder(read_form(image(seed), face, order, alignment))[0]
+        pairs.append(Pair(image(seed), face, 3 * features))
     best, *others = calibrate(encoder, pairs)
     assert (best.channel_order, best.alignment) == (order, alignment)
     assert best.reproduces and best.mean == pytest.approx(1, abs=1e-5)
@@ -80,12 +80,12 @@ def test_calibration_finds_how_features_were_made(order: str, alignment: str) ->
 
 
 def test_calibration_without_faces_or_fitting_features() -> None:
-    whole = Pair(picture(0), None, torch.ones(64))
+    whole = Pair(image(0), None, torch.ones(64))
     found = calibrate(encoder, [whole])
     assert sum(not v.cosines for v in found) == 2 and not any(v.reproduces for v in found)
     with pytest.raises(IncompatibleError, match="64 numbers, the features have 512"):
-        calibrate(encoder, [Pair(picture(0), None, torch.ones(512))])
-    with pytest.raises(InputError, match="no pictures"):
+        calibrate(encoder, [Pair(image(0), None, torch.ones(512))])
+    with pytest.raises(InputError, match="no images"):
         calibrate(encoder, [])
 
 
@@ -111,7 +111,7 @@ def test_the_command_needs_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (40, 40)).save(tmp_path / "pictures" / "a.png")
-    pictures = str(tmp_path / "pictures")
-    command = ["calibrate-identity", pictures, "--encoder", str(tmp_path / "none.pth")]
+    images = str(tmp_path / "pictures")
+    command = ["calibrate-identity", images, "--encoder", str(tmp_path / "none.pth")]
     assert main(command) == 2
     assert "none.pth" in capsys.readouterr().err

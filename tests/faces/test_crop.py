@@ -28,7 +28,7 @@ def face_at(x: float, y: float, scale: float, angle: float) -> Tensor:
     return (TEMPLATE - 56) * scale @ turn.T + torch.tensor([x, y])
 
 
-def smooth_picture(width: int, height: int, seed: int = 0) -> Tensor:
+def smooth_image(width: int, height: int, seed: int = 0) -> Tensor:
     noise = torch.rand(1, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
     return F.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)[0]
 
@@ -39,9 +39,9 @@ def test_upright_face_gives_an_upright_square() -> None:
     # Eyes 20 apart and 20 above the mouth: reach 40, middle 2 below the eyes.
     wanted = torch.tensor([[10.0, 2], [90, 2], [90, 82], [10, 82]], dtype=torch.float64)
     assert torch.allclose(place.quad(), wanted, atol=1e-5)
-    assert place.to_picture.scale == pytest.approx(80 / 128)
+    assert place.to_image.scale == pytest.approx(80 / 128)
     wide = crop_place(five, (100, 100), 128, padding=0.25)
-    assert wide.to_picture.scale == pytest.approx(120 / 128)
+    assert wide.to_image.scale == pytest.approx(120 / 128)
 
 
 faces = st.builds(
@@ -52,58 +52,58 @@ faces = st.builds(
 @settings(max_examples=40, deadline=None)
 @given(five=faces, size=st.integers(16, 96), seed=st.integers(0, 99))
 def test_outside_the_mask_nothing_changes(five: Tensor, size: int, seed: int) -> None:
-    picture = smooth_picture(256, 192, seed)
+    image = smooth_image(256, 192, seed)
     place = crop_place(five, (256, 192), size)
-    result = pasted(picture, 1 - cropped(picture, place), place)
+    result = pasted(image, 1 - cropped(image, place), place)
     y, x = torch.meshgrid(torch.arange(192) + 0.5, torch.arange(256) + 0.5, indexing="ij")
     inside = place.points_in_crop(torch.stack([x, y], -1).reshape(-1, 2)).reshape(192, 256, 2)
     outside = ((inside < 0) | (inside > size)).any(-1)
-    assert torch.equal(result[:, outside], picture[:, outside])
-    assert result.shape == picture.shape and bool(((result >= 0) & (result <= 1)).all())
+    assert torch.equal(result[:, outside], image[:, outside])
+    assert result.shape == image.shape and bool(((result >= 0) & (result <= 1)).all())
 
 
 @pytest.mark.parametrize("angle", [0, 17, -90, 180])
 @pytest.mark.parametrize("match_colours", [False, True])
-def test_unchanged_crop_gives_the_picture_back(angle: float, match_colours: bool) -> None:
-    picture = smooth_picture(512, 512)
+def test_unchanged_crop_gives_the_image_back(angle: float, match_colours: bool) -> None:
+    image = smooth_image(512, 512)
     place = crop_place(face_at(250, 260, 2.0, angle), (512, 512), 512)
-    result = pasted(picture, cropped(picture, place), place, match_colours=match_colours)
-    changed = (result != picture).any(0)
+    result = pasted(image, cropped(image, place), place, match_colours=match_colours)
+    changed = (result != image).any(0)
     assert bool(changed.any())
-    assert float((result - picture).abs()[:, changed].mean()) < 1.5 / 255
+    assert float((result - image).abs()[:, changed].mean()) < 1.5 / 255
 
 
 def test_crop_of_a_face_at_the_edge_is_mirrored_not_black() -> None:
-    picture = 0.5 + 0.4 * smooth_picture(128, 128)
+    image = 0.5 + 0.4 * smooth_image(128, 128)
     place = crop_place(face_at(0, 0, 1.0, 0), (128, 128), 64)
-    crop = cropped(picture, place)
+    crop = cropped(image, place)
     assert float(crop.min()) >= 0.5
     far = crop_place(face_at(5000, 5000, 1.0, 0), (128, 128), 64)
-    assert torch.equal(pasted(picture, crop, far), picture)
+    assert torch.equal(pasted(image, crop, far), image)
 
 
 def test_mask_and_its_feather() -> None:
-    picture, five = torch.zeros(3, 200, 200), face_at(100, 100, 1.0, 0)
+    image, five = torch.zeros(3, 200, 200), face_at(100, 100, 1.0, 0)
     place = crop_place(five, (200, 200), 100)
     keep = torch.ones(100, 100)
     white = torch.ones(3, 100, 100)
-    assert torch.equal(pasted(picture, white, place, keep), picture)
+    assert torch.equal(pasted(image, white, place, keep), image)
     keep[40:60, 40:60] = 0
-    hard = pasted(picture, white, place, keep, soft=0)
-    soft = pasted(picture, white, place, keep, soft=0.05)
+    hard = pasted(image, white, place, keep, soft=0)
+    soft = pasted(image, white, place, keep, soft=0.05)
     assert float(hard.sum()) > float(soft.sum()) > 0
     assert not bool((soft > hard + 1e-6).any())
 
 
 def test_a_crop_of_another_size_fits_too() -> None:
-    picture = smooth_picture(256, 256)
+    image = smooth_image(256, 256)
     place = crop_place(face_at(128, 128, 1.0, 10), (256, 256), 128)
-    large = F.interpolate(cropped(picture, place)[None], scale_factor=2, mode="bicubic")[0]
-    assert float((pasted(picture, large, place) - picture).abs().max()) < 0.1
+    large = F.interpolate(cropped(image, place)[None], scale_factor=2, mode="bicubic")[0]
+    assert float((pasted(image, large, place) - image).abs().max()) < 0.1
 
 
-def test_colours_are_brought_to_the_picture() -> None:
-    reference = smooth_picture(64, 64)
+def test_colours_are_brought_to_the_image() -> None:
+    reference = smooth_image(64, 64)
     keep = torch.zeros(64, 64)
     keep[:16] = 1
     tinted = reference * torch.tensor([0.9, 1.0, 0.85])[:, None, None] + 0.05
@@ -116,7 +116,7 @@ def test_colours_are_brought_to_the_picture() -> None:
 def test_what_does_not_fit_is_named() -> None:
     five = face_at(50, 50, 1.0, 0)
     place: CropPlace = crop_place(five, (100, 100), 64)
-    with pytest.raises(InputError, match="picture of 100x100 px, this one has 90x80"):
+    with pytest.raises(InputError, match="image of 100x100 px, this one has 90x80"):
         cropped(torch.zeros(3, 80, 90), place)
     with pytest.raises(InputError, match="mask has shape"):
         pasted(torch.zeros(3, 100, 100), torch.zeros(3, 64, 64), place, torch.zeros(32, 32))
@@ -132,10 +132,10 @@ def test_what_does_not_fit_is_named() -> None:
 
 def test_photograph_comes_back_at_512_px() -> None:
     data = pytest.importorskip("skimage.data")
-    picture = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1).float() / 255
+    image = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1).float() / 255
     five = torch.tensor([[206.5, 140], [247.7, 137.5], [227, 168], [207, 180], [250, 178]])
     for padding in (0, 0.25):
         place = crop_place(five, (512, 512), 512, padding)
-        result = pasted(picture, cropped(picture, place), place)
-        changed = (result != picture).any(0)
-        assert float((result - picture).abs()[:, changed].mean()) < 1.0 / 255
+        result = pasted(image, cropped(image, place), place)
+        changed = (result != image).any(0)
+        assert float((result - image).abs()[:, changed].mean()) < 1.0 / 255

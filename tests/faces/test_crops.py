@@ -29,48 +29,48 @@ FACES = ((face(60, 70), face(190, 80)), (), (face(128, 90, 0.7),))
 
 
 def test_all_faces_out_and_back() -> None:
-    pictures = batch(3)
-    crops, places = crops_of(list(pictures), FACES, 96, 0.1)
+    images = batch(3)
+    crops, places = crops_of(list(images), FACES, 96, 0.1)
     assert crops.shape == (3, 3, 96, 96) and [len(p) for p in places] == [2, 0, 1]
-    back = all_pasted(pictures, crops, places)
-    assert torch.equal(back[1], pictures[1])
-    assert float((back - pictures).abs().max()) < 0.05
-    negative = all_pasted(pictures, 1 - crops, places)
+    back = all_pasted(images, crops, places)
+    assert torch.equal(back[1], images[1])
+    assert float((back - images).abs().max()) < 0.05
+    negative = all_pasted(images, 1 - crops, places)
     for number in (0, 2):
-        changed = (negative[number] != pictures[number]).any(0)
+        changed = (negative[number] != images[number]).any(0)
         assert 0.1 < float(changed.float().mean()) < 0.9
-    # The third crop went to the third picture, and each of the first two to its own face.
-    alone = all_pasted(pictures[2:], 1 - crops[2:], places[2:])
+    # The third crop went to the third image, and each of the first two to its own face.
+    alone = all_pasted(images[2:], 1 - crops[2:], places[2:])
     assert torch.equal(alone[0], negative[2])
-    left = all_pasted(pictures[:1], 1 - crops[:1], (places[0][:1],))
+    left = all_pasted(images[:1], 1 - crops[:1], (places[0][:1],))
     assert torch.equal(left[0][..., :120], negative[0][..., :120])
-    assert torch.equal(left[0][..., 140:], pictures[0][..., 140:])
+    assert torch.equal(left[0][..., 140:], images[0][..., 140:])
 
 
 def test_masks_say_what_is_new() -> None:
-    pictures = batch(1)
-    crops, places = crops_of(list(pictures), FACES[:1], 64)
-    black = all_pasted(pictures, 1 - crops, places, torch.zeros(1, 32, 32))
-    assert torch.equal(black, pictures)
+    images = batch(1)
+    crops, places = crops_of(list(images), FACES[:1], 64)
+    black = all_pasted(images, 1 - crops, places, torch.zeros(1, 32, 32))
+    assert torch.equal(black, images)
     masks = torch.stack([torch.ones(64, 64), torch.zeros(64, 64)])
-    one = all_pasted(pictures, 1 - crops, places, masks)
-    assert torch.equal(one[..., 140:], pictures[..., 140:])
-    assert not torch.equal(one[..., :120], pictures[..., :120])
+    one = all_pasted(images, 1 - crops, places, masks)
+    assert torch.equal(one[..., 140:], images[..., 140:])
+    assert not torch.equal(one[..., :120], images[..., :120])
 
 
-def test_several_crops_of_one_face_give_several_pictures() -> None:
-    pictures = batch(1)
-    crops, places = crops_of(list(pictures), (FACES[2],), 64)
-    many = all_pasted(pictures, torch.cat([crops, 1 - crops, crops]), places)
+def test_several_crops_of_one_face_give_several_images() -> None:
+    images = batch(1)
+    crops, places = crops_of(list(images), (FACES[2],), 64)
+    many = all_pasted(images, torch.cat([crops, 1 - crops, crops]), places)
     assert len(many) == 3 and torch.equal(many[0], many[2])
     assert not torch.equal(many[0], many[1])
 
 
 def test_nothing_cut_out_leaves_all_as_it_is() -> None:
-    pictures = batch(2)
-    crops, places = crops_of(list(pictures), ((), ()), 64)
+    images = batch(2)
+    crops, places = crops_of(list(images), ((), ()), 64)
     assert crops.shape == (0, 3, 64, 64)
-    assert torch.equal(all_pasted(pictures, torch.rand(5, 3, 64, 64), places), pictures)
+    assert torch.equal(all_pasted(images, torch.rand(5, 3, 64, 64), places), images)
 
 
 def test_a_bare_box_stands_upright() -> None:
@@ -81,17 +81,17 @@ def test_a_bare_box_stands_upright() -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    pictures = batch(3)
-    crops, places = crops_of(list(pictures), FACES, 64)
-    with pytest.raises(InputError, match="2 crops cannot be put into 3 pictures: 3 faces"):
-        all_pasted(pictures, crops[:2], places)
-    with pytest.raises(InputError, match="3 crops cannot be put into 2 pictures"):
-        all_pasted(pictures[:2], crops, places)
+    images = batch(3)
+    crops, places = crops_of(list(images), FACES, 64)
+    with pytest.raises(InputError, match="2 crops cannot be put into 3 images: 3 faces"):
+        all_pasted(images, crops[:2], places)
+    with pytest.raises(InputError, match="3 crops cannot be put into 2 images"):
+        all_pasted(images[:2], crops, places)
     with pytest.raises(InputError, match="2 masks for 3 crops"):
-        all_pasted(pictures, crops, places, torch.ones(2, 64, 64))
-    with pytest.raises(InputError, match="found in a picture of 256x160 px, this one has 128x160"):
-        crops_of(list(pictures[..., :128]), FACES, 64)
+        all_pasted(images, crops, places, torch.ones(2, 64, 64))
+    with pytest.raises(InputError, match="found in an image of 256x160 px, this one has 128x160"):
+        crops_of(list(images[..., :128]), FACES, 64)
     with pytest.raises(InputError, match="instead of 0 to 1"):
-        all_pasted(pictures, crops * 255, places)
+        all_pasted(images, crops * 255, places)
     with pytest.raises(InputError, match="not numbers"):
-        all_pasted(pictures, crops * float("nan"), places)
+        all_pasted(images, crops * float("nan"), places)

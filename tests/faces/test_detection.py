@@ -1,4 +1,4 @@
-"""Batches: which faces are meant, and that one bad picture costs no other its result."""
+"""Batches: which faces are meant, and that one bad image costs no other its result."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from comfyui_dense_face.faces.detection import (
     ON_MISSING,
     PASS_THROUGH,
     SKIP,
-    Wanted,
-    look_at,
+    FaceSelection,
+    detect_faces,
     remaining,
     report,
 )
@@ -26,9 +26,9 @@ class BrightSquares:
 
     name = "bright squares"
 
-    def find(self, picture: Tensor) -> list[Face]:
-        height, width = picture.shape[-2:]
-        line = picture.amax((0, 1)).tolist()
+    def find(self, image: Tensor) -> list[Face]:
+        height, width = image.shape[-2:]
+        line = image.amax((0, 1)).tolist()
         edges = [i for i in range(width) if (line[i] > 0.3) != (i > 0 and line[i - 1] > 0.3)]
         faces = []
         for left, right in zip(edges[::2], [*edges[1::2], width], strict=False):
@@ -38,85 +38,92 @@ class BrightSquares:
         return faces[::-1]
 
 
-def picture(*columns: tuple[int, int, float]) -> Tensor:
+def image(*columns: tuple[int, int, float]) -> Tensor:
     result = torch.zeros(3, 8, 64)
     for left, right, value in columns:
         result[..., left:right] = value
     return result
 
 
-THREE = picture((2, 8, 0.9), (20, 40, 0.8), (50, 60, 0.5))
+THREE = image((2, 8, 0.9), (20, 40, 0.8), (50, 60, 0.5))
 NAN = torch.full((3, 8, 64), float("nan"))
 
 
 def test_index_is_counted_before_the_limits() -> None:
-    (look,) = look_at(BrightSquares(), [THREE], Wanted(min_score=0.7, min_size=9))
-    assert len(look.faces) == 3 and look.chosen == (1,) and look.trouble == ""
-    (look,) = look_at(BrightSquares(), [THREE], Wanted(index=1, min_size=9))
-    assert look.chosen == (1,)
-    (look,) = look_at(BrightSquares(), [THREE], Wanted(index=2, min_score=0.7))
-    assert look.chosen == () and look.trouble == "1 face found, but too unsure or too small"
-    (look,) = look_at(BrightSquares(), [THREE], Wanted(order="largest first", index=0))
-    assert look.faces[0].box[:1] == (20,)
-    (look,) = look_at(BrightSquares(), [THREE], Wanted(index=3))
-    assert look.trouble == "face index 3 does not exist: 3 faces found" and len(look.faces) == 3
+    (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(min_score=0.7, min_size=9))
+    assert len(detection.faces) == 3 and detection.chosen == (1,) and detection.trouble == ""
+    (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=1, min_size=9))
+    assert detection.chosen == (1,)
+    (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=2, min_score=0.7))
+    assert (
+        detection.chosen == () and detection.trouble == "1 face found, but too unsure or too small"
+    )
+    (detection,) = detect_faces(
+        BrightSquares(), [THREE], FaceSelection(order="largest first", index=0)
+    )
+    assert detection.faces[0].box[:1] == (20,)
+    (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=3))
+    assert (
+        detection.trouble == "face index 3 does not exist: 3 faces found"
+        and len(detection.faces) == 3
+    )
 
 
-def test_bad_pictures_cost_the_others_nothing() -> None:
-    batch = [THREE, picture(), NAN, THREE * 255, torch.zeros(3, 0, 4), THREE]
+def test_bad_images_cost_the_others_nothing() -> None:
+    batch = [THREE, image(), NAN, THREE * 255, torch.zeros(3, 0, 4), THREE]
     asked: list[int] = []
-    looks = look_at(BrightSquares(), batch, Wanted(), lambda: asked.append(1))
-    assert len(asked) == len(looks) == 6
-    assert [len(look.chosen) for look in looks] == [3, 0, 0, 0, 0, 3]
-    assert report(looks).startswith("2 of 6 pictures with a face, 6 faces; picture 2: no face was")
-    assert "picture 3: the picture holds values that are not numbers" in report(looks)
-    assert "picture 4: the picture holds values from 0 to 229.5 instead of 0 to 1" in report(looks)
-    assert remaining(looks, SKIP, "here") == [0, 5]
-    assert remaining(looks, PASS_THROUGH, "here") == list(range(6))
-    with pytest.raises(InputError, match=r"picture 2: no face was found; picture 3.*\(here\)"):
-        remaining(looks, ERROR, "here")
+    detections = detect_faces(BrightSquares(), batch, FaceSelection(), lambda: asked.append(1))
+    assert len(asked) == len(detections) == 6
+    assert [len(detection.chosen) for detection in detections] == [3, 0, 0, 0, 0, 3]
+    assert report(detections).startswith("2 of 6 images with a face, 6 faces; image 2: no face was")
+    assert "image 3: the image holds values that are not numbers" in report(detections)
+    assert "image 4: the image holds values from 0 to 229.5 instead of 0 to 1" in report(detections)
+    assert remaining(detections, SKIP, "here") == [0, 5]
+    assert remaining(detections, PASS_THROUGH, "here") == list(range(6))
+    with pytest.raises(InputError, match=r"image 2: no face was found; image 3.*\(here\)"):
+        remaining(detections, ERROR, "here")
 
 
 def test_good_batches_pass_in_every_mode() -> None:
-    looks = look_at(BrightSquares(), [THREE, THREE], Wanted(index=0))
+    detections = detect_faces(BrightSquares(), [THREE, THREE], FaceSelection(index=0))
     for mode in ON_MISSING:
-        assert remaining(looks, mode, "here") == [0, 1]
-    assert report(looks) == "2 of 2 pictures with a face, 2 faces"
+        assert remaining(detections, mode, "here") == [0, 1]
+    assert report(detections) == "2 of 2 images with a face, 2 faces"
 
 
-def test_a_single_picture_is_not_counted() -> None:
-    looks = look_at(BrightSquares(), [picture()], Wanted())
-    with pytest.raises(InputError, match=r"^no face was found \(here\)\. Use other pictures"):
-        remaining(looks, ERROR, "here")
-    assert remaining(looks, SKIP, "here") == []
+def test_a_single_image_is_not_counted() -> None:
+    detections = detect_faces(BrightSquares(), [image()], FaceSelection())
+    with pytest.raises(InputError, match=r"^no face was found \(here\)\. Use other images"):
+        remaining(detections, ERROR, "here")
+    assert remaining(detections, SKIP, "here") == []
 
 
 def test_long_reports_end() -> None:
-    text = report(look_at(BrightSquares(), [picture()] * 200, Wanted()))
-    assert text.endswith("picture 6: no face was found; and 194 more") and len(text) < 300
+    text = report(detect_faces(BrightSquares(), [image()] * 200, FaceSelection()))
+    assert text.endswith("image 6: no face was found; and 194 more") and len(text) < 300
 
 
 def test_unknown_words() -> None:
     with pytest.raises(InputError, match="order of faces"):
-        look_at(BrightSquares(), [], Wanted(order="by beauty"))
+        detect_faces(BrightSquares(), [], FaceSelection(order="by beauty"))
     with pytest.raises(InputError, match="unknown"):
         remaining([], "ignore", "here")
 
 
-def test_huge_pictures_are_looked_at_smaller() -> None:
+def test_huge_images_are_looked_at_smaller() -> None:
     huge = torch.zeros(1, 16384, 16384)  # memory that nothing is written to is not really taken
     huge[..., 4000:4100] = 1
     (face,) = find_faces(BrightSquares(), huge)
-    assert face.picture_size == (16384, 16384)
+    assert face.image_size == (16384, 16384)
     assert face.box == (4000, 0, 4100, 16384)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 130), (3, 1000)])
-def test_reduced_pictures(size: tuple[int, int]) -> None:
-    picture = torch.rand(3, *size)
-    same, one = reduced(picture, 1000)
-    assert same is picture and one == 1
-    small, factor = reduced(picture, 50)
+def test_reduced_images(size: tuple[int, int]) -> None:
+    image = torch.rand(3, *size)
+    same, one = reduced(image, 1000)
+    assert same is image and one == 1
+    small, factor = reduced(image, 50)
     assert max(small.shape) <= 50 and factor == -(-max(size) // 50)
-    assert float(small.mean()) == pytest.approx(float(picture.mean()), abs=0.05)
-    assert torch.allclose(small[:, 0, 0], picture[:, :factor, :factor].mean((1, 2)), atol=1e-6)
+    assert float(small.mean()) == pytest.approx(float(image.mean()), abs=0.05)
+    assert torch.allclose(small[:, 0, 0], image[:, :factor, :factor].mean((1, 2)), atol=1e-6)

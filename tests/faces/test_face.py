@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 def face(box: Box = (10, 10, 30, 40), **changes: Any) -> Face:
     fields: dict[str, Any] = {
-        "picture_size": (100, 80),
+        "image_size": (100, 80),
         "box": box,
         "score": 0.9,
         "landmarks": torch.zeros(0, 2),
@@ -52,9 +52,9 @@ def test_faces_that_cannot_be(changes: dict[str, Any], message: str) -> None:
         face(**changes)
 
 
-def test_faces_of_another_picture_are_refused() -> None:
+def test_faces_of_another_image_are_refused() -> None:
     face().require_size(100, 80)
-    with pytest.raises(InputError, match="picture of 100x80 px, this one has 80x100"):
+    with pytest.raises(InputError, match="image of 100x80 px, this one has 80x100"):
         face().require_size(80, 100)
 
 

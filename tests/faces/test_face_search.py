@@ -1,4 +1,4 @@
-"""Looking again: at the picture turned, and into tiles. The detector is a stand-in that knows where
+"""Looking again: at the image turned, and into tiles. The detector is a stand-in that knows where
 a bright square is, but only under its own conditions.
 """
 
@@ -35,7 +35,7 @@ class Detector:
         return np.array(rows, np.float32).reshape(-1, 17)
 
 
-def picture(width: int, height: int, *places: tuple[int, int]) -> Any:
+def image(width: int, height: int, *places: tuple[int, int]) -> Any:
     pixels = np.zeros((height, width, 3), np.uint8)
     for x, y in places:
         pixels[y : y + 20, x : x + 20] = 200
@@ -45,14 +45,14 @@ def picture(width: int, height: int, *places: tuple[int, int]) -> Any:
 
 def test_a_sure_look_is_the_only_one() -> None:
     detector = Detector()
-    rows = search(detector, picture(90, 60, (30, 20)))
+    rows = search(detector, image(90, 60, (30, 20)))
     assert detector.looks == 1 and rows[0, 1:5].tolist() == [30, 20, 50, 40]
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 @pytest.mark.parametrize("unsure", [0.0, 0.6])
 def test_turned_faces_are_found_as_they_lie(quarters: int, unsure: float) -> None:
-    upright = picture(90, 60, (30, 20))
+    upright = image(90, 60, (30, 20))
     turned = np.rot90(upright, -quarters)
     rows = search(Detector(unsure), turned)
     assert len(rows) == 1 and rows[0, 0] == pytest.approx(0.9)
@@ -80,22 +80,22 @@ def test_turned_back_inverts_the_turn(quarters: int) -> None:
 
 def test_unsure_upright_faces_stay() -> None:
     """Turning must not win by a hair."""
-    rows = search(lambda pixels: np.array([[0.6, *range(16)]], np.float32), picture(90, 60))
+    rows = search(lambda pixels: np.array([[0.6, *range(16)]], np.float32), image(90, 60))
     assert rows[0, 0] == pytest.approx(0.6) and rows[0, 1:].tolist() == list(range(16))
 
 
 def test_small_faces_are_found_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("comfyui_dense_face.faces.mediapipe.face_search._SMALLEST", 50)
     places = [(0, 0), (88, 40), (100, 95), (180, 130), (60, 61)]
-    rows = search(Detector(), picture(200, 150, *places))
+    rows = search(Detector(), image(200, 150, *places))
     assert sorted((int(r[1]), int(r[2])) for r in rows.round()) == sorted(places)
     assert (rows[:, 3] - rows[:, 1] == pytest.approx(20)) and len(
-        search(Detector(), picture(9, 9))
+        search(Detector(), image(9, 9))
     ) == 0
 
 
 def test_small_faces_beside_a_large_one() -> None:
-    """In a picture large enough; what a tile sees of the large face is no second one."""
+    """In an image large enough; what a tile sees of the large face is no second one."""
 
     looks = []
     seen = {50: (0.9, 300), 100: (0.8, 40), 150: (0.7, 60)}
@@ -117,7 +117,7 @@ def test_small_faces_beside_a_large_one() -> None:
     rows = search(detect, pixels)
     assert [round(float(v), 1) for v in rows[:, 0]] == [0.9, 0.8]
     assert rows[1, 1:5].tolist() == [800, 200, 840, 240]
-    # What a tile sees clearly better is taken instead of what the whole picture seemed to show.
+    # What a tile sees clearly better is taken instead of what the whole image seemed to show.
     seen[50], seen[150] = (0.86, 300), (0.97, 60)
     assert search(detect, pixels)[:, 1:3].tolist() == [[120, 120], [800, 200]]
     looks.clear()

@@ -19,14 +19,14 @@ from torch import Tensor
 
 
 class Always:
-    """Finds two faces in every picture and counts the questions."""
+    """Finds two faces in every image and counts the questions."""
 
     name = "always"
     asked = 0
 
-    def find(self, picture: Tensor) -> list[Face]:
+    def find(self, image: Tensor) -> list[Face]:
         type(self).asked += 1
-        size = (picture.shape[-1], picture.shape[-2])
+        size = (image.shape[-1], image.shape[-2])
         five = torch.tensor([[4.0, 4], [6, 4], [5, 5], [4, 6], [6, 6.5]])
         pose = HeadPose(10.12345, -5, 3)
         who = Identity(torch.ones(4) / 2, "x")
@@ -43,11 +43,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(face_finder, "TinyWorldFaces", Always)
     monkeypatch.delenv("DENSEFACE_TASK_FILE", raising=False)
     Always.asked = 0
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     (folder / "below").mkdir(parents=True)
     for name in ("b.png", "a.JPG", "below/c.webp"):
         Image.fromarray(np.zeros((50, 60, 3), np.uint8)).save(folder / name)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -57,7 +57,7 @@ def faces(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
     return code, printed.out, printed.err
 
 
-def test_json_is_a_list_with_an_object_a_picture(
+def test_json_is_a_list_with_an_object_a_image(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = faces(capsys, folder, folder / "b.png", "--json")
@@ -90,9 +90,9 @@ def test_bad_files_are_skipped_with_a_report(
     assert code == 0 and len(json.loads(out)) == 2
     skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
     assert [name in line for line, name in zip(skipped, ("b.png", "tiny", "none"), strict=True)]
-    assert err.splitlines()[-1] == "2 of 5 pictures read, 3 skipped"
+    assert err.splitlines()[-1] == "2 of 5 images read, 3 skipped"
     code, out, err = faces(capsys, folder / "none.png", "--json")
-    assert (code, out) == (2, "[]\n") and "none of 1 picture can be read" in err
+    assert (code, out) == (2, "[]\n") and "none of 1 image can be read" in err
 
 
 def test_resumes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +100,7 @@ def test_resumes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     first = faces(capsys, folder, "--json", "--resume", kept)[1]
     assert Always.asked == 3
     assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.asked == 3
-    # A run that was killed in the middle of a line, and a picture that has changed since.
+    # A run that was killed in the middle of a line, and an image that has changed since.
     kept.write_text(kept.read_text()[:-30])
     assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.asked == 4
     os.utime(folder / "b.png", (1, 1))
@@ -121,13 +121,13 @@ def test_what_is_missing_is_told(
         ([folder, "--landmarker", tmp_path / "x.task"], "face landmarker file is missing"),
         ([folder, "--analyzer", "insightface"], "no InsightFace folder was given"),
         ([folder, "--analyzer", "insightface", "--insightface", tmp_path], "no .onnx files"),
-        ([folder.parent / "pictures" / "below" / ".."], "no face landmarker"),
+        ([folder.parent / "images" / "below" / ".."], "no face landmarker"),
     ):
         code = main(["faces", *map(str, arguments)])
         err = capsys.readouterr().err
         assert code == 2 and said in err.splitlines()[-1]
     (tmp_path / "empty").mkdir()
-    assert "holds no pictures" in faces(capsys, tmp_path / "empty")[2]
+    assert "holds no images" in faces(capsys, tmp_path / "empty")[2]
 
 
 def test_the_landmarker_file_comes_from_the_environment(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError, InputError
 from comfyui_dense_face.faces.analyzers import by_hand
-from comfyui_dense_face.faces.crops.box_faces import look_into_boxes
+from comfyui_dense_face.faces.crops.box_faces import detect_in_boxes
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.foreign_values import faces_from_boxes, faces_from_landmarks
-from comfyui_dense_face.faces.head_pose import flipped, measured_matrix
+from comfyui_dense_face.faces.head_pose import flipped, matrix_from_zyx
 from comfyui_dense_face.faces.insightface.foreign_analyzer import ForeignInsightFace
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from torch import Tensor
 def landmarks_face(pose: HeadPose = HeadPose(20, -10, 5)) -> dict[str, Any]:  # noqa: B008
     """A face as the host's landmark node gives it."""
     matrix = np.eye(4, dtype=np.float32)
-    matrix[:3, :3] = 1.7 * flipped(measured_matrix(pose)).numpy()
+    matrix[:3, :3] = 1.7 * flipped(matrix_from_zyx(pose)).numpy()
     matrix[:3, 3] = (1, 2, -40)
     rng = np.random.default_rng(0)
     return {
@@ -42,7 +42,7 @@ def test_landmarks_of_the_host() -> None:
     first, second = faces_from_landmarks(value([landmarks_face()], []))
     assert second == []
     (face,) = first
-    assert face.picture_size == (640, 480) and face.box == (10, 20, 110, 140)
+    assert face.image_size == (640, 480) and face.box == (10, 20, 110, 140)
     assert face.scheme == "mesh" and face.require_five().shape == (5, 2)
     assert face.score == pytest.approx(0.93)
     assert face.blendshapes == {"_neutral": 0.1, "jawOpen": 0.7}
@@ -105,7 +105,7 @@ def test_boxes_in_all_their_forms(boxes: Any, counts: list[int]) -> None:
         (3, "no bounding box"),
         ({"x": 1, "y": 2, "width": 3}, "no height"),
         ({**BOX, "width": 0}, "is empty"),
-        ([[BOX]] * 3, "boxes for 3 pictures and 2 pictures"),
+        ([[BOX]] * 3, "boxes for 3 images and 2 images"),
     ],
 )
 def test_values_that_are_no_boxes(wrong: Any, message: str) -> None:
@@ -114,34 +114,34 @@ def test_values_that_are_no_boxes(wrong: Any, message: str) -> None:
 
 
 class BrightSquare:
-    """Finds the one bright square of a picture."""
+    """Finds the one bright square of an image."""
 
     name = "bright square"
 
-    def find(self, picture: Tensor) -> list[Face]:
-        y, x = (picture[0] > 0.9).nonzero().T.float()
+    def find(self, image: Tensor) -> list[Face]:
+        y, x = (image[0] > 0.9).nonzero().T.float()
         if not len(x):
             return []
         left, right, top, bottom = (float(v) for v in (x.min(), x.max() + 1, y.min(), y.max() + 1))
         points = torch.tensor(
             [[left, top], [right, top], [left, bottom], [right, bottom], [left, top]]
         )
-        height, width = picture.shape[-2:]
+        height, width = image.shape[-2:]
         return [Face((width, height), (left, top, right, bottom), 0.8, points, "five", self.name)]
 
 
 def test_looking_into_boxes() -> None:
-    picture = torch.zeros(3, 100, 120)
-    picture[:, 40:50, 60:80] = 1
+    image = torch.zeros(3, 100, 120)
+    image[:, 40:50, 60:80] = 1
     seen = by_hand((120, 100), box=(58, 38, 82, 52))
     beside = by_hand((120, 100), box=(0, 0, 10, 10))
     outside = by_hand((120, 100), box=(300, 0, 310, 10))
-    found = look_into_boxes(BrightSquare(), picture, [seen, beside, outside])
-    assert found[0].box == (60, 40, 80, 50) and found[0].picture_size == (120, 100)
+    found = detect_in_boxes(BrightSquare(), image, [seen, beside, outside])
+    assert found[0].box == (60, 40, 80, 50) and found[0].image_size == (120, 100)
     assert found[0].require_five()[3].tolist() == [80, 50]
     assert found[1] is beside and found[2] is outside
-    with pytest.raises(InputError, match="picture of 100x120"):
-        look_into_boxes(BrightSquare(), picture, [by_hand((100, 120), box=(0, 0, 5, 5))])
+    with pytest.raises(InputError, match="image of 100x120"):
+        detect_in_boxes(BrightSquare(), image, [by_hand((100, 120), box=(0, 0, 5, 5))])
 
 
 class LikeInsightFace:
@@ -150,9 +150,9 @@ class LikeInsightFace:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    def get(self, picture: Any) -> Any:
-        assert picture.dtype == np.uint8 and picture.shape == (40, 50, 3)
-        self.blue = picture[0, 0].tolist()
+    def get(self, image: Any) -> Any:
+        assert image.dtype == np.uint8 and image.shape == (40, 50, 3)
+        self.blue = image[0, 0].tolist()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -162,14 +162,14 @@ def test_insightface_of_another_pack() -> None:
     record = {"bbox": np.array([1, 2, 30, 35]), "det_score": 0.7, "embedding": np.ones(512)}
     model = LikeInsightFace([record])
     analyzer = ForeignInsightFace(model)
-    picture = torch.zeros(3, 40, 50)
-    picture[0] = 1
-    (face,) = analyzer.find(picture)
+    image = torch.zeros(3, 40, 50)
+    image[0] = 1
+    (face,) = analyzer.find(image)
     assert model.blue == [0, 0, 255]
     assert face.box == (1, 2, 30, 35) and face.scheme == "none" and face.pose is None
     assert face.identity is not None and face.identity.encoder == "insightface/unknown"
     with pytest.raises(FacePackError, match="of another pack fails: AssertionError"):
-        ForeignInsightFace(LikeInsightFace(AssertionError())).find(picture)
+        ForeignInsightFace(LikeInsightFace(AssertionError())).find(image)
     for wrong in (None, {"get": 1}, "model"):
         with pytest.raises(InputError, match="finds no faces"):
             ForeignInsightFace(wrong)

@@ -12,15 +12,15 @@ from comfyui_dense_face.faces.alignment import TEMPLATE, aligned, alignment
 from comfyui_dense_face.faces.face import HeadPose
 from comfyui_dense_face.faces.head_pose import (
     angle_between,
-    as_drawn,
-    as_measured,
     as_paper_estimator,
-    drawn_matrix,
-    drawn_pose,
     flipped,
     landmark_file_angles,
-    measured_matrix,
-    measured_pose,
+    matrix_from_xyz,
+    matrix_from_zyx,
+    xyz_from_matrix,
+    xyz_to_zyx,
+    zyx_from_matrix,
+    zyx_to_xyz,
 )
 from comfyui_dense_face.faces.similarity import Similarity, fit_similarity
 from hypothesis import given, settings
@@ -84,7 +84,7 @@ def test_aligned_face_lies_on_the_template() -> None:
         assert torch.allclose(middle, target, atol=0.1)
 
 
-# Yaw, pitch, roll in degrees -> ends of the head's X, Y, Z axes in the picture (x right, y down).
+# Yaw, pitch, roll in degrees -> ends of the head's X, Y, Z axes in the image (x right, y down).
 GOLDEN: list[tuple[HeadPose, tuple[tuple[float, float], ...]]] = [
     (HeadPose(0, 0, 0), ((1, 0), (0, 1), (0, 0))),
     (HeadPose(30, 0, 0), ((0.8660, 0), (0, 1), (-0.5, 0))),
@@ -98,9 +98,9 @@ GOLDEN: list[tuple[HeadPose, tuple[tuple[float, float], ...]]] = [
 
 @pytest.mark.parametrize(("pose", "ends"), GOLDEN)
 def test_golden_table_of_angles(pose: HeadPose, ends: tuple[tuple[float, float], ...]) -> None:
-    columns = drawn_matrix(pose)[:2].T
+    columns = matrix_from_xyz(pose)[:2].T
     assert torch.allclose(columns, torch.tensor(ends, dtype=torch.float64), atol=2e-4)
-    # The same head as the pose picture draws it: lengths 100, 100, 200 from the middle.
+    # The same head as the pose image draws it: lengths 100, 100, 200 from the middle.
     drawn = torch.tensor(axis_ends(*pose), dtype=torch.float64)
     lengths = torch.tensor([[100.0], [100.0], [200.0]], dtype=torch.float64)
     assert torch.allclose(drawn, 127.5 + lengths * columns, atol=1.0)
@@ -113,29 +113,29 @@ yaws, others = st.floats(-89, 89), st.floats(-179, 179)
 @given(yaw=yaws, pitch=others, roll=others)
 def test_angles_and_matrices_are_inverse(yaw: float, pitch: float, roll: float) -> None:
     pose = HeadPose(yaw, pitch, roll)
-    for there, back in ((drawn_matrix, drawn_pose), (measured_matrix, measured_pose)):
+    for there, back in ((matrix_from_xyz, xyz_from_matrix), (matrix_from_zyx, zyx_from_matrix)):
         matrix = there(pose)
         assert torch.allclose(matrix @ matrix.T, torch.eye(3, dtype=torch.float64), atol=1e-9)
         assert float(torch.det(matrix)) == pytest.approx(1)
         assert tuple(back(matrix)) == pytest.approx(pose, abs=1e-6)
-    assert torch.allclose(measured_matrix(pose), drawn_matrix(as_drawn(pose)), atol=1e-9)
-    assert torch.allclose(drawn_matrix(pose), measured_matrix(as_measured(pose)), atol=1e-9)
+    assert torch.allclose(matrix_from_zyx(pose), matrix_from_xyz(zyx_to_xyz(pose)), atol=1e-9)
+    assert torch.allclose(matrix_from_xyz(pose), matrix_from_zyx(xyz_to_zyx(pose)), atol=1e-9)
 
 
 @quick
 @given(yaw=yaws, pitch=others, roll=st.floats(-90, 90), turned=st.floats(-80, 80))
-def test_turning_the_picture_moves_measured_roll_alone(
+def test_turning_the_image_moves_measured_roll_alone(
     yaw: float, pitch: float, roll: float, turned: float
 ) -> None:
-    there = drawn_matrix(HeadPose(0, 0, turned)) @ measured_matrix(HeadPose(yaw, pitch, roll))
-    assert tuple(measured_pose(there)) == pytest.approx((yaw, pitch, roll + turned), abs=1e-6)
+    there = matrix_from_xyz(HeadPose(0, 0, turned)) @ matrix_from_zyx(HeadPose(yaw, pitch, roll))
+    assert tuple(zyx_from_matrix(there)) == pytest.approx((yaw, pitch, roll + turned), abs=1e-6)
 
 
 @quick
 @given(yaw=yaws, pitch=others, roll=others)
 def test_landmark_file_reads_the_opposite_signs(yaw: float, pitch: float, roll: float) -> None:
     """The formulas of the file's convention on its matrix with y up."""
-    M = flipped(measured_matrix(HeadPose(yaw, pitch, roll)))
+    M = flipped(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
     read = (
         math.degrees(math.atan2(-float(M[2, 0]), math.hypot(float(M[0, 0]), float(M[1, 0])))),
         math.degrees(math.atan2(float(M[2, 1]), float(M[2, 2]))),
@@ -147,7 +147,7 @@ def test_landmark_file_reads_the_opposite_signs(yaw: float, pitch: float, roll: 
 
 @pytest.mark.parametrize("pose", [HeadPose(20, 0, 0), HeadPose(0, -12, 0), HeadPose(0, 0, 8)])
 def test_turns_about_one_axis_are_drawn_as_measured(pose: HeadPose) -> None:
-    assert tuple(as_drawn(pose)) == pytest.approx(pose, abs=1e-9)
+    assert tuple(zyx_to_xyz(pose)) == pytest.approx(pose, abs=1e-9)
 
 
 def test_paper_estimator_stretches_yaw() -> None:
@@ -156,8 +156,8 @@ def test_paper_estimator_stretches_yaw() -> None:
 
 
 def test_angle_between_poses() -> None:
-    one, other = measured_matrix(HeadPose(10, 0, 0)), measured_matrix(HeadPose(-20, 0, 0))
+    one, other = matrix_from_zyx(HeadPose(10, 0, 0)), matrix_from_zyx(HeadPose(-20, 0, 0))
     assert angle_between(one, other) == pytest.approx(30)
     assert angle_between(one, one) == pytest.approx(0, abs=1e-5)
     with pytest.raises(InputError, match="yaw nan"):
-        measured_matrix(HeadPose(float("nan"), 0, 0))
+        matrix_from_zyx(HeadPose(float("nan"), 0, 0))

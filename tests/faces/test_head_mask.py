@@ -13,15 +13,15 @@ def logits(radius: float) -> torch.Tensor:
 
 def test_it_covers_the_head_and_grows_with_it() -> None:
     plain = head_mask(logits(8), 128, 128, grow=0)
-    grown = head_mask(logits(8), 128, 128, grow=0.1)
+    dilated = head_mask(logits(8), 128, 128, grow=0.1)
     assert plain.shape == (1, 128, 128)
     assert abs(float(plain.sum()) / (torch.pi * 32**2) - 1) < 0.05
-    assert bool((grown >= plain).all())
+    assert bool((dilated >= plain).all())
     # A margin of a tenth of the diameter makes the disc a fifth wider.
-    assert 1.35 < float(grown.sum() / plain.sum()) < 1.55
+    assert 1.35 < float(dilated.sum() / plain.sum()) < 1.55
 
 
-def test_it_follows_the_size_of_the_picture() -> None:
+def test_it_follows_the_size_of_the_image() -> None:
     mask = head_mask(logits(8).expand(2, -1, -1), 64, 96)
     assert mask.shape == (2, 64, 96)
     assert mask.min() >= 0 and mask.max() == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from comfyui_dense_face.faces.masks.head_mask import head_mask
-from comfyui_dense_face.faces.masks.head_swap import OLD_MARGIN, filled, swap
+from comfyui_dense_face.faces.masks.head_swap import OLD_MARGIN, inpaint, swap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -61,14 +61,14 @@ def test_filling_touches_the_hole_alone_and_stays_in_range(
     height: int, width: int, seed: int
 ) -> None:
     rng = torch.Generator().manual_seed(seed)
-    pictures = torch.rand(2, 3, height, width, generator=rng)
+    images = torch.rand(2, 3, height, width, generator=rng)
     hole = (torch.rand(2, height, width, generator=rng) < 0.3).float()
-    made = filled(pictures, hole)
-    for one, other, mask in zip(made, pictures, hole, strict=True):
+    made = inpaint(images, hole)
+    for one, other, mask in zip(made, images, hole, strict=True):
         assert torch.equal(one[:, mask == 0], other[:, mask == 0])
     assert made.min() >= 0 and made.max() <= 1
 
 
-def test_where_nothing_is_left_around_the_hole_the_picture_stays() -> None:
-    picture = scene(8)
-    assert torch.equal(filled(picture, torch.ones(1, SIDE, SIDE)), picture)
+def test_where_nothing_is_left_around_the_hole_the_image_stays() -> None:
+    image = scene(8)
+    assert torch.equal(inpaint(image, torch.ones(1, SIDE, SIDE)), image)

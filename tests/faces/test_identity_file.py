@@ -14,25 +14,25 @@ from comfyui_dense_face.storage import write_weights
 
 
 def person(seed: int, scatter: float = 0.0, encoder: str = "a") -> Identity:
-    """The same seed with some scatter is the same person in another picture."""
+    """The same seed with some scatter is the same person in another image."""
     who = torch.randn(512, generator=torch.Generator().manual_seed(seed))
     noise = torch.randn(512, generator=torch.Generator().manual_seed(int(1e6 * scatter) + 99))
     return Identity.from_features(who + scatter * noise, encoder)
 
 
-def test_a_picture_of_somebody_else_is_named() -> None:
+def test_a_image_of_somebody_else_is_named() -> None:
     same = [person(1, scatter) for scatter in (0.7, 0.8, 0.9)]
     assert agreement(same).outliers == ()
     found = agreement([*same[:2], person(2), same[2]])
     assert found.outliers == (2,)
     assert found.cosines[2] < 0.1 < 0.5 < min(found.cosines[i] for i in (0, 1, 3))
-    assert "picture 3 may show somebody else" in str(found)
-    assert str(found).startswith("likeness to the other pictures 1: 0.")
+    assert "image 3 may show somebody else" in str(found)
+    assert str(found).startswith("likeness to the other images 1: 0.")
 
 
-def test_few_pictures_accuse_nobody() -> None:
+def test_few_images_accuse_nobody() -> None:
     assert agreement([person(1)]).cosines == ()
-    assert str(agreement([person(1)])) == "one picture, nothing to compare"
+    assert str(agreement([person(1)])) == "one image, nothing to compare"
     two = agreement([person(1), person(2)])
     assert two.outliers == () and two.cosines[0] == pytest.approx(two.cosines[1])
 

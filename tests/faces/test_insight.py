@@ -12,7 +12,7 @@ import torch
 from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.faces.analyzers import by_hand, find_faces
 from comfyui_dense_face.faces.face import HeadPose
-from comfyui_dense_face.faces.head_pose import measured_matrix
+from comfyui_dense_face.faces.head_pose import matrix_from_zyx
 from comfyui_dense_face.faces.insightface.analyzer import InsightFaces
 from comfyui_dense_face.faces.insightface.foreign_analyzer import ForeignInsightFace
 from comfyui_dense_face.faces.insightface.model_pack import pack_folder
@@ -49,17 +49,17 @@ def analyzer(pack: Path) -> InsightFaces:
 
 def red_squares(*places: tuple[int, int]) -> Tensor:
     """Grey with 16-pixel red squares whose upper left corners lie on cells of the detector."""
-    picture = torch.full((3, 320, 320), 0.5)
+    image = torch.full((3, 320, 320), 0.5)
     for x, y in places:
-        picture[:, y : y + 16, x : x + 16] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
-    return picture
+        image[:, y : y + 16, x : x + 16] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    return image
 
 
 def test_several_faces_with_all_that_insightface_measures(analyzer: InsightFaces) -> None:
     faces = find_faces(analyzer, red_squares((208, 64), (64, 160)))
     assert len(faces) == 2
     for face, (x, y) in zip(faces, ((64, 160), (208, 64)), strict=True):
-        assert face.picture_size == (320, 320) and face.source == "insightface"
+        assert face.image_size == (320, 320) and face.source == "insightface"
         assert face.box == pytest.approx((x - 48, y - 48, x + 48, y + 48))
         assert face.scheme == "ibug" and face.landmarks.shape == (68, 3)
         assert face.require_five()[2].tolist() == pytest.approx([x + 0.5, y + 0.5])
@@ -79,7 +79,7 @@ def test_angles_in_the_signs_of_the_pack(pose: HeadPose) -> None:
     from insightface.utils import transform
 
     shape = torch.from_numpy(mean_shape()).double()
-    turned = (shape @ measured_matrix(pose).T).numpy()
+    turned = (shape @ matrix_from_zyx(pose).T).numpy()
     affine = transform.estimate_affine_matrix_3d23d(shape.numpy(), turned)
     angles = transform.matrix2angle(transform.P2sRt(affine)[1])
     assert tuple(pose_from_insightface(angles)) == pytest.approx(pose, abs=0.1)
@@ -88,14 +88,14 @@ def test_angles_in_the_signs_of_the_pack(pose: HeadPose) -> None:
 def test_recogniser_alone_says_the_same(pack: Path, analyzer: InsightFaces) -> None:
     """On faces that somebody else found, from a folder that needs no detector."""
     recogniser = InsightRecogniser(pack)
-    picture = red_squares((64, 160), (208, 64))
-    for face in find_faces(analyzer, picture):
+    image = red_squares((64, 160), (208, 64))
+    for face in find_faces(analyzer, image):
         assert face.identity is not None
-        again = recogniser.identify(picture, face)
+        again = recogniser.identify(image, face)
         assert again.encoder == face.identity.encoder == "insightface/tiny"
         assert float(again.vector @ face.identity.vector) > 0.999
     with pytest.raises(InputError, match="a box but no points"):
-        recogniser.identify(picture, by_hand((320, 320), box=(0, 0, 9, 9)))
+        recogniser.identify(image, by_hand((320, 320), box=(0, 0, 9, 9)))
 
 
 def test_insightface_loaded_by_another_pack(pack: Path, analyzer: InsightFaces) -> None:

@@ -125,7 +125,7 @@ def test_pytorch_files_are_not_run(tmp_path: Path) -> None:
         load_ir_se50(path)
 
 
-def test_wrong_files_and_pictures_are_named(tmp_path: Path) -> None:
+def test_wrong_files_and_images_are_named(tmp_path: Path) -> None:
     path = tmp_path / "ir_se50.safetensors"
     # One number stands for every tensor: names are checked before shapes, shapes before values.
     tensors = {name: torch.zeros(1) for name in meta_net().state_dict()}

@@ -21,8 +21,8 @@ from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.head_pose import (
     flipped,
     landmark_file_angles,
-    measured_matrix,
-    measured_pose,
+    matrix_from_zyx,
+    zyx_from_matrix,
 )
 from comfyui_dense_face.faces.mediapipe import blazeface as short_range
 from comfyui_dense_face.faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
@@ -112,7 +112,7 @@ def test_two_views_of_one_face_become_their_weighted_mean() -> None:
 def test_regions_there_and_back(x: float, y: float, side: float, angle: float) -> None:
     region = Region(x, y, side, angle)
     corners = np.array([[0, 0, 1], [256, 0, 1], [128, 128, 1]], np.float32)
-    there = region.to_picture(corners)
+    there = region.to_image(corners)
     assert there[2, :2] == pytest.approx([x, y], abs=0.01)
     assert np.linalg.norm(there[1] - there[0]) == pytest.approx(side, rel=1e-3)
     assert there[:, 2] == pytest.approx([side / 256] * 3, rel=1e-4)
@@ -156,7 +156,7 @@ def test_pose_of_a_mesh_seen_by_the_camera(
 ) -> None:
     """Turn the canonical face, photograph it as the file's camera would, measure the turn."""
     geometry, (width, height) = made_up_geometry(), (640, 480)
-    rotation = flipped(measured_matrix(HeadPose(yaw, pitch, roll)))
+    rotation = flipped(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
     there = geometry.vertices @ rotation.T + torch.tensor([x, 3.0, -distance])
     pixel = 2 * np.tan(np.radians(FIELD_OF_VIEW) / 2) / height
     depth = -there[:, 2]
@@ -169,7 +169,7 @@ def test_pose_of_a_mesh_seen_by_the_camera(
         ],
         1,
     )
-    found = measured_pose(flipped(mesh_rotation(seen, (width, height), geometry)))
+    found = zyx_from_matrix(flipped(mesh_rotation(seen, (width, height), geometry)))
     assert tuple(found) == pytest.approx((yaw, pitch, roll), abs=0.75)
 
 
@@ -254,12 +254,12 @@ def photograph() -> Any:
     return pytest.importorskip("skimage.data").astronaut()
 
 
-def as_tensor(picture: Any) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1).float() / 255
+def as_tensor(image: Any) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255
 
 
-def only_face(landmarker: Landmarker, picture: Any) -> Face:
-    (face,) = landmarker.find(as_tensor(picture))
+def only_face(landmarker: Landmarker, image: Any) -> Face:
+    (face,) = landmarker.find(as_tensor(image))
     assert face.landmarks.shape == (478, 3) and face.scheme == "mesh"
     assert face.blendshapes is not None and face.pose is not None and len(face.blendshapes) == 52
     return face
@@ -277,20 +277,20 @@ def test_photograph(task_file: Path, is_steady: bool) -> None:
 
 def test_turning_mirroring_scaling_shifting(steady: Landmarker) -> None:
     cv2 = pytest.importorskip("cv2")
-    picture = photograph()
-    face = only_face(steady, picture)
+    image = photograph()
+    face = only_face(steady, image)
     assert face.pose is not None and face.blendshapes is not None and face.five is not None
     eyes = float((face.five[1] - face.five[0]).norm())
 
     for angle in (30, -30):  # above 0: counter-clockwise
         matrix = cv2.getRotationMatrix2D((255.5, 255.5), angle, 1.0)
-        pose = only_face(steady, cv2.warpAffine(picture, matrix, (512, 512))).pose
+        pose = only_face(steady, cv2.warpAffine(image, matrix, (512, 512))).pose
         assert pose is not None
         assert pose.roll - face.pose.roll == pytest.approx(-angle, abs=2)
         assert pose.yaw == pytest.approx(face.pose.yaw, abs=3)
         assert pose.pitch == pytest.approx(face.pose.pitch, abs=3)
 
-    mirrored = only_face(steady, picture[:, ::-1])
+    mirrored = only_face(steady, image[:, ::-1])
     assert mirrored.blendshapes is not None and mirrored.pose is not None
     for name, value in face.blendshapes.items():
         assert mirrored.blendshapes[mirrored_name(name)] == pytest.approx(value, abs=0.05)
@@ -300,9 +300,9 @@ def test_turning_mirroring_scaling_shifting(steady: Landmarker) -> None:
         back = (other.landmarks[:, :2] - torch.tensor([dx, dy])) / scale
         return float((back - face.landmarks[:, :2]).norm(dim=1).mean()) / eyes
 
-    double = cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
-    smaller = cv2.resize(picture, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
-    shifted = np.pad(picture, ((13, 0), (29, 0), (0, 0)), mode="edge")
+    double = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    smaller = cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
+    shifted = np.pad(image, ((13, 0), (29, 0), (0, 0)), mode="edge")
     assert moved(only_face(steady, double), 2, 0, 0) < 0.01
     assert moved(only_face(steady, smaller), 0.75, 0, 0) < 0.01
     assert moved(only_face(steady, shifted), 1, 29, 13) < 0.01
@@ -310,8 +310,8 @@ def test_turning_mirroring_scaling_shifting(steady: Landmarker) -> None:
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_photograph_that_lies_or_stands_on_its_head(steady: Landmarker, quarters: int) -> None:
-    picture = photograph()
-    upright, turned = only_face(steady, picture), only_face(steady, np.rot90(picture, quarters))
+    image = photograph()
+    upright, turned = only_face(steady, image), only_face(steady, np.rot90(image, quarters))
     assert upright.pose is not None and turned.pose is not None
     move = (turned.pose.roll - upright.pose.roll + 90 * quarters + 180) % 360 - 180
     assert move == pytest.approx(0, abs=2)
@@ -329,6 +329,6 @@ def test_twelve_faces_and_one_that_fills_the_frame(steady: Landmarker) -> None:
     assert len(find_faces(steady, face.mean(0, keepdim=True))) == 1
 
 
-def test_pictures_without_a_face(steady: Landmarker) -> None:
+def test_images_without_a_face(steady: Landmarker) -> None:
     for shape in ((64, 64, 3), (1, 1, 3), (3, 900, 3)):
         assert steady.find(as_tensor(np.full(shape, 128, np.uint8))) == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError
 from comfyui_dense_face.faces.face import HeadPose
-from comfyui_dense_face.faces.head_pose import as_measured
+from comfyui_dense_face.faces.head_pose import xyz_to_zyx
 from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.faces.metrics import (
     change_outside,
@@ -34,7 +34,7 @@ angle = st.floats(-60, 60)
 @given(yaw=angle, pitch=angle, roll=angle)
 def test_pose_that_was_asked_for_has_no_error(yaw: float, pitch: float, roll: float) -> None:
     wanted = HeadPose(yaw, pitch, roll)
-    found = pose_error(as_measured(wanted), wanted)
+    found = pose_error(xyz_to_zyx(wanted), wanted)
     assert found.mean == pytest.approx(0, abs=1e-6)
     assert found.turn == pytest.approx(0, abs=1e-4)
 
@@ -77,7 +77,7 @@ def test_change_outside_a_mask() -> None:
     assert some.mean == pytest.approx(30 / 150, abs=1e-3) and some.share == pytest.approx(1 / 150)
     assert some.psnr == pytest.approx(-10 * math.log10((30 / 255) ** 2 / 150), abs=1e-2)
     assert change_outside(before, after).largest == pytest.approx(127.5)
-    with pytest.raises(InputError, match="covers the whole picture"):
+    with pytest.raises(InputError, match="covers the whole image"):
         change_outside(before, after, mask + 1)
     with pytest.raises(InputError, match="different shapes"):
         change_outside(before, after[..., :9], mask)

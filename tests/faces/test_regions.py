@@ -92,7 +92,7 @@ def test_parts_lie_in_the_face_at_the_right_sides() -> None:
         mask = region_mask(one, [region])
         return float((mask.sum(0) * columns).sum() / mask.sum())
 
-    # The person's left is at the picture's right.
+    # The person's left is at the image's right.
     assert middle("eye_left") > middle("nose") > middle("eye_right")
     assert middle("brow_left") > middle("nose") > middle("brow_right")
     labels = part_labels(one)

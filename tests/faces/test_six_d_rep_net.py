@@ -19,7 +19,7 @@ from comfyui_dense_face.faces.encoders.six_d_rep_net import (
     rotation_from_6d,
 )
 from comfyui_dense_face.faces.face import HeadPose
-from comfyui_dense_face.faces.head_pose import as_drawn
+from comfyui_dense_face.faces.head_pose import zyx_to_xyz
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -76,21 +76,21 @@ def test_six_numbers_make_a_rotation_and_angles(pose: HeadPose) -> None:
 def test_angles_are_drawn_as_they_are() -> None:
     """What the network says is what the pose branch gets, digit by digit."""
     pose = HeadPose(38, -12, 7)
-    network = SixDRepNetPose(lambda pictures: turned(pose)[None].expand(len(pictures), 3, 3))
+    network = SixDRepNetPose(lambda images: turned(pose)[None].expand(len(images), 3, 3))
     (face,) = network.find(torch.rand(3, 60, 80))
     assert face.pose is not None and face.box == (0, 0, 80, 60) and face.five is None
-    assert tuple(as_drawn(face.pose)) == pytest.approx(pose, abs=1e-6)
+    assert tuple(zyx_to_xyz(face.pose)) == pytest.approx(pose, abs=1e-6)
 
 
 @pytest.mark.parametrize("size", [(224, 224), (500, 300), (1, 1), (3, 900), (64, 448)])
-def test_any_picture_becomes_its_middle_square(size: tuple[int, int]) -> None:
-    picture = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
-    ready = prepared(picture)
+def test_any_image_becomes_its_middle_square(size: tuple[int, int]) -> None:
+    image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    ready = prepared(image)
     assert ready.shape == (1, 3, 224, 224)
     if size == (224, 224):
         mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
         deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-        assert torch.allclose(ready[0] * deviation + mean, picture, atol=1e-5)
+        assert torch.allclose(ready[0] * deviation + mean, image, atol=1e-5)
 
 
 def test_resize_and_crop_are_those_of_the_original() -> None:

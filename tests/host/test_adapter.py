@@ -17,7 +17,7 @@ def base(tiny: Tiny) -> torch.Tensor:
     return tiny.sample(tiny.model)
 
 
-def test_adapter_changes_the_picture_and_leaves_the_base_alone(
+def test_adapter_changes_the_image_and_leaves_the_base_alone(
     tiny: Tiny, base: torch.Tensor
 ) -> None:
     adapted = tiny.sample(tiny.apply())
@@ -140,12 +140,12 @@ def test_apply_touches_no_input(tiny: Tiny) -> None:
 
 
 def test_weight_patches_are_as_the_host_makes_them(tiny: Tiny) -> None:
-    """They are put in by a short cut; the host's own way is the judge."""
+    """They are put in by a short cut; the host's own way is the evaluator."""
     ours = tiny.apply(mode="weights", weight=0.5)
     by_host = tiny.model.clone()
-    deltas = tiny.adapter.folded.weights
+    deltas = tiny.adapter.fused.weights
     patches = {f"diffusion_model.{key}": ("diff", (delta,)) for key, delta in deltas.items()}
-    assert len(by_host.add_patches(patches, 0.5 * tiny.adapter.folded.delta)) == len(patches)
+    assert len(by_host.add_patches(patches, 0.5 * tiny.adapter.fused.delta)) == len(patches)
     assert ours.patches == by_host.patches
     assert ours.patches_uuid != tiny.model.patches_uuid
 
@@ -159,7 +159,7 @@ def test_nothing_is_rebuilt_on_a_warm_graph(tiny: Tiny, monkeypatch: pytest.Monk
     def rebuilt(*_: Any, **__: Any) -> None:
         raise AssertionError("rebuilt")
 
-    monkeypatch.setattr(type(tiny.adapter.folded), "query_bias", rebuilt)
+    monkeypatch.setattr(type(tiny.adapter.fused), "query_bias", rebuilt)
     monkeypatch.setattr(tiny.module("nodes.host.runtime"), "build_deltas", rebuilt)
     monkeypatch.setattr(tiny.model.model, "state_dict", rebuilt)
     for mode in ("weights", "runtime"):
@@ -187,7 +187,7 @@ def test_weights_mode_refuses_what_varies(tiny: Tiny) -> None:
 
 
 def test_wrong_number_of_people_is_told(tiny: Tiny) -> None:
-    with pytest.raises(ValueError, match="2 identities for a batch of 3 pictures"):
+    with pytest.raises(ValueError, match="2 identities for a batch of 3 images"):
         tiny.sample(tiny.apply(people=tiny.people(2)), batch=3)
 
 

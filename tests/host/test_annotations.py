@@ -72,7 +72,7 @@ def test_result_is_identical_with_and_without_the_tap(
     assert seen.seen.depth.shape == (2, 64, 64)
     assert seen.seen.part_logits.shape == (2, 10, 64, 64)
     assert seen.seen.landmarks.shape == (2, 68, 2)
-    assert seen.picture_size == (128, 128)
+    assert seen.image_size == (128, 128)
     assert _hooks(tiny) == 0
     assert not inputs["guider"].model_patcher.wrappers
     assert not inputs["guider"].model_patcher.additional_models
@@ -145,31 +145,31 @@ def test_interruption_leaves_no_hook(tiny: Tiny, head: Any) -> None:
 
 def test_models_that_do_not_fit(tiny: Tiny, head: Any) -> None:
     other = random_head(tiny, (1280, 1280, 640, 320))
-    with pytest.raises(ValueError, match=r"1280, 1280, 640, 320 .* 128, 64") as told:
+    with pytest.raises(ValueError, match=r"1280, 1280, 640, 320 .* 128, 64") as message:
         _annotated(tiny, other, _inputs(tiny, _guider(tiny)))
-    assert "Use the head that was trained" in str(told.value)
+    assert "Use the head that was trained" in str(message.value)
     transformer = SimpleNamespace(model=SimpleNamespace(diffusion_model=torch.nn.Linear(1, 1)))
     modules = tiny.module("nodes.host.dense_face.annotation").stage_modules
     with pytest.raises(ValueError, match="without the decoder blocks of a UNet"):
         modules(transformer, "a test")
 
 
-def test_annotate_picture(tiny: Tiny, head: Any) -> None:
+def test_annotate_image(tiny: Tiny, head: Any) -> None:
     """The node sees what the command line sees: same weights, same noise."""
     from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, HeadConfig
     from comfyui_dense_face.pipelines.annotation import annotate_latents
     from comfyui_dense_face.pipelines.base import LATENT_SCALE, load_base
 
-    picture = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(1))
     prompt = tiny.prompt("a person")
-    args = (tiny.model, tiny.vae, prompt, head, picture)
+    args = (tiny.model, tiny.vae, prompt, head, image)
     seen = tiny.run("AnnotatePicture", *args, 300, 7).seen
 
     base = load_base(tiny.folder / "tiny_base.safetensors")
     own = AnnotationHead(HeadConfig(TINY_WIDTHS, 32, 4, "ibug")).eval()
     own.load_state_dict(head.patcher.model.state_dict())
     with torch.inference_mode():
-        latent = LATENT_SCALE * tiny.vae.encode(picture)
+        latent = LATENT_SCALE * tiny.vae.encode(image)
     ours = annotate_latents(base, own, latent, [7], timestep=300, texts=["a person"])
     assert difference(ours.depth, seen.depth) < 1e-4
     assert difference(ours.part_logits, seen.part_logits) < 1e-4
@@ -178,16 +178,16 @@ def test_annotate_picture(tiny: Tiny, head: Any) -> None:
     with pytest.raises(ValueError, match="timestep 1000 is outside"):
         tiny.run("AnnotatePicture", *args, 1000, 7)
     with pytest.raises(ValueError, match="multiples of 8"):
-        tiny.run("AnnotatePicture", *args[:4], picture[:, :100], 300, 7)
+        tiny.run("AnnotatePicture", *args[:4], image[:, :100], 300, 7)
 
 
 def test_views(tiny: Tiny, head: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that a workflow shows or saves has the picture's size and the host's shapes."""
+    """Everything that a workflow shows or saves has the image's size and the host's shapes."""
     import folder_paths
 
     args = (tiny.model, tiny.vae, tiny.prompt(""), head, torch.rand(2, 128, 96, 3))
     annotations = tiny.run("AnnotatePicture", *args, 40, 0)
-    assert annotations.picture_size == (96, 128)
+    assert annotations.image_size == (96, 128)
     preview, depth, raw, parts, face, landmarks = tiny.run("AnnotationPictures", annotations)
     assert preview.shape == (2, 128, 3 * 96, 3)
     assert depth.shape == raw.shape == parts.shape == (2, 128, 96, 3)

@@ -58,7 +58,7 @@ def test_models_of_another_kind(
 def refused(tiny: Tiny, attempt: Callable[[], Any]) -> str:
     """The sentence that the attempt ends in; everything else must be as before."""
     patches, options = dict(tiny.model.patches), repr(tiny.model.model_options)
-    weights = tiny.adapter.folded.weights
+    weights = tiny.adapter.fused.weights
     before = {name: tensor.clone() for name, tensor in weights.items()}
     with pytest.raises(ValueError, match=r"\.$") as caught:
         attempt()
@@ -104,10 +104,10 @@ def broken_masks() -> dict[str, Tensor]:
 def test_masks_that_are_none(tiny: Tiny, name: str) -> None:
     """The sentence says in words which side is which."""
     mask = broken_masks()[name]
-    picture = torch.rand(1, 32, 32, 3)
+    image = torch.rand(1, 32, 32, 3)
     attempts = (
         lambda: tiny.apply(mask=mask),
-        lambda: tiny.run("Composite", picture, picture, mask, 0.0),
+        lambda: tiny.run("Composite", image, image, mask, 0.0),
     )
     for attempt in attempts:
         message = refused(tiny, attempt)
@@ -131,7 +131,7 @@ def test_every_mask_says_its_polarity(tiny: Tiny) -> None:
 def test_number_of_masks(tiny: Tiny) -> None:
     masked = tiny.apply(mask=torch.rand(2, 32, 32))
     message = refused(tiny, lambda: tiny.sample(masked, batch=3))
-    assert "2 masks for a batch of 3 pictures" in message
+    assert "2 masks for a batch of 3 images" in message
 
 
 def test_model_draws_as_before_after_every_refusal(tiny: Tiny) -> None:

@@ -1,4 +1,4 @@
-"""Whatever way the host cuts and joins its calls, each picture keeps its person, pose and place.
+"""Whatever way the host cuts and joins its calls, each image keeps its person, pose and place.
 
 The route through the weights needs no batching but for the query bias; the run-time route follows
 every cut by itself. So the two agree only where both are right.
@@ -15,11 +15,11 @@ from torch import Tensor
 
 CLOSE = 1e-4
 CASES = [1, 3]
-"""People for a batch of three pictures: one for all, or one each."""
+"""People for a batch of three images: one for all, or one each."""
 
 
 def one_step(tiny: Tiny, model: Any, positive: Any, **options: Any) -> Tensor:
-    """Three pictures, one step: what one call of the network shows, nothing amplified."""
+    """Three images, one step: what one call of the network shows, nothing amplified."""
     return tiny.sample(model, positive, tiny.prompt(""), batch=3, steps=1, **options)
 
 
@@ -39,7 +39,7 @@ def two_prompts(tiny: Tiny) -> Any:
 
 
 def areas(tiny: Tiny) -> Any:
-    """Two prompts for two halves that overlap: crops of other sizes than the picture."""
+    """Two prompts for two halves that overlap: crops of other sizes than the image."""
     left, right = tiny.prompt("a person with red hair")[0], tiny.prompt("a blue background")[0]
     return [
         [left[0], {**left[1], "area": (16, 10, 0, 0)}],
@@ -66,8 +66,8 @@ def test_routes_agree(tiny: Tiny, prompts: Any, count: int) -> None:
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
 @pytest.mark.parametrize("prompts", [two_prompts, areas, longer])
-def test_each_picture_has_its_own_person(tiny: Tiny, prompts: Any, mode: str) -> None:
-    """Three people at once equal each of them for all three pictures."""
+def test_each_image_has_its_own_person(tiny: Tiny, prompts: Any, mode: str) -> None:
+    """Three people at once equal each of them for all three images."""
     people = tiny.people(3)
     positive = prompts(tiny)
     together = one_step(tiny, tiny.apply(people=people, mode=mode), positive)
@@ -112,7 +112,7 @@ def calls_of(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_mask_of_the_adapter_follows_the_batch(tiny: Tiny) -> None:
-    """One mask for each of three pictures, in a batch of three conditionings."""
+    """One mask for each of three images, in a batch of three conditionings."""
     masks = torch.zeros(3, 128, 128)
     masks[0], masks[1, :, :64] = 1, 1
     together = one_step(tiny, tiny.apply(mask=masks), two_prompts(tiny))
@@ -126,12 +126,12 @@ def test_mask_of_the_adapter_follows_the_batch(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("size", [(13, 17), (9, 16)])
 def test_odd_latents(tiny: Tiny, size: tuple[int, int]) -> None:
-    """Pictures whose sides 8 divides and 16 does not: adapter, mask and pose fit them too."""
+    """Images whose sides 8 divides and 16 does not: adapter, mask and pose fit them too."""
     import nodes
 
-    picture = tiny.run("PoseFromAngles", 20.0, 0.0, 0.0, 128)[1]
+    image = tiny.run("PoseFromAngles", 20.0, 0.0, 0.0, 128)[1]
     posed = nodes.ControlNetApplyAdvanced().apply_controlnet(
-        tiny.prompt("a person"), tiny.prompt(""), tiny.control, picture, 1.0, 0.0, 1.0
+        tiny.prompt("a person"), tiny.prompt(""), tiny.control, image, 1.0, 0.0, 1.0
     )
     mask = torch.zeros(1, 100, 130)
     mask[:, :, :65] = 1

@@ -1,4 +1,4 @@
-"""Nodes of expressions: from words, sliders, pictures, and calculated."""
+"""Nodes of expressions: from words, sliders, images, and calculated."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_the_bare_word_will_do(tiny: Tiny) -> None:
     assert torch.equal(values(word(tiny, "anger / rage")), values(word(tiny, "Rage")))
     node = tiny.module("nodes.sfsr.expression_word").ExpressionFromWord
     assert node.validate_inputs("anger / rage") is True and node.validate_inputs("rage") is True
-    told = node.validate_inputs("anger / ragee")
-    assert told.startswith("'ragee' is none of the 135 words. The nearest are rage")
+    message = node.validate_inputs("anger / ragee")
+    assert message.startswith("'ragee' is none of the 135 words. The nearest are rage")
     with pytest.raises(ValueError, match="'ragee' is none of the 135 words"):
         word(tiny, "ragee")
 
@@ -72,23 +72,23 @@ def test_sliders(tiny: Tiny) -> None:
         tiny.run("ExpressionFromSliders", **{**rest, "jawOpen": 3.0})
 
 
-# ---- pictures ----------------------------------------------------------------------------------
+# ---- images ----------------------------------------------------------------------------------
 
 
-def test_expression_of_pictures(tiny: Tiny, analyzer: Any) -> None:
+def test_expression_of_images(tiny: Tiny, analyzer: Any) -> None:
     wanted = [word(tiny, name, variation=0.0) for name in ("jubilation", "grief")]
     image = torch.cat([head(tiny, one) for one in wanted])
     seen = tiny.run("ExpressionFromPicture", analyzer, image)
-    assert len(seen) == 2 and seen.codes[0].source == "picture by tiny-world"
+    assert len(seen) == 2 and seen.codes[0].source == "image by tiny-world"
     happy, sad = (code.named() for code in seen.codes)
     assert happy["mouthSmileLeft"] > sad["mouthSmileLeft"] + 0.2
     assert sad["mouthFrownLeft"] > happy["mouthFrownLeft"] + 0.2
 
 
-def test_pictures_without_a_face_are_told(tiny: Tiny, analyzer: Any) -> None:
-    with pytest.raises(ValueError, match=r"no face was found \(Expression from Picture\)"):
+def test_images_without_a_face_are_told(tiny: Tiny, analyzer: Any) -> None:
+    with pytest.raises(ValueError, match=r"no face was found \(Expression from Image\)"):
         tiny.run("ExpressionFromPicture", analyzer, torch.full((1, 128, 128, 3), 0.5))
-    with pytest.raises(ValueError, match=r"the picture is empty \(Expression from Picture\)"):
+    with pytest.raises(ValueError, match=r"the image is empty \(Expression from Image\)"):
         tiny.run("ExpressionFromPicture", analyzer, torch.zeros(0, 64, 64, 3))
 
 
@@ -103,7 +103,7 @@ def test_expression_of_faces(tiny: Tiny) -> None:
     seen = tiny.run("ExpressionOfFaces", faces_of(tiny, {"jawOpen": 0.3}))
     assert seen.codes[0].named() == {"jawOpen": pytest.approx(0.3)}
     text = tiny.run("PreviewExpression", seen, 7, 64)[1]
-    assert text == "picture by test: jawOpen 0.30 (50 not measured)"
+    assert text == "image by test: jawOpen 0.30 (50 not measured)"
     with pytest.raises(ValueError, match=r"the analyzer measures no expression \(test\)"):
         tiny.run("ExpressionOfFaces", faces_of(tiny, None))
 
@@ -128,17 +128,17 @@ def exemplars(tiny: Tiny, analyzer: Any, name: str, choice: str = "medoid", seed
     return tiny.run("ExpressionFromExemplars", analyzer, name, choice, seed)
 
 
-def test_exemplar_pictures(tiny: Tiny, analyzer: Any, folder: Path) -> None:
+def test_exemplar_images(tiny: Tiny, analyzer: Any, folder: Path) -> None:
     medoid = exemplars(tiny, analyzer, "sadness / grief")
     assert medoid.codes[0].source.startswith("exemplar grief/")
     assert "jubilation" not in medoid.codes[0].source
     drawn = {exemplars(tiny, analyzer, "grief", "seed", seed).codes[0].source for seed in range(12)}
     assert len(drawn) == 3
-    with pytest.raises(ValueError, match="there are no exemplar pictures of joy"):
+    with pytest.raises(ValueError, match="there are no exemplar images of joy"):
         exemplars(tiny, analyzer, "joy / joy")
 
 
-def test_new_pictures_are_noticed_and_damaged_ones_told(
+def test_new_images_are_noticed_and_damaged_ones_told(
     tiny: Tiny, analyzer: Any, folder: Path
 ) -> None:
     node = tiny.module("nodes.sfsr.expression_word").ExpressionFromExemplars
@@ -146,7 +146,7 @@ def test_new_pictures_are_noticed_and_damaged_ones_told(
     (folder / "a.png").write_bytes((folder / "grief.png").read_bytes()[:300])
     assert node.fingerprint_inputs(word="sadness / grief", choice="medoid", seed=0) != before
     assert node.fingerprint_inputs(word="joy / joy") == ""
-    with pytest.raises(ValueError, match=r"pictures of grief cannot be used: a\.png: it cannot be"):
+    with pytest.raises(ValueError, match=r"images of grief cannot be used: a\.png: it cannot be"):
         exemplars(tiny, analyzer, "grief")
 
 

@@ -133,16 +133,16 @@ def test_insightface_from_its_folder(tiny: Tiny, places: Path) -> None:
     write_detector(folder / "det.onnx")
     write_recogniser(folder / "rec.onnx")
     analyzer = load(tiny, "insightface")
-    picture = torch.full((1, 320, 320, 3), 0.5)
-    picture[0, 64:80, 160:176] = torch.tensor([1.0, 0, 0])
-    people, score, report = tiny.run("EncodeIdentity", analyzer, picture, "one person")
+    image = torch.full((1, 320, 320, 3), 0.5)
+    image[0, 64:80, 160:176] = torch.tensor([1.0, 0, 0])
+    people, score, report = tiny.run("EncodeIdentity", analyzer, image, "one person")
     assert people.identities[0].encoder == "insightface/tiny" and score > 0.5
-    assert report.startswith("1 of 1 pictures with a face")
+    assert report.startswith("1 of 1 images with a face")
     # The same recogniser for points that were typed in where the detector saw them.
     points = "144.5 48.5 176.5 48.5 160.5 64.5 147.7 80.5 173.3 80.5"
-    faces = by_hand(tiny, picture, five_points=points, width=0, height=0)
+    faces = by_hand(tiny, image, five_points=points, width=0, height=0)
     other = tiny.run("LoadEncoder", load(tiny, "tiny world"), "insightface", **ENCODER)
-    again, *_ = tiny.run("EncodeIdentity", other, picture, "one person", faces)
+    again, *_ = tiny.run("EncodeIdentity", other, image, "one person", faces)
     assert float(again.vectors[0] @ people.vectors[0]) > 0.999
 
 
@@ -160,8 +160,8 @@ def test_networks_are_managed_by_the_host(
             super().__init__()
             self.layer = torch.nn.Linear(3, 6)
 
-        def forward(self, pictures: Tensor) -> Tensor:
-            return six_d.rotation_from_6d(self.layer(pictures.mean((2, 3))))
+        def forward(self, images: Tensor) -> Tensor:
+            return six_d.rotation_from_6d(self.layer(images.mean((2, 3))))
 
     monkeypatch.setattr(module, "load_six_d_rep_net", lambda path: Small().eval())
     network = module.load_pose_network(Path("x"))
@@ -177,12 +177,12 @@ def test_networks_are_managed_by_the_host(
 
 def test_a_graph_runs_without_any_model(tiny: Tiny, grey: Tensor) -> None:
     faces = by_hand(tiny, grey, pose_known=True, yaw=25.0, pitch=-10.0, roll=5.0)
-    assert len(faces) == 2 and faces.pictures[0][0].box == (10, 5, 50, 55)
-    poses, picture, yaw, pitch, roll = tiny.run("PoseFromFaces", faces, 128)
+    assert len(faces) == 2 and faces.images[0][0].box == (10, 5, 50, 55)
+    poses, image, yaw, pitch, roll = tiny.run("PoseFromFaces", faces, 128)
     assert (yaw, pitch, roll) == pytest.approx((25, -10, 5), abs=1e-6)
-    assert len(poses) == 2 and picture.shape == (2, 128, 128, 3)
+    assert len(poses) == 2 and image.shape == (2, 128, 128, 3)
     pointed = by_hand(tiny, grey, five_points=POINTS, width=0, height=0)
-    assert pointed.pictures[0][0].require_five()[2].tolist() == [30, 30]
+    assert pointed.images[0][0].require_five()[2].tolist() == [30, 30]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_graph_runs_without_any_model(tiny: Tiny, grey: Tensor) -> None:
         ({"width": 0}, "is empty"),
         ({"five_points": "1 2 3"}, "ten numbers, 3 were given"),
         ({"five_points": "a b"}, "not numbers"),
-        ({"image": torch.zeros(0, 8, 8, 3)}, "picture is empty"),
+        ({"image": torch.zeros(0, 8, 8, 3)}, "image is empty"),
     ],
 )
 def test_numbers_that_are_no_face(
@@ -207,16 +207,16 @@ def test_faces_of_the_host(tiny: Tiny, grey: Tensor) -> None:
     frames = [[{"landmarks_xy": points.numpy(), "score": 0.9}], []]
     value = {"frames": frames, "image_size": (60, 80)}
     faces = tiny.run("FacesFromLandmarks", value)
-    assert [len(found) for found in faces.pictures] == [1, 0]
+    assert [len(found) for found in faces.images] == [1, 0]
     box = {"x": 1, "y": 2, "width": 30, "height": 40}
     faces = tiny.run("FacesFromBoxes", [[box], [box, box]], grey)
-    assert [len(found) for found in faces.pictures] == [1, 2]
+    assert [len(found) for found in faces.images] == [1, 2]
     with pytest.raises(ValueError, match="no frames"):
         tiny.run("FacesFromLandmarks", {"someday": 1})
 
 
 def test_poses_that_cannot_be_read(tiny: Tiny, grey: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"face in picture 1 comes without a head pose"):
+    with pytest.raises(ValueError, match=r"face in image 1 comes without a head pose"):
         tiny.run("PoseFromFaces", by_hand(tiny, grey), 128)
     posed = by_hand(tiny, grey, pose_known=True)
     with pytest.raises(ValueError, match="face index 3 does not exist: 1 face found"):
@@ -231,7 +231,7 @@ def test_reading_of_the_papers_estimator(tiny: Tiny, grey: Tensor) -> None:
     # What 6DRepNet itself measured is not converted again.
     from dataclasses import replace
 
-    own = replace(posed.pictures[0][0], source="6drepnet")
+    own = replace(posed.images[0][0], source="6drepnet")
     faces = type(posed)(((own,),))
     *_, yaw, _, _ = tiny.run("PoseFromFaces", faces, 128, 0, "as 6DRepNet reads it")
     assert yaw == pytest.approx(30, abs=1e-6)
@@ -239,7 +239,7 @@ def test_reading_of_the_papers_estimator(tiny: Tiny, grey: Tensor) -> None:
 
 def test_another_packs_model(tiny: Tiny) -> None:
     class Model:
-        def get(self, picture: Any) -> list[Any]:
+        def get(self, image: Any) -> list[Any]:
             return []
 
     analyzer = tiny.run("AnalyzerFromPack", Model())
@@ -258,7 +258,7 @@ def test_identity_needs_an_encoder_that_makes_one(tiny: Tiny, grey: Tensor) -> N
     with pytest.raises(ValueError, match="face index 2 does not exist"):
         tiny.run("EncodeIdentity", finder_only, grey, "one person", by_hand(tiny, grey), 2)
     three = torch.cat([grey, grey[:1]])
-    with pytest.raises(ValueError, match="faces are those of 2 pictures, the batch has 3"):
+    with pytest.raises(ValueError, match="faces are those of 2 images, the batch has 3"):
         tiny.run("EncodeIdentity", finder_only, three, "one person", by_hand(tiny, grey))
 
 
@@ -267,7 +267,7 @@ def test_identities_of_another_analyzer_are_not_taken(tiny: Tiny, grey: Tensor) 
 
     faces = by_hand(tiny, grey)
     (who,) = tiny.people(1, encoder="insightface/buffalo_l").identities
-    known = type(faces)(((replace(faces.pictures[0][0], identity=who),),))
+    known = type(faces)(((replace(faces.images[0][0], identity=who),),))
     analyzer = tiny.module("nodes.sockets").LoadedAnalyzer
     with pytest.raises(ValueError, match=r"encoded by 'insightface/buffalo_l'.*'tiny-world'"):
         tiny.run("EncodeIdentity", analyzer(None, "tiny-world"), grey, "one person", known)
@@ -276,32 +276,32 @@ def test_identities_of_another_analyzer_are_not_taken(tiny: Tiny, grey: Tensor) 
 
 
 @pytest.mark.parametrize(
-    ("picture", "message"),
+    ("image", "message"),
     [
         (torch.full((1, 8, 8, 3), float("nan")), "not numbers"),
         (torch.full((1, 8, 8, 3), float("inf")), "not numbers"),
         (torch.full((1, 8, 8, 3), 255.0), "from 255 to 255 instead of 0 to 1"),
         (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), "uint8 values"),
-        (torch.zeros(0, 8, 8, 3), "picture is empty"),
-        (torch.zeros(1, 0, 8, 3), "picture is empty"),
+        (torch.zeros(0, 8, 8, 3), "image is empty"),
+        (torch.zeros(1, 0, 8, 3), "image is empty"),
         (torch.zeros(1, 1, 1, 3), "no face was found"),
     ],
 )
-def test_pictures_that_cannot_be_measured(tiny: Tiny, picture: Tensor, message: str) -> None:
+def test_images_that_cannot_be_measured(tiny: Tiny, image: Tensor, message: str) -> None:
     class Nobody:
         name = "nobody"
 
-        def find(self, picture: Tensor) -> list[Any]:
+        def find(self, image: Tensor) -> list[Any]:
             return []
 
     analyzer = tiny.module("nodes.sockets").LoadedAnalyzer(None, "", Nobody())
     for node, *rest in (("EncodeIdentity", "one person"), ("PoseFromPicture", 128)):
         with pytest.raises(ValueError, match=message) as error:
-            tiny.run(node, analyzer, picture, *rest)
+            tiny.run(node, analyzer, image, *rest)
         assert "\n" not in str(error.value)
 
 
-def test_pictures_are_weighed_and_compared(tiny: Tiny) -> None:
+def test_images_are_weighed_and_compared(tiny: Tiny) -> None:
     sockets, identity = tiny.module("nodes.sockets"), tiny.module("faces.identity").Identity
 
     class Colours:
@@ -317,12 +317,12 @@ def test_pictures_are_weighed_and_compared(tiny: Tiny) -> None:
     analyzer = sockets.LoadedAnalyzer(None, "colours", object(), Colours())
     faces = by_hand(tiny, image)
     people, _, report = tiny.run("EncodeIdentity", analyzer, image, "one person", faces)
-    assert "picture 4 may show somebody else" in report
+    assert "image 4 may show somebody else" in report
     assert people.vectors[0, 2] > 0.2
     weighed, *_ = tiny.run("EncodeIdentity", analyzer, image, "one person", faces, 0, "1, 1, 1, 0")
     assert weighed.vectors[0, 2] < 0.1
     for wrong, message in (
-        ("1, 2", "4 pictures were given"),
+        ("1, 2", "4 images were given"),
         ("a", "not numbers"),
         ("-1 1 1 1", "4 p"),
     ):

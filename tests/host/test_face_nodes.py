@@ -38,7 +38,7 @@ def analyzer(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def squares(*places: tuple[int, int], seed: int = 0) -> Tensor:
-    """IMAGE of one soft grey picture with these red squares."""
+    """IMAGE of one soft grey image with these red squares."""
     noise = torch.rand(1, 1, 20, 20, generator=torch.Generator().manual_seed(seed))
     grey = 0.3 + 0.3 * F.interpolate(noise, (SIDE, SIDE), mode="bicubic").clamp(0, 1)
     result = grey.repeat(1, 3, 1, 1)
@@ -60,7 +60,7 @@ def detect(tiny: Tiny, analyzer: Any, image: Tensor, **changes: Any) -> Any:
 
 
 def lefts(faces: Any) -> list[list[float]]:
-    return [[round(face.box[0]) for face in some] for some in faces.pictures]
+    return [[round(face.box[0]) for face in some] for some in faces.images]
 
 
 # ---- detect ------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def test_three_faces_in_order_and_by_index(tiny: Tiny, analyzer: Any) -> None:
     image = squares(*THREE)
     faces, count, preview, same, report = detect(tiny, analyzer, image)
     assert lefts(faces) == [[16, 112, 160]] and count == 3
-    assert same is image and report == "1 of 1 pictures with a face, 3 faces"
+    assert same is image and report == "1 of 1 images with a face, 3 faces"
     assert preview.shape == (1, 512, 512, 3)
     down = detect(tiny, analyzer, image, order="top to bottom")[0]
     assert lefts(down) == [[160, 16, 112]]
@@ -86,15 +86,15 @@ def test_limits_leave_out_after_counting(tiny: Tiny, analyzer: Any) -> None:
         detect(tiny, analyzer, image, min_size=97)
     assert detect(tiny, analyzer, image, min_size=96)[1] == 3
     image[0, 64:80, 208:224, 0] = 0.97  # less red, less sure
-    sure = [face.score for face in detect(tiny, analyzer, image)[0].pictures[0]]
+    sure = [face.score for face in detect(tiny, analyzer, image)[0].images[0]]
     kept = detect(tiny, analyzer, image, min_score=(sure[0] + sure[2]) / 2)[0]
     assert sure[2] < sure[0] and kept.numbers == ((0, 1),)
 
 
 BAD = torch.cat([squares(), torch.full((1, SIDE, SIDE, 3), float("nan")), 255 * squares((64, 64))])
 TROUBLES = (
-    "picture 2: no face was found; picture 3: the picture holds values that are not numbers; "
-    "picture 4: the picture holds values from"
+    "image 2: no face was found; image 3: the image holds values that are not numbers; "
+    "image 4: the image holds values from"
 )
 
 
@@ -103,10 +103,10 @@ def partly_bad() -> Tensor:
     return torch.cat([squares((64, 64)), BAD, squares(*THREE)])
 
 
-def test_error_names_every_bad_picture(tiny: Tiny, analyzer: Any, partly_bad: Tensor) -> None:
-    with pytest.raises(ValueError, match=TROUBLES) as told:
+def test_error_names_every_bad_image(tiny: Tiny, analyzer: Any, partly_bad: Tensor) -> None:
+    with pytest.raises(ValueError, match=TROUBLES) as message:
         detect(tiny, analyzer, partly_bad)
-    assert "(Detect Faces). Use other pictures, or choose skip or pass through." in str(told.value)
+    assert "(Detect Faces). Use other images, or choose skip or pass through." in str(message.value)
 
 
 def test_skip_leaves_out_the_bad_ones_only(tiny: Tiny, analyzer: Any, partly_bad: Tensor) -> None:
@@ -114,22 +114,22 @@ def test_skip_leaves_out_the_bad_ones_only(tiny: Tiny, analyzer: Any, partly_bad
     assert lefts(faces) == [[16], [16, 112, 160]] and count == 4
     assert torch.equal(image, partly_bad[[0, 4]])
     assert len(preview) == 5 and bool(preview.isfinite().all())
-    assert report.startswith("2 of 5 pictures with a face, 4 faces; " + TROUBLES)
+    assert report.startswith("2 of 5 images with a face, 4 faces; " + TROUBLES)
 
 
 def test_pass_through_keeps_all(tiny: Tiny, analyzer: Any, partly_bad: Tensor) -> None:
     faces, count, _, image, _ = detect(tiny, analyzer, partly_bad, on_missing="pass through")
-    assert [len(some) for some in faces.pictures] == [1, 0, 0, 0, 3] and count == 4
+    assert [len(some) for some in faces.images] == [1, 0, 0, 0, 3] and count == 4
     assert image is partly_bad
 
 
-def test_twenty_pictures_with_two_bad_ones_give_eighteen(tiny: Tiny, analyzer: Any) -> None:
+def test_twenty_images_with_two_bad_ones_give_eighteen(tiny: Tiny, analyzer: Any) -> None:
     image = torch.cat([squares(*(() if i in (3, 11) else ((64, 64),)), seed=i) for i in range(20)])
     faces, _, _, left, report = detect(tiny, analyzer, image, on_missing="skip")
     crops, placed = tiny.run("CropFace", faces, left, 64, 0.0)
     done = tiny.run("PasteFace", left, 1 - crops, placed, 0.06, False)
-    assert len(crops) == len(done) == 18 and report.startswith("18 of 20 pictures with a face")
-    assert "picture 4: no face was found; picture 12: no face was found" in report
+    assert len(crops) == len(done) == 18 and report.startswith("18 of 20 images with a face")
+    assert "image 4: no face was found; image 12: no face was found" in report
 
 
 def test_skip_with_nothing_left_stops_what_follows(tiny: Tiny, analyzer: Any) -> None:
@@ -139,7 +139,7 @@ def test_skip_with_nothing_left_stops_what_follows(tiny: Tiny, analyzer: Any) ->
     for value in (faces, image):
         assert isinstance(value, ExecutionBlocker) and value.message is None
     assert count == 0 and len(preview) == 1
-    assert report == "0 of 1 pictures with a face, 0 faces; no face was found"
+    assert report == "0 of 1 images with a face, 0 faces; no face was found"
 
 
 def test_twelve_faces(tiny: Tiny, analyzer: Any) -> None:
@@ -156,21 +156,21 @@ def one_trouble(image: Tensor, sentence: str) -> Any:
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [
-        one_trouble(torch.zeros(0, 64, 64, 3), "the picture is empty"),
+        one_trouble(torch.zeros(0, 64, 64, 3), "the image is empty"),
         one_trouble(torch.rand(1, 1, 1, 3) / 2, "no face was found"),
         one_trouble(squares() * float("inf"), "values that are not numbers"),
         one_trouble(255 * squares((64, 64)), "instead of 0 to 1"),
         one_trouble((255 * squares()).byte(), "uint8 values"),
-        one_trouble(squares()[..., :2], "a picture has the shape"),
+        one_trouble(squares()[..., :2], "an image has the shape"),
         one_trouble(squares((64, 64))[..., :1], "no face was found"),  # grey: nothing is red
     ],
 )
-def test_bad_pictures_cost_one_sentence(
+def test_bad_images_cost_one_sentence(
     tiny: Tiny, analyzer: Any, image: Tensor, sentence: str
 ) -> None:
-    with pytest.raises(ValueError, match=sentence) as told:
+    with pytest.raises(ValueError, match=sentence) as message:
         detect(tiny, analyzer, image)
-    assert "(Detect Faces)." in str(told.value) and "\n" not in str(told.value)
+    assert "(Detect Faces)." in str(message.value) and "\n" not in str(message.value)
 
 
 def test_alpha_is_no_obstacle(tiny: Tiny, analyzer: Any) -> None:
@@ -203,7 +203,7 @@ def test_unchanged_crops_come_back(tiny: Tiny, analyzer: Any, padding: float) ->
     assert not torch.equal(negative[:, ~outside], image[:, ~outside])
 
 
-def test_pictures_without_a_face_pass_through(tiny: Tiny, analyzer: Any) -> None:
+def test_images_without_a_face_pass_through(tiny: Tiny, analyzer: Any) -> None:
     image = torch.cat([squares(), squares((64, 64))])
     faces, _, _, image, _ = detect(tiny, analyzer, image, on_missing="pass through")
     crops, placed = tiny.run("CropFace", faces, image, 64, 0.0)
@@ -225,14 +225,14 @@ def test_several_drawings_of_one_face(tiny: Tiny, analyzer: Any) -> None:
 def test_what_does_not_belong_together_is_told(tiny: Tiny, analyzer: Any) -> None:
     image = squares((64, 64))
     faces, *_ = detect(tiny, analyzer, image)
-    with pytest.raises(ValueError, match="found in a picture of 320x320 px, this one has 160x320"):
+    with pytest.raises(ValueError, match="found in an image of 320x320 px, this one has 160x320"):
         tiny.run("CropFace", faces, image[:, :, :160], 64, 0.0)
     with pytest.raises(ValueError, match=r"these faces were not cut out \(Paste Face\)"):
         tiny.run("PasteFace", image, image, faces, 0.06, False)
     crops, placed = tiny.run("CropFace", faces, image, 64, 0.0)
-    with pytest.raises(ValueError, match="picture of 320x320 px, this one has 160x320"):
+    with pytest.raises(ValueError, match="image of 320x320 px, this one has 160x320"):
         tiny.run("PasteFace", image[:, :, :160], crops, placed, 0.06, False)
-    with pytest.raises(ValueError, match="faces are those of 2 pictures, the batch has 3"):
+    with pytest.raises(ValueError, match="faces are those of 2 images, the batch has 3"):
         two = detect(tiny, analyzer, image.repeat(2, 1, 1, 1))[0]
         tiny.run("CropFace", two, image.repeat(3, 1, 1, 1), 64, 0.0)
 
@@ -246,7 +246,7 @@ def mask(tiny: Tiny, faces: Any, image: Tensor, one_for: str = "a picture", **ch
     return tiny.run("MaskFaces", faces, image, one_for, **{**inputs, **changes})
 
 
-def test_masks_for_pictures_faces_and_crops(tiny: Tiny, analyzer: Any) -> None:
+def test_masks_for_images_faces_and_crops(tiny: Tiny, analyzer: Any) -> None:
     image = torch.cat([squares(*THREE), squares()])
     faces, *_ = detect(tiny, analyzer, image, on_missing="pass through")
     whole = mask(tiny, faces, image)
@@ -284,7 +284,7 @@ def test_drawing_names_faces_as_detection_does(tiny: Tiny, analyzer: Any) -> Non
     changed = (drawn != image).any(-1)[0]
     assert bool(changed[:, 150:].any()) and not bool(changed[:, :150].any())
     numbered = tiny.run("DrawFaces", faces, image, False, True, False, False)
-    renamed = type(faces)(faces.pictures)
+    renamed = type(faces)(faces.images)
     assert not torch.equal(
         numbered, tiny.run("DrawFaces", renamed, image, False, True, False, False)
     )
@@ -305,7 +305,7 @@ def test_three_faces_of_a_photograph_by_the_landmarker(tiny: Tiny) -> None:
     finder = tiny.module("faces.mediapipe.landmarker").Landmarker(file)
     landmarker = tiny.module("nodes.sockets").LoadedAnalyzer(None, "", finder)
     faces, count, *_ = detect(tiny, landmarker, image)
-    assert count == 3 and [face.scheme for face in faces.pictures[0]] == ["mesh"] * 3
+    assert count == 3 and [face.scheme for face in faces.images[0]] == ["mesh"] * 3
     crops, placed = tiny.run("CropFace", faces, image, 512, 0.25)
     done = tiny.run("PasteFace", image, crops, placed, 0.06, False)
     changed = (done != image).any(-1)

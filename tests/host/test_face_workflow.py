@@ -33,16 +33,16 @@ def shipped(server: ComfyServer) -> Graph:
     return to_api(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
 
 
-def undrawn(shipped: Graph, picture: tuple[str, dict[str, Any]] | None, **changes: Any) -> Graph:
-    """The workflow with its crops going straight back, on another picture if one is given."""
+def undrawn(shipped: Graph, image: tuple[str, dict[str, Any]] | None, **changes: Any) -> Graph:
+    """The workflow with its crops going straight back, on another image if one is given."""
     graph: Graph = json.loads(json.dumps(shipped))
     detect, crop = node_of(graph, "DenseFace_DetectFaces"), node_of(graph, "DenseFace_CropFace")
     paste, save = node_of(graph, "DenseFace_PasteFace"), node_of(graph, "SaveImage")
     encode = node_of(graph, "DenseFace_EncodeIdentity")
     graph[paste]["inputs"]["crops"] = [crop, 0]
     graph[detect]["inputs"].update(changes)
-    if picture is not None:
-        kind, inputs = picture
+    if image is not None:
+        kind, inputs = image
         graph["group"] = {"class_type": kind, "inputs": inputs}
         graph[detect]["inputs"]["image"] = ["group", 0]
     before = {"images": graph[detect]["inputs"]["image"]}
@@ -68,8 +68,8 @@ def portrait(person: int, yaw: float = 0.0) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.parametrize(("faces", "index"), [(1, 0), (3, 0), (3, 2), (3, -1)])
 def test_one_and_three_faces(server: ComfyServer, shipped: Graph, faces: int, index: int) -> None:
-    picture = portrait(2) if faces == 1 else None
-    outputs = server.run(undrawn(shipped, picture, face_index=index))
+    image = portrait(2) if faces == 1 else None
+    outputs = server.run(undrawn(shipped, image, face_index=index))
     before, after = (pixels(server, outputs[n]["images"][0]) for n in ("before", "result"))
     assert after.shape == before.shape == (128, 128 * faces, 3)
     changed = np.abs(after - before).max(axis=(0, 2)) > 0
@@ -81,7 +81,7 @@ def test_one_and_three_faces(server: ComfyServer, shipped: Graph, faces: int, in
 
 
 @pytest.mark.parametrize("mode", ["error", "skip", "pass through"])
-def test_picture_without_a_face(server: ComfyServer, shipped: Graph, mode: str) -> None:
+def test_image_without_a_face(server: ComfyServer, shipped: Graph, mode: str) -> None:
     graph = undrawn(shipped, ("EmptyImage", EMPTY), on_missing=mode, face_index=-1)
     if mode == "pass through":  # nobody is there to be encoded or masked
         graph.pop("who")
@@ -99,13 +99,13 @@ def test_picture_without_a_face(server: ComfyServer, shipped: Graph, mode: str) 
         assert (grey == 128).all()
 
 
-def test_queue_of_twenty_with_two_bad_pictures(server: ComfyServer, shipped: Graph) -> None:
-    """One of them may stop its own run, the other not even that: 18 pictures are finished."""
+def test_queue_of_twenty_with_two_bad_images(server: ComfyServer, shipped: Graph) -> None:
+    """One of them may stop its own run, the other not even that: 18 images are finished."""
     runs = []
     for i in range(20):
         bad = {4: "error", 13: "skip"}.get(i)
-        picture = ("EmptyImage", EMPTY) if bad else portrait(i)
-        runs.append(undrawn(shipped, picture, on_missing=bad or "error", face_index=0))
+        image = ("EmptyImage", EMPTY) if bad else portrait(i)
+        runs.append(undrawn(shipped, image, on_missing=bad or "error", face_index=0))
     entries = [server.wait(number) for number in [server.queue(run) for run in runs]]
     done = [bool(entry["outputs"].get("result", {}).get("images")) for entry in entries]
     assert [i for i, good in enumerate(done) if not good] == [4, 13]

@@ -39,9 +39,9 @@ def face_conds(tiny: Tiny) -> Conds:
     import nodes
 
     prompt = tiny.run("EncodePrompt", tiny.clip, tiny.adapter, "a photo of *", tiny.people())
-    picture = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 128)[1]
+    image = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 128)[1]
     apply = nodes.ControlNetApplyAdvanced().apply_controlnet
-    return apply(prompt, tiny.prompt(""), tiny.control, picture, 1.0, 0.0, 1.0)
+    return apply(prompt, tiny.prompt(""), tiny.control, image, 1.0, 0.0, 1.0)
 
 
 def joint(tiny: Tiny, mask: Tensor, **changes: Any) -> Any:
@@ -83,9 +83,9 @@ def draw(tiny: Tiny, guider: Any, *, batch: int = 1, steps: int = 3, **options: 
 
 def always_mixed(tiny: Tiny, guider: Any) -> Any:
     """The guider without its short cuts: both modes are computed in every step."""
-    share = guider.share
-    guider.share = copy.copy(share)
-    guider.share.alone = lambda sigma: None
+    blend_mask = guider.blend_mask
+    guider.blend_mask = copy.copy(blend_mask)
+    guider.blend_mask.alone = lambda sigma: None
     return guider
 
 
@@ -124,14 +124,14 @@ def test_with_the_whole_share_it_is_face_generation_to_the_bit(tiny: Tiny, mode:
     assert torch.equal(draw(tiny, joint(tiny, white(), face_model=model)), alone)
 
 
-@pytest.mark.parametrize("share", [0, 1])
+@pytest.mark.parametrize("blend_mask", [0, 1])
 def test_the_mix_itself_is_exact_at_both_ends(
-    tiny: Tiny, text_only: Tensor, face_only: Tensor, share: int
+    tiny: Tiny, text_only: Tensor, face_only: Tensor, blend_mask: int
 ) -> None:
     """As above with both modes computed in every step: a mask predicted later may be empty."""
     guider = always_mixed(tiny, joint(tiny, left()))
-    guider.share.at = lambda sigma, scene, face: torch.full((1, 1, 16, 16), float(share))
-    assert torch.equal(draw(tiny, guider), (text_only, face_only)[share])
+    guider.blend_mask.at = lambda sigma, scene, face: torch.full((1, 1, 16, 16), float(blend_mask))
+    assert torch.equal(draw(tiny, guider), (text_only, face_only)[blend_mask])
 
 
 def test_short_cuts_change_nothing(tiny: Tiny) -> None:
@@ -139,10 +139,10 @@ def test_short_cuts_change_nothing(tiny: Tiny) -> None:
     ranged = {"start_percent": 0.3, "end_percent": 0.9}
     short = draw(tiny, joint(tiny, white(), **ranged), steps=6)
     guider = joint(tiny, white(), **ranged)
-    share = guider.share
-    at, alone = share.at, share.alone
+    blend_mask = guider.blend_mask
+    at, alone = blend_mask.at, blend_mask.alone
     guider = always_mixed(tiny, guider)
-    guider.share.at = lambda sigma, *both: at(sigma, *both) * (alone(sigma) or 0)
+    guider.blend_mask.at = lambda sigma, *both: at(sigma, *both) * (alone(sigma) or 0)
     assert torch.equal(draw(tiny, guider, steps=6), short)
 
 
@@ -182,11 +182,11 @@ def test_masks_of_any_size_and_softness(tiny: Tiny, kind: str) -> None:
 
 
 def test_feather_fades_inside_the_mask_only(tiny: Tiny) -> None:
-    at = joint(tiny, left(), feather=3.0).share.at
+    at = joint(tiny, left(), feather=3.0).blend_mask.at
     latent = torch.zeros(1, 4, 16, 16)
-    share = at(1.0, latent, latent)
-    assert bool((share[..., 8:] == 0).all()) and bool((share[..., :3] > 0.95).all())
-    middle = share[0, 0, 8, 4:8]
+    blend_mask = at(1.0, latent, latent)
+    assert bool((blend_mask[..., 8:] == 0).all()) and bool((blend_mask[..., :3] > 0.95).all())
+    middle = blend_mask[0, 0, 8, 4:8]
     assert bool((middle.diff() < 0).all()) and 0 < middle[-1] < middle[0] <= 1
 
 
@@ -201,7 +201,7 @@ def test_batch_of_three(tiny: Tiny, masks: int) -> None:
 
 
 def test_wrong_number_of_masks_is_told(tiny: Tiny) -> None:
-    with pytest.raises(ValueError, match="2 masks for a batch of 3 pictures"):
+    with pytest.raises(ValueError, match="2 masks for a batch of 3 images"):
         draw(tiny, joint(tiny, left().repeat(2, 1, 1)), batch=3)
 
 
@@ -237,13 +237,13 @@ def test_noise_mask_and_ancestral_sampler(tiny: Tiny) -> None:
 
 
 def test_adapter_in_the_weights_is_taken_out_of_them(tiny: Tiny) -> None:
-    """One network cannot have two sets of weights in one step: the same picture all the same."""
+    """One network cannot have two sets of weights in one step: the same image all the same."""
     runtime = draw(tiny, joint(tiny, left()))
     weights = draw(tiny, joint(tiny, left(), face_model=tiny.apply(mode="weights")))
     assert difference(weights, runtime) < CLOSE
 
 
-def test_two_people_in_one_picture(tiny: Tiny) -> None:
+def test_two_people_in_one_image(tiny: Tiny) -> None:
     """Both MODELs adapted, each by weights: neither may keep them."""
     one, other = (tiny.apply(people=tiny.people(seed=s), mode="weights") for s in (1, 2))
     mixed = draw(tiny, joint(tiny, left(), model=one, face_model=other), steps=1)

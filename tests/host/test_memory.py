@@ -25,9 +25,9 @@ def test_host_counts_every_network(tiny: Tiny) -> None:
     import nodes
 
     adapted = tiny.apply(mode="runtime")
-    picture = tiny.run("PoseFromAngles", 10.0, 0.0, 0.0, 128)[1]
+    image = tiny.run("PoseFromAngles", 10.0, 0.0, 0.0, 128)[1]
     conds = nodes.ControlNetApplyAdvanced().apply_controlnet(
-        tiny.prompt("a person"), tiny.prompt(""), tiny.control, picture, 1.0, 0.0, 1.0
+        tiny.prompt("a person"), tiny.prompt(""), tiny.control, image, 1.0, 0.0, 1.0
     )
     tiny.sample(adapted, *conds)
     models = [patcher.model for patcher in loaded(tiny)]
@@ -59,7 +59,7 @@ def test_everything_unloads_and_comes_back(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
 def test_runs_again_and_again_without_growth(tiny: Tiny, mode: str) -> None:
-    """The same graph ten times over: the same picture, and no object more than after the first."""
+    """The same graph ten times over: the same image, and no object more than after the first."""
 
     def run() -> torch.Tensor:
         return tiny.sample(tiny.apply(mode=mode), steps=1)
@@ -84,14 +84,14 @@ def test_fifty_queued_runs_leave_memory_flat(tiny: Tiny) -> None:
 
     import nodes
 
-    picture = tiny.run("PoseFromAngles", 10.0, 0.0, 0.0, 128)[1]
+    image = tiny.run("PoseFromAngles", 10.0, 0.0, 0.0, 128)[1]
     people, mask = tiny.people(), torch.zeros(1, 128, 128)
     mask[:, :, :64] = 1
 
     def run(i: int) -> None:
         prompt = tiny.run("EncodePrompt", tiny.clip, tiny.adapter, "a photo of *", people)
         conds = nodes.ControlNetApplyAdvanced().apply_controlnet(
-            prompt, tiny.prompt(""), tiny.control, picture, 1.0, 0.0, 1.0
+            prompt, tiny.prompt(""), tiny.control, image, 1.0, 0.0, 1.0
         )
         face = tiny.apply(people=people, mode=("weights", "runtime")[i % 2], weight=1 + i / 100)
         tiny.sample(face, *conds, steps=1, seed=i)

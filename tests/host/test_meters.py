@@ -1,4 +1,4 @@
-"""Meters on heads whose truth is known, and on batches with bad pictures."""
+"""Meters on heads whose truth is known, and on batches with bad images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def analyzer(tiny: Tiny) -> Any:
 
 
 @pytest.fixture(scope="module")
-def judge(tiny: Tiny) -> Any:
+def evaluator(tiny: Tiny) -> Any:
     return tiny.run("LoadTinyJudge")
 
 
@@ -38,33 +38,35 @@ WHO = ("left to right", 1, 0.0, 0, "error", True)
 EMPTY = torch.full((1, 128, 128, 3), 0.5)
 
 
-def test_the_same_person_is_more_alike_than_another(tiny: Tiny, analyzer: Any, judge: Any) -> None:
+def test_the_same_person_is_more_alike_than_another(
+    tiny: Tiny, analyzer: Any, evaluator: Any
+) -> None:
     reference = portrait(tiny, 2)
     same, _, none = tiny.run("MeasureLikeness", analyzer, portrait(tiny, 2, 8, 20.0), reference)
-    other, text, by_judge = tiny.run(
-        "MeasureLikeness", analyzer, portrait(tiny, 7, 8, 20.0), reference, judge
+    other, text, by_evaluator = tiny.run(
+        "MeasureLikeness", analyzer, portrait(tiny, 7, 8, 20.0), reference, evaluator
     )
     assert same > 0.5 > other and math.isnan(none)
     assert number(text, r"^likeness (\S+) by tiny-world;") == pytest.approx(other, abs=0.006)
-    assert number(text, r"independently likeness (\S+) by tiny-world-judge$") == pytest.approx(
-        by_judge, abs=0.006
+    assert number(text, r"independently likeness (\S+) by tiny-world-evaluator$") == pytest.approx(
+        by_evaluator, abs=0.006
     )
     row = torch.cat([portrait(tiny, 7), reference, portrait(tiny, 9)], 2)
     cut, *_ = tiny.run("CropFace", tiny.run("DetectFaces", analyzer, row, *WHO)[0], row, 128, 0.2)
-    itself, *_ = tiny.run("MeasureLikeness", judge, cut, reference)
+    itself, *_ = tiny.run("MeasureLikeness", evaluator, cut, reference)
     assert itself > 0.7
     with pytest.raises(ValueError, match=r"both recognisers are 'tiny-world' \(Measure Likeness\)"):
         tiny.run("MeasureLikeness", analyzer, reference, reference, analyzer)
 
 
-def test_batches_with_bad_pictures_are_measured_without_them(tiny: Tiny, analyzer: Any) -> None:
+def test_batches_with_bad_images_are_measured_without_them(tiny: Tiny, analyzer: Any) -> None:
     reference = portrait(tiny, 2)
     batch = torch.cat([reference, EMPTY, portrait(tiny, 2, 8)])
     value, text, _ = tiny.run("MeasureLikeness", analyzer, batch, reference)
     low = number(text, r"\((\S+) to 1\.00\)")
     assert value == pytest.approx((1 + low) / 2, abs=0.01)
-    assert text.endswith("2 of 3 pictures with a face, 2 faces; picture 2: no face was found")
-    with pytest.raises(ValueError, match=r"no face was found \(Measure Likeness\)\. Use a picture"):
+    assert text.endswith("2 of 3 images with a face, 2 faces; image 2: no face was found")
+    with pytest.raises(ValueError, match=r"no face was found \(Measure Likeness\)\. Use an image"):
         tiny.run("MeasureLikeness", analyzer, EMPTY, reference)
 
 
@@ -75,7 +77,7 @@ def test_pose_of_a_render_is_what_was_asked_for(tiny: Tiny, analyzer: Any) -> No
     other, text = tiny.run("MeasurePose", analyzer, portrait(tiny, 2, 3, -25.0), pose)
     assert number(text, r"yaw (\S+),") == pytest.approx(-50, abs=12)
     assert other > 15 and text.startswith(f"pose {other:.1f}° off by tiny-world")
-    with pytest.raises(ValueError, match="2 poses for 3 pictures"):
+    with pytest.raises(ValueError, match="2 poses for 3 images"):
         two = type(pose)(pose.angles * 2)
         tiny.run("MeasurePose", analyzer, image.repeat(3, 1, 1, 1), two)
 
@@ -89,7 +91,7 @@ def test_expression_agrees_with_itself(tiny: Tiny, analyzer: Any) -> None:
     assert different < same
     batch, text = tiny.run("MeasureExpression", analyzer, torch.cat([one, EMPTY, other]), one)
     assert batch == pytest.approx((same + different) / 2, abs=1e-4)
-    assert "2 of 3 pictures with a face" in text
+    assert "2 of 3 images with a face" in text
     with pytest.raises(ValueError, match=r"no face was found \(Measure Expression\)"):
         tiny.run("MeasureExpression", analyzer, one, EMPTY)
 
@@ -101,12 +103,12 @@ def test_change_outside_the_mask(tiny: Tiny) -> None:
     after = before.clone()
     after[:, 40:60, 40:60] = 1 - after[:, 40:60, 40:60]
     change, text = tiny.run("MeasureChange", before, after, mask)
-    assert change == 0 and text == "outside the mask (75% of the picture): nothing has changed"
+    assert change == 0 and text == "outside the mask (75% of the image): nothing has changed"
     everywhere, text = tiny.run("MeasureChange", before, after)
     assert everywhere > 0 and text.startswith("everywhere: mean change")
     after[0, 0, 0, 0] = 1 - after[0, 0, 0, 0]
     assert tiny.run("MeasureChange", before, after, mask)[0] > 0
-    with pytest.raises(ValueError, match="2 pictures before, 3 after"):
+    with pytest.raises(ValueError, match="2 images before, 3 after"):
         tiny.run("MeasureChange", before.repeat(2, 1, 1, 1), after.repeat(3, 1, 1, 1))
     with pytest.raises(ValueError, match="different shapes"):
         tiny.run("MeasureChange", before, after[:, :64])

@@ -95,9 +95,9 @@ def test_switch_at_the_end_is_euler_bit_for_bit(tiny: Tiny) -> None:
     assert torch.equal(ours, sample(tiny, of_the_host("euler")))
 
 
-def test_choices_change_the_picture(tiny: Tiny) -> None:
+def test_choices_change_the_image(tiny: Tiny) -> None:
     sigmas = scheduled(tiny, "ddim_uniform")
-    pictures = [
+    images = [
         sample(tiny, midpoint(tiny, *choice), sigmas=sigmas)
         for choice in (
             ("geometric", 0.0, "euler"),
@@ -107,9 +107,9 @@ def test_choices_change_the_picture(tiny: Tiny) -> None:
             ("geometric", 0.0, "2 nodes"),
         )
     ]
-    for i, one in enumerate(pictures):
+    for i, one in enumerate(images):
         assert bool(one.isfinite().all())
-        assert all(not torch.equal(one, other) for other in pictures[:i])
+        assert all(not torch.equal(one, other) for other in images[:i])
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_evaluations_are_those_that_happen(
     tiny: Tiny, scheduler: str, switch: float, finish: str, count: int
 ) -> None:
     sigmas = scheduled(tiny, scheduler)
-    sampler, told = tiny.run(
+    sampler, evaluations = tiny.run(
         "MidpointSampler", "geometric", switch, finish, model=tiny.model, sigmas=sigmas
     )
     with counted(tiny) as (model, asked):
         sample(tiny, sampler, model=model, sigmas=sigmas)
-    assert told == len(asked) == count
+    assert evaluations == len(asked) == count
 
 
 def test_evaluations_without_what_it_takes(tiny: Tiny) -> None:
@@ -144,17 +144,17 @@ def test_evaluations_without_what_it_takes(tiny: Tiny) -> None:
 def test_previews_and_stopping(tiny: Tiny) -> None:
     import comfy.model_management as mm
 
-    told: list[tuple[int, int]] = []
+    steps_done: list[tuple[int, int]] = []
 
     def callback(step: int, x0: Tensor, x: Tensor, total: int) -> None:
-        told.append((step, total))
+        steps_done.append((step, total))
         assert x0.shape == x.shape == (2, 4, 16, 16)
         if step == 2:
             raise mm.InterruptProcessingException
 
     with counted(tiny) as (model, asked), pytest.raises(mm.InterruptProcessingException):
         sample(tiny, midpoint(tiny), model=model, callback=callback)
-    assert told == [(0, 4), (1, 4), (2, 4)] and len(asked) == 5
+    assert steps_done == [(0, 4), (1, 4), (2, 4)] and len(asked) == 5
 
 
 def test_flow_models_are_sampled_like_dpm_2(tiny: Tiny) -> None:

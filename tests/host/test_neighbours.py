@@ -14,7 +14,7 @@ CLOSE = 1e-5
 
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
-def test_both_orders_give_the_same_picture(tiny: Tiny, mode: str) -> None:
+def test_both_orders_give_the_same_image(tiny: Tiny, mode: str) -> None:
     ours_first = tiny.sample(foreign_node(tiny.apply(mode=mode)))
     theirs_first = tiny.sample(tiny.apply(model=foreign_node(tiny.model), mode=mode))
     assert difference(ours_first, theirs_first) < CLOSE
@@ -106,7 +106,7 @@ def test_masked_slot_mixes_by_the_place_of_the_query(tiny: Tiny) -> None:
     "window", [{"ad_params": {"sub_idxs": [3, 1]}}, {"context_window": "core"}], ids=["ad", "core"]
 )
 def test_sliding_windows_pick_their_people(tiny: Tiny, window: dict[str, Any]) -> None:
-    """A window shows the network some pictures of a long batch; each keeps its own person."""
+    """A window shows the network some images of a long batch; each keeps its own person."""
     import comfy.context_windows
 
     attention = tiny.module("nodes.host.attention")

@@ -1,4 +1,4 @@
-"""The small nodes: pictures in, pictures out, and what they say about bad input."""
+"""The small nodes: images in, images out, and what they say about bad input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def portrait(tiny: Tiny) -> Tensor:
 
 @pytest.fixture
 def blind(analyzer: Any) -> Any:
-    """An analyzer that sees no face in dark pictures, and one in the others."""
+    """An analyzer that sees no face in dark images, and one in the others."""
     import copy
 
     import comfy.model_patcher
@@ -32,11 +32,11 @@ def blind(analyzer: Any) -> Any:
     net = copy.deepcopy(analyzer.patcher.model)
     inner = net.forward
 
-    def forward(pictures: Tensor) -> Any:
+    def forward(images: Tensor) -> Any:
         import dataclasses
 
-        bright = pictures.mean((1, 2, 3)) > 0.2
-        return dataclasses.replace(inner(pictures), face_logit=torch.where(bright, 3.0, -3.0))
+        bright = images.mean((1, 2, 3)) > 0.2
+        return dataclasses.replace(inner(images), face_logit=torch.where(bright, 3.0, -3.0))
 
     net.forward = forward
     cpu = torch.device("cpu")
@@ -47,7 +47,7 @@ def blind(analyzer: Any) -> Any:
 # ---- tiny world --------------------------------------------------------------------------------
 
 
-def test_portrait_is_a_picture_of_the_host(portrait: Tensor) -> None:
+def test_portrait_is_a_image_of_the_host(portrait: Tensor) -> None:
     assert portrait.shape == (1, 128, 128, 3) and portrait.dtype == torch.float32
     assert portrait.min() >= 0 and portrait.max() <= 1
     assert portrait.std() > 0.05
@@ -69,7 +69,7 @@ def test_identity_is_a_tagged_unit_vector(tiny: Tiny, analyzer: Any, portrait: T
     assert people.vectors.shape == (1, 512)
     assert float(people.vectors.norm()) == pytest.approx(1, abs=1e-5)
     assert people.identities[0].encoder == "tiny-world"
-    assert 0.9 < score <= 1 and report == "1 of 1 pictures with a face, 1 face"
+    assert 0.9 < score <= 1 and report == "1 of 1 images with a face, 1 face"
 
 
 def test_batch_is_averaged_or_counted(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
@@ -83,8 +83,8 @@ def test_batch_is_averaged_or_counted(tiny: Tiny, analyzer: Any, portrait: Tenso
 
 @pytest.mark.parametrize("shape", [(1, 64, 64, 3), (1, 200, 300, 3), (1, 128, 128, 4)])
 def test_any_size_and_an_alpha_channel(tiny: Tiny, analyzer: Any, shape: tuple[int, ...]) -> None:
-    picture = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    people, *_ = tiny.run("EncodeIdentity", analyzer, picture, "one person")
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    people, *_ = tiny.run("EncodeIdentity", analyzer, image, "one person")
     assert people.vectors.shape == (1, 512)
 
 
@@ -95,11 +95,11 @@ def test_missing_face_is_told(tiny: Tiny, blind: Any, portrait: Tensor) -> None:
     batch = torch.cat([portrait, dark, dark])
     people, *_ = tiny.run("EncodeIdentity", blind, batch, "one person")
     assert len(people.identities) == 1
-    with pytest.raises(ValueError, match=r"picture 2: no face .*; picture 3: no face"):
+    with pytest.raises(ValueError, match=r"image 2: no face .*; image 3: no face"):
         tiny.run("EncodeIdentity", blind, batch, "one person per picture")
 
 
-def test_picture_of_nan_is_refused(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
+def test_image_of_nan_is_refused(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
     broken = portrait.clone()
     broken[0, 0, 0, 0] = float("nan")
     with pytest.raises(ValueError, match="not numbers"):
@@ -109,17 +109,17 @@ def test_picture_of_nan_is_refused(tiny: Tiny, analyzer: Any, portrait: Tensor) 
 # ---- pose, mask, composite ---------------------------------------------------------------------
 
 
-def test_pose_picture_is_the_golden(tiny: Tiny) -> None:
+def test_pose_image_is_the_golden(tiny: Tiny) -> None:
     from pathlib import Path
 
     import numpy as np
     from PIL import Image
 
     golden = Path(__file__).resolve().parents[1] / "data" / "parity" / "pose_1.png"
-    poses, picture = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 256)
+    poses, image = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 256)
     assert poses.angles == ((30.0, 0.0, 0.0),)
     pixels = np.asarray(Image.open(golden))
-    assert np.array_equal((picture[0].numpy() * 255).round().astype("uint8"), pixels)
+    assert np.array_equal((image[0].numpy() * 255).round().astype("uint8"), pixels)
 
 
 def test_far_angles_are_warned_of(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
@@ -127,18 +127,18 @@ def test_far_angles_are_warned_of(tiny: Tiny, caplog: pytest.LogCaptureFixture) 
     assert "beyond the usual training range" in caplog.text
 
 
-def test_pose_from_picture_draws_what_it_measures(
+def test_pose_from_image_draws_what_it_measures(
     tiny: Tiny, analyzer: Any, portrait: Tensor
 ) -> None:
-    poses, picture, *angles = tiny.run("PoseFromPicture", analyzer, portrait, 128)
+    poses, image, *angles = tiny.run("PoseFromPicture", analyzer, portrait, 128)
     assert poses.angles == (tuple(angles),)
-    assert torch.equal(picture, tiny.run("PoseFromAngles", *angles, 128)[1])
+    assert torch.equal(image, tiny.run("PoseFromAngles", *angles, 128)[1])
 
 
 @pytest.mark.parametrize("region", ["head with hair", "face"])
-def test_mask_has_the_size_of_its_picture(tiny: Tiny, analyzer: Any, region: str) -> None:
-    picture = torch.rand(2, 96, 160, 3, generator=torch.Generator().manual_seed(1))
-    mask = tiny.run("FaceMask", analyzer, picture, region, 0.1, 3.0)
+def test_mask_has_the_size_of_its_image(tiny: Tiny, analyzer: Any, region: str) -> None:
+    image = torch.rand(2, 96, 160, 3, generator=torch.Generator().manual_seed(1))
+    mask = tiny.run("FaceMask", analyzer, image, region, 0.1, 3.0)
     assert mask.shape == (2, 96, 160)
     assert mask.min() >= 0 and mask.max() <= 1
 
@@ -166,7 +166,7 @@ def test_paste_mask_refuses_what_does_not_go_together(
     tiny: Tiny, analyzer: Any, portrait: Tensor
 ) -> None:
     two, three = portrait.expand(2, -1, -1, -1), portrait.expand(3, -1, -1, -1)
-    with pytest.raises(ValueError, match="2 scenes, 3 generated pictures and 1 masks"):
+    with pytest.raises(ValueError, match="2 scenes, 3 generated images and 1 masks"):
         tiny.run("PasteMask", analyzer, two, three, torch.ones(1, 128, 128), 0.05)
 
 
@@ -184,17 +184,17 @@ def test_head_and_person_are_those_of_the_command_line(
     middle = float(net(portrait.movedim(-1, 1)).head_logit.median())
     for other in (pipeline.analyzer, analyzer.patcher.model):
         other.part_out[-1].bias.data[-1] -= middle
-    pictures = portrait.movedim(-1, 1)
+    images = portrait.movedim(-1, 1)
     ours = tiny.run("FaceMask", analyzer, portrait, "head with hair", GROW, 0.0)
-    assert torch.allclose(ours, pipeline.scene_mask(pictures), atol=1e-6)
+    assert torch.allclose(ours, pipeline.scene_mask(images), atol=1e-6)
     made = torch.rand(3, 128, 128, 3, generator=torch.Generator().manual_seed(4))
     put, scene = tiny.run("PasteMask", analyzer, portrait, made, ours, NEW_MARGIN)
-    three = [x.expand(3, *x.shape[1:]) for x in (pictures, ours)]
+    three = [x.expand(3, *x.shape[1:]) for x in (images, ours)]
     without, heads = pipeline.swap(three[0], made.movedim(-1, 1), three[1])
     assert put.shape == (3, 128, 128) and torch.allclose(put, heads, atol=1e-6)
     assert torch.equal(scene, without.movedim(1, -1))
     people, *_ = tiny.run("EncodeIdentity", analyzer, portrait, "one person")
-    assert torch.allclose(people.vectors[0], pipeline.identity(pictures).vector, atol=1e-6)
+    assert torch.allclose(people.vectors[0], pipeline.identity(images).vector, atol=1e-6)
 
 
 def test_identity_away_from(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
@@ -204,9 +204,9 @@ def test_identity_away_from(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None
     people = tiny.people(3)
     apart = tiny.run("IdentityAwayFrom", people, person, 0.2)
     assert len(apart.identities) == 3
-    for told, who in zip(apart.identities, people.identities, strict=True):
+    for moved, who in zip(apart.identities, people.identities, strict=True):
         ours = [Identity(each.vector, each.encoder) for each in (who, person.identities[0])]
-        assert torch.equal(told.vector, away_from(*ours, 0.2).vector)
+        assert torch.equal(moved.vector, away_from(*ours, 0.2).vector)
     with pytest.raises(ValueError, match="3 people cannot be kept away from 2 others"):
         tiny.run("IdentityAwayFrom", people, tiny.people(2), 0.2)
 

@@ -41,15 +41,15 @@ class Release:
             self.model = tiny.module("nodes.host.tiny.tiny_sd").build_model(base, heads)
             self.control = tiny.module("nodes.host.dense_face.control").pose_control(branch)
 
-    def folded(self) -> Any:
-        """The adapter in its folded form."""
+    def fused(self) -> Any:
+        """The adapter in its fused form."""
         own = {k: t.float() for k, t in self.own.items()}
-        return self.tiny.module("dense_face.adapter").PCAdapter.from_state_dict(own).fold()
+        return self.tiny.module("dense_face.adapter").PCAdapter.from_state_dict(own).fuse()
 
-    def adapted(self, delta: float, vectors: Tensor, mode: str, folded: Any = None) -> Any:
+    def adapted(self, delta: float, vectors: Tensor, mode: str, fused: Any = None) -> Any:
         """The MODEL with the adapter at one strength; the fixture's own if none is given."""
-        folded = replace(folded or self.folded(), delta=delta)
-        adapter = self.tiny.module("nodes.sockets").LoadedAdapter("fixture", folded, None, "")
+        fused = replace(fused or self.fused(), delta=delta)
+        adapter = self.tiny.module("nodes.sockets").LoadedAdapter("fixture", fused, None, "")
         identity = self.tiny.module("faces.identity").Identity
         people = tuple(identity(vector, "ir-se50") for vector in vectors)
         people = self.tiny.module("nodes.sockets").People(people)
@@ -61,9 +61,9 @@ class Release:
         """Conditionings with a pose branch (the fixture's), put on by the host's own node."""
         import nodes
 
-        picture = hint.float().movedim(1, -1) / 255
+        image = hint.float().movedim(1, -1) / 255
         apply = nodes.ControlNetApplyAdvanced().apply_controlnet
-        return apply(positive, negative, control or self.control, picture, 1.0, 0.0, 1.0)
+        return apply(positive, negative, control or self.control, image, 1.0, 0.0, 1.0)
 
     @cached_property
     def sampling(self) -> Any:
@@ -78,7 +78,7 @@ class Release:
         y = x * (sigma**2 + 1).sqrt().view(-1, 1, 1, 1)
         seen: list[Tensor] = []
 
-        def only_look(net: Any, start: Tensor, *_: Any, extra_args: Any, **__: Any) -> Tensor:
+        def evaluate_once(net: Any, start: Tensor, *_: Any, extra_args: Any, **__: Any) -> Tensor:
             clean = net(y, sigma, **extra_args)
             seen.append((y - clean) / sigma.view(-1, 1, 1, 1))
             return start
@@ -88,7 +88,7 @@ class Release:
         with torch.inference_mode():
             empty = torch.zeros_like(x)
             levels = torch.tensor([float(sigma[0]), 0.0])
-            guider.sample(empty, empty, comfy.samplers.KSAMPLER(only_look), levels, seed=0)
+            guider.sample(empty, empty, comfy.samplers.KSAMPLER(evaluate_once), levels, seed=0)
         return seen[0]
 
 
@@ -132,12 +132,12 @@ def test_converted_file(release: Release, tmp_path: Path, mode: str) -> None:
     module.convert(FIXTURE / "weights_fp16.safetensors", plan)
     load = release.tiny.module("nodes.host.dense_face.adapter_file").load_parts
     with torch.inference_mode():
-        folded, token, control, encoder = load(path)
+        fused, token, control, encoder = load(path)
     assert token is None and encoder == "ir-se50"
     context = _conds(release.forward["in.context"])
     conds = release.posed(context, context, release.forward["in.hint_rgb_u8"], control)
     for delta in (0.01, 1.0):
-        model = release.adapted(delta, release.forward["in.id"], mode, folded)
+        model = release.adapted(delta, release.forward["in.id"], mode, fused)
         golden = release.forward[f"eps.face.d{delta:g}"]
         assert difference(release.eps(model, *conds), golden) < TOLERANCE
 

@@ -24,7 +24,7 @@ from ui_to_api import to_api
 
 WORKFLOW = ROOT / "workflows" / "photo_faces.json"
 SIDE = 320
-"""Of a picture of one person; a group is three of them side by side."""
+"""Of an image of one person; a group is three of them side by side."""
 BUSY = 1500
 """Seconds that a run may take on a machine that has other work."""
 
@@ -48,8 +48,8 @@ def places(server: ComfyServer) -> Iterator[Path]:
 
 def portrait(turn: float = 0, side: int = SIDE, mirrored: bool = False, light: int = 0) -> Any:
     """The astronaut's head, turned counter-clockwise by degrees and drawn in ``side`` pixels."""
-    picture = Image.fromarray(pytest.importorskip("skimage.data").astronaut())
-    head = picture.rotate(turn, center=(224, 110)).crop((84, 0, 364, 280)).resize((side, side))
+    image = Image.fromarray(pytest.importorskip("skimage.data").astronaut())
+    head = image.rotate(turn, center=(224, 110)).crop((84, 0, 364, 280)).resize((side, side))
     pixels = np.asarray(head).astype(int) + light
     return np.clip(pixels[:, ::-1] if mirrored else pixels, 0, 255).astype(np.uint8)
 
@@ -80,7 +80,7 @@ def graph_for(server: ComfyServer, pixels: Any, **changes: Any) -> Graph:
 
 
 def results(server: ComfyServer, graph: Graph, entry: dict[str, Any]) -> list[Any]:
-    """The pictures that were saved, in 0..255."""
+    """The images that were saved, in 0..255."""
     (save,) = (number for number, node in graph.items() if node["class_type"] == "SaveImage")
     images = entry["outputs"].get(save, {}).get("images", [])
     return [np.asarray(Image.open(BytesIO(server.view(image)))).astype(int) for image in images]
@@ -138,15 +138,15 @@ def test_photo_without_a_face(server: ComfyServer, places: Path, mode: str) -> N
     else:
         assert entry["status"]["status_str"] == "success", entry["status"]
     assert len(after) == (mode == "pass through")
-    assert all((picture == grey()).all() for picture in after)
+    assert all((image == grey()).all() for image in after)
     assert identities(places) == known
 
 
 def test_a_face_that_is_not_there(server: ComfyServer, places: Path) -> None:
     entry = run(server, graph_for(server, group(), face_index=3))
     assert entry["status"]["status_str"] == "error"
-    told = json.dumps(entry["status"]["messages"])
-    assert "face index 3 does not exist: 3 faces found" in told
+    message = json.dumps(entry["status"]["messages"])
+    assert "face index 3 does not exist: 3 faces found" in message
 
 
 def test_queue_of_twenty_with_two_bad_photos(server: ComfyServer, places: Path) -> None:

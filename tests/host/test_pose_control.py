@@ -16,7 +16,7 @@ def hint(tiny: Tiny) -> Tensor:
     return tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 256)[1]
 
 
-def posed(tiny: Tiny, picture: Tensor, strength: float = 1.0, **changes: Any) -> tuple[Any, Any]:
+def posed(tiny: Tiny, image: Tensor, strength: float = 1.0, **changes: Any) -> tuple[Any, Any]:
     import nodes
 
     positive = changes.pop("positive", None) or tiny.prompt("a person")
@@ -24,7 +24,7 @@ def posed(tiny: Tiny, picture: Tensor, strength: float = 1.0, **changes: Any) ->
     start, end = changes.pop("start", 0.0), changes.pop("end", 1.0)
     control = changes.pop("control", tiny.control)
     apply = nodes.ControlNetApplyAdvanced().apply_controlnet
-    return apply(positive, negative, control, picture, strength, start, end)
+    return apply(positive, negative, control, image, strength, start, end)
 
 
 def counted(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
@@ -42,7 +42,7 @@ def counted(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]
     return seen
 
 
-def test_pose_changes_the_picture(tiny: Tiny, hint: Tensor) -> None:
+def test_pose_changes_the_image(tiny: Tiny, hint: Tensor) -> None:
     other = tiny.run("PoseFromAngles", -30.0, 0.0, 0.0, 256)[1]
     left, right = (tiny.sample(tiny.model, *posed(tiny, h)) for h in (hint, other))
     assert difference(left, right) > 1e-3
@@ -102,7 +102,7 @@ def test_once_for_all_equals_once_for_each(
     assert difference(tiny.sample(tiny.model, *posed(tiny, hint), batch=2), once) < 1e-5
 
 
-def test_one_pose_for_each_picture_of_a_batch(tiny: Tiny) -> None:
+def test_one_pose_for_each_image_of_a_batch(tiny: Tiny) -> None:
     poses, sweep = tiny.run("PoseSweep", 3, 256, **ENDS)
     assert len(poses) == 3 and sweep.shape[0] == 3
     noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(4)).repeat(3, 1, 1, 1)

@@ -69,7 +69,7 @@ def test_ends_are_the_single_modes(tiny: Tiny, head: Any) -> None:
 
 
 def test_mask_comes_from_the_features(tiny: Tiny, head: Any) -> None:
-    """In between, the picture is none of the two, the same again, and each of a batch its own."""
+    """In between, the image is none of the two, the same again, and each of a batch its own."""
     guider = _predicted(tiny, head, threshold=0.9)
     drawn = _draw(tiny, guider)
     assert torch.equal(_draw(tiny, guider), drawn)
@@ -77,7 +77,7 @@ def test_mask_comes_from_the_features(tiny: Tiny, head: Any) -> None:
         end = _draw(tiny, _predicted(tiny, head, threshold=threshold))
         assert difference(drawn, end) > 1e-3
     assert _draw(tiny, guider, batch=2).shape == (2, 4, 16, 16)
-    assert guider.share.always is None and not guider.share._tap.read
+    assert guider.blend_mask.always is None and not guider.blend_mask._capture.read
     net = tiny.model.model.diffusion_model
     assert not any(module._forward_hooks for module in net.modules())
 

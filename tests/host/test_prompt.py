@@ -74,7 +74,7 @@ def test_prompt_without_a_person_is_refused(tiny: Tiny, text: str, words: str) -
 def test_clip_of_another_width_is_refused(tiny: Tiny) -> None:
     token = tiny.module("dense_face.identity_token").IdentityToken(768).eval()
     sockets = tiny.module("nodes.sockets")
-    wide = sockets.LoadedAdapter("sd15", tiny.adapter.folded, token, "tiny-world")
+    wide = sockets.LoadedAdapter("sd15", tiny.adapter.fused, token, "tiny-world")
     with pytest.raises(ValueError, match=r"768 wide, the text encoder 128"):
         tiny.run("EncodePrompt", tiny.clip, wide, TEXT, tiny.people())
 

@@ -1,4 +1,4 @@
-"""One seed gives one picture in the host and on the command line (design.md 3)."""
+"""One seed gives one image in the host and on the command line (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ def face(tiny: Tiny) -> tuple[object, tuple[object, object]]:
     """MODEL and both CONDITIONINGs of face-generation mode."""
     nodes: Any = importlib.import_module("nodes")
     prompt = tiny.run("EncodePrompt", tiny.clip, tiny.adapter, PROMPT, tiny.people())
-    picture = tiny.run("PoseFromAngles", *ANGLES, 128)[1]
+    image = tiny.run("PoseFromAngles", *ANGLES, 128)[1]
     apply = nodes.ControlNetApplyAdvanced().apply_controlnet
     negative = tiny.prompt("")
-    posed, _ = apply(prompt, negative, tiny.control, picture, 1.0, 0.0, 1.0)
+    posed, _ = apply(prompt, negative, tiny.control, image, 1.0, 0.0, 1.0)
     return tiny.apply(), (posed, negative)
 
 
 def test_text_editing(tiny: Tiny, pipeline: DenseFacePipeline) -> None:
     host = decoded(tiny, sampled(tiny, tiny.model, (tiny.prompt(SCENE), tiny.prompt(""))))
-    ours = pipeline.text_picture(SCENE, SEED, steps=STEPS, guidance=GUIDANCE)
+    ours = pipeline.text_image(SCENE, SEED, steps=STEPS, guidance=GUIDANCE)
     assert (host - ours).abs().mean() < AGREE
 
 
 def test_face_generation(tiny: Tiny, pipeline: DenseFacePipeline) -> None:
     host = decoded(tiny, sampled(tiny, *face(tiny)))
-    ours = pipeline.face_picture(who(tiny), PROMPT, ANGLES, SEED, steps=STEPS, guidance=GUIDANCE)
+    ours = pipeline.face_image(who(tiny), PROMPT, ANGLES, SEED, steps=STEPS, guidance=GUIDANCE)
     assert (host - ours).abs().mean() < AGREE
     assert ours.std() > 0.01
 
@@ -88,7 +88,7 @@ def test_blending(tiny: Tiny, pipeline: DenseFacePipeline) -> None:
         scene, who(tiny), PROMPT, ANGLES, SEED, mask, steps=STEPS, guidance=GUIDANCE
     )
     assert (generated.movedim(-1, 1) - ours.generated).abs().mean() < AGREE
-    assert (host - ours.picture).abs().mean() < AGREE
+    assert (host - ours.image).abs().mean() < AGREE
 
 
 def test_quick_portrait_has_the_defaults_of_the_command_line(tiny: Tiny) -> None:

@@ -61,7 +61,7 @@ def test_released_end_is_drawn_by_the_network_alone(tiny: Tiny) -> None:
     assert (drawn - scene())[outside].abs().mean() > 1e-3
 
 
-def test_same_seed_same_picture(tiny: Tiny) -> None:
+def test_same_seed_same_image(tiny: Tiny) -> None:
     assert torch.equal(draw(tiny), draw(tiny))
 
 

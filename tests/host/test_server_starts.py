@@ -53,7 +53,7 @@ def test_nodes_are_offered(server: ComfyServer) -> None:
 
 
 def test_core_graph_runs(server: ComfyServer) -> None:
-    """The client itself: a graph of core nodes runs to its picture."""
+    """The client itself: a graph of core nodes runs to its image."""
     graph = {
         "1": {
             "class_type": "EmptyImage",

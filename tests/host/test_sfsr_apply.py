@@ -1,4 +1,4 @@
-"""SFSR on a MODEL of the real host: each source acts, off is nothing, pictures keep apart."""
+"""SFSR on a MODEL of the real host: each source acts, off is nothing, images keep apart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def base(tiny: Tiny) -> Tensor:
 
 
 def one_step(tiny: Tiny, model: Any, positive: Any = None, **options: Any) -> Tensor:
-    """Three pictures, one step: what one call of the network shows, nothing amplified."""
+    """Three images, one step: what one call of the network shows, nothing amplified."""
     positive = positive or tiny.prompt("a person")
     return tiny.sample(model, positive, tiny.prompt(""), batch=3, steps=1, **options)
 
@@ -127,7 +127,7 @@ def test_expression_travel_in_a_batch(
     assert difference(one_step(tiny, model, positive), together) < CLOSE
 
 
-def test_people_and_expressions_each_have_their_picture(tiny: Tiny, adapter: Any) -> None:
+def test_people_and_expressions_each_have_their_image(tiny: Tiny, adapter: Any) -> None:
     people, faces = tiny.people(3), (OPEN, SMILE, FROWN)
     options: dict[str, Any] = {"keep_identity_out": True}
     model = apply(tiny, adapter, people=people, expression=expressions(tiny, *faces), **options)
@@ -153,15 +153,15 @@ def test_several_encoders(tiny: Tiny) -> None:
 
 def test_nothing_is_made_twice_on_a_warm_graph(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter, people, faces = random_adapter(tiny), tiny.people(), expressions(tiny)
-    told: dict[str, Any] = {"people": people, "expression": faces}
-    apply(tiny, adapter, **told)
+    inputs: dict[str, Any] = {"people": people, "expression": faces}
+    apply(tiny, adapter, **inputs)
 
     def again(*_: Any, **__: Any) -> None:
         raise AssertionError("made again")
 
     attention = type(adapter.adapter.attention)
     monkeypatch.setattr(attention, "of_source", again)
-    apply(tiny, adapter, identity_weight=0.7, **told)
+    apply(tiny, adapter, identity_weight=0.7, **inputs)
 
 
 # ---- IP-Adapter-FaceID --------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_its_lora_is_a_weight_patch(tiny: Tiny, base: Tensor) -> None:
 
 def test_counts_that_do_not_fit(tiny: Tiny, adapter: Any) -> None:
     two = expressions(tiny, OPEN, SMILE)
-    with pytest.raises(ValueError, match="2 expressions for a batch of 3 pictures"):
+    with pytest.raises(ValueError, match="2 expressions for a batch of 3 images"):
         one_step(tiny, apply(tiny, adapter, expression=two))
     with pytest.raises(ValueError, match="2 expressions for 3 identities"):
         people = tiny.people(3)

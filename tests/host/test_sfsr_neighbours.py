@@ -25,10 +25,10 @@ def posed(tiny: Tiny) -> tuple[Any, Any]:
     """Both CONDITIONINGs with the pose branch as an ordinary control net."""
     import nodes
 
-    picture = tiny.run("PoseFromAngles", 25.0, 5.0, 0.0, 128)[1]
+    image = tiny.run("PoseFromAngles", 25.0, 5.0, 0.0, 128)[1]
     conds = tiny.prompt("a person"), tiny.prompt("")
     return nodes.ControlNetApplyAdvanced().apply_controlnet(
-        *conds, tiny.control, picture, 1.0, 0.0, 1.0
+        *conds, tiny.control, image, 1.0, 0.0, 1.0
     )
 
 
@@ -179,8 +179,8 @@ def test_again_and_again_without_growth(tiny: Tiny, adapter: Any) -> None:
     place, faces, people = background(tiny)[0], expressions(tiny), tiny.people()
 
     def run() -> Tensor:
-        told = {"expression": faces, "background": place}
-        return tiny.sample(apply(tiny, adapter, people=people, **told), steps=1)
+        inputs = {"expression": faces, "background": place}
+        return tiny.sample(apply(tiny, adapter, people=people, **inputs), steps=1)
 
     first = run()
     counts = []

@@ -1,4 +1,4 @@
-"""One seed gives one picture of SFSR in the host and on the command line."""
+"""One seed gives one image of SFSR in the host and on the command line."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_person_expression_scene_and_pose(tiny: Tiny) -> None:
     posed, _ = nodes.ControlNetApplyAdvanced().apply_controlnet(
         tiny.prompt(PROMPT), negative, tiny.control, hint, 1.0, 0.0, 1.0
     )
-    told = {"expression_weight": 1.2, "expression_start_percent": 0.3, "balance": 0.2}
-    model = apply(tiny, adapter, background=place, **told)
+    message = {"expression_weight": 1.2, "expression_start_percent": 0.3, "balance": 0.2}
+    model = apply(tiny, adapter, background=place, **message)
     with torch.inference_mode():
         noise = comfy.sample.prepare_noise(latent["samples"], SEED)
         drawn = comfy.sample.sample(

@@ -10,7 +10,7 @@ import torch
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter as load_dense
 from comfyui_dense_face.pipelines.attention import install_adapter
 from comfyui_dense_face.pipelines.base import load_base
-from comfyui_dense_face.pipelines.source_attention import Told, install_sources
+from comfyui_dense_face.pipelines.source_attention import SourceInputs, install_sources
 from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from in_host import Tiny, difference
 from sfsr_in_host import apply, background, expressions, face_mask, random_adapter, scene
@@ -29,9 +29,9 @@ def halves(tiny: Tiny, model: Any, **options: Any) -> tuple[Tensor, Tensor, Tens
     """(x, eps with prompt, eps without) of the first step, at the highest noise level."""
     seen: dict[str, Tensor] = {}
 
-    def look(told: dict[str, Any]) -> Tensor:
-        seen.update({k: v for k, v in told.items() if torch.is_tensor(v)})
-        return told["denoised"]
+    def look(source_inputs: dict[str, Any]) -> Tensor:
+        seen.update({k: v for k, v in source_inputs.items() if torch.is_tensor(v)})
+        return source_inputs["denoised"]
 
     watched = model.clone()
     watched.set_model_sampler_post_cfg_function(look)
@@ -43,13 +43,13 @@ def halves(tiny: Tiny, model: Any, **options: Any) -> tuple[Tensor, Tensor, Tens
 
 @pytest.mark.parametrize("dense", [False, True], ids=["alone", "with Dense-Face"])
 def test_same_prediction_as_on_diffusers(tiny: Tiny, adapter: Any, dense: bool) -> None:
-    """Two pictures with faces of their own, a mask, the scene; both halves of one step."""
+    """Two images with faces of their own, a mask, the scene; both halves of one step."""
     place, faces = background(tiny)[0], expressions(tiny, {"jawOpen": 1.0}, {"mouthSmileLeft": 1.0})
     model = tiny.apply() if dense else tiny.model
     mask, weights = face_mask(), {"identity_weight": 0.8, "expression_weight": 1.3}
     with torch.inference_mode():
-        told = {"expression": faces, "mask": mask, "background": place}
-        model = apply(tiny, adapter, model, **told, **weights)
+        source_inputs = {"expression": faces, "mask": mask, "background": place}
+        model = apply(tiny, adapter, model, **source_inputs, **weights)
         x, cond, uncond = halves(tiny, model, batch=2)
         text, empty = (
             tiny.prompt(words)[0][0] for words in ("a close-up photo of a person with red hair", "")
@@ -72,9 +72,9 @@ def test_same_prediction_as_on_diffusers(tiny: Tiny, adapter: Any, dense: bool) 
             installed.enter_context(install_adapter(unet, parts.adapter, vectors))
         sources = {"identity": 0.8, "expression": 1.3}
         at_work = installed.enter_context(install_sources(unet, ours.eval()))
-        at_work.told = Told(two, sources, mask, channels)
+        at_work.source_inputs = SourceInputs(two, sources, mask, channels)
         with_prompt = unet(x, torch.tensor(999), text.expand(2, -1, -1)).sample
-        at_work.told = Told(two, {}, None, channels)
+        at_work.source_inputs = SourceInputs(two, {}, None, channels)
         without = unet(x, torch.tensor(999), empty.expand(2, -1, -1)).sample
     assert difference(cond, with_prompt) < CLOSE
     assert difference(uncond, without) < CLOSE
@@ -102,7 +102,7 @@ def test_what_is_under_the_mask_is_not_seen(tiny: Tiny, adapter: Any) -> None:
 
 
 def test_areas_see_their_part_of_the_scene(tiny: Tiny, adapter: Any) -> None:
-    """One area of the whole picture is no area; two halves see each their own."""
+    """One area of the whole image is no area; two halves see each their own."""
     place = background(tiny)[0]
     model = apply(tiny, adapter, background=place, **ONLY_SCENE)
     text = tiny.prompt("a person")[0]
@@ -129,7 +129,7 @@ def test_scene_of_another_size_or_number(tiny: Tiny, adapter: Any, sizes: dict[s
         tiny.sample(model, steps=1, **sizes)
 
 
-def test_a_scene_for_each_picture(tiny: Tiny, adapter: Any) -> None:
+def test_a_scene_for_each_image(tiny: Tiny, adapter: Any) -> None:
     both = background(tiny, torch.cat([scene(1), scene(2)]))[0]
     together = tiny.sample(apply(tiny, adapter, background=both), steps=1, batch=2)
     for i, seed in enumerate((1, 2)):
@@ -162,9 +162,9 @@ def test_inpainting_models_take_the_scene_as_channels(tiny: Tiny, adapter: Any) 
     ours = tiny.sample(apply(tiny, adapter, nine, background=place, **ONLY_SCENE), steps=1)
     with torch.inference_mode():
         small = torch.nn.functional.adaptive_max_pool2d(latent["noise_mask"], (16, 16))
-        told = {"concat_latent_image": tiny.vae.encode(emptied), "concat_mask": small}
+        source_inputs = {"concat_latent_image": tiny.vae.encode(emptied), "concat_mask": small}
         conds = [
-            node_helpers.conditioning_set_values(tiny.prompt(words), told)
+            node_helpers.conditioning_set_values(tiny.prompt(words), source_inputs)
             for words in ("a close-up photo of a person with red hair", "")
         ]
     assert difference(ours, tiny.sample(nine, *conds, steps=1)) < 1e-5
@@ -190,10 +190,10 @@ def test_without_hint_the_latent_is_blended(tiny: Tiny) -> None:
 def test_what_the_node_gives(tiny: Tiny) -> None:
     image, mask = scene(), face_mask()
     place, latent, emptied = background(tiny, image, mask)
-    grown = place.mask[0, 0].bool()
-    assert int(grown.sum()) > int(mask.sum()) and bool(grown[mask[0].bool()].all())
-    assert bool((emptied[0, grown] == 0.5).all())
-    assert torch.equal(emptied[0, ~grown], image[0, ~grown])
+    dilated = place.mask[0, 0].bool()
+    assert int(dilated.sum()) > int(mask.sum()) and bool(dilated[mask[0].bool()].all())
+    assert bool((emptied[0, dilated] == 0.5).all())
+    assert torch.equal(emptied[0, ~dilated], image[0, ~dilated])
     assert latent["samples"].shape == (1, 4, 16, 16)
     assert torch.equal(latent["noise_mask"], place.mask)
     keep = torch.nn.functional.interpolate(1 - place.mask, (16, 16), mode="bilinear") > 0

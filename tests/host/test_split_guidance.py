@@ -18,9 +18,9 @@ def conds(tiny: Tiny) -> tuple[Any, Any]:
     import nodes
 
     positive, negative = tiny.prompt("a close-up photo of a person with red hair"), tiny.prompt("")
-    picture = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 128)[1]
+    image = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 128)[1]
     add = nodes.ControlNetApplyAdvanced().apply_controlnet
-    return add(positive, negative, tiny.control, picture, 1.0, 0.0, 1.0)
+    return add(positive, negative, tiny.control, image, 1.0, 0.0, 1.0)
 
 
 def split(tiny: Tiny, model: Any, *scales: float) -> Any:
@@ -83,7 +83,7 @@ def test_each_source_counts_as_often_as_its_scale_says(
 
 
 def test_scales_add_up(tiny: Tiny, adapter: Any) -> None:
-    """In one step the picture is what the four predictions say, each by its scale."""
+    """In one step the image is what the four predictions say, each by its scale."""
     model = apply(tiny, adapter)
     nothing, text, who, all_of_it = (
         draw(tiny, split(tiny, model, *scales), steps=1)
@@ -117,9 +117,9 @@ def test_model_without_sources(tiny: Tiny) -> None:
 def test_functions_after_the_guidance_are_called(tiny: Tiny, adapter: Any) -> None:
     seen: list[float] = []
 
-    def look(told: dict[str, Any]) -> Tensor:
-        seen.append(told["cond_scale"])
-        return told["denoised"]
+    def look(inputs: dict[str, Any]) -> Tensor:
+        seen.append(inputs["cond_scale"])
+        return inputs["denoised"]
 
     model = apply(tiny, adapter)
     model.set_model_sampler_post_cfg_function(look)

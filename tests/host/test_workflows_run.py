@@ -1,4 +1,4 @@
-"""Every shipped workflow runs as shipped in a real server, through its API, to a picture.
+"""Every shipped workflow runs as shipped in a real server, through its API, to an image.
 
 Those that read files of one's own have tests that bring some (``test_photo_workflow.py``).
 """
@@ -29,7 +29,7 @@ def test_workflow_runs(server: ComfyServer, workflow: Path) -> None:
     saved = json.loads(workflow.read_text(encoding="utf-8"))
     outputs = server.run(to_api(saved, server.get("/object_info")))
     images = [image for output in outputs.values() for image in output.get("images", [])]
-    assert images, "the workflow shows no picture"
+    assert images, "the workflow shows no image"
     for image in images:
         assert server.view(image).startswith(b"\x89PNG")
 

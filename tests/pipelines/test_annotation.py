@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, HeadConfig
-from comfyui_dense_face.dense_face.feature_hooks import tapped
+from comfyui_dense_face.dense_face.feature_hooks import capture_features
 from comfyui_dense_face.errors import IncompatibleError, InputError
 from comfyui_dense_face.evaluation.annotations import (
-    another_picture,
+    another_image,
     depth_error,
     face_iou,
     landmark_error,
     part_miou,
 )
 from comfyui_dense_face.pipelines.annotation import (
-    SamplingTap,
+    SamplingCapture,
     annotate_latents,
     fitting_config,
     joined,
@@ -56,14 +56,14 @@ def test_widths_are_those_of_the_features(base: Base) -> None:
     )  # fmt: skip
     for unet, context in ((base.unet, 128), (new_unet(deep), 16)):
         x = torch.zeros(1, 4, 16, 16)
-        with torch.no_grad(), tapped(stage_modules(unet)) as features:
+        with torch.no_grad(), capture_features(stage_modules(unet)) as features:
             unet(x, torch.tensor([3]), torch.zeros(1, 2, context))
         assert tuple(f.shape[1] for f in features) == stage_widths(unet)
         assert features[-1].shape[-2:] == x.shape[-2:]
 
 
 def test_hooks_go_after_an_error(base: Base) -> None:
-    with pytest.raises(RuntimeError), tapped(stage_modules(base.unet)):
+    with pytest.raises(RuntimeError), capture_features(stage_modules(base.unet)):
         raise RuntimeError
     assert _hooks(base) == 0
 
@@ -71,22 +71,22 @@ def test_hooks_go_after_an_error(base: Base) -> None:
 def test_sampling_is_the_same_with_a_tap(base: Base, head: AnnotationHead) -> None:
     schedule, noise = clean_schedule(4), seeded_noise([1, 2], (4, 16, 16))
 
-    def drawn(tap: SamplingTap | None, guidance: float = 3.0) -> torch.Tensor:
+    def drawn(capture: SamplingCapture | None, guidance: float = 3.0) -> torch.Tensor:
         model = text_model(base, ["a person", "a smiling person"], guidance)
-        model = model if tap is None else tap.around(model)
+        model = model if capture is None else capture.around(model)
         return sample(model, torch.zeros_like(noise), noise, schedule)
 
-    tap = SamplingTap(base.unet, head, lambda t: t < 600)
-    assert torch.equal(drawn(tap), drawn(None))
-    assert len(tap.read) == 3 and len(tap.result()) == 2
-    assert not torch.equal(tap.result().depth, tap.result(mean=True).depth)
+    capture = SamplingCapture(base.unet, head, lambda t: t < 600)
+    assert torch.equal(drawn(capture), drawn(None))
+    assert len(capture.read) == 3 and len(capture.result()) == 2
+    assert not torch.equal(capture.result().depth, capture.result(mean=True).depth)
     assert _hooks(base) == 0
     # The half without words is not heard: at the first step, guidance changes nothing.
-    first = [SamplingTap(base.unet, head, lambda t: t > 700) for _ in range(2)]
+    first = [SamplingCapture(base.unet, head, lambda t: t > 700) for _ in range(2)]
     drawn(first[0], 1.0)
     drawn(first[1], 5.0)
     assert torch.allclose(first[0].result().depth, first[1].result().depth, atol=1e-4)
-    silent = SamplingTap(base.unet, head, lambda t: False)
+    silent = SamplingCapture(base.unet, head, lambda t: False)
     drawn(silent)
     with pytest.raises(InputError, match="no step was tapped"):
         silent.result()
@@ -97,7 +97,7 @@ def test_one_look(base: Base, head: AnnotationHead) -> None:
     seen = annotate_latents(base, head, latents, [5, 6, 7])
     alone = [annotate_latents(base, head, latents[i : i + 1], [5 + i]) for i in range(3)]
     assert torch.allclose(joined(alone).depth, seen.depth, atol=1e-4)
-    other = annotate_latents(base, head, latents, [5, 6, 7], change=another_picture)
+    other = annotate_latents(base, head, latents, [5, 6, 7], change=another_image)
     assert torch.allclose(other.depth, seen.depth.roll(1, 0), atol=1e-4)
     with pytest.raises(InputError, match="outside"):
         annotate_latents(base, head, latents, [5, 6, 7], timestep=1000)
@@ -107,7 +107,7 @@ def test_one_look(base: Base, head: AnnotationHead) -> None:
     with pytest.raises(IncompatibleError, match="64, 64 channels, this model has 128, 64"):
         annotate_latents(base, wrong, latents, [5, 6, 7])
     with pytest.raises(IncompatibleError):
-        SamplingTap(base.unet, wrong, lambda t: True)
+        SamplingCapture(base.unet, wrong, lambda t: True)
 
 
 def test_measures() -> None:

@@ -10,9 +10,9 @@ import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.evaluation import demo, demo_people, demo_sfsr, held_out
 from comfyui_dense_face.evaluation import dense_face as evaluate
-from comfyui_dense_face.evaluation import gallery as known_people
+from comfyui_dense_face.evaluation import gallery as gallery
 from comfyui_dense_face.evaluation import sfsr as evaluate_sfsr
-from comfyui_dense_face.pipelines.images import read_picture
+from comfyui_dense_face.pipelines.images import read_image
 from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.pipelines.tiny import dense_face
 from comfyui_dense_face.storage import read_weights
@@ -49,7 +49,7 @@ def generate(tmp_path: Path, weights: Path, portrait: Path) -> Command:
     return Command(tmp_path, weights, portrait)
 
 
-def test_a_picture_is_written_again_the_same(
+def test_a_image_is_written_again_the_same(
     generate: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert generate(prompt="smiling, in a forest", yaw=25, seed=4) == 0
@@ -70,7 +70,7 @@ def test_a_scene_is_kept_outside_the_head(
 ) -> None:
     monkeypatch.setattr(dense_face.DenseFacePipeline, "scene_mask", lambda *_: hole)
     assert generate(scene=portrait, pitch=5) == 0
-    made, scene = read_picture(generate.out), read_picture(portrait)
+    made, scene = read_image(generate.out), read_image(portrait)
     outside = (hole == 0).expand_as(scene)
     assert torch.equal(made[outside], scene[outside])
     assert not torch.equal(made, scene)
@@ -85,7 +85,7 @@ def test_a_scene_can_be_drawn_from_words(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"prompt": " "}, "the prompt is empty"),
         ({"prompt": "a*"}, "touches another word"),
@@ -105,7 +105,10 @@ def test_a_scene_can_be_drawn_from_words(
     ],
 )
 def test_bad_input_is_told_in_one_line(
-    generate: Command, capsys: pytest.CaptureFixture[str], changes: dict[str, object], told: str
+    generate: Command,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, object],
+    message: str,
 ) -> None:
     try:
         code = generate(**changes)
@@ -113,7 +116,7 @@ def test_bad_input_is_told_in_one_line(
         code = left.code
     assert code == 2
     printed = capsys.readouterr()
-    assert told in printed.err and printed.out == ""
+    assert message in printed.err and printed.out == ""
     assert "Traceback" not in printed.err
     assert generate.files == []
 
@@ -127,8 +130,8 @@ def test_a_reference_without_a_face(
 ) -> None:
     blind = blind_world(weights, tmp_path / "blind")
     assert generate(weights=blind) == 2
-    told = capsys.readouterr().err
-    assert f"no face was found in the reference ({portrait})" in told
+    message = capsys.readouterr().err
+    assert f"no face was found in the reference ({portrait})" in message
     assert generate.files == []
 
 
@@ -159,8 +162,8 @@ def test_harmed_weights_are_told(
         next(iter(tensors.values())).reshape(-1)[0] += 1
         save_file(tensors, path, metadata)
     assert generate(weights=folder) == 2
-    told = capsys.readouterr().err
-    assert harm in told and str(path) in told and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert harm in message and str(path) in message and message.count("\n") == 1
     assert generate.files == []
 
 
@@ -207,7 +210,7 @@ CONTROLS = {
 @pytest.fixture
 def village(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five people instead of 64: what is tested here is not how well it works."""
-    for module in (held_out, known_people, evaluate, evaluate_sfsr):
+    for module in (held_out, gallery, evaluate, evaluate_sfsr):
         monkeypatch.setattr(module, "PEOPLE", 5)
 
 
@@ -231,31 +234,31 @@ def test_evaluate_prints_a_table(weights: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (["--count", "0"], "0 pictures were asked for"),
+        (["--count", "0"], "0 images were asked for"),
         (["--seed", "-1"], "seed -1 is outside"),
         (["--weights", "/nowhere"], "missing (/nowhere/tiny_base.safetensors)"),
     ],
 )
 def test_evaluate_tells_bad_input(
-    weights: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+    weights: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     usual = [] if "--weights" in words else ["--weights", str(weights)]
     assert cli.main(["evaluate", "dense-face", *words, *usual]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch, village: None) -> None:
-    """A demo of one row and few pictures of one step."""
+    """A demo of one row and few images of one step."""
     monkeypatch.setattr(dense_face, "clean_schedule", lambda steps: clean_schedule(1))
     for name, value in {"COUNT": 1, "PROMPTS": 1, "SCENES": 1, "TURNS": (-40,)}.items():
         monkeypatch.setattr(demo, name, value)
     monkeypatch.setattr(demo, "SCENES_OF_ROWS", demo.SCENES_OF_ROWS[:1])
     monkeypatch.setattr(demo, "COLUMNS", ("reference", "base", "result", "turned", "other"))
     monkeypatch.setattr(demo_people, "PEOPLE", 1)
-    monkeypatch.setattr(demo_people, "PICTURES", demo_people.PICTURES[:1])
+    monkeypatch.setattr(demo_people, "IMAGES", demo_people.IMAGES[:1])
     # The words' scenes of one step show nobody whose head could be drawn anew.
     head = torch.zeros(1, 128, 128)
     head[:, 30:90, 30:90] = 1
@@ -315,5 +318,5 @@ def test_prompts_of_the_demo_are_words_of_the_tiny_world() -> None:
     for row in demo.SCENES_OF_ROWS:
         for scene in row:
             assert unread_words(f"{scene.base_prompt} {scene.rest}") == []
-    for _, prompt, _ in demo_people.PICTURES:
+    for _, prompt, _ in demo_people.IMAGES:
         assert unread_words(prompt) == []

@@ -36,30 +36,28 @@ def test_references_of_one_person_are_averaged(
 
 
 def test_text_editing_is_deterministic_and_follows_the_seed(pipeline: DenseFacePipeline) -> None:
-    first, second = (pipeline.text_picture("red hair", [1, 2], **FEW) for _ in range(2))
+    first, second = (pipeline.text_image("red hair", [1, 2], **FEW) for _ in range(2))
     assert first.shape == (2, 3, 128, 128)
     assert torch.equal(first, second)
     assert first.min() >= 0 and first.max() <= 1
     assert (first[0] - first[1]).abs().mean() > 0.01
 
 
-def test_a_batch_gives_the_pictures_of_single_calls(
+def test_a_batch_gives_the_images_of_single_calls(
     pipeline: DenseFacePipeline, people: list[Identity]
 ) -> None:
     prompts, angles = ["smiling", "in a forest"], [FRONT, LEFT]
-    both = pipeline.face_picture(people, prompts, angles, [1, 2], **FEW)
+    both = pipeline.face_image(people, prompts, angles, [1, 2], **FEW)
     small = replace(pipeline, batch=1)
-    assert (
-        small.face_picture(people, prompts, angles, [1, 2], **FEW) - both
-    ).abs().max() < ROUNDING
+    assert (small.face_image(people, prompts, angles, [1, 2], **FEW) - both).abs().max() < ROUNDING
     for i in range(2):
-        alone = pipeline.face_picture(people[i], prompts[i], angles[i], i + 1, **FEW)
+        alone = pipeline.face_image(people[i], prompts[i], angles[i], i + 1, **FEW)
         assert (alone[0] - both[i]).abs().max() < ROUNDING
 
 
-def test_each_part_changes_the_picture(pipeline: DenseFacePipeline, people: list[Identity]) -> None:
+def test_each_part_changes_the_image(pipeline: DenseFacePipeline, people: list[Identity]) -> None:
     def drawn(who: Identity, angles: Angles = FRONT, parts: Parts = dense_face.ALL_PARTS) -> Tensor:
-        return pipeline.face_picture(who, "smiling", angles, 1, parts=parts, **FEW)
+        return pipeline.face_image(who, "smiling", angles, 1, parts=parts, **FEW)
 
     whole = drawn(people[0])
     others = {
@@ -78,8 +76,8 @@ def test_without_any_part_it_is_text_editing(
 ) -> None:
     """Nobody and no angle is left in it: only the placeholder differs from a plain prompt."""
     nothing = Parts(adapter=False, token=False, pose=False)
-    one = pipeline.face_picture(people[0], "sad", LEFT, 1, parts=nothing, **FEW)
-    other = pipeline.face_picture(people[1], "sad", FRONT, 1, parts=nothing, **FEW)
+    one = pipeline.face_image(people[0], "sad", LEFT, 1, parts=nothing, **FEW)
+    other = pipeline.face_image(people[1], "sad", FRONT, 1, parts=nothing, **FEW)
     assert torch.equal(one, other)
 
 
@@ -88,11 +86,11 @@ def test_the_scene_is_untouched_outside_the_mask(
 ) -> None:
     made = pipeline.personalise(portraits, people, "smiling", FRONT, [1, 2], hole, **FEW)
     outside = (hole == 0).expand_as(portraits)
-    assert torch.equal(made.picture[outside], portraits[outside])
+    assert torch.equal(made.image[outside], portraits[outside])
     inside = (hole == 1).expand_as(portraits)
-    assert (made.picture - portraits)[inside].abs().mean() > 0.01
+    assert (made.image - portraits)[inside].abs().mean() > 0.01
     again = pipeline.personalise(portraits[1:], people[1], "smiling", FRONT, 2, hole, **FEW)
-    assert (again.picture - made.picture[1:]).abs().max() < ROUNDING
+    assert (again.image - made.image[1:]).abs().max() < ROUNDING
 
 
 def test_an_empty_mask_keeps_everything(
@@ -100,7 +98,7 @@ def test_an_empty_mask_keeps_everything(
 ) -> None:
     nowhere = torch.zeros(1, 128, 128)
     made = pipeline.personalise(portraits[:1], people[0], "", FRONT, 1, nowhere, **FEW)
-    assert torch.equal(made.picture, portraits[:1])
+    assert torch.equal(made.image, portraits[:1])
 
 
 def test_known_latents_of_a_scene_need_no_encoding(
@@ -131,7 +129,7 @@ def test_the_base_is_as_before_after_a_failure(
     with monkeypatch.context() as patched:
         patched.setattr(dense_face, "sample", fail)
         with pytest.raises(type(error)):
-            pipeline.face_picture(people[0], "", FRONT, 1, **FEW)
+            pipeline.face_image(people[0], "", FRONT, 1, **FEW)
     assert pipeline.base.unet.attn_processors == before
     assert not hooks
 
@@ -139,13 +137,13 @@ def test_the_base_is_as_before_after_a_failure(
 def test_text_editing_is_untouched_by_a_face_before_it(
     pipeline: DenseFacePipeline, people: list[Identity]
 ) -> None:
-    before = pipeline.text_picture("smiling", 1, **FEW)
-    pipeline.face_picture(people[0], "smiling", LEFT, 1, **FEW)
-    assert torch.equal(pipeline.text_picture("smiling", 1, **FEW), before)
+    before = pipeline.text_image("smiling", 1, **FEW)
+    pipeline.face_image(people[0], "smiling", LEFT, 1, **FEW)
+    assert torch.equal(pipeline.text_image("smiling", 1, **FEW), before)
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"angles": (61.0, 0.0, 0.0)}, "yaw of 61 degrees"),
         ({"angles": (0.0, -36.0, 0.0)}, "pitch of -36 degrees"),
@@ -161,11 +159,14 @@ def test_text_editing_is_untouched_by_a_face_before_it(
     ],
 )
 def test_wrong_values_are_told(
-    pipeline: DenseFacePipeline, people: list[Identity], changes: dict[str, object], told: str
+    pipeline: DenseFacePipeline,
+    people: list[Identity],
+    changes: dict[str, object],
+    message: str,
 ) -> None:
     values = {"prompts": "", "angles": FRONT, "seeds": 1, "steps": 2, "guidance": 3.0, **changes}
-    with pytest.raises(FacePackError, match=told):
-        pipeline.face_picture(people[0], **values)
+    with pytest.raises(FacePackError, match=message):
+        pipeline.face_image(people[0], **values)
 
 
 def test_identities_of_another_encoder_are_refused(
@@ -173,7 +174,7 @@ def test_identities_of_another_encoder_are_refused(
 ) -> None:
     stranger = Identity(people[0].vector, "arcface")
     with pytest.raises(IncompatibleError, match="arcface"):
-        pipeline.face_picture(stranger, "", FRONT, 1, **FEW)
+        pipeline.face_image(stranger, "", FRONT, 1, **FEW)
 
 
 def test_scenes_of_another_size_are_refused(

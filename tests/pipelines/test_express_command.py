@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face import cli
-from comfyui_dense_face.evaluation import gallery as known_people
+from comfyui_dense_face.evaluation import gallery as gallery
 from comfyui_dense_face.evaluation import held_out
 from comfyui_dense_face.evaluation import sfsr as evaluate_sfsr
-from comfyui_dense_face.pipelines.images import to_pil, open_rgb, tensor_of
+from comfyui_dense_face.pipelines.images import open_rgb, tensor_of, to_pil
 from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
 from PIL import Image
 from torch import Tensor
@@ -58,10 +58,10 @@ def test_a_word_in_a_scene(
     express: Command, portrait: Path, known_head: Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert express("--json", intensity=0.5) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["picture"] == str(express.out)
-    assert told["expression"] == "word joy, intensity 0.5, seed 0"
-    assert 0 < told["blendshapes"]["mouthSmileLeft"] <= 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["image"] == str(express.out)
+    assert report["expression"] == "word joy, intensity 0.5, seed 0"
+    assert 0 < report["blendshapes"]["mouthSmileLeft"] <= 1
     made, scene = (tensor_of(open_rgb(path)) for path in (express.out, portrait))
     outside = (known_head == 0).expand_as(scene)
     assert torch.equal(made[outside], scene[outside]) and not torch.equal(made, scene)
@@ -73,7 +73,7 @@ def test_a_word_in_a_scene(
 
 
 @pytest.mark.usefixtures("known_head")
-def test_the_expression_of_a_picture_and_a_scene_of_words(
+def test_the_expression_of_a_image_and_a_scene_of_words(
     express: Command, portrait: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Fewer steps would draw a scene in which nobody can be found.
@@ -102,7 +102,7 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"word": "joyy"}, "'joyy' is none of the 135 words. The nearest are joy"),
         ({"intensity": 2}, "the intensity is 2"),
@@ -122,7 +122,10 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
     ],
 )
 def test_bad_input_is_told_in_one_line(
-    express: Command, capsys: pytest.CaptureFixture[str], changes: dict[str, object], told: str
+    express: Command,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, object],
+    message: str,
 ) -> None:
     try:
         code = express(**changes)
@@ -130,7 +133,7 @@ def test_bad_input_is_told_in_one_line(
         code = left.code
     assert code == 2
     printed = capsys.readouterr()
-    assert told in printed.err and printed.out == ""
+    assert message in printed.err and printed.out == ""
     assert express.files == []
 
 
@@ -152,9 +155,9 @@ KEYS = {
     "leak_scene_ceiling",
     "background_psnr_db",
     "pose_mae_deg",
-    "from_picture.expression_correlation",
-    "from_picture.leak_expression_owner",
-    "from_picture.leak_expression_owner_chance",
+    "from_image.expression_correlation",
+    "from_image.leak_expression_owner",
+    "from_image.leak_expression_owner_chance",
     "control.identity_off.identity_top1",
     "control.expression_off.expression_correlation",
     "control.shuffled_identities.identity_top1",
@@ -170,7 +173,7 @@ KEYS = {
 def test_evaluate_prints_pure_json(
     sfsr_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (held_out, known_people, evaluate_sfsr):  # five people instead of 64
+    for module in (held_out, gallery, evaluate_sfsr):  # five people instead of 64
         monkeypatch.setattr(module, "PEOPLE", 5)
     words = ["evaluate", "sfsr", "--seed", "5", "--count", "3", "--steps", "1", "--json"]
     other = ["--other", str(sfsr_weights / "tiny_sfsr.safetensors")]

@@ -31,7 +31,7 @@ def test_only_visible_blendshapes_count() -> None:
     read = wanted.clone()
     read[:, 1] += 0.5
     read[:, 2] = torch.rand(200, generator=chance)
-    found = measures.expression_measures(read, wanted, visible)
+    found = measures.expression_metrics(read, wanted, visible)
     assert found["correlation"] == pytest.approx(1)
     assert found["correlation_all"] < 0.8
     assert found["error"] == pytest.approx(0.25)
@@ -42,7 +42,7 @@ def test_leaks_are_told_apart_from_strangers() -> None:
     owners, hosts = torch.tensor([1, 2]), torch.tensor([3, 4])
     shown = torch.tensor([[0.0, 1, 0, 0, 0], [0, 0, 0.6, 0, 0.8]])
     true = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0.8, 0.6, 0, 0]])
-    found = measures.leak_measures(shown, true, crowd, owners, hosts)
+    found = measures.leak_metrics(shown, true, crowd, owners, hosts)
     assert found["expression_owner"] == pytest.approx(0.8)
     assert found["scene"] == pytest.approx(0.4)
     assert found["stranger"] == 0
@@ -68,7 +68,7 @@ def test_only_what_leaks_is_above_chance(leak: float, least: float, most: float)
             F.normalize(own + torch.randn(len(own), 32, generator=rng) / 4, dim=-1) for _ in "ab"
         )
         shown = F.normalize(made + leak * host, dim=-1)
-        found = measures.leak_measures(shown, true, crowd, (number + 1) % people, hosts)
+        found = measures.leak_metrics(shown, true, crowd, (number + 1) % people, hosts)
         above += found["scene"] > found["scene_chance"]
         assert found["scene"] > 0.05
     assert least < above / runs <= most
@@ -90,7 +90,7 @@ def test_three_people_in_every_triple() -> None:
         assert torch.equal(getattr(cases.wanted, same), getattr(cases.scenes, same))
 
 
-def test_pictures_of_triples_are_shown_nowhere_else() -> None:
+def test_images_of_triples_are_shown_nowhere_else() -> None:
     count = held_out.MOST
     purposes = ("_PERSON", "_REFERENCE", "_TARGET", "_PROMPT", "_SCENE", "_FACE", "_PLACE")
     seeds = [s for name in purposes for s in held_out._seeds(7, getattr(held_out, name), count)]

@@ -17,9 +17,9 @@ from comfyui_dense_face.evaluation import metrics as measures
 def test_everybody_is_found_in_his_own_round() -> None:
     crowd = torch.eye(6).reshape(2, 3, 6)
     shown = crowd.flatten(0, 1)[:5]
-    found = measures.identity_measures(shown, crowd)
+    found = measures.identity_metrics(shown, crowd)
     assert found == {"top1": 1, "cosine": 1, "cosine_stranger": 0}
-    exchanged = measures.identity_measures(shown[[1, 0, 2, 3, 4]], crowd)
+    exchanged = measures.identity_metrics(shown[[1, 0, 2, 3, 4]], crowd)
     assert exchanged["top1"] == pytest.approx(0.6)
 
 
@@ -46,11 +46,11 @@ def test_captions_name_what_is_counted() -> None:
 def test_psnr_of_some_pixels() -> None:
     truth, where = torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
     where[..., :2] = 1
-    picture = truth.clone()
-    picture[..., :2], picture[..., 2:] = 0.1, 1.0
-    assert measures.psnr_where(picture, truth, where) == pytest.approx(20, abs=0.01)
-    assert measures.largest_change(picture, truth, where) == pytest.approx(0.1)
-    nowhere = measures.psnr_where(picture, truth, 0 * where)
+    image = truth.clone()
+    image[..., :2], image[..., 2:] = 0.1, 1.0
+    assert measures.psnr_where(image, truth, where) == pytest.approx(20, abs=0.01)
+    assert measures.largest_change(image, truth, where) == pytest.approx(0.1)
+    nowhere = measures.psnr_where(image, truth, 0 * where)
     assert json.loads(measures.json_of({"a": nowhere, "b": 0.5})) == {"a": None, "b": 0.5}
 
 
@@ -68,7 +68,7 @@ def test_people_of_an_evaluation_are_held_out_and_apart() -> None:
     assert max(together) < min(held_out._seeds(8, 0, 1))
 
 
-def test_references_and_targets_show_one_person_in_two_pictures() -> None:
+def test_references_and_targets_show_one_person_in_two_images() -> None:
     references = held_out.reference_heads(3, 2)
     cases = held_out._heads(3, held_out._TARGET, 2)
     assert torch.equal(references.identity, cases.identity)
@@ -79,5 +79,5 @@ def test_references_and_targets_show_one_person_in_two_pictures() -> None:
 
 @pytest.mark.parametrize("count", [0, -1, held_out.MOST + 1])
 def test_counts_out_of_range(count: int) -> None:
-    with pytest.raises(InputError, match="pictures were asked for"):
+    with pytest.raises(InputError, match="images were asked for"):
         held_out.face_cases(0, count)

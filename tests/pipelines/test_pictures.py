@@ -1,4 +1,4 @@
-"""Picture files: every mode is understood, every mishap is told in one sentence."""
+"""Image files: every mode is understood, every mishap is told in one sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.pipelines.images import to_pil, read_picture, write_picture
+from comfyui_dense_face.pipelines.images import read_image, to_pil, write_image
 from PIL import Image
 
 GREY = Image.new("L", (128, 128), 200)
@@ -18,32 +18,32 @@ GREY = Image.new("L", (128, 128), 200)
 def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     GREY.convert("RGB").convert(mode).save(path)
-    picture = read_picture(path)
-    assert picture.shape == (1, 3, 128, 128)
-    assert picture.dtype == torch.float32
+    image = read_image(path)
+    assert image.shape == (1, 3, 128, 128)
+    assert image.dtype == torch.float32
     if mode != "1":
-        assert abs(float(picture.mean()) - 200 / 255) < 0.01
+        assert abs(float(image.mean()) - 200 / 255) < 0.01
 
 
 def test_sixteen_bits_are_scaled_and_not_cut(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 128 * 128).reshape(128, 128).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
-    picture = read_picture(tmp_path / "a.png")
-    assert abs(float(picture.mean()) - 0.5) < 0.01
-    assert float(picture[0, 0, 64, 64]) == pytest.approx(values[64, 64] / 65535, abs=0.01)
+    image = read_image(tmp_path / "a.png")
+    assert abs(float(image.mean()) - 0.5) < 0.01
+    assert float(image[0, 0, 64, 64]) == pytest.approx(values[64, 64] / 65535, abs=0.01)
 
 
 def test_the_middle_square_is_taken(tmp_path: Path) -> None:
     wide = Image.new("RGB", (300, 100), "red")
     wide.paste(Image.new("RGB", (100, 100), "blue"), (100, 0))
     wide.save(tmp_path / "a.png")
-    assert float(read_picture(tmp_path / "a.png")[0, 2].min()) > 0.9
+    assert float(read_image(tmp_path / "a.png")[0, 2].min()) > 0.9
 
 
 def test_eight_bits_come_back_unchanged(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    write_picture(tmp_path / "b.png", read_picture(tmp_path / "a.png"), {"seed": 1})
+    write_image(tmp_path / "b.png", read_image(tmp_path / "a.png"), {"seed": 1})
     with Image.open(tmp_path / "b.png") as again:
         assert np.array_equal(np.asarray(again), pixels)
         assert again.info["denseface"] == '{"seed": 1}'
@@ -51,11 +51,11 @@ def test_eight_bits_come_back_unchanged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "is missing"),
-        (b"", "no picture"),
-        (b"hello", "no picture"),
+        (b"", "no image"),
+        (b"hello", "no image"),
         ("truncated", "truncated"),
         ((1, 1), "only 1x1 px"),
         ((9000, 40), "9000x40 px"),
@@ -63,7 +63,7 @@ def test_eight_bits_come_back_unchanged(tmp_path: Path) -> None:
         ("float", "floating-point"),
     ],
 )
-def test_mishaps_are_told(tmp_path: Path, content: object, told: str) -> None:
+def test_mishaps_are_told(tmp_path: Path, content: object, message: str) -> None:
     path = tmp_path / ("a.tif" if content == "float" else "a.png")
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -77,6 +77,6 @@ def test_mishaps_are_told(tmp_path: Path, content: object, told: str) -> None:
         path.mkdir()
     elif content == "float":
         Image.fromarray(np.zeros((64, 64), dtype=np.float32)).save(path)
-    with pytest.raises(InputError, match=told) as caught:
-        read_picture(path, "reference")
+    with pytest.raises(InputError, match=message) as caught:
+        read_image(path, "reference")
     assert str(path) in str(caught.value) and "reference" in str(caught.value)

@@ -72,6 +72,6 @@ def test_hard_masks_give_what_blending_each_step_gives(base: Tensor) -> None:
 
 
 def test_every_step_is_told(base: Tensor) -> None:
-    told: list[None] = []
-    sample(network, base, base, clean_schedule(4), on_step=lambda: told.append(None))
-    assert len(told) == 4
+    calls: list[None] = []
+    sample(network, base, base, clean_schedule(4), on_step=lambda: calls.append(None))
+    assert len(calls) == 4

@@ -18,7 +18,7 @@ from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.pipelines.tiny import dense_face
 from comfyui_dense_face.pipelines.tiny.scenes import Personalised
 from comfyui_dense_face.pipelines.tiny.sfsr import AWAY, MARGIN, SFSRPipeline
-from comfyui_dense_face.pipelines.tiny.sfsr_inputs import Wishes
+from comfyui_dense_face.pipelines.tiny.sfsr_inputs import SFSRInputs
 from comfyui_dense_face.sfsr.expression import Expression, neutral
 from comfyui_dense_face.sfsr.words import expression_of_word
 from torch import Tensor
@@ -57,8 +57,8 @@ def ask(sfsr: SFSRPipeline, people: list[Identity], portraits: Tensor, hole: Ten
 def test_the_scene_is_untouched_outside_the_mask(ask: Any, portraits: Tensor, hole: Tensor) -> None:
     made = ask()
     outside = (hole == 0).expand_as(portraits[:1])
-    assert torch.equal(made.picture[outside], portraits[:1][outside])
-    assert (made.picture - portraits[:1]).abs().max() > 0.05
+    assert torch.equal(made.image[outside], portraits[:1][outside])
+    assert (made.image - portraits[:1]).abs().max() > 0.05
     assert made.keep.min() == 0 and made.keep.max() == 1
 
 
@@ -83,10 +83,10 @@ def test_of_the_room_around_a_head_only_the_new_head_comes_into_the_scene(
     assert torch.equal(made.generated, whole.generated)
     assert torch.equal(made.drawn[:, 0], hole)
     left_out = ((hole > 0) & (heads == 0)).expand_as(portraits[:1])
-    assert torch.equal(made.picture[left_out], without[left_out])
-    assert not torch.equal(whole.picture[left_out], portraits[:1][left_out])
+    assert torch.equal(made.image[left_out], without[left_out])
+    assert not torch.equal(whole.image[left_out], portraits[:1][left_out])
     kept = (made.keep == 1).expand_as(portraits[:1])
-    assert torch.equal(made.picture[kept], portraits[:1][kept])
+    assert torch.equal(made.image[kept], portraits[:1][kept])
     assert not made.keep[:, 0][old > 0].any() and not made.keep[:, 0][heads == 1].any()
     assert made.keep[:, 0][(old == 0) & (heads == 0)].all()
 
@@ -100,10 +100,10 @@ def test_people_are_kept_away_from_who_was_in_the_scene(
 ) -> None:
     seen = sfsr.world.analyse(portraits[:1])
     host = Identity(seen.identity[0], "tiny-world")
-    told = ask(identities=away_from(people[0], host, 0.3), away=0.0).generated
+    apart = ask(identities=away_from(people[0], host, 0.3), away=0.0).generated
     plain = ask(away=0.0).generated
-    assert not torch.equal(plain, told)
-    for face, wanted in ((-1.0, plain), (1.0, told)):
+    assert not torch.equal(plain, apart)
+    for face, wanted in ((-1.0, plain), (1.0, apart)):
         known = replace(seen, face_logit=torch.tensor([face]))
         monkeypatch.setattr(dense_face.DenseFacePipeline, "analyse", lambda *_, k=known: k)
         assert torch.equal(ask(away=0.3).generated, wanted)
@@ -120,9 +120,7 @@ def test_the_workflows_take_the_same_values(name: str) -> None:
     assert widgets["DenseFace_IdentityAwayFrom"] == [AWAY]
 
 
-def test_every_wish_changes_the_picture(
-    ask: Any, people: list[Identity], sfsr: SFSRPipeline
-) -> None:
+def test_every_wish_changes_the_image(ask: Any, people: list[Identity], sfsr: SFSRPipeline) -> None:
     usual = ask().generated
     changes: list[dict[str, object]] = [
         {"identities": people[1]},
@@ -158,12 +156,12 @@ def test_guidance_strengthens_what_is_asked_and_not_the_scene(
     background, x = torch.rand(1, 5, 16, 16, generator=chance), torch.randn(1, 4, 16, 16)
 
     def predicted(guidance: float, channels: Tensor | None, weight: float) -> Tensor:
-        wishes = Wishes.asked(
+        inputs = SFSRInputs.asked(
             sfsr.adapter, people[0], neutral(), "", [(0.0, 0.0, 0.0)], channels,
             (weight, weight), (0.0, 0.0), size=128,
         )  # fmt: skip
         base = sfsr.world.base
-        with expression_model(base, sfsr.adapter, None, wishes, guidance) as model:
+        with expression_model(base, sfsr.adapter, None, inputs, guidance) as model:
             return model(x, torch.tensor(500))
 
     scene = predicted(1, background, 0)
@@ -184,7 +182,7 @@ def test_sources_set_in_on_the_way(ask: Any, people: list[Identity]) -> None:
     assert min((late - early).abs().max(), (late - off).abs().max()) > 1e-4
 
 
-def test_a_batch_gives_the_pictures_of_single_calls(
+def test_a_batch_gives_the_images_of_single_calls(
     sfsr: SFSRPipeline, ask: Any, people: list[Identity], portraits: Tensor
 ) -> None:
     faces = [neutral(), expression_of_word("terror")]
@@ -209,7 +207,7 @@ def test_nothing_stays_behind(sfsr: SFSRPipeline, ask: Any) -> None:
     assert torch.equal(ask().generated, first)
 
 
-def test_expressions_are_read_from_pictures(sfsr: SFSRPipeline, portraits: Tensor) -> None:
+def test_expressions_are_read_from_images(sfsr: SFSRPipeline, portraits: Tensor) -> None:
     read = sfsr.read_expressions(portraits)
     assert len(read) == 2 and all(isinstance(one, Expression) for one in read)
     values = torch.stack([one.values for one in read])
@@ -217,7 +215,7 @@ def test_expressions_are_read_from_pictures(sfsr: SFSRPipeline, portraits: Tenso
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"scenes": torch.zeros(1, 3, 64, 64)}, "the scenes have the shape"),
         ({"mask": torch.zeros(1, 128, 128)}, "the mask covers nothing"),
@@ -234,8 +232,8 @@ def test_expressions_are_read_from_pictures(sfsr: SFSRPipeline, portraits: Tenso
         ({"starts": (0.0, 1.5)}, "a start of 1.5"),
     ],
 )
-def test_bad_wishes_are_told(ask: Any, changes: dict[str, object], told: str) -> None:
-    with pytest.raises(FacePackError, match=told):
+def test_bad_wishes_are_told(ask: Any, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(FacePackError, match=message):
         ask(**changes)
 
 

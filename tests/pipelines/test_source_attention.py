@@ -10,7 +10,7 @@ from comfyui_dense_face.dense_face.adapter import PCAdapter
 from comfyui_dense_face.errors import IncompatibleError
 from comfyui_dense_face.pipelines.attention import install_adapter, sites_for
 from comfyui_dense_face.pipelines.base import new_unet
-from comfyui_dense_face.pipelines.source_attention import Told, install_sources, layers_of
+from comfyui_dense_face.pipelines.source_attention import SourceInputs, install_sources, layers_of
 from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from comfyui_dense_face.sfsr.compound import CompoundTokens
 from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout
@@ -44,16 +44,16 @@ def call(unet: UNet2DConditionModel, count: int = 2) -> Tensor:
         return unet(x, torch.full((count,), 500), context).sample
 
 
-def told(
+def source_inputs(
     adapter: SFSRAdapter,
     identity: float | Tensor = 1.0,
     expression: float | Tensor = 1.0,
     **more: Any,
-) -> Told:
+) -> SourceInputs:
     chance = torch.Generator().manual_seed(5)
     tokens = CompoundTokens(*(torch.randn(2, 4, 128, generator=chance) for _ in range(2)))
     weights = {IDENTITY: identity, EXPRESSION: expression}
-    return Told(adapter.attention.keys_values(tokens), weights, **more)
+    return SourceInputs(adapter.attention.keys_values(tokens), weights, **more)
 
 
 def test_each_source_and_the_background_reach_the_output(
@@ -62,9 +62,9 @@ def test_each_source_and_the_background_reach_the_output(
     plain = call(unet)
     background = torch.randn(2, 5, 16, 16, generator=torch.Generator().manual_seed(6))
     for one in (
-        told(adapter, expression=0.0),
-        told(adapter, identity=0.0),
-        Told(background=background),
+        source_inputs(adapter, expression=0.0),
+        source_inputs(adapter, identity=0.0),
+        SourceInputs(background=background),
     ):
         with install_sources(unet, adapter, one):
             assert (call(unet) - plain).abs().max() > 1e-3
@@ -74,7 +74,11 @@ def test_nothing_told_is_the_bare_unet_and_leaving_puts_it_back(
     unet: UNet2DConditionModel, adapter: SFSRAdapter
 ) -> None:
     plain = call(unet)
-    for one in (Told(), told(adapter, 0.0, 0.0), told(adapter, torch.zeros(2), torch.zeros(2))):
+    for one in (
+        SourceInputs(),
+        source_inputs(adapter, 0.0, 0.0),
+        source_inputs(adapter, torch.zeros(2), torch.zeros(2)),
+    ):
         with install_sources(unet, adapter, one):
             assert torch.equal(call(unet), plain)
     assert torch.equal(call(unet), plain)
@@ -85,7 +89,7 @@ def test_a_weight_of_zero_for_a_sample_leaves_that_sample_alone(
 ) -> None:
     plain = call(unet)
     only_second = torch.tensor([0.0, 1.0])
-    with install_sources(unet, adapter, told(adapter, only_second, only_second)):
+    with install_sources(unet, adapter, source_inputs(adapter, only_second, only_second)):
         changed = call(unet)
     torch.testing.assert_close(changed[0], plain[0], rtol=0, atol=1e-6)
     assert (changed[1] - plain[1]).abs().max() > 1e-3
@@ -93,11 +97,11 @@ def test_a_weight_of_zero_for_a_sample_leaves_that_sample_alone(
 
 def test_a_mask_limits_where_sources_act(unet: UNet2DConditionModel, adapter: SFSRAdapter) -> None:
     plain = call(unet)
-    with install_sources(unet, adapter, told(adapter, mask=torch.zeros(1, 16, 16))):
+    with install_sources(unet, adapter, source_inputs(adapter, mask=torch.zeros(1, 16, 16))):
         nothing = call(unet)
-    with install_sources(unet, adapter, told(adapter, mask=torch.ones(1, 128, 128))):
+    with install_sources(unet, adapter, source_inputs(adapter, mask=torch.ones(1, 128, 128))):
         everywhere = call(unet)
-    with install_sources(unet, adapter, told(adapter)):
+    with install_sources(unet, adapter, source_inputs(adapter)):
         unmasked = call(unet)
     torch.testing.assert_close(nothing, plain, rtol=0, atol=1e-6)
     torch.testing.assert_close(everywhere, unmasked, rtol=0, atol=1e-6)
@@ -114,9 +118,9 @@ def test_it_works_on_top_of_dense_faces_adapter(
     person = torch.randn(1, 512, generator=torch.Generator().manual_seed(8))
     with install_adapter(unet, dense, person):
         alone = call(unet)
-        with install_sources(unet, adapter, told(adapter, 0.0, 0.0)):
+        with install_sources(unet, adapter, source_inputs(adapter, 0.0, 0.0)):
             assert torch.equal(call(unet), alone)
-        with install_sources(unet, adapter, told(adapter)):
+        with install_sources(unet, adapter, source_inputs(adapter)):
             both = call(unet)
     assert (both - alone).abs().max() > 1e-3
 

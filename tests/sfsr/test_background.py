@@ -9,9 +9,9 @@ from comfyui_dense_face.sfsr.background import (
     LATENT_FIRST,
     BackgroundHint,
     background_channels,
+    dilated,
     emptied,
     growing_mask,
-    grown,
     latent_mask,
     start_latent,
     steering_points,
@@ -42,10 +42,10 @@ def test_nothing_of_the_old_face_is_left() -> None:
 
 def test_margin_is_a_share_of_the_face() -> None:
     two = torch.cat([disc(128, 10), disc(128, 40)])
-    for one, radius in zip(grown(two, 0.1), (10, 40), strict=True):
+    for one, radius in zip(dilated(two, 0.1), (10, 40), strict=True):
         wide = float((one.sum() / torch.pi).sqrt())
         assert wide == pytest.approx(radius * 1.2, rel=0.06)
-    assert torch.equal(grown(two, 0.0), two)
+    assert torch.equal(dilated(two, 0.0), two)
 
 
 def test_latents_that_touch_the_face_are_masked() -> None:

@@ -68,8 +68,8 @@ def test_unknown_is_not_zero_and_differences_are_cut(embedding: CompoundEmbeddin
 
 def test_learned_parts_count_where_they_are(embedding: CompoundEmbedding) -> None:
     learned = Expression(torch.zeros(COUNT), "test", learned=torch.ones(6), encoder="fec")
-    rest, told = tokens(embedding, [[person()]] * 2, [neutral(), learned]).expression
-    assert not torch.allclose(rest, told)
+    rest, described = tokens(embedding, [[person()]] * 2, [neutral(), learned]).expression
+    assert not torch.allclose(rest, described)
     without = CompoundLayout({"arc": 16}, tokens=2, width=4, hidden=4)
     assert expression_batch([learned], without).learned.shape == (1, 0)
 

@@ -1,4 +1,4 @@
-"""A word's own pictures: which are taken, and what is told about bad ones."""
+"""A word's own images: which are taken, and what is said about bad ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 
 
 class Reader:
-    """Sees a smile as wide as the picture is bright; nobody in black pictures."""
+    """Sees a smile as wide as the image is bright; nobody in black images."""
 
     name = "reader"
 
-    def find(self, picture: Tensor) -> list[Face]:
-        value = float(picture.mean())
+    def find(self, image: Tensor) -> list[Face]:
+        value = float(image.mean())
         if value == 0:
             return []
         points = torch.zeros(0, 2)
@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
     folder.mkdir()
     for i, value in enumerate((0.1, 0.5, 0.6, 0.9, 0.55)):
         (folder / f"{i}.png").write_text(str(value))
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     (folder / "._0.png").write_text("what archives leave behind")
     return tmp_path
 
@@ -67,22 +67,22 @@ def test_seed_draws_one_and_looks_at_no_other(root: Path) -> None:
     assert len(found) == 5
 
 
-def test_bad_pictures_are_named(root: Path) -> None:
+def test_bad_images_are_named(root: Path) -> None:
     def strict(path: Path) -> Tensor:
         if path.stem == "3":
             raise OSError("truncated")
         return read(path)
 
     (root / "bliss" / "1.png").write_text("0")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as message:
         exemplar_expression([root], "bliss", Reader(), strict)
-    sentence = str(told.value)
+    sentence = str(message.value)
     assert "1.png: no face was found; 3.png: it cannot be read" in sentence
     assert str(root / "bliss") in sentence and "Replace these files" in sentence
 
 
-def test_no_pictures(root: Path) -> None:
-    with pytest.raises(InputError, match="there are no exemplar pictures of rage"):
+def test_no_images(root: Path) -> None:
+    with pytest.raises(InputError, match="there are no exemplar images of rage"):
         look(root, "rage")
     with pytest.raises(InputError, match=r"'blis' is none of the 135 words.*bliss"):
         look(root, "blis")

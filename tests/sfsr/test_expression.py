@@ -86,7 +86,7 @@ def face(blendshapes: dict[str, float] | None) -> Face:
 def test_expression_of_a_face() -> None:
     code = from_face(face({"jawOpen": 1.04, "mouthSmileLeft": -0.02, "_neutral": 0.5}))
     assert code.named() == {"jawOpen": 1.0, "mouthSmileLeft": 0.0}
-    assert code.source == "picture by test"
+    assert code.source == "image by test"
     for none in (None, {}):
         with pytest.raises(InputError, match="measures no expression"):
             from_face(face(none))

@@ -105,7 +105,7 @@ def plus() -> dict[str, Tensor]:
     return published() | {"image_proj.perceiver_resampler.proj_in.weight": torch.zeros(1)}
 
 
-def of_pictures() -> dict[str, Tensor]:
+def of_images() -> dict[str, Tensor]:
     rest = {k: t for k, t in published().items() if k.startswith("ip_adapter")}
     return rest | {"image_proj.proj.weight": torch.zeros(3072, 1024)}
 
@@ -120,7 +120,7 @@ def without(name: str) -> dict[str, Tensor]:
         (lambda: published(width=2048), "is of SDXL"),
         (plus, "is of the Plus kind"),
         (lambda: published(tokens=16), "is of the Portrait kind"),
-        (of_pictures, "not of the FaceID kind"),
+        (of_images, "not of the FaceID kind"),
         (lambda: {"a": torch.zeros(1)}, "is no IP-Adapter"),
         (lambda: without("ip_adapter.9.to_v_ip.weight"), r"lacks ip_adapter\.9\.to_v_ip\.weight"),
         (lambda: without("ip_adapter.30.to_out_lora.up.weight"), r"lacks ip_adapter\.30\.to_out"),

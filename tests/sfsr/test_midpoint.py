@@ -22,35 +22,35 @@ from torch import Tensor
 
 
 class Mixture:
-    """400 pictures of 64 numbers on a curved sheet, each as likely, and their exact denoiser."""
+    """400 images of 64 numbers on a curved sheet, each as likely, and their exact denoiser."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(5)
         place = 2 * torch.pi * torch.rand(400, 3, generator=generator, dtype=torch.float64)
-        spread = 0.2 * torch.randn(6, 64, generator=generator, dtype=torch.float64)
-        self.pictures = torch.cat([place.sin(), place.cos()], 1) @ spread
-        self.truth = self.pictures[torch.randint(400, (384,), generator=generator)]
+        dilate = 0.2 * torch.randn(6, 64, generator=generator, dtype=torch.float64)
+        self.images = torch.cat([place.sin(), place.cos()], 1) @ dilate
+        self.truth = self.images[torch.randint(400, (384,), generator=generator)]
         self.noise = torch.randn(384, 64, generator=generator, dtype=torch.float64)
         self.asked = 0
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         self.asked += 1
-        near = -torch.cdist(x, self.pictures).square() / (2 * sigma[:, None] ** 2)
-        return near.softmax(1) @ self.pictures
+        near = -torch.cdist(x, self.images).square() / (2 * sigma[:, None] ** 2)
+        return near.softmax(1) @ self.images
 
     def measured(self, t: int, nodes: int, rule: str, blend: float = 0.0) -> tuple[float, float]:
-        """(mean squared error to the truth, mean distance to the nearest picture), per number."""
+        """(mean squared error to the truth, mean distance to the nearest image), per number."""
         sigma = LEVELS.sigmas[t].expand(len(self.truth))
         x = self.truth + sigma[:, None] * self.noise
         found = midpoint_estimate(self, x, sigma, LEVELS, nodes=nodes, rule=rule, blend=blend)
-        nearest = torch.cdist(found, self.pictures).amin(1)
+        nearest = torch.cdist(found, self.images).amin(1)
         error = (found - self.truth).square().mean()
         return float(error), float(nearest.mean() / 8)
 
 
 @pytest.mark.parametrize("t", [500, 700, 900])
 def test_order_of_the_known_problem(t: int) -> None:
-    """Nearer to real pictures by each: two steps, a lower node, three nodes. Not by error."""
+    """Nearer to real images by each: two steps, a lower node, three nodes. Not by error."""
     mixture = Mixture()
     one, one_away = mixture.measured(t, 1, "geometric")
     half_t, half_t_away = mixture.measured(t, 2, "half_t")

@@ -100,10 +100,10 @@ def test_callback_is_told_every_step_and_can_end_the_run() -> None:
     class Stop(BaseException):
         pass
 
-    told: list[int] = []
+    steps_done: list[int] = []
 
     def callback(state: dict[str, Any]) -> None:
-        told.append(state["i"])
+        steps_done.append(state["i"])
         assert set(state) == {"x", "i", "sigma", "sigma_hat", "denoised"}
         if state["i"] == 3:
             raise Stop
@@ -111,7 +111,7 @@ def test_callback_is_told_every_step_and_can_end_the_run() -> None:
     bell = Bell()
     with pytest.raises(Stop):
         sample_midpoint(bell, torch.zeros(1, 1), karras(8).float(), callback=callback)
-    assert told == [0, 1, 2, 3] and len(bell.asked) == 7
+    assert steps_done == [0, 1, 2, 3] and len(bell.asked) == 7
 
 
 def test_what_the_model_needs_is_handed_on() -> None:

@@ -142,10 +142,10 @@ def test_seed_does_not_touch_the_global_generator() -> None:
     [("hapiness", "happiness"), ("Rapturous", "rapture"), ("happy", "happiness"), ("", "")],
 )
 def test_unknown_words_name_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(InputError, match="is none of the 135 words") as told:
+    with pytest.raises(InputError, match="is none of the 135 words") as message:
         find_word(typed)
     assert len(nearest_words(typed)) == 3
-    assert meant in str(told.value).split("nearest are")[1]
+    assert meant in str(message.value).split("nearest are")[1]
 
 
 @pytest.mark.parametrize(

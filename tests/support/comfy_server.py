@@ -187,7 +187,7 @@ class ComfyServer:
         return self._call("/view?" + urllib.parse.urlencode(image))
 
     def upload_image(self, path: Path) -> str:
-        """Put a picture where the LoadImage node finds it; returns the name to give to it."""
+        """Put an image where the LoadImage node finds it; returns the name to give to it."""
         mark = uuid.uuid4().hex
         head = (
             f'--{mark}\r\nContent-Disposition: form-data; name="image"; filename="{path.name}"\r\n'

@@ -34,7 +34,7 @@ HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "executio
 AT_MODULE_LEVEL: dict[str, set[str]] = {
     **{name: {"nodes"} for name in HOST},
     "latent_preview": {"nodes"},
-    "diffusers": {"pipelines", "training"},
+    "diffusers": {"evaluation", "pipelines", "training"},
     "transformers": {"pipelines", "training"},
     "accelerate": {"training"},
     "peft": {"training"},

@@ -35,8 +35,8 @@ class Tiny:
         """(DENSEFACE_ADAPTER, CONTROL_NET) from a file of the folder."""
         load = self.module("nodes.host.dense_face.adapter_file").load_parts
         with torch.inference_mode():
-            folded, token, control, encoder = load(self.folder / f"{name}.safetensors")
-        adapter = self.module("nodes.sockets").LoadedAdapter(name, folded, token, encoder)
+            fused, token, control, encoder = load(self.folder / f"{name}.safetensors")
+        adapter = self.module("nodes.sockets").LoadedAdapter(name, fused, token, encoder)
         return adapter, control
 
     def people(self, count: int = 1, encoder: str = "tiny-world", seed: int = 0) -> Any:

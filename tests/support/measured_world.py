@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from comfyui_dense_face.demo.bundled import WEIGHTS
-from comfyui_dense_face.demo.networks.evaluator import TinyJudge
+from comfyui_dense_face.demo.networks.evaluator import TinyEvaluator
 from comfyui_dense_face.storage import read_weights, write_weights
 from tiny_random import write_world
 
@@ -20,13 +20,13 @@ def world(folder: Path) -> Path:
     write_world(folder)
     head = folder / "tiny_analyzer.safetensors"
     tensors, metadata = read_weights(head)
-    # A head in every picture, all over it: the last map of the part head.
+    # A head in every image, all over it: the last map of the part head.
     tensors["part_out.1.weight"][-1], tensors["part_out.1.bias"][-1] = 0, 5
     write_weights(head, tensors, metadata)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        judge = TinyJudge().eval()
-    write_weights(folder / "tiny_evaluator.safetensors", judge.state_dict(), {})
+        evaluator = TinyEvaluator().eval()
+    write_weights(folder / "tiny_evaluator.safetensors", evaluator.state_dict(), {})
     return folder
 
 

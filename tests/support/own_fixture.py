@@ -34,15 +34,15 @@ def write_own_fixture(
     folder.mkdir()
     for name in ("ddim50_eta1.json", "sd15_layout.json", "pose_angles.json", "mask_512.png"):
         shutil.copy(PARITY / name, folder / name)
-    for picture in PARITY.glob("pose_*.png"):
-        shutil.copy(picture, folder / picture.name)
+    for image in PARITY.glob("pose_*.png"):
+        shutil.copy(image, folder / image.name)
     config = {"net": net, "delta": [0.02, 0.9], "reference_delta": 0.1, "placeholder_id": 3}
     (folder / "config.json").write_text(json.dumps(config))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         weights, token = _weights(UNetLayout.from_ldm(net), id_dim)
         forward = _forward_inputs(net, width, size, id_dim) | token
-        sampler = _sampler_inputs(net, 32, steps, id_dim)  # the pose pictures are 256 px
+        sampler = _sampler_inputs(net, 32, steps, id_dim)  # the pose images are 256 px
     _save(folder, weights, forward, sampler)
     with torch.no_grad():
         for name, tensor in outputs(Fixture.read(folder)):

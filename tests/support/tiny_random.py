@@ -71,7 +71,7 @@ def write_adapter(path: Path, seed: int = 1, *, delta: float = 1.0, encoder: str
 
 
 def write_analyzer(path: Path, seed: int = 2) -> Path:
-    """An analyzer that sees a face in every picture."""
+    """An analyzer that sees a face in every image."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = TinyAnalyzer().eval()

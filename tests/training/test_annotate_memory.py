@@ -1,4 +1,4 @@
-"""``denseface annotate`` needs no more memory for many pictures than for a hundred."""
+"""``denseface annotate`` needs no more memory for many images than for a hundred."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ STATUS = Path("/proc/self/status")
 @pytest.mark.slow
 @pytest.mark.skipif(not STATUS.is_file(), reason="memory is read from /proc")
 def test_memory_is_flat(tmp_path: Path) -> None:
-    """A picture of 256 px has 0.8 MB as numbers: kept, two hundred would be seen at once."""
+    """An image of 256 px has 0.8 MB as numbers: kept, two hundred would be seen at once."""
     link_photos(tmp_path / "links", render_photos(tmp_path / "photos", 2), 300)
     marks: list[Mark] = []
     measure(tmp_path / "links", tmp_path / "out", TinyWorldFaces, 150, marks.append)
-    assert [mark.pictures for mark in marks] == [100, 150, 300]
+    assert [mark.images for mark in marks] == [100, 150, 300]
     assert marks[-1].megabytes - marks[0].megabytes < 40
     assert len((tmp_path / "out" / TABLE).read_text().splitlines()) == 301  # none was left out

@@ -43,7 +43,7 @@ HEAD = ["--size", str(SIDE), "--width", "32", "--scale", "4", "--scheme", "ibug"
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven pictures of four people; what is missing of them trains nothing."""
+    """Seven images of four people; what is missing of them trains nothing."""
     out = tmp_path_factory.mktemp("data") / "faces"
     words = ["render", str(out), "--count", "7", "--per-person", "2", "--size", "64", "--seed", "3"]
     assert cli.main(words) == 0
@@ -51,7 +51,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.rmtree(first / "masks")
     shutil.rmtree(second / "xyzmaps")
     shutil.rmtree(third / "landmarks")
-    next((fourth / "images").iterdir()).write_bytes(b"no picture")
+    next((fourth / "images").iterdir()).write_bytes(b"no image")
     return out
 
 
@@ -129,28 +129,28 @@ def test_streams_go_on_where_they_were(form: str, faces: Path, tmp_path: Path) -
     whole = _keys(_stream(faces), 10)
     assert _keys(_stream(faces, skip=4), 6) == whole[4:]
     flat = [key for keys in _keys(_stream(faces), 14) for key in keys]
-    pictures = len(set(flat))
-    assert pictures == (6 if form == "folder" else 7)
-    first, second = flat[:pictures], flat[pictures : 2 * pictures]
+    images = len(set(flat))
+    assert images == (6 if form == "folder" else 7)
+    first, second = flat[:images], flat[images : 2 * images]
     assert sorted(first) == sorted(second) and first != second
 
 
-def test_processes_share_the_pictures(faces: Path) -> None:
+def test_processes_share_the_images(faces: Path) -> None:
     mine, theirs = (
         {key for keys in _keys(_stream(faces, share=(i, 2)), 8) for key in keys} for i in (0, 1)
     )
     assert mine and theirs and not mine & theirs and len(mine | theirs) == 6
-    with pytest.raises(InputError, match="no pictures for a process"):
+    with pytest.raises(InputError, match="no images for a process"):
         _keys(_stream(faces, share=(8, 9)), 1)
 
 
 def test_processes_draw_their_own_noise(faces: Path, base: Path, tmp_path: Path) -> None:
     plan = annotation_head.HeadPlan(faces, tmp_path, SIDE, 32, 4, "ibug", 2, 0)
-    pictures = torch.zeros(2, 3, SIDE, SIDE)
+    images = torch.zeros(2, 3, SIDE, SIDE)
     drawn = []
     for number in (0, 1):
         task = annotation_head.HeadTask(load_base(base), plan, token_ids, (number, 2))
-        drawn.append(task._chance(pictures, torch.Generator().manual_seed(5)))
+        drawn.append(task._chance(images, torch.Generator().manual_seed(5)))
     assert not torch.equal(drawn[0][1], drawn[1][1])
 
 

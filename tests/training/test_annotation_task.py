@@ -17,23 +17,23 @@ from comfyui_dense_face.training.tiny.annotation_data import (
     load_depth,
     render_depth,
 )
-from comfyui_dense_face.training.tiny.annotation_features import Looks, load_looks, look
-from comfyui_dense_face.training.tiny.data import Latents, Pictures, mirrored_heads, training_heads
+from comfyui_dense_face.training.tiny.annotation_features import FeatureCache, load_features, look
+from comfyui_dense_face.training.tiny.data import Images, Latents, mirrored_heads, training_heads
 from tiny_random import write_base
 
 
-def _pictures(count: int) -> Pictures:
-    # In the middle of the picture: a mirrored head is not moved to the other side.
+def _images(count: int) -> Images:
+    # In the middle of the image: a mirrored head is not moved to the other side.
     heads = training_heads(range(count)).replace(camera=torch.tensor([[0.0, 0.0, 1.0]]))
     drawn = render(heads)
-    return Pictures(
+    return Images(
         (drawn.rgb * 255).byte(), drawn.parts, drawn.head_mask.byte(), drawn.landmarks, heads
     )
 
 
 def test_mirror_images_have_mirrored_labels() -> None:
     """As if the mirrored heads had been rendered."""
-    shown = _pictures(2)
+    shown = _images(2)
     truth = annotation_truth(shown, render(shown.heads, MAP_SIZE).depth[:1])
     labels = truth.labels(torch.tensor([0, 1, 2, 3]))
     assert labels.parts.shape == (4, MAP_SIZE, MAP_SIZE)
@@ -68,17 +68,17 @@ def test_depth_completes_shards(tmp_path: Path) -> None:
 
 
 def test_looks_are_kept_and_the_same_again(tmp_path: Path) -> None:
-    """Features of pictures and mirror images; a file that exists is left alone, of another base
+    """Features of images and mirror images; a file that exists is left alone, of another base
     made again.
     """
     base = load_base(write_base(tmp_path / "base.safetensors"))
-    shown = _pictures(2)
+    shown = _images(2)
     chance = torch.Generator().manual_seed(1)
     latents = Latents(shown, torch.randn(4, 4, 16, 16, generator=chance))
     look(base, latents, tmp_path, 1, "this base")
-    first = load_looks(tmp_path, 1)
+    first = load_features(tmp_path, 1)
     assert [f.shape[1:] for f in first.features] == [(128, 16, 16), (64, 16, 16)]
-    assert set(first.picture.tolist()) == {0, 1, 2, 3}
+    assert set(first.image.tolist()) == {0, 1, 2, 3}
     assert len(first) == 750
     each, light, half = first.timestep.split(250)
     assert int(each.max()) > 700 and int(each.min()) < 10
@@ -90,14 +90,14 @@ def test_looks_are_kept_and_the_same_again(tmp_path: Path) -> None:
     assert file.stat().st_mtime_ns == written
     look(base, latents, tmp_path, 1, "another base")
     assert file.stat().st_mtime_ns != written
-    assert torch.equal(load_looks(tmp_path, 1).features[1], first.features[1])
+    assert torch.equal(load_features(tmp_path, 1).features[1], first.features[1])
 
 
 def test_the_head_learns() -> None:
-    shown = _pictures(2)
+    shown = _images(2)
     chance = torch.Generator().manual_seed(1)
     features = tuple(torch.randn(6, width, 16, 16, generator=chance) for width in (128, 64))
-    looks = Looks(torch.tensor([0, 1, 2, 3, 0, 1]), torch.arange(6) * 100, features)
+    looks = FeatureCache(torch.tensor([0, 1, 2, 3, 0, 1]), torch.arange(6) * 100, features)
     truth: AnnotationTruth = annotation_truth(shown, torch.zeros(0, MAP_SIZE, MAP_SIZE))
     task = AnnotationTask(HeadConfig((128, 64), TINY_WIDTH, 4, "ibug"), looks, truth, batch=3)
     first = task(step_generator(1, 0))

@@ -1,4 +1,4 @@
-"""Training pictures: mirror images keep their truth, held-out people stay out, shards come back."""
+"""Training images: mirror images keep their truth, held-out people stay out, shards come back."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.demo.seeds import held_out_seed, training_seed
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.training.tiny import data as demo_data
-from comfyui_dense_face.training.tiny.augment import augmented, faceless, shaken
+from comfyui_dense_face.training.tiny.augment import augment_pixels, augmented, faceless
 from comfyui_dense_face.training.tiny.data import (
-    Pictures,
-    load_pictures,
+    Images,
+    load_images,
     mirrored_heads,
     mirrored_landmarks,
     mirrored_parts,
@@ -40,7 +40,7 @@ def test_mirroring_twice_is_nothing() -> None:
     assert torch.allclose(twice, drawn.landmarks, atol=1e-6)
 
 
-def test_two_pictures_show_one_person() -> None:
+def test_two_images_show_one_person() -> None:
     heads = training_heads(range(4))
     assert torch.equal(heads.identity[0], heads.identity[1])
     assert not torch.equal(heads.identity[1], heads.identity[2])
@@ -61,17 +61,17 @@ def test_shards_are_kept_and_read_back(tmp_path: Path, monkeypatch: pytest.Monke
     before = (tmp_path / "shard-0000.safetensors").stat().st_mtime_ns
     render_shards(tmp_path, 4, workers=1)  # all there: starts no process
     assert (tmp_path / "shard-0000.safetensors").stat().st_mtime_ns == before
-    pictures = load_pictures(tmp_path, 3)
-    assert len(pictures) == len(pictures.heads) == 3
+    images = load_images(tmp_path, 3)
+    assert len(images) == len(images.heads) == 3
     drawn = render(training_heads(range(3)))
-    assert torch.equal(pictures.rgb, (drawn.rgb * 255).round().to(torch.uint8))
+    assert torch.equal(images.rgb, (drawn.rgb * 255).round().to(torch.uint8))
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Pictures:
+def images() -> Images:
     heads = sample_heads([7, 8])
     drawn = render(heads)
-    return Pictures(
+    return Images(
         (drawn.rgb * 255).byte(),
         drawn.parts,
         drawn.head_mask.to(torch.uint8),
@@ -80,9 +80,9 @@ def pictures() -> Pictures:
     )
 
 
-def test_augmented_landmarks_stay_on_their_parts(pictures: Pictures) -> None:
+def test_augmented_landmarks_stay_on_their_parts(images: Images) -> None:
     pick = torch.zeros(16, dtype=torch.long)
-    batch = augmented(pictures, pick, torch.Generator().manual_seed(1))
+    batch = augmented(images, pick, torch.Generator().manual_seed(1))
     assert batch.rgb.shape == (16, 3, 128, 128)
     assert batch.rgb.min() >= 0 and batch.rgb.max() <= 1
     nose = (batch.landmarks[:, 30] * 32).long().clamp(0, 31)
@@ -90,24 +90,24 @@ def test_augmented_landmarks_stay_on_their_parts(pictures: Pictures) -> None:
     assert on_nose.float().mean() > 0.9
 
 
-def test_augmentation_repeats_with_its_generator(pictures: Pictures) -> None:
+def test_augmentation_repeats_with_its_generator(images: Images) -> None:
     pick = torch.tensor([0, 1])
     first, second = (
-        augmented(pictures, pick, torch.Generator().manual_seed(2)).rgb for _ in range(2)
+        augmented(images, pick, torch.Generator().manual_seed(2)).rgb for _ in range(2)
     )
     assert torch.equal(first, second)
 
 
-def test_shaken_pictures_still_show_the_face_and_pass_gradients(pictures: Pictures) -> None:
-    rgb = (pictures.rgb[:2].float() / 255).requires_grad_()
-    shaken_rgb = shaken(rgb, torch.Generator().manual_seed(2))
-    assert shaken_rgb.shape == rgb.shape and 0 <= shaken_rgb.min() <= shaken_rgb.max() <= 1
-    apart = (shaken_rgb - rgb).abs().mean()
+def test_augmented_images_still_show_the_face_and_pass_gradients(images: Images) -> None:
+    rgb = (images.rgb[:2].float() / 255).requires_grad_()
+    augmented_rgb = augment_pixels(rgb, torch.Generator().manual_seed(2))
+    assert augmented_rgb.shape == rgb.shape and 0 <= augmented_rgb.min() <= augmented_rgb.max() <= 1
+    apart = (augmented_rgb - rgb).abs().mean()
     assert 0.01 < apart < 0.3
-    shaken_rgb.mean().backward()
+    augmented_rgb.mean().backward()
     assert rgb.grad is not None and (rgb.grad != 0).double().mean() > 0.5
 
 
-def test_faceless_pictures_keep_their_shape(pictures: Pictures) -> None:
-    rgb = pictures.rgb.float() / 255
+def test_faceless_images_keep_their_shape(images: Images) -> None:
+    rgb = images.rgb.float() / 255
     assert faceless(rgb, torch.Generator().manual_seed(3)).shape == rgb.shape

@@ -1,4 +1,4 @@
-"""Data sets in the layout: exact round trips, planted defects told, kills that leave no trace."""
+"""Data sets in the layout: exact round trips, planted defects reported, kills leave no trace."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_layout(tmp_path: Path) -> None:
 
 
 def test_codecs_refuse_what_is_something_else() -> None:
-    for decode in (codec.decode_picture, codec.decode_part_mask, codec.decode_landmarks,
+    for decode in (codec.decode_image, codec.decode_part_mask, codec.decode_landmarks,
                    codec.decode_feature, codec.decode_captions):  # fmt: skip
         with pytest.raises(InputError):
             decode(b"nothing of the kind")
@@ -142,7 +142,7 @@ def test_planted_defects_are_reported(tmp_path: Path) -> None:
     writer = FaceFolderWriter(tmp_path)
     broken = {
         1: {},
-        2: {"images": b"no picture"},
+        2: {"images": b"no image"},
         3: {"masks": codec.png(torch.zeros(3, 256, 256))},
         4: {"feat_file_v2": None},
         5: {"xyzmaps": codec.xyz_map(torch.zeros(256, 256, 2), torch.full((256, 256), 4e7))},
@@ -165,22 +165,22 @@ def test_planted_defects_are_reported(tmp_path: Path) -> None:
     data = FaceDataset(tmp_path, size=64)
     samples = {sample["subject"]: sample for sample in data}
     assert sorted(samples) == [1, 3, 4, 5, 6]
-    told = data.defects.counts
-    assert told["column missing"] == 1
+    counts = data.defects.counts
+    assert counts["column missing"] == 1
     assert data.defects.places["column missing"] == ["msmask_score"]
-    assert told["duplicate row, left out"] >= 1
-    assert told["face_file missing"] == 1
-    assert told["the picture is unreadable"] == 1
-    assert told["the mask holds colours that stand for no part"] == 1
-    assert told["no identity features"] >= 1
-    assert told["absurd depths, clipped"] == 256 * 256
-    assert told["the landmarks are no table of x and y"] == 1
+    assert counts["duplicate row, left out"] >= 1
+    assert counts["face_file missing"] == 1
+    assert counts["the image is unreadable"] == 1
+    assert counts["the mask holds colours that stand for no part"] == 1
+    assert counts["no identity features"] >= 1
+    assert counts["absurd depths, clipped"] == 256 * 256
+    assert counts["the landmarks are no table of x and y"] == 1
     assert bool((samples[3]["parts"] == -1).all())
     assert bool(samples[4]["feature"].isnan().all())
     assert float(samples[5]["depth"].max()) <= 0.4
     assert bool(samples[6]["landmarks"].isnan().all())
     good = samples[1]
-    assert good["picture"].shape == (3, 64, 64) and good["depth"].shape == (64, 64)
+    assert good["image"].shape == (3, 64, 64) and good["depth"].shape == (64, 64)
     assert good["pose"].tolist() == [12.25, -3.5, 0.5]
     assert any("duplicate row" in line for line in data.defects.lines())
 
@@ -198,7 +198,7 @@ def test_no_data_set(tmp_path: Path) -> None:
         list(FaceDataset(tmp_path))
 
 
-def test_workers_share_the_pictures(tmp_path: Path) -> None:
+def test_workers_share_the_images(tmp_path: Path) -> None:
     for kind in ("folder", "webdataset"):
         out = tmp_path / kind
         words = ["render", str(out), "--count", "5", "--format", kind, *SMALL]
@@ -257,8 +257,8 @@ def test_annotate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (photos / "person 1" / "broken.png").write_bytes(b"\x89PNG nothing")
     Image.new("RGB", (200, 200), (90, 120, 200)).save(photos / "person 1" / "nobody.png")
     assert cli.main(_annotate(photos, out)) == 0
-    told = capsys.readouterr().err
-    assert "no face was found: 1" in told and "nobody.png" in told and "broken.png" in told
+    message = capsys.readouterr().err
+    assert "no face was found: 1" in message and "nobody.png" in message and "broken.png" in message
     records, defects = _read(out)
     assert not defects.counts
     assert [r.row.subject_id for r in records] == [1, 1, 2, 2, 3, 3]
@@ -271,7 +271,7 @@ def test_annotate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # The crop is upright and around the face: the nose is near its middle.
     assert (points[30] - 0.5).abs().max() < 0.15
 
-    # Finished people are not looked at again, not even if their pictures are gone.
+    # Finished people are not looked at again, not even if their images are gone.
     before = _bytes(out)
     (photos / "person 1" / "0.png").write_bytes(b"")
     assert cli.main(_annotate(photos, out)) == 0

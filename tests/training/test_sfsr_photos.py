@@ -29,7 +29,7 @@ SIDE, STEPS = 64, 4
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures of four people."""
+    """Eight images of four people."""
     out = tmp_path_factory.mktemp("data") / "faces"
     words = ["render", str(out), "--count", "8", "--per-person", "2", "--size", "96", "--seed", "3"]
     assert cli.main(words) == 0
@@ -100,12 +100,12 @@ def test_a_killed_run_gives_the_same_adapter(
 def test_the_recogniser_reads_as_for_the_nodes(faces: Path, net: IRSE50) -> None:
     """Who is told in training is who Encode Identity will measure."""
     sample = next(iter(FaceDataset(faces, 96, scheme="ibug")))
-    points, picture = 96 * sample["landmarks"], sample["picture"]
+    points, image = 96 * sample["landmarks"], sample["image"]
     low, high = points.min(0).values.tolist(), points.max(0).values.tolist()
     face = Face((96, 96), (*low, *high), 1.0, points, "ibug", "test")
-    wanted = AlignedRecogniser(ENCODER, net).identify(picture, face).vector
+    wanted = AlignedRecogniser(ENCODER, net).identify(image, face).vector
     five = five_points(sample["landmarks"], "ibug")[None]
-    found = ArcFaceReader(net).identities(picture[None], five)[0]
+    found = ArcFaceReader(net).identities(image[None], five)[0]
     assert float(found @ wanted) > 0.9999
 
 
@@ -136,10 +136,10 @@ def test_the_face_is_not_told_by_its_scene(faces: Path, base: Base, tmp_path: Pa
     next_of = painted._next
 
     def negative() -> Any:
-        batch, pictures, five, people = next_of()
+        batch, images, five, people = next_of()
         parts = batch["parts"][:, None].float()
-        face = torch.nn.functional.interpolate(parts, pictures.shape[-2:], mode="nearest-exact") > 0
-        return batch, torch.where(face, 1 - pictures, pictures), five, people
+        face = torch.nn.functional.interpolate(parts, images.shape[-2:], mode="nearest-exact") > 0
+        return batch, torch.where(face, 1 - images, images), five, people
 
     painted._next = negative
     one, other = (each.draw(step_generator(1, 0)) for each in (plain, painted))
@@ -169,7 +169,7 @@ def test_expressions_are_those_of_the_data_set(faces: Path, tmp_path: Path) -> N
     assert sum(unknown) == 2 and "the attributes are unreadable" in dataset.defects.counts
 
 
-def test_pictures_without_faces_teach_nothing(
+def test_images_without_faces_teach_nothing(
     faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = tmp_path / "bare"
@@ -177,12 +177,12 @@ def test_pictures_without_faces_teach_nothing(
     for folder in bare.glob("faces/*/masks"):
         shutil.rmtree(folder)
     assert _train(bare, base_file, tmp_path) == 2
-    told = capsys.readouterr().err
-    assert "pictures cannot be used" in told and str(bare) in told and "Part masks" in told
+    message = capsys.readouterr().err
+    assert "images cannot be used" in message and str(bare) in message and "Part masks" in message
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--ir-se50", "a.pth"], "not settled who measures identities"),
         (["--encoder", ""], "not settled who measures identities"),
@@ -194,10 +194,10 @@ def test_pictures_without_faces_teach_nothing(
 )
 def test_bad_input(
     faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    more: list[str], told: str,
+    more: list[str], message: str,
 ) -> None:  # fmt: skip
     assert _train(faces, base_file, tmp_path, *more) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_state_of_another_adapter_is_refused(

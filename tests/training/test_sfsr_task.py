@@ -14,14 +14,14 @@ from comfyui_dense_face.pipelines.base import Base, load_base
 from comfyui_dense_face.pipelines.guided import expression_model
 from comfyui_dense_face.pipelines.source_attention import install_sources
 from comfyui_dense_face.pipelines.tiny.sfsr import GUIDANCE, STARTS
-from comfyui_dense_face.pipelines.tiny.sfsr_inputs import Wishes
+from comfyui_dense_face.pipelines.tiny.sfsr_inputs import SFSRInputs
 from comfyui_dense_face.sfsr.compound import CompoundTokens
 from comfyui_dense_face.sfsr.compound_inputs import IdentityBatch
 from comfyui_dense_face.training import sfsr
 from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
-from comfyui_dense_face.training.sfsr_rollout import Walk
-from comfyui_dense_face.training.tiny.data import Latents, Pictures, training_heads
+from comfyui_dense_face.training.sfsr_rollout import Rollout
+from comfyui_dense_face.training.tiny.data import Images, Latents, training_heads
 from comfyui_dense_face.training.tiny.dense_face import new_pose_branch
 from comfyui_dense_face.training.tiny.scene_data import scene_data
 from comfyui_dense_face.training.tiny.sfsr import TinyFaces, TinyReader, new_adapter
@@ -34,10 +34,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
 
 
 @pytest.fixture(scope="module")
-def shown() -> Pictures:
+def shown() -> Images:
     heads = training_heads(range(4))
     drawn = render(heads)
-    return Pictures(
+    return Images(
         (drawn.rgb * 255).byte(), drawn.parts, drawn.head_mask.byte(), drawn.landmarks, heads
     )
 
@@ -48,9 +48,7 @@ def analyzer() -> TinyAnalyzer:
     return TinyAnalyzer().eval().requires_grad_(False)
 
 
-def _task(
-    base: Base, shown: Pictures, analyzer: TinyAnalyzer, faces: FaceLosses | None
-) -> SFSRTask:
+def _task(base: Base, shown: Images, analyzer: TinyAnalyzer, faces: FaceLosses | None) -> SFSRTask:
     latents = Latents(shown, torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1)))
     scenes = scene_data(shown, base.vae, analyzer)
     hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
@@ -64,13 +62,11 @@ def _source(task: SFSRTask) -> TinyFaces:
     return task.source
 
 
-def test_scenes_do_not_tell_of_the_head(
-    base: Base, shown: Pictures, analyzer: TinyAnalyzer
-) -> None:
+def test_scenes_do_not_tell_of_the_head(base: Base, shown: Images, analyzer: TinyAnalyzer) -> None:
     """Another face in the same place leaves the same emptied scene; mirror images are mirrored."""
     scenes = scene_data(shown, base.vae, analyzer)
     inside = shown.head[:, None].expand(-1, 3, -1, -1).bool()
-    painted = Pictures(
+    painted = Images(
         torch.where(inside, 255 - shown.rgb, shown.rgb),
         shown.parts,
         shown.head,
@@ -86,10 +82,10 @@ def test_scenes_do_not_tell_of_the_head(
 
 
 @pytest.mark.parametrize(
-    "faces", [None, FaceLosses(rows=2), FaceLosses(rows=2, walk=Walk(steps=4))]
+    "faces", [None, FaceLosses(rows=2), FaceLosses(rows=2, rollout=Rollout(steps=4))]
 )
 def test_only_the_adapter_learns(
-    base: Base, shown: Pictures, analyzer: TinyAnalyzer, faces: FaceLosses | None
+    base: Base, shown: Images, analyzer: TinyAnalyzer, faces: FaceLosses | None
 ) -> None:
     task = _task(base, shown, analyzer, faces)
     names = [name for name, weight in task.named_parameters() if weight.requires_grad]
@@ -108,7 +104,7 @@ def test_only_the_adapter_learns(
 
 
 def test_the_analyzer_keeps_its_statistics(
-    base: Base, shown: Pictures, analyzer: TinyAnalyzer
+    base: Base, shown: Images, analyzer: TinyAnalyzer
 ) -> None:
     """It judges single faces by what it has learned, not by the other faces of a batch."""
     before = {name: buffer.clone() for name, buffer in analyzer.named_buffers()}
@@ -118,29 +114,29 @@ def test_the_analyzer_keeps_its_statistics(
 
 def test_the_outline_of_the_own_head_is_never_told(
     base: Base,
-    shown: Pictures,
+    shown: Images,
     analyzer: TinyAnalyzer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task = _task(base, shown, analyzer, FaceLosses(rows=2))
-    told = []
-    as_told = task._told
+    source_inputs = []
+    original = task._source_inputs
 
     def recorded(*given: Any) -> Any:
-        found = as_told(*given)
-        told.append(found.background[:, :1])
+        found = original(*given)
+        source_inputs.append(found.background[:, :1])
         return found
 
     monkeypatch.setattr(task, "_told", recorded)
     task(step_generator(1, 1))
-    assert [len(masks) for masks in told] == [4, 2]
-    for mask in torch.cat(told):
+    assert [len(masks) for masks in source_inputs] == [4, 2]
+    for mask in torch.cat(source_inputs):
         assert any(torch.equal(mask, x) for x in _source(task).scenes.masks)
         assert not any(torch.equal(mask, x) for x in _source(task).scenes.heads)
 
 
 def test_a_face_is_to_be_taken_for_nobody_else(
-    base: Base, shown: Pictures, analyzer: TinyAnalyzer, monkeypatch: pytest.MonkeyPatch
+    base: Base, shown: Images, analyzer: TinyAnalyzer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is lost on the person asked for; the most on who had been in the scene."""
     task = _task(base, shown, analyzer, FaceLosses(rows=2))
@@ -148,19 +144,19 @@ def test_a_face_is_to_be_taken_for_nobody_else(
     task.source = replace(_source(task), scenes=scenes)
     draws = (torch.randint(4, (4,), generator=step_generator(1, n)).unique() for n in range(99))
     different = next(number for number, drawn in enumerate(draws) if len(drawn) == 4)
-    told = []
-    as_told = task._told
+    source_inputs = []
+    original = task._source_inputs
 
     def recorded(who: torch.Tensor, *given: Any) -> Any:
-        told.append(who)
-        return as_told(who, *given)
+        source_inputs.append(who)
+        return original(who, *given)
 
     monkeypatch.setattr(task, "_told", recorded)
     lost = {}
     for seen in ("wanted", "host"):
 
-        def sees(pictures: torch.Tensor, seen: str = seen) -> SimpleNamespace:
-            everyone, wanted = told[-2:]
+        def sees(images: torch.Tensor, seen: str = seen) -> SimpleNamespace:
+            everyone, wanted = source_inputs[-2:]
             who = {"wanted": wanted, "host": everyone[:2]}[seen]
             return SimpleNamespace(identity=who.repeat(2, 1), blendshapes=torch.zeros(4, 51))
 
@@ -172,7 +168,7 @@ def test_a_face_is_to_be_taken_for_nobody_else(
 
 def test_the_scene_around_a_strangers_head_stays(
     base: Base,
-    shown: Pictures,
+    shown: Images,
     analyzer: TinyAnalyzer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -188,7 +184,7 @@ def test_the_scene_around_a_strangers_head_stays(
 
 
 def test_expressions_of_others_move_nothing_but_eyes_brows_and_mouth(
-    base: Base, shown: Pictures, analyzer: TinyAnalyzer
+    base: Base, shown: Images, analyzer: TinyAnalyzer
 ) -> None:
     def learned(faces: FaceLosses | None, *, features: float) -> list[torch.Tensor]:
         with seeded(3):
@@ -209,7 +205,7 @@ def test_expressions_of_others_move_nothing_but_eyes_brows_and_mouth(
 @pytest.mark.parametrize(("t", "expressed"), [(855, False), (285, True)])
 @torch.no_grad()
 def test_on_its_way_the_network_is_asked_as_in_sampling(
-    base: Base, shown: Pictures, analyzer: TinyAnalyzer, t: int, expressed: bool
+    base: Base, shown: Images, analyzer: TinyAnalyzer, t: int, expressed: bool
 ) -> None:
     """With the pipeline's guidance, and an expression only where it has set in."""
     task = _task(base, shown, analyzer, None)
@@ -220,8 +216,10 @@ def test_on_its_way_the_network_is_asked_as_in_sampling(
     faces = replace(task.source.draw(step_generator(1, 0)), hints=hints, context=empty)
     x, everywhere = torch.randn(4, 4, 16, 16), torch.ones(4)
     with install_sources(task.unet, task.adapter) as installed:
-        told = task._told(faces.people, faces, (everywhere, everywhere, everywhere))
-        predicted = task._guided(installed, told, faces, Walk())
+        source_inputs = task._source_inputs(
+            faces.people, faces, (everywhere, everywhere, everywhere)
+        )
+        predicted = task._guided(installed, source_inputs, faces, Rollout())
         found = predicted(x, torch.full((4,), float(t)))
     there = torch.ones(4, dtype=torch.bool)
     who = IdentityBatch({ENCODER: faces.people}, {ENCODER: there})
@@ -229,12 +227,12 @@ def test_on_its_way_the_network_is_asked_as_in_sampling(
         task.adapter.embedding.identity(who), task.adapter.embedding.expression(faces.expression)
     )
     for starts, alike in ((STARTS, True), ((0.0, 0.0), expressed)):
-        wishes = Wishes([""] * 4, tokens, hints, faces.background, (1.0, 1.0), starts)
-        with expression_model(base, task.adapter, task.pose_branch, wishes, GUIDANCE) as model:
+        inputs = SFSRInputs([""] * 4, tokens, hints, faces.background, (1.0, 1.0), starts)
+        with expression_model(base, task.adapter, task.pose_branch, inputs, GUIDANCE) as model:
             assert torch.allclose(found, model(x, torch.tensor(t)), atol=1e-4) == alike
 
 
-def test_a_step_is_repeatable(base: Base, shown: Pictures, analyzer: TinyAnalyzer) -> None:
+def test_a_step_is_repeatable(base: Base, shown: Images, analyzer: TinyAnalyzer) -> None:
     task = _task(base, shown, analyzer, FaceLosses(rows=2))
     first, again = task(step_generator(1, 3)), task(step_generator(1, 3))
     assert torch.equal(first["loss"], again["loss"])

@@ -9,13 +9,13 @@ from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.sfsr.midpoint import NoiseLevels
 from comfyui_dense_face.training.loop import step_generator
 from comfyui_dense_face.training.sfsr_faces import SFSRFaces
-from comfyui_dense_face.training.sfsr_rollout import Walk
+from comfyui_dense_face.training.sfsr_rollout import Rollout
 
 
 def test_it_stops_by_chance_within_the_range() -> None:
-    walk, stops = Walk(steps=10), set()
+    rollout, stops = Rollout(steps=10), set()
     for number in range(60):
-        times = walk.times(250, 900, step_generator(1, number))
+        times = rollout.times(250, 900, step_generator(1, number))
         assert times[0] == 950 and bool((times.diff() < 0).all())
         stops.add(float(times[-1]))
     assert stops == {855.0, 760.0, 665.0, 570.0, 475.0, 380.0, 285.0}
@@ -23,11 +23,11 @@ def test_it_stops_by_chance_within_the_range() -> None:
 
 def test_a_range_between_two_steps_is_refused() -> None:
     with pytest.raises(InputError, match="none of 4 steps lies between the timesteps 300 and 400"):
-        Walk(steps=4).times(300, 400, step_generator(1, 0))
+        Rollout(steps=4).times(300, 400, step_generator(1, 0))
 
 
 def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
-    """With a network that always sees the same picture, the noise shrinks with its level."""
+    """With a network that always sees the same image, the noise shrinks with its level."""
     draw = torch.Generator().manual_seed(0)
     latents, empty, noise, wanted = (torch.randn(2, 4, 8, 8, generator=draw) for _ in range(4))
     new = torch.zeros(2, 1, 8, 8)
@@ -42,7 +42,7 @@ def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
         heads=new,
         features=new,
     )
-    times = Walk(steps=5).times(380, 380, draw)
+    times = Rollout(steps=5).times(380, 380, draw)
     sigmas = NoiseLevels.from_alphas(alphas_cumprod()).sigma_of(times)
     levels = []
 
@@ -50,7 +50,7 @@ def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
         levels.append(sigma.tolist())
         return wanted
 
-    x, sigma = Walk().down(denoise, shown, noise, sigmas)
+    x, sigma = Rollout().down(denoise, shown, noise, sigmas)
     assert torch.allclose(sigma, sigmas[-1].float().expand(2))
     assert levels == [[float(s)] * 2 for s in sigmas[:-1].float()]
     around = latents + sigmas[-1].float() * noise

@@ -1,4 +1,4 @@
-"""What the stages minimise: shapes, frozen parts, and the folded scale of the latents."""
+"""What the stages minimise: shapes, frozen parts, and the fused scale of the latents."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, 
 from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.optimizer import MuonAdamW
 from comfyui_dense_face.training.tiny.base import BaseTask, noised
-from comfyui_dense_face.training.tiny.data import Latents, Pictures
+from comfyui_dense_face.training.tiny.data import Images, Latents
 from comfyui_dense_face.training.tiny.dense_face import DenseFaceTask
 from comfyui_dense_face.training.tiny.expression import ExpressionTask, reconstructions
 from comfyui_dense_face.training.tiny.parts import LAYERS, PartsTask
-from comfyui_dense_face.training.tiny.vae import SCALE, VAETask, encode_all, fold_latent_scale
+from comfyui_dense_face.training.tiny.vae import SCALE, VAETask, encode_all, fuse_latent_scale
 from torch import nn
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Pictures:
+def images() -> Images:
     heads = sample_heads([1, 2, 3, 4], identity_seeds=[1, 1, 2, 2])
     drawn = render(heads)
     rgb = (drawn.rgb * 255).byte()
-    return Pictures(rgb, drawn.parts, drawn.head_mask.to(torch.uint8), drawn.landmarks, heads)
+    return Images(rgb, drawn.parts, drawn.head_mask.to(torch.uint8), drawn.landmarks, heads)
 
 
-def test_folding_the_scale_leaves_pictures_alone(pictures: Pictures) -> None:
+def test_fusing_the_scale_leaves_images_alone(images: Images) -> None:
     with seeded(1):
         vae = new_vae().eval()
-    rgb = pictures.rgb.float() / 127.5 - 1
+    rgb = images.rgb.float() / 127.5 - 1
     with torch.no_grad():
         before = vae.decode(vae.encode(rgb).latent_dist.mean).sample
-        fold_latent_scale(vae, vae.encode(rgb).latent_dist.mean)
+        fuse_latent_scale(vae, vae.encode(rgb).latent_dist.mean)
         posterior = vae.encode(rgb).latent_dist
         after = vae.decode(posterior.mean).sample
     assert torch.allclose(before, after, atol=1e-4)
@@ -46,20 +46,20 @@ def test_folding_the_scale_leaves_pictures_alone(pictures: Pictures) -> None:
     assert torch.allclose(scaled.std((0, 2, 3)), torch.ones(4), atol=1e-3)
 
 
-def test_autoencoder_task_repeats_with_its_generator(pictures: Pictures) -> None:
+def test_autoencoder_task_repeats_with_its_generator(images: Images) -> None:
     with seeded(1):
-        task = VAETask(new_vae(), pictures, batch=2, crop=64)
+        task = VAETask(new_vae(), images, batch=2, crop=64)
     first, second = (task(step_generator(1, 5))["loss"] for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_expression_reader_sees_renders_and_reconstructions(pictures: Pictures) -> None:
+def test_expression_reader_sees_renders_and_reconstructions(images: Images) -> None:
     with seeded(1):
-        task = ExpressionTask(ExpressionReader(), pictures, pictures.rgb, batch=8)
+        task = ExpressionTask(ExpressionReader(), images, images.rgb, batch=8)
     task.eval()  # statistics of the batch would mix both halves
     first, again = (task(step_generator(1, 5)) for _ in range(2))
     assert torch.equal(first["loss"], again["loss"])
-    inverted = ExpressionTask(task.reader, pictures, 255 - pictures.rgb, batch=8).eval()
+    inverted = ExpressionTask(task.reader, images, 255 - images.rgb, batch=8).eval()
     other = inverted(step_generator(1, 5))
     assert torch.equal(other["renders"], first["renders"])
     assert not torch.equal(other["reconstructions"], first["reconstructions"])
@@ -67,11 +67,11 @@ def test_expression_reader_sees_renders_and_reconstructions(pictures: Pictures) 
     assert all(p.grad is not None for p in task.parameters())
 
 
-def test_part_layers_learn_alone(pictures: Pictures) -> None:
+def test_part_layers_learn_alone(images: Images) -> None:
     with seeded(1):
         net = TinyAnalyzer()
     before = copy.deepcopy(net.state_dict())
-    task = PartsTask(net, pictures, pictures.rgb, batch=4).train()
+    task = PartsTask(net, images, images.rgb, batch=4).train()
     losses = task(step_generator(1, 5))
     losses["loss"].backward()
     taught = {name for name, p in net.named_parameters() if p.grad is not None}
@@ -80,12 +80,12 @@ def test_part_layers_learn_alone(pictures: Pictures) -> None:
     assert changed and all(name.startswith(LAYERS) for name in changed)  # running statistics
 
 
-def test_reconstructions_are_what_the_autoencoder_gives_back(pictures: Pictures) -> None:
+def test_reconstructions_are_what_the_autoencoder_gives_back(images: Images) -> None:
     with seeded(1):
         vae = new_vae().eval()
-    latents = encode_all(vae, pictures.rgb)
+    latents = encode_all(vae, images.rgb)
     given = reconstructions(vae, latents)
-    assert given.shape == pictures.rgb.shape and given.dtype == torch.uint8
+    assert given.shape == images.rgb.shape and given.dtype == torch.uint8
     with torch.no_grad():
         true = (vae.decode(latents).sample / 2 + 0.5).clamp(0, 1) * 255
     assert (given.float() - true).abs().mean() < 2  # decoded in bf16
@@ -101,11 +101,11 @@ def test_noise_weights_are_those_of_the_clean_latents() -> None:
         torch.testing.assert_close(weight * snr, snr.clamp(least, 5))
 
 
-def test_base_and_adapter_train_only_what_they_own(pictures: Pictures) -> None:
+def test_base_and_adapter_train_only_what_they_own(images: Images) -> None:
     with seeded(1):
         vae, unet, text = new_vae().eval(), new_unet(), new_text_encoder()
-    halves = [encode_all(vae, rgb) for rgb in (pictures.rgb, pictures.rgb.flip(-1))]
-    data = Latents(pictures, torch.cat(halves))
+    halves = [encode_all(vae, rgb) for rgb in (images.rgb, images.rgb.flip(-1))]
+    data = Latents(images, torch.cat(halves))
     BaseTask(unet, text, data, batch=2)(step_generator(1, 0))["loss"].backward()
     assert all(p.grad is not None for p in unet.parameters())
     for module in (unet, text):

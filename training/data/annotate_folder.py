@@ -16,7 +16,7 @@ from ...errors import FacePackError, InputError
 from ...faces.analyzers import FaceAnalyzer, find_faces
 from ...faces.crops.crop import CropPlace, crop_place, cropped
 from ...faces.face import Face, HeadPose
-from ...faces.head_pose import as_drawn, as_paper_estimator
+from ...faces.head_pose import as_paper_estimator, zyx_to_xyz
 from ...faces.masks.region_mask import part_labels
 from ...pipelines.face_report import SUFFIXES
 from ...pipelines.images import open_rgb, tensor_of
@@ -37,11 +37,11 @@ _COARSE = 64
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody: a number from 1, where the pictures come from, and the pictures."""
+    """Somebody: a number from 1, where the images come from, and the images."""
 
     subject_id: int
     name: str
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
 
 
 class Writer(Protocol):
@@ -63,13 +63,13 @@ class Writer(Protocol):
 
 
 def people_of(folder: Path) -> list[Person]:
-    """The people of a folder: its subfolders, and each picture that lies loose in it.
+    """The people of a folder: its subfolders, and each image that lies loose in it.
 
     Where all subfolders bear numbers of up to seven digits, these are the people's numbers;
     otherwise people are counted in the order of their names.
 
     Raises:
-        InputError: The folder is missing or holds no picture.
+        InputError: The folder is missing or holds no image.
     """
     if not folder.is_dir():
         raise InputError("the folder is missing", where=str(folder), fix="Correct the path")
@@ -80,7 +80,7 @@ def people_of(folder: Path) -> list[Person]:
             found.setdefault(inside[0], []).append(path)
     if not found:
         raise InputError(
-            "the folder holds no pictures",
+            "the folder holds no images",
             where=str(folder),
             fix="Give PNG, JPEG or WebP files, a subfolder for each person",
         )
@@ -105,9 +105,9 @@ def annotate(
     Args:
         people: Of :func:`people_of`.
         writer: Of ``face_folder`` or ``face_shards``.
-        annotator: Looks at the pictures; its ``defects`` tell what was left out.
+        annotator: Looks at the images; its ``defects`` tell what was left out.
         share: Number of this machine from 1, and of how many.
-        progress: Called with the number of pictures done since its last call.
+        progress: Called with the number of images done since its last call.
 
     Raises:
         InputError: Nothing can be written.
@@ -119,7 +119,7 @@ def annotate(
             continue
         ids = [person.subject_id for person in group]
         if writer.finished(number, ids):
-            progress(sum(len(person.pictures) for person in group))
+            progress(sum(len(person.images) for person in group))
             continue
         records: list[Record] = []
         for person in group:
@@ -129,7 +129,7 @@ def annotate(
 
 
 class Annotator:
-    """Pictures of a person -> records.
+    """Images of a person -> records.
 
     Args:
         analyzer: Finds the face; 68 or 478 landmarks are needed.
@@ -140,15 +140,15 @@ class Annotator:
         self.defects = Defects()
 
     def records(self, person: Person, progress: Callable[[int], object]) -> list[Record]:
-        """The records of the pictures that show a face, numbered in the order of their names."""
+        """The records of the images that show a face, numbered in the order of their names."""
         found: list[Record] = []
-        for path in person.pictures:
+        for path in person.images:
             try:
                 found.append(self._record(path, person, len(found)))
             except FacePackError as error:
                 self.defects.note(error.what, str(path))
             progress(1)
-        # Each picture is paired with the next one of the same person.
+        # Each image is paired with the next one of the same person.
         rows = [record.row for record in found]
         return [
             replace(
@@ -163,15 +163,15 @@ class Annotator:
         ]
 
     def _record(self, path: Path, person: Person, index: int) -> Record:
-        picture = tensor_of(open_rgb(path))[0]
+        image = tensor_of(open_rgb(path))[0]
         if self._analyzer is None:
             self._analyzer = self._make()
-        faces = find_faces(self._analyzer, picture, order="largest first")
+        faces = find_faces(self._analyzer, image, order="largest first")
         if not faces:
             raise InputError("no face was found")
         face = faces[0]
         place = _place(face)
-        crop = cropped(picture, place).clamp(0, 1)
+        crop = cropped(image, place).clamp(0, 1)
         small = _in_crop(face, place)
         labels = part_labels(small)
         points = small.landmarks[:, :2] / ANNOTATION_SIZE
@@ -205,11 +205,11 @@ class Annotator:
 
 def _place(face: Face) -> CropPlace:
     five = face.require_five()
-    whole = crop_place(five, face.picture_size, SMALLEST, PADDING)
-    side = round(SMALLEST * whole.to_picture.scale)
+    whole = crop_place(five, face.image_size, SMALLEST, PADDING)
+    side = round(SMALLEST * whole.to_image.scale)
     if side < SMALLEST:
         raise InputError(f"the face is smaller than {SMALLEST} px")
-    return crop_place(five, face.picture_size, min(side, LARGEST), PADDING)
+    return crop_place(five, face.image_size, min(side, LARGEST), PADDING)
 
 
 def _in_crop(face: Face, place: CropPlace) -> Face:
@@ -217,13 +217,13 @@ def _in_crop(face: Face, place: CropPlace) -> Face:
     factor = ANNOTATION_SIZE / place.size
     points = place.points_in_crop(face.landmarks[:, :2]) * factor
     if face.landmarks.shape[1] == 3:
-        z = face.landmarks[:, 2:] * (factor / place.to_picture.scale)
+        z = face.landmarks[:, 2:] * (factor / place.to_image.scale)
         points = torch.cat([points, z.to(points)], 1)
     low, high = points[:, :2].min(0).values.tolist(), points[:, :2].max(0).values.tolist()
     size = (ANNOTATION_SIZE, ANNOTATION_SIZE)
     return replace(
         face,
-        picture_size=size,
+        image_size=size,
         landmarks=points.float(),
         box=(low[0], low[1], high[0], high[1]),
         five=None,
@@ -231,10 +231,10 @@ def _in_crop(face: Face, place: CropPlace) -> Face:
 
 
 def _xyz(face: Face, labels: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:
-    """Position map, depth and its range of a face with 3D landmarks in a picture of 256 px.
+    """Position map, depth and its range of a face with 3D landmarks in an image of 256 px.
 
     Depth is interpolated between the landmarks (inverse distance, power 4), in halves of the
-    picture's side; nearer is smaller.
+    image's side; nearer is smaller.
     """
     side = labels.shape[-1]
     cells = (torch.arange(_COARSE) + 0.5) * (side / _COARSE)
@@ -261,12 +261,12 @@ def _pose(face: Face) -> tuple[float, float, float] | None:
     if face.pose is None:
         return None
     drawn = face.source == "tiny-world"
-    pose: HeadPose = as_drawn(face.pose) if drawn else as_paper_estimator(face.pose)
+    pose: HeadPose = zyx_to_xyz(face.pose) if drawn else as_paper_estimator(face.pose)
     return (round(pose.pitch, 3), round(pose.yaw, 3), round(pose.roll, 3))
 
 
 def _caption(path: Path) -> tuple[str, str]:
-    """The caption of a picture and who says so: a text file beside it, or the template."""
+    """The caption of an image and who says so: a text file beside it, or the template."""
     beside = path.with_suffix(".txt")
     try:
         text = " ".join(beside.read_text(encoding="utf-8").split())
@@ -296,5 +296,5 @@ def check_plan(out: Path, people: Sequence[Person], settings: str) -> None:
         raise InputError(
             "the folder holds a data set of other people or with other settings",
             where=str(path),
-            fix="Name another folder, or give the same pictures and options as before",
+            fix="Name another folder, or give the same images and options as before",
         )

@@ -1,4 +1,7 @@
-"""What is in the files of a data set's record: values to bytes and back (dense_face.md A12, B1)."""
+"""What is in the files of a data set's record: values to bytes and back.
+
+Source: docs/reference/dense_face.md A12, B1.
+"""
 
 from __future__ import annotations
 
@@ -24,31 +27,31 @@ BACKGROUND = 1.0
 NO_PLACE = -1.0
 _QUALITY = 95
 _PALETTE = np.array(PART_COLOURS, dtype=np.int32)
-_LARGEST_PICTURE = 8192
+_LARGEST_IMAGE = 8192
 
 FAULTS = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, RuntimeError)
 """What libraries raise at a damaged file."""
 
 
-def jpeg(picture: Tensor) -> bytes:
+def jpeg(image: Tensor) -> bytes:
     """[3, H, W] in 0..1 as JPEG."""
-    return _saved(_image(picture), "JPEG", quality=_QUALITY, subsampling=0)
+    return _saved(_image(image), "JPEG", quality=_QUALITY, subsampling=0)
 
 
-def png(picture: Tensor) -> bytes:
+def png(image: Tensor) -> bytes:
     """[3, H, W] in 0..1 as PNG."""
-    return _saved(_image(picture), "PNG")
+    return _saved(_image(image), "PNG")
 
 
-def decode_picture(data: bytes) -> Tensor:
-    """[3, H, W] in 0..1; raises InputError for what is no picture."""
+def decode_image(data: bytes) -> Tensor:
+    """[3, H, W] in 0..1; raises InputError for what is no image."""
     try:
         with Image.open(io.BytesIO(data)) as file:
-            if max(file.size) > _LARGEST_PICTURE:
+            if max(file.size) > _LARGEST_IMAGE:
                 raise ValueError("too large")
             pixels = np.array(file.convert("RGB"))
     except (*FAULTS, Image.DecompressionBombError) as error:
-        raise InputError("the picture is unreadable") from error
+        raise InputError("the image is unreadable") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
@@ -75,7 +78,7 @@ def decode_part_mask(data: bytes) -> Tensor:
 
 
 def landmark_table(points: Tensor) -> bytes:
-    """Points [K, 2] as fractions of the picture as CSV without a header."""
+    """Points [K, 2] as fractions of the image as CSV without a header."""
     rows = points.numpy().astype(np.float32)
     # The shortest text that gives the same number back.
     return "".join(f"{x!s},{y!s}\n" for x, y in rows).encode()
@@ -183,8 +186,8 @@ def decode_blendshapes(data: bytes) -> Tensor:
     return torch.tensor(values).clamp(0, 1)
 
 
-def _image(picture: Tensor) -> Image.Image:
-    pixels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
+def _image(image: Tensor) -> Image.Image:
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
     return Image.fromarray(pixels.numpy())
 
 

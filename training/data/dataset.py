@@ -1,4 +1,7 @@
-"""A dense-annotation data set as a stream of tensors for training (dense_face.md A12, B1)."""
+"""A dense-annotation data set as a stream of tensors for training.
+
+Source: docs/reference/dense_face.md A12, B1.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +29,19 @@ FEATURES = 512
 
 
 class FaceDataset(IterableDataset[dict[str, Any]]):
-    """Pictures of a folder in the layout, or of its WebDataset shards, one after the other.
+    """Images of a folder in the layout, or of its WebDataset shards, one after the other.
 
-    A sample: ``picture`` [3, size, size] in 0..1; ``depth`` [map_size, map_size], ``parts`` of the
+    A sample: ``image`` [3, size, size] in 0..1; ``depth`` [map_size, map_size], ``parts`` of the
     same size (int64), ``landmarks`` [K, 2] as ``dense_face.annotation_loss`` wants them, NaN or
     ``NO_PART`` where missing; ``feature`` [512], ``pose`` [3] (yaw, pitch, roll, degrees) and
     ``blendshapes`` [51] in 0..1, NaN where missing; ``caption``; ``subject``; ``key``. Worker
-    processes share the pictures.
+    processes share the images.
 
     Args:
         folder: Of the data set.
-        size: Side of the pictures in pixels.
+        size: Side of the images in pixels.
         map_size: Side of depth and parts in cells.
-        scheme: Landmarks, a key of ``faces.face.SCHEMES``; pictures with others have none.
+        scheme: Landmarks, a key of ``faces.face.SCHEMES``; images with others have none.
 
     ``defects`` tells what was left out (each worker counts its own). Raises InputError, also while
     reading, where there is no data set.
@@ -68,15 +71,15 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
 
     def _sample(self, record: Record) -> dict[str, Any] | None:
         try:
-            picture = codec.decode_picture(record.files["images"])
+            image = codec.decode_image(record.files["images"])
         except InputError as error:
             self.defects.note(error.what, record.key)
             return None
         side = (self.size, self.size)
-        picture = F.interpolate(picture[None], side, mode="bilinear", antialias=True)[0].clamp(0, 1)
+        image = F.interpolate(image[None], side, mode="bilinear", antialias=True)[0].clamp(0, 1)
         pose = record.row.head_pose
         return {
-            "picture": picture,
+            "image": image,
             "depth": self._read(record, "xyzmaps", self._depth, (self.map_size, self.map_size)),
             "parts": self._parts(record),
             "landmarks": self._read(record, "landmarks", self._points, (self.points, 2)),

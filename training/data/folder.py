@@ -1,6 +1,6 @@
 """Folders of records: written person by person, read as a stream with an account of every defect.
 
-    OUT/faces_headpose.csv            the table, a line a picture
+    OUT/faces_headpose.csv            the table, a line an image
     OUT/faces_subjects.txt            people, seven digits a line
     OUT/faces/0000045/images/003.jpg  a file of a kind (``face_record.KINDS``)
     OUT/faces/0000045/rows.csv        the person's lines; its presence says the person is finished
@@ -72,7 +72,7 @@ class FaceFolderWriter:
         return all((self._home(subject) / ROWS).is_file() for subject in people)
 
     def write(self, _group: int, people: Sequence[int], records: Sequence[Record]) -> None:
-        """Write all pictures of a person (there may be none); what was unfinished is removed first.
+        """Write all images of a person (there may be none); what was unfinished is removed first.
 
         Raises:
             InputError: The folder cannot be written to; nothing half-written is left.
@@ -103,7 +103,7 @@ class FaceFolderWriter:
             raise
 
     def finish(self) -> int:
-        """Write the table of everybody who is finished; returns the number of pictures."""
+        """Write the table of everybody who is finished; returns the number of images."""
         homes = sorted(path.parent for path in (self.folder / FACES).glob(f"*/{ROWS}"))
         rows = [(home / ROWS).read_text(encoding="utf-8").split("\n", 1)[1] for home in homes]
         with atomic_path(self.folder / TABLE) as temporary:
@@ -145,7 +145,7 @@ def read_records(
         shard, shards: Which share of the lines: every ``shards``-th from ``shard`` on.
 
     Raises:
-        InputError: The table cannot be read or lacks the columns of pictures and people.
+        InputError: The table cannot be read or lacks the columns of images and people.
     """
     seen: set[str] = set()
     places = [table.parent, table.parent / FACES, table.parent.parent]

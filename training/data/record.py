@@ -1,8 +1,10 @@
-"""One picture of a dense-annotation data set and the layout it is stored in (dense_face.md A12).
+"""One image of a dense-annotation data set and the layout it is stored in.
+
+Source: docs/reference/dense_face.md A12.
 
 A record is a row of the table and a file of each kind that there is. Files are kept as bytes, so
 that a record that is written is the record that was read, bit for bit; :mod:`.face_codec` says what
-is in them. Any kind but the picture may be missing.
+is in them. Any kind but the image may be missing.
 """
 
 from __future__ import annotations
@@ -54,16 +56,16 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says of a picture; None where it says nothing.
+    """What the table says of an image; None where it says nothing.
 
     depth_range: Lowest and highest depth of the face in its xyz map.
     label_uncertainty, msmask_score: Numbers of the data set's makers, passed on.
     annot_size: Side of masks and xyz maps in pixels.
-    aligned_size: Side of the picture in pixels.
-    src_nose_xy: Tip of the nose in pixels of the picture that it was cut from.
-    bbox: Left, top, right, bottom of the face as fractions of the picture.
+    aligned_size: Side of the image in pixels.
+    src_nose_xy: Tip of the nose in pixels of the image that it was cut from.
+    bbox: Left, top, right, bottom of the face as fractions of the image.
     subject_id: Who it is; people are counted from 1, without leading zeros in the table.
-    reference, reference_bbox: Another picture of the same person.
+    reference, reference_bbox: Another image of the same person.
     caption: A sentence.
     head_pose: Pitch, yaw, roll in degrees, in this order.
     """
@@ -84,10 +86,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Record:
-    """A picture of a person: number ``index`` of that person, its row and its files by kind.
+    """An image of a person: number ``index`` of that person, its row and its files by kind.
 
     Raises:
-        InputError: There is no picture, or a kind is unknown.
+        InputError: There is no image, or a kind is unknown.
     """
 
     index: int
@@ -98,7 +100,7 @@ class Record:
         """Check the kinds."""
         unknown = [kind for kind in self.files if kind not in KINDS]
         if unknown or "images" not in self.files:
-            wrong = f"the kind {unknown[0]!r} is unknown" if unknown else "the picture is missing"
+            wrong = f"the kind {unknown[0]!r} is unknown" if unknown else "the image is missing"
             raise InputError(f"a record cannot be made: {wrong}", where=self.key)
 
     @property

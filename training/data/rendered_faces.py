@@ -25,7 +25,7 @@ _NOSE = 30
 
 @dataclass(frozen=True)
 class RenderPlan:
-    """``count`` pictures from ``seed`` on, ``per_person`` of each person, ``size`` px a side."""
+    """``count`` images from ``seed`` on, ``per_person`` of each person, ``size`` px a side."""
 
     count: int
     seed: int = 0
@@ -34,11 +34,11 @@ class RenderPlan:
 
     @property
     def people(self) -> int:
-        """How many people that gives; the last may have fewer pictures."""
+        """How many people that gives; the last may have fewer images."""
         return -(-self.count // self.per_person)
 
     def seeds(self, person: int) -> range:
-        """Seeds of the pictures of one person, counted from 0."""
+        """Seeds of the images of one person, counted from 0."""
         first = self.seed + person * self.per_person
         return range(first, min(first + self.per_person, self.seed + self.count))
 
@@ -56,7 +56,7 @@ def render_faces(
         plan: What to render.
         writer: Of ``face_folder`` or ``face_shards``.
         share: Number of this machine from 1, and of how many.
-        progress: Called with the number of pictures done since its last call.
+        progress: Called with the number of images done since its last call.
 
     Raises:
         InputError: Nothing can be written.
@@ -83,7 +83,7 @@ class _Renderer:
         self.plan, self._analyzer = plan, load_analyzer()
 
     def records(self, person: int, progress: Callable[[int], object]) -> list[Record]:
-        """A person's pictures; each is paired with the next one."""
+        """A person's images; each is paired with the next one."""
         found = []
         seeds = self.plan.seeds(person)
         for index, seed in enumerate(seeds):

@@ -1,6 +1,6 @@
 """An endless, shuffled stream of batches from a dense-annotation data set, the same after a kill.
 
-A batch is a fixed number of records, not of usable pictures: so a resumed run can pass over what
+A batch is a fixed number of records, not of usable images: so a resumed run can pass over what
 it had seen without decoding it, and defective records only make their batch smaller.
 """
 
@@ -26,7 +26,7 @@ SHUFFLED = 1000
 """So many records wait at a time to be drawn by chance."""
 Batch = dict[str, Any]
 _MOST_EMPTY = 100
-"""So many batches without a usable picture in a row are too many."""
+"""So many batches without a usable image in a row are too many."""
 
 
 class FaceStream(FaceDataset):
@@ -56,10 +56,10 @@ class FaceStream(FaceDataset):
         self.seed, self.batch, self.share, self.skip = seed, batch, share, skip
 
     def __iter__(self) -> Iterator[Any]:
-        """Samples of :class:`.FaceDataset`; None for a record without a usable picture.
+        """Samples of :class:`.FaceDataset`; None for a record without a usable image.
 
         Raises:
-            InputError: There is not one usable picture in this share.
+            InputError: There is not one usable image in this share.
         """
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
@@ -78,7 +78,7 @@ class FaceStream(FaceDataset):
                 yield record
             if not found:
                 raise InputError(
-                    "the data set has no pictures for a process",
+                    "the data set has no images for a process",
                     where=f"share {share[0] + 1} of {share[1]}: {'; '.join(self.defects.lines())}",
                     fix="Use fewer processes or mend the data set",
                 )
@@ -88,7 +88,7 @@ class FaceStream(FaceDataset):
 
 
 def batches(stream: FaceStream, workers: int) -> Iterator[Batch | None]:
-    """Batches of samples as tensors with a first dimension; None for one without any picture."""
+    """Batches of samples as tensors with a first dimension; None for one without any image."""
     return iter(DataLoader(stream, stream.batch, num_workers=workers, collate_fn=_collate))
 
 
@@ -98,7 +98,7 @@ class ResumedBatches(nn.Module):
     Args:
         dataset: Where it is, for messages.
         open_stream: Makes the stream, told how many batches to pass over.
-        workers: Processes that read pictures.
+        workers: Processes that read images.
         share: Number of this process from 0, and of how many.
     """
 
@@ -122,7 +122,7 @@ class ResumedBatches(nn.Module):
         usable: Callable[[Batch], Batch | None] = lambda batch: batch,
         fix: str = "See the lines above",
     ) -> Batch:
-        """The next batch with a picture.
+        """The next batch with an image.
 
         Args:
             usable: What of a batch can be used; None for nothing.
@@ -139,7 +139,7 @@ class ResumedBatches(nn.Module):
             found = None if batch is None else usable(batch)
             if found is not None:
                 return found
-        raise InputError("the data set's pictures cannot be used", where=str(self.dataset), fix=fix)
+        raise InputError("the data set's images cannot be used", where=str(self.dataset), fix=fix)
 
     def chance(self, generator: torch.Generator) -> torch.Generator:
         """This process's own generator of a step."""

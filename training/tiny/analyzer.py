@@ -1,4 +1,4 @@
-"""Stages ``analyzer`` and ``judge``: two networks that never share pictures, shape or seeds."""
+"""Stages ``analyzer`` and ``evaluator``: two networks that never share images, shape or seeds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...demo.networks.analyzer import DEGREES, IDENTITY_DIM, TinyAnalyzer
-from ...demo.networks.evaluator import ATTRIBUTES, TinyJudge
+from ...demo.networks.evaluator import ATTRIBUTES, TinyEvaluator
 from ...demo.people import CLASSES, CONTINUOUS_NAMES, IDENTITY_INDEX, Heads
 from .augment import augmented, faceless
-from .data import PER_PERSON, Pictures
+from .data import PER_PERSON, Images
 
 _TEMPERATURE = 0.07
 
@@ -22,14 +22,14 @@ def pair_loss(first: Tensor, second: Tensor) -> Tensor:
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
 
 
-def draw_pairs(pictures: Pictures, people: int, generator: torch.Generator) -> Tensor:
-    """Indices [2 * people]: both pictures of each drawn person, first pictures first."""
-    who = torch.randperm(len(pictures) // PER_PERSON, generator=generator)[:people] * PER_PERSON
+def draw_pairs(images: Images, people: int, generator: torch.Generator) -> Tensor:
+    """Indices [2 * people]: both images of each drawn person, first images first."""
+    who = torch.randperm(len(images) // PER_PERSON, generator=generator)[:people] * PER_PERSON
     return torch.cat([who, who + 1])
 
 
 def attribute_targets(heads: Heads) -> dict[str, Tensor]:
-    """Class numbers [B] of every attribute the judge names."""
+    """Class numbers [B] of every attribute the evaluator names."""
     targets = {name: heads.identity[:, IDENTITY_INDEX[name]].long() for name in CLASSES}
     targets["background_color"] = heads.background[:, 0].long()
     targets["background_pattern"] = heads.background[:, 1].long()
@@ -42,7 +42,7 @@ class AnalyzerTask(nn.Module):
     Who it is, is learned by contrast within pairs and by naming the parameters.
     """
 
-    def __init__(self, pictures: Pictures, people: int) -> None:
+    def __init__(self, images: Images, people: int) -> None:
         super().__init__()
         self.net = TinyAnalyzer()
         # Only for training: reads the parameters of a head from its identity vector.
@@ -50,12 +50,12 @@ class AnalyzerTask(nn.Module):
         self.classes = nn.ModuleDict(
             {name: nn.Linear(IDENTITY_DIM, len(words)) for name, (words, _) in CLASSES.items()}
         )
-        self.pictures = pictures
+        self.images = images
         self.people = people
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        pick = draw_pairs(self.pictures, self.people, generator)
-        batch = augmented(self.pictures, pick, generator)
+        pick = draw_pairs(self.images, self.people, generator)
+        batch = augmented(self.images, pick, generator)
         empty = faceless(batch.rgb[::8], generator)
         seen = self.net(torch.cat([batch.rgb, empty]))
         count = len(pick)
@@ -87,18 +87,18 @@ class AnalyzerTask(nn.Module):
         return {"loss": loss, **{name: part.detach() for name, part in parts_of_loss.items()}}
 
 
-class JudgeTask(nn.Module):
+class EvaluatorTask(nn.Module):
     """Who it is by contrast within pairs, and the words for what is seen."""
 
-    def __init__(self, pictures: Pictures, people: int) -> None:
+    def __init__(self, images: Images, people: int) -> None:
         super().__init__()
-        self.net = TinyJudge()
-        self.pictures = pictures
+        self.net = TinyEvaluator()
+        self.images = images
         self.people = people
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        pick = draw_pairs(self.pictures, self.people, generator)
-        batch = augmented(self.pictures, pick, generator)
+        pick = draw_pairs(self.images, self.people, generator)
+        batch = augmented(self.images, pick, generator)
         who, named = self.net(batch.rgb)
         pairs = pair_loss(who[: self.people].float(), who[self.people :].float())
         targets = attribute_targets(batch.heads)

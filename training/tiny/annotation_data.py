@@ -1,7 +1,7 @@
-"""Labels for the annotation head: what the rendered pictures show, at the size of its maps.
+"""Labels for the annotation head: what the rendered images show, at the size of its maps.
 
-The picture shards hold parts and landmarks but no depth. Depth is rendered once, from the heads
-that the shards keep, into files beside them; pictures without one have an unknown depth.
+The image shards hold parts and landmarks but no depth. Depth is rendered once, from the heads
+that the shards keep, into files beside them; images without one have an unknown depth.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from tqdm import tqdm
 from ...demo.people import Heads
 from ...dense_face.annotation.loss import AnnotationLabels, small_parts
 from ...storage import read_weights, write_weights
-from .data import PER_SHARD, Pictures, mirrored_landmarks, mirrored_parts
+from .data import PER_SHARD, Images, mirrored_landmarks, mirrored_parts
 
 MAP_SIZE = 64
-"""Cells along a side (dense_face.md B1)."""
+"""Cells along a side (docs/reference/dense_face.md B1)."""
 ANNOTATED = 6000
-"""So many of the training pictures get a depth."""
+"""So many of the training images get a depth."""
 
 
 @dataclass(frozen=True)
 class AnnotationTruth:
-    """Labels of N pictures; their mirror images are numbered N to 2N - 1.
+    """Labels of N images; their mirror images are numbered N to 2N - 1.
 
-    parts [N, 64, 64] uint8; landmarks [N, 68, 2]; depth [M, 64, 64] of the first M pictures.
+    parts [N, 64, 64] uint8; landmarks [N, 68, 2]; depth [M, 64, 64] of the first M images.
     """
 
     parts: Tensor
@@ -37,7 +37,7 @@ class AnnotationTruth:
     depth: Tensor
 
     def labels(self, pick: Tensor) -> AnnotationLabels:
-        """The labels of pictures ``pick`` [B], some of which may be mirror images."""
+        """The labels of images ``pick`` [B], some of which may be mirror images."""
         count = len(self.parts)
         mirrored, number = pick >= count, pick % count
         parts, landmarks = self.parts[number], self.landmarks[number]
@@ -52,22 +52,22 @@ class AnnotationTruth:
         )
 
 
-def annotation_truth(pictures: Pictures, depth: Tensor) -> AnnotationTruth:
-    """Labels of rendered pictures, of the first of which the depth is known."""
-    parts = torch.cat([small_parts(some, MAP_SIZE) for some in pictures.parts.split(PER_SHARD)])
-    return AnnotationTruth(parts, pictures.landmarks, depth)
+def annotation_truth(images: Images, depth: Tensor) -> AnnotationTruth:
+    """Labels of rendered images, of the first of which the depth is known."""
+    parts = torch.cat([small_parts(some, MAP_SIZE) for some in images.parts.split(PER_SHARD)])
+    return AnnotationTruth(parts, images.landmarks, depth)
 
 
-def render_depth(pictures: Path, folder: Path, count: int, workers: int) -> None:
-    """Render the depth of the first ``count`` pictures of a folder of shards; files are kept."""
+def render_depth(images: Path, folder: Path, count: int, workers: int) -> None:
+    """Render the depth of the first ``count`` images of a folder of shards; files are kept."""
     shards = range(-(-count // PER_SHARD))
-    missing = [(pictures, folder, i) for i in shards if not _depth_file(folder, i).is_file()]
+    missing = [(images, folder, i) for i in shards if not _depth_file(folder, i).is_file()]
     if not missing:
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         done = pool.imap_unordered(_render_shard, missing)
-        for _ in tqdm(done, total=len(missing), desc=f"depth of {PER_SHARD} pictures"):
+        for _ in tqdm(done, total=len(missing), desc=f"depth of {PER_SHARD} images"):
             pass
 
 
@@ -84,8 +84,8 @@ def _depth_file(folder: Path, index: int) -> Path:
 def _render_shard(job: tuple[Path, Path, int]) -> None:
     from ...demo.renderer.renderer import render
 
-    pictures, folder, index = job
-    shard, _ = read_weights(pictures / f"shard-{index:04d}.safetensors")
+    images, folder, index = job
+    shard, _ = read_weights(images / f"shard-{index:04d}.safetensors")
     heads = Heads(**{f.name: shard[f"heads.{f.name}"] for f in fields(Heads)})
     depth = torch.cat([render(heads[i], MAP_SIZE).depth for i in range(len(heads))])
     write_weights(_depth_file(folder, index), {"depth": depth.half()}, {})

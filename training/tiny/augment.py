@@ -1,4 +1,4 @@
-"""Random changes to training pictures that keep their truth known."""
+"""Random changes to training images that keep their truth known."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...demo.people import Heads
-from .data import Pictures, mirrored_heads, mirrored_landmarks, mirrored_parts
+from .data import Images, mirrored_heads, mirrored_landmarks, mirrored_parts
 
 PART_GRID = 32
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B augmented pictures.
+    """B augmented images.
 
     rgb [B, 3, 128, 128] in 0..1, parts and head [B, 32, 32], landmarks [B, 68, 2] in 0..1.
     """
@@ -29,18 +29,18 @@ class Batch:
     heads: Heads
 
 
-def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> Batch:
-    """Pictures ``pick`` mirrored by chance, moved, scaled, relit and degraded.
+def augmented(images: Images, pick: Tensor, generator: torch.Generator) -> Batch:
+    """Images ``pick`` mirrored by chance, moved, scaled, relit and degraded.
 
     The degradation (half resolution, noise) makes networks trained on clean renders useful on
-    generated pictures, which are softer.
+    generated images, which are softer.
     """
-    rgb = pictures.rgb[pick].float() / 255
+    rgb = images.rgb[pick].float() / 255
     step = rgb.shape[-1] // PART_GRID
     cells = (slice(None), slice(step // 2, None, step), slice(step // 2, None, step))
-    parts, head = pictures.parts[pick][cells], pictures.head[pick][cells]
-    landmarks = pictures.landmarks[pick]
-    heads = pictures.heads[pick]
+    parts, head = images.parts[pick][cells], images.head[pick][cells]
+    landmarks = images.landmarks[pick]
+    heads = images.heads[pick]
 
     flip = torch.rand(len(pick), generator=generator) < 0.5
     mirrored = mirrored_heads(heads)
@@ -62,20 +62,18 @@ def augmented(pictures: Pictures, pick: Tensor, generator: torch.Generator) -> B
     return Batch(rgb, parts, head, landmarks, heads)
 
 
-def shaken(rgb: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures [B, 3, H, W] in 0..1 moved, scaled, relit and degraded as the training pictures.
+def augment_pixels(rgb: Tensor, generator: torch.Generator) -> Tensor:
+    """Images [B, 3, H, W] in 0..1 moved, scaled, relit and degraded as the training images.
 
-    Gradients pass. What pleases a network in the picture as it is can be a trick on single pixels;
+    Gradients pass. What pleases a network in the image as it is can be a trick on single pixels;
     after a shake it has to be something that is seen.
     """
     matrix, _, _ = _placed(len(rgb), generator)
     return _degraded(_moved(rgb, matrix, "bilinear"), generator)
 
 
-def augmented_shares(
-    kinds: Sequence[Pictures], batch: int, generator: torch.Generator
-) -> list[Batch]:
-    """Of each kind of pictures an equal part of ``batch``, drawn at random."""
+def augmented_parts(kinds: Sequence[Images], batch: int, generator: torch.Generator) -> list[Batch]:
+    """Of each kind of images an equal part of ``batch``, drawn at random."""
     count = batch // len(kinds)
     picks = ((kind, torch.randint(len(kind), (count,), generator=generator)) for kind in kinds)
     return [augmented(kind, pick, generator) for kind, pick in picks]
@@ -108,7 +106,7 @@ def _uniform(low: float, high: float, generator: torch.Generator, *shape: int) -
 
 
 def faceless(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Faceless pictures [B, 3, H, W] from ones with a face: shuffled, flat, noise or a corner."""
+    """Faceless images [B, 3, H, W] from ones with a face: shuffled, flat, noise or a corner."""
     count, _, height, width = batch.shape
     tiles = batch.unfold(2, 32, 32).unfold(3, 32, 32).flatten(2, 3)
     order = torch.randperm(tiles.shape[2], generator=generator)

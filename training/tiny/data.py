@@ -1,6 +1,6 @@
-"""Training pictures of the tiny world: rendered once into shards, then held in memory as bytes.
+"""Training images of the tiny world: rendered once into shards, then held in memory as bytes.
 
-Pictures 2i and 2i + 1 show the same person with another head turn, expression, light and scene.
+Images 2i and 2i + 1 show the same person with another head turn, expression, light and scene.
 Training people have the seeds of ``demo.seeds.training_seed``, which measuring never uses.
 """
 
@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from ...demo.people import Heads, concatenate, sample_heads
 from ...demo.seeds import training_seed
-from ...dense_face.pose_image import pose_picture
+from ...dense_face.pose_image import pose_image
 from ...faces.blendshapes import ARKIT_NAMES, mirrored_name
 from ...storage import read_weights, write_weights
 
 PER_SHARD = 250
 PER_PERSON = 2
 
-#: Landmark i of a mirrored picture is landmark MIRROR_68[i] of the original (iBUG order).
+#: Landmark i of a mirrored image is landmark MIRROR_68[i] of the original (iBUG order).
 MIRROR_68: tuple[int, ...] = (
     *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
@@ -32,12 +32,12 @@ MIRROR_68: tuple[int, ...] = (
 )  # fmt: skip
 #: Blendshape i of a mirrored face is blendshape MIRROR_SHAPES[i] of the original (ARKit order).
 MIRROR_SHAPES = tuple(ARKIT_NAMES.index(mirrored_name(name)) for name in ARKIT_NAMES)
-#: Part classes whose names swap sides in a mirrored picture: eyes and brows.
+#: Part classes whose names swap sides in a mirrored image: eyes and brows.
 _MIRROR_PARTS = torch.tensor([0, 1, 2, 4, 3, 6, 5, 7, 8, 9], dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """N rendered heads with their truth.
 
     rgb [N, 3, 128, 128], parts [N, 128, 128] and head [N, 128, 128] (1 on the head with hair and
@@ -55,18 +55,18 @@ class Pictures:
 
 
 class Latents:
-    """Scaled latents [2N, 4, 16, 16] and heads of N pictures followed by their mirror images."""
+    """Scaled latents [2N, 4, 16, 16] and heads of N images followed by their mirror images."""
 
-    def __init__(self, pictures: Pictures, latents: Tensor) -> None:
+    def __init__(self, images: Images, latents: Tensor) -> None:
         self.latents = latents
-        self.heads: Heads = concatenate([pictures.heads, mirrored_heads(pictures.heads)])
+        self.heads: Heads = concatenate([images.heads, mirrored_heads(images.heads)])
 
     def __len__(self) -> int:
         return self.latents.shape[0]
 
 
 def render_shards(folder: Path, count: int, workers: int) -> None:
-    """Render ``count`` pictures into shards of 250; shards that exist are kept."""
+    """Render ``count`` images into shards of 250; shards that exist are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = range((count + PER_SHARD - 1) // PER_SHARD)
     missing = [(folder, i) for i in wanted if not _shard(folder, i).is_file()]
@@ -75,12 +75,12 @@ def render_shards(folder: Path, count: int, workers: int) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         done = pool.imap_unordered(_render_shard, missing)
-        for _ in tqdm(done, total=len(missing), desc=f"render {PER_SHARD} pictures"):
+        for _ in tqdm(done, total=len(missing), desc=f"render {PER_SHARD} images"):
             pass
 
 
-def load_pictures(folder: Path, count: int) -> Pictures:
-    """The first ``count`` pictures of a folder made by :func:`render_shards`."""
+def load_images(folder: Path, count: int) -> Images:
+    """The first ``count`` images of a folder made by :func:`render_shards`."""
     shards = [read_weights(_shard(folder, i))[0] for i in range(-(-count // PER_SHARD))]
 
     def join(name: str) -> Tensor:
@@ -89,11 +89,11 @@ def load_pictures(folder: Path, count: int) -> Pictures:
     heads = concatenate(
         [Heads(**{f.name: shard[f"heads.{f.name}"] for f in fields(Heads)}) for shard in shards]
     )[:count]
-    return Pictures(join("rgb"), join("parts"), join("head"), join("landmarks"), heads)
+    return Images(join("rgb"), join("parts"), join("head"), join("landmarks"), heads)
 
 
 def training_heads(indices: Sequence[int]) -> Heads:
-    """Heads of the training pictures ``indices``."""
+    """Heads of the training images ``indices``."""
     people = [training_seed(i // PER_PERSON) for i in indices]
     return sample_heads([training_seed(i) for i in indices], identity_seeds=people)
 
@@ -137,6 +137,6 @@ def _render_shard(job: tuple[Path, int]) -> None:
 
 
 def pose_hints(heads: Heads) -> Tensor:
-    """Pose pictures of heads as bytes [N, 3, 128, 128], as the pose branch reads them."""
-    drawn = [torch.from_numpy(pose_picture(*angles, size=128)) for angles in heads.angles.tolist()]
+    """Pose images of heads as bytes [N, 3, 128, 128], as the pose branch reads them."""
+    drawn = [torch.from_numpy(pose_image(*angles, size=128)) for angles in heads.angles.tolist()]
     return torch.stack(drawn).permute(0, 3, 1, 2).contiguous()

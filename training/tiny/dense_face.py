@@ -35,7 +35,7 @@ def new_pose_branch(base: Base) -> PoseBranch:
     """An untrained pose branch: a copy of the UNet's encoder whose residuals are zero.
 
     The convolutions of the hint encoder keep the size of what passes through them; with torch's
-    own initialisation, eight of them make the pose picture's lines vanish.
+    own initialisation, eight of them make the pose image's lines vanish.
     """
     layout = UNetLayout.from_diffusers(base.unet.config)
     branch = PoseBranch(
@@ -72,16 +72,16 @@ def new_token(base: Base) -> IdentityToken:
 
 
 class DenseFaceTask(nn.Module):
-    """Noise prediction of one picture of a person, told who it is by another picture.
+    """Noise prediction of one image of a person, told who it is by another image.
 
     Text, identity and pose are left out independently by chance, so that guidance and each control
     work alone. The base is frozen; gradients reach adapter, pose branch and token only.
 
     Args:
         base: The trained tiny base.
-        data: Latents of N pictures and their mirror images.
-        identities: Identity vectors [N, 512] of the pictures themselves.
-        hints: Pose pictures [2N, 3, 128, 128] of the same pictures, bytes.
+        data: Latents of N images and their mirror images.
+        identities: Identity vectors [N, 512] of the images themselves.
+        hints: Pose images [2N, 3, 128, 128] of the same images, bytes.
         batch: Samples a step.
     """
 
@@ -91,7 +91,7 @@ class DenseFaceTask(nn.Module):
         super().__init__()
         self.adapter = PCAdapter(sites_for(base.unet), delta=TINY_DELTA)
         self.pose_branch = new_pose_branch(base)
-        # Only for training: reads the angles from the encoded pose picture, so that they get there.
+        # Only for training: reads the angles from the encoded pose image, so that they get there.
         self.angles = nn.Sequential(
             nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * TINY_HINT_WIDTHS[-1], 3)
         )
@@ -109,7 +109,7 @@ class DenseFaceTask(nn.Module):
         half = len(self.data) // 2
         pick = torch.randint(half, (self.batch,), generator=generator)
         target = pick + torch.randint(2, (self.batch,), generator=generator) * half
-        # The other picture of the same person: pictures 2i and 2i + 1 belong together.
+        # The other image of the same person: images 2i and 2i + 1 belong together.
         other = pick // PER_PERSON * PER_PERSON + 1 - pick % PER_PERSON
         identity = self.identities[other]
 

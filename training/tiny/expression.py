@@ -1,6 +1,6 @@
 """Stage ``expression``: the analyzer's expression reader, for renders and for what the VAE leaves.
 
-Generated pictures have passed through the autoencoder, which softens lids and lips. A reader that
+Generated images have passed through the autoencoder, which softens lids and lips. A reader that
 knows renders only reads a third less in them, so half of each batch are reconstructions.
 """
 
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...demo.networks.expression_reader import ExpressionReader
-from .augment import augmented_shares
-from .data import Pictures
+from .augment import augmented_parts
+from .data import Images
 
-#: Of the picture. The analyzer is off by 0.01 in most points of a face alike; single points that
+#: Of the image. The analyzer is off by 0.01 in most points of a face alike; single points that
 #: are shaken more move the crop, which looks at their means, about as far.
-_SHAKEN = 0.03
+_JITTER = 0.03
 _AT_ONCE = 32
 
 
@@ -28,26 +28,26 @@ class ExpressionTask(nn.Module):
 
     Args:
         reader: What learns.
-        pictures: Renders.
-        softened: The same pictures as the autoencoder gives them back, bytes [N, 3, 128, 128].
+        images: Renders.
+        reconstructed: The same images as the autoencoder gives them back, bytes [N, 3, 128, 128].
         batch: Samples a step, an even number.
     """
 
     def __init__(
-        self, reader: ExpressionReader, pictures: Pictures, softened: Tensor, batch: int
+        self, reader: ExpressionReader, images: Images, reconstructed: Tensor, batch: int
     ) -> None:
         super().__init__()
         self.reader = reader
-        self.kinds = (pictures, replace(pictures, rgb=softened))
+        self.kinds = (images, replace(images, rgb=reconstructed))
         self.batch = batch
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        parts = augmented_shares(self.kinds, self.batch, generator)
+        parts = augmented_parts(self.kinds, self.batch, generator)
         rgb = torch.cat([part.rgb for part in parts])
         truth = torch.cat([part.heads.expression for part in parts])
         landmarks = torch.cat([part.landmarks for part in parts])
-        shaken = torch.randn(landmarks.shape, generator=generator)
-        read = self.reader(rgb, landmarks + _SHAKEN * shaken).float()
+        jitter = torch.randn(landmarks.shape, generator=generator)
+        read = self.reader(rgb, landmarks + _JITTER * jitter).float()
         error = (read - truth).square().mean(1)
         renders, reconstructions = error.detach().chunk(2)
         return {
@@ -59,9 +59,9 @@ class ExpressionTask(nn.Module):
 
 @torch.inference_mode()
 def reconstructions(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """Byte pictures [N, 3, H, W] of unscaled latents [N, 4, h, w]."""
+    """Byte images [N, 3, H, W] of unscaled latents [N, 4, h, w]."""
     found = []
-    for some in tqdm(latents.split(_AT_ONCE), desc=f"decode {_AT_ONCE} pictures"):
+    for some in tqdm(latents.split(_AT_ONCE), desc=f"decode {_AT_ONCE} images"):
         with torch.autocast(vae.device.type, torch.bfloat16):
             decoded = vae.decode(some).sample  # type: ignore[union-attr]
         found.append(((decoded.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8))

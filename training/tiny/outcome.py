@@ -36,7 +36,7 @@ def about_run(
     commit = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
     curve = (run.folder / stage / "curve.jsonl").read_text().splitlines()
     return {
-        "command": f"denseface train-demo {stage} --pictures {run.pictures} --length {run.length}",
+        "command": f"denseface train-demo {stage} --images {run.images} --length {run.length}",
         "seed": str(seed),
         "steps": str(schedule.steps),
         "samples": str(schedule.steps * batch),

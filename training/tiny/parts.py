@@ -1,6 +1,6 @@
 """Stage ``parts``: the analyzer's maps of face parts and head, for renders and what the VAE leaves.
 
-The maps are learned once more on the frozen trunk: with reconstructions among the pictures, and by
+The maps are learned once more on the frozen trunk: with reconstructions among the images, and by
 overlap, in which the frame of a pair of glasses counts as much as the background.
 """
 
@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from ...demo.networks.analyzer import TinyAnalyzer
 from ...dense_face.annotation.loss import part_losses
-from .augment import augmented_shares
-from .data import Pictures
+from .augment import augmented_parts
+from .data import Images
 
 #: The layers' names in the analyzer begin so.
 LAYERS = "part_"
@@ -26,17 +26,19 @@ class PartsTask(nn.Module):
 
     Args:
         net: The trained analyzer, of which the part layers learn.
-        pictures: Renders.
-        softened: The same pictures as the autoencoder gives them back, bytes [N, 3, 128, 128].
+        images: Renders.
+        reconstructed: The same images as the autoencoder gives them back, bytes [N, 3, 128, 128].
         batch: Samples a step, an even number.
     """
 
-    def __init__(self, net: TinyAnalyzer, pictures: Pictures, softened: Tensor, batch: int) -> None:
+    def __init__(
+        self, net: TinyAnalyzer, images: Images, reconstructed: Tensor, batch: int
+    ) -> None:
         super().__init__()
         self.net = net
         for name, weight in net.named_parameters():
             weight.requires_grad_(name.startswith(LAYERS))
-        self.kinds = (pictures, replace(pictures, rgb=softened))
+        self.kinds = (images, replace(images, rgb=reconstructed))
         self.batch = batch
 
     def train(self, mode: bool = True) -> PartsTask:
@@ -47,7 +49,7 @@ class PartsTask(nn.Module):
         return self
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        shown = augmented_shares(self.kinds, self.batch, generator)
+        shown = augmented_parts(self.kinds, self.batch, generator)
         with torch.no_grad():
             features = self.net.trunk(torch.cat([part.rgb for part in shown]))
         part_logits, head_logit = self.net.maps(features)

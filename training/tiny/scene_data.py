@@ -1,4 +1,4 @@
-"""Scenes of the stage ``sfsr``: the training pictures with their heads emptied, as latents."""
+"""Scenes of the stage ``sfsr``: the training images with their heads emptied, as latents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...faces.masks.head_mask import head_mask
 from ...pipelines.tiny.scenes import GROW
 from ...sfsr.background import emptied, latent_mask
 from .augment import PART_GRID
-from .data import MIRROR_SHAPES, PER_PERSON, Pictures
+from .data import MIRROR_SHAPES, PER_PERSON, Images
 from .vae import FIRST_FEATURE, encode_all
 
 _AT_ONCE = 64
@@ -24,13 +24,13 @@ _LATENT = 16
 
 @dataclass(frozen=True, eq=False)
 class SceneData:
-    """What is known of N training pictures; 2N rows hold mirror images in the second half.
+    """What is known of N training images; 2N rows hold mirror images in the second half.
 
     A scene is emptied where the head itself is and where another one would be, too. The outline of
     a person's own head tells of the hair, and who learns from it gives everybody the hair of
     whoever was in the scene.
 
-    emptied: Latents of the pictures with grey heads [2N, 4, 16, 16], unscaled.
+    emptied: Latents of the images with grey heads [2N, 4, 16, 16], unscaled.
     masks: [2N, 1, 16, 16], 1 = emptied. heads: The same of the own head alone.
     features: How much of each cell is eye, brow or mouth [2N, 1, 16, 16].
     identities: [N, 512]; read: expressions as the analyzer sees them [2N, 51].
@@ -49,14 +49,14 @@ class SceneData:
 
 
 @torch.inference_mode()
-def scene_data(pictures: Pictures, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> SceneData:
-    """Empty, encode and read all pictures: some minutes for 20,000."""
+def scene_data(images: Images, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> SceneData:
+    """Empty, encode and read all images: some minutes for 20,000."""
     identities = []
     sides: list[list[dict[str, Tensor]]] = [[], []]
-    starts = range(0, len(pictures), _AT_ONCE)
-    for start in tqdm(starts, desc=f"scenes of {_AT_ONCE} pictures"):
-        rgb = pictures.rgb[start : start + _AT_ONCE]
-        own = _masks(pictures.head[start : start + _AT_ONCE])
+    starts = range(0, len(images), _AT_ONCE)
+    for start in tqdm(starts, desc=f"scenes of {_AT_ONCE} images"):
+        rgb = images.rgb[start : start + _AT_ONCE]
+        own = _masks(images.head[start : start + _AT_ONCE])
         # Neighbours in the list are the same person.
         wide = torch.maximum(own, own.roll(PER_PERSON, 0))
         grey = (emptied(rgb.float() / 255, wide) * 255).round().to(torch.uint8)
@@ -74,7 +74,7 @@ def scene_data(pictures: Pictures, vae: AutoencoderKL, analyzer: TinyAnalyzer) -
         sides[0][-1]["read"], sides[1][-1]["read"] = read, read[:, MIRROR_SHAPES]
     parts = [part for side in sides for part in side]
     return SceneData(
-        features=_features(pictures.parts),
+        features=_features(images.parts),
         identities=torch.cat(identities),
         **{name: torch.cat([part[name] for part in parts]) for name in parts[0]},
     )

@@ -1,4 +1,4 @@
-"""The faces of stage ``sfsr``: training pictures of the tiny world, and the analyzer that reads."""
+"""The faces of stage ``sfsr``: training images of the tiny world, and the analyzer that reads."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ...sfsr.adapter import SFSRAdapter
 from ...sfsr.background import background_channels
 from ...sfsr.compound_inputs import CompoundLayout
 from ..sfsr_faces import NO_WORDS, Seen, SFSRFaces, half_known
-from .augment import shaken
+from .augment import augment_pixels
 from .base import DROPPED_GROUP
 from .data import PER_PERSON, Latents
 from .scene_data import SceneData
 
 TOKENS, HIDDEN = 4, 96
-#: Chance that an expression is the analyzer's reading of the picture instead of the known one, as
-#: exemplar pictures are read.
+#: Chance that an expression is the analyzer's reading of the image instead of the known one, as
+#: exemplar images are read.
 READ = 0.3
 #: Words that may be said: not who it is, nor what the face does.
 SAID = tuple(g for g in GROUPS if g not in IDENTITY_GROUPS and g not in ("expression", "gaze"))
@@ -40,13 +40,13 @@ def new_adapter(base: Base) -> SFSRAdapter:
 
 @dataclass(frozen=True, eq=False)
 class TinyFaces:
-    """Faces told who they are by another picture of the same person.
+    """Faces told who they are by another image of the same person.
 
     Args:
         text_encoder: The base's.
-        data: Latents of N pictures and their mirror images. scenes: The same pictures.
-        hints: Their pose pictures [2N, 3, 128, 128] as bytes.
-        batch: Pictures a step.
+        data: Latents of N images and their mirror images. scenes: The same images.
+        hints: Their pose images [2N, 3, 128, 128] as bytes.
+        batch: Images a step.
     """
 
     text_encoder: CLIPTextModel
@@ -64,7 +64,7 @@ class TinyFaces:
         """As :class:`.FaceSource`."""
         half = len(self.data) // 2
         pick = torch.randint(half, (self.batch,), generator=generator)
-        # The other picture of the same person: pictures 2i and 2i + 1 belong together.
+        # The other image of the same person: images 2i and 2i + 1 belong together.
         other = pick // PER_PERSON * PER_PERSON + 1 - pick % PER_PERSON
         target = pick + torch.randint(2, (self.batch,), generator=generator) * half
         scenes, true = self.scenes, self.data.heads.expression[target]
@@ -91,7 +91,7 @@ class TinyFaces:
 
 
 class TinyReader(nn.Module):
-    """The tiny world's analyzer, looking at shaken pictures.
+    """The tiny world's analyzer, looking at shaken images.
 
     Args:
         analyzer: Frozen.
@@ -105,8 +105,8 @@ class TinyReader(nn.Module):
         self.analyzer = analyzer
         self.legible = legibility(source.scenes.read, source.data.heads.expression)
 
-    def forward(self, pictures: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
-        seen = self.analyzer(shaken(pictures, generator))
+    def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
+        seen = self.analyzer(augment_pixels(images, generator))
         return Seen(seen.identity.float(), seen.blendshapes.float())
 
 

@@ -17,7 +17,7 @@ from ...pipelines.base import TINY_BASE, Base, load_base
 from ...sfsr.adapter import SFSRAdapter
 from ..loop import fit, seeded
 from ..sfsr import FaceLosses, SFSRTask
-from ..sfsr_rollout import Walk
+from ..sfsr_rollout import Rollout
 from .data import pose_hints
 from .outcome import about_run
 from .sfsr import TinyFaces, TinyReader, new_adapter
@@ -25,7 +25,9 @@ from .work_folder import Run
 
 BATCH = 20
 WALKED_BATCH = 12
-WALKED = FaceLosses(rows=8, mistaken=0.1, expression=12.0, earliest=250, latest=900, walk=Walk())
+WITH_ROLLOUT = FaceLosses(
+    rows=8, mistaken=0.1, expression=12.0, earliest=250, latest=900, rollout=Rollout()
+)
 BRIEF_STEPS, BRIEF_BATCH, BRIEF_FACES = 750, 14, FaceLosses(rows=4)
 
 
@@ -45,14 +47,14 @@ def sfsr(run: Run) -> None:
     late = run.schedule(4400, 1e-3)
     second = fit(task, late, seed=12, folder=run.folder / "sfsr-late")
     task.adapter.requires_grad_(True)
-    walked = sfsr_task(run, WALKED, WALKED_BATCH, lambda _: task.adapter)
+    rollout_task = sfsr_task(run, WITH_ROLLOUT, WALKED_BATCH, lambda _: task.adapter)
     expressive = run.schedule(1100, 1e-3, warmup=30)
-    third = fit(walked, expressive, seed=16, folder=run.folder / "sfsr-walked")
+    third = fit(rollout_task, expressive, seed=16, folder=run.folder / "sfsr-walked")
     halfway = {name: tensor.clone() for name, tensor in task.adapter.state_dict().items()}
     task.adapter.requires_grad_(True)
-    walked.faces = replace(WALKED, identity=1.0, mistaken=0.5, expression=10.0)
+    rollout_task.faces = replace(WITH_ROLLOUT, identity=1.0, mistaken=0.5, expression=10.0)
     last = run.schedule(1000, 1e-3, warmup=30)
-    fourth = fit(walked, last, seed=17, folder=run.folder / "sfsr")
+    fourth = fit(rollout_task, last, seed=17, folder=run.folder / "sfsr")
     for name, tensor in task.adapter.state_dict().items():
         tensor.lerp_(halfway[name], 0.5)
     about = about_run(run, "sfsr", last, WALKED_BATCH, 17, first + second + third + fourth)

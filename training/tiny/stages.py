@@ -1,6 +1,6 @@
 """The stages of ``denseface train-demo``: from nothing to all bundled weights.
 
-    data -> analyzer, judge, vae -> decoder -> parts, expression, base -> dense-face, annotation
+    data -> analyzer, evaluator, vae -> decoder -> parts, expression, base -> dense-face, annotation
          -> sfsr, sfsr-midpoint, sfsr-one-step
 
 Each stage reads what earlier ones wrote, can be killed and started again, and writes one file into
@@ -34,18 +34,18 @@ from ...pipelines.base import (
 )
 from ...storage import CHECKSUM_KEY, read_weights, write_weights
 from ..loop import fit, seeded
-from .analyzer import AnalyzerTask, JudgeTask
+from .analyzer import AnalyzerTask, EvaluatorTask
 from .annotation import TINY_WIDTH, AnnotationTask
 from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
-from .annotation_features import LOOKED_AT, load_looks, look
+from .annotation_features import CACHED_SHARDS, load_features, look
 from .base import BaseTask
-from .data import PER_SHARD, Pictures, pose_hints, render_shards
+from .data import PER_SHARD, Images, pose_hints, render_shards
 from .dense_face import DenseFaceTask
 from .expression import ExpressionTask
 from .outcome import about_run, stored
 from .parts import LAYERS, PartsTask
 from .sfsr_stages import sfsr, sfsr_control
-from .vae import DecoderTask, VAETask, encode_all, fold_latent_scale
+from .vae import DecoderTask, VAETask, encode_all, fuse_latent_scale
 from .work_folder import Run
 
 EIGHTH = ("identity", "expression.", "part_out.0.")
@@ -53,8 +53,8 @@ EIGHTH = ("identity", "expression.", "part_out.0.")
 
 
 def data(run: Run) -> None:
-    """Render the training pictures."""
-    render_shards(run.folder / "pictures", run.pictures, run.workers)
+    """Render the training images."""
+    render_shards(run.folder / "images", run.images, run.workers)
 
 
 def analyzer(run: Run) -> None:
@@ -68,18 +68,18 @@ def analyzer(run: Run) -> None:
     write_weights(run.weights / ANALYZER_FILE, stored(task.net, EIGHTH), about)
 
 
-def judge(run: Run) -> None:
-    """Train the judge on the last third of the people."""
+def evaluator(run: Run) -> None:
+    """Train the evaluator on the last third of the people."""
     with seeded(2):
-        task = JudgeTask(_part(run.load(), 2 / 3, 1), people=48)
+        task = EvaluatorTask(_part(run.load(), 2 / 3, 1), people=48)
     schedule = run.schedule(1200, 2e-3)
-    seconds = fit(task, schedule, seed=2, folder=run.folder / "judge")
-    about = about_run(run, "judge", schedule, 96, 2, seconds)
+    seconds = fit(task, schedule, seed=2, folder=run.folder / "evaluator")
+    about = about_run(run, "evaluator", schedule, 96, 2, seconds)
     write_weights(run.weights / EVALUATOR_FILE, stored(task.net, ("trunk.", "identity.")), about)
 
 
 def vae(run: Run) -> None:
-    """Train the autoencoder on crops, then on whole pictures, and scale its latents.
+    """Train the autoencoder on crops, then on whole images, and scale its latents.
 
     From here on the latents stay as they are; only the decoder learns further.
     """
@@ -92,10 +92,10 @@ def vae(run: Run) -> None:
     whole = run.schedule(3000, 2e-3)
     task = VAETask(net.requires_grad_(True), shown, batch=8, crop=128)
     second = fit(task, whole, seed=4, folder=run.folder / "vae")
-    fold_latent_scale(net, encode_all(net, shown.rgb[:2000]))
+    fuse_latent_scale(net, encode_all(net, shown.rgb[:2000]))
     about = about_run(run, "vae", whole, 8, 3, first + second)
     write_weights(run.folder / "vae.safetensors", stored(net), about)
-    run.forget("latents", "softened", "scenes")
+    run.invalidate("latents", "softened", "scenes")
 
 
 def decoder(run: Run) -> None:
@@ -107,14 +107,14 @@ def decoder(run: Run) -> None:
     seconds = fit(task, schedule, seed=7, folder=run.folder / "decoder")
     about = about_run(run, "decoder", schedule, 8, 7, seconds)
     write_weights(run.folder / "decoder.safetensors", stored(autoencoder), about)
-    run.forget("softened")
+    run.invalidate("softened")
 
 
 def parts(run: Run) -> None:
-    """Train the analyzer's part layers on all pictures and on what the VAE makes of them."""
+    """Train the analyzer's part layers on all images and on what the VAE makes of them."""
     shown = run.load()
     net = load_analyzer(run.weights / ANALYZER_FILE)
-    task = PartsTask(net, shown, run.softened(shown), batch=64)
+    task = PartsTask(net, shown, run.reconstructed(shown), batch=64)
     schedule = run.schedule(4000, 4e-3)
     seconds = fit(task, schedule, seed=11, folder=run.folder / "parts")
     learned = {n: t for n, t in stored(net, EIGHTH).items() if n.startswith(LAYERS)}
@@ -122,15 +122,15 @@ def parts(run: Run) -> None:
 
 
 def expression(run: Run) -> None:
-    """Train the analyzer's expression reader on all pictures and on what the VAE makes of them."""
+    """Train the analyzer's expression reader on all images and on what the VAE makes of them."""
     shown = run.load()
     with seeded(10):
-        task = ExpressionTask(ExpressionReader(), shown, run.softened(shown), batch=96)
+        task = ExpressionTask(ExpressionReader(), shown, run.reconstructed(shown), batch=96)
     schedule = run.schedule(8000, 4e-3, ema=0.999)
     seconds = fit(task, schedule, seed=10, folder=run.folder / "expression")
     learned = {f"expression.{n}": t for n, t in stored(task.reader, ("",)).items()}
     _improve(run, learned, "expression", about_run(run, "expression", schedule, 96, 10, seconds))
-    run.forget("scenes")
+    run.invalidate("scenes")
 
 
 def base(run: Run) -> None:
@@ -175,16 +175,16 @@ def annotation(run: Run) -> None:
     shown = run.load()
     known = min(ANNOTATED, len(shown))
     depth = run.folder / "depth"
-    render_depth(run.folder / "pictures", depth, known, run.workers)
+    render_depth(run.folder / "images", depth, known, run.workers)
     tiny: Base = load_base(run.weights / TINY_BASE.name)
     looks = run.folder / "looks"
-    shards = min(LOOKED_AT, -(-len(shown) // PER_SHARD))
+    shards = min(CACHED_SHARDS, -(-len(shown) // PER_SHARD))
     look(tiny, run.latents(tiny.vae, shown), looks, shards, tiny.metadata[CHECKSUM_KEY])
     truth = annotation_truth(shown, load_depth(depth, known))
     scale = MAP_SIZE // tiny.unet.config["sample_size"]
     with seeded(8):
         config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
-        task = AnnotationTask(config, load_looks(looks, shards), truth, batch=48)
+        task = AnnotationTask(config, load_features(looks, shards), truth, batch=48)
     schedule = run.schedule(14_000, 1e-2, warmup=40, ema=0.997, save_every=200)
     seconds = fit(task, schedule, seed=8, folder=run.folder / "annotation")
     about = about_run(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
@@ -195,7 +195,7 @@ def annotation(run: Run) -> None:
 STAGES: dict[str, Callable[[Run], None]] = {
     "data": data,
     "analyzer": analyzer,
-    "judge": judge,
+    "evaluator": evaluator,
     "vae": vae,
     "decoder": decoder,
     "parts": parts,
@@ -217,15 +217,15 @@ def _improve(run: Run, learned: dict[str, Tensor], stage: str, about: dict[str, 
     write_weights(path, tensors | learned, known)
 
 
-def _part(pictures: Pictures, start: float, end: float) -> Pictures:
+def _part(images: Images, start: float, end: float) -> Images:
     # Even borders, so that no person is cut in two.
-    a, b = (int(len(pictures) * share) // 2 * 2 for share in (start, end))
-    return Pictures(
-        rgb=pictures.rgb[a:b],
-        parts=pictures.parts[a:b],
-        head=pictures.head[a:b],
-        landmarks=pictures.landmarks[a:b],
-        heads=pictures.heads[a:b],
+    a, b = (int(len(images) * share) // 2 * 2 for share in (start, end))
+    return Images(
+        rgb=images.rgb[a:b],
+        parts=images.parts[a:b],
+        head=images.head[a:b],
+        landmarks=images.landmarks[a:b],
+        heads=images.heads[a:b],
     )
 
 

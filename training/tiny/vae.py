@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .data import Latents, Pictures
+from .data import Images, Latents
 
 SCALE = 0.18215  # Stable Diffusion 1.x
 FIRST_FEATURE = 3
@@ -20,17 +20,17 @@ _LEFT_NOISE = 0.03
 class VAETask(nn.Module):
     """Reconstruction (L1 + 3 L2 + 0.7 gradient, features weighted) plus a light KL term."""
 
-    def __init__(self, vae: AutoencoderKL, pictures: Pictures, batch: int, crop: int) -> None:
+    def __init__(self, vae: AutoencoderKL, images: Images, batch: int, crop: int) -> None:
         super().__init__()
         self.vae = vae
-        self.pictures = pictures
+        self.images = images
         self.batch = batch
         self.crop = crop
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        pick = torch.randint(len(self.pictures), (self.batch,), generator=generator)
-        rgb = self.pictures.rgb[pick].float() / 127.5 - 1
-        weight = _weight(self.pictures.parts[pick])
+        pick = torch.randint(len(self.images), (self.batch,), generator=generator)
+        rgb = self.images.rgb[pick].float() / 127.5 - 1
+        weight = _weight(self.images.parts[pick])
         rgb, weight = self._cropped(rgb, weight, generator)
         posterior = self.vae.encode(rgb).latent_dist  # type: ignore[union-attr]
         noise = torch.randn(posterior.mean.shape, generator=generator)
@@ -55,26 +55,24 @@ class VAETask(nn.Module):
 
 
 class DecoderTask(nn.Module):
-    """Reconstruction of whole pictures by the decoder alone, from slightly noisy fixed latents.
+    """Reconstruction of whole images by the decoder alone, from slightly noisy fixed latents.
 
     The noise is what a diffusion model leaves behind after its last step.
     """
 
-    def __init__(
-        self, vae: AutoencoderKL, pictures: Pictures, latents: Latents, batch: int
-    ) -> None:
+    def __init__(self, vae: AutoencoderKL, images: Images, latents: Latents, batch: int) -> None:
         super().__init__()
         self.vae = vae
         vae.decoder.requires_grad_(True)
         vae.post_quant_conv.requires_grad_(True)  # type: ignore[union-attr]
-        self.pictures, self.latents = pictures, latents
+        self.images, self.latents = images, latents
         self.batch = batch
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        count = len(self.pictures)
+        count = len(self.images)
         pick = torch.randint(2 * count, (self.batch,), generator=generator)
-        rgb = self.pictures.rgb[pick % count].float() / 127.5 - 1
-        weight = _weight(self.pictures.parts[pick % count])
+        rgb = self.images.rgb[pick % count].float() / 127.5 - 1
+        weight = _weight(self.images.parts[pick % count])
         mirrored = (pick >= count)[:, None, None, None]
         rgb = torch.where(mirrored, rgb.flip(-1), rgb)
         weight = torch.where(mirrored, weight.flip(-1), weight)
@@ -86,7 +84,7 @@ class DecoderTask(nn.Module):
 
 
 def reconstruction(out: Tensor, rgb: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted error and PSNR in dB of pictures [B, 3, H, W] in -1..1; weight [B, 1, H, W]."""
+    """Weighted error and PSNR in dB of images [B, 3, H, W] in -1..1; weight [B, 1, H, W]."""
     difference = (out - rgb) * 0.5
     error = difference.abs() + 3 * difference.square()
     loss = (error * weight).mean() + 0.7 * _slopes(difference)
@@ -105,7 +103,7 @@ def _slopes(difference: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fold_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
+def fuse_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
     """Fold mean and deviation of each latent channel into the quant convolutions, in place.
 
     Afterwards latents times 0.18215 have mean 0 and deviation 1 in every channel, as users of
@@ -113,7 +111,7 @@ def fold_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
 
     Args:
         vae: The trained autoencoder.
-        latents: Posterior means [N, 4, h, w] of training pictures, before the fold.
+        latents: Posterior means [N, 4, h, w] of training images, before the fold.
     """
     mean = latents.mean((0, 2, 3))
     gain = 1 / (latents.std((0, 2, 3)) * SCALE)
@@ -129,11 +127,11 @@ def fold_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
 
 @torch.inference_mode()
 def encode_all(vae: AutoencoderKL, rgb: Tensor, batch: int = 16) -> Tensor:
-    """Posterior means [N, 4, h, w], unscaled, of byte pictures [N, 3, H, W]."""
+    """Posterior means [N, 4, h, w], unscaled, of byte images [N, 3, H, W]."""
     parts = []
     for start in range(0, len(rgb), batch):
-        pictures = rgb[start : start + batch].float() / 127.5 - 1
+        images = rgb[start : start + batch].float() / 127.5 - 1
         with torch.autocast(vae.device.type, torch.bfloat16):
-            posterior = vae.encode(pictures).latent_dist  # type: ignore[union-attr]
+            posterior = vae.encode(images).latent_dist  # type: ignore[union-attr]
         parts.append(posterior.mean.float())
     return torch.cat(parts)

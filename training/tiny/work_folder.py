@@ -18,7 +18,7 @@ from ...errors import ModelFileError
 from ...pipelines.base import LATENT_SCALE, new_vae
 from ...storage import read_weights, write_weights
 from ..loop import Schedule
-from .data import Latents, Pictures, load_pictures
+from .data import Images, Latents, load_images
 from .expression import reconstructions
 from .scene_data import SceneData, scene_data
 from .vae import encode_all
@@ -26,11 +26,11 @@ from .vae import encode_all
 
 @dataclass(frozen=True)
 class Run:
-    """Where and how long: work folder, pictures, render processes, share of the full length."""
+    """Where and how long: work folder, images, render processes, share of the full length."""
 
     folder: Path
     weights: Path = WEIGHTS
-    pictures: int = 20_000
+    images: int = 20_000
     workers: int = 2
     length: float = 1.0
 
@@ -38,9 +38,9 @@ class Run:
         """A schedule of ``steps`` full-length steps."""
         return Schedule(steps=max(1, round(steps * self.length)), lr=lr, **kwargs)
 
-    def load(self) -> Pictures:
-        """All training pictures."""
-        return load_pictures(self.folder / "pictures", self.pictures)
+    def load(self) -> Images:
+        """All training images."""
+        return load_images(self.folder / "images", self.images)
 
     def autoencoder(self, stage: str) -> tuple[AutoencoderKL, dict[str, str]]:
         """The autoencoder after stage ``vae`` or ``decoder``, frozen, and how it was made."""
@@ -49,16 +49,16 @@ class Run:
         autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         return autoencoder.eval(), about
 
-    def latents(self, autoencoder: AutoencoderKL, shown: Pictures) -> Latents:
-        """Of all pictures; encoded once."""
+    def latents(self, autoencoder: AutoencoderKL, shown: Images) -> Latents:
+        """Of all images; encoded once."""
         cached = self._cached("latents", shown)
         if not cached.is_file():
             halves = [encode_all(autoencoder, rgb) for rgb in (shown.rgb, shown.rgb.flip(-1))]
             write_weights(cached, {"latents": LATENT_SCALE * torch.cat(halves)}, {})
         return Latents(shown, read_weights(cached)[0]["latents"])
 
-    def softened(self, shown: Pictures) -> Tensor:
-        """All pictures as the autoencoder gives them back, bytes [N, 3, H, W]; decoded once."""
+    def reconstructed(self, shown: Images) -> Tensor:
+        """All images as the autoencoder gives them back, bytes [N, 3, H, W]; decoded once."""
         cached = self._cached("softened", shown)
         if not cached.is_file():
             autoencoder, _ = self.autoencoder("decoder")
@@ -66,8 +66,8 @@ class Run:
             write_weights(cached, {"rgb": reconstructions(autoencoder, latents)}, {})
         return read_weights(cached)[0]["rgb"]
 
-    def scenes(self, vae: AutoencoderKL, net: TinyAnalyzer, shown: Pictures) -> SceneData:
-        """All pictures with their heads emptied; encoded once."""
+    def scenes(self, vae: AutoencoderKL, net: TinyAnalyzer, shown: Images) -> SceneData:
+        """All images with their heads emptied; encoded once."""
         cached = self._cached("scenes", shown)
         if not cached.is_file():
             write_weights(cached, scene_data(shown, vae, net).tensors(), {})
@@ -83,11 +83,11 @@ class Run:
             )
         return branch
 
-    def forget(self, *names: str) -> None:
+    def invalidate(self, *names: str) -> None:
         """Remove what was computed once under these names: a stage has changed what it is from."""
         for name in names:
             for stale in self.folder.glob(f"{name}-*.safetensors"):
                 stale.unlink()
 
-    def _cached(self, name: str, shown: Pictures) -> Path:
+    def _cached(self, name: str, shown: Images) -> Path:
         return self.folder / f"{name}-{len(shown)}.safetensors"

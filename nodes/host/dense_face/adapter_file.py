@@ -1,19 +1,19 @@
-"""An adapter file as the host needs it: folded deltas, token, and a control net of the host."""
+"""An adapter file as the host needs it: fused deltas, token, and a control net of the host."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ....dense_face.checkpoints.adapter_file import read_parts
-from ....dense_face.fused import FoldedAdapter
+from ....dense_face.fused import FusedAdapter
 from ....dense_face.identity_token import IdentityToken
 from .control import PoseControl, pose_control
 
 
 def load_parts(
     path: Path,
-) -> tuple[FoldedAdapter, IdentityToken | None, PoseControl | None, str]:
-    """(folded adapter, identity token, pose control, name of the face encoder) of a file.
+) -> tuple[FusedAdapter, IdentityToken | None, PoseControl | None, str]:
+    """(fused adapter, identity token, pose control, name of the face encoder) of a file.
 
     The pose branch goes straight into the host's layers in the host's dtype, without a second copy.
 
@@ -30,4 +30,4 @@ def load_parts(
         )
     if parts.pose_branch:
         control = pose_control(parts.pose_branch)
-    return parts.folded(), token, control, parts.metadata.get("encoder", "")
+    return parts.fused(), token, control, parts.metadata.get("encoder", "")

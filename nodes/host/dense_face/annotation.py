@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ....dense_face.annotation.annotations import Annotations, decode, mean_annotations
 from ....dense_face.annotation.head import TIMESTEPS
 from ....dense_face.annotation.head_file import load_head as read_head
-from ....dense_face.feature_hooks import tapped
+from ....dense_face.feature_hooks import capture_features
 from ....errors import IncompatibleError, InputError
 from ..memory import managed
 from .apply import uncompiled
@@ -97,8 +97,8 @@ def window(model: Any, sigmas: Tensor, start: float, end: float, mean: bool) -> 
 
 
 @dataclass(eq=False)
-class Tap:
-    """DIFFUSION_MODEL wrapper: reads annotations at the levels of a window, of whole pictures only.
+class FeatureCapture:
+    """DIFFUSION_MODEL wrapper: reads annotations at the levels of a window, of whole images only.
 
     ``size`` is the latent's height and width, None for any. Where several calls share one level
     (prompts of their own context length, both modes of a joint guider) the last one counts.
@@ -120,7 +120,7 @@ class Tap:
         if rows is None or not whole or not self.window.holds(sigma):
             return executor(*args, **kwargs)
         # Compiled code was traced without our hooks.
-        with uncompiled(), tapped(self.modules, rows) as features:
+        with uncompiled(), capture_features(self.modules, rows) as features:
             out = executor(*args, **kwargs)
         if features:
             timesteps = args[1][rows].clamp(0, TIMESTEPS - 1)
@@ -134,11 +134,11 @@ class Tap:
         """The mean of what was read, or the last reading.
 
         Raises:
-            InputError: Nothing could be read: the prompt never covered the whole picture.
+            InputError: Nothing could be read: the prompt never covered the whole image.
         """
         if not self.read:
             raise InputError(
-                "the sampler never ran the prompt over the whole picture",
+                "the sampler never ran the prompt over the whole image",
                 where="annotations",
                 fix="Use a prompt without areas, or widen the range of steps",
             )
@@ -173,18 +173,18 @@ def sample_annotated(
     modules, widths = stage_modules(guider.model_patcher, where)
     head.model.require(widths, where)
     model = guider.model_patcher.clone()
-    tap = Tap(modules, head, window(model, sigmas, *levels), size)
-    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, tap)
+    capture = FeatureCapture(modules, head, window(model, sigmas, *levels), size)
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, capture)
     model.set_additional_models(KEY, [head])
     listening = copy.copy(guider)
     listening.model_patcher, listening.model_options = model, model.model_options
-    return run(listening), tap.result()
+    return run(listening), capture.result()
 
 
 def annotate_latent(
     model: Any, positive: Any, latent: Tensor, head: Any, timestep: int, seed: int, where: str
 ) -> Annotations:
-    """One look at finished pictures: latents [B, 4, h, w] as of the VAE, lightly noised.
+    """One look at finished images: latents [B, 4, h, w] as of the VAE, lightly noised.
 
     Raises:
         IncompatibleError: The head was trained for another UNet, or the MODEL is none.
@@ -202,7 +202,7 @@ def annotate_latent(
     guider.inner_set_conds({"positive": positive})
     guider.set_cfg(1.0)
     noise = comfy.sample.prepare_noise(latent, seed)
-    looking = comfy.samplers.KSAMPLER(_look_once)
+    looking = comfy.samplers.KSAMPLER(_predict_once)
 
     def run(listening: Any) -> Tensor:
         return listening.sample(noise, latent, looking, sigmas, disable_pbar=True, seed=seed)
@@ -212,7 +212,7 @@ def annotate_latent(
 
 
 @torch.no_grad()
-def _look_once(
+def _predict_once(
     model: Any,
     x: Tensor,
     sigmas: Tensor,

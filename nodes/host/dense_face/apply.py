@@ -17,7 +17,7 @@ import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ....dense_face.fused import FoldedAdapter
+from ....dense_face.fused import FusedAdapter
 from ....errors import InputError
 from ..attention import ACTIVE, SlotChange, copy_slots, install, keep_inputs
 from ..compatibility import matching_attentions
@@ -30,11 +30,11 @@ _SIDES = {"input_blocks": "input", "middle_block": "middle", "output_blocks": "o
 
 
 @dataclass(frozen=True)
-class Reach:
+class AdapterScope:
     """How strongly, when and where the adapter acts.
 
     start, end: Share of the denoising, 0 = pure noise, 1 = finished.
-    mask: [M, H, W] in 0..1 over the whole picture, 1 = act; None = everywhere.
+    mask: [M, H, W] in 0..1 over the whole image, 1 = act; None = everywhere.
     """
 
     weight: float = 1.0
@@ -61,18 +61,18 @@ class Reach:
 
 def apply_adapter(
     model: Any,
-    folded: FoldedAdapter,
+    fused: FusedAdapter,
     deltas: Callable[[], Mapping[tuple[str, str], SiteDelta]],
     biases: Mapping[str, Tensor],
-    reach: Reach,
+    scope: AdapterScope,
     mode: str = "auto",
 ) -> Any:
     """A clone of MODEL that draws the given person; the given MODEL where nothing is to be done.
 
     Args:
-        folded: Deltas and bias matrices.
+        fused: Deltas and bias matrices.
         deltas: Makes (or fetches) the run-time form; called only where it is needed.
-        biases: Block -> query biases [N, C] at weight 1; N = 1 or the number of pictures in the
+        biases: Block -> query biases [N, C] at weight 1; N = 1 or the number of images in the
             batch.
         mode: auto, weights or runtime.
 
@@ -80,18 +80,18 @@ def apply_adapter(
         IncompatibleError: The MODEL has no attention of the adapter's size at some place.
         InputError: ``weights`` was asked for although something varies or is quantised.
     """
-    attentions = matching_attentions(model, folded)
-    if reach.nothing:
+    attentions = matching_attentions(model, fused)
+    if scope.nothing:
         return model
-    route = _route(mode, reach, attentions)
+    route = _route(mode, scope, attentions)
     patched = model.clone()
-    biases = {block: reach.weight * bias for block, bias in biases.items()}
+    biases = {block: scope.weight * bias for block, bias in biases.items()}
     if route == "weights":
-        put_in_weights(patched, InWeights(folded, deltas, reach.weight))
+        put_in_weights(patched, InWeights(fused, deltas, scope.weight))
         for block, bias in biases.items():
             install(patched, "attn2", block_key(block), SlotChange(bias=bias))
     else:
-        patch_runtime(patched, deltas(), biases, reach, folded.delta)
+        patch_runtime(patched, deltas(), biases, scope, fused.delta)
     patched.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
     patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, copy_slots)
     return patched
@@ -103,14 +103,14 @@ def block_key(block: str) -> tuple[str, int]:
     return _SIDES[side], int(number or 0)
 
 
-def _route(mode: str, reach: Reach, attentions: Mapping[str, Any]) -> str:
+def _route(mode: str, scope: AdapterScope, attentions: Mapping[str, Any]) -> str:
     plain = all(
         type(a.to_k.weight.data) is torch.Tensor and a.to_k.weight.dtype in _PLAIN
         for a in attentions.values()
     )
     if mode == "auto":
-        return "weights" if reach.always and plain else "runtime"
-    if mode == "weights" and not reach.always:
+        return "weights" if scope.always and plain else "runtime"
+    if mode == "weights" and not scope.always:
         raise InputError(
             "mode 'weights' cannot vary over time or place",
             where="Apply Dense-Face Adapter",
@@ -123,7 +123,7 @@ def patch_runtime(
     model: Any,
     deltas: Mapping[tuple[str, str], SiteDelta],
     biases: Mapping[str, Tensor],
-    reach: Reach,
+    scope: AdapterScope,
     delta: float,
 ) -> None:
     """Put deltas, scaled by ``reach.weight * delta``, and query biases into a MODEL's slots."""
@@ -132,12 +132,12 @@ def patch_runtime(
         change = SlotChange(
             bias=biases.get(block) if attention == "attn2" else None,
             delta=site,
-            strength=reach.weight * delta,
-            mask=reach.place,
+            strength=scope.weight * delta,
+            mask=scope.place,
             uid=uid,
         )
         install(model, attention, block_key(block), change)
-    wrapper = _Gate(uid, *sigma_range(model, reach.start, reach.end))
+    wrapper = _Gate(uid, *sigma_range(model, scope.start, scope.end))
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{uid}", wrapper)
 
 

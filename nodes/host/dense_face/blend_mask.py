@@ -12,11 +12,11 @@ from ....dense_face.composite import feather
 from ....errors import IncompatibleError
 
 
-class Share(Protocol):
+class BlendMask(Protocol):
     """Asked in every step for the share of face-generation mode; the rest is text-editing mode's.
 
     A mask that is predicted while sampling is another Share: what its network needs is known by
-    the time of :meth:`at`, when both modes have run (``predicted_share.py``).
+    the time of :meth:`at`, when both modes have run (``predicted_blend_mask.py``).
     """
 
     @property
@@ -33,12 +33,12 @@ class Share(Protocol):
         ...
 
 
-class MaskShare:
+class FixedBlendMask:
     """A given mask within a range of steps.
 
     Args:
-        mask: [M, H, W] in 0..1 over the whole picture, 1 = face-generation mode draws; M is 1 or
-            the number of pictures in the batch.
+        mask: [M, H, W] in 0..1 over the whole image, 1 = face-generation mode draws; M is 1 or
+            the number of images in the batch.
         sigmas: Highest and lowest noise level at which it holds; outside them the share is 0.
         feather: Cells of the latent over which the edge fades, inside the mask.
     """
@@ -59,14 +59,14 @@ class MaskShare:
         return 1 if whole else None
 
     def alone(self, sigma: float) -> int | None:
-        """See :class:`Share`."""
+        """See :class:`BlendMask`."""
         return self._everywhere if self._low <= sigma <= self._high else 0
 
     def at(self, sigma: float, scene: Tensor, face: Tensor) -> Tensor:
-        """See :class:`Share`.
+        """See :class:`BlendMask`.
 
         Raises:
-            IncompatibleError: The masks are neither one nor one for each picture.
+            IncompatibleError: The masks are neither one nor one for each image.
         """
         size = tuple(scene.shape[-2:])
         if size not in self._small:
@@ -76,9 +76,9 @@ class MaskShare:
         small = self._small[size]
         if small.shape[0] not in (1, scene.shape[0]):
             raise IncompatibleError(
-                f"there are {small.shape[0]} masks for a batch of {scene.shape[0]} pictures",
+                f"there are {small.shape[0]} masks for a batch of {scene.shape[0]} images",
                 where="Joint Guider",
-                fix="Give one for all pictures or exactly one per picture",
+                fix="Give one for all images or exactly one per image",
             )
         return small
 

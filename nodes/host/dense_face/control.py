@@ -5,7 +5,7 @@ range, chaining with other control nets and memory management are the host's. Tw
 
 - The branch never reads the text, and at CFG > 1 the halves of a batch usually carry the same
   latent. It then runs once and its residuals serve every half.
-- The pose picture is encoded once a sampling, not once a step.
+- The pose image is encoded once a sampling, not once a step.
 
 Host objects used: ``controlnet.ControlNet``, ``ops.manual_cast``.
 """
@@ -46,7 +46,7 @@ class PoseNet(nn.Module):
 
         Args:
             x: Latents [parts * B, 4, h, w], scaled for the model.
-            hint: Pose pictures [1 or parts * B, 3, 8h, 8w] in 0..1.
+            hint: Pose images [1 or parts * B, 3, 8h, 8w] in 0..1.
             timesteps: [parts * B].
             parts: How many CFG parts the batch is a row of.
         """
@@ -60,8 +60,8 @@ class PoseNet(nn.Module):
             found = self.branch.residuals(x, encoded, timesteps)
         return {"middle": [found[-1]], "output": found[:-1]}
 
-    def forget(self) -> None:
-        """Drop the encoded pose picture."""
+    def invalidate(self) -> None:
+        """Drop the encoded pose image."""
         self._encoded = None
 
     def _encode(self, hint: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class PoseControl(comfy.controlnet.ControlNet):
 
     def cleanup(self) -> None:
         """After a sampling."""
-        self.control_model.forget()
+        self.control_model.invalidate()
         super().cleanup()
 
 

@@ -1,7 +1,8 @@
 """Text-editing and face-generation mode in one sampling, as a GUIDER of the host.
 
 Both modes see the same noisy latent in every step; their clean latents are mixed by a mask, so that
-one denoising draws the scene from words and the person into it (dense_face.md B4, our design).
+one denoising draws the scene from words and the person into it (docs/reference/dense_face.md B4,
+our design).
 
 Each mode keeps a CFGGuider of its own, prepared by the host with its own patches, conditionings,
 control nets, hooks and wrappers. One sampling stands inside the other's: while face-generation
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ....errors import IncompatibleError
-from .blend_mask import Share
+from .blend_mask import BlendMask
 from .shared_weights import on_shared_weights
 
 KEY = "dense_face_joint"
@@ -50,19 +51,19 @@ class Mode:
         return self.settle(comfy.samplers.CFGGuider(self.model))
 
 
-def joint_guider(text: Mode, face: Mode, share: Share) -> Any:
+def joint_guider(text: Mode, face: Mode, blend_mask: BlendMask) -> Any:
     """A GUIDER of both modes; the plain one of a single mode where the other has no share.
 
     Raises:
         IncompatibleError: The two MODELs cannot work on one latent, or one network would need two
             sets of weights.
     """
-    if share.always is not None:
-        return (face if share.always else text).alone()
+    if blend_mask.always is not None:
+        return (face if blend_mask.always else text).alone()
     _check_same_latents(text.model, face.model)
     text_model, face_model = on_shared_weights(text.model, face.model)
     own = face.settle(comfy.samplers.CFGGuider(face_model))
-    return text.settle(JointGuider(text_model, own, share))
+    return text.settle(JointGuider(text_model, own, blend_mask))
 
 
 class JointGuider(comfy.samplers.CFGGuider):
@@ -72,13 +73,13 @@ class JointGuider(comfy.samplers.CFGGuider):
         model: MODEL of text-editing mode.
         face: Guider of face-generation mode; its MODEL has a network of its own or the same one
             with the same weight patches.
-        share: Where face-generation mode draws, asked in every step.
+        blend_mask: Where face-generation mode draws, asked in every step.
     """
 
-    def __init__(self, model: Any, face: Any, share: Share) -> None:
+    def __init__(self, model: Any, face: Any, blend_mask: BlendMask) -> None:
         super().__init__(model)
         self.face = face
-        self.share = share
+        self.blend_mask = blend_mask
         self._face_options: dict[str, Any] = {}
 
     def sample(
@@ -119,7 +120,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         """The clean latent [B, 4, h, w] that both modes predict together."""
         self._refuse_cfg_pp(model_options)
         sigma = float(timestep.flatten()[0])
-        alone = self.share.alone(sigma)
+        alone = self.blend_mask.alone(sigma)
         if alone == 1:
             return self._face(x, timestep, seed)
         scene = super().predict_noise(x, timestep, model_options, seed)
@@ -127,7 +128,7 @@ class JointGuider(comfy.samplers.CFGGuider):
             return scene
         face = self._face(x, timestep, seed)
         # lerp is exact at both ends: where the share is 0 or 1, a mode's own value comes back.
-        return torch.lerp(scene, face, self.share.at(sigma, scene, face).to(scene))
+        return torch.lerp(scene, face, self.blend_mask.at(sigma, scene, face).to(scene))
 
     def _face(self, x: Tensor, timestep: Tensor, seed: int | None) -> Tensor:
         net = self.face.inner_model

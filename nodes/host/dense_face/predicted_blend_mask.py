@@ -12,47 +12,49 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....dense_face.annotation.predicted_mask import predicted_keep
-from .annotation import KEY, Tap, Window, stage_modules
+from .annotation import KEY, FeatureCapture, Window, stage_modules
 
 
-class PredictedShare:
-    """A Share (``share.py``) that asks a tap.
+class PredictedBlendMask:
+    """A Share (``blend_mask.py``) that asks a tap.
 
     Args:
-        tap: On the MODEL of text-editing mode, reading every step of the range.
+        capture: On the MODEL of text-editing mode, reading every step of the range.
         threshold: Cells at least this surely of the face belong to the mask.
         grow: Margin around it, as a share of the face's diameter.
         feather: Cells of the latent over which the edge fades, inside the mask.
     """
 
-    def __init__(self, tap: Tap, threshold: float, grow: float, feather: float) -> None:
-        self._tap = tap
+    def __init__(
+        self, capture: FeatureCapture, threshold: float, grow: float, feather: float
+    ) -> None:
+        self._capture = capture
         self._threshold, self._grow, self._feather = threshold, grow, feather
 
     @property
     def always(self) -> int | None:
         """0 for an empty range, else None: what is seen is not known before."""
-        return 0 if self._tap.window.high < self._tap.window.low else None
+        return 0 if self._capture.window.high < self._capture.window.low else None
 
     def alone(self, sigma: float) -> int | None:
-        """See :class:`share.Share`."""
-        return None if self._tap.window.holds(sigma) else 0
+        """See :class:`blend_mask.BlendMask`."""
+        return None if self._capture.window.holds(sigma) else 0
 
     def at(self, sigma: float, scene: Tensor, face: Tensor) -> Tensor:
-        """See :class:`share.Share`. No share where the face is not seen."""
+        """See :class:`blend_mask.BlendMask`. No share where the face is not seen."""
         height, width = scene.shape[-2:]
-        level = min(self._tap.read, key=lambda known: abs(known - sigma), default=None)
+        level = min(self._capture.read, key=lambda known: abs(known - sigma), default=None)
         if level is None:
             return scene.new_zeros(1, 1, height, width)
-        seen = self._tap.read[level]
-        self._tap.read.clear()
+        seen = self._capture.read[level]
+        self._capture.read.clear()
         return 1 - predicted_keep(
             seen.face, height, width,
             threshold=self._threshold, grow=self._grow, feather=self._feather,
         )  # fmt: skip
 
 
-def predicted_share(
+def predicted_blend_mask(
     model: Any,
     head: Any,
     sigmas: tuple[float, float],
@@ -61,14 +63,14 @@ def predicted_share(
     grow: float,
     feather: float,
     where: str,
-) -> tuple[Any, PredictedShare]:
+) -> tuple[Any, PredictedBlendMask]:
     """A clone of the text-editing MODEL with a tap on it, and the share that asks the tap.
 
     Args:
         model: MODEL of text-editing mode.
         head: The host's handle of the annotation head.
         sigmas: Highest and lowest noise level at which face-generation mode draws.
-        threshold, grow, feather: See :class:`PredictedShare`.
+        threshold, grow, feather: See :class:`PredictedBlendMask`.
 
     Raises:
         IncompatibleError: The head was trained for another UNet, or the MODEL is none.
@@ -76,8 +78,8 @@ def predicted_share(
     modules, widths = stage_modules(model, where)
     head.model.require(widths, where)
     high, low = sigmas
-    tap = Tap(modules, head, Window(low, high, mean=True), None)
-    tapped = model.clone()
-    tapped.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, f"{KEY}_share", tap)
-    tapped.set_additional_models(f"{KEY}_share", [head])
-    return tapped, PredictedShare(tap, threshold, grow, feather)
+    capture = FeatureCapture(modules, head, Window(low, high, mean=True), None)
+    captured = model.clone()
+    captured.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, f"{KEY}_share", capture)
+    captured.set_additional_models(f"{KEY}_share", [head])
+    return captured, PredictedBlendMask(capture, threshold, grow, feather)

@@ -137,7 +137,7 @@ def _keep(mask: Tensor, hard: bool) -> Tensor:
 
 
 def _drawn(shape: tuple[int, ...], seed: int | None, like: Tensor) -> Draw:
-    # On the CPU, so that a seed gives one picture on every device; not the host's own seed, whose
+    # On the CPU, so that a seed gives one image on every device; not the host's own seed, whose
     # first draw is the start.
     source = gaussian(shape, torch.Generator().manual_seed((seed or 0) + 1))
     return lambda: source().to(like)

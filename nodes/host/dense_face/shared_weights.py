@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from ....errors import IncompatibleError
 from ..weight_patches import InWeights, in_weights
-from .apply import Reach, patch_runtime
+from .apply import AdapterScope, patch_runtime
 
 
 def on_shared_weights(one: Any, other: Any) -> tuple[Any, Any]:
@@ -42,7 +42,7 @@ def _without(model: Any, adapters: list[InWeights]) -> Any:
     """A clone with these adapters moved from the weights to run time."""
     moved = model.clone()
     for adapter in adapters:
-        ours = {id(delta) for delta in adapter.folded.weights.values()}
+        ours = {id(delta) for delta in adapter.fused.weights.values()}
         for key, patches in list(moved.patches.items()):
             rest = [patch for patch in patches if not _is_one_of(patch[1], ours)]
             if rest:
@@ -50,9 +50,9 @@ def _without(model: Any, adapters: list[InWeights]) -> Any:
             else:
                 del moved.patches[key]
         moved.patches_uuid = uuid4()  # the host must not take the weights as they are for these
-        reach = Reach(adapter.weight)
+        scope = AdapterScope(adapter.weight)
         # The query bias already stands in the attention's slots.
-        patch_runtime(moved, adapter.deltas(), {}, reach, adapter.folded.delta)
+        patch_runtime(moved, adapter.deltas(), {}, scope, adapter.fused.delta)
     return moved
 
 

@@ -31,13 +31,13 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class SFSRInputs:
     """What Apply SFSR is told.
 
     layers: Block to width C of all cross-attentions of the adapter.
     text_width: Of the base that it was made for.
     sources: Identity, and expression where there is one.
-    mask: [M, H, W] in 0..1 over the whole picture, where the sources act; None = everywhere.
+    mask: [M, H, W] in 0..1 over the whole image, where the sources act; None = everywhere.
     scene: None where it is not given.
     lora: Weights that belong to the identity: place to (down, up); they act as long as it does.
     """
@@ -50,29 +50,29 @@ class Told:
     lora: Lora = field(default_factory=dict)
 
 
-def apply_sfsr(model: Any, told: Told) -> Any:
+def apply_sfsr(model: Any, inputs: SFSRInputs) -> Any:
     """A clone of MODEL that does what it is told; the given MODEL where that is nothing.
 
     Raises:
         IncompatibleError: The MODEL lacks a layer, or has it in another width.
     """
-    require_layers(model, told.layers, told.text_width, WHERE)
-    empty = told.mask is not None and not bool(told.mask.any())
-    acting = () if empty else tuple(source for source in told.sources if not source.nothing)
+    require_layers(model, inputs.layers, inputs.text_width, WHERE)
+    empty = inputs.mask is not None and not bool(inputs.mask.any())
+    acting = () if empty else tuple(source for source in inputs.sources if not source.nothing)
     inpainting = channels_of(model) == INPAINTING
-    if not acting and told.scene is None and not inpainting:
+    if not acting and inputs.scene is None and not inpainting:
         return model
     patched = own_clone(model)
     if acting:
-        everywhere = told.mask is None or bool((told.mask == 1).all())
-        put_sources(patched, acting, None if everywhere else told.mask)
-    if told.lora and told.sources[0] in acting:
-        patched = _with_lora(patched, told.lora, min(1.0, told.sources[0].weight))
-    if told.scene is None:
+        everywhere = inputs.mask is None or bool((inputs.mask == 1).all())
+        put_sources(patched, acting, None if everywhere else inputs.mask)
+    if inputs.lora and inputs.sources[0] in acting:
+        patched = _with_lora(patched, inputs.lora, min(1.0, inputs.sources[0].weight))
+    if inputs.scene is None:
         if inpainting:
             require_scene(patched)
         return patched
-    _put_scene(patched, told.scene, inpainting)
+    _put_scene(patched, inputs.scene, inpainting)
     return patched
 
 

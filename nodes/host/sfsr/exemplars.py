@@ -1,4 +1,4 @@
-"""Exemplar pictures in the host's folders: ``models/sfsr/exemplars/<word>/``."""
+"""Exemplar images in the host's folders: ``models/sfsr/exemplars/<word>/``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def exemplar_roots() -> list[Path]:
 
 
 def exemplar_mark(word: str) -> str:
-    """Changes when pictures of a word come, go or change; empty where there are none."""
+    """Changes when images of a word come, go or change; empty where there are none."""
     try:
         files = exemplar_files(exemplar_roots(), word)
     except InputError:
@@ -32,14 +32,14 @@ def exemplar_mark(word: str) -> str:
 
 
 def read_exemplar(path: Path) -> Tensor:
-    """A picture file as [3, H, W] in 0..1, turned as its EXIF data say.
+    """An image file as [3, H, W] in 0..1, turned as its EXIF data say.
 
     Raises:
         InputError: It cannot be read.
     """
     try:
         with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file).convert("RGB")
+            image = ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"it cannot be read, {error}", where=str(path)) from error
-    return torch.from_numpy(np.array(picture)).movedim(-1, 0).float() / 255
+    return torch.from_numpy(np.array(image)).movedim(-1, 0).float() / 255

@@ -57,7 +57,7 @@ def put_blending(model: Any) -> None:
 
     Another pack's function for the noise mask (Differential Diffusion) stays in force.
     """
-    model.model_options.setdefault("denoise_mask_function", _grown)
+    model.model_options.setdefault("denoise_mask_function", _dilated)
     wrapper = _Needs(
         "this adapter has no background hint, so the scene must come with the latent",
         "Connect the latent of SFSR Background to the sampler",
@@ -78,11 +78,11 @@ def require_scene(model: Any) -> None:
 
 def _put(model: Any, uid: str, scene: _Scene) -> None:
     model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, f"{KEY}_{uid}", scene)
-    model.add_callback_with_key(CallbacksMP.ON_CLEANUP, f"{KEY}_{uid}", scene.forget)
+    model.add_callback_with_key(CallbacksMP.ON_CLEANUP, f"{KEY}_{uid}", scene.invalidate)
 
 
 class _Scene:
-    """CALC_COND_BATCH wrapper: gives every conditioning a tensor of the whole picture."""
+    """CALC_COND_BATCH wrapper: gives every conditioning a tensor of the whole image."""
 
     def __init__(self, name: str, whole: Tensor) -> None:
         self._name = name
@@ -96,19 +96,19 @@ class _Scene:
         if whole.shape[-2:] != x.shape[-2:]:
             have, want = ("x".join(str(8 * n) for n in t.shape[:-3:-1]) for t in (whole, x))
             raise InputError(
-                f"the scene has {have} px, the picture to be drawn {want}",
+                f"the scene has {have} px, the image to be drawn {want}",
                 where=WHERE,
                 fix="Draw at the scene's size: connect the latent of SFSR Background",
             )
         options = (args[1] if len(args) > 1 else kw.get("model_options", {})) or {}
         extra = options.get("transformer_options", {})
         entry = comfy.conds.CONDNoiseShape(for_part(whole, len(x), extra, "scenes", WHERE))
-        told = [
+        inputs = [
             None if half is None else [self._with(cond, entry) for cond in half] for half in conds
         ]
-        return executor(model, told, x, *args, **kw)
+        return executor(model, inputs, x, *args, **kw)
 
-    def forget(self, *_: Any) -> None:
+    def invalidate(self, *_: Any) -> None:
         """After a sampling: drop the copy on the device."""
         self._at_hand.clear()
 
@@ -157,13 +157,13 @@ class _Needs:
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         masked = (args[4] if len(args) > 4 else kwargs.get("denoise_mask")) is not None
         halves = executor.class_obj.conds.values() if self._conds_will_do else ()
-        told = any("concat_mask" in cond for half in halves for cond in half or ())
-        if not masked and not told:
+        inputs = any("concat_mask" in cond for half in halves for cond in half or ())
+        if not masked and not inputs:
             raise IncompatibleError(self._what, where=WHERE, fix=self._fix)
         return executor(*args, **kwargs)
 
 
-def _grown(sigma: Tensor, mask: Tensor, extra_options: dict[str, Any]) -> Tensor:
+def _dilated(sigma: Tensor, mask: Tensor, extra_options: dict[str, Any]) -> Tensor:
     """The noise mask of a step (1 = drawn anew): everything at first, the mask alone later on."""
     levels = extra_options["sigmas"].to(sigma)
     gone = (levels > sigma.flatten()[0]).sum() / max(1, len(levels) - 1)

@@ -45,7 +45,7 @@ class Source:
     """Who it is, or what the face does, as the layers read it.
 
     name: ``IDENTITIES`` or ``EXPRESSIONS``; for messages too.
-    keys_values: Layer to keys and values [N, n, C] on the CPU; N is 1 or the number of pictures.
+    keys_values: Layer to keys and values [N, n, C] on the CPU; N is 1 or the number of images.
     weight: 0 = absent.
     start, end: Share of the denoising, 0 = pure noise, 1 = finished.
     absent: The same for the half without prompt, [1, n, C]; None where nothing stands there.
@@ -69,7 +69,7 @@ def put_sources(model: Any, sources: tuple[Source, ...], mask: Tensor | None) ->
 
     Args:
         sources: Of the same layers, which the MODEL has (``fit.py``).
-        mask: [M, H, W] in 0..1 over the whole picture, 1 = act; None = everywhere.
+        mask: [M, H, W] in 0..1 over the whole image, 1 = act; None = everywhere.
     """
     uid = uuid4().hex
     for layer in sources[0].keys_values:
@@ -130,9 +130,9 @@ class LayerSources:
         )
         keys, values = (for_part(x, len(q), extra, source.name, WHERE) for x in near)
         both = keys.expand(len(q), -1, -1), values.expand(len(q), -1, -1)
-        return source_attention(q, both, extra["n_heads"], source.weight, self._spread(q, extra))
+        return source_attention(q, both, extra["n_heads"], source.weight, self._at_tokens(q, extra))
 
-    def _spread(self, q: Tensor, extra: Extra) -> Tensor | None:
+    def _at_tokens(self, q: Tensor, extra: Extra) -> Tensor | None:
         """The mask as [1 or B, N] for the N places of q."""
         mask = self._mask
         if mask is None:

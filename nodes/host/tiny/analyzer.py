@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ....demo.networks import analyzer as tiny
-from ....demo.networks import evaluator as judge
-from ....demo.networks.evaluator_faces import JudgeOfFaces
+from ....demo.networks import evaluator as evaluator
+from ....demo.networks.evaluator_faces import EvaluatorRecogniser
 from ....demo.networks.face_finder import TinyWorldFaces
 from ....faces.face import Face
 from ..memory import load, managed
 
 _AT_ONCE = 16
-"""Pictures in one call; between calls the host may interrupt."""
+"""Images in one call; between calls the host may interrupt."""
 
 
 def load_analyzer(path: Path) -> tuple[Any, str]:
@@ -26,29 +26,29 @@ def load_analyzer(path: Path) -> tuple[Any, str]:
     return managed(tiny.load_analyzer(path)), tiny.ENCODER
 
 
-def find_tiny(patcher: Any, picture: Tensor) -> list[Face]:
-    """The faces that the tiny world's analyzer finds in a picture [3, H, W] in 0..1."""
-    load(patcher, picture.numel() * picture.element_size())
-    return TinyWorldFaces(patcher.model).find(picture)
+def find_tiny(patcher: Any, image: Tensor) -> list[Face]:
+    """The faces that the tiny world's analyzer finds in an image [3, H, W] in 0..1."""
+    load(patcher, image.numel() * image.element_size())
+    return TinyWorldFaces(patcher.model).find(image)
 
 
-def load_judge(path: Path) -> JudgeOfFaces:
-    """The tiny world's judge as a recogniser; raises ModelFileError."""
-    patcher = managed(judge.load_judge(path))
+def load_evaluator(path: Path) -> EvaluatorRecogniser:
+    """The tiny world's evaluator as a recogniser; raises ModelFileError."""
+    patcher = managed(evaluator.load_evaluator(path))
 
-    def run(pictures: Tensor) -> Tensor:
-        device = load(patcher, pictures.numel() * pictures.element_size())
-        return patcher.model(pictures.to(device))[0].cpu()
+    def run(images: Tensor) -> Tensor:
+        device = load(patcher, images.numel() * images.element_size())
+        return patcher.model(images.to(device))[0].cpu()
 
-    return JudgeOfFaces(run)
+    return EvaluatorRecogniser(run)
 
 
-def analyse(patcher: Any, pictures: Tensor) -> tiny.Analysis:
-    """What the analyzer sees in pictures [B, 3, H, W] in 0..1 of any size; tensors on the CPU."""
-    working = _AT_ONCE * pictures[0].numel() * pictures.element_size()
+def analyse(patcher: Any, images: Tensor) -> tiny.Analysis:
+    """What the analyzer sees in images [B, 3, H, W] in 0..1 of any size; tensors on the CPU."""
+    working = _AT_ONCE * images[0].numel() * images.element_size()
     device = load(patcher, working)
     seen = []
-    for some in pictures.split(_AT_ONCE):
+    for some in images.split(_AT_ONCE):
         mm.throw_exception_if_processing_interrupted()
         seen.append(tiny.analyse(patcher.model, some.to(device)))
     return tiny.Analysis(
