@@ -127,7 +127,7 @@ def test_the_outline_of_the_own_head_is_never_told(
         source_inputs.append(found.background[:, :1])
         return found
 
-    monkeypatch.setattr(task, "_told", recorded)
+    monkeypatch.setattr(task, "_source_inputs", recorded)
     task(step_generator(1, 1))
     assert [len(masks) for masks in source_inputs] == [4, 2]
     for mask in torch.cat(source_inputs):
@@ -151,7 +151,7 @@ def test_a_face_is_to_be_taken_for_nobody_else(
         source_inputs.append(who)
         return original(who, *given)
 
-    monkeypatch.setattr(task, "_told", recorded)
+    monkeypatch.setattr(task, "_source_inputs", recorded)
     lost = {}
     for seen in ("wanted", "host"):
 
