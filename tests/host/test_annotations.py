@@ -163,7 +163,7 @@ def test_annotate_image(tiny: Tiny, head: Any) -> None:
     image = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(1))
     prompt = tiny.prompt("a person")
     args = (tiny.model, tiny.vae, prompt, head, image)
-    seen = tiny.run("AnnotatePicture", *args, 300, 7).seen
+    seen = tiny.run("AnnotateImage", *args, 300, 7).seen
 
     base = load_base(tiny.folder / "tiny_base.safetensors")
     own = AnnotationHead(HeadConfig(TINY_WIDTHS, 32, 4, "ibug")).eval()
@@ -176,9 +176,9 @@ def test_annotate_image(tiny: Tiny, head: Any) -> None:
     assert difference(ours.landmarks, seen.landmarks) < 1e-4
 
     with pytest.raises(ValueError, match="timestep 1000 is outside"):
-        tiny.run("AnnotatePicture", *args, 1000, 7)
+        tiny.run("AnnotateImage", *args, 1000, 7)
     with pytest.raises(ValueError, match="multiples of 8"):
-        tiny.run("AnnotatePicture", *args[:4], image[:, :100], 300, 7)
+        tiny.run("AnnotateImage", *args[:4], image[:, :100], 300, 7)
 
 
 def test_views(tiny: Tiny, head: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,9 +186,9 @@ def test_views(tiny: Tiny, head: Any, tmp_path: Any, monkeypatch: pytest.MonkeyP
     import folder_paths
 
     args = (tiny.model, tiny.vae, tiny.prompt(""), head, torch.rand(2, 128, 96, 3))
-    annotations = tiny.run("AnnotatePicture", *args, 40, 0)
+    annotations = tiny.run("AnnotateImage", *args, 40, 0)
     assert annotations.image_size == (96, 128)
-    preview, depth, raw, parts, face, landmarks = tiny.run("AnnotationPictures", annotations)
+    preview, depth, raw, parts, face, landmarks = tiny.run("AnnotationImages", annotations)
     assert preview.shape == (2, 128, 3 * 96, 3)
     assert depth.shape == raw.shape == parts.shape == (2, 128, 96, 3)
     assert face.shape == (2, 128, 96)

@@ -65,8 +65,8 @@ def test_dpm_2_gives_the_midpoint_samplers_result(comfy: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("value", "more", "missed"), [(1.0, False, False), (1.2, False, True), (1.0, True, True)]
 )
-def test_results_are_evaluatord(value: float, more: bool, missed: bool) -> None:
-    result: Any = Result("a step", value, "x bare", 1.1, more, dilate=(0.9, 1.3))
+def test_results_are_rated(value: float, more: bool, missed: bool) -> None:
+    result: Any = Result("a step", value, "x bare", 1.1, more, spread=(0.9, 1.3))
     assert result.missed is missed
     assert ("MISSED" in str(result)) is missed and "0.900-1.300" in str(result)
     assert "promised" not in str(Result("a step", value, "s"))

@@ -78,7 +78,7 @@ def test_sliders(tiny: Tiny) -> None:
 def test_expression_of_images(tiny: Tiny, analyzer: Any) -> None:
     wanted = [word(tiny, name, variation=0.0) for name in ("jubilation", "grief")]
     image = torch.cat([head(tiny, one) for one in wanted])
-    seen = tiny.run("ExpressionFromPicture", analyzer, image)
+    seen = tiny.run("ExpressionFromImage", analyzer, image)
     assert len(seen) == 2 and seen.codes[0].source == "image by tiny-world"
     happy, sad = (code.named() for code in seen.codes)
     assert happy["mouthSmileLeft"] > sad["mouthSmileLeft"] + 0.2
@@ -87,9 +87,9 @@ def test_expression_of_images(tiny: Tiny, analyzer: Any) -> None:
 
 def test_images_without_a_face_are_told(tiny: Tiny, analyzer: Any) -> None:
     with pytest.raises(ValueError, match=r"no face was found \(Expression from Image\)"):
-        tiny.run("ExpressionFromPicture", analyzer, torch.full((1, 128, 128, 3), 0.5))
+        tiny.run("ExpressionFromImage", analyzer, torch.full((1, 128, 128, 3), 0.5))
     with pytest.raises(ValueError, match=r"the image is empty \(Expression from Image\)"):
-        tiny.run("ExpressionFromPicture", analyzer, torch.zeros(0, 64, 64, 3))
+        tiny.run("ExpressionFromImage", analyzer, torch.zeros(0, 64, 64, 3))
 
 
 def faces_of(tiny: Tiny, shapes: dict[str, float] | None) -> Any:

@@ -295,7 +295,7 @@ def test_images_that_cannot_be_measured(tiny: Tiny, image: Tensor, message: str)
             return []
 
     analyzer = tiny.module("nodes.sockets").LoadedAnalyzer(None, "", Nobody())
-    for node, *rest in (("EncodeIdentity", "one person"), ("PoseFromPicture", 128)):
+    for node, *rest in (("EncodeIdentity", "one person"), ("PoseFromImage", 128)):
         with pytest.raises(ValueError, match=message) as error:
             tiny.run(node, analyzer, image, *rest)
         assert "\n" not in str(error.value)
@@ -324,7 +324,7 @@ def test_images_are_weighed_and_compared(tiny: Tiny) -> None:
     for wrong, message in (
         ("1, 2", "4 images were given"),
         ("a", "not numbers"),
-        ("-1 1 1 1", "4 p"),
+        ("-1 1 1 1", "4 i"),
     ):
         with pytest.raises(ValueError, match=message):
             tiny.run("EncodeIdentity", analyzer, image, "one person", faces, 0, wrong)

@@ -130,7 +130,7 @@ def test_far_angles_are_warned_of(tiny: Tiny, caplog: pytest.LogCaptureFixture) 
 def test_pose_from_image_draws_what_it_measures(
     tiny: Tiny, analyzer: Any, portrait: Tensor
 ) -> None:
-    poses, image, *angles = tiny.run("PoseFromPicture", analyzer, portrait, 128)
+    poses, image, *angles = tiny.run("PoseFromImage", analyzer, portrait, 128)
     assert poses.angles == (tuple(angles),)
     assert torch.equal(image, tiny.run("PoseFromAngles", *angles, 128)[1])
 
