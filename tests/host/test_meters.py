@@ -20,7 +20,7 @@ def analyzer(tiny: Tiny) -> Any:
 
 @pytest.fixture(scope="module")
 def evaluator(tiny: Tiny) -> Any:
-    return tiny.run("LoadTinyJudge")
+    return tiny.run("LoadTinyEvaluator")
 
 
 def portrait(tiny: Tiny, person: int, scene: int = 3, yaw: float = 0.0) -> Tensor:
