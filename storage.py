@@ -55,7 +55,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ModelFileError(
-            f"the model file is truncated or not a safetensors file: {error}",
+            f"the model file is truncated or no safetensors file: {error}",
             where=str(path),
             fix="Download or write it again",
         ) from error

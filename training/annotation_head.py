@@ -20,7 +20,7 @@ from ..pipelines.single_file import Tokenize
 from ..pipelines.text import encode_text
 from .data.stream import FaceStream, ResumedBatches
 from .loop import Schedule, seeded, train
-from .tiny.annotation_features import EMPTY_CAPTION
+from .tiny.feature_cache import EMPTY_CAPTION
 
 VAE_FACTOR = 8
 
