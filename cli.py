@@ -32,9 +32,7 @@ _EXTRA_OF = {
     "tqdm": "pipelines",
     "PIL": "pipelines",
     "accelerate": "train",
-    "peft": "train",
     "webdataset": "train",
-    "tensorboard": "train",
     "matplotlib": "train",
 }
 

@@ -1,9 +1,9 @@
-"""Reading and writing of weight files: safetensors only, checked by a sum, never half-written.
+"""Reading and writing of weight files: safetensors only, with a checksum, never half-written.
 
-A file written here carries ``sha256`` in its metadata: the sum over its tensors, independent of
-their order in the file. It is checked on every read, so that a truncated download or an edited file
-is named as such instead of giving strange images. Files from elsewhere carry no sum and are read
-without that check.
+Files written here have ``sha256`` in their metadata, a checksum of their tensors that does not
+depend on their order. It is verified on every read, so that a truncated download or an edited file
+is reported instead of producing strange images. Files from elsewhere have no checksum and are read
+without this check.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
-        # Seen as bytes, because numpy knows neither bfloat16 nor the 8-bit floats.
+        # As bytes, because numpy knows neither bfloat16 nor the 8-bit floats.
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -39,8 +39,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file into CPU tensors and its metadata.
 
     Raises:
-        ModelFileError: The file is missing, cannot be read as safetensors (truncated, or another
-            format), or its tensors do not match the sum in its metadata.
+        ModelFileError: The file is missing, is not a complete safetensors file, or its tensors do
+            not match the checksum in its metadata.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,7 +55,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except SafetensorError as error:
         raise ModelFileError(
-            f"the model file is truncated or is no safetensors file: {error}",
+            f"the model file is truncated or no safetensors file: {error}",
             where=str(path),
             fix="Download or write it again",
         ) from error
@@ -78,13 +78,13 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def write_weights(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors and text metadata as safetensors, atomically, with the tensors' sum added.
+    """Write tensors and text metadata as safetensors, atomically, with a checksum added.
 
-    Tensors may share memory, be non-contiguous or live on any device; they are stored as separate
-    CPU copies in their own dtypes.
+    Tensors may share memory, be non-contiguous or on any device; each is stored as a separate copy
+    in its own dtype.
 
     Raises:
-        InputError: The place cannot be written to.
+        InputError: The file cannot be written.
     """
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = {str(key): str(value) for key, value in metadata.items()}
@@ -93,22 +93,20 @@ def write_weights(
         mode = temporary.stat().st_mode
         try:
             save_file(stored, temporary, metadata=text)
-            temporary.chmod(mode)  # safetensors leaves it readable by the owner alone
-        except SafetensorError as error:  # safetensors reports a full disk in its own class
+            temporary.chmod(mode)  # safetensors makes it readable by the owner only
+        except SafetensorError as error:  # how safetensors reports a full disk
             raise OSError(str(error)) from error
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Lend a temporary path beside ``path``: on success it becomes ``path``, otherwise it goes.
+    """Yield a temporary path beside ``path``; it replaces ``path`` on success, else it is removed.
 
-    The folder is made when it is missing. The temporary name keeps the suffix, so that libraries
-    which choose the format by it (Pillow) do the right thing. An error or Ctrl-C inside the block
-    leaves ``path`` as it was.
+    A missing folder is created. The temporary name has the same suffix, for libraries that choose
+    the format by it (Pillow). An error or Ctrl-C inside the block leaves ``path`` unchanged.
 
     Raises:
-        InputError: The folder or the file cannot be written (also when the block itself fails in
-            writing).
+        InputError: The folder or the file cannot be written to; any OSError of the block counts.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
@@ -124,6 +122,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             fix="Choose a folder that can be written and has room",
         ) from error
     finally:
-        # After a success nothing is left to remove; a vanished folder has nothing left either.
+        # Nothing is left to remove after success, or if the folder is gone.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

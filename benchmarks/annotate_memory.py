@@ -1,9 +1,9 @@
 """Memory and speed of ``denseface annotate`` over many images: ``python -m ...annotate_memory``.
 
-The folder holds links to a few photos, or to rendered heads where none are given, four a person.
-Prints the resident memory after a few images and at every mark. What was written of a person is
-removed at once, so that ten thousand images do not fill a disk; the person's lines stay, as
-whatever joins the people at the end reads them.
+The folder holds links to a few photos, or to rendered heads if none are given, four per person.
+Prints the resident memory after 100 images and then at regular intervals. The files of a person
+are deleted at once, so that ten thousand images do not fill a disk; the person's lines of the
+table are kept, because they are joined at the end.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Mark:
-    """After so many images: seconds since the first one, and resident megabytes."""
+class Measurement:
+    """A measurement: images so far, seconds since the first one, and resident megabytes."""
 
     images: int
     seconds: float
     megabytes: float
 
 
-class _ForgetfulWriter(FaceFolderWriter):
-    """Keeps the lines of a person and removes the files."""
+class _DeletingWriter(FaceFolderWriter):
+    """Keeps the lines of a person and deletes the files."""
 
     def write(self, group: int, people: Sequence[int], records: Sequence[Record]) -> None:
         super().write(group, people, records)
@@ -52,7 +52,7 @@ class _ForgetfulWriter(FaceFolderWriter):
 
 
 def link_photos(folder: Path, photos: Sequence[Path], count: int) -> None:
-    """``count`` links to photos, :data:`PER_PERSON` in the folder of each person."""
+    """Make ``count`` links to photos, :data:`PER_PERSON` in the folder of each person."""
     for number in range(count):
         photo = photos[number % len(photos)].resolve()
         home = folder / f"{number // PER_PERSON + 1:07d}"
@@ -61,7 +61,7 @@ def link_photos(folder: Path, photos: Sequence[Path], count: int) -> None:
 
 
 def render_photos(folder: Path, count: int) -> list[Path]:
-    """``count`` rendered heads as JPEG files."""
+    """Write ``count`` rendered heads as JPEG files."""
     paths, heads = [], sample_heads(list(range(count)))
     for number in range(count):
         path = folder / f"{number}.jpg"
@@ -76,20 +76,18 @@ def measure(
     out: Path,
     analyzer: Callable[[], FaceAnalyzer],
     every: int,
-    tell: Callable[[Mark], object],
+    report: Callable[[Measurement], object],
 ) -> None:
-    """Annotate a folder and tell a mark after 100 images, when all is loaded, and after each
-    ``every``.
-    """
+    """Annotate a folder; report after 100 images, when all is loaded, and every ``every``."""
     done, started = 0, time.perf_counter()
 
     def progress(more: int) -> None:
         nonlocal done
         done += more
         if done == 100 or done % every == 0:
-            tell(Mark(done, time.perf_counter() - started, _megabytes()))
+            report(Measurement(done, time.perf_counter() - started, _megabytes()))
 
-    annotate(people_of(photos), _ForgetfulWriter(out), Annotator(analyzer), progress=progress)
+    annotate(people_of(photos), _DeletingWriter(out), Annotator(analyzer), progress=progress)
 
 
 def _megabytes() -> float:
@@ -102,10 +100,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path, nargs="*", help="rendered heads if none are given")
     parser.add_argument("--landmarker", type=Path, help="the .task file; the tiny world's without")
-    parser.add_argument("--fast", action="store_true", help="the landmarker looks once")
+    parser.add_argument("--fast", action="store_true", help="run the landmarker once per face")
     parser.add_argument("--count", type=int, default=10_000, help="images")
-    parser.add_argument("--every", type=int, default=1000, help="images between marks")
-    parser.add_argument("--threads", type=int, default=1, help="threads that compute")
+    parser.add_argument("--every", type=int, default=1000, help="images between measurements")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
@@ -123,7 +121,7 @@ def main() -> None:
         measure(folder / "links", folder / "out", analyzer, args.every, _print)
 
 
-def _print(mark: Mark) -> None:
+def _print(mark: Measurement) -> None:
     text = f"{mark.images:>6} images {mark.seconds:8.1f} s {mark.megabytes:8.1f} MB"
     print(text, flush=True)  # a run takes many minutes
 

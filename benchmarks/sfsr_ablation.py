@@ -27,9 +27,9 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound import CompoundEmbedding, CompoundTokens
 from ..sfsr.compound_inputs import CompoundLayout, ExpressionBatch, IdentityBatch
 from ..training.sfsr import FaceLosses
+from ..training.tiny.run import TrainingRun
 from ..training.tiny.sfsr import new_adapter
 from ..training.tiny.sfsr_stages import BRIEF_FACES, BRIEF_STEPS, brief_sfsr
-from ..training.tiny.work_folder import Run
 
 _FAINT = 0.125
 SHOWN = (
@@ -99,7 +99,7 @@ def main() -> None:
     evaluator = load_evaluator()
     for name, (make, faces) in VARIANTS.items():
         stage = f"ablation-{chosen.steps}/{name}"
-        adapter, about = brief_sfsr(Run(chosen.folder), stage, faces, make, chosen.steps)
+        adapter, about = brief_sfsr(TrainingRun(chosen.folder), stage, faces, make, chosen.steps)
         about |= {"command": f"sfsr_ablation --steps {chosen.steps}"}
         adapter.save(chosen.folder / f"{stage}.safetensors", about, torch.float8_e4m3fn)
         pipeline = replace(SFSRPipeline.load(), adapter=adapter)

@@ -44,17 +44,16 @@ def run(args: argparse.Namespace) -> None:
 
     from ..errors import InputError
     from ..training.data.annotate_folder import Annotator, annotate, check_plan, people_of
-    from ..training.data.folder import FaceFolderWriter
-    from ..training.data.shards import FaceShardWriter
+    from ..training.data.writer import open_writer
 
-    share = parse_shard(args.shard)
+    shard = parse_shard(args.shard)
     people = people_of(args.folder)
     check_plan(args.out, people, f"{args.analyzer}{' fast' if args.fast else ''} {args.format}")
     annotator = Annotator(lambda: faces.analyzer_of(args, fast=args.fast))
-    writer = (FaceFolderWriter if args.format == "folder" else FaceShardWriter)(args.out)
+    writer = open_writer(args.format, args.out)
     images = sum(len(person.images) for person in people)
-    with tqdm(total=-(-images // share[1]), desc="annotate", unit="image") as bar:
-        annotate(people, writer, annotator, share=share, progress=bar.update)
+    with tqdm(total=-(-images // shard[1]), desc="annotate", unit="image") as bar:
+        annotate(people, writer, annotator, shard=shard, progress=bar.update)
     for line in annotator.defects.lines():
         print(f"left out: {line}", file=sys.stderr)
     if sum(annotator.defects.counts.values()) == images:

@@ -75,19 +75,19 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """``I/N`` as the number of a share from 1, and of how many.
+    """``I/N`` as the number of a shard, from 1, and the number of shards.
 
     Raises:
         InputError: The text is nothing of the kind.
     """
-    share, _, shares = text.partition("/")
-    if not (share.isdigit() and shares.isdigit() and 1 <= int(share) <= int(shares)):
+    shard, _, shards = text.partition("/")
+    if not (shard.isdigit() and shards.isdigit() and 1 <= int(shard) <= int(shards)):
         raise InputError(
             "--shard is not of the form I/N",
             where=text,
-            fix="Give the share and the number of shares, such as 2/4",
+            fix="Give the number of the shard and of all shards, such as 2/4",
         )
-    return int(share), int(shares)
+    return int(shard), int(shards)
 
 
 def _understand_bare_folder(parser: argparse.ArgumentParser, forms: dict[str, Any]) -> None:
@@ -123,13 +123,13 @@ def _sheet(args: argparse.Namespace) -> None:
 
     from ..demo.annotation_images import annotation_rows
     from ..demo.contact_sheet import contact_sheet
-    from ..demo.dataset_shards import heads_of
+    from ..demo.people import sample_people
     from ..demo.renderer.renderer import render
     from ..storage import atomic_path
 
     _within("--columns", args.columns, 1, SHEET_LIMIT)
     _check_format(args.out)
-    heads = heads_of(range(args.seed, args.seed + args.count), args.seed, args.per_person)
+    heads = sample_people(range(args.seed, args.seed + args.count), args.seed, args.per_person)
     with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
         images = []
         for i in tqdm(range(args.count), desc="render", unit="head"):
@@ -176,27 +176,26 @@ def _check_format(out: Path) -> None:
 def _dataset(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from ..demo.dataset_shards import ShardPlan, write_shard
+    from ..training.data.rendered_shards import ShardPlan, render_shard
 
     _within("--per-shard", args.per_shard, 1, MOST_IMAGES)
-    share, shares = parse_shard(args.shard)
+    shard, shards = parse_shard(args.shard)
     plan = ShardPlan(args.out, args.count, args.seed, args.per_person, args.per_shard, args.size)
-    mine = range(share - 1, len(plan.paths()), shares)
+    mine = range(shard - 1, len(plan.paths()), shards)
     with tqdm(total=sum(len(plan.seeds(i)) for i in mine), desc="render", unit="head") as bar:
         for i in mine:
-            print(write_shard(plan, i, bar.update))
+            print(render_shard(plan, i, bar.update))
 
 
 def _faces(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from ..training.data.folder import FaceFolderWriter
     from ..training.data.rendered_faces import RenderPlan, render_faces
-    from ..training.data.shards import FaceShardWriter
+    from ..training.data.writer import open_writer
 
-    share = parse_shard(args.shard)
+    shard = parse_shard(args.shard)
     plan = RenderPlan(args.count, args.seed, args.per_person, args.size)
-    writer = (FaceFolderWriter if args.format == "folder" else FaceShardWriter)(args.out)
-    with tqdm(total=-(-plan.count // share[1]), desc="render", unit="head") as bar:
-        render_faces(plan, writer, share=share, progress=bar.update)
+    writer = open_writer(args.format, args.out)
+    with tqdm(total=-(-plan.count // shard[1]), desc="render", unit="head") as bar:
+        render_faces(plan, writer, shard=shard, progress=bar.update)
     print(args.out)

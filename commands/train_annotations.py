@@ -38,6 +38,6 @@ def run(args: argparse.Namespace) -> None:
     base = load_checkpoint(args.base)
     tokenize = tokenizer_for(base, args.tokenizer)
     task = train_head(base, plan, tokenize, schedule)
-    if task.share[0] == 0:
+    if task.rank == 0:
         save_head(args.out, task.head, about(args, "train-annotations", base.metadata))
         print(args.out)

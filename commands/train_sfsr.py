@@ -56,6 +56,6 @@ def run(args: argparse.Namespace) -> None:
     base = load_checkpoint(args.base)
     tokenize = tokenizer_for(base, args.tokenizer)
     adapter, source = train_sfsr(base, plan, tokenize, schedule, net)
-    if source.share[0] == 0:
+    if source.rank == 0:
         adapter.save(args.out, about(args, "train-sfsr", base.metadata))
         print(args.out)

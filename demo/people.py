@@ -167,3 +167,9 @@ def sample_heads(seeds: Sequence[int], identity_seeds: Sequence[int] | None = No
             for seed, person in zip(seeds, people, strict=True)
         ]
     )
+
+
+def sample_people(seeds: range, first: int, per_person: int) -> Heads:
+    """Heads with these seeds; from ``first`` on, every ``per_person`` of them show one person."""
+    people = [first + (seed - first) // per_person for seed in seeds]
+    return sample_heads(list(seeds), identity_seeds=people)

@@ -19,21 +19,21 @@ from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.single_file import Tokenize
 from ..pipelines.text import encode_text
 from .data.stream import FaceStream, ResumedBatches
-from .loop import Schedule, fit, seeded
-from .tiny.annotation_features import EMPTY_CAPTION
+from .loop import Schedule, seeded, train
+from .tiny.feature_cache import EMPTY_CAPTION
 
 VAE_FACTOR = 8
 
 
 @dataclass(frozen=True)
 class HeadPlan:
-    """What is trained, on what.
+    """The head to train, and its data.
 
-    dataset: Folder in the layout, or with its WebDataset shards.
-    folder: Work folder, where the run goes on after a kill.
+    dataset: Folder in the Dense-Face layout, or of its WebDataset shards.
+    folder: Work folder with the saved state, from which a killed run resumes.
     size: Side of the images in pixels, a multiple of 64.
     width, scale, scheme: Of the head (``HeadConfig``).
-    batch: Records a step and process.
+    batch: Records per step and process.
     workers: Processes that read images.
     """
 
@@ -54,21 +54,26 @@ class HeadPlan:
                 f"the images' side is {self.size}", fix="Use a multiple of 64, such as 256"
             )
         if self.batch < 1:
-            raise InputError(f"a batch of {self.batch} was asked for", fix="Use 1 or more")
+            raise InputError(f"the batch size is {self.batch}", fix="Use 1 or more")
 
 
 class HeadTask(nn.Module):
-    """Labels of images from their noisy latents, by one pass of the frozen UNet.
+    """Predicts the labels of images from their noisy latents, in one pass of the frozen UNet.
 
     Args:
         base: The model; it gets no gradients.
         plan: Head and data set.
-        tokenize: Texts to token numbers.
-        share: Number of this process from 0, and of how many.
+        tokenize: Turns texts into token numbers.
+        rank, world_size: This process and the number of processes.
     """
 
     def __init__(
-        self, base: Base, plan: HeadPlan, tokenize: Tokenize, share: tuple[int, int] = (0, 1)
+        self,
+        base: Base,
+        plan: HeadPlan,
+        tokenize: Tokenize,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         super().__init__()
         with seeded(plan.seed):
@@ -76,21 +81,24 @@ class HeadTask(nn.Module):
                 fitting_config(base.unet, plan.width, plan.scale, plan.scheme)
             )
         self.unet, self.vae, self.text_encoder = base.unet, base.vae, base.text_encoder
-        self.plan, self.tokenize, self.share = plan, tokenize, share
+        self.plan, self.tokenize = plan, tokenize
+        self.rank, self.world_size = rank, world_size
         self.alphas = alphas_cumprod()
-        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, share)
+        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, rank, world_size)
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         batch = self.stream.next()
         device = self.head.get_parameter("read.0.weight").device
         images = batch["image"].to(device)
-        t, noise, unsaid = self._chance(images, generator)
+        t, noise, dropped = self._draw(images, generator)
         with torch.no_grad():
             vae: Any = self.vae
             latents = LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
             alpha = self.alphas[t].to(latents)[:, None, None, None]
             noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise.to(device)
-            texts = ["" if no else text for text, no in zip(batch["caption"], unsaid, strict=True)]
+            texts = [
+                "" if drop else text for text, drop in zip(batch["caption"], dropped, strict=True)
+            ]
             context = encode_text(self.text_encoder, self.tokenize(texts).to(device))
             with capture_features(stage_modules(self.unet)) as features:
                 self.unet(noisy, t.to(device), context)
@@ -98,38 +106,38 @@ class HeadTask(nn.Module):
         losses = annotation_losses(self.head(features, t.to(device)), labels)
         return {n: value if n == "loss" else value.detach() for n, value in losses.items()}
 
-    def _chance(
+    def _draw(
         self, images: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, list[bool]]:
-        """Timesteps (light noise more often), noise, and whose words are left out; each process
-        draws its own.
+        """Timesteps (preferring little noise), noise, and which captions to drop, drawn anew by
+        each process.
         """
-        chance = self.stream.chance(generator)
+        own = self.stream.process_generator(generator)
         count, side = len(images), self.plan.size // VAE_FACTOR
-        t = (TIMESTEPS * torch.rand(count, generator=chance).square()).long()
-        noise = torch.randn(count, 4, side, side, generator=chance)
-        return t, noise, (torch.rand(count, generator=chance) < EMPTY_CAPTION).tolist()
+        t = (TIMESTEPS * torch.rand(count, generator=own).square()).long()
+        noise = torch.randn(count, 4, side, side, generator=own)
+        return t, noise, (torch.rand(count, generator=own) < EMPTY_CAPTION).tolist()
 
     def _stream(self, skip: int) -> FaceStream:
         plan, cells = self.plan, self.plan.size // VAE_FACTOR * self.plan.scale
         return FaceStream(
             plan.dataset, plan.size, cells, plan.scheme,
-            seed=plan.seed, batch=plan.batch, share=self.share, skip=skip,
+            seed=plan.seed, batch=plan.batch, rank=self.rank, world_size=self.world_size, skip=skip,
         )  # fmt: skip
 
 
 def train_head(base: Base, plan: HeadPlan, tokenize: Tokenize, schedule: Schedule) -> HeadTask:
-    """Train a head and return the task with the averaged weights in it; resumes after a kill.
+    """Train a head and return the task with the averaged weights; a killed run resumes.
 
-    Started by ``accelerate launch`` on several GPUs or machines, each process reads its own share.
+    Under ``accelerate launch``, on several GPUs or machines, each process reads other records.
 
     Raises:
-        InputError: There is no data set, or no image in it can be used.
+        InputError: There is no data set, or it has no usable image.
         ModelFileError: The work folder holds a run of another head.
     """
     from accelerate import PartialState
 
     state = PartialState()
-    task = HeadTask(base, plan, tokenize, (state.process_index, state.num_processes))
-    fit(task, schedule, seed=plan.seed, folder=plan.folder)
+    task = HeadTask(base, plan, tokenize, state.process_index, state.num_processes)
+    train(task, schedule, seed=plan.seed, folder=plan.folder)
     return task

@@ -1,12 +1,12 @@
 """Training of an SFSR adapter: its tokens and the background hint, on a frozen base.
 
-Two losses. Noise prediction from images whose own head was emptied, told who it is by another image
-of the same person and which face it makes. And, since no true image exists of one person with the
-expression of another in the scene of a third, a **cross-identity** one: identity and expression
-come from other rows of the batch, the clean image is estimated by the midpoint rule, decoded, and a
-reader of faces says whether it shows them (docs/reference/diffsfsr.md 5, item 6; REFace's exchange
-within the batch, 4.3). The estimate starts at a true image under noise, or on the sampler's own way
-(:class:`.Rollout`).
+There are two losses. The first is noise prediction for images whose head was emptied, given the
+identity of another image of the same person and the blendshapes. The second is a **cross-identity**
+loss, because no real image exists of one person with the expression of another in the scene of a
+third: identity and expression come from other rows of the batch, the clean image is estimated by
+the midpoint rule and decoded, and a face reader compares it with both (docs/reference/diffsfsr.md
+5, item 6; REFace's exchange within the batch, 4.3). The estimate starts from a real image under
+noise or from a :class:`.Rollout` of the sampler.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from .sfsr_rollout import Rollout
 from .tiny.base import PlainAttention, noised
 
 ABSENCE = Absence(identity=0.1, expression=0.1, both=0.1)
-#: Chances that a training sample comes without pose, or background.
+#: Probabilities that a training sample lacks the pose, or the background.
 NO_POSE, NO_BACKGROUND = 0.1, 0.1
-#: Weight of the noise outside the head: there the scene is given.
+#: Loss weight outside the head, where the scene is given.
 OUTSIDE = 0.25
-#: What a cell full of eye, brow or mouth weighs more: there is the expression, in few cells.
+#: Additional loss weight of cells full of eye, brow or mouth: the expression is in few cells.
 FEATURES = 8.0
-#: Signal-to-noise ratio below which an error of the clean latents does not lose weight. In much
-#: noise nothing but the tokens tells who it is and what the face does.
-LEAST = 0.25
-#: Of likenesses (cosines) among which the right person's has to stand out.
+#: Lower bound of the loss weight. At high noise levels only the tokens carry identity and
+#: expression, so these levels must not lose all weight.
+MIN_SNR = 0.25
+#: Of the softmax over cosine similarities to the people of the batch.
 TEMPERATURE = 0.1
 
 
@@ -53,10 +53,12 @@ TEMPERATURE = 0.1
 class FaceLosses:
     """The cross-identity losses.
 
-    rows: Of the batch, that show others' faces. nodes: Of the midpoint estimate; 1 is the one-step
-    estimate. identity, mistaken, expression, scene: Weights; ``mistaken`` keeps expressions from
-    being learned while there are none. earliest, latest: Timesteps of the estimate. walk: How the
-    sampler gets there; None for true images under noise.
+    rows: Rows of the batch that get another face.
+    nodes: Of the midpoint estimate; 1 is the one-step estimate.
+    identity, mistaken, expression, scene: Weights. ``mistaken`` penalises confusion with others in
+        the batch; from the start, it would keep the adapter from learning expressions.
+    earliest, latest: Range of timesteps where the estimate starts.
+    rollout: Samples the starting points; None for real images under noise.
     """
 
     rows: int = 6
@@ -71,14 +73,14 @@ class FaceLosses:
 
 
 class SFSRTask(nn.Module):
-    """Both losses of a batch; gradients reach the SFSR adapter only.
+    """Both losses of a batch; only the SFSR adapter is trained.
 
     Args:
-        base: The trained base, frozen. adapter: What learns.
+        base: The trained base, frozen. adapter: To be trained.
         source: Draws the faces of a step.
-        reader: Looks at the estimated images, frozen; None trains on noise alone.
-        pose_branch: Dense-Face's, frozen; None where the source has no pose images.
-        faces: None trains on noise alone.
+        reader: Reads the estimated images, frozen; None trains on noise prediction alone.
+        pose_branch: Dense-Face's, frozen; None if the source has no pose images.
+        faces: Settings of the cross-identity losses; None trains on noise prediction alone.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class SFSRTask(nn.Module):
         faces: FaceLosses | None = None,
     ) -> None:
         super().__init__()
-        plain: Any = PlainAttention()  # diffusers lists its own classes only
+        plain: Any = PlainAttention()  # diffusers' annotation lists its own classes only
         base.unet.set_attn_processor(plain)
         self.adapter = adapter
         self.unet, self.vae = base.unet, base.vae
@@ -101,7 +103,7 @@ class SFSRTask(nn.Module):
         self.levels = NoiseLevels.from_alphas(self.alphas)
 
     def train(self, mode: bool = True) -> SFSRTask:
-        """The adapter alone: a reader's batch norms keep the statistics that it learned."""
+        """All but the reader, whose batch norms keep their statistics."""
         super().train(mode)
         if isinstance(self.reader, nn.Module):
             self.reader.eval()
@@ -113,12 +115,12 @@ class SFSRTask(nn.Module):
             losses = self._noise_losses(installed, shown, generator)
             if self.faces is None or self.reader is None:
                 return losses
-            seen = self._face_losses(installed, self.faces, self.reader, shown, generator)
+            terms = self._face_losses(installed, self.faces, self.reader, shown, generator)
         loss = losses["loss"]
-        for name, value in seen.items():
+        for name, value in terms.items():
             loss = loss + getattr(self.faces, name) * value
-        apart = {name: value.detach() for name, value in seen.items()}
-        return {"loss": loss, "mse": losses["mse"], **apart}
+        detached = {name: value.detach() for name, value in terms.items()}
+        return {"loss": loss, "mse": losses["mse"], **detached}
 
     def _noise_losses(
         self, installed: InstalledSources, shown: SFSRFaces, generator: torch.Generator
@@ -130,7 +132,7 @@ class SFSRTask(nn.Module):
         known, expressed = (chance.float().to(device) for chance in chances)
         weights = known, expressed, placed.float().to(device)
         installed.source_inputs = self._source_inputs(shown.people, shown, weights)
-        x, noise, t, weight = noised(shown.latents, self.alphas, generator, least=LEAST)
+        x, noise, t, weight = noised(shown.latents, self.alphas, generator, least=MIN_SNR)
         out = self._predicted(x, t, shown, posed.float().to(device))
         mask = shown.background[:, :1]
         where = mask + OUTSIDE * (1 - mask) + FEATURES * shown.features
@@ -143,95 +145,96 @@ class SFSRTask(nn.Module):
         installed: InstalledSources,
         faces: FaceLosses,
         reader: FaceReader,
-        everybody: SFSRFaces,
+        batch: SFSRFaces,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """What the reader misses in faces of one row with the expression of another.
+        """Losses of estimated images with identity, expression and scene from different rows.
 
-        Of the identity, and in how far somebody else of the batch could be meant, among them the
-        expression's owner and who was in the scene; of the expression, if it reads any. And how far
-        the scene around them is from the true one: whoever comes there, it stays.
+        ``identity`` is 1 minus the cosine similarity. ``mistaken`` is a cross-entropy over the
+        people of the batch, among them the sources of expression and scene. ``expression``, if the
+        reader reads any, is the error of the blendshapes, ``scene`` that of the latents around the
+        head.
         """
-        count = min(faces.rows, len(everybody))
-        shown, device = everybody[:count], everybody.latents.device
+        count = min(faces.rows, len(batch))
+        shown, device = batch[:count], batch.latents.device
         everywhere = torch.ones(count, device=device)
-        people = everybody.people.roll(-1, 0)
-        others = everybody[torch.arange(2, count + 2) % len(everybody)]
+        people = batch.people.roll(-1, 0)
+        expressive = batch[torch.arange(2, count + 2) % len(batch)]
         weights = everywhere, everywhere, everywhere
-        asked = self._source_inputs(people[:count], others, weights, shown.background)
+        inputs = self._source_inputs(people[:count], expressive, weights, shown.background)
         clean = shown.latents
-        denoise, x, sigma = self._start(installed, asked, shown, faces, generator)
+        denoise, x, sigma = self._start(installed, inputs, shown, faces, generator)
         found = midpoint_estimate(denoise, x, sigma, self.levels, nodes=faces.nodes)
-        # The new head is looked at where it will be seen: in the scene. For an identity it alone
-        # may move, for an expression what makes it: elsewhere a network that is to be pleased
-        # finds means that nobody would call a face.
+        # The reader sees the new head in the scene. Gradients of the identity reach the head only,
+        # those of the expression eyes, brows and mouth only: elsewhere the adapter would learn to
+        # fool the reader with patterns that are no face.
         head = shown.heads
         near = F.max_pool2d((shown.features > 0).float(), 3, stride=1, padding=1)
         placed = head * found + (1 - head) * clean
-        moving = [head] if reader.legible is None else [head, near]
-        held = [part * placed + (1 - part) * placed.detach() for part in moving]
+        trainable = [head] if reader.reliability is None else [head, near]
+        latents = [part * placed + (1 - part) * placed.detach() for part in trainable]
         decode: Callable[..., Any] = self.vae.decode
-        images = decode(torch.cat(held) / LATENT_SCALE).sample.float() / 2 + 0.5
-        seen = reader(images.clamp(0, 1), shown, generator)
-        # The noisier the start, the less of the image is settled.
+        images = decode(torch.cat(latents) / LATENT_SCALE).sample.float() / 2 + 0.5
+        read = reader(images.clamp(0, 1), shown, generator)
+        # The noisier the start, the less certain the estimate.
         trust = (1 + sigma**2).rsqrt()
-        likeness = seen.identity[:count] @ people.T
-        meant = torch.arange(count, device=device)
-        mistaken = F.cross_entropy(likeness / TEMPERATURE, meant, reduction="none")
-        around = 1 - head
-        lost = ((found - clean).square().mean(1, keepdim=True) * around).sum((1, 2, 3))
-        lost = lost / around.sum((1, 2, 3)).clamp(min=1)
-        missed = {"identity": 1 - likeness.diagonal(), "mistaken": mistaken}
-        if reader.legible is not None:
-            counts = reader.legible.to(device) * others.known
-            wrong = (seen.blendshapes[count:] - others.values).square() * counts
-            missed["expression"] = wrong.sum(1) / counts.sum(1).clamp(min=1)
-        missed["scene"] = lost
-        return {name: (trust * value).sum() / trust.sum() for name, value in missed.items()}
+        similarity = read.identity[:count] @ people.T
+        target = torch.arange(count, device=device)
+        mistaken = F.cross_entropy(similarity / TEMPERATURE, target, reduction="none")
+        outside = 1 - head
+        scene_error = ((found - clean).square().mean(1, keepdim=True) * outside).sum((1, 2, 3))
+        scene_error = scene_error / outside.sum((1, 2, 3)).clamp(min=1)
+        losses = {"identity": 1 - similarity.diagonal(), "mistaken": mistaken}
+        if reader.reliability is not None:
+            weight = reader.reliability.to(device) * expressive.known
+            error = (read.blendshapes[count:] - expressive.values).square() * weight
+            losses["expression"] = error.sum(1) / weight.sum(1).clamp(min=1)
+        losses["scene"] = scene_error
+        return {name: (trust * value).sum() / trust.sum() for name, value in losses.items()}
 
     def _start(
         self,
         installed: InstalledSources,
-        asked: SourceInputs,
+        inputs: SourceInputs,
         shown: SFSRFaces,
         faces: FaceLosses,
         generator: torch.Generator,
     ) -> tuple[Denoiser, Tensor, Tensor]:
-        """Where the estimate starts: its denoiser, x [B, 4, h, w] and the noise levels [B]."""
+        """The start of the estimate: its denoiser, x [B, 4, h, w] and the noise levels [B]."""
         clean, rollout = shown.latents, faces.rollout
         if rollout is None:
-            installed.source_inputs, everywhere = asked, torch.ones(len(shown)).to(clean)
+            installed.source_inputs, everywhere = inputs, torch.ones(len(shown)).to(clean)
             t = torch.randint(faces.earliest, faces.latest, (len(shown),), generator=generator)
             sigma = self.levels.sigmas[t].float().to(clean)
             noise = torch.randn(clean.shape, generator=generator).to(clean)
             x = clean + sigma[:, None, None, None] * noise
             predicted = partial(self._predicted, shown=shown, posed=everywhere)
             return denoiser(predicted, self.levels), x, sigma
-        denoise = denoiser(self._guided(installed, asked, shown, rollout), self.levels)
-        times = rollout.times(faces.earliest, faces.latest, generator)
+        denoise = denoiser(self._guided(installed, inputs, shown, rollout), self.levels)
+        times = rollout.timesteps(faces.earliest, faces.latest, generator)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        return denoise, *rollout.down(denoise, shown, noise, self.levels.sigma_of(times))
+        return denoise, *rollout.sample(denoise, shown, noise, self.levels.sigma_of(times))
 
     def _guided(
-        self, installed: InstalledSources, asked: SourceInputs, shown: SFSRFaces, rollout: Rollout
+        self, installed: InstalledSources, inputs: SourceInputs, shown: SFSRFaces, rollout: Rollout
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Predicted noise as in sampling; gradients reach the prompt's half alone."""
-        empty = self.source.wordless.expand_as(shown.context)
-        wordless, everywhere = replace(shown, context=empty), torch.ones(len(shown)).to(empty)
+        """Guided noise prediction, as in inference; only the conditional half has gradients."""
+        empty = self.source.empty_context.expand_as(shown.context)
+        unprompted, everywhere = replace(shown, context=empty), torch.ones(len(shown)).to(empty)
 
         def predicted(x: Tensor, t: Tensor) -> Tensor:
-            installed.source_inputs = replace(asked, weights={})
+            installed.source_inputs = replace(inputs, weights={})
             with torch.no_grad():
-                nothing = self._predicted(x, t, wordless, None)
+                unconditional = self._predicted(x, t, unprompted, None)
             installed.source_inputs = replace(
-                asked, weights=acting(asked.weights, rollout.starts, int(t[0]))
+                inputs, weights=acting(inputs.weights, rollout.starts, int(t[0]))
             )
-            return guided(nothing, self._predicted(x, t, shown, everywhere), rollout.guidance)
+            return guided(unconditional, self._predicted(x, t, shown, everywhere), rollout.guidance)
 
         return predicted
 
     def _predicted(self, x: Tensor, t: Tensor, shown: SFSRFaces, posed: Tensor | None) -> Tensor:
-        """posed: Whether each is told its pose, 1 or 0; None for nobody."""
+        """posed: Weight of the pose of each row, 1 or 0; None for no poses."""
         t = t.to(x.device)
         more: dict[str, Any] = {}
         if posed is not None and self.pose_branch is not None and shown.hints is not None:
@@ -250,7 +253,7 @@ class SFSRTask(nn.Module):
         weights: tuple[Tensor, Tensor, Tensor],
         background: Tensor | None = None,
     ) -> SourceInputs:
-        """People [B, D] with the expressions, and if no other is given the scenes, of faces.
+        """Identities [B, D] with expressions and, unless others are given, scenes of ``face``.
 
         weights: Of identity, expression and background.
         """

@@ -1,4 +1,4 @@
-"""What SFSR learns from, wherever the faces come from: the tiny world, or photographs."""
+"""Training data of SFSR adapters, shared by the tiny world and photographs."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from torch import Tensor
 
 from ..sfsr.compound_inputs import ExpressionBatch
 
-#: Chances that a training sample comes without words, and that half of an expression's values are
-#: not known.
-NO_WORDS, HALF_KNOWN = 0.5, 0.1
+#: Probability that a training sample has an empty caption.
+NO_CAPTION = 0.5
+#: Probability that half of the known blendshapes of a sample are hidden.
+HALF_KNOWN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class SFSRFaces:
     """B images of faces, on one device.
 
-    latents: Scaled [B, 4, h, w].
+    latents: Scaled latents [B, 4, h, w].
     people: Identities [B, D], unit norm.
-    values, known: What the faces do [B, 51], in 0..1 and 0 where it is not known, and bool.
-    context: The words' hidden states [B, L, W].
-    background: The scenes without these faces [B, 5, h, w] (``sfsr.background``).
-    heads: [B, 1, h, w], 1 = the own head, where another one may come.
-    features: How much of each cell is eye, brow or mouth [B, 1, h, w].
-    hints: Pose images [B, 3, S, S] in 0..1; None where nothing is told of the pose.
-    five: Eyes, nose, corners of the mouth [B, 5, 2] in 0..1 of the image; None where the reader
-        does not ask for them.
+    values, known: Blendshapes [B, 51] in 0..1, 0 where unknown; and whether they are known, bool.
+    context: Hidden states of the captions [B, L, W].
+    background: Mask and latents of the scenes without the faces [B, 5, h, w]
+        (``sfsr.background``).
+    heads: [B, 1, h, w], 1 = the person's own head, to be replaced.
+    features: Fraction of each cell that is eye, brow or mouth [B, 1, h, w].
+    hints: Pose images [B, 3, S, S] in 0..1; None if there are none.
+    five: Eyes, nose and mouth corners [B, 5, 2] in 0..1; None if the reader does not need them.
     """
 
     latents: Tensor
@@ -53,7 +54,7 @@ class SFSRFaces:
 
     @property
     def expression(self) -> ExpressionBatch:
-        """What the faces do, without a learned vector."""
+        """The blendshapes, without a learned vector."""
         nothing = self.values.new_zeros(len(self), 0)
         return ExpressionBatch(self.values, self.known, nothing, torch.zeros_like(self.known[:, 0]))
 
@@ -61,43 +62,43 @@ class SFSRFaces:
 class FaceSource(Protocol):
     """Draws the images of a step.
 
-    wordless: Hidden states of the empty prompt [1, L, W].
+    empty_context: Hidden states of the empty prompt [1, L, W].
     """
 
     @property
-    def wordless(self) -> Tensor: ...
+    def empty_context(self) -> Tensor: ...
 
     def draw(self, generator: torch.Generator) -> SFSRFaces:
-        """Two images or more; another step's generator gives others."""
+        """At least two images, determined by the generator of the step."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """Who is seen in B images [B, D], unit norm, and what the faces do [B, 51]."""
+class FaceReading:
+    """Identities [B, D], unit norm, and blendshapes [B, 51] read from B images."""
 
     identity: Tensor
     blendshapes: Tensor
 
 
 class FaceReader(Protocol):
-    """Networks that look at images while gradients pass. Frozen; an ``nn.Module``.
+    """A frozen, differentiable network that reads faces; an ``nn.Module``.
 
-    legible: How much of each blendshape it can read [51], 0..1; None for one that reads none.
+    reliability: Of each blendshape [51] in 0..1; None if it reads no blendshapes.
     """
 
-    legible: Tensor | None
+    reliability: Tensor | None
 
-    def __call__(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
-        """Look at images [n, 3, H, W] in 0..1 whose faces stand where those of ``faces`` do.
+    def __call__(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> FaceReading:
+        """Read images [n, 3, H, W] in 0..1 whose faces are in the same places as ``faces``.
 
-        ``n`` is a multiple of their number: the same faces over and over.
+        ``n`` is a multiple of ``len(faces)``; image ``i`` corresponds to face ``i % len(faces)``.
         """
         ...
 
 
 def half_known(known: Tensor, generator: torch.Generator) -> Tensor:
-    """[B, 51] bool with half of what is known left out in some rows."""
+    """``known`` [B, 51] with about half of the values hidden in some rows."""
     some = torch.rand(len(known), 1, generator=generator) < HALF_KNOWN
     lot = torch.rand(known.shape, generator=generator) < 0.5
     return known & ~(some & lot).to(known.device)

@@ -24,32 +24,33 @@ from ..sfsr.background import background_channels, dilated, emptied, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
 from .data.stream import Batch, FaceStream, ResumedBatches
-from .loop import Schedule, fit, seeded
+from .loop import Schedule, seeded, train
 from .sfsr import FaceLosses, SFSRTask
-from .sfsr_faces import NO_WORDS, Seen, SFSRFaces, half_known
+from .sfsr_faces import NO_CAPTION, FaceReading, SFSRFaces, half_known
 from .tiny.vae import FIRST_FEATURE
 
 MARGIN = 0.15
-"""Around the face, as a share of its diameter, where the scene is emptied."""
+"""Width of the emptied margin around the face, as a fraction of the face's diameter."""
 _NEEDED = (
-    "Part masks and landmarks are needed, as denseface annotate writes them; without a recogniser "
-    "identities, too"
+    "Part masks and landmarks are needed, as denseface annotate writes them, and without a "
+    "recogniser identities as well"
 )
-_FEWEST = 2
-"""Faces in a step: one of them is drawn with the other's identity."""
+_MIN_BATCH = 2
+"""Faces per step: one is generated with the identity of another."""
 
 
 @dataclass(frozen=True)
 class SFSRPlan:
-    """What is trained, on what.
+    """The adapter to train, and its data.
 
-    dataset: Folder in the layout, or with its WebDataset shards.
-    folder: Work folder, where the run goes on after a kill.
-    encoder: Name of the network that measured the data set's identities; not used with a
-        recogniser, which measures them itself.
+    dataset: Folder in the Dense-Face layout, or of its WebDataset shards.
+    folder: Work folder with the saved state, from which a killed run resumes.
+    encoder: Name of the network that encoded the data set's identities; ignored with a recogniser,
+        which encodes them itself.
     size: Side of the images in pixels, a multiple of 64.
     scheme: Of the data set's landmarks.
-    batch: Records a step and process. workers: Processes that read images.
+    tokens: Identity and expression tokens of the adapter.
+    batch: Records per step and process. workers: Processes that read images.
     """
 
     dataset: Path
@@ -63,26 +64,28 @@ class SFSRPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise InputError for numbers that cannot be."""
+        """Raise InputError for values out of range."""
         if self.size < 64 or self.size % 64:
             raise InputError(
                 f"the images' side is {self.size}", fix="Use a multiple of 64, such as 512"
             )
-        if self.batch < _FEWEST:
-            raise InputError(f"a batch of {self.batch} was asked for", fix="Use 2 or more")
+        if self.batch < _MIN_BATCH:
+            raise InputError(f"the batch size is {self.batch}", fix="Use 2 or more")
         if self.tokens < 1:
-            raise InputError(f"{self.tokens} tokens were asked for", fix="Use 1 or more")
+            raise InputError(f"the number of tokens is {self.tokens}", fix="Use 1 or more")
 
 
 class PhotoFaces(nn.Module):
-    """Faces of a data set, as a :class:`.FaceSource`: a stream that goes on after a kill.
+    """A resumable :class:`.FaceSource` that reads the faces of a data set.
 
-    An image without a part mask, or without an identity, is passed over.
+    Images without a part mask or identity are skipped.
 
     Args:
-        base: Encodes images and words; it gets no gradients.
-        recogniser: Measures who they are; None takes the data set's own identities.
-        share: Number of this process from 0, and of how many.
+        base: Encodes images and captions; it gets no gradients.
+        plan: Data set, image size and batch size.
+        tokenize: Turns texts into token numbers.
+        recogniser: Encodes identities; None takes those of the data set.
+        rank, world_size: This process and the number of processes.
     """
 
     def __init__(
@@ -91,16 +94,18 @@ class PhotoFaces(nn.Module):
         plan: SFSRPlan,
         tokenize: Tokenize,
         recogniser: ArcFaceReader | None = None,
-        share: tuple[int, int] = (0, 1),
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         super().__init__()
         self.vae, self.text_encoder = base.vae, base.text_encoder
-        self.plan, self.tokenize, self.share = plan, tokenize, share
+        self.plan, self.tokenize = plan, tokenize
+        self.rank, self.world_size = rank, world_size
         self.recogniser = recogniser
-        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, share)
+        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, rank, world_size)
 
     @property
-    def wordless(self) -> Tensor:
+    def empty_context(self) -> Tensor:
         """As of :class:`.FaceSource`."""
         device = next(self.text_encoder.parameters()).device
         return encode_text(self.text_encoder, self.tokenize([""]).to(device))
@@ -110,21 +115,21 @@ class PhotoFaces(nn.Module):
         """As :class:`.FaceSource`.
 
         Raises:
-            InputError: The data set has hardly an image that can be used.
+            InputError: The data set has hardly any usable image.
         """
-        chance = self.stream.chance(generator)
+        own = self.stream.process_generator(generator)
         batch, images, five, people = self._next()
         cells = self.plan.size // VAE_FACTOR
         parts = batch["parts"][:, None].to(images.device)
         side = (self.plan.size, self.plan.size)
-        face = F.interpolate(_among(parts, 1), side, mode="nearest-exact")
-        mask = _not_all(dilated(face, MARGIN), face)
-        # Where another face would be, too: the outline of the own one tells of who was there.
-        wide = _not_all(torch.maximum(mask, mask.roll(1, 0)), mask)
-        known = half_known(batch["blendshapes"].isfinite(), chance).to(images.device)
+        face = F.interpolate(_at_least(parts, 1), side, mode="nearest-exact")
+        mask = _unless_all(dilated(face, MARGIN), face)
+        # Another face's area is emptied as well: the outline alone would reveal the person.
+        wide = _unless_all(torch.maximum(mask, mask.roll(1, 0)), mask)
+        known = half_known(batch["blendshapes"].isfinite(), own).to(images.device)
         values = batch["blendshapes"].nan_to_num().to(images)
-        unsaid = (torch.rand(len(images), generator=chance) < NO_WORDS).tolist()
-        texts = ["" if no else text for text, no in zip(batch["caption"], unsaid, strict=True)]
+        dropped = (torch.rand(len(images), generator=own) < NO_CAPTION).tolist()
+        texts = ["" if drop else text for text, drop in zip(batch["caption"], dropped, strict=True)]
         tokens = self.tokenize(texts).to(images.device)
         return SFSRFaces(
             latents=self._encode(images),
@@ -136,7 +141,7 @@ class PhotoFaces(nn.Module):
                 latent_mask(wide, cells, cells), self._encode(emptied(images, wide))
             ),
             heads=latent_mask(mask, cells, cells),
-            features=F.adaptive_avg_pool2d(_among(parts, FIRST_FEATURE), cells),
+            features=F.adaptive_avg_pool2d(_at_least(parts, FIRST_FEATURE), cells),
             five=five,
         )
 
@@ -145,7 +150,7 @@ class PhotoFaces(nn.Module):
         return LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
 
     def _next(self) -> tuple[Batch, Tensor, Tensor, Tensor]:
-        """What can be used of the next batch: itself, its images, five points, and people."""
+        """The usable part of the next batch, its images, five points and identities."""
         batch = self.stream.next(self._usable, _NEEDED)
         images = batch["image"].to(next(self.vae.parameters()).device)
         points = [five_points(marks, self.plan.scheme) for marks in batch["landmarks"]]
@@ -155,15 +160,15 @@ class PhotoFaces(nn.Module):
         return batch, images, five, self.recogniser.identities(images, five)
 
     def _usable(self, batch: Batch) -> Batch | None:
-        """The images of a batch that have all it takes; None for fewer than two."""
+        """The samples of a batch with all labels; None for fewer than two."""
         parts = batch["parts"].flatten(1)
-        # Nothing known (-1), no face, or a face all over the image: there is no scene to empty.
+        # Without parts (-1), face or background there is no scene to empty.
         usable = (parts > 0).any(1) & (parts == 0).any(1)
         usable &= batch["landmarks"].isfinite().flatten(1).all(1)
         if self.recogniser is None:
             usable &= batch["feature"].isfinite().all(1)
         rows = usable.nonzero()[:, 0].tolist()
-        if len(rows) < _FEWEST:
+        if len(rows) < _MIN_BATCH:
             return None
         return {
             name: values[rows] if isinstance(values, Tensor) else [values[i] for i in rows]
@@ -172,62 +177,66 @@ class PhotoFaces(nn.Module):
 
     def _stream(self, skip: int) -> FaceStream:
         plan = self.plan
-        # Masks half as fine as the images: cells of a latent are eight times as coarse.
+        # Part masks at half resolution suffice: latent cells are four times coarser still.
         return FaceStream(
             plan.dataset, plan.size, plan.size // 2, plan.scheme,
-            seed=plan.seed, batch=plan.batch, share=self.share, skip=skip,
+            seed=plan.seed, batch=plan.batch, rank=self.rank, world_size=self.world_size, skip=skip,
         )  # fmt: skip
 
 
 class ArcFaceReader(nn.Module):
-    """IR-SE50 on aligned faces, as a :class:`.FaceReader`; it reads no expressions.
+    """IR-SE50 on aligned faces, as a :class:`.FaceReader` without expressions.
 
     Args:
         net: Frozen.
     """
 
-    legible: Tensor | None = None
+    reliability: Tensor | None = None
 
     def __init__(self, net: IRSE50) -> None:
         super().__init__()
         self.net = net
 
     def identities(self, images: Tensor, five: Tensor) -> Tensor:
-        """Of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1: [B, 512]."""
+        """Identities [B, 512] of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1."""
         side = images.shape[-1]
-        cut = [aligned(p, side * points) for p, points in zip(images, five, strict=True)]
-        return self.net(2 * torch.stack(cut) - 1).float()  # whatever the training's precision
+        crops = [aligned(p, side * points) for p, points in zip(images, five, strict=True)]
+        return self.net(2 * torch.stack(crops) - 1).float()  # also under mixed precision
 
-    def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
+    def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> FaceReading:
         if faces.five is None:
             raise InputError("faces without five points cannot be aligned", where="ArcFaceReader")
-        # A little off, so that what pleases the network is more than a trick on single pixels.
-        off = torch.randn(faces.five.shape, generator=generator).to(faces.five) / ALIGNED_SIZE
-        again = len(images) // len(faces)
-        found = self.identities(images, (faces.five + off).repeat(again, 1, 1))
-        return Seen(found, found.new_zeros(len(found), len(ARKIT_NAMES)))
+        # Jitter makes it harder to fool the network with single pixels.
+        jitter = torch.randn(faces.five.shape, generator=generator).to(faces.five) / ALIGNED_SIZE
+        repeats = len(images) // len(faces)
+        found = self.identities(images, (faces.five + jitter).repeat(repeats, 1, 1))
+        return FaceReading(found, found.new_zeros(len(found), len(ARKIT_NAMES)))
 
 
 def train_sfsr(
     base: Base, plan: SFSRPlan, tokenize: Tokenize, schedule: Schedule, net: IRSE50 | None = None
 ) -> tuple[SFSRAdapter, PhotoFaces]:
-    """Train an adapter and return it with its averaged weights; resumes after a kill.
+    """Train an adapter and return it with averaged weights, and its data; a killed run resumes.
 
-    Started by ``accelerate launch`` on several GPUs or machines, each process reads its own share.
+    Under ``accelerate launch``, on several GPUs or machines, each process reads other records.
 
     Args:
-        net: Measures who people are, and with it faces are drawn as other people and looked at;
-            without it noise alone teaches.
+        base: Frozen.
+        plan: Adapter and data set.
+        tokenize: Turns texts into token numbers.
+        schedule: Of the training.
+        net: Encodes identities and enables the cross-identity losses; without it only the noise
+            prediction loss is used.
 
     Raises:
-        InputError: There is no data set, or too little in it can be used.
+        InputError: There is no data set, or it has too few usable images.
         ModelFileError: The work folder holds a run of another adapter.
     """
     from accelerate import PartialState
 
     state = PartialState()
     reader = None if net is None else ArcFaceReader(net)
-    source = PhotoFaces(base, plan, tokenize, reader, (state.process_index, state.num_processes))
+    source = PhotoFaces(base, plan, tokenize, reader, state.process_index, state.num_processes)
     config = base.unet.config
     layout = CompoundLayout(
         {plan.encoder if net is None else ENCODER: IDENTITY_DIM},
@@ -236,17 +245,17 @@ def train_sfsr(
     )
     with seeded(plan.seed):
         adapter = SFSRAdapter(layout, layers_of(base.unet), config["block_out_channels"][0])
-    faces = None if net is None else FaceLosses(rows=max(_FEWEST, plan.batch // 3))
+    faces = None if net is None else FaceLosses(rows=max(_MIN_BATCH, plan.batch // 3))
     task = SFSRTask(base, adapter, source, reader, faces=faces)
-    fit(task, schedule, seed=plan.seed, folder=plan.folder)
+    train(task, schedule, seed=plan.seed, folder=plan.folder)
     return task.adapter, source
 
 
-def _among(parts: Tensor, first: int) -> Tensor:
-    """1 where the class is ``first`` or a later one."""
+def _at_least(parts: Tensor, first: int) -> Tensor:
+    """1 where the part class is ``first`` or higher."""
     return (parts >= first).float()
 
 
-def _not_all(mask: Tensor, smaller: Tensor) -> Tensor:
-    """A mask [B, 1, H, W], the smaller one for images of which it leaves nothing."""
+def _unless_all(mask: Tensor, smaller: Tensor) -> Tensor:
+    """A mask [B, 1, H, W], replaced by the smaller one where it covers a whole image."""
     return torch.where(mask.amin((1, 2, 3), keepdim=True) > 0, smaller, mask)

@@ -1,9 +1,9 @@
-"""The sampler's own way down as the place where a face loss starts.
+"""On-policy starting points for face losses: rollouts of the sampler.
 
-A true image under noise still shows whoever is on it, and no guidance has acted on it. What
-sampling meets is something else: a face that the network began itself. Losses that look there
-correct what sampling really does (on-policy, as reward fine-tuning of diffusion models does:
-ReFL, arXiv 2304.05977; DRaFT, arXiv 2309.17400). Gradients do not flow along the way.
+A real image under noise still shows its own person, and no guidance has acted on it. In sampling
+the network meets faces that it began itself, so losses at such points correct what sampling really
+does, as in reward fine-tuning of diffusion models (ReFL, arXiv 2304.05977; DRaFT, arXiv
+2309.17400). No gradients flow through the rollout.
 """
 
 from __future__ import annotations
@@ -24,54 +24,56 @@ from .sfsr_faces import SFSRFaces
 
 @dataclass(frozen=True)
 class Rollout:
-    """A sampling with few steps that stops on its way.
+    """Sampling with few steps that stops early.
 
-    steps: Of the whole way down. guidance, starts: As of ``SFSRPipeline.express``.
+    steps: Of a complete sampling. guidance, starts: As for ``SFSRPipeline.express``.
     """
 
     steps: int = 10
     guidance: float = GUIDANCE
     starts: tuple[float, float] = STARTS
 
-    def times(self, earliest: int, latest: int, generator: torch.Generator) -> Tensor:
-        """Timesteps [n] from the noisiest one down to where it stops, by chance.
+    def timesteps(self, earliest: int, latest: int, generator: torch.Generator) -> Tensor:
+        """Timesteps [n] from the noisiest one down to a random stop.
 
         Args:
-            earliest, latest: Between which it stops.
+            earliest, latest: Bounds of the last timestep.
+            generator: Chooses the stop.
 
         Raises:
-            InputError: No step of the way lies there.
+            InputError: No step lies between the bounds.
         """
         grid = torch.linspace(0.95 * TRAIN_STEPS, 0, self.steps + 1)
         stops = torch.where((grid >= earliest) & (grid <= latest))[0]
         if len(stops) == 0:
             raise InputError(
                 f"none of {self.steps} steps lies between the timesteps {earliest} and {latest}",
-                fix="Give more steps, or a wider range",
+                fix="Use more steps or a wider range",
             )
         stop = stops[torch.randint(len(stops), (1,), generator=generator)]
         return grid[: int(stop) + 1]
 
     @torch.no_grad()
-    def down(
-        self, denoise: Denoiser, shown: SFSRFaces, noise: Tensor, sigmas: Tensor
+    def sample(
+        self, denoise: Denoiser, faces: SFSRFaces, noise: Tensor, sigmas: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Where the way stops: x [B, 4, h, w] and its noise levels [B].
+        """Latents x [B, 4, h, w] at the last noise level, and the level [B].
 
-        The scenes lie around the heads all the way, and nothing under the heads at its start, as
-        when an image is made.
+        As in inference, the scene is kept around the heads in every step, and the heads start from
+        an empty scene.
 
         Args:
-            denoise: As for the estimate that starts there.
+            denoise: The denoiser that the loss uses too.
+            faces: Their scenes.
             noise: [B, 4, h, w].
-            sigmas: Of the timesteps [n], falling.
+            sigmas: Noise levels of the timesteps [n], decreasing.
         """
-        new, empty = shown.background[:, :1], shown.background[:, 1:]
-        scene = start_latent(shown.latents, empty, new)
+        new, empty = faces.background[:, :1], faces.background[:, 1:]
+        scene = start_latent(faces.latents, empty, new)
         levels = sigmas.float().to(noise)
         x = scene + levels[0] * noise
-        for here, following in pairwise(levels):
-            clean = denoise(x, here.expand(len(x)))
-            x = clean + following / here * (x - clean)
-            x = new * x + (1 - new) * (scene + following * noise)
+        for sigma, next_sigma in pairwise(levels):
+            clean = denoise(x, sigma.expand(len(x)))
+            x = clean + next_sigma / sigma * (x - clean)
+            x = new * x + (1 - new) * (scene + next_sigma * noise)
         return x, levels[-1].expand(len(x))

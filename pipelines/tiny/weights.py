@@ -9,16 +9,13 @@ from typing import TypeVar
 from ...errors import IncompatibleError, ModelFileError
 
 T = TypeVar("T")
-STAGE_OF = {
-    "tiny_base": "base",
-    "tiny_dense_face": "dense-face",
-    "tiny_analyzer": "analyzer",
-    "tiny_evaluator": "evaluator",
-    "tiny_annotation": "annotation",
-    "tiny_sfsr": "sfsr",
-    "tiny_sfsr_midpoint": "sfsr-midpoint",
-    "tiny_sfsr_one_step": "sfsr-one-step",
-}
+
+
+def stage_of(name: str) -> str:
+    """The stage of ``denseface train-demo`` that trains a bundled file: tiny_dense_face ->
+    dense-face.
+    """
+    return name.removeprefix("tiny_").replace("_", "-")
 
 
 def load_bundled(load: Callable[[Path], T], folder: str | Path, name: str) -> T:
@@ -29,7 +26,7 @@ def load_bundled(load: Callable[[Path], T], folder: str | Path, name: str) -> T:
         IncompatibleError: Another version of the network.
     """
     path = Path(folder) / f"{name}.safetensors"
-    again = f"fetch it again, or train it: denseface train-demo {STAGE_OF[name]}"
+    again = f"fetch it again, or train it: denseface train-demo {stage_of(name)}"
     if not path.is_file():
         raise ModelFileError(
             "a file of the tiny world is missing", where=str(path), fix=again.capitalize()

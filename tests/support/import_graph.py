@@ -37,7 +37,7 @@ AT_MODULE_LEVEL: dict[str, set[str]] = {
     "diffusers": {"evaluation", "pipelines", "training"},
     "transformers": {"pipelines", "training"},
     "accelerate": {"training"},
-    "peft": {"training"},
+    "webdataset": {"training"},
     "cv2": set(),
     "insightface": set(),
     "onnxruntime": set(),

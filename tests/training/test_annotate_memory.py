@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from comfyui_dense_face.benchmarks.annotate_memory import Mark, link_photos, measure, render_photos
+from comfyui_dense_face.benchmarks.annotate_memory import (
+    Measurement,
+    link_photos,
+    measure,
+    render_photos,
+)
 from comfyui_dense_face.demo.networks.face_finder import TinyWorldFaces
 from comfyui_dense_face.training.data.folder import TABLE
 
@@ -17,7 +22,7 @@ STATUS = Path("/proc/self/status")
 def test_memory_is_flat(tmp_path: Path) -> None:
     """An image of 256 px has 0.8 MB as numbers: kept, two hundred would be seen at once."""
     link_photos(tmp_path / "links", render_photos(tmp_path / "photos", 2), 300)
-    marks: list[Mark] = []
+    marks: list[Measurement] = []
     measure(tmp_path / "links", tmp_path / "out", TinyWorldFaces, 150, marks.append)
     assert [mark.images for mark in marks] == [100, 150, 300]
     assert marks[-1].megabytes - marks[0].megabytes < 40

@@ -137,11 +137,12 @@ def test_streams_go_on_where_they_were(form: str, faces: Path, tmp_path: Path) -
 
 def test_processes_share_the_images(faces: Path) -> None:
     mine, theirs = (
-        {key for keys in _keys(_stream(faces, share=(i, 2)), 8) for key in keys} for i in (0, 1)
+        {key for keys in _keys(_stream(faces, rank=i, world_size=2), 8) for key in keys}
+        for i in (0, 1)
     )
     assert mine and theirs and not mine & theirs and len(mine | theirs) == 6
     with pytest.raises(InputError, match="no images for a process"):
-        _keys(_stream(faces, share=(8, 9)), 1)
+        _keys(_stream(faces, rank=8, world_size=9), 1)
 
 
 def test_processes_draw_their_own_noise(faces: Path, base: Path, tmp_path: Path) -> None:
@@ -149,8 +150,8 @@ def test_processes_draw_their_own_noise(faces: Path, base: Path, tmp_path: Path)
     images = torch.zeros(2, 3, SIDE, SIDE)
     drawn = []
     for number in (0, 1):
-        task = annotation_head.HeadTask(load_base(base), plan, token_ids, (number, 2))
-        drawn.append(task._chance(images, torch.Generator().manual_seed(5)))
+        task = annotation_head.HeadTask(load_base(base), plan, token_ids, number, 2)
+        drawn.append(task._draw(images, torch.Generator().manual_seed(5)))
     assert not torch.equal(drawn[0][1], drawn[1][1])
 
 

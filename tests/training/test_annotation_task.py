@@ -17,8 +17,12 @@ from comfyui_dense_face.training.tiny.annotation_data import (
     load_depth,
     render_depth,
 )
-from comfyui_dense_face.training.tiny.annotation_features import FeatureCache, load_features, look
 from comfyui_dense_face.training.tiny.data import Images, Latents, mirrored_heads, training_heads
+from comfyui_dense_face.training.tiny.feature_cache import (
+    FeatureCache,
+    cache_features,
+    load_features,
+)
 from tiny_random import write_base
 
 
@@ -67,39 +71,42 @@ def test_depth_completes_shards(tmp_path: Path) -> None:
     assert float(load_depth(tmp_path / "depth", 2).abs().max()) == 0
 
 
-def test_looks_are_kept_and_the_same_again(tmp_path: Path) -> None:
+def test_features_are_cached_and_reproducible(tmp_path: Path) -> None:
     """Features of images and mirror images; a file that exists is left alone, of another base
     made again.
     """
     base = load_base(write_base(tmp_path / "base.safetensors"))
-    shown = _images(2)
     chance = torch.Generator().manual_seed(1)
-    latents = Latents(shown, torch.randn(4, 4, 16, 16, generator=chance))
-    look(base, latents, tmp_path, 1, "this base")
-    first = load_features(tmp_path, 1)
+    latents = Latents(_images(2), torch.randn(4, 4, 16, 16, generator=chance))
+
+    def cached(stamp: str) -> FeatureCache:
+        cache_features(base, latents, tmp_path, 1, stamp, per_shard=30)
+        return load_features(tmp_path, 1)
+
+    first = cached("this base")
     assert [f.shape[1:] for f in first.features] == [(128, 16, 16), (64, 16, 16)]
     assert set(first.image.tolist()) == {0, 1, 2, 3}
-    assert len(first) == 750
-    each, light, half = first.timestep.split(250)
+    assert len(first) == 90
+    each, light, half = first.timestep.split(30)
     assert int(each.max()) > 700 and int(each.min()) < 10
     assert int(light.max()) < 100
     assert int(half.min()) >= 200 and int(half.max()) < 700
     file = tmp_path / "any-0000.safetensors"
     written = file.stat().st_mtime_ns
-    look(base, latents, tmp_path, 1, "this base")
+    cached("this base")
     assert file.stat().st_mtime_ns == written
-    look(base, latents, tmp_path, 1, "another base")
+    again = cached("another base")
     assert file.stat().st_mtime_ns != written
-    assert torch.equal(load_features(tmp_path, 1).features[1], first.features[1])
+    assert torch.equal(again.features[1], first.features[1])
 
 
 def test_the_head_learns() -> None:
     shown = _images(2)
     chance = torch.Generator().manual_seed(1)
     features = tuple(torch.randn(6, width, 16, 16, generator=chance) for width in (128, 64))
-    looks = FeatureCache(torch.tensor([0, 1, 2, 3, 0, 1]), torch.arange(6) * 100, features)
+    cache = FeatureCache(torch.tensor([0, 1, 2, 3, 0, 1]), torch.arange(6) * 100, features)
     truth: AnnotationTruth = annotation_truth(shown, torch.zeros(0, MAP_SIZE, MAP_SIZE))
-    task = AnnotationTask(HeadConfig((128, 64), TINY_WIDTH, 4, "ibug"), looks, truth, batch=3)
+    task = AnnotationTask(HeadConfig((128, 64), TINY_WIDTH, 4, "ibug"), cache, truth, batch=3)
     first = task(step_generator(1, 0))
     again = task(step_generator(1, 0))
     assert next(iter(first)) == "loss" and float(first["depth"]) == 0

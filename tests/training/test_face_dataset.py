@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import tarfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +33,12 @@ from comfyui_dense_face.training.data.folder import (
     read_records,
 )
 from comfyui_dense_face.training.data.record import COLUMNS, Record, Row, table_line, table_row
-from comfyui_dense_face.training.data.shards import FaceShardWriter, read_shards, shard_files
+from comfyui_dense_face.training.data.shards import (
+    FaceShardWriter,
+    read_shards,
+    shard_files,
+    write_shard,
+)
 from PIL import Image
 from torch import Tensor
 
@@ -313,6 +320,37 @@ class _Quick(Annotator):
         chance = np.random.default_rng(person.subject_id * 100 + index)
         files = {kind: chance.bytes(20_000) for kind in ("images", "masks", "xyzmaps")}
         return Record(index, Row(person.subject_id, 32), files)
+
+
+def test_a_failed_shard_leaves_no_file(tmp_path: Path) -> None:
+    """Killed or failed while writing: no half shard, and the next try gives the usual bytes."""
+    path = tmp_path / "heads-0-000000.tar"
+
+    def samples(fails: bool) -> Iterator[tuple[str, dict[str, bytes]]]:
+        yield "000", {"json": b"{}", "rgb.png": bytes(20_000)}
+        if fails:
+            raise KeyboardInterrupt
+        yield "001", {"rgb.png": bytes(20_000), "json": b"{}"}
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(path, samples(True))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".heads-0-000000-0123abcd.tar").write_bytes(b"from a killed run")
+    write_shard(path, samples(False))
+    assert list(tmp_path.iterdir()) == [path]
+    with tarfile.open(path) as tar:
+        names = [entry.name for entry in tar]
+        assert {(entry.mtime, entry.uname, entry.gname) for entry in tar} == {(0, "", "")}
+    assert names == ["000.json", "000.rgb.png", "001.json", "001.rgb.png"]
+
+
+def test_damaged_shards_are_noted(tmp_path: Path) -> None:
+    FaceShardWriter(tmp_path).write(0, [45], [_record(45, i, i) for i in range(2)])
+    (path,) = shard_files(tmp_path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size - 600_000])
+    records, defects = _read(tmp_path)
+    assert [record.index for record in records] == [0]
+    assert defects.counts["shard damaged, its rest left out"] == 1
 
 
 def _run_quickly(photos: Path, out: Path) -> None:

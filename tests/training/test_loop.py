@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.errors import ModelFileError
-from comfyui_dense_face.training.loop import Schedule, fit
+from comfyui_dense_face.training.loop import Schedule, train
 from torch import Tensor, nn
 
 
@@ -38,18 +38,18 @@ SCHEDULE = Schedule(steps=60, lr=0.1, warmup=5, save_every=10, precision="no")
 
 def test_learns(tmp_path: Path) -> None:
     line = Line()
-    fit(line, SCHEDULE, seed=1, folder=tmp_path)
+    train(line, SCHEDULE, seed=1, folder=tmp_path)
     assert line.layer.weight.item() == pytest.approx(3, abs=0.3)
     assert not any(p.requires_grad for p in line.parameters())
 
 
 def test_killed_and_resumed_equals_unbroken(tmp_path: Path) -> None:
     whole = Line()
-    fit(whole, SCHEDULE, seed=1, folder=tmp_path / "whole")
+    train(whole, SCHEDULE, seed=1, folder=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        fit(Line(dies_at=37), SCHEDULE, seed=1, folder=tmp_path / "broken")
+        train(Line(dies_at=37), SCHEDULE, seed=1, folder=tmp_path / "broken")
     resumed = Line()
-    fit(resumed, SCHEDULE, seed=1, folder=tmp_path / "broken")
+    train(resumed, SCHEDULE, seed=1, folder=tmp_path / "broken")
     assert resumed.calls == 30  # from the last saved state, step 30
     assert torch.equal(whole.layer.weight, resumed.layer.weight)
 
@@ -74,29 +74,29 @@ class Normed(nn.Module):
 
 
 def test_statistics_of_frozen_layers_stay_those_of_their_file(tmp_path: Path) -> None:
-    fit(Normed(2.0), SCHEDULE, seed=1, folder=tmp_path)
+    train(Normed(2.0), SCHEDULE, seed=1, folder=tmp_path)
     longer = Normed(3.0)
-    fit(longer, replace(SCHEDULE, steps=61), seed=1, folder=tmp_path)
+    train(longer, replace(SCHEDULE, steps=61), seed=1, folder=tmp_path)
     assert float(longer.frozen.running_mean) == 3.0  # type: ignore[arg-type]
     assert float(longer.own.running_mean) == pytest.approx(5, abs=0.5)  # type: ignore[arg-type]
 
 
 def test_finished_run_returns_at_once(tmp_path: Path) -> None:
-    fit(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    train(Line(), SCHEDULE, seed=1, folder=tmp_path)
     again = Line()
-    fit(again, SCHEDULE, seed=1, folder=tmp_path)
+    train(again, SCHEDULE, seed=1, folder=tmp_path)
     assert again.calls == 0
     assert again.layer.weight.item() == pytest.approx(3, abs=0.3)
 
 
 def test_curve_is_written(tmp_path: Path) -> None:
-    fit(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    train(Line(), SCHEDULE, seed=1, folder=tmp_path)
     curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert [point["step"] for point in curve] == [10, 20, 30, 40, 50, 60]
     assert curve[-1]["loss"] < curve[0]["loss"]
 
 
 def test_foreign_state_is_refused(tmp_path: Path) -> None:
-    fit(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    train(Line(), SCHEDULE, seed=1, folder=tmp_path)
     with pytest.raises(ModelFileError, match="another network"):
-        fit(Line(width=2), SCHEDULE, seed=1, folder=tmp_path)
+        train(Line(width=2), SCHEDULE, seed=1, folder=tmp_path)

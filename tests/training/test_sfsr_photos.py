@@ -187,8 +187,8 @@ def test_images_without_faces_teach_nothing(
         (["--ir-se50", "a.pth"], "not settled who measures identities"),
         (["--encoder", ""], "not settled who measures identities"),
         (["--steps", "0"], "0 steps"),
-        (["--batch", "1"], "a batch of 1"),
-        (["--tokens", "0"], "0 tokens"),
+        (["--batch", "1"], "batch size is 1"),
+        (["--tokens", "0"], "number of tokens is 0"),
         (["--size", "100"], "side is 100"),
     ],
 )

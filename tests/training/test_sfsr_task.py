@@ -23,7 +23,7 @@ from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
 from comfyui_dense_face.training.sfsr_rollout import Rollout
 from comfyui_dense_face.training.tiny.data import Images, Latents, training_heads
 from comfyui_dense_face.training.tiny.dense_face import new_pose_branch
-from comfyui_dense_face.training.tiny.scene_data import scene_data
+from comfyui_dense_face.training.tiny.scenes import encode_scenes
 from comfyui_dense_face.training.tiny.sfsr import TinyFaces, TinyReader, new_adapter
 from tiny_random import write_base
 
@@ -50,7 +50,7 @@ def analyzer() -> TinyAnalyzer:
 
 def _task(base: Base, shown: Images, analyzer: TinyAnalyzer, faces: FaceLosses | None) -> SFSRTask:
     latents = Latents(shown, torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(1)))
-    scenes = scene_data(shown, base.vae, analyzer)
+    scenes = encode_scenes(shown, base.vae, analyzer)
     hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
     source = TinyFaces(base.text_encoder, latents, scenes, hints, batch=4)
     reader = TinyReader(analyzer, source)
@@ -64,7 +64,7 @@ def _source(task: SFSRTask) -> TinyFaces:
 
 def test_scenes_do_not_tell_of_the_head(base: Base, shown: Images, analyzer: TinyAnalyzer) -> None:
     """Another face in the same place leaves the same emptied scene; mirror images are mirrored."""
-    scenes = scene_data(shown, base.vae, analyzer)
+    scenes = encode_scenes(shown, base.vae, analyzer)
     inside = shown.head[:, None].expand(-1, 3, -1, -1).bool()
     painted = Images(
         torch.where(inside, 255 - shown.rgb, shown.rgb),
@@ -73,7 +73,7 @@ def test_scenes_do_not_tell_of_the_head(base: Base, shown: Images, analyzer: Tin
         shown.landmarks,
         shown.heads,
     )
-    assert torch.equal(scene_data(painted, base.vae, analyzer).emptied, scenes.emptied)
+    assert torch.equal(encode_scenes(painted, base.vae, analyzer).emptied, scenes.emptied)
     for masks in (scenes.masks, scenes.heads):
         assert torch.equal(masks[:4].flip(-1), masks[4:])
         assert masks.unique().tolist() == [0, 1]
@@ -212,7 +212,7 @@ def test_on_its_way_the_network_is_asked_as_in_sampling(
     for name, weight in task.adapter.named_parameters():
         if "to_v" in name or "hint.last" in name:
             weight.normal_(std=0.3)
-    hints, empty = torch.ones(4, 3, 128, 128), task.source.wordless.expand(4, -1, -1)
+    hints, empty = torch.ones(4, 3, 128, 128), task.source.empty_context.expand(4, -1, -1)
     faces = replace(task.source.draw(step_generator(1, 0)), hints=hints, context=empty)
     x, everywhere = torch.randn(4, 4, 16, 16), torch.ones(4)
     with install_sources(task.unet, task.adapter) as installed:

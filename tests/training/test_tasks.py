@@ -126,7 +126,8 @@ def test_base_and_adapter_train_only_what_they_own(images: Images) -> None:
 def test_optimizer_moves_matrices_and_resumes() -> None:
     def step(net: nn.Module, optimizer: MuonAdamW) -> None:
         net(torch.ones(1, 3, 8, 8)).square().mean().backward()
-        optimizer.step(1e-2)
+        optimizer.step()
+        optimizer.zero_grad()
 
     with seeded(1):
         net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.Conv2d(32, 32, 3))

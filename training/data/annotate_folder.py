@@ -1,4 +1,4 @@
-"""``denseface annotate``: photos of people -> records of a data set, person by person."""
+"""``denseface annotate``: from photos of people to the records of a data set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,49 +23,32 @@ from ...storage import atomic_path
 from . import codec as codec
 from .folder import Defects
 from .record import ANNOTATION_SIZE, Box, Record, Row
+from .writer import Writer
 
 PADDING = 0.25
 SMALLEST, LARGEST = 128, 512
-"""Sides of the crops in pixels; a face that would give a smaller one is left out."""
+"""Limits of the side of a crop in pixels; faces that would give a smaller one are left out."""
 TEMPLATE = "a photo of a person"
 PLACES = 64
-"""The position map counts so many cells along a side."""
+"""Cells along a side of the position map."""
 PLAN = "annotate.json"
 _COARSE = 64
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody: a number from 1, where the images come from, and the images."""
+    """A person: number from 1, name of the folder or file, and the images."""
 
     subject_id: int
     name: str
     images: tuple[Path, ...]
 
 
-class Writer(Protocol):
-    """Takes groups of people; what is finished is never asked for again."""
-
-    people_at_once: int
-
-    def finished(self, group: int, people: Sequence[int], /) -> bool:
-        """Whether a group is complete."""
-        ...
-
-    def write(self, group: int, people: Sequence[int], records: Sequence[Record], /) -> None:
-        """Write a group."""
-        ...
-
-    def finish(self) -> int:
-        """Whatever joins the groups."""
-        ...
-
-
 def people_of(folder: Path) -> list[Person]:
-    """The people of a folder: its subfolders, and each image that lies loose in it.
+    """The people of a folder: one per subfolder, and one per image directly in it.
 
-    Where all subfolders bear numbers of up to seven digits, these are the people's numbers;
-    otherwise people are counted in the order of their names.
+    If all names are numbers of up to seven digits, these become the people's numbers; otherwise
+    people are numbered in the order of their names.
 
     Raises:
         InputError: The folder is missing or holds no image.
@@ -97,25 +79,25 @@ def annotate(
     writer: Writer,
     annotator: Annotator,
     *,
-    share: tuple[int, int] = (1, 1),
+    shard: tuple[int, int] = (1, 1),
     progress: Callable[[int], object] = lambda done: None,
 ) -> None:
-    """Annotate people who are not finished yet, and join what there is.
+    """Annotate people who are not finished yet, and join the results.
 
     Args:
-        people: Of :func:`people_of`.
-        writer: Of ``face_folder`` or ``face_shards``.
-        annotator: Looks at the images; its ``defects`` tell what was left out.
-        share: Number of this machine from 1, and of how many.
+        people: From :func:`people_of`.
+        writer: Of the data set.
+        annotator: Its ``defects`` list what was left out.
+        shard: Number of this machine, from 1, and number of machines.
         progress: Called with the number of images done since its last call.
 
     Raises:
-        InputError: Nothing can be written.
+        InputError: The data set cannot be written to.
     """
     at_once = writer.people_at_once
     groups = [people[i : i + at_once] for i in range(0, len(people), at_once)]
     for number, group in enumerate(groups):
-        if number % share[1] != share[0] - 1:
+        if number % shard[1] != shard[0] - 1:
             continue
         ids = [person.subject_id for person in group]
         if writer.finished(number, ids):
@@ -129,10 +111,10 @@ def annotate(
 
 
 class Annotator:
-    """Images of a person -> records.
+    """Turns images of a person into records.
 
     Args:
-        analyzer: Finds the face; 68 or 478 landmarks are needed.
+        analyzer: Makes a face analyzer with 68 or 478 landmarks; called at the first image.
     """
 
     def __init__(self, analyzer: Callable[[], FaceAnalyzer]) -> None:
@@ -140,7 +122,7 @@ class Annotator:
         self.defects = Defects()
 
     def records(self, person: Person, progress: Callable[[int], object]) -> list[Record]:
-        """The records of the images that show a face, numbered in the order of their names."""
+        """The records of the images that show a face, in the order of their file names."""
         found: list[Record] = []
         for path in person.images:
             try:
@@ -148,7 +130,7 @@ class Annotator:
             except FacePackError as error:
                 self.defects.note(error.what, str(path))
             progress(1)
-        # Each image is paired with the next one of the same person.
+        # The reference of each image is the next one of the same person.
         rows = [record.row for record in found]
         return [
             replace(
@@ -213,7 +195,7 @@ def _place(face: Face) -> CropPlace:
 
 
 def _in_crop(face: Face, place: CropPlace) -> Face:
-    """The face in its crop of 256 px; z, where there is one, in the same unit."""
+    """The face in its crop of 256 px; z, if there is one, in the same unit."""
     factor = ANNOTATION_SIZE / place.size
     points = place.points_in_crop(face.landmarks[:, :2]) * factor
     if face.landmarks.shape[1] == 3:
@@ -231,10 +213,10 @@ def _in_crop(face: Face, place: CropPlace) -> Face:
 
 
 def _xyz(face: Face, labels: Tensor) -> tuple[Tensor, Tensor, tuple[float, float]]:
-    """Position map, depth and its range of a face with 3D landmarks in an image of 256 px.
+    """Position map, depth map and depth range of a face with 3D landmarks in a 256 px image.
 
-    Depth is interpolated between the landmarks (inverse distance, power 4), in halves of the
-    image's side; nearer is smaller.
+    Depth is interpolated between the landmarks (inverse distance, power 4). Its unit is half the
+    side of the image; nearer is smaller.
     """
     side = labels.shape[-1]
     cells = (torch.arange(_COARSE) + 0.5) * (side / _COARSE)
@@ -257,16 +239,16 @@ def _box(points: Tensor) -> Box:
 
 
 def _pose(face: Face) -> tuple[float, float, float] | None:
-    """Pitch, yaw, roll as the data set's own estimator would say them."""
+    """Pitch, yaw, roll in degrees, in the convention of the data set's own estimator."""
     if face.pose is None:
         return None
-    drawn = face.source == "tiny-world"
-    pose: HeadPose = zyx_to_xyz(face.pose) if drawn else as_paper_estimator(face.pose)
+    zyx = face.source == "tiny-world"
+    pose: HeadPose = zyx_to_xyz(face.pose) if zyx else as_paper_estimator(face.pose)
     return (round(pose.pitch, 3), round(pose.yaw, 3), round(pose.roll, 3))
 
 
 def _caption(path: Path) -> tuple[str, str]:
-    """The caption of an image and who says so: a text file beside it, or the template."""
+    """Caption and its source: the text file beside the image, or the template."""
     beside = path.with_suffix(".txt")
     try:
         text = " ".join(beside.read_text(encoding="utf-8").split())
@@ -276,7 +258,7 @@ def _caption(path: Path) -> tuple[str, str]:
 
 
 def check_plan(out: Path, people: Sequence[Person], settings: str) -> None:
-    """Note what a data set is made from; machines and later runs have to agree with the note.
+    """Save what a data set is made from, or compare with what an earlier run saved.
 
     Raises:
         InputError: The folder holds a data set of other people or with other settings, or cannot be

@@ -1,4 +1,4 @@
-"""What is in the files of a data set's record: values to bytes and back.
+"""Encoding and decoding of the files of a record.
 
 Source: docs/reference/dense_face.md A12, B1.
 """
@@ -21,16 +21,16 @@ from ...faces.blendshapes import ARKIT_NAMES
 from ...faces.encoders.feature_file import numpy_names
 from ...faces.parts import PART_COLOURS
 
-#: Depth of what is no face.
+#: Depth outside the face.
 BACKGROUND = 1.0
-#: Place of what is no face, in the position map.
+#: Position outside the face, in the position map.
 NO_PLACE = -1.0
 _QUALITY = 95
 _PALETTE = np.array(PART_COLOURS, dtype=np.int32)
 _LARGEST_IMAGE = 8192
 
 FAULTS = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, RuntimeError)
-"""What libraries raise at a damaged file."""
+"""What libraries raise for a damaged file."""
 
 
 def jpeg(image: Tensor) -> bytes:
@@ -44,7 +44,7 @@ def png(image: Tensor) -> bytes:
 
 
 def decode_image(data: bytes) -> Tensor:
-    """[3, H, W] in 0..1; raises InputError for what is no image."""
+    """[3, H, W] in 0..1; raises InputError for anything but an image."""
     try:
         with Image.open(io.BytesIO(data)) as file:
             if max(file.size) > _LARGEST_IMAGE:
@@ -56,13 +56,13 @@ def decode_image(data: bytes) -> Tensor:
 
 
 def part_mask(labels: Tensor) -> bytes:
-    """Classes of ``faces.parts`` [H, W] as PNG in the ten exact colours."""
+    """Classes of ``faces.parts`` [H, W] as PNG in exactly the ten colours of the data set."""
     colours = _PALETTE[labels.numpy().astype(np.int64)].astype(np.uint8)
     return _saved(Image.fromarray(colours), "PNG")
 
 
 def decode_part_mask(data: bytes) -> Tensor:
-    """[H, W] uint8; raises InputError where a colour is none of the ten."""
+    """[H, W] uint8; raises InputError if any colour is not one of the ten."""
     try:
         with Image.open(io.BytesIO(data)) as file:
             pixels = np.array(file.convert("RGB")).astype(np.int32)
@@ -78,14 +78,14 @@ def decode_part_mask(data: bytes) -> Tensor:
 
 
 def landmark_table(points: Tensor) -> bytes:
-    """Points [K, 2] as fractions of the image as CSV without a header."""
+    """Points [K, 2] in 0..1 as CSV without a header."""
     rows = points.numpy().astype(np.float32)
-    # The shortest text that gives the same number back.
+    # str gives the shortest text that reads back as the same number.
     return "".join(f"{x!s},{y!s}\n" for x, y in rows).encode()
 
 
 def decode_landmarks(data: bytes) -> Tensor:
-    """[K, 2]; raises InputError for what is no table of two finite columns."""
+    """[K, 2]; raises InputError for anything but two columns of finite numbers."""
     try:
         rows = np.loadtxt(io.BytesIO(data), delimiter=",", dtype=np.float32, ndmin=2)
     except FAULTS as error:
@@ -96,18 +96,18 @@ def decode_landmarks(data: bytes) -> Tensor:
 
 
 def xyz_map(places: Tensor, depth: Tensor) -> bytes:
-    """Position map [H, W, 2] (:data:`NO_PLACE` outside) and depth [H, W] as numpy file."""
+    """Position map [H, W, 2] (:data:`NO_PLACE` outside) and depth [H, W] as .npy."""
     return array(torch.cat([places, depth[..., None]], -1).numpy().astype(np.float32))
 
 
 def decode_xyz(data: bytes, depth_range: tuple[float, float] | None) -> tuple[Tensor, int]:
-    """xyz map [H, W, 3], and how many of its depths were absurd.
+    """xyz map [H, W, 3], and the number of depths that were absurd.
 
-    Depths outside ``depth_range`` that are not background come from the makers' fit (values of 4e7
-    occur); they are clipped to the range, those that are no numbers become background.
+    The data set holds depths far outside ``depth_range``, from failed fits of its authors (values
+    of 4e7 occur). They are clipped to the range; depths that are not finite become background.
 
     Raises:
-        InputError: No numpy array of this shape, or values beside which there is no range.
+        InputError: The data is not a float array of shape [H, W, 3].
     """
     try:
         values = np.load(io.BytesIO(data), allow_pickle=False)
@@ -128,22 +128,22 @@ def decode_xyz(data: bytes, depth_range: tuple[float, float] | None) -> tuple[Te
 
 
 def feature(vector: Tensor) -> bytes:
-    """An identity vector [D] as the release stores it: a pickled numpy array (1, D)."""
+    """An identity vector [D] as the release stores it: a pickled numpy array [1, D]."""
     out = io.BytesIO()
     torch.save(vector.numpy().astype(np.float32)[None], out)
     return out.getvalue()
 
 
 def decode_feature(data: bytes) -> Tensor:
-    """[D]; of the pickle only numpy arrays are read. Raises InputError."""
+    """[D]; raises InputError. Only numpy arrays are unpickled."""
     try:
         with torch.serialization.safe_globals(numpy_names()):
             values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         vector = torch.as_tensor(values).float().flatten()
-    except Exception as error:  # a broken or hostile file may raise anything
+    except Exception as error:  # a broken or malicious file may raise anything
         raise InputError("the identity features are unreadable") from error
     if not len(vector) or not bool(torch.isfinite(vector).all()):
-        raise InputError("the identity features are no numbers")
+        raise InputError("the identity features are not finite numbers")
     return vector
 
 
@@ -160,7 +160,7 @@ def json_bytes(values: Any) -> bytes:
 
 
 def decode_captions(data: bytes) -> list[str]:
-    """The captions of {caption: {"model", "CLIP_score"}}, in order; raises InputError."""
+    """The captions of ``{caption: {"model", "CLIP_score"}}``, in order; raises InputError."""
     try:
         found = json.loads(data)
     except ValueError as error:
@@ -171,16 +171,16 @@ def decode_captions(data: bytes) -> list[str]:
 
 
 def blendshapes(values: Mapping[str, float]) -> bytes:
-    """What a face does, by ARKit name, as attributes: a key of ours beside those of the release."""
+    """Blendshapes by ARKit name, as attributes: our key beside those of the release."""
     return json_bytes({"blendshapes": {name: round(float(v), 4) for name, v in values.items()}})
 
 
 def decode_blendshapes(data: bytes) -> Tensor:
-    """[51] in 0..1, NaN where the attributes say nothing of a blendshape; raises InputError."""
+    """[51] in 0..1, NaN where the attributes lack a blendshape; raises InputError."""
     try:
         attributes = json.loads(data)
-        said = attributes.get("blendshapes", {})
-        values = [float(said.get(name, "nan")) for name in ARKIT_NAMES]
+        named = attributes.get("blendshapes", {})
+        values = [float(named.get(name, "nan")) for name in ARKIT_NAMES]
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError("the attributes are unreadable") from error
     return torch.tensor(values).clamp(0, 1)

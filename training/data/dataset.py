@@ -29,22 +29,24 @@ FEATURES = 512
 
 
 class FaceDataset(IterableDataset[dict[str, Any]]):
-    """Images of a folder in the layout, or of its WebDataset shards, one after the other.
+    """Samples of a folder in the Dense-Face layout, or of its WebDataset shards, in order.
 
-    A sample: ``image`` [3, size, size] in 0..1; ``depth`` [map_size, map_size], ``parts`` of the
-    same size (int64), ``landmarks`` [K, 2] as ``dense_face.annotation_loss`` wants them, NaN or
-    ``NO_PART`` where missing; ``feature`` [512], ``pose`` [3] (yaw, pitch, roll, degrees) and
-    ``blendshapes`` [51] in 0..1, NaN where missing; ``caption``; ``subject``; ``key``. Worker
-    processes share the images.
+    A sample holds ``image`` [3, size, size] in 0..1; ``depth`` [map_size, map_size] and ``parts``
+    of the same size (int64); ``landmarks`` [K, 2] in 0..1; ``feature`` [512]; ``pose`` [3], yaw,
+    pitch and roll in degrees; ``blendshapes`` [51] in 0..1; ``caption``; ``subject``; ``key``.
+    Missing labels are NaN, missing parts ``NO_PART`` (``dense_face.annotation.loss``). The workers
+    of a DataLoader split the images among them.
 
     Args:
         folder: Of the data set.
         size: Side of the images in pixels.
         map_size: Side of depth and parts in cells.
-        scheme: Landmarks, a key of ``faces.face.SCHEMES``; images with others have none.
+        scheme: Of the landmarks, a key of ``faces.face.SCHEMES``; others count as missing.
 
-    ``defects`` tells what was left out (each worker counts its own). Raises InputError, also while
-    reading, where there is no data set.
+    ``defects`` lists what was left out (each worker keeps its own).
+
+    Raises:
+        InputError: There is no data set in the folder, or (while reading) its table is unreadable.
     """
 
     def __init__(
@@ -56,15 +58,19 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
         shards = shard_files(folder)
         self._records: Callable[[int, int], Iterator[Record]]
         if shards:
-            self._records = lambda i, n: read_shards(shards, self.defects, shard=i, shards=n)
+            self._records = lambda rank, world_size: read_shards(
+                shards, self.defects, rank=rank, world_size=world_size
+            )
         else:
             table = find_table(folder)
-            self._records = lambda i, n: read_records(table, self.defects, shard=i, shards=n)
+            self._records = lambda rank, world_size: read_records(
+                table, self.defects, rank=rank, world_size=world_size
+            )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
-        share = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for record in self._records(*share):
+        rank, world_size = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for record in self._records(rank, world_size):
             sample = self._sample(record)
             if sample is not None:
                 yield sample
@@ -84,7 +90,7 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
             "parts": self._parts(record),
             "landmarks": self._read(record, "landmarks", self._points, (self.points, 2)),
             "feature": self._read(record, "feat_file_v2", self._feature, (FEATURES,)),
-            "blendshapes": self._read(record, "attributes", self._face, (len(ARKIT_NAMES),)),
+            "blendshapes": self._read(record, "attributes", self._blendshapes, (len(ARKIT_NAMES),)),
             "pose": torch.tensor([NAN] * 3 if pose is None else [pose[1], pose[0], pose[2]]),
             "caption": record.row.caption,
             "subject": record.row.subject_id,
@@ -98,7 +104,7 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
         decode: Callable[[Record, bytes], Tensor],
         shape: tuple[int, ...],
     ) -> Tensor:
-        """A label, or NaN of its shape where it is missing or cannot be used (which is noted)."""
+        """A label; NaN of its shape where it is missing, or unusable (which is noted)."""
         if kind in record.files:
             try:
                 found = decode(record, record.files[kind])
@@ -121,7 +127,7 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
     def _feature(self, _record: Record, data: bytes) -> Tensor:
         return codec.decode_feature(data)
 
-    def _face(self, _record: Record, data: bytes) -> Tensor:
+    def _blendshapes(self, _record: Record, data: bytes) -> Tensor:
         return codec.decode_blendshapes(data)
 
     def _parts(self, record: Record) -> Tensor:

@@ -1,12 +1,12 @@
-"""Folders of records: written person by person, read as a stream with an account of every defect.
+"""Data set folders in the Dense-Face layout: written person by person, read as a stream.
 
-    OUT/faces_headpose.csv            the table, a line an image
-    OUT/faces_subjects.txt            people, seven digits a line
-    OUT/faces/0000045/images/003.jpg  a file of a kind (``face_record.KINDS``)
-    OUT/faces/0000045/rows.csv        the person's lines; its presence says the person is finished
+    OUT/faces_headpose.csv            the table, one line per image
+    OUT/faces_subjects.txt            people, one seven-digit number per line
+    OUT/faces/0000045/images/003.jpg  a file of a kind (``record.KINDS``)
+    OUT/faces/0000045/rows.csv        the person's lines of the table; written last
 
-A person's lines are written last, so a run that was killed leaves whole people and at most one
-unfinished one, which is done again.
+A person with ``rows.csv`` is finished. A killed run leaves at most one person unfinished, who is
+then written again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EXAMPLES = 5
 
 @dataclass
 class Defects:
-    """What was wrong while reading: each kind of defect counted, with a few places."""
+    """Defects found while reading: a count for each kind, and a few examples of where."""
 
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
@@ -54,28 +54,24 @@ class Defects:
 
 
 class FaceFolderWriter:
-    """Writes people into a folder in the layout; what is finished is kept.
-
-    Raises:
-        InputError: The folder cannot be written to.
-    """
+    """Writes people into a folder in the Dense-Face layout; finished people are kept."""
 
     people_at_once = 1
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for left in [*folder.glob(f".{Path(TABLE).stem}-*"), *folder.glob(".faces_subjects-*")]:
-            left.unlink(missing_ok=True)  # of a run that was killed
+        for leftover in [*folder.glob(f".{Path(TABLE).stem}-*"), *folder.glob(".faces_subjects-*")]:
+            leftover.unlink(missing_ok=True)  # from a run that was killed
 
     def finished(self, _group: int, people: Sequence[int]) -> bool:
-        """Whether a person is complete; nothing else of it is read."""
+        """Whether a person is finished."""
         return all((self._home(subject) / ROWS).is_file() for subject in people)
 
     def write(self, _group: int, people: Sequence[int], records: Sequence[Record]) -> None:
-        """Write all images of a person (there may be none); what was unfinished is removed first.
+        """Write all images of a person (there may be none); an unfinished earlier try is removed.
 
         Raises:
-            InputError: The folder cannot be written to; nothing half-written is left.
+            InputError: The folder cannot be written to; no half-written person is left.
         """
         (subject,) = people
         home = self._home(subject)
@@ -103,7 +99,7 @@ class FaceFolderWriter:
             raise
 
     def finish(self) -> int:
-        """Write the table of everybody who is finished; returns the number of images."""
+        """Write the table of all finished people and return the number of images."""
         homes = sorted(path.parent for path in (self.folder / FACES).glob(f"*/{ROWS}"))
         rows = [(home / ROWS).read_text(encoding="utf-8").split("\n", 1)[1] for home in homes]
         with atomic_path(self.folder / TABLE) as temporary:
@@ -134,15 +130,15 @@ def find_table(folder: Path) -> Path:
 
 
 def read_records(
-    table: Path, defects: Defects, *, shard: int = 0, shards: int = 1
+    table: Path, defects: Defects, *, rank: int = 0, world_size: int = 1
 ) -> Iterator[Record]:
-    """The records of a table as a stream; defective ones are noted and left out, or taken in part.
+    """Stream the records of a table; defects are noted, and a record loses what is defective.
 
     Args:
-        table: The CSV file; paths in it are seen from its folder, from ``faces`` in it, or from the
+        table: The CSV file; paths in it are relative to its folder, to ``faces`` in it, or to the
             folder above.
-        defects: Gets what was wrong.
-        shard, shards: Which share of the lines: every ``shards``-th from ``shard`` on.
+        defects: Collects what was wrong.
+        rank, world_size: Only every ``world_size``-th line is read, from number ``rank`` on.
 
     Raises:
         InputError: The table cannot be read or lacks the columns of images and people.
@@ -156,7 +152,7 @@ def read_records(
             defects.note("duplicate row, left out", where)
             continue
         seen.add(name)
-        if number % shards != shard:
+        if number % world_size != rank:
             continue
         record = _record(line, places, where, defects)
         if record is not None:
@@ -198,7 +194,7 @@ def _record(
     if "images" not in files:
         return None
     for kind in ("images_v2", "feat_file_v2"):
-        # The table does not name these (or names files that are not there): they stand beside.
+        # Not in the table, or listed under paths that do not exist: look beside the image.
         name = _beside(str(line["face_file"]), kind)
         data = _read(name, places) if kind not in files else None
         if data is not None:
@@ -225,7 +221,7 @@ def _index(face_file: str) -> int:
 
 
 def _read(name: str, places: list[Path]) -> bytes | None:
-    """A file of the data set, from wherever its table may mean; never from outside."""
+    """A file of the data set from the first place that has it, never from outside."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         return None
     for place in places:

@@ -2,9 +2,8 @@
 
 Source: docs/reference/dense_face.md A12.
 
-A record is a row of the table and a file of each kind that there is. Files are kept as bytes, so
-that a record that is written is the record that was read, bit for bit; :mod:`.face_codec` says what
-is in them. Any kind but the image may be missing.
+A record is a row of the table and up to one file of each kind; only the image is mandatory. Files
+are kept as bytes, so that a record is written exactly as it was read; :mod:`.codec` decodes them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 
 from ...errors import InputError
 
-#: Folder of each kind of file -> its suffix.
+#: Suffix of each kind of file, by the name of its folder.
 KINDS: dict[str, str] = {
     "images": ".jpg",
     "images_v2": ".png",
@@ -37,7 +36,7 @@ COLUMNS: tuple[str, ...] = (
     "msmask_file", "msmask_score", "attr_file", "feat_file", "reference image",
     "reference image bbox", "caption", "head_pose",
 )  # fmt: skip
-#: Kinds whose file a column names.
+#: Columns that hold the paths of files, by kind.
 FILE_COLUMNS: dict[str, str] = {
     "images": "face_file",
     "landmarks": "landmark_file",
@@ -56,15 +55,15 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says of an image; None where it says nothing.
+    """A row of the table; None where it is empty.
 
     depth_range: Lowest and highest depth of the face in its xyz map.
-    label_uncertainty, msmask_score: Numbers of the data set's makers, passed on.
+    label_uncertainty, msmask_score: From the authors of the data set, kept as they are.
     annot_size: Side of masks and xyz maps in pixels.
     aligned_size: Side of the image in pixels.
-    src_nose_xy: Tip of the nose in pixels of the image that it was cut from.
+    src_nose_xy: Tip of the nose in pixels of the image from which this one was cropped.
     bbox: Left, top, right, bottom of the face as fractions of the image.
-    subject_id: Who it is; people are counted from 1, without leading zeros in the table.
+    subject_id: Number of the person, from 1; without leading zeros in the table.
     reference, reference_bbox: Another image of the same person.
     caption: A sentence.
     head_pose: Pitch, yaw, roll in degrees, in this order.
@@ -110,16 +109,16 @@ class Record:
 
     @property
     def key(self) -> str:
-        """Names the record in its data set."""
+        """Unique name of the record in its data set."""
         return f"{self.subject}/{self.index:03d}"
 
     def path(self, kind: str) -> str:
-        """Where a file stands, seen from the folder of faces."""
+        """Path of a file, relative to the folder ``faces``."""
         return f"{self.subject}/{kind}/{self.index:03d}{KINDS[kind]}"
 
 
 def table_line(record: Record) -> dict[str, str]:
-    """A record's line of the table; paths of files that are missing are empty."""
+    """A record's line of the table; the paths of missing files are empty."""
     row = record.row
     line = {
         "depth_range": _listed(row.depth_range),
@@ -141,10 +140,10 @@ def table_line(record: Record) -> dict[str, str]:
 
 
 def table_row(line: Mapping[str, str | None]) -> Row:
-    """The row of a line of the table; columns that are missing or empty say nothing.
+    """The row of a line of the table; missing and empty columns become None.
 
     Raises:
-        InputError: Subject or size are missing or no numbers, or another column is unreadable.
+        InputError: Subject or size are missing, or a column does not hold the right numbers.
     """
     return Row(
         subject_id=int(_required(line, "subject_id")),

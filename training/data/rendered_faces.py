@@ -10,16 +10,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...demo.captions import caption
-from ...demo.dataset_shards import heads_of
 from ...demo.networks.analyzer import analyse, load_analyzer
+from ...demo.people import sample_people
 from ...demo.renderer.renderer import Renders, render
 from ...faces.blendshapes import ARKIT_NAMES
 from . import codec as codec
-from .annotate_folder import PLACES, Writer
+from .annotate_folder import PLACES
 from .record import ANNOTATION_SIZE, Record, Row
+from .writer import Writer
 
 _FACE_POINTS = slice(17, 68)
-"""Of the 68 landmarks: all but the contour."""
+"""Of the 68 landmarks: all except the contour."""
 _NOSE = 30
 
 
@@ -34,7 +35,7 @@ class RenderPlan:
 
     @property
     def people(self) -> int:
-        """How many people that gives; the last may have fewer images."""
+        """Number of people; the last one may have fewer images."""
         return -(-self.count // self.per_person)
 
     def seeds(self, person: int) -> range:
@@ -47,24 +48,24 @@ def render_faces(
     plan: RenderPlan,
     writer: Writer,
     *,
-    share: tuple[int, int] = (1, 1),
+    shard: tuple[int, int] = (1, 1),
     progress: Callable[[int], object] = lambda done: None,
 ) -> None:
-    """Render people who are not finished yet, and join what there is.
+    """Render people who are not finished yet, and join the results.
 
     Args:
         plan: What to render.
-        writer: Of ``face_folder`` or ``face_shards``.
-        share: Number of this machine from 1, and of how many.
+        writer: Of the data set.
+        shard: Number of this machine, from 1, and number of machines.
         progress: Called with the number of images done since its last call.
 
     Raises:
-        InputError: Nothing can be written.
+        InputError: The data set cannot be written to.
     """
     renderer = _Renderer(plan)
     at_once = writer.people_at_once
     for number, first in enumerate(range(0, plan.people, at_once)):
-        if number % share[1] != share[0] - 1:
+        if number % shard[1] != shard[0] - 1:
             continue
         group = range(first, min(first + at_once, plan.people))
         ids = [person + 1 for person in group]
@@ -83,7 +84,7 @@ class _Renderer:
         self.plan, self._analyzer = plan, load_analyzer()
 
     def records(self, person: int, progress: Callable[[int], object]) -> list[Record]:
-        """A person's images; each is paired with the next one."""
+        """The records of a person; the reference of each image is the next one."""
         found = []
         seeds = self.plan.seeds(person)
         for index, seed in enumerate(seeds):
@@ -93,23 +94,25 @@ class _Renderer:
         return found
 
     def _record(self, person: int, index: int, seed: int, other: str) -> Record:
-        head = heads_of(range(seed, seed + 1), self.plan.seed, self.plan.per_person)
-        drawn = render(head, self.plan.size)
-        xyz, depth_range = _xyz(drawn)
-        points = drawn.landmarks[0]
+        head = sample_people(range(seed, seed + 1), self.plan.seed, self.plan.per_person)
+        rendered = render(head, self.plan.size)
+        xyz, depth_range = _xyz(rendered)
+        points = rendered.landmarks[0]
         text = caption(head)[0]
         low, high = (values.tolist() for values in points[_FACE_POINTS].aminmax(dim=0))
         yaw, pitch, roll = (round(angle, 3) for angle in head.angles[0].tolist())
-        made = head.expression[0].tolist()
+        shapes = head.expression[0].tolist()
         nose = (points[_NOSE] * self.plan.size).tolist()
         files = {
-            "images": codec.jpeg(drawn.rgb[0]),
-            "masks": codec.part_mask(_fitted(drawn.parts.float())[0].to(torch.uint8)),
+            "images": codec.jpeg(rendered.rgb[0]),
+            "masks": codec.part_mask(_resized(rendered.parts.float())[0].to(torch.uint8)),
             "landmarks": codec.landmark_table(points),
             "xyzmaps": codec.array(xyz.numpy()),
             "captions": codec.json_bytes({text: {"model": "tiny-world", "CLIP_score": None}}),
-            "attributes": codec.blendshapes(dict(zip(ARKIT_NAMES, made, strict=True))),
-            "feat_file_v2": codec.feature(analyse(self._analyzer, drawn.rgb).identity[0].clone()),
+            "attributes": codec.blendshapes(dict(zip(ARKIT_NAMES, shapes, strict=True))),
+            "feat_file_v2": codec.feature(
+                analyse(self._analyzer, rendered.rgb).identity[0].clone()
+            ),
         }
         row = Row(
             subject_id=person + 1,
@@ -124,9 +127,9 @@ class _Renderer:
         return Record(index, row, files)
 
 
-def _xyz(drawn: Renders) -> tuple[Tensor, tuple[float, float]]:
-    """Map [256, 256, 3] of place and depth, and the range of the depths that are no background."""
-    depth = _fitted(drawn.depth)[0]
+def _xyz(rendered: Renders) -> tuple[Tensor, tuple[float, float]]:
+    """Position and depth [256, 256, 3], and the range of depths apart from the background."""
+    depth = _resized(rendered.depth)[0]
     inside = depth < codec.BACKGROUND
     pixels = (torch.arange(ANNOTATION_SIZE) + 0.5) * (PLACES / ANNOTATION_SIZE)
     places = torch.stack(torch.meshgrid(pixels, pixels, indexing="xy"), -1)
@@ -135,7 +138,7 @@ def _xyz(drawn: Renders) -> tuple[Tensor, tuple[float, float]]:
     return torch.cat([places, depth[..., None]], -1), (float(low), float(high))
 
 
-def _fitted(maps: Tensor) -> Tensor:
-    """[B, S, S] at the size of annotations; classes and edges stay sharp."""
+def _resized(maps: Tensor) -> Tensor:
+    """Maps [B, S, S] resized to the size of annotations; edges stay sharp."""
     size = (ANNOTATION_SIZE, ANNOTATION_SIZE)
     return F.interpolate(maps[:, None], size, mode="nearest-exact")[:, 0]

@@ -1,16 +1,19 @@
-"""Records in WebDataset shards: tar files that any training code can stream, on many machines.
+"""WebDataset shards: tar files that any training code can stream, on many machines.
 
-A record is the files of one key: ``0000045-003.images.jpg``, ``0000045-003.masks.png``, ... and
-``0000045-003.row.json``, its line of the table. The same records give the same bytes.
+Each sample of a shard is a group of files with the same key. A shard of records holds
+``0000045-003.images.jpg``, ``0000045-003.masks.png``, … and ``0000045-003.row.json``, the record's
+line of the table. The same samples give the same bytes.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from webdataset.tariterators import group_by_keys, tar_file_expander
+from webdataset.writer import TarWriter
 
 from ...errors import InputError
 from ...storage import atomic_path
@@ -23,87 +26,90 @@ _NAME = "faces-{:06d}.tar"
 _ROW = "row.json"
 
 
-class FaceShardWriter:
-    """Writes groups of people as shards; a shard that exists is kept.
+def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
+    """Write samples, each a key and its files by extension, as one shard, whole or not at all.
 
     Raises:
         InputError: The folder cannot be written to.
     """
+    for leftover in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        leftover.unlink(missing_ok=True)  # from a run that was killed
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as stream,
+        # No times and owners: the same samples have to give the same bytes.
+        TarWriter(stream, user="", group="", mode=0o644, mtime=0, encoder=False) as tar,
+    ):
+        for key, files in samples:
+            tar.write({"__key__": key, **files})
+
+
+class FaceShardWriter:
+    """Writes groups of people as shards; existing shards are kept."""
 
     people_at_once = PEOPLE_PER_SHARD
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for left in folder.glob(".faces-*.tar"):
-            left.unlink(missing_ok=True)  # of a run that was killed
 
     def finished(self, group: int, _people: Sequence[int]) -> bool:
-        """Whether a group is complete; nothing of it is read."""
+        """Whether the shard of a group exists; it is not read."""
         return (self.folder / _NAME.format(group)).is_file()
 
     def write(self, group: int, _people: Sequence[int], records: Sequence[Record]) -> None:
-        """Write a group's shard, whole or not at all.
+        """Write the shard of a group, whole or not at all.
 
         Raises:
             InputError: The folder cannot be written to.
         """
-        path = self.folder / _NAME.format(group)
-        with atomic_path(path) as temporary, tarfile.open(temporary, "w") as tar:
-            for record in records:
-                key = record.key.replace("/", "-")
-                for kind in KINDS:
-                    if kind in record.files:
-                        _add(tar, f"{key}.{kind}{KINDS[kind]}", record.files[kind])
-                _add(tar, f"{key}.{_ROW}", json.dumps(table_line(record)).encode())
+        write_shard(self.folder / _NAME.format(group), map(_sample, records))
 
     def finish(self) -> int:
-        """The number of shards; there is nothing to join."""
+        """The number of shards; nothing is left to join."""
         return len(shard_files(self.folder))
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """The shards in a folder, in order."""
+    """The record shards in a folder, in order."""
     return sorted(folder.glob("faces-*.tar"))
 
 
 def read_shards(
-    paths: Sequence[Path], defects: Defects, *, shard: int = 0, shards: int = 1
+    paths: Sequence[Path], defects: Defects, *, rank: int = 0, world_size: int = 1
 ) -> Iterator[Record]:
-    """The records of shards as a stream; what cannot be read is noted and left out.
+    """Stream the records of shards; unreadable ones are noted and left out.
 
     Args:
         paths: Shards.
-        defects: Gets what was wrong.
-        shard, shards: Which share of the records: every ``shards``-th from ``shard`` on.
+        defects: Collects what was wrong.
+        rank, world_size: Only every ``world_size``-th record is read, from number ``rank`` on.
     """
     number = 0
     for path in paths:
         try:
             for key, files in _samples(path):
-                if number % shards == shard:
+                if number % world_size == rank:
                     record = _record(key, files, defects)
                     if record is not None:
                         yield record
                 number += 1
-        except (tarfile.TarError, OSError, EOFError):
+        except (tarfile.TarError, OSError, EOFError, ValueError):
             defects.note("shard damaged, its rest left out", path.name)
 
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Key and files of each sample; those of a key stand together."""
-    key, files = "", dict[str, bytes]()
-    with tarfile.open(path, "r|") as tar:
-        for entry in tar:
-            name, _, kind = entry.name.partition(".")
-            content = tar.extractfile(entry)
-            if content is None:
-                continue
-            if files and name != key:
-                yield key, files
-                files = {}
-            key, files = name, {**files, kind: content.read()}
-    if files:
-        yield key, files
+    """Key and files of each sample."""
+    with path.open("rb") as stream:
+        source = [{"url": path.name, "stream": stream}]
+        for sample in group_by_keys(tar_file_expander(source), lcase=False):
+            files = {name: data for name, data in sample.items() if not name.startswith("__")}
+            yield sample["__key__"], files
+
+
+def _sample(record: Record) -> tuple[str, dict[str, bytes]]:
+    files = {f"{kind}{KINDS[kind]}": data for kind, data in record.files.items()}
+    files[_ROW] = json.dumps(table_line(record)).encode()
+    return record.key.replace("/", "-"), files
 
 
 def _record(key: str, files: dict[str, bytes], defects: Defects) -> Record | None:
@@ -116,9 +122,3 @@ def _record(key: str, files: dict[str, bytes], defects: Defects) -> Record | Non
     except FAULTS:
         defects.note("row unreadable", key)
     return None
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    entry = tarfile.TarInfo(name)  # times and owners stay zero: same input, same bytes
-    entry.size = len(content)
-    tar.addfile(entry, io.BytesIO(content))

@@ -1,7 +1,7 @@
-"""An endless, shuffled stream of batches from a dense-annotation data set, the same after a kill.
+"""An endless, shuffled, resumable stream of batches from a dense-annotation data set.
 
-A batch is a fixed number of records, not of usable images: so a resumed run can pass over what
-it had seen without decoding it, and defective records only make their batch smaller.
+A batch is a fixed number of records, not of usable images: so a resumed run can skip records
+without decoding them, and defective records only make their batch smaller.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from .dataset import FaceDataset
 from .record import Record
 
 log = logging.getLogger(__name__)
-SHUFFLED = 1000
-"""So many records wait at a time to be drawn by chance."""
+SHUFFLE_BUFFER = 1000
+"""Records in the buffer from which the next one is drawn at random."""
 Batch = dict[str, Any]
-_MOST_EMPTY = 100
-"""So many batches without a usable image in a row are too many."""
+_MAX_EMPTY = 100
+"""Successive batches without a usable image after which training gives up."""
 
 
 class FaceStream(FaceDataset):
-    """Records of a data set over and over, in another order each time.
+    """The records of a data set over and over, in a new order in every epoch.
 
     Args:
         folder, size, map_size, scheme: As in :class:`.FaceDataset`.
         seed: Of the order.
         batch: Records in a batch.
-        share: Number of this process from 0, and of how many: each has records of its own.
-        skip: Batches that an earlier run has used.
+        rank, world_size: This process and the number of processes; each reads other records.
+        skip: Batches to skip, because an earlier run has used them.
     """
 
     def __init__(
@@ -49,57 +49,59 @@ class FaceStream(FaceDataset):
         *,
         seed: int,
         batch: int,
-        share: tuple[int, int] = (0, 1),
+        rank: int = 0,
+        world_size: int = 1,
         skip: int = 0,
     ) -> None:
         super().__init__(folder, size, map_size, scheme)
-        self.seed, self.batch, self.share, self.skip = seed, batch, share, skip
+        self.rank, self.world_size = rank, world_size
+        self.seed, self.batch, self.skip = seed, batch, skip
 
     def __iter__(self) -> Iterator[Any]:
         """Samples of :class:`.FaceDataset`; None for a record without a usable image.
 
         Raises:
-            InputError: There is not one usable image in this share.
+            InputError: No record is left for this process.
         """
         worker = get_worker_info()
         number, workers = (0, 1) if worker is None else (worker.id, worker.num_workers)
         # Worker w makes the batches w, w + workers, ...
         skipped = self.batch * (max(0, self.skip - number + workers - 1) // workers)
-        share = self.share[0] * workers + number, self.share[1] * workers
-        for record in islice(self._endless(share), skipped, None):
+        rank, world_size = self.rank * workers + number, self.world_size * workers
+        for record in islice(self._endless(rank, world_size), skipped, None):
             yield self._sample(record)
 
-    def _endless(self, share: tuple[int, int]) -> Iterator[Record]:
-        for turn in count():
-            chance = random.Random(f"{self.seed} {share} {turn}")
+    def _endless(self, rank: int, world_size: int) -> Iterator[Record]:
+        for epoch in count():
+            rng = random.Random(f"{self.seed} {(rank, world_size)} {epoch}")
             found = 0
-            for record in _shuffled(self._records(*share), chance):
+            for record in _shuffled(self._records(rank, world_size), rng):
                 found += 1
                 yield record
             if not found:
                 raise InputError(
                     "the data set has no images for a process",
-                    where=f"share {share[0] + 1} of {share[1]}: {'; '.join(self.defects.lines())}",
-                    fix="Use fewer processes or mend the data set",
+                    where=f"process {rank + 1} of {world_size}: {'; '.join(self.defects.lines())}",
+                    fix="Use fewer processes or repair the data set",
                 )
-            if turn == 0:
+            if epoch == 0:
                 for line in self.defects.lines():
                     log.warning("left out: %s", line)
 
 
 def batches(stream: FaceStream, workers: int) -> Iterator[Batch | None]:
-    """Batches of samples as tensors with a first dimension; None for one without any image."""
+    """Batches of samples, collated; None for a batch without any usable image."""
     return iter(DataLoader(stream, stream.batch, num_workers=workers, collate_fn=_collate))
 
 
 class ResumedBatches(nn.Module):
-    """The batches of a stream; how many were used is saved with a task's weights.
+    """The batches of a stream; the number of used ones is saved with the task's weights.
 
     Args:
-        dataset: Where it is, for messages.
-        open_stream: Makes the stream, told how many batches to pass over.
+        dataset: Its folder, for error messages.
+        open_stream: Opens the stream; its argument is the number of batches to skip.
         workers: Processes that read images.
-        share: Number of this process from 0, and of how many.
+        rank, world_size: This training process and the number of them.
     """
 
     used: Tensor
@@ -109,11 +111,12 @@ class ResumedBatches(nn.Module):
         dataset: Path,
         open_stream: Callable[[int], FaceStream],
         workers: int,
-        share: tuple[int, int],
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         super().__init__()
         self.register_buffer("used", torch.zeros((), dtype=torch.int64))
-        self.share, self.dataset = share, dataset
+        self.rank, self.world_size, self.dataset = rank, world_size, dataset
         self._open, self._workers = open_stream, workers
         self._batches: Iterator[Batch | None] | None = None
 
@@ -122,18 +125,18 @@ class ResumedBatches(nn.Module):
         usable: Callable[[Batch], Batch | None] = lambda batch: batch,
         fix: str = "See the lines above",
     ) -> Batch:
-        """The next batch with an image.
+        """The next batch with a usable image.
 
         Args:
-            usable: What of a batch can be used; None for nothing.
-            fix: What to do where there are none.
+            usable: Reduces a batch to its usable samples; None if there are none.
+            fix: For the error message.
 
         Raises:
-            InputError: There are none for a long time.
+            InputError: Too many batches in a row are unusable.
         """
         if self._batches is None:
             self._batches = batches(self._open(int(self.used)), self._workers)
-        for _ in range(_MOST_EMPTY):
+        for _ in range(_MAX_EMPTY):
             batch = next(self._batches)
             self.used += 1
             found = None if batch is None else usable(batch)
@@ -141,11 +144,10 @@ class ResumedBatches(nn.Module):
                 return found
         raise InputError("the data set's images cannot be used", where=str(self.dataset), fix=fix)
 
-    def chance(self, generator: torch.Generator) -> torch.Generator:
-        """This process's own generator of a step."""
-        number, processes = self.share
-        own = torch.randint(2**62, (processes,), generator=generator)[number]
-        return torch.Generator().manual_seed(int(own))
+    def process_generator(self, generator: torch.Generator) -> torch.Generator:
+        """This process's own generator, derived from the step's generator."""
+        seeds = torch.randint(2**62, (self.world_size,), generator=generator)
+        return torch.Generator().manual_seed(int(seeds[self.rank]))
 
 
 def _collate(samples: list[Batch | None]) -> Batch | None:
@@ -153,14 +155,14 @@ def _collate(samples: list[Batch | None]) -> Batch | None:
     return default_collate(usable) if usable else None
 
 
-def _shuffled(records: Iterator[Record], chance: random.Random) -> Iterator[Record]:
-    """Each record once, drawn from the :data:`SHUFFLED` next ones."""
-    waiting: list[Record] = []
+def _shuffled(records: Iterator[Record], rng: random.Random) -> Iterator[Record]:
+    """Each record once, drawn from a buffer of :data:`SHUFFLE_BUFFER` records."""
+    buffer: list[Record] = []
     for record in records:
-        waiting.append(record)
-        if len(waiting) == SHUFFLED:
-            place = chance.randrange(SHUFFLED)
-            waiting[place], waiting[-1] = waiting[-1], waiting[place]
-            yield waiting.pop()
-    chance.shuffle(waiting)
-    yield from waiting
+        buffer.append(record)
+        if len(buffer) == SHUFFLE_BUFFER:
+            chosen = rng.randrange(SHUFFLE_BUFFER)
+            buffer[chosen], buffer[-1] = buffer[-1], buffer[chosen]
+            yield buffer.pop()
+    rng.shuffle(buffer)
+    yield from buffer

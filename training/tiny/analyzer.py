@@ -1,4 +1,4 @@
-"""Stages ``analyzer`` and ``evaluator``: two networks that never share images, shape or seeds."""
+"""Stages ``analyzer`` and ``evaluator``: two networks with different images, shapes and seeds."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _TEMPERATURE = 0.07
 
 
 def pair_loss(first: Tensor, second: Tensor) -> Tensor:
-    """Contrastive loss of unit vectors [P, D]: row i of one belongs to row i of the other."""
+    """Contrastive loss of unit vectors [P, D]; rows i of both belong together."""
     logits = first @ second.T / _TEMPERATURE
     target = torch.arange(len(first))
     return 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
 
 
 def draw_pairs(images: Images, people: int, generator: torch.Generator) -> Tensor:
-    """Indices [2 * people]: both images of each drawn person, first images first."""
+    """Indices [2 * people]: the first images of random people, then their second images."""
     who = torch.randperm(len(images) // PER_PERSON, generator=generator)[:people] * PER_PERSON
     return torch.cat([who, who + 1])
 
 
 def attribute_targets(heads: Heads) -> dict[str, Tensor]:
-    """Class numbers [B] of every attribute the evaluator names."""
+    """Class numbers [B] of every attribute that the evaluator predicts."""
     targets = {name: heads.identity[:, IDENTITY_INDEX[name]].long() for name in CLASSES}
     targets["background_color"] = heads.background[:, 0].long()
     targets["background_pattern"] = heads.background[:, 1].long()
@@ -37,15 +37,15 @@ def attribute_targets(heads: Heads) -> dict[str, Tensor]:
 
 
 class AnalyzerTask(nn.Module):
-    """All read-outs but the expression at once.
+    """All outputs of the analyzer except the expression.
 
-    Who it is, is learned by contrast within pairs and by naming the parameters.
+    Identity is learned by a contrastive loss on pairs and by predicting the head's parameters.
     """
 
     def __init__(self, images: Images, people: int) -> None:
         super().__init__()
         self.net = TinyAnalyzer()
-        # Only for training: reads the parameters of a head from its identity vector.
+        # For training only: predicts the parameters of a head from its identity vector.
         self.numbers = nn.Linear(IDENTITY_DIM, len(CONTINUOUS_NAMES))
         self.classes = nn.ModuleDict(
             {name: nn.Linear(IDENTITY_DIM, len(words)) for name, (words, _) in CLASSES.items()}
@@ -88,7 +88,7 @@ class AnalyzerTask(nn.Module):
 
 
 class EvaluatorTask(nn.Module):
-    """Who it is by contrast within pairs, and the words for what is seen."""
+    """Identity by a contrastive loss on pairs, and classification of the attributes."""
 
     def __init__(self, images: Images, people: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Labels for the annotation head: what the rendered images show, at the size of its maps.
+"""Labels for the annotation head, from the renderer, at the resolution of the head's maps.
 
-The image shards hold parts and landmarks but no depth. Depth is rendered once, from the heads
-that the shards keep, into files beside them; images without one have an unknown depth.
+The image shards hold parts and landmarks but no depth. Depth is rendered once, from the head
+parameters in the shards, into files of its own; for other images it is unknown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .data import PER_SHARD, Images, mirrored_landmarks, mirrored_parts
 MAP_SIZE = 64
 """Cells along a side (docs/reference/dense_face.md B1)."""
 ANNOTATED = 6000
-"""So many of the training images get a depth."""
+"""Training images with depth."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class AnnotationTruth:
     depth: Tensor
 
     def labels(self, pick: Tensor) -> AnnotationLabels:
-        """The labels of images ``pick`` [B], some of which may be mirror images."""
+        """The labels of images ``pick`` [B]; mirror images are allowed."""
         count = len(self.parts)
         mirrored, number = pick >= count, pick % count
         parts, landmarks = self.parts[number], self.landmarks[number]
@@ -53,13 +53,13 @@ class AnnotationTruth:
 
 
 def annotation_truth(images: Images, depth: Tensor) -> AnnotationTruth:
-    """Labels of rendered images, of the first of which the depth is known."""
-    parts = torch.cat([small_parts(some, MAP_SIZE) for some in images.parts.split(PER_SHARD)])
+    """Labels of rendered images; ``depth`` [M, 64, 64] is that of the first M."""
+    parts = torch.cat([small_parts(part, MAP_SIZE) for part in images.parts.split(PER_SHARD)])
     return AnnotationTruth(parts, images.landmarks, depth)
 
 
 def render_depth(images: Path, folder: Path, count: int, workers: int) -> None:
-    """Render the depth of the first ``count`` images of a folder of shards; files are kept."""
+    """Render the depth of the first ``count`` images of a folder; existing files are kept."""
     shards = range(-(-count // PER_SHARD))
     missing = [(images, folder, i) for i in shards if not _depth_file(folder, i).is_file()]
     if not missing:

@@ -1,4 +1,4 @@
-"""Random changes to training images that keep their truth known."""
+"""Augmentation of training images together with their labels."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Batch:
 
 
 def augmented(images: Images, pick: Tensor, generator: torch.Generator) -> Batch:
-    """Images ``pick`` mirrored by chance, moved, scaled, relit and degraded.
+    """Images ``pick``, randomly mirrored, moved, scaled, relit and degraded.
 
     The degradation (half resolution, noise) makes networks trained on clean renders useful on
-    generated images, which are softer.
+    generated images, which are blurrier.
     """
     rgb = images.rgb[pick].float() / 255
     step = rgb.shape[-1] // PART_GRID
@@ -53,9 +53,9 @@ def augmented(images: Images, pick: Tensor, generator: torch.Generator) -> Batch
         angles=torch.where(flip[:, None], mirrored.angles, heads.angles),
     )
 
-    matrix, zoom, shift = _placed(len(pick), generator)
-    rgb = _moved(rgb, matrix, "bilinear")
-    masks = _moved(torch.stack([parts, head], 1).float(), matrix, "nearest")
+    matrix, zoom, shift = _random_affine(len(pick), generator)
+    rgb = _warped(rgb, matrix, "bilinear")
+    masks = _warped(torch.stack([parts, head], 1).float(), matrix, "nearest")
     parts, head = masks[:, 0].long(), masks[:, 1]
     landmarks = ((landmarks * 2 - 1 - shift[:, None]) / zoom[:, None, None] + 1) / 2
     rgb = _degraded(rgb, generator)
@@ -63,24 +63,23 @@ def augmented(images: Images, pick: Tensor, generator: torch.Generator) -> Batch
 
 
 def augment_pixels(rgb: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [B, 3, H, W] in 0..1 moved, scaled, relit and degraded as the training images.
+    """Images [B, 3, H, W] in 0..1, moved, scaled, relit and degraded like the training images.
 
-    Gradients pass. What pleases a network in the image as it is can be a trick on single pixels;
-    after a shake it has to be something that is seen.
+    Differentiable: a network that reads augmented images is harder to fool with single pixels.
     """
-    matrix, _, _ = _placed(len(rgb), generator)
-    return _degraded(_moved(rgb, matrix, "bilinear"), generator)
+    matrix, _, _ = _random_affine(len(rgb), generator)
+    return _degraded(_warped(rgb, matrix, "bilinear"), generator)
 
 
 def augmented_parts(kinds: Sequence[Images], batch: int, generator: torch.Generator) -> list[Batch]:
-    """Of each kind of images an equal part of ``batch``, drawn at random."""
+    """An equal number of random images of each kind, ``batch`` in all."""
     count = batch // len(kinds)
     picks = ((kind, torch.randint(len(kind), (count,), generator=generator)) for kind in kinds)
     return [augmented(kind, pick, generator) for kind, pick in picks]
 
 
-def _placed(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Affine maps [B, 2, 3], their zoom [B] and shift [B, 2]."""
+def _random_affine(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Random affine maps [B, 2, 3], with their zoom [B] and shift [B, 2]."""
     zoom = _uniform(0.93, 1.07, generator, count)
     shift = _uniform(-0.1, 0.1, generator, count, 2)
     matrix = torch.zeros(count, 2, 3)
@@ -106,7 +105,7 @@ def _uniform(low: float, high: float, generator: torch.Generator, *shape: int) -
 
 
 def faceless(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Faceless images [B, 3, H, W] from ones with a face: shuffled, flat, noise or a corner."""
+    """Images [B, 3, H, W] without faces: shuffled tiles, flat colour, noise or a corner."""
     count, _, height, width = batch.shape
     tiles = batch.unfold(2, 32, 32).unfold(3, 32, 32).flatten(2, 3)
     order = torch.randperm(tiles.shape[2], generator=generator)
@@ -121,6 +120,6 @@ def faceless(batch: Tensor, generator: torch.Generator) -> Tensor:
     )
 
 
-def _moved(x: Tensor, matrix: Tensor, mode: str) -> Tensor:
+def _warped(x: Tensor, matrix: Tensor, mode: str) -> Tensor:
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, mode=mode, padding_mode="border", align_corners=False)

@@ -16,9 +16,9 @@ from ...pipelines.attention import attend
 from ...pipelines.base import token_ids
 from .data import Latents
 
-#: Chance that a training caption is empty, for classifier-free guidance.
+#: Probability that a training caption is empty, for classifier-free guidance.
 EMPTY_CAPTION = 0.1
-#: Chance that a group of words is left out, so that prompts may name as little as they like.
+#: Probability that a group of words is left out, so that prompts may be short.
 DROPPED_GROUP = 0.25
 _MIN_SNR = 5.0
 
@@ -26,10 +26,10 @@ _MIN_SNR = 5.0
 def noised(
     latents: Tensor, alphas: Tensor, generator: torch.Generator, *, least: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x_t, noise, timesteps and loss weights of latents [B, 4, h, w].
+    """x_t, noise, timesteps and loss weights for latents [B, 4, h, w].
 
-    The weights [B] are min-SNR 5 (arXiv 2303.09556), for noise prediction: an error of the clean
-    latents weighs as much as their signal-to-noise ratio, at most 5 and at least ``least``.
+    The weights [B] are min-SNR 5 (arXiv 2303.09556) for noise prediction: an error of the clean
+    latents is weighted by their signal-to-noise ratio, clamped to ``least``..5.
     """
     t = torch.randint(len(alphas), (len(latents),), generator=generator)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
@@ -39,7 +39,7 @@ def noised(
 
 
 class BaseTask(nn.Module):
-    """Noise prediction from noisy latents and captions with groups of words left out by chance."""
+    """Noise prediction from noisy latents and captions with groups of words left out at random."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class BaseTask(nn.Module):
         self.data = data
         self.batch = batch
         self.alphas = alphas_cumprod()
-        plain: Any = PlainAttention()  # diffusers lists its own classes only
+        plain: Any = PlainAttention()  # diffusers' annotation lists its own classes only
         unet.set_attn_processor(plain)
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.data), (self.batch,), generator=generator)
         texts = caption(self.data.heads[pick], generator, DROPPED_GROUP)
         empty = torch.rand(self.batch, generator=generator) < EMPTY_CAPTION
-        texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
+        texts = ["" if drop else text for text, drop in zip(texts, empty, strict=True)]
         x, noise, t, weight = noised(self.data.latents[pick], self.alphas, generator)
         context = self.text_encoder(token_ids(texts)).last_hidden_state
         out = self.unet(x, t, context).sample.float()

@@ -1,7 +1,7 @@
-"""Training images of the tiny world: rendered once into shards, then held in memory as bytes.
+"""Training images of the tiny world: rendered once into files, then held in memory as bytes.
 
-Images 2i and 2i + 1 show the same person with another head turn, expression, light and scene.
-Training people have the seeds of ``demo.seeds.training_seed``, which measuring never uses.
+Images 2i and 2i + 1 show the same person with different head pose, expression, light and scene.
+Training people have the seeds of ``demo.seeds.training_seed``, which evaluation never uses.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MIRROR_PARTS = torch.tensor([0, 1, 2, 4, 3, 6, 5, 7, 8, 9], dtype=torch.uint8)
 
 @dataclass(frozen=True)
 class Images:
-    """N rendered heads with their truth.
+    """N rendered heads with their labels.
 
     rgb [N, 3, 128, 128], parts [N, 128, 128] and head [N, 128, 128] (1 on the head with hair and
     ears) as bytes, landmarks [N, 68, 2] in 0..1, heads.
@@ -66,10 +66,10 @@ class Latents:
 
 
 def render_shards(folder: Path, count: int, workers: int) -> None:
-    """Render ``count`` images into shards of 250; shards that exist are kept."""
+    """Render ``count`` images into files of 250; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = range((count + PER_SHARD - 1) // PER_SHARD)
-    missing = [(folder, i) for i in wanted if not _shard(folder, i).is_file()]
+    shards = range((count + PER_SHARD - 1) // PER_SHARD)
+    missing = [(folder, i) for i in shards if not _shard(folder, i).is_file()]
     if not missing:
         return
     context = multiprocessing.get_context("spawn")
@@ -99,7 +99,7 @@ def training_heads(indices: Sequence[int]) -> Heads:
 
 
 def mirrored_heads(heads: Heads) -> Heads:
-    """The parameters of the mirror image: left and right, yaw and roll exchanged."""
+    """The parameters of the mirror image: sides exchanged, yaw and roll negated."""
     flip = torch.tensor([-1.0, 1.0, -1.0])
     return heads.replace(expression=heads.expression[:, MIRROR_SHAPES], angles=heads.angles * flip)
 
@@ -125,12 +125,12 @@ def _render_shard(job: tuple[Path, int]) -> None:
 
     folder, index = job
     heads = training_heads(range(index * PER_SHARD, (index + 1) * PER_SHARD))
-    drawn = render(heads)
+    rendered = render(heads)
     tensors = {
-        "rgb": (drawn.rgb * 255).round().to(torch.uint8),
-        "parts": drawn.parts.to(torch.uint8),
-        "head": drawn.head_mask.to(torch.uint8),
-        "landmarks": drawn.landmarks,
+        "rgb": (rendered.rgb * 255).round().to(torch.uint8),
+        "parts": rendered.parts.to(torch.uint8),
+        "head": rendered.head_mask.to(torch.uint8),
+        "landmarks": rendered.landmarks,
         **{f"heads.{f.name}": getattr(heads, f.name) for f in fields(Heads)},
     }
     write_weights(_shard(folder, index), tensors, {"first": str(index * PER_SHARD)})
@@ -138,5 +138,5 @@ def _render_shard(job: tuple[Path, int]) -> None:
 
 def pose_hints(heads: Heads) -> Tensor:
     """Pose images of heads as bytes [N, 3, 128, 128], as the pose branch reads them."""
-    drawn = [torch.from_numpy(pose_image(*angles, size=128)) for angles in heads.angles.tolist()]
-    return torch.stack(drawn).permute(0, 3, 1, 2).contiguous()
+    rendered = [torch.from_numpy(pose_image(*angles, size=128)) for angles in heads.angles.tolist()]
+    return torch.stack(rendered).permute(0, 3, 1, 2).contiguous()

@@ -25,7 +25,7 @@ from .data import PER_PERSON, Latents
 TINY_DELTA = 1.0
 TINY_REFERENCE_DELTA = 0.1
 TINY_HINT_WIDTHS = (8, 8, 16, 16, 32, 32, 64)
-#: Chances that a training sample comes without identity, or without pose.
+#: Probabilities that a training sample lacks identity, or pose.
 NO_IDENTITY = 0.1
 NO_POSE = 0.1
 _ANGLES_WEIGHT = 0.05
@@ -34,8 +34,8 @@ _ANGLES_WEIGHT = 0.05
 def new_pose_branch(base: Base) -> PoseBranch:
     """An untrained pose branch: a copy of the UNet's encoder whose residuals are zero.
 
-    The convolutions of the hint encoder keep the size of what passes through them; with torch's
-    own initialisation, eight of them make the pose image's lines vanish.
+    The hint encoder is initialised so that its eight convolutions preserve the scale of the
+    signal; with torch's default the lines of the pose image would vanish.
     """
     layout = UNetLayout.from_diffusers(base.unet.config)
     branch = PoseBranch(
@@ -47,11 +47,11 @@ def new_pose_branch(base: Base) -> PoseBranch:
         )
     )
     encoder = to_ldm(base.unet.state_dict(), unet_to_diffusers_keys(layout), "")
-    # The UNet's middle is block, attention, block; the branch has the two blocks alone.
+    # The UNet's middle is block, attention, block; the branch has only the two blocks.
     encoder = {name.replace("middle_block.2.", "middle_block.1."): t for name, t in encoder.items()}
-    wanted = branch.state_dict()
-    copied = {n: t for n, t in encoder.items() if n in wanted and t.shape == wanted[n].shape}
-    branch.load_state_dict(wanted | copied)
+    own = branch.state_dict()
+    copied = {n: t for n, t in encoder.items() if n in own and t.shape == own[n].shape}
+    branch.load_state_dict(own | copied)
     for layer in list(branch.input_hint_block)[:-1]:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -72,17 +72,17 @@ def new_token(base: Base) -> IdentityToken:
 
 
 class DenseFaceTask(nn.Module):
-    """Noise prediction of one image of a person, told who it is by another image.
+    """Noise prediction for an image of a person, with the identity of another image of them.
 
-    Text, identity and pose are left out independently by chance, so that guidance and each control
-    work alone. The base is frozen; gradients reach adapter, pose branch and token only.
+    Text, identity and pose are dropped independently at random, so that guidance and each control
+    work on their own. Only adapter, pose branch and token are trained; the base is frozen.
 
     Args:
         base: The trained tiny base.
         data: Latents of N images and their mirror images.
         identities: Identity vectors [N, 512] of the images themselves.
         hints: Pose images [2N, 3, 128, 128] of the same images, bytes.
-        batch: Samples a step.
+        batch: Samples per step.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class DenseFaceTask(nn.Module):
         super().__init__()
         self.adapter = PCAdapter(sites_for(base.unet), delta=TINY_DELTA)
         self.pose_branch = new_pose_branch(base)
-        # Only for training: reads the angles from the encoded pose image, so that they get there.
+        # For training only: predicts the angles, so that the encoded pose image contains them.
         self.angles = nn.Sequential(
             nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * TINY_HINT_WIDTHS[-1], 3)
         )

@@ -1,7 +1,7 @@
-"""Stage ``expression``: the analyzer's expression reader, for renders and for what the VAE leaves.
+"""Stage ``expression``: the analyzer's expression reader, on renders and VAE reconstructions.
 
-Generated images have passed through the autoencoder, which softens lids and lips. A reader that
-knows renders only reads a third less in them, so half of each batch are reconstructions.
+Generated images have passed through the autoencoder, which blurs eyelids and lips. A reader
+trained on renders alone recognises a third less in them, so half of each batch are reconstructions.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ...demo.networks.expression_reader import ExpressionReader
 from .augment import augmented_parts
 from .data import Images
 
-#: Of the image. The analyzer is off by 0.01 in most points of a face alike; single points that
-#: are shaken more move the crop, which looks at their means, about as far.
+#: Standard deviation, in fractions of the image. The analyzer's errors of 0.01 shift most points of
+#: a face together; larger independent errors shift the crop, which uses means, about as far.
 _JITTER = 0.03
-_AT_ONCE = 32
+_BATCH = 32
 
 
 class ExpressionTask(nn.Module):
-    """Squared error of the blendshapes; every face is cropped around its true landmarks, shaken.
+    """Squared error of the blendshapes; faces are cropped around jittered true landmarks.
 
     Args:
-        reader: What learns.
+        reader: To be trained.
         images: Renders.
-        reconstructed: The same images as the autoencoder gives them back, bytes [N, 3, 128, 128].
-        batch: Samples a step, an even number.
+        reconstructed: VAE reconstructions of the same images, bytes [N, 3, 128, 128].
+        batch: Samples per step, an even number.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class ExpressionTask(nn.Module):
 
 @torch.inference_mode()
 def reconstructions(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """Byte images [N, 3, H, W] of unscaled latents [N, 4, h, w]."""
+    """Decode unscaled latents [N, 4, h, w] into byte images [N, 3, H, W]."""
     found = []
-    for some in tqdm(latents.split(_AT_ONCE), desc=f"decode {_AT_ONCE} images"):
+    for part in tqdm(latents.split(_BATCH), desc=f"decode {_BATCH} images"):
         with torch.autocast(vae.device.type, torch.bfloat16):
-            decoded = vae.decode(some).sample  # type: ignore[union-attr]
+            decoded = vae.decode(part).sample  # type: ignore[union-attr]
         found.append(((decoded.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8))
     return torch.cat(found)

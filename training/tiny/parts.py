@@ -1,7 +1,7 @@
-"""Stage ``parts``: the analyzer's maps of face parts and head, for renders and what the VAE leaves.
+"""Stage ``parts``: the analyzer's maps of face parts and head, on renders and reconstructions.
 
-The maps are learned once more on the frozen trunk: with reconstructions among the images, and by
-overlap, in which the frame of a pair of glasses counts as much as the background.
+The maps are trained again on the frozen trunk, with VAE reconstructions among the images and an
+overlap loss, in which the frame of a pair of glasses counts as much as the background.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ...dense_face.annotation.loss import part_losses
 from .augment import augmented_parts
 from .data import Images
 
-#: The layers' names in the analyzer begin so.
+#: Prefix of the layers' names in the analyzer.
 LAYERS = "part_"
 
 
 class PartsTask(nn.Module):
-    """Cross-entropy and overlap of the parts, cross-entropy of the head.
+    """Cross-entropy and overlap loss of the parts, cross-entropy of the head.
 
     Args:
-        net: The trained analyzer, of which the part layers learn.
+        net: The trained analyzer, whose part layers are trained.
         images: Renders.
-        reconstructed: The same images as the autoencoder gives them back, bytes [N, 3, 128, 128].
-        batch: Samples a step, an even number.
+        reconstructed: VAE reconstructions of the same images, bytes [N, 3, 128, 128].
+        batch: Samples per step, an even number.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PartsTask(nn.Module):
         self.batch = batch
 
     def train(self, mode: bool = True) -> PartsTask:
-        """The part layers alone: the trunk's batch norms keep their statistics."""
+        """Part layers only: the trunk's batch norms keep their statistics."""
         super().train(mode)
         self.net.eval()
         self.net.part_out.train(mode)

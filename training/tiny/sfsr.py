@@ -1,4 +1,4 @@
-"""The faces of stage ``sfsr``: training images of the tiny world, and the analyzer that reads."""
+"""Data of stage ``sfsr``: training images of the tiny world, and the analyzer as reader."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from ...pipelines.text import encode_text
 from ...sfsr.adapter import SFSRAdapter
 from ...sfsr.background import background_channels
 from ...sfsr.compound_inputs import CompoundLayout
-from ..sfsr_faces import NO_WORDS, Seen, SFSRFaces, half_known
+from ..sfsr_faces import NO_CAPTION, FaceReading, SFSRFaces, half_known
 from .augment import augment_pixels
 from .base import DROPPED_GROUP
 from .data import PER_PERSON, Latents
-from .scene_data import SceneData
+from .scenes import Scenes
 
 TOKENS, HIDDEN = 4, 96
-#: Chance that an expression is the analyzer's reading of the image instead of the known one, as
-#: exemplar images are read.
+#: Probability that the blendshapes are the analyzer's reading of the image, as in inference,
+#: instead of the true ones.
 READ = 0.3
-#: Words that may be said: not who it is, nor what the face does.
-SAID = tuple(g for g in GROUPS if g not in IDENTITY_GROUPS and g not in ("expression", "gaze"))
+#: Groups of words in captions: none that describe identity or expression.
+CAPTION_GROUPS = tuple(
+    g for g in GROUPS if g not in IDENTITY_GROUPS and g not in ("expression", "gaze")
+)
 
 
 def new_adapter(base: Base) -> SFSRAdapter:
@@ -40,23 +42,23 @@ def new_adapter(base: Base) -> SFSRAdapter:
 
 @dataclass(frozen=True, eq=False)
 class TinyFaces:
-    """Faces told who they are by another image of the same person.
+    """Faces with the identity of another image of the same person.
 
     Args:
-        text_encoder: The base's.
-        data: Latents of N images and their mirror images. scenes: The same images.
+        text_encoder: Of the base.
+        data: Latents of N images and their mirror images. scenes: Of the same images.
         hints: Their pose images [2N, 3, 128, 128] as bytes.
-        batch: Images a step.
+        batch: Images per step.
     """
 
     text_encoder: CLIPTextModel
     data: Latents
-    scenes: SceneData
+    scenes: Scenes
     hints: Tensor
     batch: int
 
     @property
-    def wordless(self) -> Tensor:
+    def empty_context(self) -> Tensor:
         """As of :class:`.FaceSource`."""
         return encode_text(self.text_encoder, token_ids([""]))
 
@@ -84,34 +86,35 @@ class TinyFaces:
         )
 
     def _context(self, target: Tensor, generator: torch.Generator) -> Tensor:
-        texts = caption(self.data.heads[target], generator, DROPPED_GROUP, groups=SAID)
-        empty = torch.rand(len(target), generator=generator) < NO_WORDS
-        texts = ["" if gone else text for text, gone in zip(texts, empty, strict=True)]
+        texts = caption(self.data.heads[target], generator, DROPPED_GROUP, groups=CAPTION_GROUPS)
+        empty = torch.rand(len(target), generator=generator) < NO_CAPTION
+        texts = ["" if drop else text for text, drop in zip(texts, empty, strict=True)]
         return encode_text(self.text_encoder, token_ids(texts))
 
 
 class TinyReader(nn.Module):
-    """The tiny world's analyzer, looking at shaken images.
+    """The tiny world's analyzer on augmented images.
 
     Args:
         analyzer: Frozen.
-        source: Whose expressions it has read: what it cannot read would teach its mistakes.
+        source: Readings and true blendshapes, from which the analyzer's reliability follows:
+            blendshapes that it misreads should not be learned from it.
     """
 
-    legible: Tensor | None
+    reliability: Tensor | None
 
     def __init__(self, analyzer: TinyAnalyzer, source: TinyFaces) -> None:
         super().__init__()
         self.analyzer = analyzer
-        self.legible = legibility(source.scenes.read, source.data.heads.expression)
+        self.reliability = blendshape_reliability(source.scenes.read, source.data.heads.expression)
 
-    def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> Seen:
+    def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> FaceReading:
         seen = self.analyzer(augment_pixels(images, generator))
-        return Seen(seen.identity.float(), seen.blendshapes.float())
+        return FaceReading(seen.identity.float(), seen.blendshapes.float())
 
 
-def legibility(read: Tensor, true: Tensor) -> Tensor:
-    """How much of each blendshape an analyzer sees: squared correlation [51] of [N, 51] with it."""
+def blendshape_reliability(read: Tensor, true: Tensor) -> Tensor:
+    """Squared correlation [51] of read and true blendshapes [N, 51]."""
     read, true = read - read.mean(0), true - true.mean(0)
     both = (read * true).sum(0) / (read.norm(dim=0) * true.norm(dim=0)).clamp(min=1e-6)
     return both.clamp(min=0).square()

@@ -1,4 +1,4 @@
-"""Stages ``vae`` and ``decoder``: 128 px to a 4 x 16 x 16 latent of Stable Diffusion's scale."""
+"""Stages ``vae`` and ``decoder``: from 128 px to 4 x 16 x 16 latents, scaled as in SD 1.x."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .data import Images, Latents
 SCALE = 0.18215  # Stable Diffusion 1.x
 FIRST_FEATURE = 3
 """Part classes from here on are eyes, brows and mouth."""
-_FEATURE_WEIGHT = 3.5  # eyes, brows and mouth are small and matter most
+_FEATURE_WEIGHT = 3.5  # eyes, brows and mouth are small but matter most
 _KL_WEIGHT = 3e-4
-_LEFT_NOISE = 0.03
+_RESIDUAL_NOISE = 0.03
 
 
 class VAETask(nn.Module):
-    """Reconstruction (L1 + 3 L2 + 0.7 gradient, features weighted) plus a light KL term."""
+    """Reconstruction (L1 + 3 L2 + 0.7 gradient, features weighted) plus a small KL term."""
 
     def __init__(self, vae: AutoencoderKL, images: Images, batch: int, crop: int) -> None:
         super().__init__()
@@ -55,9 +55,9 @@ class VAETask(nn.Module):
 
 
 class DecoderTask(nn.Module):
-    """Reconstruction of whole images by the decoder alone, from slightly noisy fixed latents.
+    """Reconstruction of whole images from fixed, slightly noisy latents; trains the decoder only.
 
-    The noise is what a diffusion model leaves behind after its last step.
+    The noise imitates what a diffusion model leaves after its last step.
     """
 
     def __init__(self, vae: AutoencoderKL, images: Images, latents: Latents, batch: int) -> None:
@@ -78,7 +78,7 @@ class DecoderTask(nn.Module):
         weight = torch.where(mirrored, weight.flip(-1), weight)
         latents = self.latents.latents[pick]
         noise = torch.randn(latents.shape, generator=generator)
-        out = self.vae.decode((latents + _LEFT_NOISE * noise) / SCALE).sample.float()  # type: ignore[union-attr]
+        out = self.vae.decode((latents + _RESIDUAL_NOISE * noise) / SCALE).sample.float()  # type: ignore[union-attr]
         error, psnr = reconstruction(out, rgb, weight)
         return {"loss": error, "psnr": psnr}
 
@@ -87,7 +87,7 @@ def reconstruction(out: Tensor, rgb: Tensor, weight: Tensor) -> tuple[Tensor, Te
     """Weighted error and PSNR in dB of images [B, 3, H, W] in -1..1; weight [B, 1, H, W]."""
     difference = (out - rgb) * 0.5
     error = difference.abs() + 3 * difference.square()
-    loss = (error * weight).mean() + 0.7 * _slopes(difference)
+    loss = (error * weight).mean() + 0.7 * _gradient_error(difference)
     return loss, -10 * difference.detach().square().mean().log10()
 
 
@@ -96,7 +96,7 @@ def _weight(parts: Tensor) -> Tensor:
     return 1 + (_FEATURE_WEIGHT - 1) * (parts[:, None] >= FIRST_FEATURE).float()
 
 
-def _slopes(difference: Tensor) -> Tensor:
+def _gradient_error(difference: Tensor) -> Tensor:
     across = F.l1_loss(difference[..., 1:], difference[..., :-1])
     down = F.l1_loss(difference[..., 1:, :], difference[..., :-1, :])
     return across + down
@@ -104,20 +104,20 @@ def _slopes(difference: Tensor) -> Tensor:
 
 @torch.no_grad()
 def fuse_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
-    """Fold mean and deviation of each latent channel into the quant convolutions, in place.
+    """Fuse mean and deviation of each latent channel into the quant convolutions, in place.
 
-    Afterwards latents times 0.18215 have mean 0 and deviation 1 in every channel, as users of
-    Stable Diffusion's constant expect.
+    Afterwards latents times 0.18215 have mean 0 and deviation 1 in every channel, as code for
+    Stable Diffusion expects.
 
     Args:
         vae: The trained autoencoder.
-        latents: Posterior means [N, 4, h, w] of training images, before the fold.
+        latents: Posterior means [N, 4, h, w] of training images, before fusing.
     """
     mean = latents.mean((0, 2, 3))
     gain = 1 / (latents.std((0, 2, 3)) * SCALE)
     quant, post = vae.quant_conv, vae.post_quant_conv
     z = gain.numel()
-    # Moments are [mean, log variance]: the mean moves and scales, the log variance shifts.
+    # Moments are [mean, log variance]: the mean is shifted and scaled, the log variance shifted.
     quant.weight[:z] *= gain[:, None, None, None]  # type: ignore[union-attr]
     quant.bias[:z] = (quant.bias[:z] - mean) * gain  # type: ignore[union-attr]
     quant.bias[z:] += 2 * gain.log()  # type: ignore[union-attr]

@@ -1,6 +1,6 @@
-"""Data sets of rendered heads as WebDataset shards: tar files that any training code can stream.
+"""Rendered heads of the tiny world as WebDataset shards.
 
-A sample is four files of one key::
+A sample is four files with the same key::
 
     000000000042.rgb.png     the image, 8 bit
     000000000042.depth.png   16 bit, 0 nearest .. 65535 background: depth = 2 * value / 65535 - 1
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +23,13 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from ..faces.blendshapes import ARKIT_NAMES
-from ..faces.parts import PART_COLOURS
-from ..storage import atomic_path
-from .captions import caption
-from .people import IDENTITY_NAMES, Heads, sample_heads
-from .renderer.renderer import Renders, render
+from ...demo.captions import caption
+from ...demo.people import IDENTITY_NAMES, Heads, sample_people
+from ...demo.renderer.renderer import Renders, render
+from ...faces.blendshapes import ARKIT_NAMES
+from ...faces.parts import PART_COLOURS
+from . import codec as codec
+from .shards import write_shard
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,8 @@ class ShardPlan:
         return range(self.seed + first, self.seed + min(first + self.per_shard, self.count))
 
 
-def heads_of(seeds: range, first: int, per_person: int) -> Heads:
-    """Heads with these seeds; each ``per_person`` images from ``first`` on share a person."""
-    people = [first + (seed - first) // per_person for seed in seeds]
-    return sample_heads(list(seeds), identity_seeds=people)
-
-
-def write_shard(plan: ShardPlan, shard: int, progress: Callable[[int], object]) -> Path:
-    """Render and write one shard, atomically; a shard that exists is kept.
+def render_shard(plan: ShardPlan, shard: int, progress: Callable[[int], object]) -> Path:
+    """Render one shard and write it, whole or not at all; an existing shard is kept.
 
     Args:
         plan: What to render.
@@ -69,42 +63,42 @@ def write_shard(plan: ShardPlan, shard: int, progress: Callable[[int], object]) 
         progress: Called with the number of images done since its last call.
 
     Raises:
-        InputError: The folder cannot be written.
+        InputError: The folder cannot be written to.
     """
-    path = plan.paths()[shard]
-    seeds = plan.seeds(shard)
+    path, seeds = plan.paths()[shard], plan.seeds(shard)
     if path.is_file():
         progress(len(seeds))
         return path
-    with atomic_path(path) as temporary, tarfile.open(temporary, "w") as tar:
+
+    def samples() -> Iterator[tuple[str, dict[str, bytes]]]:
         for seed in seeds:
-            for name, content in _sample(plan, seed):
-                entry = tarfile.TarInfo(name)  # times and owners stay zero: same input, same bytes
-                entry.size = len(content)
-                tar.addfile(entry, io.BytesIO(content))
+            yield f"{seed:012d}", _sample(plan, seed)
             progress(1)
+
+    write_shard(path, samples())
     return path
 
 
-def _sample(plan: ShardPlan, seed: int) -> Iterator[tuple[str, bytes]]:
-    head = heads_of(range(seed, seed + 1), plan.seed, plan.per_person)
-    drawn = render(head, plan.size)
-    key = f"{seed:012d}"
+def _sample(plan: ShardPlan, seed: int) -> dict[str, bytes]:
+    head = sample_people(range(seed, seed + 1), plan.seed, plan.per_person)
+    rendered = render(head, plan.size)
     person = plan.seed + (seed - plan.seed) // plan.per_person
-    truth = {"seed": seed, "person": person, "caption": caption(head)[0], **_truth(head, drawn)}
-    yield f"{key}.rgb.png", _png(_rgb(drawn.rgb[0]))
-    yield f"{key}.depth.png", _png(_depth(drawn.depth[0]))
-    yield f"{key}.parts.png", _png(_parts(drawn.parts[0]))
-    yield f"{key}.json", json.dumps(truth).encode()
+    labels = {"seed": seed, "person": person, "caption": caption(head)[0]}
+    return {
+        "rgb.png": codec.png(rendered.rgb[0]),
+        "depth.png": _png(_depth(rendered.depth[0])),
+        "parts.png": _png(_parts(rendered.parts[0])),
+        "json": json.dumps(labels | _labels(head, rendered)).encode(),
+    }
 
 
-def _truth(head: Heads, drawn: Renders) -> dict[str, Any]:
-    """Angles in degrees, landmarks as fractions of the image, blendshapes that are not zero."""
+def _labels(head: Heads, rendered: Renders) -> dict[str, Any]:
+    """Angles in degrees, landmarks as fractions of the image, blendshapes other than zero."""
     shapes = zip(ARKIT_NAMES, head.expression[0].tolist(), strict=True)
     identity = zip(IDENTITY_NAMES, head.identity[0].tolist(), strict=True)
     return {
         **dict(zip(("yaw", "pitch", "roll"), _rounded(head.angles[0]), strict=True)),
-        "landmarks": [_rounded(point) for point in drawn.landmarks[0]],
+        "landmarks": [_rounded(point) for point in rendered.landmarks[0]],
         "blendshapes": {name: round(value, 5) for name, value in shapes if value},
         "identity": {name: round(value, 5) for name, value in identity},
     }
@@ -112,11 +106,6 @@ def _truth(head: Heads, drawn: Renders) -> dict[str, Any]:
 
 def _rounded(values: Tensor) -> list[float]:
     return [round(value, 5) for value in values.tolist()]
-
-
-def _rgb(image: Tensor) -> Image.Image:
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-    return Image.fromarray(pixels.numpy())
 
 
 def _depth(depth: Tensor) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Scenes of the stage ``sfsr``: the training images with their heads emptied, as latents."""
+"""Scenes of the stage ``sfsr``: latents of the training images with their heads emptied."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .augment import PART_GRID
 from .data import MIRROR_SHAPES, PER_PERSON, Images
 from .vae import FIRST_FEATURE, encode_all
 
-_AT_ONCE = 64
+_BATCH = 64
 _LATENT = 16
 
 
 @dataclass(frozen=True, eq=False)
-class SceneData:
-    """What is known of N training images; 2N rows hold mirror images in the second half.
+class Scenes:
+    """Scenes of N training images; tensors of 2N rows hold the mirror images in the second half.
 
-    A scene is emptied where the head itself is and where another one would be, too. The outline of
-    a person's own head tells of the hair, and who learns from it gives everybody the hair of
-    whoever was in the scene.
+    A scene is emptied not only where its own head is but also in the area of another head. The
+    outline of the own head alone would reveal the hair, and an adapter trained on it would give
+    everybody the hair of the person in the scene.
 
     emptied: Latents of the images with grey heads [2N, 4, 16, 16], unscaled.
-    masks: [2N, 1, 16, 16], 1 = emptied. heads: The same of the own head alone.
-    features: How much of each cell is eye, brow or mouth [2N, 1, 16, 16].
-    identities: [N, 512]; read: expressions as the analyzer sees them [2N, 51].
+    masks: [2N, 1, 16, 16], 1 = emptied. heads: The same for the own head alone.
+    features: Fraction of each cell that is eye, brow or mouth [2N, 1, 16, 16].
+    identities: [N, 512]. read: Blendshapes as read by the analyzer [2N, 51].
     """
 
     emptied: Tensor
@@ -44,20 +44,20 @@ class SceneData:
     read: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a file; the constructor's keywords."""
+        """All tensors by the names of the constructor's arguments, for a file."""
         return dict(vars(self))
 
 
 @torch.inference_mode()
-def scene_data(images: Images, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> SceneData:
-    """Empty, encode and read all images: some minutes for 20,000."""
+def encode_scenes(images: Images, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> Scenes:
+    """Empty, encode and read all images; this takes some minutes for 20,000."""
     identities = []
     sides: list[list[dict[str, Tensor]]] = [[], []]
-    starts = range(0, len(images), _AT_ONCE)
-    for start in tqdm(starts, desc=f"scenes of {_AT_ONCE} images"):
-        rgb = images.rgb[start : start + _AT_ONCE]
-        own = _masks(images.head[start : start + _AT_ONCE])
-        # Neighbours in the list are the same person.
+    starts = range(0, len(images), _BATCH)
+    for start in tqdm(starts, desc=f"scenes of {_BATCH} images"):
+        rgb = images.rgb[start : start + _BATCH]
+        own = _masks(images.head[start : start + _BATCH])
+        # A shift by PER_PERSON, because neighbours in the list are the same person.
         wide = torch.maximum(own, own.roll(PER_PERSON, 0))
         grey = (emptied(rgb.float() / 255, wide) * 255).round().to(torch.uint8)
         small = {
@@ -73,7 +73,7 @@ def scene_data(images: Images, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> Sc
             side.append({"emptied": encode_all(vae, turned(grey)), **masks})
         sides[0][-1]["read"], sides[1][-1]["read"] = read, read[:, MIRROR_SHAPES]
     parts = [part for side in sides for part in side]
-    return SceneData(
+    return Scenes(
         features=_features(images.parts),
         identities=torch.cat(identities),
         **{name: torch.cat([part[name] for part in parts]) for name in parts[0]},
@@ -81,17 +81,17 @@ def scene_data(images: Images, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> Sc
 
 
 def _features(parts: Tensor) -> Tensor:
-    """Of byte parts [N, 128, 128]; mirror images behind."""
+    """Features of byte parts [N, 128, 128], followed by those of the mirror images."""
     pooled = [
-        F.adaptive_avg_pool2d((some[:, None] >= FIRST_FEATURE).float(), _LATENT)
-        for some in parts.split(_AT_ONCE)
+        F.adaptive_avg_pool2d((part[:, None] >= FIRST_FEATURE).float(), _LATENT)
+        for part in parts.split(_BATCH)
     ]
     own = torch.cat(pooled)
     return torch.cat([own, own.flip(-1)])
 
 
 def _masks(head: Tensor) -> Tensor:
-    """Of byte heads [B, 128, 128] as of the analyzer's: [B, 1, 128, 128]."""
+    """Head masks [B, 1, 128, 128] of byte heads [B, 128, 128], made as from the analyzer's."""
     step = head.shape[-1] // PART_GRID
     cells = head[:, step // 2 :: step, step // 2 :: step].float() * 2 - 1
     return head_mask(cells, *head.shape[-2:], grow=GROW)[:, None]

@@ -15,7 +15,7 @@ from comfyui_dense_face.training.sfsr_rollout import Rollout
 def test_it_stops_by_chance_within_the_range() -> None:
     rollout, stops = Rollout(steps=10), set()
     for number in range(60):
-        times = rollout.times(250, 900, step_generator(1, number))
+        times = rollout.timesteps(250, 900, step_generator(1, number))
         assert times[0] == 950 and bool((times.diff() < 0).all())
         stops.add(float(times[-1]))
     assert stops == {855.0, 760.0, 665.0, 570.0, 475.0, 380.0, 285.0}
@@ -23,7 +23,7 @@ def test_it_stops_by_chance_within_the_range() -> None:
 
 def test_a_range_between_two_steps_is_refused() -> None:
     with pytest.raises(InputError, match="none of 4 steps lies between the timesteps 300 and 400"):
-        Rollout(steps=4).times(300, 400, step_generator(1, 0))
+        Rollout(steps=4).timesteps(300, 400, step_generator(1, 0))
 
 
 def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
@@ -42,7 +42,7 @@ def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
         heads=new,
         features=new,
     )
-    times = Rollout(steps=5).times(380, 380, draw)
+    times = Rollout(steps=5).timesteps(380, 380, draw)
     sigmas = NoiseLevels.from_alphas(alphas_cumprod()).sigma_of(times)
     levels = []
 
@@ -50,7 +50,7 @@ def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
         levels.append(sigma.tolist())
         return wanted
 
-    x, sigma = Rollout().down(denoise, shown, noise, sigmas)
+    x, sigma = Rollout().sample(denoise, shown, noise, sigmas)
     assert torch.allclose(sigma, sigmas[-1].float().expand(2))
     assert levels == [[float(s)] * 2 for s in sigmas[:-1].float()]
     around = latents + sigmas[-1].float() * noise

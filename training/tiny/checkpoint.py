@@ -1,4 +1,4 @@
-"""What a stage of ``denseface train-demo`` leaves: small weights, and their story."""
+"""Compressed weights and metadata of the files that ``denseface train-demo`` writes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from ..loop import Schedule
-from .work_folder import Run
+from .run import TrainingRun
 
 
-def stored(net: nn.Module, eighth: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """All weights and buffers of a network, floating-point ones in fp16.
+def compressed_state_dict(net: nn.Module, float8: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    """All weights and buffers of a network, with floating-point ones in fp16.
 
-    Matrices and kernels whose names begin as one of ``eighth`` are in float8 (e4m3).
+    Args:
+        net: The network.
+        float8: Prefixes of names whose matrices and kernels become float8 (e4m3) instead.
     """
     found = {}
     for name, tensor in net.state_dict().items():
         if tensor.is_floating_point():
-            small = tensor.ndim > 1 and name.startswith(eighth)
+            small = tensor.ndim > 1 and name.startswith(float8)
             tensor = tensor.to(torch.float8_e4m3fn if small else torch.float16)
         found[name] = tensor
     return found
 
 
-def about_run(
-    run: Run, stage: str, schedule: Schedule, batch: int, seed: int, seconds: float
+def run_metadata(
+    run: TrainingRun, stage: str, schedule: Schedule, batch: int, seed: int, seconds: float
 ) -> dict[str, str]:
-    """What trained a file: enough to do it again."""
+    """Metadata of a file: all that is needed to train it again."""
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
     curve = (run.folder / stage / "curve.jsonl").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The work folder of ``denseface train-demo``, and what one stage leaves in it for others."""
+"""A run of ``denseface train-demo``: its work folder and the data that stages share in it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ from ...storage import read_weights, write_weights
 from ..loop import Schedule
 from .data import Images, Latents, load_images
 from .expression import reconstructions
-from .scene_data import SceneData, scene_data
+from .scenes import Scenes, encode_scenes
 from .vae import encode_all
 
 
 @dataclass(frozen=True)
-class Run:
-    """Where and how long: work folder, images, render processes, share of the full length."""
+class TrainingRun:
+    """Folders and size of a run.
+
+    folder: Work folder. weights: Folder of the finished files.
+    images: Number of training images.
+    workers: Processes that render.
+    length: Fraction of the full number of steps.
+    """
 
     folder: Path
     weights: Path = WEIGHTS
@@ -35,7 +41,7 @@ class Run:
     length: float = 1.0
 
     def schedule(self, steps: int, lr: float, **kwargs: Any) -> Schedule:
-        """A schedule of ``steps`` full-length steps."""
+        """A schedule of ``steps`` steps at full length."""
         return Schedule(steps=max(1, round(steps * self.length)), lr=lr, **kwargs)
 
     def load(self) -> Images:
@@ -43,38 +49,38 @@ class Run:
         return load_images(self.folder / "images", self.images)
 
     def autoencoder(self, stage: str) -> tuple[AutoencoderKL, dict[str, str]]:
-        """The autoencoder after stage ``vae`` or ``decoder``, frozen, and how it was made."""
+        """The autoencoder after stage ``vae`` or ``decoder``, frozen, and its metadata."""
         tensors, about = read_weights(self.folder / f"{stage}.safetensors")
         autoencoder = new_vae().requires_grad_(False)
         autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         return autoencoder.eval(), about
 
-    def latents(self, autoencoder: AutoencoderKL, shown: Images) -> Latents:
-        """Of all images; encoded once."""
-        cached = self._cached("latents", shown)
+    def latents(self, autoencoder: AutoencoderKL, images: Images) -> Latents:
+        """Latents of all images and their mirror images; encoded once."""
+        cached = self._cached("latents", images)
         if not cached.is_file():
-            halves = [encode_all(autoencoder, rgb) for rgb in (shown.rgb, shown.rgb.flip(-1))]
+            halves = [encode_all(autoencoder, rgb) for rgb in (images.rgb, images.rgb.flip(-1))]
             write_weights(cached, {"latents": LATENT_SCALE * torch.cat(halves)}, {})
-        return Latents(shown, read_weights(cached)[0]["latents"])
+        return Latents(images, read_weights(cached)[0]["latents"])
 
-    def reconstructed(self, shown: Images) -> Tensor:
-        """All images as the autoencoder gives them back, bytes [N, 3, H, W]; decoded once."""
-        cached = self._cached("softened", shown)
+    def reconstructed(self, images: Images) -> Tensor:
+        """VAE reconstructions of all images, bytes [N, 3, H, W]; decoded once."""
+        cached = self._cached("reconstructions", images)
         if not cached.is_file():
             autoencoder, _ = self.autoencoder("decoder")
-            latents = self.latents(autoencoder, shown).latents[: len(shown)] / LATENT_SCALE
+            latents = self.latents(autoencoder, images).latents[: len(images)] / LATENT_SCALE
             write_weights(cached, {"rgb": reconstructions(autoencoder, latents)}, {})
         return read_weights(cached)[0]["rgb"]
 
-    def scenes(self, vae: AutoencoderKL, net: TinyAnalyzer, shown: Images) -> SceneData:
-        """All images with their heads emptied; encoded once."""
-        cached = self._cached("scenes", shown)
+    def scenes(self, vae: AutoencoderKL, net: TinyAnalyzer, images: Images) -> Scenes:
+        """The scenes of all images without their heads; encoded once."""
+        cached = self._cached("scenes", images)
         if not cached.is_file():
-            write_weights(cached, scene_data(shown, vae, net).tensors(), {})
-        return SceneData(**read_weights(cached)[0])
+            write_weights(cached, encode_scenes(images, vae, net).tensors(), {})
+        return Scenes(**read_weights(cached)[0])
 
     def pose_branch(self) -> PoseBranch:
-        """Dense-Face's, of the stage ``dense-face``."""
+        """The pose branch of the stage ``dense-face``; ModelFileError without one."""
         path = self.weights / DENSE_FACE_FILE
         branch = load_adapter(path).pose_branch
         if branch is None:
@@ -84,10 +90,10 @@ class Run:
         return branch
 
     def invalidate(self, *names: str) -> None:
-        """Remove what was computed once under these names: a stage has changed what it is from."""
+        """Remove cached data that a stage has made stale."""
         for name in names:
             for stale in self.folder.glob(f"{name}-*.safetensors"):
                 stale.unlink()
 
-    def _cached(self, name: str, shown: Images) -> Path:
-        return self.folder / f"{name}-{len(shown)}.safetensors"
+    def _cached(self, name: str, images: Images) -> Path:
+        return self.folder / f"{name}-{len(images)}.safetensors"
