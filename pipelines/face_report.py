@@ -109,7 +109,7 @@ class FaceReport:
             FacePackError: The analyzer cannot be made, or the file of results not be used.
         """
         done = self._read_kept()
-        for path in tqdm(files, desc="faces", unit="picture", disable=not bar):
+        for path in tqdm(files, desc="faces", unit="image", disable=not bar):
             try:
                 stamp = self._stamp(path)
                 if stamp in done:
