@@ -11,7 +11,7 @@ from .errors import IncompatibleError, ModelFileError
 _AGAIN = "Download or convert the file again"
 
 
-def check_strictly(
+def check_state_dict(
     module: nn.Module,
     tensors: Mapping[str, Tensor],
     what: str,
@@ -50,7 +50,7 @@ def check_strictly(
             )
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     """Copy tensors into a module of exactly these names and shapes.
 
     Args:
@@ -59,7 +59,7 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -
         what: Name of the part, for the message ("the pose branch").
 
     Raises:
-        ModelFileError, IncompatibleError: As :func:`check_strictly`.
+        ModelFileError, IncompatibleError: As :func:`check_state_dict`.
     """
-    check_strictly(module, tensors, what)
+    check_state_dict(module, tensors, what)
     module.load_state_dict(dict(tensors))

@@ -68,8 +68,8 @@ def loading(size: Size) -> Iterator[Result]:
     from ..dense_face.identity_token import IdentityToken
     from ..nodes.host.dense_face.adapter_file import load_parts
 
-    sites = World(size, fill=False).adapter.sites
-    adapter = randomise(PCAdapter(sites, id_dim=IDENTITY, fused=True))
+    layers = World(size, fill=False).adapter.layers
+    adapter = randomise(PCAdapter(layers, id_dim=IDENTITY, fused=True))
     token = IdentityToken(size.layout.context_dim)
     whole = DenseFaceAdapter(adapter, random_pose_branch(size), token, {"encoder": ENCODER})
     with tempfile.TemporaryDirectory() as folder:

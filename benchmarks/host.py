@@ -115,14 +115,14 @@ class World:
     def adapter(self) -> PCAdapter:
         """A PC-adapter in the release's own form."""
         from ..dense_face.adapter import PCAdapter
-        from ..dense_face.attention_layers import sites_of_block
+        from ..dense_face.attention_layers import layers_of_block
 
-        sites = []
+        layers = []
         for name, module in self.model.model.diffusion_model.named_modules():
             block, found, _ = name.partition(".1.transformer_blocks.0.attn2.to_k")
             if found:
-                sites += sites_of_block(block, module.out_features, module.in_features)
-        return randomise(PCAdapter(sites, id_dim=IDENTITY)).requires_grad_(False)
+                layers += layers_of_block(block, module.out_features, module.in_features)
+        return randomise(PCAdapter(layers, id_dim=IDENTITY)).requires_grad_(False)
 
     @cached_property
     def loaded(self) -> LoadedAdapter:

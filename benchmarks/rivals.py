@@ -34,7 +34,7 @@ class AuthorsAttention:
         x, context = extra[INPUTS]
         maps, delta = self.maps, self.delta
         source = x
-        if maps.site.takes_identity:
+        if maps.layer.takes_identity:
             people = self.identity.to(x).expand(x.shape[0], -1)
             source = maps.feat_to_q(people)[:, None].expand(-1, x.shape[1], -1)
         q = q + delta * maps.per_q(source)
@@ -52,9 +52,9 @@ def authors_model(model: Any, adapter: PCAdapter, identity: Tensor) -> Any:
     patched.set_model_attn1_patch(_keep)
     patched.set_model_attn2_patch(_keep)
     for maps in adapter.attentions():
-        layer = "attn2" if maps.site.cross else "attn1"
+        kind = "attn2" if maps.layer.cross else "attn1"
         patch = AuthorsAttention(maps, identity, adapter.delta)
-        patched.set_model_patch_replace(patch, layer, *block_key(maps.site.block))
+        patched.set_model_patch_replace(patch, kind, *block_key(maps.layer.block))
     return patched
 
 
@@ -112,8 +112,8 @@ def with_extra_tokens(model: Any, adapter: PCAdapter, count: int) -> Any:
     """A clone of MODEL with ``count`` tokens more in every cross-attention."""
     patched = model.clone()
     for maps in adapter.attentions():
-        if maps.site.cross:
-            tokens = torch.randn(2, count, maps.site.context_dim)
-            patch = ExtraTokens(maps.site.channels, tokens)
-            patched.set_model_attn2_replace(patch, *block_key(maps.site.block))
+        if maps.layer.cross:
+            tokens = torch.randn(2, count, maps.layer.context_dim)
+            patch = ExtraTokens(maps.layer.channels, tokens)
+            patched.set_model_attn2_replace(patch, *block_key(maps.layer.block))
     return patched

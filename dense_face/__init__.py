@@ -1,4 +1,4 @@
-"""Dense-Face (arXiv 2412.18149) as host-free torch: adapter, identity token, pose branch, blending.
+"""Dense-Face (arXiv 2412.18149) in plain torch: adapter, identity token, pose branch, blending.
 
-Nothing here knows ComfyUI or diffusers; both bindings call these modules. One file holds one idea.
+Nothing here imports ComfyUI or diffusers; the bindings to both call these modules.
 """

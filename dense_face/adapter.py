@@ -2,20 +2,20 @@
 
 Source: docs/reference/dense_face.md A2.
 
-For hidden tokens x, context c (c = x in self-attention) and identity a, with W the frozen maps of
-the base and W' those of the adapter:
+For hidden states x, context c (c = x in self-attention) and identity a, with W the frozen
+projections of the base and W' those of the adapter:
 
-    q = W_q x + delta * W'_q u,   u = x, or F a at every position where the identity reaches
+    q = W_q x + delta * W'_q u,   u = F a in layers that receive the identity, else x
     k = W_k c + delta * W'_k c
     v = W_v c + delta * W'_v c
 
-The identity reaches the cross-attentions of the input and output blocks. It reaches neither a
-self-attention nor the middle block, where u = x: so it is in the release, and its weights want it.
+The cross-attentions of the input and output blocks receive the identity. Self-attentions and the
+middle block do not, as in the release.
 
-There are two equivalent ways to compute it: at run time (``AdapterAttention.deltas``, also used in
-training) and fused (:meth:`PCAdapter.fuse`): constant deltas on the base's weights and, since F a
-does not depend on the position, one bias on the queries of each layer that the identity reaches.
-Either can be had from either form of the stored weights (``sites.py``).
+There are two equivalent ways to compute this: at run time (``AdapterAttention.deltas``, also used
+in training) and fused (:meth:`PCAdapter.fuse`): constant deltas on the base's weights and, because
+F a does not depend on the position, one query bias per layer that receives the identity. Both work
+with either form of the stored weights (``attention_layers.py``).
 """
 
 from __future__ import annotations
@@ -27,60 +27,59 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..state_dict import check_strictly
-from .attention_layers import ID_DIM, AttentionSite, is_fused, sites_from_state_dict
+from ..state_dict import check_state_dict
+from .attention_layers import ID_DIM, AttentionLayer, is_fused, layers_from_state_dict
 from .fused import FusedAdapter, fuse
 
 DELTA = 0.01
-"""Strength of the release, at training and test."""
-
+"""Strength used by the release in training and inference."""
 
 Projections = tuple[nn.Module, nn.Module, nn.Module]
 """to_q, to_k and to_v of an attention layer."""
 
 
 class AdapterAttention(nn.Module):
-    """The adapter's maps beside one attention layer.
+    """The adapter's projections for one attention layer.
 
-    Unfolded there are always four, as in the release; fused, only the live ones.
+    Unfused there are always four, as in the release; fused, only those that have an effect.
 
-    Fresh ``per_*`` are zero, so that an untrained adapter changes nothing; their gradients are not
-    zero, because each is multiplied by inputs that are not. ``feat_to_q`` keeps torch's default
-    initialisation: it starts to learn as soon as ``per_q`` has left zero.
+    New ``per_*`` weights are zero, so that an untrained adapter changes nothing; their gradients
+    are not zero. ``feat_to_q`` keeps torch's default initialisation and starts to learn once
+    ``per_q`` is no longer zero.
     """
 
     def __init__(
         self,
-        site: AttentionSite,
+        layer: AttentionLayer,
         id_dim: int,
         fused: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.site = site
-        self.needs_identity = fused and site.takes_identity
+        self.layer = layer
+        self.needs_identity = fused and layer.takes_identity
 
         def linear(width_in: int) -> nn.Linear:
-            return nn.Linear(width_in, site.channels, bias=False, device=device, dtype=dtype)
+            return nn.Linear(width_in, layer.channels, bias=False, device=device, dtype=dtype)
 
         if self.needs_identity:
             self.id_to_q = linear(id_dim)
         else:
-            self.per_q = linear(site.channels)
-        self.per_k = linear(site.context_dim)
-        self.per_v = linear(site.context_dim)
-        for fresh in self.parameters():
-            nn.init.zeros_(fresh)
+            self.per_q = linear(layer.channels)
+        self.per_k = linear(layer.context_dim)
+        self.per_v = linear(layer.context_dim)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
         if not fused:
             self.feat_to_q = linear(id_dim)
 
     def query(self, x: Tensor, identity: Tensor | None) -> Tensor:
         """Query delta before the strength: [B, N, C] from x, or [B, 1, C] from the identity.
 
-        ``identity`` [B, D] is heeded only where it reaches (:attr:`AttentionSite.takes_identity`).
+        ``identity`` [B, D] is used only in layers with :attr:`AttentionLayer.takes_identity`.
         """
-        if identity is None or not self.site.takes_identity:
+        if identity is None or not self.layer.takes_identity:
             return self._query_without_identity(x)
         return self.identity_query(identity.to(x))[:, None, :]
 
@@ -93,12 +92,15 @@ class AdapterAttention(nn.Module):
     def deltas(
         self, x: Tensor, context: Tensor | None, identity: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What to add to q, k and v, before the strength.
+        """Deltas of q, k and v, before the strength.
 
         Args:
             x: Hidden tokens [B, N, C].
-            context: Text [B, M, context_dim]; None in self-attention.
-            identity: [B, D], one for each sample, or None.
+            context: Text embeddings [B, M, context_dim]; None in self-attention.
+            identity: [B, D] or None.
+
+        Raises:
+            InputError: The adapter is fused and needs an identity.
         """
         context = x if context is None else context
         return self.query(x, identity), self.per_k(context), self.per_v(context)
@@ -111,13 +113,13 @@ class AdapterAttention(nn.Module):
         identity: Tensor | None,
         delta: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """q [B, N, C], k and v [B, M, C] with the adapter's share: base + delta * adapter.
+        """q [B, N, C], k and v [B, M, C] of base + delta * adapter.
 
         Arguments as in :meth:`deltas`; ``base`` holds the layer's own to_q, to_k and to_v.
         """
         to_q, to_k, to_v = base
         context = x if context is None else context
-        if identity is None or not self.site.takes_identity:
+        if identity is None or not self.layer.takes_identity:
             q = _summed(to_q, self._query_without_identity, x, delta)
         else:
             q = to_q(x) + delta * self.query(x, identity)
@@ -132,7 +134,7 @@ class AdapterAttention(nn.Module):
         if self.needs_identity:
             raise InputError(
                 "a fused adapter cannot run without an identity",
-                where=self.site.key,
+                where=self.layer.key,
                 fix="Give an identity, or convert the checkpoint with --unfused",
             )
         return self.per_q
@@ -141,13 +143,13 @@ class AdapterAttention(nn.Module):
 class PCAdapter(nn.Module):
     """The adapter of a whole UNet; state-dict keys are the release's, without file prefix.
 
-    ``delta`` is the strength, applied on use and never stored in the weights. ``fused`` chooses
-    the form of the weights (``sites.py``).
+    ``delta`` is the strength, applied when the adapter runs and never multiplied into the weights.
+    ``fused`` chooses the form of the weights (``attention_layers.py``).
     """
 
     def __init__(
         self,
-        sites: Iterable[AttentionSite],
+        layers: Iterable[AttentionLayer],
         *,
         id_dim: int = ID_DIM,
         delta: float = DELTA,
@@ -159,108 +161,106 @@ class PCAdapter(nn.Module):
         self.id_dim = id_dim
         self.delta = delta
         self.fused = fused
-        self.sites = tuple(sites)
-        for site in self.sites:
-            maps = AdapterAttention(site, id_dim, fused, device=device, dtype=dtype)
-            _place(self, site.key, maps)
+        self.layers = tuple(layers)
+        for layer in self.layers:
+            attention = AdapterAttention(layer, id_dim, fused, device=device, dtype=dtype)
+            _add_module(self, layer.key, attention)
 
     @classmethod
-    def described_by(
+    def from_shapes(
         cls,
         tensors: Mapping[str, Tensor],
         *,
         delta: float = DELTA,
         device: torch.device | str | None = "meta",
     ) -> PCAdapter:
-        """The adapter that the tensors describe, fresh; their names and shapes are checked.
+        """An uninitialised adapter with the shapes of a state dict, whose keys are checked.
 
-        On the default device it takes no memory and serves as that check alone.
+        On the default device ``meta`` it takes no memory.
 
         Raises:
             ModelFileError: A weight is missing or unknown.
             IncompatibleError: A weight has a name or shape that does not fit the others.
         """
-        sites, id_dim = sites_from_state_dict(tensors)
-        adapter = cls(sites, id_dim=id_dim, delta=delta, fused=is_fused(tensors), device=device)
-        check_strictly(adapter, tensors, "the PC-adapter", optional=adapter._dead())
+        layers, id_dim = layers_from_state_dict(tensors)
+        adapter = cls(layers, id_dim=id_dim, delta=delta, fused=is_fused(tensors), device=device)
+        check_state_dict(adapter, tensors, "the PC-adapter", optional=adapter._unused())
         return adapter
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor], *, delta: float = DELTA) -> PCAdapter:
-        """Build the adapter that the tensors describe (float32) and load them, strictly.
+        """Build an adapter (float32) and load a state dict into it.
 
-        Dead ``feat_to_q`` may be left out (:meth:`live_state_dict`); they become zero.
+        Weights that have no effect may be missing (:meth:`live_state_dict`); they become zero.
+
+        Raises:
+            ModelFileError, IncompatibleError: As :meth:`from_shapes`.
         """
-        adapter = cls.described_by(tensors, delta=delta, device=None)
-        for name in adapter._dead() - tensors.keys():
+        adapter = cls.from_shapes(tensors, delta=delta, device=None)
+        for name in adapter._unused() - tensors.keys():
             nn.init.zeros_(adapter.get_parameter(name))
         adapter.load_state_dict(dict(tensors), strict=False)
         return adapter
 
     def attention(self, block: str, cross: bool) -> AdapterAttention:
-        """The maps beside ``attn2`` (``cross``) or ``attn1`` of a block; KeyError if none."""
-        for site in self.sites:
-            if site.block == block and site.cross == cross:
-                found = self.get_submodule(site.key)
+        """The projections for ``attn2`` (``cross``) or ``attn1`` of a block; KeyError if none."""
+        for layer in self.layers:
+            if layer.block == block and layer.cross == cross:
+                found = self.get_submodule(layer.key)
                 if isinstance(found, AdapterAttention):
                     return found
         raise KeyError(f"{block} attn{2 if cross else 1}")
 
     def attentions(self) -> Iterator[AdapterAttention]:
-        """All attention layers, in the order of the sites."""
-        for site in self.sites:
-            yield self.attention(site.block, site.cross)
-
-    def live_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters that reach the output; ``feat_to_q`` does not where no identity comes."""
-        live = self.live_state_dict()
-        for name, parameter in self.named_parameters():
-            if name in live:
-                yield parameter
+        """The projections of every layer, in execution order."""
+        for layer in self.layers:
+            yield self.attention(layer.block, layer.cross)
 
     def live_state_dict(self) -> dict[str, Tensor]:
-        """The state dict without the dead ``feat_to_q``: all that a file needs to hold."""
-        dead = self._dead()
-        return {name: tensor for name, tensor in self.state_dict().items() if name not in dead}
+        """The state dict without weights that have no effect: all that a file needs."""
+        unused = self._unused()
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in unused}
 
     def query_bias(self, identity: Tensor) -> dict[str, Tensor]:
-        """Bias on the queries of each cross-attention that the identity reaches, times ``delta``.
+        """Query bias of each layer that receives the identity, times ``delta``.
 
         Args:
             identity: [B, D].
 
         Returns:
-            Block name -> [B, C], to be added to q [B, N, C] at every position.
+            Block name -> [B, C], to add to q [B, N, C] at every position.
         """
         return {
-            attention.site.block: self.delta * attention.identity_query(identity)
+            attention.layer.block: self.delta * attention.identity_query(identity)
             for attention in self.attentions()
-            if attention.site.takes_identity
+            if attention.layer.takes_identity
         }
 
     def fuse(self) -> FusedAdapter:
         """The equivalent weight deltas and bias matrices (docs/reference/dense_face.md A3)."""
         return fuse({k: t.detach() for k, t in self.live_state_dict().items()}, self.delta)
 
-    def _dead(self) -> set[str]:
+    def _unused(self) -> set[str]:
         if self.fused:
             return set()
-        return {f"{site.key}.feat_to_q.weight" for site in self.sites if not site.takes_identity}
+        return {
+            f"{layer.key}.feat_to_q.weight" for layer in self.layers if not layer.takes_identity
+        }
 
 
 def _summed(base: nn.Module, adapter: nn.Linear, x: Tensor, delta: float) -> Tensor:
     """base(x) + delta * adapter(x).
 
-    Where the base is a plain Linear the weights are added first: one product instead of two,
-    forward and backward. A wrapped Linear (LoRA and the like) is called as it is.
+    For a plain Linear the weights are added first: one matrix product instead of two, forward and
+    backward. A wrapped Linear (LoRA, for example) is called as it is.
     """
     if type(base) is nn.Linear:
         return F.linear(x, base.weight + delta * adapter.weight.to(base.weight), base.bias)
     return base(x) + delta * adapter(x)
 
 
-def _place(root: nn.Module, path: str, module: nn.Module) -> None:
-    """Hang a module under a dotted path, making empty modules on the way."""
+def _add_module(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Register a module under a dotted path, creating empty modules in between."""
     *parents, name = path.split(".")
     for part in parents:
         if part not in root._modules:

@@ -1,4 +1,4 @@
-"""Listening to modules while a network runs: what they return, and no hook left behind."""
+"""Forward hooks that capture module outputs during one pass and are always removed."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from typing import Any
 
 from torch import Tensor, nn
 
-EVERY_ROW = slice(None)
+ALL_ROWS = slice(None)
 
 
 @contextmanager
 def capture_features(
-    modules: Sequence[nn.Module], rows: slice = EVERY_ROW
+    modules: Sequence[nn.Module], rows: slice = ALL_ROWS
 ) -> Iterator[list[Tensor]]:
     """Collect the outputs of ``modules`` while the block runs.
 
     Args:
-        modules: In the order of the result; each returns a tensor [B, ...].
-        rows: Of the batch: the conditional half of classifier-free guidance, say. A view is kept,
-            nothing is copied.
+        modules: Each returns a tensor [B, ...].
+        rows: Batch rows to keep, such as the conditional half of classifier-free guidance. The
+            captured tensors are views, not copies.
 
     Yields:
-        A list that is empty until all modules have run, then holds one detached tensor for each
-        (the last one where a module runs again). The hooks go when the block ends, however it ends.
+        A list that is empty until every module has run, then holds one detached tensor per module,
+        in the order of ``modules`` (the latest where a module runs again). The hooks are removed
+        when the block ends, also by an exception.
     """
     outputs: dict[int, Tensor] = {}
-    found: list[Tensor] = []
+    captured: list[Tensor] = []
 
-    def hook(place: int) -> Any:
+    def hook(index: int) -> Any:
         def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            outputs[place] = output[rows].detach()
+            outputs[index] = output[rows].detach()
             if len(outputs) == len(modules):
-                found[:] = [outputs[i] for i in range(len(modules))]
+                captured[:] = [outputs[i] for i in range(len(modules))]
 
         return keep
 
     handles = []
     try:
-        for place, module in enumerate(modules):
-            handles.append(module.register_forward_hook(hook(place)))
-        yield found
+        for index, module in enumerate(modules):
+            handles.append(module.register_forward_hook(hook(index)))
+        yield captured
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""Identity token: the embedding of ``*`` carries the identity into the text.
+"""Identity token: the embedding of ``*`` carries the identity into the prompt.
 
 Source: docs/reference/dense_face.md A5.
 """
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, ModelFileError
-from ..state_dict import check_strictly
+from ..state_dict import check_state_dict
 
 REFERENCE_DELTA = 0.01
-"""Strength of the release."""
+"""Strength used by the release."""
 
 
 class IdentityToken(nn.Module):
@@ -52,16 +52,16 @@ class IdentityToken(nn.Module):
         self.projector_norm = nn.BatchNorm1d(width, device=device, dtype=dtype)
 
     @classmethod
-    def described_by(
+    def from_shapes(
         cls,
         tensors: Mapping[str, Tensor],
         *,
         reference_delta: float = REFERENCE_DELTA,
         device: torch.device | str | None = "meta",
     ) -> IdentityToken:
-        """The fresh module that the tensors describe; their names and shapes are checked.
+        """An uninitialised module with the shapes of a state dict, whose keys are checked.
 
-        On the default device it takes no memory and serves as that check alone.
+        On the default device ``meta`` it takes no memory.
 
         Raises:
             ModelFileError: A weight is missing or unknown.
@@ -75,15 +75,19 @@ class IdentityToken(nn.Module):
             )
         width, id_dim = weight.shape
         token = cls(width, id_dim=id_dim, reference_delta=reference_delta, device=device)
-        check_strictly(token, tensors, "the identity token")
+        check_state_dict(token, tensors, "the identity token")
         return token
 
     @classmethod
     def from_state_dict(
         cls, tensors: Mapping[str, Tensor], *, reference_delta: float = REFERENCE_DELTA
     ) -> IdentityToken:
-        """Build the module that the tensors describe and load them, strictly; evaluation mode."""
-        token = cls.described_by(tensors, reference_delta=reference_delta, device=None)
+        """Build the module in evaluation mode and load a state dict into it.
+
+        Raises:
+            ModelFileError, IncompatibleError: As :meth:`from_shapes`.
+        """
+        token = cls.from_shapes(tensors, reference_delta=reference_delta, device=None)
         token.load_state_dict(dict(tensors))
         return token.eval()
 
@@ -104,16 +108,16 @@ class IdentityToken(nn.Module):
         placeholder_id: int,
         identity: Tensor | None,
     ) -> Tensor:
-        """Put the identity at every placeholder; the input is left alone.
+        """Replace the embedding of every placeholder; returns a new tensor.
 
         Args:
             embeds: Token embeddings [B, L, width], before the position embedding is added.
             token_ids: [B, L].
             placeholder_id: Token id of ``*``.
-            identity: [B, D] or [1, D]; None puts P alone, as the unconditional call does.
+            identity: [B, D] or [1, D]; None inserts P alone, as in the unconditional prompt.
 
         Raises:
-            InputError: The shapes do not belong together.
+            InputError: The shapes do not match.
         """
         if embeds.shape[:2] != token_ids.shape:
             raise InputError(

@@ -1,11 +1,11 @@
-"""Pose branch: a ControlNet without attention, fed with a drawn head axis.
+"""Pose branch: a ControlNet without attention whose hint is the pose image.
 
 Source: docs/reference/dense_face.md A7.
 
 A copy of the UNet's encoder without its transformers reads the noisy latent and the encoded pose
-image and returns one residual for each skip connection and one for the middle. It never reads
-the text, so one call serves all parts of classifier-free guidance that share latent and timestep;
-the encoded image (:meth:`PoseBranch.encode_hint`) serves a whole run.
+image and returns one residual for each skip connection and one for the middle. It does not read
+the text, so one call is enough for all parts of classifier-free guidance that share latent and
+timestep; the encoded image (:meth:`PoseBranch.encode_hint`) is reused in every step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
-from ..state_dict import load_strictly
+from ..state_dict import load_strict
 
 HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
 _HINT_STRIDES = (1, 1, 2, 1, 2, 1, 2, 1)
@@ -31,10 +31,9 @@ _BLOCK = re.compile(r"input_blocks\.(\d+)\.0\.(op|in_layers\.2|)\.?weight")
 
 @dataclass(frozen=True)
 class PoseBranchConfig:
-    """The numbers that fix a pose branch; the defaults are the release's.
+    """Sizes of a pose branch; the defaults are the release's.
 
-    ``hint_widths`` are the widths inside the hint encoder, whose strides are fixed to the VAE's
-    factor 8.
+    ``hint_widths`` are the channels inside the hint encoder, which downsamples by 8 like the VAE.
     """
 
     model_channels: int = 320
@@ -46,10 +45,10 @@ class PoseBranchConfig:
 
     @classmethod
     def from_state_dict(cls, tensors: Mapping[str, Tensor]) -> PoseBranchConfig:
-        """Read the numbers from names and shapes (names without ``control_model.``).
+        """Read the sizes from names and shapes (names without ``control_model.``).
 
         Raises:
-            ModelFileError: The first or a counted weight is missing.
+            ModelFileError: A weight that determines a size is missing.
         """
         blocks: dict[int, tuple[bool, int]] = {}
         for name, tensor in tensors.items():
@@ -85,12 +84,12 @@ class PoseBranchConfig:
 class PoseBranch(nn.Module):
     """Pose image, noisy latent and timestep -> residuals for the UNet's skips and middle.
 
-    Freshly built, all residuals are zero, so that training starts from the bare base model.
-    Module names are the release's (``control_model.*`` loads strictly).
+    Initially all residuals are zero, so that training starts from the unchanged base model. Module
+    names are the release's, without the prefix ``control_model.``.
 
     Args:
         config: Widths and depths.
-        operations: Where Conv2d, Linear and GroupNorm come from; a host passes its own.
+        operations: Namespace with Conv2d, Linear and GroupNorm; ComfyUI passes its own.
         device, dtype: Of the weights.
     """
 
@@ -119,7 +118,7 @@ class PoseBranch(nn.Module):
             if level < len(config.channel_mult) - 1:
                 blocks.append(Downsample(widths[-1], make))
                 widths.append(widths[-1])
-        # Each stands in a sequence of its own, because the names of the weights say so.
+        # One sequence per block, to match the names of the weights.
         self.input_blocks = nn.ModuleList(TimedSequential([block]) for block in blocks)
         self.zero_convs = nn.ModuleList(nn.Sequential(make.zero_conv(w)) for w in widths)
         deepest = widths[-1]
@@ -132,13 +131,17 @@ class PoseBranch(nn.Module):
     def from_state_dict(
         cls, tensors: Mapping[str, Tensor], operations: Any = nn, **kwargs: Any
     ) -> PoseBranch:
-        """Build the branch that the tensors describe and load them, strictly."""
+        """Build the branch and load a state dict into it.
+
+        Raises:
+            ModelFileError, IncompatibleError: Weights are missing, unknown or of another shape.
+        """
         branch = cls(PoseBranchConfig.from_state_dict(tensors), operations, **kwargs)
-        load_strictly(branch, tensors, "the pose branch")
+        load_strict(branch, tensors, "the pose branch")
         return branch
 
     def encode_hint(self, hint: Tensor) -> Tensor:
-        """Pose images [B, 3, 8h, 8w] in 0..1 -> features [B, C, h, w]; once a run suffices."""
+        """Pose images [B, 3, 8h, 8w] in 0..1 -> features [B, C, h, w], reusable in every step."""
         return self.input_hint_block(hint)
 
     def residuals(self, x: Tensor, encoded_hint: Tensor, timesteps: Tensor) -> list[Tensor]:
@@ -160,12 +163,12 @@ class PoseBranch(nn.Module):
     def forward(
         self, x: Tensor, hint: Tensor, timesteps: Tensor, context: Tensor | None = None
     ) -> list[Tensor]:
-        """Encode the hint and return the residuals; ``context`` is accepted and never read."""
+        """Encode the hint and return the residuals; ``context`` is ignored."""
         return self.residuals(x, self.encode_hint(hint), timesteps)
 
 
 class TimedSequential(nn.ModuleList):
-    """A sequence that hands the time embedding to those of its modules that want it."""
+    """A sequence that passes the timestep embedding to its residual blocks."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """[B, C_in, h, w] and [B, E] -> [B, C_out, h', w']."""
@@ -183,7 +186,7 @@ class ResBlock(nn.Module):
             make.norm(width_in), nn.SiLU(), make.conv(width_in, width_out, 3)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), make.linear(embed, width_out))
-        # The identity stands where the original has its dropout: it keeps the numbering.
+        # The identity takes the place of the original dropout to keep the numbering.
         self.out_layers = nn.Sequential(
             make.norm(width_out), nn.SiLU(), nn.Identity(), make.conv(width_out, width_out, 3)
         )
@@ -219,7 +222,7 @@ def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.
 
 @dataclass(frozen=True)
 class LayerMaker:
-    """Builds layers from the host's operations with one device and dtype."""
+    """Creates layers from ``operations`` with one device and dtype."""
 
     operations: Any
     device: torch.device | str | None

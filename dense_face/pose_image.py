@@ -1,12 +1,12 @@
-"""The pose image: the head's axes drawn on white, as the release draws them.
+"""The pose image: the three axes of the head pose on white, drawn as in the release.
 
 Source: docs/reference/dense_face.md A6.
 
 Angles are degrees: yaw > 0 turns the nose to the image's left, pitch > 0 lifts it, roll > 0
 turns the head clockwise as seen by the viewer. Red is the head's X axis (towards the image's
 right when frontal), green Y (down), blue Z (the nose, twice as long, drawn last). A frontal head
-has a blue dot; beyond about 40 degrees of yaw the blue line leaves the image and is cut at its
-edge (``thick_line`` says how).
+has a blue dot; beyond about 40 degrees of yaw the blue line leaves the image and is clipped at its
+edge (see ``thick_line``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import InputError
 from .thick_line import Image, Point, draw_thick_line
 
 SIZE = 256
-"""Side of the release's pose image in pixels; lengths and thickness are given for it."""
+"""Side of the release's pose image in pixels; the lengths below are for this size."""
 
 _AXIS_LENGTH = 100
 _NOSE_LENGTH = 200
@@ -30,7 +30,7 @@ _COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 def axis_ends(
     yaw: float, pitch: float, roll: float, size: int = SIZE
 ) -> tuple[Point, Point, Point]:
-    """End points (x, y) of the X, Y and Z axis in whole pixels, cut towards zero.
+    """End points (x, y) of the X, Y and Z axis in whole pixels, truncated.
 
     Raises:
         InputError: An angle is not finite.
@@ -58,7 +58,7 @@ def axis_ends(
 def pose_image(yaw: float, pitch: float, roll: float, size: int = SIZE) -> Image:
     """Draw a head pose, uint8 RGB [size, size, 3].
 
-    At other sizes than 256 lengths and thickness scale along (the thickness to an even number).
+    Lengths and thickness scale with the size; the thickness is rounded to an even number.
 
     Raises:
         InputError: An angle is not finite, or the size is below 16.

@@ -1,10 +1,9 @@
-"""The placeholder ``*`` in a prompt: it has to be a word of its own.
+"""The placeholder ``*`` in a prompt, which has to be a separate word.
 
 Source: docs/reference/dense_face.md A5.
 
-CLIP's tokenizer joins signs that touch: ``*.`` or ``**`` is another token than ``*``, and the
-person is lost without a word. What can only mean the placeholder is set apart here; what cannot is
-refused.
+CLIP's tokenizer joins adjacent punctuation: ``*.`` and ``**`` are other tokens than ``*``, and the
+identity would be lost silently. Unambiguous cases get spaces here; ambiguous ones are refused.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from ..errors import InputError
 PLACEHOLDER = "*"
 
 _GLUED = re.compile(r"[^\W_]\*|\*[^\W_]|\*\*")
-_FIX = "Write * where the person stands, apart from other words: a portrait of * smiling"
+_FIX = "Write * for the person, apart from other words: a portrait of * smiling"
 
 
 def spaced_prompt(text: str) -> str:
-    """The prompt with a space on each side of every ``*``; weights such as ``(*:1.2)`` stay whole.
+    """The prompt with a space on each side of every ``*``; weights such as ``(*:1.2)`` still work.
 
     Raises:
         InputError: There is no ``*``, or one touches a letter, a digit or another ``*``.

@@ -1,4 +1,4 @@
-"""Noise levels and the DDIM grid of the release: uniform timesteps plus 1.
+"""Noise schedule and DDIM timesteps of the release: uniform timesteps plus 1.
 
 Source: docs/reference/dense_face.md A8.
 """
@@ -21,7 +21,7 @@ def alphas_cumprod(
 ) -> Tensor:
     """Cumulative product of 1 - beta, [train_steps] float32, of scaled-linear betas.
 
-    Computed in float64 and then rounded, as the release stores it.
+    Computed in float64 and then rounded, as in the release.
     """
     roots = torch.linspace(beta_start**0.5, beta_end**0.5, train_steps, dtype=torch.float64)
     return torch.cumprod(1 - roots**2, 0).float()
@@ -29,10 +29,10 @@ def alphas_cumprod(
 
 @dataclass(frozen=True, eq=False)
 class DDIMSchedule:
-    """One DDIM grid in ascending order of t; the sampler visits it backwards.
+    """DDIM timesteps in ascending order; the sampler runs through them backwards.
 
-    All tensors are [S]; ``timesteps`` int64, the others float64: the cumulative alphas at each
-    timestep and at the one before it, and the standard deviation of the noise of each step.
+    All tensors are [S], ``timesteps`` int64 and the others float64: the cumulative alphas at each
+    timestep and at the one before it, and the standard deviation of the noise added in each step.
     """
 
     timesteps: Tensor
@@ -47,16 +47,16 @@ class DDIMSchedule:
 def ddim_schedule(
     steps: int = 50, eta: float = 1.0, cumulative: Tensor | None = None
 ) -> DDIMSchedule:
-    """The release's grid: t = 1, 1 + stride, ... with stride = 1000 // steps.
+    """The release's timesteps: t = 1, 1 + stride, ... with stride = 1000 // steps.
 
     The step before the first is t = 0, so the last step ends at alpha_0 = 0.99915 and not at 1.
-    A number of steps that does not divide 1000 gives some steps more than asked for, as in the
-    release; a timestep beyond the table (there the release fails) is left out.
+    If ``steps`` does not divide 1000 the schedule has a few more steps, as in the release; a
+    timestep beyond the table, where the release fails, is dropped.
 
     Args:
         steps: 1 to 1000.
-        eta: Share of fresh noise in each step; 0 is deterministic, the release uses 1.
-        cumulative: Table of cumulative alphas, :func:`alphas_cumprod` if left out.
+        eta: DDIM eta, 0..1; 0 is deterministic, the release uses 1.
+        cumulative: Cumulative alphas [T], :func:`alphas_cumprod` by default.
 
     Raises:
         InputError: Steps or eta out of range.
@@ -64,7 +64,7 @@ def ddim_schedule(
     table = (alphas_cumprod() if cumulative is None else cumulative).double().cpu()
     if not 1 <= steps <= len(table):
         raise InputError(
-            f"{steps} steps were asked for", fix=f"Choose a number between 1 and {len(table)}"
+            f"the number of steps is {steps}", fix=f"Choose a number between 1 and {len(table)}"
         )
     if not 0 <= eta <= 1:
         raise InputError(f"eta is {eta}", fix="Choose a value between 0 and 1")
@@ -74,13 +74,13 @@ def ddim_schedule(
 
 
 def schedule_of(timesteps: Tensor, alphas: Tensor, end: Tensor, eta: float) -> DDIMSchedule:
-    """A schedule over any grid, given in ascending order of t.
+    """A schedule for any timesteps in ascending order.
 
     Args:
         timesteps: [S] int64.
         alphas: Cumulative alphas there, [S] float64.
         end: The cumulative alpha after the last step, [1]; 1 ends without noise.
-        eta: Share of fresh noise in each step.
+        eta: DDIM eta, 0..1.
     """
     alphas_prev = torch.cat([end.to(alphas), alphas[:-1]])
     sigmas = eta * torch.sqrt((1 - alphas_prev) / (1 - alphas) * (1 - alphas / alphas_prev))

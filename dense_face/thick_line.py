@@ -1,8 +1,8 @@
 """Thick, round-ended, aliased lines, pixel for pixel as OpenCV 4.x draws them, in numpy.
 
 The pose branch was trained on images drawn by OpenCV 4, and OpenCV 5 draws lines that leave the
-image differently; so the drawing is part of the model and lives here. It was written against
-golden images of OpenCV 4.10 and compared with it over tens of thousands of lines.
+image differently, so the drawing is part of the model. This code was written against golden images
+of OpenCV 4.10 and compared with it over tens of thousands of lines.
 
 A line of thickness 4 is a filled quadrilateral, 2 px to either side, and a filled circle of radius
 2 at each end that lies in the image. Corners are kept in fixed point with 16 fractional bits.
@@ -10,8 +10,8 @@ The outline of the quadrilateral is drawn too, which is why the band is 5 px wid
 
 **Outside the frame**: nothing is moved or shortened before the corners are computed, so a line
 keeps its direction when its end lies outside. The inside of the quadrilateral is filled row by row
-and each row is cut at the frame. Its four outline edges are cut at the frame one by one, and an
-edge that was cut starts anew from the (rounded) crossing point, which can shift its pixels by one.
+and each row is clipped to the frame. Its four outline edges are clipped one by one, and a clipped
+edge restarts from the (rounded) crossing point, which can shift its pixels by one.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _side(corners: list[Point], top: int, step: int, first: int, last: int) -> N
 
 
 def _draw_edge(image: Image, a: Point, b: Point, colour: tuple[int, int, int]) -> None:
-    """Draw a line one pixel wide between two points in fixed point, cut at the frame first."""
+    """Draw a line one pixel wide between two points in fixed point, clipped to the frame."""
     height, width = image.shape[:2]
     clipped = _clip(a, b, width << _BITS, height << _BITS)
     if clipped is None:
@@ -123,7 +123,7 @@ def _draw_edge(image: Image, a: Point, b: Point, colour: tuple[int, int, int]) -
 
 
 def _clip(a: Point, b: Point, width: int, height: int) -> tuple[Point, Point] | None:
-    """Cut a line at the rectangle 0..width-1, 0..height-1; None where nothing is left."""
+    """Clip a line to the rectangle 0..width-1, 0..height-1; None if nothing is left."""
     (xa, ya), (xb, yb) = a, b
     right, bottom = width - 1, height - 1
 
@@ -157,7 +157,7 @@ def _apart(a: int, b: int) -> bool:
 
 
 def _fill_circle(image: Image, centre: Point, radius: int, colour: tuple[int, int, int]) -> None:
-    """Fill a circle by the midpoint rule; the part outside the image is left out."""
+    """Fill a circle by the midpoint algorithm, clipped to the image."""
     x0, y0 = centre
     error, dx, dy, plus, minus = 0, radius, 0, 1, (radius << 1) - 1
     while dx >= dy:

@@ -16,7 +16,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from ..dense_face.adapter import AdapterAttention, PCAdapter
-from ..dense_face.attention_layers import AttentionSite, sites_of_block
+from ..dense_face.attention_layers import AttentionLayer, layers_of_block
 from ..errors import IncompatibleError, InputError
 from .layout import UNetLayout, site_of, unet_pieces
 
@@ -84,19 +84,19 @@ class InstalledAdapter(InstalledProcessors):
 
     def _processors(self, adapter: PCAdapter) -> dict[str, Any]:
         layout = UNetLayout.from_diffusers(self._unet.config)
-        sites = {site.key: site for site in adapter.sites}
+        layers = {layer.key: layer for layer in adapter.layers}
         processors: dict[str, Any] = {}
         for name, former in self._former.items():
             block, depth, kind = site_of(name, layout)
             key = f"{block}.1.transformer_blocks.{depth}.{kind}"
             attn = self._unet.get_submodule(name.removesuffix(".processor"))
-            site = sites.pop(key, None)
-            if site is None or _widths(attn) != (site.channels, site.context_dim):
-                raise _mismatch(key, site, _widths(attn))
-            maps = adapter.attention(site.block, site.cross)
+            layer = layers.pop(key, None)
+            if layer is None or _widths(attn) != (layer.channels, layer.context_dim):
+                raise _mismatch(key, layer, _widths(attn))
+            maps = adapter.attention(layer.block, layer.cross)
             processors[name] = AdapterProcessor(self, maps, former)
-        if sites:
-            raise _mismatch(next(iter(sites)), next(iter(sites.values())), None)
+        if layers:
+            raise _mismatch(next(iter(layers)), next(iter(layers.values())), None)
         return processors
 
 
@@ -174,15 +174,15 @@ def install_adapter(
     return InstalledAdapter(unet, adapter, identity, delta)
 
 
-def sites_for(unet: UNet2DConditionModel) -> list[AttentionSite]:
-    """The sites of a fresh adapter for a UNet, in running order (input, middle, output)."""
+def layers_for(unet: UNet2DConditionModel) -> list[AttentionLayer]:
+    """The layers of a fresh adapter for a UNet, in running order (input, middle, output)."""
     layout = UNetLayout.from_diffusers(unet.config)
-    sites: list[AttentionSite] = []
+    layers: list[AttentionLayer] = []
     for piece in unet_pieces(layout):
         if piece.kind == "attn":
             attn = unet.get_submodule(f"{piece.diffusers}.transformer_blocks.0.attn2")
-            sites += sites_of_block(piece.ldm.removesuffix(".1"), *_widths(attn))
-    return sites
+            layers += layers_of_block(piece.ldm.removesuffix(".1"), *_widths(attn))
+    return layers
 
 
 def _widths(attn: Any) -> tuple[int, int]:
@@ -190,9 +190,9 @@ def _widths(attn: Any) -> tuple[int, int]:
 
 
 def _mismatch(
-    key: str, site: AttentionSite | None, unet: tuple[int, int] | None
+    key: str, layer: AttentionLayer | None, unet: tuple[int, int] | None
 ) -> IncompatibleError:
-    ours = "nothing" if site is None else f"{site.channels} from {site.context_dim} channels"
+    ours = "nothing" if layer is None else f"{layer.channels} from {layer.context_dim} channels"
     theirs = "nothing" if unet is None else f"{unet[0]} from {unet[1]} channels"
     return IncompatibleError(
         f"the adapter does not fit this UNet: it has {ours} where the UNet has {theirs}",

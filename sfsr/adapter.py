@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelFileError
-from ..state_dict import check_strictly
+from ..state_dict import check_state_dict
 from ..storage import read_weights, write_weights
 from .background import BackgroundHint
 from .compound import CompoundEmbedding
@@ -97,7 +97,7 @@ def load_adapter(path: str | Path) -> SFSRAdapter:
     # Built without memory: a file that does not fit costs nothing, whatever sizes it claims.
     with torch.device("meta"):
         adapter = SFSRAdapter(layout, layers, 0 if first is None else len(first))
-    check_strictly(adapter, tensors, "the SFSR adapter")
+    check_state_dict(adapter, tensors, "the SFSR adapter")
     weights = {name: tensor.float() for name, tensor in tensors.items()}
     adapter.load_state_dict(weights, assign=True)
     return adapter.eval().requires_grad_(False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ...errors import FacePackError, ModelFileError
-from ...state_dict import load_strictly
+from ...state_dict import load_strict
 from ...storage import read_weights, write_weights
 from .head import AnnotationHead, HeadConfig
 
@@ -70,5 +70,5 @@ def load_head(path: str | Path) -> tuple[AnnotationHead, dict[str, str]]:
         ) from error
     head = AnnotationHead(config, device="meta").to_empty(device="cpu")
     floats = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
-    load_strictly(head, floats, "the annotation head")
+    load_strict(head, floats, "the annotation head")
     return head.eval().requires_grad_(False), metadata

@@ -2,7 +2,7 @@
 
 Names inside the file are the release's: ``model.diffusion_model.`` + adapter, ``control_model.`` +
 pose branch, ``embedding_manager.`` + identity token. Pose branch and token may be absent. The
-adapter is stored unfused, as it was trained, or fused, as converted files are (``sites.py``);
+adapter is stored unfused, as it was trained, or fused, as converted files are (``layers.py``);
 readers need not care which, and the metadata tells it (``form``).
 """
 
@@ -83,7 +83,7 @@ class AdapterParts:
             ModelFileError: A weight is missing or unknown.
             IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
         """
-        PCAdapter.described_by(self.adapter)
+        PCAdapter.from_shapes(self.adapter)
         return fuse(self.adapter, self.delta)
 
     def _number(self, key: str, default: float) -> float:
@@ -190,7 +190,7 @@ def file_metadata(adapter: PCAdapter, reference_delta: float | None) -> dict[str
         adapter: The adapter in the file, or its description on the ``meta`` device.
         reference_delta: Strength of the identity token, None if the file holds none.
     """
-    widths = {site.block: site.channels for site in adapter.sites}
+    widths = {layer.block: layer.channels for layer in adapter.layers}
     about = {
         "format": FORMAT,
         "form": "folded" if adapter.fused else "unfolded",

@@ -17,8 +17,8 @@ from torch import Tensor
 from ...errors import InputError, ModelFileError
 from ...faces.encoders.ir_se50 import ENCODER
 from ..adapter import PCAdapter
-from ..attention_layers import sites_from_state_dict
-from ..fused import product
+from ..attention_layers import layers_from_state_dict
+from ..fused import fuse_query
 from ..identity_token import REFERENCE_DELTA
 from .adapter_file import ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX, file_metadata
 from .lazy_tensor import LazyTensor, described
@@ -124,10 +124,10 @@ def _adapter_file(release: Release, plan: Plan) -> tuple[dict[str, LazyTensor], 
     tensors = _stored(adapter, ADAPTER_PREFIX, plan.dtype)
     tensors |= _stored(release.pose_branch, POSE_PREFIX, plan.dtype)
     tensors |= _stored(release.token, TOKEN_PREFIX, torch.float32)
-    description = PCAdapter.described_by(described(adapter))
+    description = PCAdapter.from_shapes(described(adapter))
     about = file_metadata(description, REFERENCE_DELTA if release.token else None)
     about["encoder"] = ENCODER
-    if {site.block: site.channels for site in description.sites} == SD15_BLOCKS:
+    if {layer.block: layer.channels for layer in description.layers} == SD15_BLOCKS:
         about["base_model"] = "Stable Diffusion 1.5"
     return tensors, about
 
@@ -135,20 +135,20 @@ def _adapter_file(release: Release, plan: Plan) -> tuple[dict[str, LazyTensor], 
 def live_maps(adapter: Part, fused: bool) -> dict[str, LazyTensor]:
     """The release's adapter without its dead weights, in the form wanted; fused in float32."""
     kept: dict[str, LazyTensor] = {}
-    sites, id_dim = sites_from_state_dict(described(adapter))
-    for site in sites:
-        for name in site.maps(fused):
-            key = f"{site.key}.{name}.weight"
+    layers, id_dim = layers_from_state_dict(described(adapter))
+    for layer in layers:
+        for name in layer.projections(fused):
+            key = f"{layer.key}.{name}.weight"
             if name == "id_to_q":
-                pair = (adapter[f"{site.key}.{n}.weight"] for n in ("per_q", "feat_to_q"))
-                kept[key] = _product(*pair, shape=(site.channels, id_dim))
+                pair = (adapter[f"{layer.key}.{n}.weight"] for n in ("per_q", "feat_to_q"))
+                kept[key] = _product(*pair, shape=(layer.channels, id_dim))
             else:
                 kept[key] = adapter[key]
     return kept
 
 
 def _product(per_q: LazyTensor, feat_to_q: LazyTensor, shape: tuple[int, ...]) -> LazyTensor:
-    return LazyTensor(shape, torch.float32, lambda: product(per_q.read(), feat_to_q.read()))
+    return LazyTensor(shape, torch.float32, lambda: fuse_query(per_q.read(), feat_to_q.read()))
 
 
 def _stored(part: Part, prefix: str, dtype: torch.dtype) -> dict[str, LazyTensor]:

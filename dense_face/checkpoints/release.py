@@ -18,9 +18,9 @@ import torch
 
 from ...errors import FacePackError, ModelFileError
 from ...faces.encoders.ir_se50 import IRSE50, RELEASE_PREFIX
-from ...state_dict import check_strictly
+from ...state_dict import check_state_dict
 from ..adapter import PCAdapter
-from ..attention_layers import AttentionSite
+from ..attention_layers import AttentionLayer
 from ..identity_token import IdentityToken
 from ..pose_branch import PoseBranch, PoseBranchConfig
 from .adapter_file import ADAPTER_PREFIX, FORMAT, POSE_PREFIX, TOKEN_PREFIX
@@ -145,19 +145,19 @@ def check(release: Release) -> None:
     if not release.adapter and not release.pose_branch:
         raise _ordinary(release)
     missing = [
-        f"{UNET_PREFIX}{site.key}.{name}.weight"
-        for site in _attentions(release)
-        for name in site.maps(fused=False)
-        if f"{site.key}.{name}.weight" not in release.adapter
+        f"{UNET_PREFIX}{layer.key}.{name}.weight"
+        for layer in _attentions(release)
+        for name in layer.projections(fused=False)
+        if f"{layer.key}.{name}.weight" not in release.adapter
     ]
     if missing:
         raise _lacks("PC-adapter", missing, release.where)
     if not release.pose_branch:
         raise _lacks("pose branch", [f"{POSE_PREFIX}*"], release.where)
-    PCAdapter.described_by(described(release.adapter))
+    PCAdapter.from_shapes(described(release.adapter))
     _check_pose_branch(release)
     if release.token:
-        IdentityToken.described_by(described(release.token))
+        IdentityToken.from_shapes(described(release.token))
 
 
 def check_ir_se50(release: Release) -> None:
@@ -170,7 +170,7 @@ def check_ir_se50(release: Release) -> None:
         )
     with torch.device("meta"):
         net = IRSE50()
-    check_strictly(net, described(release.ir_se50), f"IR-SE50 ({RELEASE_PREFIX})")
+    check_state_dict(net, described(release.ir_se50), f"IR-SE50 ({RELEASE_PREFIX})")
 
 
 def check_base(release: Release) -> None:
@@ -183,21 +183,19 @@ def check_base(release: Release) -> None:
         )
 
 
-def _attentions(release: Release) -> list[AttentionSite]:
+def _attentions(release: Release) -> list[AttentionLayer]:
     """Where the adapter has to be. Names count here, so the widths are left open."""
     query = ".to_q.weight"
-    layers = [
+    names = [
         name.removeprefix(UNET_PREFIX).removesuffix(query)
         for name in release.base
         if name.startswith(UNET_PREFIX) and name.endswith(query)
     ]
-    if not layers:
-        layers = [
-            f"{block}.1.transformer_blocks.0.attn{i}" for block in SD15_BLOCKS for i in (1, 2)
-        ]
+    if not names:
+        names = [f"{block}.1.transformer_blocks.0.attn{i}" for block in SD15_BLOCKS for i in (1, 2)]
     return [
-        AttentionSite(layer.partition(".1.transformer_blocks")[0], 0, 0, layer.endswith("attn2"))
-        for layer in layers
+        AttentionLayer(name.partition(".1.transformer_blocks")[0], 0, 0, name.endswith("attn2"))
+        for name in names
     ]
 
 
@@ -211,7 +209,7 @@ def _check_pose_branch(release: Release) -> None:
     if found < count:
         raise _lacks("pose branch", [f"{POSE_PREFIX}input_blocks.{found}.*"], release.where)
     branch = PoseBranch(config, device="meta")
-    check_strictly(branch, tensors, f"the pose branch ({POSE_PREFIX})")
+    check_state_dict(branch, tensors, f"the pose branch ({POSE_PREFIX})")
 
 
 def _map_of(name: str) -> str:

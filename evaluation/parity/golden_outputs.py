@@ -29,7 +29,7 @@ from ...dense_face.pose_branch import PoseBranch
 from ...dense_face.pose_image import axis_ends, pose_image
 from ...dense_face.schedule import DDIMSchedule, ddim_schedule
 from ...errors import IncompatibleError
-from ...pipelines.attention import install_adapter, sites_for
+from ...pipelines.attention import install_adapter, layers_for
 from ...pipelines.layout import UNET_PREFIX, UNetLayout, transformer_of, unet_to_diffusers_keys
 from ...pipelines.renaming import to_diffusers, to_ldm
 from ...pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
@@ -57,7 +57,7 @@ class _Networks:
             if any(kind in name for kind in _ADAPTER_MAPS)
         }
         self.adapter = PCAdapter.from_state_dict(maps)
-        if self.adapter.sites != tuple(sites_for(self.unet)):
+        if self.adapter.layers != tuple(layers_for(self.unet)):
             raise IncompatibleError("the adapter's layers are not those of the UNet", where=where)
         self.pose_branch = PoseBranch.from_state_dict(fixture.part(POSE_PREFIX)).eval()
         self.token = IdentityToken.from_state_dict(
@@ -213,7 +213,7 @@ def _layout(fixture: Fixture, networks: _Networks) -> Named:
         unet = UNet2DConditionModel(**UNetLayout().diffusers_kwargs())
         vae = AutoencoderKL(**VAELayout().diffusers_kwargs())
         ours: list[tuple[str, nn.Module]] = [
-            (ADAPTER_PREFIX, PCAdapter(sites_for(unet))),
+            (ADAPTER_PREFIX, PCAdapter(layers_for(unet))),
             (POSE_PREFIX, PoseBranch()),
             (TOKEN_PREFIX, IdentityToken()),
         ]

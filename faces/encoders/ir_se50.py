@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...state_dict import check_strictly
+from ...state_dict import check_state_dict
 from ..weight_file import read_network
 
 ENCODER = "ir-se50"
@@ -128,6 +128,6 @@ def load_ir_se50(path: str | Path) -> IRSE50:
     tensors = prefixed or tensors
     with torch.device("meta"):  # neither memory nor time for values that are replaced at once
         net = IRSE50().eval()
-    check_strictly(net, tensors, f"IR-SE50 in {Path(path).name}")
+    check_state_dict(net, tensors, f"IR-SE50 in {Path(path).name}")
     net.load_state_dict(tensors, assign=True)
     return net.requires_grad_(False)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...state_dict import check_strictly
+from ...state_dict import check_state_dict
 from ..face import Face, HeadPose
 from ..head_pose import xyz_to_zyx
 from ..weight_file import read_network
@@ -141,6 +141,6 @@ def load_six_d_rep_net(path: str | Path) -> SixDRepNet:
     tensors = read_network(path, "6DRepNet")
     with torch.device("meta"):
         net = SixDRepNet().eval()
-    check_strictly(net, tensors, f"6DRepNet in {Path(path).name}")
+    check_state_dict(net, tensors, f"6DRepNet in {Path(path).name}")
     net.load_state_dict(tensors, assign=True)
     return net.requires_grad_(False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.attention_layers import sites_of_block
+from comfyui_dense_face.dense_face.attention_layers import layers_of_block
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import (
     ADAPTER_PREFIX,
     DenseFaceAdapter,
@@ -15,20 +15,20 @@ from comfyui_dense_face.dense_face.checkpoints.adapter_file import (
     read_parts,
     save_adapter,
 )
-from comfyui_dense_face.dense_face.fused import product
+from comfyui_dense_face.dense_face.fused import fuse_query
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.storage import read_weights, write_weights
 from torch import nn
 
-SITES = sites_of_block("input_blocks.1", 32, 16) + sites_of_block("middle_block", 64, 16)
+LAYERS = layers_of_block("input_blocks.1", 32, 16) + layers_of_block("middle_block", 64, 16)
 
 
 @pytest.fixture
 def whole() -> DenseFaceAdapter:
     whole = DenseFaceAdapter(
-        PCAdapter(SITES, id_dim=8, delta=0.25),
+        PCAdapter(LAYERS, id_dim=8, delta=0.25),
         PoseBranch(PoseBranchConfig(32, (1, 2), 1)),
         IdentityToken(16, id_dim=8, reference_delta=0.5, initial=torch.randn(16)),
         {"encoder": "tiny-world", "base_model": "tiny-base", "seed": "7"},
@@ -47,7 +47,7 @@ def test_round_trip(tmp_path: Path, whole: DenseFaceAdapter) -> None:
     assert (back.encoder, back.base_model) == ("tiny-world", "tiny-base")
     assert back.metadata["seed"] == "7" and back.metadata["format"] == "denseface-adapter/1"
     assert back.adapter.delta == 0.25 and back.adapter.id_dim == 8
-    assert back.adapter.sites == whole.adapter.sites
+    assert back.adapter.layers == whole.adapter.layers
     assert back.token is not None and back.token.reference_delta == 0.5
     live = whole.adapter.live_state_dict()
     for name, tensor in back.adapter.state_dict().items():
@@ -132,12 +132,14 @@ def test_other_files_are_refused(tmp_path: Path, whole: DenseFaceAdapter) -> Non
 
 def fused_file(path: Path, whole: DenseFaceAdapter, dtype: torch.dtype) -> PCAdapter:
     """Write the adapter in the fused form."""
-    fused = PCAdapter(SITES, id_dim=8, delta=0.25, fused=True)
+    fused = PCAdapter(LAYERS, id_dim=8, delta=0.25, fused=True)
     given = whole.adapter.state_dict()
     for name, tensor in fused.state_dict().items():
         if name.endswith("id_to_q.weight"):
             layer = name.removesuffix("id_to_q.weight")
-            tensor.copy_(product(given[f"{layer}per_q.weight"], given[f"{layer}feat_to_q.weight"]))
+            tensor.copy_(
+                fuse_query(given[f"{layer}per_q.weight"], given[f"{layer}feat_to_q.weight"])
+            )
         else:
             tensor.copy_(given[name])
     save_adapter(path, DenseFaceAdapter(fused, metadata=whole.metadata), dtype=dtype)
@@ -146,10 +148,10 @@ def fused_file(path: Path, whole: DenseFaceAdapter, dtype: torch.dtype) -> PCAda
 
 @torch.no_grad()
 def test_both_forms_fold_to_the_same(tmp_path: Path, whole: DenseFaceAdapter) -> None:
-    fused_file(tmp_path / "folded.safetensors", whole, torch.float32)
-    save_adapter(tmp_path / "unfolded.safetensors", whole, dtype=torch.float32)
-    parts = read_parts(tmp_path / "folded.safetensors")
-    ours, theirs = parts.fused(), read_parts(tmp_path / "unfolded.safetensors").fused()
+    fused_file(tmp_path / "fused.safetensors", whole, torch.float32)
+    save_adapter(tmp_path / "unfused.safetensors", whole, dtype=torch.float32)
+    parts = read_parts(tmp_path / "fused.safetensors")
+    ours, theirs = parts.fused(), read_parts(tmp_path / "unfused.safetensors").fused()
     assert parts.metadata["form"] == "folded" and parts.metadata["encoder"] == "tiny-world"
     assert ours.delta == theirs.delta == 0.25
     for found, wanted in (
@@ -161,25 +163,23 @@ def test_both_forms_fold_to_the_same(tmp_path: Path, whole: DenseFaceAdapter) ->
         assert all(torch.equal(found[name], wanted[name]) for name in found)
 
 
-def test_half_precision_is_widened_before_the_strength(
+def test_fused_half_precision_file_keeps_weights_and_widens_biases(
     tmp_path: Path, whole: DenseFaceAdapter
 ) -> None:
-    fused_file(tmp_path / "folded.safetensors", whole, torch.float16)
-    fused = read_parts(tmp_path / "folded.safetensors").fused()
+    fused_file(tmp_path / "fused.safetensors", whole, torch.float16)
+    fused = read_parts(tmp_path / "fused.safetensors").fused()
     assert {w.dtype for w in fused.weights.values()} == {torch.float16}
     assert {m.dtype for m in fused.bias_matrices.values()} == {torch.float32}
-    for name, delta in fused.weight_deltas().items():
-        assert torch.equal(delta, 0.25 * fused.weights[name].float())
 
 
 @torch.no_grad()
 def test_fused_form_at_run_time(tmp_path: Path, whole: DenseFaceAdapter) -> None:
-    fused_file(tmp_path / "folded.safetensors", whole, torch.float32)
-    loaded = load_adapter(tmp_path / "folded.safetensors").adapter
+    fused_file(tmp_path / "fused.safetensors", whole, torch.float32)
+    loaded = load_adapter(tmp_path / "fused.safetensors").adapter
     identity = torch.randn(2, 8)
     for ours, theirs in zip(loaded.attentions(), whole.adapter.attentions(), strict=True):
-        x, text = torch.randn(2, 3, ours.site.channels), torch.randn(2, 5, ours.site.context_dim)
-        context = text if ours.site.cross else None
+        x, text = torch.randn(2, 3, ours.layer.channels), torch.randn(2, 5, ours.layer.context_dim)
+        context = text if ours.layer.cross else None
         found, wanted = (maps.deltas(x, context, identity) for maps in (ours, theirs))
         for a, b in zip(found, wanted, strict=True):
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)

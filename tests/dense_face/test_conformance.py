@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfyui_dense_face.cli import main
 from comfyui_dense_face.dense_face import blending
-from comfyui_dense_face.dense_face.attention_layers import AttentionSite
+from comfyui_dense_face.dense_face.attention_layers import AttentionLayer
 from comfyui_dense_face.dense_face.schedule import DDIMSchedule, ddim_schedule
 from comfyui_dense_face.errors import FacePackError
 from comfyui_dense_face.evaluation.parity import golden_outputs
@@ -98,12 +98,12 @@ def test_moved_unknown_and_missing_goldens_are_noticed_and_named(tmp_path: Path)
 
 
 def identity_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(AttentionSite, "takes_identity", property(lambda site: site.cross))
+    monkeypatch.setattr(AttentionLayer, "takes_identity", property(lambda layer: layer.cross))
 
 
 def identity_in_self_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    outside = property(lambda site: site.block != "middle_block")
-    monkeypatch.setattr(AttentionSite, "takes_identity", outside)
+    outside = property(lambda layer: layer.block != "middle_block")
+    monkeypatch.setattr(AttentionLayer, "takes_identity", outside)
 
 
 def no_identity_in_the_unconditional_half(monkeypatch: pytest.MonkeyPatch) -> None:

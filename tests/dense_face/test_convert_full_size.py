@@ -101,7 +101,7 @@ def test_parts_are_complete(converted: Converted) -> None:
     adapter = load_adapter(converted.half)
     assert adapter.base_model == "Stable Diffusion 1.5" and adapter.encoder == "ir-se50"
     assert adapter.pose_branch is not None and adapter.token is not None
-    assert len(adapter.adapter.sites) == 32
+    assert len(adapter.adapter.layers) == 32
     net = load_ir_se50(converted.encoder)
     assert net(torch.zeros(1, 3, 112, 112)).shape == (1, 512)
 

@@ -104,7 +104,7 @@ def test_files_of_others_have_the_same_names(
         seen.append(set(tensors))
         raise IncompatibleError(what)
 
-    monkeypatch.setattr(module, "check_strictly", check)
+    monkeypatch.setattr(module, "check_state_dict", check)
     names = meta_net().state_dict()
     torch.save({prefix + name: torch.zeros(1) for name in names}, tmp_path / "model_ir_se50.pth")
     with pytest.raises(IncompatibleError, match=r"IR-SE50 in model_ir_se50\.pth"):

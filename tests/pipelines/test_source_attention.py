@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
 from comfyui_dense_face.errors import IncompatibleError
-from comfyui_dense_face.pipelines.attention import install_adapter, sites_for
+from comfyui_dense_face.pipelines.attention import install_adapter, layers_for
 from comfyui_dense_face.pipelines.base import new_unet
 from comfyui_dense_face.pipelines.source_attention import SourceInputs, install_sources, layers_of
 from comfyui_dense_face.sfsr.adapter import SFSRAdapter
@@ -111,7 +111,7 @@ def test_it_works_on_top_of_dense_faces_adapter(
     unet: UNet2DConditionModel, adapter: SFSRAdapter
 ) -> None:
     torch.manual_seed(7)
-    dense = PCAdapter(sites_for(unet), delta=1.0)
+    dense = PCAdapter(layers_for(unet), delta=1.0)
     for parameter in dense.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     dense.requires_grad_(False)

@@ -17,7 +17,7 @@ from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from comfyui_dense_face.evaluation.parity.fixture import Fixture
 from comfyui_dense_face.evaluation.parity.golden_outputs import outputs
-from comfyui_dense_face.pipelines.attention import sites_for
+from comfyui_dense_face.pipelines.attention import layers_for
 from comfyui_dense_face.pipelines.layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
 from comfyui_dense_face.pipelines.renaming import to_ldm
 from diffusers import UNet2DConditionModel
@@ -71,7 +71,7 @@ def _weights(layout: UNetLayout, id_dim: int) -> tuple[dict[str, Tensor], dict[s
             layout.model_channels, layout.channel_mult, layout.num_res_blocks, layout.in_channels
         )
     )
-    adapter = PCAdapter(sites_for(unet), id_dim=id_dim)
+    adapter = PCAdapter(layers_for(unet), id_dim=id_dim)
     token = IdentityToken(24, id_dim=id_dim)
     for module in (branch, adapter, token):
         for parameter in module.parameters():

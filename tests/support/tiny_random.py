@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from comfyui_dense_face.demo.networks.analyzer import TinyAnalyzer
 from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.attention_layers import AttentionSite, sites_of_block
+from comfyui_dense_face.dense_face.attention_layers import AttentionLayer, layers_of_block
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
@@ -47,10 +47,10 @@ def write_base(path: Path, seed: int = 0) -> Path:
 def write_adapter(path: Path, seed: int = 1, *, delta: float = 1.0, encoder: str = ENCODER) -> Path:
     """A Dense-Face adapter with all three parts, strong enough to be seen in every output."""
     generator = torch.Generator().manual_seed(seed)
-    sites: list[AttentionSite] = []
+    layers: list[AttentionLayer] = []
     for block, width in BLOCKS.items():
-        sites += sites_of_block(block, width, CONTEXT)
-    adapter = fill(PCAdapter(sites, delta=delta), generator)
+        layers += layers_of_block(block, width, CONTEXT)
+    adapter = fill(PCAdapter(layers, delta=delta), generator)
     for attention in adapter.attentions():
         # The numbers of a unit vector are small: without this nobody would see whom it shows.
         attention.feat_to_q.weight.data.mul_(20)

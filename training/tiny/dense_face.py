@@ -13,7 +13,7 @@ from ...dense_face.adapter import PCAdapter
 from ...dense_face.identity_token import IdentityToken
 from ...dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from ...dense_face.schedule import alphas_cumprod
-from ...pipelines.attention import install_adapter, sites_for
+from ...pipelines.attention import install_adapter, layers_for
 from ...pipelines.base import Base, token_ids
 from ...pipelines.layout import UNetLayout, unet_to_diffusers_keys
 from ...pipelines.renaming import to_ldm
@@ -89,7 +89,7 @@ class DenseFaceTask(nn.Module):
         self, base: Base, data: Latents, identities: Tensor, hints: Tensor, batch: int
     ) -> None:
         super().__init__()
-        self.adapter = PCAdapter(sites_for(base.unet), delta=TINY_DELTA)
+        self.adapter = PCAdapter(layers_for(base.unet), delta=TINY_DELTA)
         self.pose_branch = new_pose_branch(base)
         # For training only: predicts the angles, so that the encoded pose image contains them.
         self.angles = nn.Sequential(
@@ -102,7 +102,7 @@ class DenseFaceTask(nn.Module):
         self.batch = batch
         self.alphas = alphas_cumprod()
         for attention in self.adapter.attentions():
-            if not attention.site.takes_identity:
+            if not attention.layer.takes_identity:
                 attention.feat_to_q.requires_grad_(False)
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
