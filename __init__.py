@@ -1,8 +1,7 @@
 """Dense-Face and DiffSFSR for ComfyUI: new images of the same person from one portrait.
 
-ComfyUI loads this folder as a custom node pack; ``pip install -e .`` gives the same code the name
-``comfyui_dense_face``. Nothing heavy is imported here: the host counts the seconds, and half of the
-pack is not needed by half of the graphs.
+ComfyUI loads this folder as a custom node pack; ``pip install -e .`` installs the same code as
+``comfyui_dense_face``. Nothing heavy is imported here, to keep ComfyUI's start fast.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint() -> ComfyExtension:
-    """What ComfyUI asks for: our nodes, imported only now, so that scripts need no host."""
+    """Entry point of ComfyUI; the nodes are imported here so that scripts need no ComfyUI."""
     from .nodes import FacePack
 
     return FacePack()

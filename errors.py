@@ -1,21 +1,21 @@
-"""Errors that a person can act on: one sentence that says what is wrong, where, and how to mend it.
+"""Errors that a user can act on: what is wrong, where, and how to fix it.
 
-Everything that a user can cause (a wrong image, a missing file, weights that do not fit) is
-raised as one of these classes. The command line prints the sentence and ends with exit code 2;
-ComfyUI shows it on the node. All other exceptions are faults of ours and keep their traceback.
+Everything that a user can cause (an unsuitable image, a missing file, incompatible weights) is
+raised as one of these classes. The command line prints the message and exits with code 2; ComfyUI
+shows it on the node. All other exceptions are bugs and keep their traceback.
 """
 
 from __future__ import annotations
 
 
 class FacePackError(ValueError):
-    """A problem the user can mend, told in one sentence: ``what (where). fix``.
+    """A problem that the user can fix; the message is ``what (where). fix``.
 
     Args:
-        what: The trouble, as a clause without a full stop ("the image has no face").
-        where: The file, input or layer it concerns; left out when empty.
-        fix: What to do about it, as a clause that starts with a capital ("Use an image with one
-        face").
+        what: The problem, as a clause without a full stop ("the image has no face").
+        where: The file, input or layer concerned; omitted when empty.
+        fix: What to do, as a clause that starts with a capital letter ("Use an image with one
+            face").
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
@@ -27,7 +27,7 @@ class FacePackError(ValueError):
 
 
 class InputError(FacePackError):
-    """A value or an image given by the user cannot be used, or a place cannot be written to."""
+    """An input value or image cannot be used, or a file cannot be written."""
 
 
 class ModelFileError(FacePackError):
@@ -35,4 +35,4 @@ class ModelFileError(FacePackError):
 
 
 class IncompatibleError(FacePackError):
-    """Two things do not fit each other: shapes of weights, or vectors of different encoders."""
+    """Two things are incompatible: shapes of weights, or vectors of different encoders."""

@@ -1,4 +1,4 @@
-"""Loading weights without leniency: what is missing or left over is named, never passed over."""
+"""Strict loading of state dicts, with errors that name the first missing or unknown weight."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def check_state_dict(
     *,
     optional: Collection[str] = (),
 ) -> None:
-    """Check that tensors have exactly the names and shapes of a module's state dict.
+    """Check that a state dict has exactly the names and shapes of a module.
 
     Args:
-        module: The module, on any device (``meta`` will do).
+        module: The module, on any device including ``meta``.
         tensors: The state dict.
-        what: Name of the part, for the message ("the pose branch").
+        what: Name of the part for error messages ("the pose branch").
         optional: Names that may be missing.
 
     Raises:
@@ -39,7 +39,7 @@ def check_state_dict(
     extra = [name for name in tensors if name not in own]
     if extra:
         raise ModelFileError(
-            f"{what} holds {len(extra)} unknown weights, the first is {extra[0]}", fix=_AGAIN
+            f"{what} contains {len(extra)} unknown weights, the first is {extra[0]}", fix=_AGAIN
         )
     for name, tensor in tensors.items():
         if tensor.shape != own[name].shape:
@@ -51,12 +51,12 @@ def check_state_dict(
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Copy tensors into a module of exactly these names and shapes.
+    """Load a state dict that must match the module exactly.
 
     Args:
-        module: The module to fill.
-        tensors: Its whole state dict.
-        what: Name of the part, for the message ("the pose branch").
+        module: The module.
+        tensors: The state dict.
+        what: Name of the part for error messages ("the pose branch").
 
     Raises:
         ModelFileError, IncompatibleError: As :func:`check_state_dict`.

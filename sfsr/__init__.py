@@ -1,5 +1,5 @@
-"""DiffSFSR (arXiv 2401.01207), host-free: expression codes, midpoint estimate and sampler.
+"""DiffSFSR (arXiv 2401.01207) in plain torch: expressions, adapter, midpoint estimate and sampler.
 
-Much of the paper is not public. What its abstract and figures say is followed; the rest is this
-pack's own reading and is labelled so where it stands (``docs/sfsr.md``).
+Much of the paper is not public. This package follows its abstract and figures; the rest is this
+pack's own design and is labelled as such (``docs/sfsr.md``).
 """

@@ -1,10 +1,10 @@
 """FACS action units as blendshapes.
 
-Which blendshape stands for which unit follows the units' names (FACS, Ekman, Friesen and Hager
-2002; ARKit's ARFaceAnchor.BlendShapeLocation); the amounts are the authors' own.
+The mapping follows the names of the units and blendshapes (FACS, Ekman, Friesen and Hager 2002;
+ARKit's ARFaceAnchor.BlendShapeLocation); the amounts are this pack's own.
 
-Units are written as in FACS: a number, an intensity A to E, and where only one side moves, L or R
-before it (the person's side), or U for the side that the seed chooses: ``4B 12D U14A``.
+Units are written as in FACS: a number and an intensity A to E. A unit of one side has L or R (the
+person's side) before it, or U for a side chosen by the seed: ``4B 12D U14A``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from torch import Tensor
 from ..errors import InputError
 from ..faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES, mirrored_name
 
-#: How far a unit goes at each of FACS' five intensities; of the authors.
+#: Amount of a unit at each of FACS' five intensities; this pack's own values.
 INTENSITIES: dict[str, float] = {"A": 0.15, "B": 0.3, "C": 0.5, "D": 0.75, "E": 1.0}
 
-#: Unit to blendshapes at its full intensity. A trailing "*" stands for both sides.
+#: Unit -> blendshapes at full intensity. A trailing "*" means both sides.
 UNITS: dict[int, dict[str, float]] = {
     1: {"browInnerUp": 1.0},
     2: {"browOuterUp*": 1.0},
@@ -53,14 +53,14 @@ UNITS: dict[int, dict[str, float]] = {
     63: {"eyeLookUp*": 1.0},
     64: {"eyeLookDown*": 1.0},
 }
-#: Units that turn something to the person's left; R turns it to the right.
+#: Units that move something to the person's left; with R, to the right.
 _TURNS = frozenset({30, 61})
 _WRITTEN = re.compile(r"([LRU]?)(\d+)([A-E])")
 
 
 @dataclass(frozen=True)
 class UnitMove:
-    """One action unit as far as it goes: ``side`` is "", "L", "R" or "U"; ``amount`` 0..1."""
+    """One action unit: ``amount`` 0..1, ``side`` "", "L", "R" or "U"."""
 
     unit: int
     amount: float
@@ -68,19 +68,19 @@ class UnitMove:
 
 
 def parse_units(text: str) -> tuple[UnitMove, ...]:
-    """``"6D 12D U14A"`` -> its units.
+    """Parse action units such as ``"6D 12D U14A"``.
 
     Raises:
-        InputError: Something in it is no unit, or one that has no blendshape.
+        InputError: A unit is malformed or has no blendshape.
     """
     moves = []
     for written in text.split():
         match = _WRITTEN.fullmatch(written)
         if match is None or int(match[2]) not in UNITS:
             raise InputError(
-                f"{written!r} is no action unit that faces here can make",
+                f"{written!r} is not an action unit with blendshapes",
                 where=text,
-                fix="Write a number, an intensity A to E and perhaps a side before it: 12C, U14A",
+                fix="Write a number and an intensity A to E, optionally after a side: 12C, U14A",
             )
         moves.append(UnitMove(int(match[2]), INTENSITIES[match[3]], match[1]))
     return tuple(moves)
@@ -89,10 +89,11 @@ def parse_units(text: str) -> tuple[UnitMove, ...]:
 def blendshapes_of(moves: tuple[UnitMove, ...], scale: float = 1.0, left: bool = True) -> Tensor:
     """Blendshapes [51] in 0..1 of action units.
 
-    Units that move the same place do not add: the strongest counts.
+    Where units move the same blendshape the strongest counts; they do not add up.
 
     Args:
-        scale: Times the amount of every unit, 0 or more; the result stays within 1.
+        moves: The action units.
+        scale: Factor on all amounts, 0 or more; the result is clamped to 1.
         left: Whether U means the person's left.
     """
     vector = torch.zeros(len(ARKIT_NAMES))
@@ -107,7 +108,7 @@ def blendshapes_of(moves: tuple[UnitMove, ...], scale: float = 1.0, left: bool =
 
 def _names(pattern: str, unit: int, side: str) -> list[str]:
     if unit in _TURNS:
-        # The eyes swap sides and keep In and Out: the same gaze, mirrored.
+        # Mirroring swaps the eyes but keeps In and Out: the gaze is mirrored.
         return [mirrored_name(pattern) if side == "R" else pattern]
     if not pattern.endswith("*"):
         return [pattern]

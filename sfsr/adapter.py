@@ -1,7 +1,7 @@
 """The whole SFSR adapter, and its file: ``format=sfsr-adapter/1``, one safetensors file.
 
-The metadata say what was trained on what (``identities``, ``learned``, ``layers``, sizes), so that
-a vector of another encoder is an error in words and never a strange image.
+The metadata name the encoders that the adapter was trained with (``identities``, ``learned``,
+``layers``, sizes), so that a vector of another encoder is reported instead of giving a bad image.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ _HINT = "hint."
 
 
 class SFSRAdapter(nn.Module):
-    """Tokens, their keys and values, and perhaps the background hint. Fresh, it changes nothing.
+    """Tokens, their keys and values, and an optional background hint.
+
+    An untrained adapter changes nothing.
 
     Args:
-        layout: What it reads.
-        layers: Cross-attention to its width C, named by the block in Stable Diffusion's own names
+        layout: Encoders and sizes of its inputs.
+        layers: Cross-attention -> width C, named by the block in the LDM layout
             (``input_blocks.1``).
-        hint_channels: Width of the UNet's first convolution; 0 for an adapter without a background
-            hint (nine-channel UNets, latent blending).
+        hint_channels: Channels of the UNet's first convolution; 0 for no background hint
+            (nine-channel UNets, latent blending).
     """
 
     def __init__(
@@ -51,14 +53,16 @@ class SFSRAdapter(nn.Module):
     def save(
         self, path: str | Path, about: Mapping[str, str], dtype: torch.dtype = torch.float16
     ) -> None:
-        """Write the file; ``about`` (command, seed, steps, ...) joins its metadata.
+        """Write the adapter file.
 
         Args:
-            dtype: Of matrices and kernels; biases and norms keep half precision at least, for they
-                are few and 8 bits (``float8_e4m3fn``) would move them by percents.
+            path: The file.
+            about: More metadata.
+            dtype: Of matrices and kernels. Biases and norms keep at least half precision: they are
+                few, and 8 bits (``float8_e4m3fn``) would change them by several percent.
 
         Raises:
-            InputError: The place cannot be written to.
+            InputError: The file cannot be written.
         """
         small = dtype if dtype.itemsize > 1 else torch.float16
         tensors = {
@@ -78,12 +82,12 @@ class SFSRAdapter(nn.Module):
 
 
 def load_adapter(path: str | Path) -> SFSRAdapter:
-    """Read an adapter file, in float32, frozen.
+    """Load an adapter file (float32, frozen, evaluation mode).
 
     Raises:
-        ModelFileError: Missing, truncated or altered; another format; metadata that cannot be
-            read; a weight that is missing or unknown.
-        IncompatibleError: A weight has another shape than the metadata say.
+        ModelFileError: The file is missing, truncated, altered or of another format; its metadata
+            cannot be read; a weight is missing or unknown.
+        IncompatibleError: A weight does not have the shape that the metadata imply.
     """
     tensors, about = read_weights(path)
     if about.get("format") != FORMAT:
@@ -92,9 +96,9 @@ def load_adapter(path: str | Path) -> SFSRAdapter:
             where=str(path),
             fix="Use an SFSR adapter of this pack",
         )
-    layout, layers = _described(about, path)
+    layout, layers = _read_layout(about, path)
     first = tensors.get(f"{_HINT}last.weight")
-    # Built without memory: a file that does not fit costs nothing, whatever sizes it claims.
+    # On the meta device, so that wrong sizes in the metadata allocate nothing.
     with torch.device("meta"):
         adapter = SFSRAdapter(layout, layers, 0 if first is None else len(first))
     check_state_dict(adapter, tensors, "the SFSR adapter")
@@ -103,7 +107,9 @@ def load_adapter(path: str | Path) -> SFSRAdapter:
     return adapter.eval().requires_grad_(False)
 
 
-def _described(about: Mapping[str, str], path: str | Path) -> tuple[CompoundLayout, dict[str, int]]:
+def _read_layout(
+    about: Mapping[str, str], path: str | Path
+) -> tuple[CompoundLayout, dict[str, int]]:
     try:
         numbers: dict[str, Any] = {name: int(about[name]) for name in _NUMBERS}
         identities = {str(k): int(v) for k, v in json.loads(about["identities"]).items()}
@@ -112,7 +118,7 @@ def _described(about: Mapping[str, str], path: str | Path) -> tuple[CompoundLayo
         return CompoundLayout(identities, learned_encoder=encoder, **numbers), layers
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelFileError(
-            f"the adapter file does not say what it holds: {error}",
+            f"the adapter file has unusable metadata: {error}",
             where=str(path),
             fix="Download or write it again",
         ) from error

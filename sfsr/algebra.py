@@ -1,6 +1,6 @@
-"""Calculating with expressions: blends, ways from one to another, mirrors, sums and differences.
+"""Arithmetic on expressions: blend, travel, mirror, add and subtract.
 
-A value that is not known in one of the expressions is taken from those in which it is.
+A value that is unknown in one expression is taken from those in which it is known.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ def blend(expressions: Sequence[Expression], weights: Sequence[float]) -> Expres
     """Weighted mean; the weights need not sum to 1.
 
     Args:
+        expressions: One or more.
         weights: One for each expression, 0 or more, not all 0.
 
     Raises:
-        InputError: No expressions, another number of weights, or weights that cannot be used.
-        IncompatibleError: Their learned parts were made by different networks.
+        InputError: No expressions, or an unsuitable number or value of weights.
+        IncompatibleError: Their learned vectors come from different networks.
     """
     if not expressions or len(expressions) != len(weights):
         raise InputError(
             f"{len(weights)} weights for {len(expressions)} expressions",
             fix="Give one weight for each expression",
         )
-    shares = torch.tensor(weights, dtype=torch.float64)
-    if not bool((shares.isfinite() & (shares >= 0)).all()) or float(shares.sum()) == 0:
+    factors = torch.tensor(weights, dtype=torch.float64)
+    if not bool((factors.isfinite() & (factors >= 0)).all()) or float(factors.sum()) == 0:
         raise InputError(
             f"these weights cannot be used: {', '.join(f'{w:g}' for w in weights)}",
             fix="Give numbers of 0 or more, one of them above 0",
         )
     known = torch.stack([one.known for one in expressions])
-    each = torch.where(known, shares[:, None], 0.0)
+    each = torch.where(known, factors[:, None], 0.0)
     total = each.sum(0)
-    # An expression of weight 0 says nothing, not even in places that no other one knows.
+    # An expression of weight 0 is ignored even where no other one has a value.
     valid = total > 0
     values = torch.stack([one.values for one in expressions]).double()
     mean = (each * values).sum(0) / torch.where(valid, total, 1.0)
-    learned, encoder = _learned(expressions, shares / shares.sum())
+    learned, encoder = _learned(expressions, factors / factors.sum())
     parts = [f"{w:g} x {one.source}" for w, one in zip(weights, expressions, strict=True) if w]
     return Expression(mean.float(), f"blend of {' and '.join(parts)}", valid, learned, encoder)
 
@@ -54,21 +55,22 @@ def blend(expressions: Sequence[Expression], weights: Sequence[float]) -> Expres
 def travel(start: Expression, end: Expression, count: int) -> list[Expression]:
     """``count`` expressions, evenly spaced from one to the other, both included.
 
-    The paper's "expression travel": a straight line between two codes. One step is the start alone.
+    The paper's "expression travel": linear interpolation between two codes. A single step is the
+    start.
 
     Raises:
         InputError: ``count`` is below 1.
-        IncompatibleError: Their learned parts were made by different networks.
+        IncompatibleError: Their learned vectors come from different networks.
     """
     if count < 1:
-        raise InputError(f"a way of {count} steps", fix="Give 1 or more")
-    shares = torch.linspace(0, 1, count, dtype=torch.float64).tolist()
-    ends = {0.0: start, 1.0: end}  # exactly, with all that is known of them
-    return [ends.get(share) or blend([start, end], [1 - share, share]) for share in shares]
+        raise InputError(f"a travel of {count} steps", fix="Give 1 or more")
+    fractions = torch.linspace(0, 1, count, dtype=torch.float64).tolist()
+    ends = {0.0: start, 1.0: end}  # the ends exactly, with their learned vectors
+    return [ends.get(f) or blend([start, end], [1 - f, f]) for f in fractions]
 
 
 def mirror(expression: Expression) -> Expression:
-    """The person's left and right exchanged; a learned part does not survive it."""
+    """Swap the person's left and right; a learned vector is dropped."""
     order = torch.tensor([ARKIT_INDEX[mirrored_name(name)] for name in ARKIT_NAMES])
     return Expression(
         expression.values[order], f"mirrored {expression.source}", expression.known[order]
@@ -78,11 +80,11 @@ def mirror(expression: Expression) -> Expression:
 def add(expression: Expression, other: Expression, amount: float = 1.0) -> Expression:
     """``expression + amount * other``, not clamped; a negative amount subtracts.
 
-    Unknown values of ``other`` leave those of the first as they are.
+    Values unknown in ``other`` leave those of the first unchanged.
 
     Raises:
         InputError: The amount is not finite.
-        IncompatibleError: Their learned parts were made by different networks.
+        IncompatibleError: Their learned vectors come from different networks.
     """
     if not torch.isfinite(torch.tensor(amount)):
         raise InputError(f"the amount is {amount}", fix="Give a number")
@@ -97,17 +99,8 @@ def add(expression: Expression, other: Expression, amount: float = 1.0) -> Expre
     )
 
 
-def subtract(expression: Expression, other: Expression, amount: float = 1.0) -> Expression:
-    """``expression - amount * other``, not clamped: the difference can be added elsewhere.
-
-    Raises:
-        InputError, IncompatibleError: As :func:`add`.
-    """
-    return add(expression, other, -amount)
-
-
 def clamp(expression: Expression) -> Expression:
-    """What a face can do: values cut to 0..1, and no jaw or mouth that goes both ways at once."""
+    """Clamp to what a face can do: 0..1, and no jaw or mouth that moves both ways at once."""
     values = expression.values.clone()
     for left, right in _ONE_SIDED.items():
         one, two = ARKIT_INDEX[left], ARKIT_INDEX[right]
@@ -118,7 +111,7 @@ def clamp(expression: Expression) -> Expression:
 
 
 def medoid(expressions: Sequence[Expression]) -> int:
-    """Number of the expression that is nearest to all others (mean absolute difference).
+    """Index of the expression with the least mean absolute difference to all others.
 
     Raises:
         InputError: There are none.
@@ -130,14 +123,14 @@ def medoid(expressions: Sequence[Expression]) -> int:
 
 
 def _learned(expressions: Sequence[Expression], weights: Tensor) -> tuple[Tensor | None, str]:
-    """The learned parts summed by weight; none unless all that count have one."""
+    """Weighted sum of the learned vectors; None unless every weighted expression has one."""
     counting = [(one, w) for one, w in zip(expressions, weights.tolist(), strict=True) if w]
     if not counting or any(one.learned is None for one, _ in counting):
         return None, ""
     encoders = sorted({one.encoder for one, _ in counting})
     if len(encoders) > 1:
         raise IncompatibleError(
-            f"learned parts of different networks: {', '.join(encoders)}",
+            f"learned vectors of different networks: {', '.join(encoders)}",
             fix="Measure all expressions with the same one",
         )
     parts = [w * one.learned for one, w in counting if one.learned is not None]

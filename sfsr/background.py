@@ -1,9 +1,9 @@
-"""The scene as an explicit input: kept around the face, and empty where the new face comes.
+"""The scene as an explicit input of the UNet, with the face region blanked out.
 
-"Explicit background conditioning" is the paper's word; its channels are not public. Here the face
-of the scene image is filled with grey **before** the VAE sees it: a latent that is masked
-afterwards tells of the old face in its neighbours. The UNet gets that latent and the mask: as its
-own nine channels where it is an inpainting UNet, through :class:`BackgroundHint` where it has four.
+The paper calls this "explicit background conditioning" and does not publish the channels. Here the
+face in the scene image is replaced by grey **before** VAE encoding: a latent masked afterwards
+leaks the original face into neighbouring cells. The UNet gets that latent and the mask, in its own
+nine channels if it is an inpainting UNet, through :class:`BackgroundHint` if it has four.
 """
 
 from __future__ import annotations

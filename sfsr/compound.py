@@ -1,9 +1,9 @@
-"""Compound embeddings: who (several recognisers) and which face (blendshapes and a learned vector).
+"""Compound embeddings of identity (recognisers) and expression (blendshapes, learned vector).
 
-The paper says that both sides are compound and balanced; how is not public. Here each side becomes
-the same number of tokens of the same size, so that 512 numbers of identity do not drown 51 of
-expression. That one recogniser alone is biased and three are better is the finding of the same
-authors in GaussianSwap (arXiv 2601.05511), where ArcFace carries nearly all.
+The paper calls both embeddings compound and balanced; how is not public. Here each source becomes
+the same number of tokens of the same norm, so that 512 identity values do not outweigh 51
+blendshapes. The same authors found in GaussianSwap (arXiv 2601.05511) that one recogniser is biased
+and three are better, with ArcFace carrying most of the information.
 """
 
 from __future__ import annotations
@@ -20,45 +20,47 @@ from .expression import COUNT
 
 @dataclass(frozen=True, eq=False)
 class CompoundTokens:
-    """What the UNet's attention reads: identity and expression, each [B, n, W]."""
+    """Tokens for the UNet's cross-attention: identity and expression, each [B, n, W]."""
 
     identity: Tensor
     expression: Tensor
 
 
 class CompoundEmbedding(nn.Module):
-    """Identities and expressions -> tokens of the same count, width and size.
+    """Identities and expressions -> tokens of the same number, width and norm.
 
-    Blendshapes are not layer-normed themselves: half a smile would become a whole one. They pass a
-    layer with a bias first. The last layer norm of both sides is without weights: it makes their
-    tokens equally large, in training and after it.
+    Blendshapes go through a biased linear layer before the first layer norm, which would otherwise
+    turn half a smile into a full one. The last layer norm of both sources has no weights, so their
+    tokens keep the same norm in training.
     """
 
     def __init__(self, layout: CompoundLayout) -> None:
         super().__init__()
         self.layout = layout
         self.identity_in = nn.ModuleList(
-            _Entrance(size, layout.hidden) for size in layout.identities.values()
+            _InputProjection(size, layout.hidden) for size in layout.identities.values()
         )
-        self.blendshapes_in = _Entrance(2 * COUNT, layout.hidden)
-        self.learned_in = _Entrance(layout.learned, layout.hidden) if layout.learned else None
-        self.identity_out = _tokens_of(layout)
-        self.expression_out = _tokens_of(layout)
+        self.blendshapes_in = _InputProjection(2 * COUNT, layout.hidden)
+        self.learned_in = (
+            _InputProjection(layout.learned, layout.hidden) if layout.learned else None
+        )
+        self.identity_out = _token_mlp(layout)
+        self.expression_out = _token_mlp(layout)
 
     def forward(self, who: IdentityBatch, face: ExpressionBatch) -> CompoundTokens:
-        """Both sides as tokens, identity and expression [B, n, W]."""
+        """Tokens of both sources, each [B, n, W]."""
         return CompoundTokens(self.identity(who), self.expression(face))
 
     def identity(self, who: IdentityBatch) -> Tensor:
-        """[B, n, W] of the encoders that are present; an absent one changes nothing."""
+        """Identity tokens [B, n, W] from the encoders that are present."""
         parts = [
-            who.present[name][:, None] * entrance(who.vectors[name])
-            for name, entrance in zip(self.layout.identities, self.identity_in, strict=True)
+            who.present[name][:, None] * project(who.vectors[name])
+            for name, project in zip(self.layout.identities, self.identity_in, strict=True)
         ]
         return self._tokens(self.identity_out, torch.stack(parts).sum(0))
 
     def expression(self, face: ExpressionBatch) -> Tensor:
-        """[B, n, W]; values that are not known count as such, not as zero."""
+        """Expression tokens [B, n, W]; unknown values are distinguished from zeros."""
         known = face.known.to(face.values)
         hidden = self.blendshapes_in(torch.cat([face.values * known, known], 1))
         if self.learned_in is not None:
@@ -70,8 +72,8 @@ class CompoundEmbedding(nn.Module):
         return F.layer_norm(tokens, (self.layout.width,))
 
 
-class _Entrance(nn.Module):
-    """[B, D] -> [B, H]: a layer, layer norm, GELU."""
+class _InputProjection(nn.Module):
+    """[B, D] -> [B, H]: linear, layer norm, GELU."""
 
     def __init__(self, size: int, hidden: int) -> None:
         super().__init__()
@@ -82,15 +84,16 @@ class _Entrance(nn.Module):
         return F.gelu(self.norm(self.linear(x)))
 
 
-def _tokens_of(layout: CompoundLayout) -> nn.Module:
+def _token_mlp(layout: CompoundLayout) -> nn.Module:
     hidden, tokens = layout.hidden, layout.tokens * layout.width
     return nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, tokens))
 
 
 def without_identity(expression: Tensor, identity: Tensor) -> Tensor:
-    """Expression tokens [B, n, W] less what lies in the directions of identity tokens [B, m, W].
+    """Remove from expression tokens [B, n, W] the subspace of identity tokens [B, m, W].
 
-    A cheap stand-in for FaceCrafter's loss that keeps control from identity (arXiv 2505.15313).
+    A cheap substitute for FaceCrafter's loss that disentangles control and identity (arXiv
+    2505.15313).
     """
     basis, _ = torch.linalg.qr(identity.float().mT)
     flat = expression.float()

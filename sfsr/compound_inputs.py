@@ -1,4 +1,4 @@
-"""What a compound embedding reads: measurements of people and faces, checked and as batches."""
+"""Inputs of the compound embedding: identities and expressions, checked and batched."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .expression import Expression
 
 @dataclass(frozen=True)
 class CompoundLayout:
-    """What an adapter reads and how it is handed on.
+    """Inputs and sizes of a compound embedding.
 
-    identities: Face encoder to the length of its vectors; the first one is required.
-    learned: Length of the expression's learned vector, and ``learned_encoder`` the network's name;
-        0 and empty without one.
-    tokens: Of each side.
-    width: Numbers in a token; as wide as the text's tokens.
-    hidden: Width of the layers between.
+    identities: Face encoder -> length of its vectors; the first encoder is required.
+    learned: Length of the expression's learned vector, 0 without one.
+    learned_encoder: Name of the network that computes it, empty without one.
+    tokens: Number of tokens of each source.
+    width: Channels of a token, the same as the text's.
+    hidden: Channels of the hidden layers.
     """
 
     identities: Mapping[str, int]
@@ -34,22 +34,22 @@ class CompoundLayout:
     hidden: int = 512
 
     def __post_init__(self) -> None:
-        """Check that it can be built."""
+        """Check the sizes."""
         sizes = (*self.identities.values(), self.tokens, self.width, self.hidden)
         if not self.identities or min(sizes) < 1 or self.learned < 0:
             raise InputError(
-                "a compound embedding needs an identity, and sizes of 1 or more",
+                "a compound embedding needs an identity encoder, and sizes of 1 or more",
                 fix="Name at least one face encoder and the length of its vectors",
             )
         if (self.learned > 0) != bool(self.learned_encoder):
             raise InputError(
-                "a learned part of expressions and its network's name belong together",
+                "a learned expression vector needs the name of its network, and the reverse",
                 fix="Give both or neither",
             )
 
     @property
     def required(self) -> str:
-        """The face encoder that cannot be left out."""
+        """The face encoder whose identities are required."""
         return next(iter(self.identities))
 
 
@@ -57,8 +57,8 @@ class CompoundLayout:
 class IdentityBatch:
     """Identities of B people by face encoder.
 
-    vectors: Encoder to [B, D], rows of length 1; zeros where not measured.
-    present: Encoder to [B] bool.
+    vectors: Encoder -> [B, D], unit rows; zeros where absent.
+    present: Encoder -> [B] bool.
     """
 
     vectors: Mapping[str, Tensor]
@@ -69,7 +69,7 @@ class IdentityBatch:
 class ExpressionBatch:
     """Expressions of B faces.
 
-    values: [B, 51] in 0..1, 0 where not known; known: [B, 51] bool.
+    values: [B, 51] in 0..1, 0 where unknown; known: [B, 51] bool.
     learned: [B, L]; zeros where there is none. has_learned: [B] bool.
     """
 
@@ -80,12 +80,12 @@ class ExpressionBatch:
 
 
 def identity_batch(people: Sequence[Sequence[Identity]], layout: CompoundLayout) -> IdentityBatch:
-    """Identities of B people, each a list of measurements by different encoders.
+    """Batch the identities of B people, each a list of vectors from different encoders.
 
     Raises:
-        InputError: A person is measured twice by the same encoder.
-        IncompatibleError: The required encoder is missing, another one is not of the layout, or a
-            vector is of another length.
+        InputError: A person has two vectors from the same encoder.
+        IncompatibleError: The required encoder is missing, or an encoder or length is not in the
+            layout.
     """
     vectors = {name: torch.zeros(len(people), size) for name, size in layout.identities.items()}
     present = {name: torch.zeros(len(people), dtype=torch.bool) for name in layout.identities}
@@ -93,34 +93,34 @@ def identity_batch(people: Sequence[Sequence[Identity]], layout: CompoundLayout)
         for identity in measured:
             name = identity.encoder
             if name not in vectors or identity.vector.shape != vectors[name][row].shape:
-                wanted = ", ".join(f"{n} ({d} numbers)" for n, d in layout.identities.items())
+                expected = ", ".join(f"{n} ({d} numbers)" for n, d in layout.identities.items())
                 raise IncompatibleError(
-                    f"an identity of {len(identity.vector)} numbers by {name!r} is not of this "
-                    f"adapter, which reads {wanted}",
-                    fix="Measure the reference images with an encoder of the adapter",
+                    f"the adapter cannot use an identity of {len(identity.vector)} numbers from "
+                    f"{name!r}; it reads {expected}",
+                    fix="Encode the reference images with an encoder of the adapter",
                 )
             if present[name][row]:
                 raise InputError(
-                    f"a person is measured twice by {name}",
-                    fix="Average several images of a person first",
+                    f"a person has two identities from {name}",
+                    fix="Average the images of a person first",
                 )
             vectors[name][row] = F.normalize(identity.vector.float(), dim=0)
             present[name][row] = True
         if not present[layout.required][row]:
             raise IncompatibleError(
-                f"the identity by {layout.required!r} is missing",
-                fix="Measure the reference images with this encoder too",
+                f"the identity from {layout.required!r} is missing",
+                fix="Encode the reference images with this encoder too",
             )
     return IdentityBatch(vectors, present)
 
 
 def expression_batch(codes: Sequence[Expression], layout: CompoundLayout) -> ExpressionBatch:
-    """Expressions of B faces, cut to what a face can do.
+    """Batch the expressions of B faces, clamped to 0..1.
 
-    A learned vector that the adapter does not read is left out.
+    Learned vectors are ignored if the layout has none.
 
     Raises:
-        IncompatibleError: A learned vector is of another network or length than the layout's.
+        IncompatibleError: A learned vector has another network or length than the layout's.
     """
     learned = torch.zeros(len(codes), layout.learned)
     has_learned = torch.zeros(len(codes), dtype=torch.bool)
@@ -130,7 +130,7 @@ def expression_batch(codes: Sequence[Expression], layout: CompoundLayout) -> Exp
         code.require_encoder(layout.learned_encoder)
         if len(code.learned) != layout.learned:
             raise IncompatibleError(
-                f"the learned part of the expression has {len(code.learned)} numbers, "
+                f"the learned vector of the expression has {len(code.learned)} numbers, "
                 f"the adapter reads {layout.learned}",
                 where=code.source,
                 fix="Measure the expression with the adapter's own network",

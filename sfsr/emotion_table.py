@@ -1,13 +1,13 @@
-"""The 135 words, their tree and their action units, as they stand in ``emotions.csv``.
+"""The 135 emotion words, their hierarchy and their action units, from ``emotions.csv``.
 
-The words and their tree are those of Shaver, Schwartz, Kirson and O'Connor (J. Pers. Soc. Psychol.
-52, 1987, 1061-1086, Fig. 1), as reproduced by Parrott (2001). **The action units are the authors'
-own priors**: the words with the basis ``prototype`` start from the units that FACS tables print for
-the basic emotions (Ekman and Friesen), with intensities of our own; all others are drafted by us,
-mixtures like those of Du, Tao and Martinez (PNAS 111, 2014, E1454) in mind. Most of the words have
-no face of their own: a code is a place to start from, not a measurement.
+The words and their hierarchy are those of Shaver, Schwartz, Kirson and O'Connor (J. Pers. Soc.
+Psychol. 52, 1987, 1061-1086, Fig. 1), as reproduced by Parrott (2001). **The action units are this
+pack's own priors**: words with the basis ``prototype`` start from the units that FACS tables give
+for the basic emotions (Ekman and Friesen), with our own intensities; the others were drafted by us
+with compound emotions in mind (Du, Tao and Martinez, PNAS 111, 2014, E1454). Most words have no
+typical face, so a code is a starting point and not a measurement.
 
-Imports nothing heavy: the host lists the words at its start.
+Imports nothing heavy, because ComfyUI lists the words at its start.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ PRIMARIES = ("love", "joy", "surprise", "anger", "sadness", "fear")
 class EmotionWord:
     """One of the 135 words.
 
-    primary: One of :data:`PRIMARIES`; secondary: its cluster of 25. A word can bear the name of
-        either: only the word is a key.
-    units: Its action units, written as in ``action_units``.
+    word: The word, the only unique key: it may equal the name of its primary or cluster.
+    primary: One of :data:`PRIMARIES`.
+    secondary: One of 25 clusters.
+    units: Action units in the notation of ``action_units``.
     basis: ``authors``, or the published prototype that the units start from.
     """
 
@@ -43,26 +44,26 @@ class EmotionWord:
 
 @cache
 def emotion_words() -> dict[str, EmotionWord]:
-    """The table by word, in the order of its tree."""
+    """The table by word, in the order of the hierarchy."""
     with TABLE.open(encoding="utf-8", newline="") as file:
         return {row["word"]: EmotionWord(**row) for row in csv.DictReader(file)}
 
 
 def find_word(word: str) -> EmotionWord:
-    """The word, in whatever case.
+    """Look up a word, ignoring case.
 
     Raises:
-        InputError: There is no such word; the sentence names the nearest ones.
+        InputError: The word is unknown; the message names the closest ones.
     """
     found = emotion_words().get(word.strip().lower())
     if found is None:
         raise InputError(
-            f"{word!r} is none of the {len(emotion_words())} words",
-            fix=f"The nearest are {', '.join(nearest_words(word))}",
+            f"{word!r} is not one of the {len(emotion_words())} words",
+            fix=f"The closest are {', '.join(nearest_words(word))}",
         )
     return found
 
 
 def nearest_words(word: str, count: int = 3) -> list[str]:
-    """The words that are spelled most alike, nearest first."""
+    """The words with the most similar spelling, closest first."""
     return difflib.get_close_matches(word.strip().lower(), emotion_words(), count, cutoff=0.0)

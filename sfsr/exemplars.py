@@ -1,7 +1,7 @@
-"""Images of yours in place of a word's built-in code: ``models/sfsr/exemplars/<word>/``.
+"""Exemplars: the user's own images for a word, in ``models/sfsr/exemplars/<word>/``.
 
-The paper looks a word up in a database of face images (its Emo135 has a licence of its own and
-is not shipped); a folder of your own images does the same here.
+The paper looks up a word in a database of face images, Emo135, whose licence does not allow
+shipping it; a folder of images takes its place.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ ReadImage = Callable[[Path], Tensor]
 
 
 def exemplar_files(roots: Sequence[Path], word: str) -> list[Path]:
-    """The images in ``<root>/<word>/`` of all roots, sorted by name; other files are left out.
+    """The images in ``<root>/<word>/`` of all roots, sorted by name; other files are ignored.
 
     Raises:
-        InputError: The word is unknown, or there are none.
+        InputError: The word is unknown or has no images.
     """
     name = find_word(word).word
     folders = [root / name for root in roots]
@@ -67,15 +67,18 @@ def exemplar_expression(
     """The expression of one of a word's exemplar images.
 
     Args:
-        roots: Folders that hold one folder for each word.
-        read: How images are opened.
-        choice: ``medoid``: the image whose expression is nearest to all others; ``seed``: one
-            image, drawn by the seed; only that one is looked at.
+        roots: Folders with one subfolder per word.
+        word: One of the 135 words.
+        analyzer: Detects the face and measures its blendshapes.
+        read: Opens an image.
+        choice: ``medoid``: the image whose expression is closest to all others; ``seed``: one image
+            at random, the only one that is analysed.
+        seed: For the choice ``seed``.
         each: Called after every image (progress, interruption).
 
     Raises:
         InputError: As :func:`exemplar_files`; the choice is unknown; or images cannot be read or
-            show no face, in one sentence that names them.
+            show no face (they are named).
     """
     if choice not in CHOICES:
         raise InputError(f"the choice {choice!r} is unknown", fix=f"Use {' or '.join(CHOICES)}")
@@ -83,11 +86,11 @@ def exemplar_expression(
     if choice == BY_SEED:
         generator = torch.Generator().manual_seed(seed)
         files = [files[int(torch.randint(len(files), (1,), generator=generator))]]
-    seen: list[Expression] = []
+    found: list[Expression] = []
     bad: list[str] = []
     for file in files:
         try:
-            seen.append(_detect(analyzer, read(file), file))
+            found.append(_detect(analyzer, read(file), file))
         except (InputError, OSError) as error:
             why = error.what if isinstance(error, InputError) else "it cannot be read"
             bad.append(f"{file.name}: {why}")
@@ -97,14 +100,14 @@ def exemplar_expression(
         raise InputError(
             f"exemplar images of {word} cannot be used: {'; '.join(bad[:_MOST_REPORTED])}{more}",
             where=str(files[0].parent),
-            fix="Replace these files or take them away",
+            fix="Replace or remove these files",
         )
-    return seen[medoid(seen)]
+    return found[medoid(found)]
 
 
 def _detect(analyzer: FaceAnalyzer, image: Tensor, file: Path) -> Expression:
     faces = find_faces(analyzer, image, order="largest first")
     if not faces:
         raise InputError("no face was found")
-    found = from_face(faces[0])
-    return replace(found, source=f"exemplar {file.parent.name}/{file.name} by {analyzer.name}")
+    expression = from_face(faces[0])
+    return replace(expression, source=f"exemplar {file.parent.name}/{file.name} by {analyzer.name}")

@@ -1,4 +1,4 @@
-"""What a face does, as numbers: blendshapes, which of them are known, and where they come from."""
+"""An expression: blendshapes, which of them are known, and their source."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ COUNT = len(ARKIT_NAMES)
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """One expression; ARKit names, left and right are the person's own.
+    """One expression in ARKit blendshapes; left and right are the person's.
 
-    Differences of expressions (``algebra.subtract``) are expressions too: their values may be
-    negative. :meth:`face` is what a face can do.
+    Differences (``algebra.add`` with a negative amount) are expressions too, with negative values;
+    :meth:`face` clamps to 0..1.
 
     Args:
-        values: [51], finite; 0 at rest, 1 as far as it goes. 0 where not known.
+        values: [51], finite; 0 at rest, 1 at full intensity, 0 where unknown.
         source: Where it comes from, for reports ("word bliss, intensity 1").
-        valid: [51] bool: which values are known; all when left out.
-        learned: [L] of a network that sees what blendshapes do not say; None without one.
+        valid: [51] bool, which values are known; all by default.
+        learned: [L] from a network that captures more than blendshapes; None without one.
         encoder: Name of that network; empty without one.
 
     Raises:
-        InputError: Wrong shapes, or values that are not numbers.
+        InputError: Wrong shapes, or values that are not finite.
     """
 
     values: Tensor
@@ -40,7 +40,7 @@ class Expression:
     encoder: str = ""
 
     def __post_init__(self) -> None:
-        """Check, and bring everything to the CPU."""
+        """Check the tensors and move them to the CPU."""
         values = self.values.detach().to("cpu", torch.float32)
         valid = self.valid
         valid = torch.ones(COUNT, dtype=torch.bool) if valid is None else valid.detach().cpu()
@@ -49,22 +49,22 @@ class Expression:
         if values.shape != (COUNT,) or valid.shape != (COUNT,) or valid.dtype != torch.bool:
             raise InputError(
                 f"an expression has {COUNT} numbers, got {list(values.shape)} "
-                f"and {list(valid.shape)} marks of type {valid.dtype}",
+                f"and {list(valid.shape)} validity flags of type {valid.dtype}",
                 where=self.source,
                 fix="Give one number for each ARKit blendshape without tongueOut",
             )
         if (learned is None) != (not self.encoder) or (learned is not None and learned.ndim != 1):
             raise InputError(
-                "a learned vector and the name of its network belong together",
+                "a learned vector needs the name of its network, and the reverse",
                 where=self.source,
-                fix="Give both, the vector with one dimension, or neither",
+                fix="Give both, with a vector of one dimension, or neither",
             )
         parts = [values] if learned is None else [values, learned]
         if not all(bool(part.isfinite().all()) for part in parts):
             raise InputError(
-                "an expression has values that are not numbers",
+                "the expression has values that are not finite",
                 where=self.source,
-                fix="Look at the node or file before",
+                fix="Check the node or file it comes from",
             )
         object.__setattr__(self, "values", torch.where(valid, values, 0.0))
         object.__setattr__(self, "valid", valid)
@@ -78,7 +78,7 @@ class Expression:
         return self.valid
 
     def face(self) -> Tensor:
-        """[51] in 0..1: what a face can do of it."""
+        """The values [51] clamped to 0..1."""
         return self.values.clamp(0, 1)
 
     def named(self) -> dict[str, float]:
@@ -86,7 +86,7 @@ class Expression:
         return {name: float(self.values[i]) for name, i in ARKIT_INDEX.items() if self.known[i]}
 
     def strongest(self, count: int = 6) -> list[tuple[str, float]]:
-        """The largest movements, largest first; those below 0.01 are left out."""
+        """The largest values, largest first, without those below 0.01."""
         order = self.values.abs().argsort(descending=True, stable=True)[:count].tolist()
         return [
             (ARKIT_NAMES[i], float(self.values[i])) for i in order if abs(self.values[i]) > 0.01
@@ -99,13 +99,13 @@ class Expression:
         return f"{self.source}: {moves}" + (f" ({unknown} not measured)" if unknown else "")
 
     def require_encoder(self, encoder: str) -> None:
-        """Raise IncompatibleError, naming both, if the learned vector is another network's."""
+        """Raise IncompatibleError if the learned vector comes from another network."""
         if self.learned is not None and self.encoder != encoder:
             raise IncompatibleError(
-                f"the learned part of the expression was made by {self.encoder!r}, "
+                f"the learned vector of the expression comes from {self.encoder!r}, "
                 f"the adapter was trained with {encoder!r}",
                 where=self.source,
-                fix="Measure the expression with the adapter's own network, or leave that part out",
+                fix="Measure the expression with the adapter's own network, or omit that vector",
             )
 
 
@@ -115,7 +115,7 @@ def neutral() -> Expression:
 
 
 def from_values(values: Mapping[str, float], source: str = "sliders") -> Expression:
-    """An expression of blendshapes by name; those not given are at rest.
+    """An expression from blendshapes by name; the others are 0.
 
     Raises:
         InputError: A name is unknown or a value outside 0..1.
@@ -132,17 +132,17 @@ def from_values(values: Mapping[str, float], source: str = "sliders") -> Express
             raise InputError(
                 f"the blendshape {name} is {value:g}",
                 where=source,
-                fix="Give a number from 0 (at rest) to 1 (as far as it goes)",
+                fix="Give a number from 0 (at rest) to 1 (full intensity)",
             )
         vector[ARKIT_INDEX[name]] = value
     return Expression(vector, source)
 
 
 def from_face(face: Face, source: str = "image") -> Expression:
-    """The expression that an analyzer saw; analyzers overshoot 0..1 a little, which is cut off.
+    """The expression of a detected face, clamped to 0..1.
 
     Raises:
-        InputError: The analyzer measures no blendshapes.
+        InputError: The face has no blendshapes.
     """
     if not face.blendshapes:
         raise InputError(
@@ -150,9 +150,9 @@ def from_face(face: Face, source: str = "image") -> Expression:
             where=face.source,
             fix="Use the landmarker, the host's face landmarks or the tiny world's analyzer",
         )
-    seen = {name: v for name, v in face.blendshapes.items() if name in ARKIT_INDEX}
+    measured = {name: v for name, v in face.blendshapes.items() if name in ARKIT_INDEX}
     vector, valid = torch.zeros(COUNT), torch.zeros(COUNT, dtype=torch.bool)
-    for name, value in seen.items():
+    for name, value in measured.items():
         vector[ARKIT_INDEX[name]] = value
         valid[ARKIT_INDEX[name]] = True
     return Expression(vector.clamp(0, 1), f"{source} by {face.source}", valid)

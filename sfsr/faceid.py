@@ -1,11 +1,12 @@
 """IP-Adapter-FaceID of Stable Diffusion 1.5 as the identity half of an SFSR adapter.
 
-Published with h94/IP-Adapter-FaceID: a vector of InsightFace's buffalo_l becomes four tokens by a
-small perceptron, and each of the 16 cross-attentions has keys and values for them (IP-Adapter,
-arXiv 2308.06721). Files that come with a LoRA of rank 128 for all 32 attentions expect it to be on.
+Published as h94/IP-Adapter-FaceID: an MLP turns a vector of InsightFace's buffalo_l into four
+tokens, and each of the 16 cross-attentions has keys and values for them (IP-Adapter, arXiv
+2308.06721). Some files include a LoRA of rank 128 for all 32 attention layers, which must be
+applied.
 
-Names and shapes are those that public descriptions of the files agree on. They were not compared
-with a real file; every one is checked, and what differs is refused by name.
+Names and shapes come from public descriptions of the files and were not compared with a real file;
+each is checked, and any difference is reported by name.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ LAYERS: dict[str, int] = {
     **{f"output_blocks.{n}": _WIDTHS["output_blocks"][n // 3 - 1] for n in range(3, 12)},
     "middle_block": 1280,
 }
-"""In the file's order: its attentions are numbered down, up, and then the middle."""
+"""Block -> width in the order of the file: down, up, middle."""
 _PROJECTIONS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 _WHERE = "IP-Adapter-FaceID"
 
 
 class FaceIDEmbedding(nn.Module):
-    """A vector of one encoder -> tokens, as the published adapter has it.
+    """A vector of one encoder -> tokens, as in the published adapter.
 
-    Other than a compound embedding it norms the tokens with weights, and stands in both halves of
-    the guidance: in the half without prompt by the tokens of a vector of zeros.
+    Unlike a compound embedding its layer norm has weights, and it takes part in both halves of the
+    guidance: the unconditional half gets the tokens of a zero vector.
     """
 
     def __init__(self, layout: CompoundLayout) -> None:
@@ -52,11 +53,11 @@ class FaceIDEmbedding(nn.Module):
         self.norm = nn.LayerNorm(layout.width)
 
     def identity(self, who: IdentityBatch) -> Tensor:
-        """[B, n, W]."""
+        """Identity tokens [B, n, W]."""
         return self._tokens(who.vectors[self.layout.required])
 
     def absent(self) -> Tensor:
-        """The tokens [1, n, W] of nobody."""
+        """Tokens [1, n, W] of a zero vector, for the unconditional half."""
         size = self.layout.identities[self.layout.required]
         return self._tokens(torch.zeros(1, size).to(self.norm.weight))
 
@@ -66,11 +67,11 @@ class FaceIDEmbedding(nn.Module):
 
 
 class FaceIDAdapter(nn.Module):
-    """The identity half alone: no expression, no background hint.
+    """An SFSR adapter with an identity source only: no expression, no background hint.
 
     Args:
         layout: One encoder.
-        layers: Cross-attention to its width, as in :class:`~.adapter.SFSRAdapter`.
+        layers: Cross-attention -> width, as in :class:`~.adapter.SFSRAdapter`.
     """
 
     hint = None
@@ -85,11 +86,10 @@ class FaceIDAdapter(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class FaceIDFile:
-    """What a file holds: the adapter, and the LoRA that was trained with it.
+    """The adapter, and the LoRA that was trained with it.
 
-    lora: Place of a weight in Stable Diffusion's own names
-        (``input_blocks.1.1.transformer_blocks.0.attn1.to_q``) to (down [r, in], up [out, r]); empty
-        where the file has none.
+    lora: Projection in the LDM layout (``input_blocks.1.1.transformer_blocks.0.attn1.to_q``) ->
+        (down [r, in], up [out, r]); empty if the file has none.
     """
 
     adapter: FaceIDAdapter
@@ -97,38 +97,38 @@ class FaceIDFile:
 
 
 def convert_faceid(tensors: Mapping[str, Tensor], where: str = _WHERE) -> FaceIDFile:
-    """An SD1.5 FaceID file, its names joined by dots (``image_proj.norm.weight``).
+    """Convert the tensors of an SD1.5 FaceID file, named like ``image_proj.norm.weight``.
 
     Raises:
-        IncompatibleError: It is of another kind: SDXL, Plus, Portrait, or not for faces.
-        ModelFileError: A weight is missing, unknown, or of another shape.
+        IncompatibleError: It is another kind of IP-Adapter: SDXL, Plus, Portrait, or not for faces.
+        ModelFileError: A weight is missing, unknown or of another shape.
     """
     _require_kind(tensors, where)
     expected = _expected()
     with_lora = any("_lora." in name for name in tensors)
-    wanted = expected | (_expected_lora(_rank(tensors)) if with_lora else {})
-    for name, shape in wanted.items():
+    required = expected | (_expected_lora(_rank(tensors)) if with_lora else {})
+    for name, shape in required.items():
         if name not in tensors:
             raise _differs(f"lacks {name}", where)
         if tuple(tensors[name].shape) != shape:
             have = list(tensors[name].shape)
             raise _differs(f"has {name} of shape {have} instead of {list(shape)}", where)
-    extra = next((name for name in tensors if name not in wanted), None)
+    extra = next((name for name in tensors if name not in required), None)
     if extra is not None:
-        raise _differs(f"holds the unknown weight {extra}", where)
+        raise _differs(f"contains the unknown weight {extra}", where)
     with torch.device("meta"):
         layout = CompoundLayout({ENCODER: VECTOR}, tokens=TOKENS, width=WIDTH, hidden=HIDDEN)
         adapter = FaceIDAdapter(layout, LAYERS)
     state = {_own_name(name): tensors[name].float() for name in expected}
     adapter.load_state_dict(state, assign=True)
     lora = {}
-    for number, place in enumerate(_places()) if with_lora else ():
+    for number, name in enumerate(_attention_names()) if with_lora else ():
         for theirs, ours in _PROJECTIONS.items():
             down, up = (
                 tensors[f"ip_adapter.{number}.{theirs}_lora.{side}.weight"]
                 for side in ("down", "up")
             )
-            lora[f"{place}.{ours}"] = down, up
+            lora[f"{name}.{ours}"] = down, up
     return FaceIDFile(adapter.eval().requires_grad_(False), lora)
 
 
@@ -138,7 +138,7 @@ def _require_kind(tensors: Mapping[str, Tensor], where: str) -> None:
     first = tensors.get("image_proj.proj.0.weight")
     if keys is None:
         raise ModelFileError(
-            "the file is no IP-Adapter", where=where, fix="Choose an IP-Adapter-FaceID file"
+            "the file is not an IP-Adapter", where=where, fix="Choose an IP-Adapter-FaceID file"
         )
     kind = ""
     if keys.ndim == 2 and keys.shape[1] == 2048:
@@ -156,7 +156,7 @@ def _require_kind(tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def _expected() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the adapter itself."""
+    """Names and shapes of the adapter, without LoRA."""
     shapes: dict[str, tuple[int, ...]] = {
         "image_proj.proj.0.weight": (HIDDEN, VECTOR),
         "image_proj.proj.0.bias": (HIDDEN,),
@@ -187,8 +187,8 @@ def _rank(tensors: Mapping[str, Tensor]) -> int:
     return 0 if first is None or first.ndim != 2 else first.shape[0]
 
 
-def _places() -> list[str]:
-    """Attentions in the file's order."""
+def _attention_names() -> list[str]:
+    """Attention layers in the order of the file."""
     return [f"{layer}.1.transformer_blocks.0.attn{n}" for layer in LAYERS for n in (1, 2)]
 
 

@@ -1,4 +1,4 @@
-"""Files of IP-Adapters: safetensors, or what ``torch.save`` wrote (``.bin``); never run."""
+"""IP-Adapter files: safetensors, or ``.bin`` files read without executing their pickle."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _PARTS = ("image_proj", "ip_adapter")
 
 
 def load_faceid(path: str | Path) -> FaceIDFile:
-    """An IP-Adapter-FaceID file of Stable Diffusion 1.5.
+    """Load an IP-Adapter-FaceID file for Stable Diffusion 1.5.
 
     Raises:
-        ModelFileError: Missing, damaged, or no IP-Adapter-FaceID.
-        IncompatibleError: An IP-Adapter of another kind.
+        ModelFileError: The file is missing, damaged, or not an IP-Adapter-FaceID.
+        IncompatibleError: It is another kind of IP-Adapter.
     """
     path = Path(path)
     if path.suffix == ".safetensors" or not path.is_file():

@@ -1,4 +1,4 @@
-"""How strongly each source counts: balance, absence in training, guidance split by source."""
+"""Strength of each source: balance, dropout in training, guidance split by source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..errors import InputError
 
 
 def balance_weights(balance: float) -> tuple[float, float]:
-    """Weights of identity and expression of one slider: at 0 both 1; -1 and 1 leave one alone.
+    """Weights of identity and expression: both 1 at 0, only one of them at -1 and 1.
 
     Raises:
         InputError: Outside -1..1.
@@ -25,29 +25,29 @@ def balance_weights(balance: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Absence:
-    """How often training leaves sources out: identity alone, expression alone, both; sum <= 1."""
+class SourceDropout:
+    """Probability of dropping the identity only, the expression only, or both, in training."""
 
     identity: float = 0.1
     expression: float = 0.1
     both: float = 0.05
 
     def __post_init__(self) -> None:
-        """Check the shares."""
-        shares = (self.identity, self.expression, self.both)
-        if min(shares) < 0 or sum(shares) > 1:
+        """Check the probabilities."""
+        chances = (self.identity, self.expression, self.both)
+        if min(chances) < 0 or sum(chances) > 1:
             raise InputError(
-                f"these shares of absence cannot be: {', '.join(f'{s:g}' for s in shares)}",
-                fix="Give shares of 0 or more that sum to 1 or less",
+                f"dropout probabilities are impossible: {', '.join(f'{p:g}' for p in chances)}",
+                fix="Give numbers of 0 or more that sum to 1 or less",
             )
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """For each of ``count`` samples whether identity and expression are present, [B] bool."""
-        lot = torch.rand(count, generator=generator)
-        both = lot < self.both
-        identity = (lot >= self.both) & (lot < self.both + self.identity)
-        expression = (lot >= self.both + self.identity) & (
-            lot < self.both + self.identity + self.expression
+        """Whether identity and expression are present in each of ``count`` samples, [B] bool."""
+        u = torch.rand(count, generator=generator)
+        both = u < self.both
+        identity = (u >= self.both) & (u < self.both + self.identity)
+        expression = (u >= self.both + self.identity) & (
+            u < self.both + self.identity + self.expression
         )
         return ~(both | identity), ~(both | expression)
 
@@ -59,14 +59,16 @@ def split_guidance(
     with_all: Tensor,
     scales: tuple[float, float, float],
 ) -> Tensor:
-    """Guidance with a scale for each source; four predictions [B, ...] of one network.
+    """Guidance with a scale for each source, from four predictions [B, ...] of one network.
 
-    Each source counts by what it adds to those before it, as InstructPix2Pix does with two
-    (arXiv 2211.09800, eq. 3). With three equal scales it is the usual guidance.
+    Each scale applies to what its source adds to the previous ones, as InstructPix2Pix does for two
+    (arXiv 2211.09800, eq. 3). Three equal scales give classifier-free guidance.
 
     Args:
-        nothing: With the empty text and neither source.
-        text: With the text; ``with_identity``: and the identity; ``with_all``: and the expression.
+        nothing: Prediction with the empty text and neither source.
+        text: With the text.
+        with_identity: With text and identity.
+        with_all: With text, identity and expression.
         scales: Of text, identity, expression.
     """
     of_text, of_identity, of_expression = scales

@@ -1,9 +1,9 @@
-"""Sampling with a midpoint in every step, in k-diffusion's calling convention.
+"""A midpoint-method sampler in k-diffusion's calling convention.
 
-A step asks the model twice: once where it stands, once in between, and goes the whole way with the
-second answer (midpoint method). With the node even in log sigma and an Euler step to zero this is
-DPM-Solver-2, the host's ``dpm_2``, bit for bit. That DiffSFSR's "improved midpoint sampling" is
-something like it is this pack's own reading (``docs/sfsr.md``).
+Each step evaluates the model at its start and at a node in between, and takes the whole step with
+the second result. With the node at the middle in log sigma and an Euler step to zero this is
+DPM-Solver-2, identical to ComfyUI's ``dpm_2``. It is this pack's interpretation of DiffSFSR's
+"improved midpoint sampling" (``docs/sfsr.md``).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .midpoint import GEOMETRIC, MOST_NODES, NoiseLevels, between
+from .midpoint import GEOMETRIC, MAX_NODES, NoiseLevels, interpolate_sigma
 
 Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class MidpointChoice:
-    """How to sample.
+class MidpointSettings:
+    """Settings of the midpoint sampler.
 
-    rule: Where the node of a step lies, one of ``midpoint.RULES``.
-    switch: 0..1; this share of the steps, the first ones, are Euler steps, of one evaluation.
-    finish_nodes: Evaluations of the last step when it goes to sigma 0: 1 is an Euler step, 2 to 4 a
-        ``midpoint_estimate`` with nodes even in log sigma.
+    rule: Position of the node in a step, one of ``midpoint.RULES``.
+    switch: 0..1, the fraction of steps, from the first, that are Euler steps with one evaluation.
+    finish_nodes: Evaluations of a last step to sigma 0: 1 is an Euler step, 2 to 4 a
+        ``midpoint_estimate`` with nodes evenly spaced in log sigma.
 
     Raises:
         InputError: A number is out of range (the rule is checked where it is used).
@@ -39,25 +39,30 @@ class MidpointChoice:
     finish_nodes: int = 1
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the ranges."""
         if not 0 <= self.switch <= 1:
-            raise InputError(f"the switch is at {self.switch:g}", fix="Give a share from 0 to 1")
-        if not 1 <= self.finish_nodes <= MOST_NODES:
-            raise InputError(f"{self.finish_nodes} nodes", fix=f"Give 1 to {MOST_NODES}")
+            raise InputError(f"the switch is {self.switch:g}", fix="Give a fraction from 0 to 1")
+        if not 1 <= self.finish_nodes <= MAX_NODES:
+            raise InputError(
+                f"the number of finish nodes is {self.finish_nodes}", fix=f"Give 1 to {MAX_NODES}"
+            )
 
 
-def evaluations(sigmas: Tensor, choice: MidpointChoice, levels: NoiseLevels | None = None) -> int:
-    """How often :func:`sample_midpoint` asks the model, exactly.
+def evaluations(
+    sigmas: Tensor, settings: MidpointSettings, levels: NoiseLevels | None = None
+) -> int:
+    """Number of model evaluations of :func:`sample_midpoint`.
 
     Args:
         sigmas: [S + 1], descending.
-        levels: The same as there; a finish from the lowest level needs no further nodes.
+        settings: The settings.
+        levels: As in :func:`sample_midpoint`; a finish from the lowest level has only one node.
     """
     steps = len(sigmas) - 1
     return sum(
-        len(_finish_nodes(sigmas[i], choice, levels))
+        len(_finish_nodes(sigmas[i], settings, levels))
         if float(sigmas[i + 1]) == 0
-        else 1 + _with_midpoint(i, steps, choice)
+        else 1 + _with_midpoint(i, steps, settings)
         for i in range(steps)
     )
 
@@ -71,44 +76,45 @@ def sample_midpoint(
     callback: Progress | None = None,
     disable: bool | None = None,
     *,
-    choice: MidpointChoice | None = None,
+    settings: MidpointSettings | None = None,
     levels: NoiseLevels | None = None,
 ) -> Tensor:
     """Sample x [B, ...] from ``sigmas[0]`` down to ``sigmas[-1]``.
 
     Args:
-        model: ``(x, sigma [B], **extra_args) -> x0``. Masks and guidance are its affair.
-        sigmas: [S + 1], descending; a last 0 ends without noise.
-        extra_args: For the model.
-        callback: Told of every step before it is gone: ``x, i, sigma, sigma_hat, denoised``; what
-            it raises ends the run.
-        disable: Part of the convention; nothing is printed here.
-        choice: How to sample.
-        levels: The model's, for ``half_t``, and the end of a finish with nodes; without them a
-            finish ends at a tenth of its start.
+        model: ``(x, sigma [B], **extra_args) -> x0``, including masks and guidance.
+        x: [B, ...], noise of level ``sigmas[0]`` on the initial latent.
+        sigmas: [S + 1], descending; a final 0 gives a clean result.
+        extra_args: Keyword arguments for the model.
+        callback: Called in every step with ``x, i, sigma, sigma_hat, denoised``; an exception ends
+            the run.
+        disable: Part of the convention, unused: nothing is printed.
+        settings: The settings.
+        levels: The model's noise levels, for ``half_t`` and the end of a finish with several nodes;
+            without them a finish ends at a tenth of its start.
 
     Raises:
         InputError: The rule is unknown, or ``half_t`` without levels.
     """
-    choice = choice or MidpointChoice()
+    settings = settings or MidpointSettings()
     extra = extra_args or {}
     batch = x.new_ones([x.shape[0]])
     steps = len(sigmas) - 1
     for i in range(steps):
         here, there = sigmas[i], sigmas[i + 1]
         clean = model(x, here * batch, **extra)
-        # In this order and these groups: the results are dpm_2's to the last bit.
+        # The order of operations matters: results must equal dpm_2 exactly.
         slope = _slope(x, clean, here)
         if callback is not None:
             callback({"x": x, "i": i, "sigma": here, "sigma_hat": here, "denoised": clean})
         if there == 0:
-            for node in _finish_nodes(here, choice, levels)[1:]:
+            for node in _finish_nodes(here, settings, levels)[1:]:
                 x = x + slope * (node - here)
                 here = node
                 slope = _slope(x, model(x, here * batch, **extra), here)
             x = x + slope * (there - here)
-        elif _with_midpoint(i, steps, choice):
-            node = between(here, there, 0.5, choice.rule, levels)
+        elif _with_midpoint(i, steps, settings):
+            node = interpolate_sigma(here, there, 0.5, settings.rule, levels)
             halfway = x + slope * (node - here)
             clean = model(halfway, node * batch, **extra)
             x = x + _slope(halfway, clean, node) * (there - here)
@@ -121,17 +127,20 @@ def _slope(x: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
     return (x - clean) / sigma.reshape([1] * x.ndim)
 
 
-def _with_midpoint(i: int, steps: int, choice: MidpointChoice) -> bool:
-    return i >= round(choice.switch * steps)
+def _with_midpoint(i: int, steps: int, settings: MidpointSettings) -> bool:
+    return i >= round(settings.switch * steps)
 
 
 def _finish_nodes(
-    sigma: Tensor, choice: MidpointChoice, levels: NoiseLevels | None
+    sigma: Tensor, settings: MidpointSettings, levels: NoiseLevels | None
 ) -> list[Tensor]:
-    """Noise levels of the last step, falling; its own alone when there is no room below it."""
+    """Descending sigmas of the last step; only its own close to the lowest level."""
     end = sigma / 10 if levels is None else levels.lowest.to(sigma)
-    # Less than a tenth above the lowest level, nodes would all ask the same.
-    if choice.finish_nodes == 1 or sigma < 1.1 * end:
+    # Less than a tenth above the lowest level the nodes would nearly coincide.
+    if settings.finish_nodes == 1 or sigma < 1.1 * end:
         return [sigma]
-    count = choice.finish_nodes
-    return [sigma, *(between(sigma, end, k / count, GEOMETRIC, None) for k in range(1, count))]
+    count = settings.finish_nodes
+    return [
+        sigma,
+        *(interpolate_sigma(sigma, end, k / count, GEOMETRIC, None) for k in range(1, count)),
+    ]

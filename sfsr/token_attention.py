@@ -1,10 +1,10 @@
-"""Decoupled cross-attention: the tokens of each source have keys and values of their own.
+"""Decoupled cross-attention: separate keys and values for the tokens of each source.
 
     out = A(q, text) + w_id * A(q, identity) + w_exp * A(q, expression)
 
-as IP-Adapter (arXiv 2308.06721) does for one source. A source with weight 0, or absent for a
-sample, contributes exactly nothing; that is also what training shows for "unconditional", so that
-guidance can be split by source (``guidance``).
+as IP-Adapter (arXiv 2308.06721) does for one source. A source with weight 0, or absent from a
+sample, contributes exactly nothing. Training drops sources in the same way, so that guidance can be
+split by source (``guidance``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IDENTITY, EXPRESSION = "identity", "expression"
 SOURCES = (IDENTITY, EXPRESSION)
 
 KeysValues = tuple[Tensor, Tensor]
-"""Keys and values [B, n, C], computed once for all steps of a run."""
+"""Keys and values [B, n, C], computed once for all steps."""
 
 
 class SourceProjection(nn.Module):
@@ -31,7 +31,7 @@ class SourceProjection(nn.Module):
         super().__init__()
         self.to_k = nn.Linear(width, channels, bias=False)
         self.to_v = nn.Linear(width, channels, bias=False)
-        # An untrained adapter changes nothing; the values' gradient is not zero all the same.
+        # An untrained adapter changes nothing, but the gradient of to_v is not zero.
         nn.init.zeros_(self.to_v.weight)
 
     def forward(self, tokens: Tensor) -> KeysValues:
@@ -43,10 +43,10 @@ class TokenAttention(nn.Module):
     """Keys and values of both sources for all cross-attentions of a UNet.
 
     Args:
-        channels: Layer to its width C; a layer is called by its place in Stable Diffusion's own
-            names (``input_blocks.1.1``).
-        width: Of the tokens.
-        sources: Those that there are; adapters of others know the identity alone.
+        channels: Layer -> width C; a layer is named by its block in the LDM layout
+            (``input_blocks.1``).
+        width: Channels W of the tokens.
+        sources: The sources; adapters of other authors have the identity only.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class TokenAttention(nn.Module):
         )
 
     def keys_values(self, tokens: CompoundTokens) -> dict[str, dict[str, KeysValues]]:
-        """Layer to source to keys and values, for a whole run."""
-        given = {IDENTITY: tokens.identity, EXPRESSION: tokens.expression}
+        """Layer -> source -> keys and values."""
+        by_source = {IDENTITY: tokens.identity, EXPRESSION: tokens.expression}
         return {
-            layer: {source: self.of(layer, source)(given[source]) for source in SOURCES}
+            layer: {source: self.projection(layer, source)(by_source[source]) for source in SOURCES}
             for layer in self.layers
         }
 
-    def of_source(self, source: str, tokens: Tensor) -> dict[str, KeysValues]:
-        """Layer to keys and values of one source."""
-        return {layer: self.of(layer, source)(tokens) for layer in self.layers}
+    def source_keys_values(self, source: str, tokens: Tensor) -> dict[str, KeysValues]:
+        """Layer -> keys and values of one source, from its tokens [B, n, W]."""
+        return {layer: self.projection(layer, source)(tokens) for layer in self.layers}
 
-    def of(self, layer: str, source: str) -> nn.Module:
+    def projection(self, layer: str, source: str) -> nn.Module:
         """The projection of one source in one layer."""
         sources = self.projections[_key(layer)]
         return sources.get_submodule(source)
@@ -88,14 +88,14 @@ def source_attention(
     weight: float | Tensor = 1.0,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """What one source adds to a layer's output [B, N, C], before its ``to_out``.
+    """Contribution of one source to a layer's output [B, N, C], before ``to_out``.
 
     Args:
-        query: [B, N, C], the layer's own.
+        query: The layer's query [B, N, C].
         keys_values: Of the source, [B, n, C] each.
-        heads: Of the layer.
-        weight: One for all, or [B]; 0 for samples in which the source is absent.
-        mask: [B, N] or [1, N], 0..1 by place; None for everywhere.
+        heads: Number of heads.
+        weight: A number, or [B] with 0 for samples without the source.
+        mask: [B, N] or [1, N] in 0..1 by position; None for everywhere.
     """
     q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, *keys_values))
     out = F.scaled_dot_product_attention(q, k.to(q), v.to(q)).transpose(1, 2).flatten(2)
@@ -106,5 +106,5 @@ def source_attention(
 
 
 def _key(layer: str) -> str:
-    # A module's name must not hold dots.
+    # Module names must not contain dots.
     return layer.replace(".", "_")

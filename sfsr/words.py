@@ -1,4 +1,4 @@
-"""The expression of a word; where you have an image of it, ``exemplars`` takes its place."""
+"""The expression of a word from its action units; ``exemplars`` takes it from images instead."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from .action_units import blendshapes_of, parse_units
 from .emotion_table import find_word
 from .expression import Expression
 
-STRONGEST = 1.5
+MAX_INTENSITY = 1.5
 VARIATION = 0.15
 
 
 def expression_of_word(
     word: str, intensity: float = 1.0, seed: int = 0, variation: float = VARIATION
 ) -> Expression:
-    """The expression of a word, in 0..1; the same arguments give the same numbers everywhere.
+    """The expression of a word, in 0..1; deterministic in its arguments.
 
     Args:
-        intensity: 0 (at rest) to 1.5; at 1 the units as the table has them. Nothing goes beyond 1.
-        seed: Chooses the sides: to which side the face is crooked, where it smirks or looks. The
-            same for all words, as a person's better side is.
-        variation: Share by which one side moves less than the other, at most; 0 to 1.
+        word: One of the 135 words.
+        intensity: 0 (at rest) to 1.5, a factor on the units of the table; values are clamped to 1.
+        seed: Chooses the stronger side, and the side of one-sided units. It is the same side for
+            all words, as in a real person.
+        variation: 0 to 1, the largest fraction by which the weaker side moves less.
 
     Raises:
         InputError: An unknown word, or an intensity or a variation out of range.
     """
     emotion = find_word(word)
-    _within("intensity", intensity, STRONGEST)
+    _within("intensity", intensity, MAX_INTENSITY)
     _within("variation", variation, 1.0)
     generator = torch.Generator().manual_seed(seed)
     left = bool(torch.rand(1, generator=generator) < 0.5)
@@ -44,7 +45,7 @@ def expression_of_word(
 
 
 def _side(side: str) -> Tensor:
-    """[51] bool: paired movements of one side; the gaze stays parallel."""
+    """[51] bool: paired blendshapes of one side, without gaze, so that the eyes stay parallel."""
     return torch.tensor(
         [
             name.endswith(side) and "Look" not in name and mirrored_name(name) != name

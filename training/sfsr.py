@@ -28,14 +28,14 @@ from ..pipelines.guided import acting
 from ..pipelines.source_attention import InstalledSources, SourceInputs, install_sources
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound_inputs import IdentityBatch
-from ..sfsr.guidance import Absence
+from ..sfsr.guidance import SourceDropout
 from ..sfsr.midpoint import Denoiser, NoiseLevels, denoiser, midpoint_estimate
 from ..sfsr.token_attention import EXPRESSION, IDENTITY
 from .sfsr_faces import FaceReader, FaceSource, SFSRFaces
 from .sfsr_rollout import Rollout
 from .tiny.base import PlainAttention, noised
 
-ABSENCE = Absence(identity=0.1, expression=0.1, both=0.1)
+SOURCE_DROPOUT = SourceDropout(identity=0.1, expression=0.1, both=0.1)
 #: Probabilities that a training sample lacks the pose, or the background.
 NO_POSE, NO_BACKGROUND = 0.1, 0.1
 #: Loss weight outside the head, where the scene is given.
@@ -126,7 +126,7 @@ class SFSRTask(nn.Module):
         self, installed: InstalledSources, shown: SFSRFaces, generator: torch.Generator
     ) -> dict[str, Tensor]:
         count, device = len(shown), shown.latents.device
-        chances = ABSENCE.draw(count, generator)
+        chances = SOURCE_DROPOUT.draw(count, generator)
         posed = torch.rand(count, generator=generator) >= NO_POSE
         placed = torch.rand(count, generator=generator) >= NO_BACKGROUND
         known, expressed = (chance.float().to(device) for chance in chances)

@@ -1,1 +1,1 @@
-"""The annotation head: depth, face parts and landmarks read from the UNet's features."""
+"""The annotation head: depth, face parts and landmarks predicted from the UNet's features."""

@@ -14,21 +14,21 @@ from ...faces.masks.face_mask import dilate
 from ...faces.parts import PART_INDEX, PART_NAMES
 from .head import AnnotationMaps
 
-#: Around a landmark, as a share of the image's side: heat inside counts for its confidence.
+#: Heat within this radius of a landmark counts towards its confidence; a fraction of the side.
 CONFIDENCE_RADIUS = 1 / 16
-#: Half of the width of the gaps that the union of the face closes, in cells.
+#: Half the width of the gaps that are closed in the face mask, in cells.
 _GAP = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """What is seen in B images, float32.
+    """Predictions for B images, float32.
 
     depth: [B, H, W], about -1 near .. 1 background.
     part_logits: [B, 10, H, W], classes of ``faces.parts``.
     landmarks: [B, K, 2]: x and y as fractions of the image.
-    confidence: [B, K] in 0..1: how closely the heat of each landmark lies around it.
-    scheme: Which landmarks, a key of ``faces.face.SCHEMES``.
+    confidence: [B, K] in 0..1: how concentrated the heat map is around each landmark.
+    scheme: Landmark scheme, a key of ``faces.face.SCHEMES``.
     """
 
     depth: Tensor
@@ -42,7 +42,7 @@ class Annotations:
 
     @property
     def parts(self) -> Tensor:
-        """The likeliest class of each cell [B, H, W], uint8."""
+        """The most likely class of each cell [B, H, W], uint8."""
         return self.part_logits.argmax(1).to(torch.uint8)
 
     def part(self, name: str) -> Tensor:
@@ -61,11 +61,11 @@ class Annotations:
     def face(self) -> Tensor:
         """[B, H, W] in 0..1: the probability of any part of the face.
 
-        Gaps of one or two cells, as the frame of a pair of glasses leaves them, count as face: a
-        mask with slits would keep them of the old image.
+        Gaps of one or two cells, as left by the frame of glasses, are closed: through a mask with
+        slits the original image would show.
         """
-        chance = 1 - self.part_logits.softmax(1)[:, :1]
-        return dilate(dilate(chance, _GAP), -_GAP)[:, 0]
+        probability = 1 - self.part_logits.softmax(1)[:, :1]
+        return dilate(dilate(probability, _GAP), -_GAP)[:, 0]
 
 
 def decode(maps: AnnotationMaps, scheme: str) -> Annotations:
@@ -84,20 +84,20 @@ def decode(maps: AnnotationMaps, scheme: str) -> Annotations:
 def heat_points(heat_logits: Tensor) -> tuple[Tensor, Tensor]:
     """Logits [B, K, H, W] -> points [B, K, 2] in 0..1 and confidence [B, K].
 
-    A point is the mean place of the heat (its softmax), so it is finer than the cells; its
-    confidence is the share of the heat within :data:`CONFIDENCE_RADIUS` of it.
+    A point is the expected position under the softmax of its heat map (soft argmax), so it has
+    sub-cell precision. Its confidence is the fraction of the heat within :data:`CONFIDENCE_RADIUS`.
     """
     height, width = heat_logits.shape[-2:]
     heat = heat_logits.flatten(2).softmax(2).unflatten(2, (height, width))
-    points = mean_places(heat)
+    points = expected_positions(heat)
     right = cell_centres(width).to(heat) - points[..., :1]
     down = cell_centres(height).to(heat) - points[..., 1:]
     near = down.square()[..., None] + right.square()[..., None, :] <= CONFIDENCE_RADIUS**2
     return points, (heat * near).sum((-2, -1))
 
 
-def mean_places(heat: Tensor) -> Tensor:
-    """Heat [B, K, H, W] that adds up to 1 -> its mean x and y [B, K, 2] in 0..1."""
+def expected_positions(heat: Tensor) -> Tensor:
+    """Heat maps [B, K, H, W] that sum to 1 -> expected x and y [B, K, 2] in 0..1."""
     height, width = heat.shape[-2:]
     x = heat.sum(-2) @ cell_centres(width).to(heat)
     y = heat.sum(-1) @ cell_centres(height).to(heat)
@@ -105,26 +105,26 @@ def mean_places(heat: Tensor) -> Tensor:
 
 
 def cell_centres(cells: int) -> Tensor:
-    """[cells]: middles of the cells along a side, as fractions of it."""
+    """Centres [cells] of the cells along a side, as fractions of it."""
     return (torch.arange(cells) + 0.5) / cells
 
 
 def mean_annotations(several: Sequence[Annotations]) -> Annotations:
-    """The mean of readings of the same images; parts by their mean probability.
+    """The mean of several predictions for the same images; parts by their mean probability.
 
     Raises:
         InputError: There is nothing to average.
     """
     if not several:
-        raise InputError("there are no annotations to average", fix="Tap at least one step")
+        raise InputError("there are no annotations to average", fix="Read at least one step")
 
     def mean(tensors: list[Tensor]) -> Tensor:
         return torch.stack(tensors).mean(0)
 
-    chances = mean([a.part_logits.softmax(1) for a in several])
+    probabilities = mean([a.part_logits.softmax(1) for a in several])
     return Annotations(
         depth=mean([a.depth for a in several]),
-        part_logits=chances.clamp(min=1e-8).log(),
+        part_logits=probabilities.clamp(min=1e-8).log(),
         landmarks=mean([a.landmarks for a in several]),
         confidence=mean([a.confidence for a in several]),
         scheme=several[0].scheme,
@@ -132,5 +132,5 @@ def mean_annotations(several: Sequence[Annotations]) -> Annotations:
 
 
 def resized(maps: Tensor, height: int, width: int) -> Tensor:
-    """Maps [B, H, W] at another size, smoothly."""
+    """Maps [B, H, W] resized bilinearly."""
     return F.interpolate(maps[:, None], (height, width), mode="bilinear")[:, 0]

@@ -1,12 +1,12 @@
-"""Depth, face parts and landmarks read out of a UNet's own decoder features.
+"""The annotation head: depth, face parts and landmarks from a UNet's decoder features.
 
-Source: docs/reference/dense_face.md B1.
+Source: docs/reference/dense_face.md B1 for the labels. The release lacks its annotation predictor;
+this architecture is the pack's own (docs/annotations.md).
 
-The release lacks its annotation predictor; this head is the pack's own design. It takes what the
-decoder leaves at the end of each resolution level (:mod:`.feature_tap`), knows the timestep, and
-answers in maps of ``scale`` cells per cell of the latent. It thinks on the latent's grid, where
-convolutions are cheap, and unfolds channels into cells at the end (pixel shuffle, arXiv
-1609.05158); a last thin convolution on the fine grid joins the cells' edges.
+The inputs are the outputs of each resolution level of the decoder (``feature_hooks``) and the
+timestep; the outputs are maps with ``scale`` x ``scale`` cells per latent cell. Most layers run at
+latent resolution, where convolutions are cheap; a pixel shuffle (arXiv 1609.05158) and one small
+convolution produce the finer maps.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from ..pose_branch import LayerMaker, ResBlock, TimedSequential, timestep_embedd
 TIMESTEPS = 1000
 _TRUNK_BLOCKS = 2
 HEAT_SCALE = 2
-"""Cells of a heat map per cell of the latent: a mean place is finer than cells anyway."""
+"""Heat map cells per latent cell along a side; the soft argmax has sub-cell precision anyway."""
 _LEAST_FINE_WIDTH = 16
 _HEAT_GAIN = 10.0
-"""A softmax over thousands of cells needs large logits; with the gain, weights of usual size do."""
+"""Factor on the heat logits: a softmax over thousands of cells needs large ones."""
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """The numbers that fix a head; the defaults are those for Stable Diffusion 1.5.
+    """Sizes of a head; the defaults are those for Stable Diffusion 1.5.
 
     stage_widths: Channels of the features, coarse to fine; multiples of 32.
     width: Channels inside the head, a multiple of 32.
-    scale: Cells of the maps per cell of the latent along a side, a power of two from 2 on.
-    scheme: Which landmarks, a key of ``faces.face.SCHEMES`` with points (``mesh``, ``ibug``).
+    scale: Cells of the maps per latent cell along a side, a power of two of at least 2.
+    scheme: Landmark scheme, a key of ``faces.face.SCHEMES`` with points (``mesh``, ``ibug``).
 
     Raises:
         InputError: A number is outside its range.
@@ -72,13 +72,13 @@ class HeadConfig:
 
 @dataclass(frozen=True, eq=False)
 class AnnotationMaps:
-    """What the head answers, before decoding; H and W are ``scale`` times those of the latent.
+    """Raw outputs of the head; H and W are ``scale`` times those of the latent.
 
-    The heat maps have a size of their own, h and w.
+    The heat maps have a different size, h and w.
 
     depth: [B, H, W], about -1 near .. 1 background.
     part_logits: [B, 10, H, W], classes of ``faces.parts``.
-    heat_logits: [B, K, h, w]; the softmax over h and w is where a landmark may be.
+    heat_logits: [B, K, h, w]; their softmax over h and w is the distribution of each landmark.
     """
 
     depth: Tensor
@@ -90,8 +90,8 @@ class AnnotationHead(nn.Module):
     """Decoder features of a UNet -> :class:`AnnotationMaps`.
 
     Args:
-        config: The numbers.
-        operations: Where the layers come from: ``torch.nn``, or a host's own operations.
+        config: The sizes.
+        operations: Namespace with the layer classes: ``torch.nn``, or ComfyUI's own.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class AnnotationHead(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor], timesteps: Tensor) -> AnnotationMaps:
-        """Read the maps.
+        """Predict the maps.
 
         Args:
             features: [B, C_i, h_i, w_i] of each stage, coarse to fine; the last has the latent's
@@ -143,17 +143,17 @@ class AnnotationHead(nn.Module):
         size = features[-1].shape[-2:]
         x = torch.zeros((), dtype=weight.dtype, device=weight.device)
         for stage, feature in zip(self.stages, features, strict=True):
-            x = x + _lifted(stage(feature.to(weight)), size)
+            x = x + _upsampled(stage(feature.to(weight)), size)
         x = self.read(self.trunk(x, embedding))
         maps = self.surface(self.unfold(x))
         return AnnotationMaps(maps[:, 0], maps[:, 1:], _HEAT_GAIN * self.heat(x))
 
     def require(self, widths: Sequence[int], where: str = "") -> None:
-        """Raise IncompatibleError, naming both, unless features have these widths."""
+        """Raise IncompatibleError unless the UNet's features have the widths of the head."""
         if tuple(widths) != self.config.stage_widths:
             raise IncompatibleError(
-                f"the annotation head reads features of {_listed(self.config.stage_widths)} "
-                f"channels, this model has {_listed(widths)}",
+                f"the annotation head reads features of {_joined(self.config.stage_widths)} "
+                f"channels, this model has {_joined(widths)}",
                 where=where,
                 fix="Use the head that was trained on this kind of model",
             )
@@ -164,13 +164,13 @@ class AnnotationHead(nn.Module):
         if not (low >= 0 and high < TIMESTEPS):
             raise InputError(
                 f"the timestep {high if low >= 0 else low:g} is outside 0..{TIMESTEPS - 1}",
-                fix="Choose one inside; small ones are light noise",
+                fix="Choose one in that range; small values mean little noise",
             )
 
 
-def _lifted(x: Tensor, size: torch.Size) -> Tensor:
+def _upsampled(x: Tensor, size: torch.Size) -> Tensor:
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear")
 
 
-def _listed(widths: Sequence[int]) -> str:
+def _joined(widths: Sequence[int]) -> str:
     return ", ".join(map(str, widths)) or "no"

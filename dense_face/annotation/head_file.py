@@ -24,18 +24,18 @@ def save_head(
     metadata: Mapping[str, str],
     inner: torch.dtype = torch.float16,
 ) -> None:
-    """Write a head, its numbers in the metadata.
+    """Write a head, with its sizes in the metadata.
 
     Args:
-        path: Of the file.
-        head: To be written, in fp16.
-        metadata: Told beside its numbers.
-        inner: How the matrices between reading features and drawing maps are stored, most of all
-            weights; ``torch.float8_e4m3fn`` nearly halves the file. The entrance of the widest
-            stage and the last layers stay in fp16, where each rounding would be seen.
+        path: The file.
+        head: The head; biases, norms and the layers named below are stored in fp16.
+        metadata: More metadata.
+        inner: dtype of the inner layers, which hold most of the weights; ``torch.float8_e4m3fn``
+            nearly halves the file. The projection of the widest stage and the last layers stay in
+            fp16, because rounding them would be visible.
 
     Raises:
-        InputError: The place cannot be written to.
+        InputError: The file cannot be written.
     """
     small = {
         name: tensor.to(torch.float16 if tensor.ndim < 2 or name.startswith(_WHOLE) else inner)
@@ -46,11 +46,12 @@ def save_head(
 
 
 def load_head(path: str | Path) -> tuple[AnnotationHead, dict[str, str]]:
-    """A head (float32, frozen, evaluation mode) and the metadata of its file.
+    """Load a head (float32, frozen, evaluation mode) and the metadata of its file.
 
     Raises:
-        ModelFileError: Missing, truncated or altered; another format; a weight lacks or is unknown.
-        IncompatibleError: A weight has another shape than the file's own numbers ask for.
+        ModelFileError: The file is missing, truncated, altered or of another format; a weight is
+            missing or unknown.
+        IncompatibleError: A weight does not have the shape that the metadata imply.
     """
     tensors, metadata = read_weights(path)
     if metadata.get("format") != FORMAT:
@@ -64,9 +65,9 @@ def load_head(path: str | Path) -> tuple[AnnotationHead, dict[str, str]]:
         config = HeadConfig(**{**numbers, "stage_widths": tuple(numbers["stage_widths"])})
     except (KeyError, TypeError, ValueError, FacePackError) as error:
         raise ModelFileError(
-            "the file does not say the sizes of its annotation head",
+            "the file does not give the sizes of its annotation head",
             where=str(path),
-            fix="Fetch or write it again",
+            fix="Download or write it again",
         ) from error
     head = AnnotationHead(config, device="meta").to_empty(device="cpu")
     floats = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}

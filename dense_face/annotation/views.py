@@ -1,4 +1,4 @@
-"""Annotations to look at and to hand on: images, the host's landmark value, files."""
+"""Annotations as images, as the host's landmark value, and as files."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _CONTOURS = ("face_oval", "left_eye", "right_eye", "left_eyebrow", "right_eyebro
 
 
 def depth_view(seen: Annotations, size: Size) -> Tensor:
-    """[B, 3, H, W] in 0..1: near is white; stretched to the face of each image."""
+    """[B, 3, H, W] in 0..1: near is white; normalised to the depth of each face."""
     found = []
     for depth, face in zip(seen.depth, seen.face, strict=True):
         values = depth[face > 0.5]
         values = depth.flatten() if values.numel() == 0 else values
         low, high = float(values.min()), float(values.max())
-        # Ears, hair and neck lie behind the face: half as much again shows them too.
+        # Ears, hair and neck lie behind the face: half the range more shows them too.
         far = high + 0.5 * (high - low)
         found.append(((far - depth) / max(far - low, 1e-6)).clamp(0, 1))
     grey = resized(torch.stack(found), size[1], size[0])
@@ -47,14 +47,14 @@ def depth_view(seen: Annotations, size: Size) -> Tensor:
 
 
 def parts_view(seen: Annotations, size: Size) -> Tensor:
-    """[B, 3, H, W] in 0..1: the dataset's colour of the likeliest part, with hard edges."""
+    """[B, 3, H, W] in 0..1: the data set's colour of the most likely part, with hard edges."""
     palette = torch.tensor(PART_COLOURS, dtype=torch.float32) / 255
     logits = F.interpolate(seen.part_logits, (size[1], size[0]), mode="bilinear")
     return palette[logits.argmax(1)].permute(0, 3, 1, 2)
 
 
 def landmarks_view(seen: Annotations, images: Tensor | None, size: Size) -> Tensor:
-    """[B, 3, H, W] in 0..1: a dot at each landmark, brighter the surer, on images or on grey."""
+    """[B, 3, H, W] in 0..1: landmarks as dots, brighter with confidence, on images or grey."""
     width, height = size
     if images is None:
         ground = torch.full((len(seen), 3, height, width), _GREY)
@@ -65,7 +65,7 @@ def landmarks_view(seen: Annotations, images: Tensor | None, size: Size) -> Tens
     x = (torch.arange(width) + 0.5)[None, None] - seen.landmarks[..., :1] * width
     y = (torch.arange(height) + 0.5)[None, None] - seen.landmarks[..., 1:] * height
     near = (x.abs() < radius).float() * seen.confidence[..., None].clamp(0.3, 1)
-    # The surest dot wins where several meet; a loop over points keeps memory flat.
+    # Where dots overlap the brightest wins; a loop over points keeps memory constant.
     dots = torch.zeros(len(seen), height, width)
     for point in range(seen.landmarks.shape[1]):
         column = (y[:, point].abs() < radius).float()
@@ -80,10 +80,10 @@ def preview(seen: Annotations, images: Tensor | None, size: Size) -> Tensor:
 
 
 def landmarks_value(seen: Annotations, size: Size) -> dict[str, Any]:
-    """The host's FACE_LANDMARKS: one face an image, places in pixels.
+    """The host's FACE_LANDMARKS: one face per image, positions in pixels.
 
     z is the depth at the point times the image's width. There are no blendshapes and no
-    transformation matrix: the head measures none.
+    transformation matrix: the head predicts neither.
     """
     width, height = size
     grid = (seen.landmarks * 2 - 1)[:, :, None]
@@ -109,10 +109,10 @@ def landmarks_value(seen: Annotations, size: Size) -> dict[str, Any]:
 
 
 def write_annotations(seen: Annotations, number: int, stem: Path) -> list[Path]:
-    """Write one image's depth (16 bit, 0 nearest), parts and landmarks beside each other.
+    """Write depth (16 bit, 0 nearest), parts and landmarks of one image, and return the paths.
 
     Raises:
-        InputError: The folder cannot be written to.
+        InputError: A file cannot be written.
     """
     from PIL import Image
 
@@ -131,7 +131,7 @@ def write_annotations(seen: Annotations, number: int, stem: Path) -> list[Path]:
 
 
 def _connections(scheme: str) -> dict[str, frozenset[tuple[int, int]]]:
-    """Which landmarks are joined by lines, under the host's names; none are known for the mesh."""
+    """Pairs of connected landmarks under the host's names; empty for the mesh."""
     chains = _IBUG_CHAINS if scheme == "ibug" else dict.fromkeys(_IBUG_CHAINS, ())
     sets = {
         name: frozenset(pair for chain in some for pair in pairwise(chain))

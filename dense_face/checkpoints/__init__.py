@@ -1,1 +1,1 @@
-"""Reading, converting and writing checkpoints, none of which is ever executed."""
+"""Adapter files, and conversion of the released checkpoint without executing its pickle."""

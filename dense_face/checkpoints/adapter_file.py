@@ -2,8 +2,8 @@
 
 Names inside the file are the release's: ``model.diffusion_model.`` + adapter, ``control_model.`` +
 pose branch, ``embedding_manager.`` + identity token. Pose branch and token may be absent. The
-adapter is stored unfused, as it was trained, or fused, as converted files are (``layers.py``);
-readers need not care which, and the metadata tells it (``form``).
+adapter is stored unfused, as it was trained, or fused, as in converted files
+(``attention_layers``); the metadata key ``form`` says which, and readers accept both.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ _PREFIXES = (ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX)
 
 @dataclass(frozen=True, eq=False)
 class DenseFaceAdapter:
-    """All that Dense-Face adds to a base model, ready to run (float32, evaluation mode).
+    """Everything Dense-Face adds to a base model, ready to run (float32, evaluation mode).
 
-    ``metadata`` is the file's text block; beside the keys that the properties read it may tell how
-    the adapter was made.
+    ``metadata`` is that of the file; it may also say how the adapter was made.
     """
 
     adapter: PCAdapter
@@ -44,7 +43,7 @@ class DenseFaceAdapter:
 
     @property
     def encoder(self) -> str:
-        """Name of the face encoder whose identities the adapter understands."""
+        """Name of the face encoder that the adapter was trained with."""
         return self.metadata.get("encoder", "")
 
     @property
@@ -55,9 +54,9 @@ class DenseFaceAdapter:
 
 @dataclass(frozen=True, eq=False)
 class AdapterParts:
-    """The tensors of an adapter file, split by part, prefixes removed, in the stored dtypes.
+    """The tensors of an adapter file by part, without prefixes, in the stored dtypes.
 
-    ``delta`` and ``reference_delta`` raise ModelFileError where the file gives no number.
+    ``delta`` and ``reference_delta`` raise ModelFileError if the metadata value is not a number.
     """
 
     adapter: dict[str, Tensor]
@@ -91,32 +90,33 @@ class AdapterParts:
             return float(self.metadata.get(key, default))
         except ValueError as error:
             raise ModelFileError(
-                f"the adapter file says {key}={self.metadata[key]!r}, which is no number",
+                f"the adapter file says {key}={self.metadata[key]!r}, which is not a number",
                 where=self.where,
                 fix="Write or convert it again",
             ) from error
 
 
 def read_parts(path: str | Path) -> AdapterParts:
-    """Read an adapter file without building anything.
+    """Read the tensors of an adapter file without building modules.
 
     Raises:
-        ModelFileError: Missing, truncated or altered; another format; a weight of unknown name.
+        ModelFileError: The file is missing, truncated, altered or of another format, or contains an
+            unknown weight.
     """
     tensors, metadata = read_weights(path)
     if metadata.get("format") != FORMAT:
         raise ModelFileError(
             f"the file says format={metadata.get('format')!r} instead of {FORMAT!r}",
             where=str(path),
-            fix="Choose a Dense-Face adapter file; the authors' own checkpoint is made one by "
-            "denseface convert",
+            fix="Choose a Dense-Face adapter file; denseface convert makes one from the authors' "
+            "checkpoint",
         )
     split: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
     for name, tensor in tensors.items():
         prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
         if prefix is None:
             raise ModelFileError(
-                f"the adapter file holds an unknown weight {name}",
+                f"the adapter file contains an unknown weight {name}",
                 where=str(path),
                 fix="Write or convert it again",
             )
@@ -130,7 +130,7 @@ def load_adapter(path: str | Path) -> DenseFaceAdapter:
     """Read an adapter file into modules on the CPU, in float32 and evaluation mode.
 
     Raises:
-        ModelFileError: As :func:`read_parts`; also a missing weight or a strength that is no
+        ModelFileError: As :func:`read_parts`; also a missing weight, or a strength that is not a
             number.
         IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
     """
@@ -155,18 +155,17 @@ def save_adapter(
 ) -> None:
     """Write an adapter file, atomically.
 
-    All matrices and kernels are stored in ``dtype``; the token's vectors stay in float32, because
-    its running variances would leave the range of half precision. The adapter's dead weights
-    (``feat_to_q`` where no identity reaches) are left out. The metadata is completed as in
-    :func:`file_metadata`.
+    Matrices and kernels are stored in ``dtype``. The identity token's vectors stay in float32,
+    because its running variances exceed the range of half precision. Weights of the adapter that
+    have no effect are omitted. :func:`file_metadata` is added to the metadata.
 
     Args:
-        pose_dtype: Of the pose branch's matrices and kernels, ``dtype`` if None.
-            ``torch.float8_e4m3fn`` halves it once more; its vectors then stay as they are in
-            ``dtype``, for they are few and would move by percents.
+        pose_dtype: dtype of the pose branch's matrices and kernels, ``dtype`` if None. With
+            ``torch.float8_e4m3fn`` its vectors stay in ``dtype``: they are few, and rounding would
+            change them by several percent.
 
     Raises:
-        InputError: The place cannot be written to.
+        InputError: The file cannot be written.
     """
     adapter, token = dense_face.adapter, dense_face.token
     tensors = _prefixed(adapter.live_state_dict(), ADAPTER_PREFIX, dtype)
@@ -184,16 +183,16 @@ def save_adapter(
 
 
 def file_metadata(adapter: PCAdapter, reference_delta: float | None) -> dict[str, str]:
-    """What every adapter file says about itself.
+    """Metadata of every adapter file.
 
     Args:
-        adapter: The adapter in the file, or its description on the ``meta`` device.
-        reference_delta: Strength of the identity token, None if the file holds none.
+        adapter: The adapter in the file; the ``meta`` device is enough.
+        reference_delta: Strength of the identity token, None if the file has none.
     """
     widths = {layer.block: layer.channels for layer in adapter.layers}
     about = {
         "format": FORMAT,
-        "form": "folded" if adapter.fused else "unfolded",
+        "form": "folded" if adapter.fused else "unfolded",  # fixed by denseface-adapter/1
         "id_dim": str(adapter.id_dim),
         "delta": repr(float(adapter.delta)),
         "widths": ",".join(f"{block}={width}" for block, width in widths.items()),
@@ -204,7 +203,7 @@ def file_metadata(adapter: PCAdapter, reference_delta: float | None) -> dict[str
 
 
 def _matrices(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices and kernels alone."""
+    """Only the matrices and kernels."""
     return {name: tensor for name, tensor in tensors.items() if tensor.ndim > 1}
 
 
@@ -216,5 +215,5 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) ->
 
 
 def _float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Widen what is stored in fewer bits; counters stay whole numbers."""
+    """Floating point tensors in float32; integer counters unchanged."""
     return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}

@@ -1,7 +1,7 @@
-"""Conversion of the released checkpoint into files of this pack, one for each purpose.
+"""Conversion of the released checkpoint into files of this pack.
 
-Nothing is written before all that was asked for is known to be there and complete; then each file
-is written tensor by tensor, so that no more than a tensor or two is in memory at any time.
+All requested parts are checked before anything is written. Each file is then written tensor by
+tensor, so that only one or two tensors are in memory at a time.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from ..attention_layers import layers_from_state_dict
 from ..fused import fuse_query
 from ..identity_token import REFERENCE_DELTA
 from .adapter_file import ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX, file_metadata
-from .lazy_tensor import LazyTensor, described
+from .lazy_tensor import LazyTensor, to_meta
 from .release import SD15_BLOCKS, Part, Release, check_base, check_ir_se50, open_release
 from .safetensors_stream import write_stream
 
 Progress = Callable[[int, int], None]
-"""Called with (numbers written, numbers in all)."""
+"""Called with (elements written, elements in total)."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to make of a checkpoint; None leaves a file out.
+    """The files to write; None omits a file.
 
     Args:
         adapter: Adapter, pose branch and identity token.
-        base: The Stable Diffusion 1.5 inside: UNet, VAE and text encoder, as far as they are there.
+        base: The Stable Diffusion 1.5 inside: whichever of UNet, VAE and text encoder it has.
         ir_se50: The face encoder.
-        fused: Whether the adapter is stored fused: smaller, and all that is needed to draw.
+        fused: Whether the adapter is stored fused: smaller, and enough for inference.
         dtype: Precision of adapter, pose branch and base. The identity token and the face encoder
-            stay in float32, because their running variances would leave the range of half.
+            stay in float32, because their running variances exceed the range of half precision.
         about: More metadata for each file.
-        overwrite: Whether files may be replaced.
+        overwrite: Whether existing files may be replaced.
     """
 
     adapter: Path
@@ -53,7 +53,7 @@ class Plan:
     overwrite: bool = False
 
     def files(self) -> list[Path]:
-        """The files to be written."""
+        """Paths of the files to write."""
         return [path for path in (self.adapter, self.base, self.ir_se50) if path is not None]
 
 
@@ -72,11 +72,10 @@ def convert(source: str | Path, plan: Plan, progress: Progress | None = None) ->
 
     Raises:
         ModelFileError, IncompatibleError: As :func:`release.open_release`; also a weight that is
-            not finite or leaves the range of the dtype. No file is left half-written.
-        InputError: A file cannot be written, is there already, or has another suffix than
-            ``.safetensors``.
+            not finite in the chosen dtype. No file is left half-written.
+        InputError: A file cannot be written, exists already, or does not end in ``.safetensors``.
     """
-    _check_places(Path(source), plan)
+    _check_paths(Path(source), plan)
     with open_release(source) as release:
         files = _contents(release, plan)
         total = sum(t.numel for _, tensors, _ in files for t in tensors.values())
@@ -107,7 +106,7 @@ _Contents = list[tuple[Path, dict[str, LazyTensor], dict[str, str]]]
 
 
 def _contents(release: Release, plan: Plan) -> _Contents:
-    """(place, tensors, metadata) of each file."""
+    """(path, tensors, metadata) of each file."""
     files: _Contents = [(plan.adapter, *_adapter_file(release, plan))]
     if plan.base is not None:
         check_base(release)
@@ -120,11 +119,11 @@ def _contents(release: Release, plan: Plan) -> _Contents:
 
 
 def _adapter_file(release: Release, plan: Plan) -> tuple[dict[str, LazyTensor], dict[str, str]]:
-    adapter = live_maps(release.adapter, plan.fused)
+    adapter = live_projections(release.adapter, plan.fused)
     tensors = _stored(adapter, ADAPTER_PREFIX, plan.dtype)
     tensors |= _stored(release.pose_branch, POSE_PREFIX, plan.dtype)
     tensors |= _stored(release.token, TOKEN_PREFIX, torch.float32)
-    description = PCAdapter.from_shapes(described(adapter))
+    description = PCAdapter.from_shapes(to_meta(adapter))
     about = file_metadata(description, REFERENCE_DELTA if release.token else None)
     about["encoder"] = ENCODER
     if {layer.block: layer.channels for layer in description.layers} == SD15_BLOCKS:
@@ -132,10 +131,10 @@ def _adapter_file(release: Release, plan: Plan) -> tuple[dict[str, LazyTensor], 
     return tensors, about
 
 
-def live_maps(adapter: Part, fused: bool) -> dict[str, LazyTensor]:
-    """The release's adapter without its dead weights, in the form wanted; fused in float32."""
+def live_projections(adapter: Part, fused: bool) -> dict[str, LazyTensor]:
+    """The release's adapter without weights that have no effect; ``id_to_q`` in float32."""
     kept: dict[str, LazyTensor] = {}
-    layers, id_dim = layers_from_state_dict(described(adapter))
+    layers, id_dim = layers_from_state_dict(to_meta(adapter))
     for layer in layers:
         for name in layer.projections(fused):
             key = f"{layer.key}.{name}.weight"
@@ -152,7 +151,7 @@ def _product(per_q: LazyTensor, feat_to_q: LazyTensor, shape: tuple[int, ...]) -
 
 
 def _stored(part: Part, prefix: str, dtype: torch.dtype) -> dict[str, LazyTensor]:
-    """The part under its names in the file, floating point numbers in ``dtype``."""
+    """The part under its names in the file, floating point tensors in ``dtype``."""
     return {
         prefix + name: _cast(prefix + name, tensor, dtype)
         if tensor.dtype.is_floating_point
@@ -174,17 +173,15 @@ def _cast(name: str, tensor: LazyTensor, dtype: torch.dtype) -> LazyTensor:
     return LazyTensor(tensor.shape, dtype, read)
 
 
-def _check_places(source: Path, plan: Plan) -> None:
+def _check_paths(source: Path, plan: Plan) -> None:
     files = plan.files()
     for path in files:
         if path.suffix != ".safetensors":
             raise InputError(
-                "only .safetensors files are written", where=str(path), fix="Choose another name"
+                "only .safetensors files can be written", where=str(path), fix="Choose another name"
             )
         if path.is_dir() or (path.exists() and not plan.overwrite):
-            raise InputError(
-                "the file is there already", where=str(path), fix="Choose another name"
-            )
+            raise InputError("the file exists already", where=str(path), fix="Choose another name")
     if len({path.resolve() for path in [source, *files]}) <= len(files):
         raise InputError(
             "two of the files are the same", where=str(source), fix="Give each another name"

@@ -1,7 +1,7 @@
-"""Tensors that are known by shape and dtype and read only when they are wanted.
+"""Tensors whose shape and dtype are known and whose values are read on demand.
 
-With them a file of many gigabytes is sorted, checked and rewritten while no more than a tensor or
-two is in memory.
+They allow a file of many gigabytes to be split, checked and rewritten with only one or two tensors
+in memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from ...errors import ModelFileError
 
 _STEP = 1 << 24
-"""Bytes at once: a packed stream makes a copy of what it hands out."""
+"""Bytes per read: a zip stream copies what it returns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class LazyTensor:
     Args:
         shape: Its shape.
         dtype: Its dtype.
-        read: Reads it anew at each call, contiguous and on the CPU.
+        read: Reads the values on each call; contiguous, on the CPU.
     """
 
     shape: tuple[int, ...]
@@ -36,21 +36,21 @@ class LazyTensor:
 
     @property
     def numel(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes they take."""
+        """Size in bytes."""
         return self.numel * self.dtype.itemsize
 
-    def described(self) -> Tensor:
-        """A tensor of this shape and dtype on the ``meta`` device."""
+    def to_meta(self) -> Tensor:
+        """An empty tensor of this shape and dtype on the ``meta`` device."""
         return torch.empty(self.shape, dtype=self.dtype, device="meta")
 
 
-class Read(Mapping[str, Tensor]):
-    """A view of lazy tensors by name that reads at each access and keeps nothing."""
+class LazyStateDict(Mapping[str, Tensor]):
+    """A mapping of lazy tensors that reads a tensor on each access and caches nothing."""
 
     def __init__(self, tensors: Mapping[str, LazyTensor]) -> None:
         self._tensors = tensors
@@ -65,16 +65,16 @@ class Read(Mapping[str, Tensor]):
         return len(self._tensors)
 
 
-def described(tensors: Mapping[str, LazyTensor]) -> dict[str, Tensor]:
-    """The tensors on the ``meta`` device: enough to check names and shapes."""
-    return {name: tensor.described() for name, tensor in tensors.items()}
+def to_meta(tensors: Mapping[str, LazyTensor]) -> dict[str, Tensor]:
+    """The tensors on the ``meta`` device, for checks of names and shapes."""
+    return {name: tensor.to_meta() for name, tensor in tensors.items()}
 
 
-def read_numbers(stream: BufferedIOBase, count: int, dtype: torch.dtype) -> Tensor:
-    """The next ``count`` numbers of a stream as a flat tensor.
+def read_elements(stream: BufferedIOBase, count: int, dtype: torch.dtype) -> Tensor:
+    """The next ``count`` elements of a stream as a flat tensor.
 
     Raises:
-        ModelFileError: The stream ends before.
+        ModelFileError: The stream is too short.
     """
     if count == 0:
         return torch.empty(0, dtype=dtype)

@@ -2,9 +2,9 @@
 
 Source: docs/reference/dense_face.md A10.
 
-One file holds everything: a whole Stable Diffusion 1.5 with the adapter's maps among its weights,
-the pose branch, the identity token and the face encoder. Its parts are separated by name; what is
-needed is checked to be there, what is optional may be missing.
+One file holds everything: a whole Stable Diffusion 1.5 with the adapter's projections among its
+weights, the pose branch, the identity token and the face encoder. The parts are told apart by name;
+required parts are checked, optional ones may be missing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..attention_layers import AttentionLayer
 from ..identity_token import IdentityToken
 from ..pose_branch import PoseBranch, PoseBranchConfig
 from .adapter_file import ADAPTER_PREFIX, FORMAT, POSE_PREFIX, TOKEN_PREFIX
-from .lazy_tensor import LazyTensor, described
+from .lazy_tensor import LazyTensor, to_meta
 from .safetensors_stream import read_stream
 from .torch_zip import ZIP_MAGIC, read_checkpoint
 
@@ -38,10 +38,10 @@ SD15_BLOCKS = {
     **dict.fromkeys(("output_blocks.6", "output_blocks.7", "output_blocks.8"), 640),
     **dict.fromkeys(("output_blocks.9", "output_blocks.10", "output_blocks.11"), 320),
 }
-"""Blocks of Stable Diffusion 1.5 that hold attention, and their widths."""
+"""Blocks of Stable Diffusion 1.5 with attention -> their widths."""
 _SD15_INPUT_BLOCKS = 12
 _LEGACY_MAGIC = b"\x80\x02\x8a\n"
-_ADAPTER_MAPS = ("per_q", "per_k", "per_v", "feat_to_q")
+_PROJECTIONS = ("per_q", "per_k", "per_v", "feat_to_q")
 
 Part = Mapping[str, LazyTensor]
 
@@ -50,8 +50,8 @@ Part = Mapping[str, LazyTensor]
 class Release:
     """The tensors of a released checkpoint by part.
 
-    ``adapter``, ``pose_branch``, ``token`` and ``ir_se50`` bear names without file prefix; ``base``
-    keeps them, because so they are read everywhere. The last three may be empty.
+    Names in ``adapter``, ``pose_branch``, ``token`` and ``ir_se50`` are without file prefix; those
+    in ``base`` are complete, as every loader expects them. The last three may be empty.
     """
 
     adapter: Part
@@ -69,15 +69,15 @@ class Release:
 
 @contextmanager
 def open_release(path: str | Path) -> Iterator[Release]:
-    """Open a released checkpoint, ``.ckpt`` or ``.safetensors`` (told apart by content).
+    """Open a released checkpoint, ``.ckpt`` or ``.safetensors`` (detected by content).
 
-    The parts can be read inside the ``with`` block. Nothing but the table of contents is read
-    before that, and adapter, pose branch and identity token are known to be complete.
+    The tensors can be read inside the ``with`` block. On entry only the index has been read, and
+    adapter, pose branch and identity token have been checked for completeness.
 
     Raises:
-        ModelFileError: Missing, truncated, altered or malicious; a weight is missing or there
-            twice; or the file holds no Dense-Face adapter.
-        IncompatibleError: The weights are not of the release's layout.
+        ModelFileError: The file is missing, truncated, altered or malicious; a weight is missing or
+            duplicated; or there is no Dense-Face adapter.
+        IncompatibleError: The weights do not have the release's layout.
     """
     path = Path(path)
     try:
@@ -96,7 +96,7 @@ def open_release(path: str | Path) -> Iterator[Release]:
             tensors = read_checkpoint(stream, str(path))
         elif magic == _LEGACY_MAGIC:
             raise ModelFileError(
-                "the file is a pickle of the time before PyTorch 1.6, which cannot be read safely",
+                "the file is a pickle from before PyTorch 1.6, which cannot be read safely",
                 where=str(path),
                 fix="Use the checkpoint that the authors released",
             )
@@ -104,25 +104,25 @@ def open_release(path: str | Path) -> Iterator[Release]:
             tensors, metadata = read_stream(stream, str(path))
         if metadata.get("format") == FORMAT:
             raise ModelFileError(
-                "the file is an adapter of this pack already",
+                "the file is already an adapter of this pack",
                 where=str(path),
                 fix="Use it as it is (models/dense_face)",
             )
         release = split(tensors, str(path))
         try:
             check(release)
-        except FacePackError as error:  # not every part knows which file it comes from
+        except FacePackError as error:  # the checks of the parts do not know the file
             raise type(error)(error.what, where=error.where or str(path), fix=error.fix) from error
         yield release
 
 
 def split(tensors: Mapping[str, LazyTensor], where: str = "") -> Release:
-    """Sort a checkpoint's tensors by part; what belongs to none (schedules, averages) is left."""
+    """Sort a checkpoint's tensors by part; others (schedules, EMA) are dropped."""
 
     def part(prefix: str) -> dict[str, LazyTensor]:
         return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
-    adapter = {k: t for k, t in part(UNET_PREFIX).items() if _map_of(k) in _ADAPTER_MAPS}
+    adapter = {k: t for k, t in part(UNET_PREFIX).items() if _projection_of(k) in _PROJECTIONS}
     base = {
         name: tensor
         for name, tensor in tensors.items()
@@ -136,8 +136,8 @@ def split(tensors: Mapping[str, LazyTensor], where: str = "") -> Release:
 def check(release: Release) -> None:
     """Check that adapter, pose branch and (where there is one) identity token are complete.
 
-    The adapter must sit in every attention of the file's own UNet, or of Stable Diffusion 1.5 if
-    the file holds none.
+    The adapter must cover every attention layer of the UNet in the file, or of Stable Diffusion 1.5
+    if the file has none.
 
     Raises:
         ModelFileError, IncompatibleError: As :func:`open_release`.
@@ -154,37 +154,37 @@ def check(release: Release) -> None:
         raise _lacks("PC-adapter", missing, release.where)
     if not release.pose_branch:
         raise _lacks("pose branch", [f"{POSE_PREFIX}*"], release.where)
-    PCAdapter.from_shapes(described(release.adapter))
+    PCAdapter.from_shapes(to_meta(release.adapter))
     _check_pose_branch(release)
     if release.token:
-        IdentityToken.from_shapes(described(release.token))
+        IdentityToken.from_shapes(to_meta(release.token))
 
 
 def check_ir_se50(release: Release) -> None:
-    """Check that the face encoder is there and complete; raises as :func:`open_release`."""
+    """Check that the face encoder is complete; raises as :func:`open_release`."""
     if not release.ir_se50:
         raise ModelFileError(
-            f"the checkpoint holds no face encoder ({RELEASE_PREFIX}*)",
+            f"the checkpoint contains no face encoder ({RELEASE_PREFIX}*)",
             where=release.where,
             fix="Convert it without --ir-se50",
         )
     with torch.device("meta"):
         net = IRSE50()
-    check_state_dict(net, described(release.ir_se50), f"IR-SE50 ({RELEASE_PREFIX})")
+    check_state_dict(net, to_meta(release.ir_se50), f"IR-SE50 ({RELEASE_PREFIX})")
 
 
 def check_base(release: Release) -> None:
     """Check that there is a base model; raises ModelFileError."""
     if not release.has_unet:
         raise ModelFileError(
-            "the checkpoint holds no base model",
+            "the checkpoint contains no base model",
             where=release.where,
             fix="Convert it without --base and use any Stable Diffusion 1.5 checkpoint",
         )
 
 
 def _attentions(release: Release) -> list[AttentionLayer]:
-    """Where the adapter has to be. Names count here, so the widths are left open."""
+    """The attention layers of the UNet in the file; only the names matter, widths are 0."""
     query = ".to_q.weight"
     names = [
         name.removeprefix(UNET_PREFIX).removesuffix(query)
@@ -200,11 +200,13 @@ def _attentions(release: Release) -> list[AttentionLayer]:
 
 
 def _check_pose_branch(release: Release) -> None:
-    tensors = described(release.pose_branch)
+    tensors = to_meta(release.pose_branch)
     config = PoseBranchConfig.from_state_dict(tensors)
-    # Blocks missing at the end would look like a smaller branch: their number is the UNet's.
-    wanted = {n.split(".")[3] for n in release.base if n.startswith(f"{UNET_PREFIX}input_blocks.")}
-    count = len(wanted) or _SD15_INPUT_BLOCKS
+    # Missing blocks at the end would look like a smaller branch: compare with the UNet.
+    expected = {
+        n.split(".")[3] for n in release.base if n.startswith(f"{UNET_PREFIX}input_blocks.")
+    }
+    count = len(expected) or _SD15_INPUT_BLOCKS
     found = len(config.channel_mult) * (config.num_res_blocks + 1)
     if found < count:
         raise _lacks("pose branch", [f"{POSE_PREFIX}input_blocks.{found}.*"], release.where)
@@ -212,7 +214,7 @@ def _check_pose_branch(release: Release) -> None:
     check_state_dict(branch, tensors, f"the pose branch ({POSE_PREFIX})")
 
 
-def _map_of(name: str) -> str:
+def _projection_of(name: str) -> str:
     """``per_q`` of ``<...>.attn1.per_q.weight``."""
     return name.rpartition(".")[0].rpartition(".")[2]
 
@@ -229,13 +231,13 @@ def _lacks(part: str, missing: list[str], where: str) -> ModelFileError:
 def _ordinary(release: Release) -> ModelFileError:
     if release.has_unet:
         return ModelFileError(
-            "the file holds no Dense-Face adapter: it is an ordinary checkpoint, as the release's "
-            "text-editing model is",
+            "the file contains no Dense-Face adapter: it is an ordinary checkpoint, like the "
+            "release's text-editing model",
             where=release.where,
             fix="Put it into models/checkpoints and load it with Load Checkpoint",
         )
     return ModelFileError(
-        "the file holds neither a Dense-Face adapter nor a Stable Diffusion model",
+        "the file contains neither a Dense-Face adapter nor a Stable Diffusion model",
         where=release.where,
         fix="Choose the checkpoint that the authors of Dense-Face released",
     )

@@ -1,8 +1,8 @@
 """Reading and writing safetensors files tensor by tensor.
 
-The library ``safetensors`` maps a file into memory and collects all of it before writing; for files
-of gigabytes that is several times what is wanted. The format is 8 bytes with the length of a JSON
-header (name -> dtype, shape, place), then the header, then the numbers.
+The library ``safetensors`` maps a file into memory and collects all tensors before writing, which
+is too much for files of several gigabytes. The format is an 8-byte header length, a JSON header
+(name -> dtype, shape, offsets), then the values.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...errors import FacePackError, ModelFileError
 from ...storage import CHECKSUM_KEY, atomic_path, tensor_checksum
-from .lazy_tensor import LazyTensor, Read, read_numbers
+from .lazy_tensor import LazyStateDict, LazyTensor, read_elements
 
 DTYPES = {
     "F64": torch.float64,
@@ -36,18 +36,18 @@ DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LONGEST_HEADER = 100_000_000
-"""The library's own limit."""
+"""The limit of the ``safetensors`` library."""
 
 
 def read_stream(stream: BufferedIOBase, where: str) -> tuple[dict[str, LazyTensor], dict[str, str]]:
     """Tensors and metadata of an open safetensors file; the tensors read from the same stream.
 
     Args:
-        stream: Opened for reading bytes; must stay open as long as tensors are read.
+        stream: A binary stream; must stay open while tensors are read.
         where: The file's name, for messages.
 
     Raises:
-        ModelFileError: Truncated, another format, or a weight that is there twice.
+        ModelFileError: The file is truncated, of another format, or contains a weight twice.
     """
     size = stream.seek(0, 2)
     stream.seek(0)
@@ -56,7 +56,7 @@ def read_stream(stream: BufferedIOBase, where: str) -> tuple[dict[str, LazyTenso
     if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
         raise _broken(where)
     try:
-        header = json.loads(stream.read(length), object_pairs_hook=partial(_no_doubles, where))
+        header = json.loads(stream.read(length), object_pairs_hook=partial(_no_duplicates, where))
         metadata = {str(k): str(v) for k, v in header.pop("__metadata__", {}).items()}
         tensors = {name: _lazy(stream, start, size, entry, where) for name, entry in header.items()}
     except FacePackError:
@@ -75,20 +75,20 @@ def write_stream(
     """Write a file as ``storage.write_weights`` does, reading one tensor at a time.
 
     Args:
-        path: Where to; replaced only when all is written.
-        tensors: What to write; each ``read`` is called once.
-        metadata: Text about them; the checksum is added.
-        progress: Called after each tensor with the count of its numbers.
+        path: The file, replaced only when everything is written.
+        tensors: The tensors; each ``read`` is called once.
+        metadata: The metadata; the checksum is added.
+        progress: Called after each tensor with its number of elements.
 
     Returns:
         The size of the file in bytes.
 
     Raises:
-        InputError: The place cannot be written to.
+        InputError: The file cannot be written.
     """
-    # Wide numbers first, as the library does it: each then lies at a multiple of its own width.
+    # Wide dtypes first, like the library, so that every tensor is aligned to its element size.
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-    # The sum is known at the end only; its place is kept free.
+    # A placeholder of the same length until the checksum is known.
     about = {**metadata, CHECKSUM_KEY: "0" * 64}
     header = _header({name: tensors[name] for name in order}, about)
     with atomic_path(path) as temporary:
@@ -98,7 +98,7 @@ def write_stream(
                 stream.write(_bytes(tensors[name].read(), tensors[name]))
                 progress(tensors[name].numel)
             written, _ = read_stream(stream, str(path))
-            about[CHECKSUM_KEY] = tensor_checksum(Read(written))
+            about[CHECKSUM_KEY] = tensor_checksum(LazyStateDict(written))
             stream.seek(0)
             stream.write(_header({name: tensors[name] for name in order}, about))
         return temporary.stat().st_size
@@ -120,11 +120,11 @@ def _header(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str]) -> b
     return len(text).to_bytes(8, "little") + text
 
 
-def _bytes(tensor: Tensor, promised: LazyTensor) -> memoryview:
+def _bytes(tensor: Tensor, expected: LazyTensor) -> memoryview:
     tensor = tensor.detach().cpu().contiguous()
-    if tuple(tensor.shape) != promised.shape or tensor.dtype != promised.dtype:
-        raise RuntimeError(f"promised {promised.shape} {promised.dtype}, read {tensor.shape}")
-    # Seen as bytes, because numpy knows no bfloat16.
+    if tuple(tensor.shape) != expected.shape or tensor.dtype != expected.dtype:
+        raise RuntimeError(f"expected {expected.shape} {expected.dtype}, read {tensor.shape}")
+    # As bytes, because numpy has no bfloat16.
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
@@ -134,24 +134,24 @@ def _lazy(
     first, last = entry["data_offsets"]
     shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
     if not all(type(n) is int and n >= 0 for n in (first, *shape)):
-        raise ValueError("places and sizes are counts")
+        raise ValueError("offsets and sizes must be non-negative integers")
     count = math.prod(shape)
     if last - first != count * dtype.itemsize or start + last > size:
         raise _broken(where)
 
     def read() -> Tensor:
         stream.seek(start + first)
-        return read_numbers(stream, count, dtype).reshape(shape)
+        return read_elements(stream, count, dtype).reshape(shape)
 
     return LazyTensor(shape, dtype, read)
 
 
-def _no_doubles(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_duplicates(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
             raise ModelFileError(
-                f"the model file holds {name} twice", where=where, fix="Download it again"
+                f"the model file contains {name} twice", where=where, fix="Download it again"
             )
         found[name] = value
     return found
@@ -159,7 +159,7 @@ def _no_doubles(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _broken(where: str) -> ModelFileError:
     return ModelFileError(
-        "the model file is truncated or is no safetensors file",
+        "the model file is truncated or is not a safetensors file",
         where=where,
         fix="Download or write it again",
     )

@@ -1,9 +1,9 @@
-"""The table of weights in a PyTorch checkpoint, read without running anything it says.
+"""The tensor index of a PyTorch checkpoint, read without executing the pickle's code.
 
-A pickle is a program: it may name any function of Python and have it called. Here no name is ever
-imported. The few that tables of weights need are answered by harmless stand-ins; those that
-training frameworks leave beside the weights become inert objects, which take everything and do
-nothing; any other name ends the reading. Numbers are not read at all, only where they lie.
+A pickle is a program that may call any Python function by name. Here no name is imported. The few
+that a state dict needs are replaced by harmless stand-ins; those that training frameworks store
+beside the weights become inert objects; any other name is an error. The values of tensors are not
+read, only their location.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...errors import FacePackError, ModelFileError
 
 
 class StoredTensor(NamedTuple):
-    """Where a tensor lies: record ``key`` of ``length`` numbers, from ``offset`` on."""
+    """Location of a tensor: from ``offset`` in the record ``key`` of ``length`` elements."""
 
     key: str
     length: int
@@ -30,14 +30,14 @@ class StoredTensor(NamedTuple):
 
 
 def read_state_dict(stream: BufferedIOBase) -> dict[str, StoredTensor]:
-    """Name -> place of each tensor, from the ``data.pkl`` of a checkpoint.
+    """Name -> location of each tensor, from the ``data.pkl`` of a checkpoint.
 
-    A Lightning checkpoint has them under ``state_dict``, others bare; what else there is (state of
-    the optimiser, settings) is passed over.
+    Lightning checkpoints have them under ``state_dict``, others at the top level; everything else
+    (optimiser state, hyperparameters) is ignored.
 
     Raises:
-        ModelFileError: Truncated, no table of weights, a weight that is there twice, or a name
-            that a file of weights has no use for.
+        ModelFileError: The index is truncated, holds no state dict, contains a weight twice, or
+            refers to a Python object that no state dict needs.
     """
     try:
         found = _Unpickler(stream).load()
@@ -45,12 +45,13 @@ def read_state_dict(stream: BufferedIOBase) -> dict[str, StoredTensor]:
         raise
     except Exception as error:  # a broken or hostile pickle may raise anything
         raise ModelFileError(
-            f"the checkpoint's table of contents is damaged: {error}", fix="Download it again"
+            f"the checkpoint's index is damaged: {error}", fix="Download it again"
         ) from error
     states = found.get("state_dict", found) if isinstance(found, dict) else None
     if not isinstance(states, dict):
         raise ModelFileError(
-            "the checkpoint holds no state_dict", fix="Use the checkpoint that its authors released"
+            "the checkpoint contains no state_dict",
+            fix="Use the checkpoint that its authors released",
         )
     return {
         name: tensor
@@ -94,7 +95,7 @@ _BUILTINS = ("builtins", "__builtin__")
 
 
 class _Inert:
-    """Stands for an object that is not needed: takes whatever a pickle gives it, keeps nothing."""
+    """Stand-in for an object that is not needed: accepts any state and keeps nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> _Inert:
         return object.__new__(cls)
@@ -115,7 +116,7 @@ class _Inert:
 
 
 class _Table(dict[Any, Any]):
-    """An ordered dict that takes no key twice."""
+    """A dict that refuses duplicate keys."""
 
     def __init__(self, items: Iterable[tuple[Any, Any]] = ()) -> None:
         super().__init__()
@@ -125,20 +126,20 @@ class _Table(dict[Any, Any]):
     def __setitem__(self, key: Any, value: Any) -> None:
         if key in self:
             raise ModelFileError(
-                f"the checkpoint holds {key} twice", fix="Use the file that its authors released"
+                f"the checkpoint contains {key} twice", fix="Use the file that its authors released"
             )
         super().__setitem__(key, value)
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own reader in Python: a bad count of the pickle cannot make it hoard memory.
+    """Based on the pure Python unpickler, which a hostile memo index cannot make exhaust memory.
 
-    (The one in C sets up as many places as the highest number that a pickle gives to an object.)
+    (The C unpickler allocates a memo as long as the highest index.)
     """
 
     def __init__(self, stream: BufferedIOBase) -> None:
         super().__init__(stream)
-        # Classes of this reading alone: a pickle may set attributes of what it is given.
+        # New classes each time: a pickle may set attributes on them.
         self._inert = type("Inert", (_Inert,), {})
         table = type("Table", (_Table,), {})
         self._known: Mapping[tuple[str, str], Any] = {
@@ -160,16 +161,16 @@ class _Unpickler(pickle._Unpickler):
             return self._inert
         raise ModelFileError(
             f"the checkpoint asks for the Python object {module}.{name}, "
-            "which a file of weights has no use for",
-            fix="It may be malicious: do not open it, get it again from its authors",
+            "which a state dict does not need",
+            fix="It may be malicious: do not open it, download it again from its authors",
         )
 
     def get_extension(self, code: int) -> None:
-        """Registered short cuts lead to real objects: there are none here."""
+        """Extension codes would refer to real objects: none are accepted."""
         raise ValueError(f"extension {code}")
 
     def persistent_load(self, pid: Any) -> Any:
-        """The place of a storage: (key, count of numbers, dtype)."""
+        """Location of a storage: (key, number of elements, dtype)."""
         kind, dtype, key, _, length = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise ValueError(f"a storage of unknown kind {kind}")
@@ -177,7 +178,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 class _Call:
-    """A function whose attributes nobody can set."""
+    """A function whose attributes cannot be set."""
 
     __slots__ = ("_function",)
 
@@ -207,5 +208,5 @@ def _size(shape: Any) -> tuple[int, ...]:
 
 def _counts(*values: Any) -> tuple[int, ...]:
     if not all(type(value) is int and value >= 0 for value in values):
-        raise ValueError(f"{values} are no counts")
+        raise ValueError(f"{values} are not non-negative integers")
     return values

@@ -146,7 +146,9 @@ def known_word(option: str) -> bool | str:
     word = word_of(option)
     if word in emotion_words():
         return True
-    return f"{word!r} is none of the 135 words. The nearest are {', '.join(nearest_words(word))}."
+    return (
+        f"{word!r} is not one of the 135 words. The closest are {', '.join(nearest_words(word))}."
+    )
 
 
 def expression_output(tooltip: str) -> Any:

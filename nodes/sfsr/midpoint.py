@@ -82,9 +82,9 @@ class MidpointSampler(io.ComfyNode):
         model: Any = None,
         sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
-        from ...sfsr.midpoint_sampler import MidpointChoice
+        from ...sfsr.midpoint_sampler import MidpointSettings
         from ..host.sfsr.midpoint import count_evaluations, midpoint_sampler
 
-        choice = MidpointChoice(rule, switch_percent, FINISHES[finish])
+        choice = MidpointSettings(rule, switch_percent, FINISHES[finish])
         count = 0 if sigmas is None else count_evaluations(sigmas, choice, model)
         return io.NodeOutput(midpoint_sampler(choice), count)

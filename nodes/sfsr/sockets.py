@@ -92,7 +92,7 @@ class LoadedSFSR:
         adapter = self.adapter
         if not isinstance(adapter, FaceIDAdapter):
             return None
-        return adapter.attention.of_source("identity", adapter.embedding.absent())
+        return adapter.attention.source_keys_values("identity", adapter.embedding.absent())
 
     def hint(self, scene: SceneBackground) -> Callable[[Callable[[Tensor], Tensor]], Tensor] | None:
         """Makes (or fetches) what a scene adds behind the first convolution; None without hint."""
@@ -129,7 +129,7 @@ class LoadedSFSR:
         dilate = [each.identities * (count // len(each.identities)) for each in people]
         batch = identity_batch(list(zip(*dilate, strict=True)), self.adapter.layout)
         tokens = self.adapter.embedding.identity(batch)
-        return tokens, self.adapter.attention.of_source("identity", tokens)
+        return tokens, self.adapter.attention.source_keys_values("identity", tokens)
 
     def _make_expression(
         self, faces: Expressions, apart_from: tuple[People, ...] | None
@@ -154,7 +154,7 @@ class LoadedSFSR:
                     fix="Give one for all or exactly one for each",
                 )
             tokens = without_identity(*_as_many(tokens, people))
-        return self.adapter.attention.of_source("expression", tokens)
+        return self.adapter.attention.source_keys_values("expression", tokens)
 
 
 def _make_hint(

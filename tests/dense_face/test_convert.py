@@ -237,7 +237,7 @@ def test_a_block_without_adapter_is_noticed_without_base(released: Tensors, tmp_
     convert(path, Plan(tmp_path / "a.safetensors"))
     parts = read_parts(tmp_path / "a.safetensors")
     assert not parts.token and "reference_delta" not in parts.metadata
-    with pytest.raises(ModelFileError, match="holds no base model"):
+    with pytest.raises(ModelFileError, match="contains no base model"):
         convert(path, Plan(tmp_path / "b.safetensors", base=tmp_path / "base.safetensors"))
     save_file({k: t for k, t in own.items() if f"{UNET_PREFIX}output_blocks.5." not in k}, path)
     with pytest.raises(ModelFileError, match=r"lacks .*output_blocks\.5.*and 6 more"):
@@ -253,7 +253,7 @@ def test_optional_parts_may_be_absent(released: Tensors, tmp_path: Path) -> None
     convert(tmp_path / "x.safetensors", plan)
     assert load_adapter(plan.adapter).token is None
     assert len(read_weights(tmp_path / "base.safetensors")[0]) == 686
-    with pytest.raises(ModelFileError, match="holds no face encoder"):
+    with pytest.raises(ModelFileError, match="contains no face encoder"):
         convert(
             tmp_path / "x.safetensors",
             Plan(tmp_path / "b.safetensors", ir_se50=tmp_path / "e.safetensors"),
@@ -294,15 +294,18 @@ def legacy(released: Tensors, path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (no_adapter, "ordinary checkpoint, as the release's text-editing model .*Load Checkpoint"),
-        (already_ours, "adapter of this pack already"),
+        (
+            no_adapter,
+            "ordinary checkpoint, like the .* text-editing model .*Load Checkpoint",
+        ),
+        (already_ours, "already an adapter of this pack"),
         (legacy, "before PyTorch 1.6"),
         (
             lambda r, path: save_file({"x": torch.zeros(1)}, path),
             "neither a Dense-Face adapter nor",
         ),
         (lambda r, path: path.write_bytes(b""), "truncated"),
-        (lambda r, path: path.write_bytes(b"<html>not found</html>"), "truncated or is no safe"),
+        (lambda r, path: path.write_bytes(b"<html>not found</html>"), "truncated or is not a safe"),
         (lambda r, path: path.mkdir(), "cannot be read"),
         (lambda r, path: None, "cannot be read"),
     ],
@@ -330,8 +333,8 @@ def test_no_file_is_lost(checkpoint: Path, tmp_path: Path) -> None:
     write_weights(old, {}, {})
     before = old.read_bytes()
     for plan, message in (
-        (Plan(old), "there already"),
-        (Plan(tmp_path / "new.safetensors", base=old), "there already"),
+        (Plan(old), "exists already"),
+        (Plan(tmp_path / "new.safetensors", base=old), "exists already"),
         (Plan(tmp_path / "new.ckpt"), "only .safetensors"),
         (Plan(tmp_path / "a.safetensors", tmp_path / "a.safetensors"), "are the same"),
     ):
@@ -353,6 +356,6 @@ def test_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "peak memory" in shown[2] and " s" in shown[2]
     assert len(read_parts(out).metadata["source_sha256"]) == 64
     assert main(arguments) == 2
-    assert "there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     missing = [*arguments[:1], str(tmp_path / "none.ckpt"), *arguments[2:]]
     assert main(missing) == 2 and "cannot be read" in capsys.readouterr().err

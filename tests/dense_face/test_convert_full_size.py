@@ -20,7 +20,7 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter
-from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import Read
+from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import LazyStateDict
 from comfyui_dense_face.dense_face.checkpoints.release import Release, open_release
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
@@ -128,7 +128,7 @@ def inputs() -> Inputs:
 def _unet(release: Release) -> UNet2DConditionModel:
     with torch.device("meta"):
         unet = UNet2DConditionModel(**UNetLayout().diffusers_kwargs()).eval()
-    tensors = Read(release.base)
+    tensors = LazyStateDict(release.base)
     keys = unet_to_diffusers_keys(UNetLayout())
     unet.load_state_dict(to_diffusers(tensors, keys, UNET_PREFIX), assign=True)
     return unet
@@ -163,9 +163,9 @@ def on_diffusers(checkpoint: Path, converted: Converted, inputs: Inputs) -> Seen
     """eps of the release's own tensors and of both converted files, at two strengths."""
     with open_release(checkpoint) as release:
         unet = _unet(release)
-        adapter = PCAdapter.from_state_dict(dict(Read(release.adapter)))
-        branch = PoseBranch.from_state_dict(dict(Read(release.pose_branch))).eval()
-        token = IdentityToken.from_state_dict(dict(Read(release.token)))
+        adapter = PCAdapter.from_state_dict(dict(LazyStateDict(release.adapter)))
+        branch = PoseBranch.from_state_dict(dict(LazyStateDict(release.pose_branch))).eval()
+        token = IdentityToken.from_state_dict(dict(LazyStateDict(release.token)))
     seen = {"release": {d: _eps(unet, (adapter, branch, token), inputs, d) for d in (0.01, 1.0)}}
     for path in (converted.exact, converted.half):
         loaded = load_adapter(path)

@@ -81,7 +81,7 @@ ENTRY = '{"dtype":"F32","shape":[4],"data_offsets":[0,16]}'
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (f'{{"a":{ENTRY},"a":{ENTRY}}}', "holds a twice"),
+        (f'{{"a":{ENTRY},"a":{ENTRY}}}', "contains a twice"),
         ('{"a":{"dtype":"F32","shape":[5],"data_offsets":[0,20]}}', "truncated"),
         ('{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,12]}}', "truncated"),
         ('{"a":{"dtype":"F32","shape":[-4],"data_offsets":[16,0]}}', "truncated"),

@@ -150,7 +150,7 @@ def test_doubled_weights_are_named() -> None:
             return OrderedDict, (), None, None, iter(pairs)
 
     for content in (Doubled(), Calls(OrderedDict, pairs)):
-        with pytest.raises(ModelFileError, match="holds a twice"):
+        with pytest.raises(ModelFileError, match="contains a twice"):
             read_state_dict(io.BytesIO(pickle.dumps({"state_dict": content})))
 
 
@@ -168,13 +168,13 @@ def repacked(path: Path, change: Any) -> None:
 def test_missing_and_short_numbers_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.ckpt", {"a": torch.zeros(8)})
     repacked(path, lambda name, content: content[:8] if "/data/" in name else content)
-    with pytest.raises(ModelFileError, match="the numbers of a are missing"):
+    with pytest.raises(ModelFileError, match="the values of a are missing"):
         read(path)
     repacked(path, lambda name, content: None if "/data/" in name else content)
-    with pytest.raises(ModelFileError, match="the numbers of a are missing"):
+    with pytest.raises(ModelFileError, match="the values of a are missing"):
         read(path)
     repacked(path, lambda name, content: None if "data.pkl" in name else content)
-    with pytest.raises(ModelFileError, match="no checkpoint of PyTorch"):
+    with pytest.raises(ModelFileError, match="not a PyTorch checkpoint"):
         read(path)
 
 
@@ -188,7 +188,7 @@ def test_foreign_byte_order_is_named(tmp_path: Path) -> None:
 
 def test_views_that_reach_too_far_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "x.ckpt", {"a": torch.zeros(1).expand(1000, 1000)})
-    with pytest.raises(ModelFileError, match="a reaches beyond its numbers"):
+    with pytest.raises(ModelFileError, match="a extends beyond its storage"):
         read(path)
 
 

@@ -49,8 +49,8 @@ def test_the_bare_word_will_do(tiny: Tiny) -> None:
     node = tiny.module("nodes.sfsr.expression_word").ExpressionFromWord
     assert node.validate_inputs("anger / rage") is True and node.validate_inputs("rage") is True
     message = node.validate_inputs("anger / ragee")
-    assert message.startswith("'ragee' is none of the 135 words. The nearest are rage")
-    with pytest.raises(ValueError, match="'ragee' is none of the 135 words"):
+    assert message.startswith("'ragee' is not one of the 135 words. The closest are rage")
+    with pytest.raises(ValueError, match="'ragee' is not one of the 135 words"):
         word(tiny, "ragee")
 
 

@@ -160,7 +160,7 @@ def test_nothing_is_made_twice_on_a_warm_graph(tiny: Tiny, monkeypatch: pytest.M
         raise AssertionError("made again")
 
     attention = type(adapter.adapter.attention)
-    monkeypatch.setattr(attention, "of_source", again)
+    monkeypatch.setattr(attention, "source_keys_values", again)
     apply(tiny, adapter, identity_weight=0.7, **inputs)
 
 
@@ -178,7 +178,7 @@ def test_identity_half_alone(tiny: Tiny, base: Tensor) -> None:
     assert torch.equal(tiny.sample(off), base)
     with pytest.raises(ValueError, match="who somebody is and no expressions"):
         apply(tiny, faceid, people=who)
-    with pytest.raises(ValueError, match=r"'tiny-world' is not of this adapter"):
+    with pytest.raises(ValueError, match=r"cannot use an identity of .* from 'tiny-world'"):
         apply(tiny, faceid, expression=None)
 
 
@@ -205,7 +205,7 @@ def test_counts_that_do_not_fit(tiny: Tiny, adapter: Any) -> None:
 
 
 def test_identity_of_another_encoder(tiny: Tiny, adapter: Any) -> None:
-    with pytest.raises(ValueError, match=r"'ir-se50' is not of this adapter.*tiny-world"):
+    with pytest.raises(ValueError, match=r"from 'ir-se50'.*tiny-world"):
         apply(tiny, adapter, people=tiny.people(encoder="ir-se50"))
 
 

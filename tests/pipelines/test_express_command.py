@@ -104,7 +104,7 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"word": "joyy"}, "'joyy' is none of the 135 words. The nearest are joy"),
+        ({"word": "joyy"}, "'joyy' is not one of the 135 words. The closest are joy"),
         ({"intensity": 2}, "the intensity is 2"),
         ({"word": None}, "one of the arguments --word --expression is required"),
         ({"expression": "a.png"}, "not allowed with"),

@@ -11,7 +11,7 @@ from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.sfsr.compound import CompoundEmbedding, CompoundTokens, without_identity
 from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout, expression_batch, identity_batch
 from comfyui_dense_face.sfsr.expression import COUNT, Expression, from_values, neutral
-from comfyui_dense_face.sfsr.guidance import Absence, balance_weights, split_guidance
+from comfyui_dense_face.sfsr.guidance import SourceDropout, balance_weights, split_guidance
 from comfyui_dense_face.sfsr.token_attention import TokenAttention, source_attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,12 +97,12 @@ def test_everything_learns(embedding: CompoundEmbedding) -> None:
         (
             [person("other")],
             IncompatibleError,
-            "by 'other' is not of this adapter",
+            "cannot use an identity of 16 numbers from 'other'",
         ),
-        ([person("arc", 17)], IncompatibleError, "an identity of 17 numbers by 'arc'"),
-        ([person("net", 8)], IncompatibleError, "the identity by 'arc' is missing"),
-        ([], IncompatibleError, "the identity by 'arc' is missing"),
-        ([person(), person(seed=1)], InputError, "measured twice by arc"),
+        ([person("arc", 17)], IncompatibleError, "an identity of 17 numbers from 'arc'"),
+        ([person("net", 8)], IncompatibleError, "the identity from 'arc' is missing"),
+        ([], IncompatibleError, "the identity from 'arc' is missing"),
+        ([person(), person(seed=1)], InputError, "two identities from arc"),
     ],
 )
 def test_identities_that_do_not_fit(people: list[Identity], kind: Any, sentence: str) -> None:
@@ -111,7 +111,7 @@ def test_identities_that_do_not_fit(people: list[Identity], kind: Any, sentence:
 
 
 def test_learned_parts_that_do_not_fit() -> None:
-    for size, encoder, sentence in ((6, "dln", "made by 'dln'"), (5, "fec", "has 5 numbers")):
+    for size, encoder, sentence in ((6, "dln", "comes from 'dln'"), (5, "fec", "has 5 numbers")):
         code = Expression(torch.zeros(COUNT), "test", learned=torch.ones(size), encoder=encoder)
         with pytest.raises(IncompatibleError, match=sentence):
             expression_batch([code], LAYOUT)
@@ -195,15 +195,15 @@ def test_balance() -> None:
             balance_weights(wrong)
 
 
-def test_absence_is_as_frequent_as_said() -> None:
-    identity, expression = Absence().draw(20000, torch.Generator().manual_seed(0))
+def test_source_dropout_has_the_given_frequencies() -> None:
+    identity, expression = SourceDropout().draw(20000, torch.Generator().manual_seed(0))
     assert float((~identity & expression).float().mean()) == pytest.approx(0.1, abs=0.01)
     assert float((identity & ~expression).float().mean()) == pytest.approx(0.1, abs=0.01)
     assert float((~identity & ~expression).float().mean()) == pytest.approx(0.05, abs=0.01)
-    always = Absence(0, 0, 0).draw(100, torch.Generator().manual_seed(0))
+    always = SourceDropout(0, 0, 0).draw(100, torch.Generator().manual_seed(0))
     assert bool(torch.stack(always).all())
-    with pytest.raises(InputError, match="shares of absence cannot be"):
-        Absence(0.5, 0.5, 0.5)
+    with pytest.raises(InputError, match="dropout probabilities are impossible"):
+        SourceDropout(0.5, 0.5, 0.5)
 
 
 @given(scale=st.floats(0, 9), seed=st.integers(0, 99))

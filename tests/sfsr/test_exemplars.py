@@ -78,13 +78,13 @@ def test_bad_images_are_named(root: Path) -> None:
         exemplar_expression([root], "bliss", Reader(), strict)
     sentence = str(message.value)
     assert "1.png: no face was found; 3.png: it cannot be read" in sentence
-    assert str(root / "bliss") in sentence and "Replace these files" in sentence
+    assert str(root / "bliss") in sentence and "Replace or remove these files" in sentence
 
 
 def test_no_images(root: Path) -> None:
     with pytest.raises(InputError, match="there are no exemplar images of rage"):
         look(root, "rage")
-    with pytest.raises(InputError, match=r"'blis' is none of the 135 words.*bliss"):
+    with pytest.raises(InputError, match=r"'blis' is not one of the 135 words.*bliss"):
         look(root, "blis")
     with pytest.raises(InputError, match="the choice 'first' is unknown"):
         look(root, choice="first")

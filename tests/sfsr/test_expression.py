@@ -9,7 +9,7 @@ import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError
 from comfyui_dense_face.faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES
 from comfyui_dense_face.faces.face import Face
-from comfyui_dense_face.sfsr.algebra import add, blend, clamp, medoid, mirror, subtract, travel
+from comfyui_dense_face.sfsr.algebra import add, blend, clamp, medoid, mirror, travel
 from comfyui_dense_face.sfsr.expression import COUNT, Expression, from_face, from_values, neutral
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -47,11 +47,11 @@ def test_unknown_values_are_zero() -> None:
     ("change", "sentence"),
     [
         ({"values": torch.zeros(52)}, r"an expression has 51 numbers, got \[52\]"),
-        ({"values": torch.full((51,), float("nan"))}, "values that are not numbers"),
-        ({"valid": torch.ones(51)}, "marks of type torch.float32"),
-        ({"learned": torch.zeros(16)}, "belong together"),
-        ({"encoder": "dln"}, "belong together"),
-        ({"learned": torch.full((2,), float("inf")), "encoder": "x"}, "not numbers"),
+        ({"values": torch.full((51,), float("nan"))}, "values that are not finite"),
+        ({"valid": torch.ones(51)}, "flags of type torch.float32"),
+        ({"learned": torch.zeros(16)}, "needs the name of its network"),
+        ({"encoder": "dln"}, "needs the name of its network"),
+        ({"learned": torch.full((2,), float("inf")), "encoder": "x"}, "not finite"),
     ],
 )
 def test_records_are_checked(change: dict[str, Any], sentence: str) -> None:
@@ -63,7 +63,7 @@ def test_learned_parts_bear_the_name_of_their_network() -> None:
     code = smile(learned=torch.ones(16), encoder="fec")
     code.require_encoder("fec")
     smile().require_encoder("fec")
-    with pytest.raises(IncompatibleError, match="made by 'fec', the adapter was trained with 'x'"):
+    with pytest.raises(IncompatibleError, match="from 'fec', the adapter was trained with 'x'"):
         code.require_encoder("x")
 
 
@@ -148,7 +148,7 @@ def test_travel_is_a_straight_way(one: Expression, two: Expression, count: int) 
 def test_short_travels() -> None:
     start = smile()
     assert travel(start, neutral(), 1) == [start]
-    with pytest.raises(InputError, match="a way of 0 steps"):
+    with pytest.raises(InputError, match="a travel of 0 steps"):
         travel(start, neutral(), 0)
 
 
@@ -172,13 +172,13 @@ def test_mirror_exchanges_sides() -> None:
 def test_adding_and_subtracting_undo_each_other(
     one: Expression, two: Expression, amount: float
 ) -> None:
-    back = subtract(add(one, two, amount), two, amount)
+    back = add(add(one, two, amount), two, -amount)
     assert torch.allclose(back.values, one.values, atol=1e-5)
     assert torch.equal(back.known, one.known | two.known)
 
 
 def test_a_difference_may_be_negative_and_a_face_not() -> None:
-    difference = subtract(neutral(), smile(0.5))
+    difference = add(neutral(), smile(0.5), -1.0)
     assert difference.named()["mouthSmileLeft"] == -0.5
     assert difference.face().min() == 0
     assert torch.equal(clamp(difference).values, torch.zeros(COUNT))

@@ -63,7 +63,7 @@ def test_conversion_computes_what_the_file_says() -> None:
 
     torch.testing.assert_close(tokens, expected(vectors))
     torch.testing.assert_close(adapter.embedding.absent(), expected(torch.zeros(1, 512)))
-    made = adapter.attention.of_source("identity", tokens)
+    made = adapter.attention.source_keys_values("identity", tokens)
     for number, layer in ((1, "input_blocks.1"), (31, "middle_block")):
         for side, found in zip("kv", made[layer], strict=True):
             weight = theirs[f"ip_adapter.{number}.to_{side}_ip.weight"]
@@ -121,7 +121,7 @@ def without(name: str) -> dict[str, Tensor]:
         (plus, "is of the Plus kind"),
         (lambda: published(tokens=16), "is of the Portrait kind"),
         (of_images, "not of the FaceID kind"),
-        (lambda: {"a": torch.zeros(1)}, "is no IP-Adapter"),
+        (lambda: {"a": torch.zeros(1)}, "is not an IP-Adapter"),
         (lambda: without("ip_adapter.9.to_v_ip.weight"), r"lacks ip_adapter\.9\.to_v_ip\.weight"),
         (lambda: without("ip_adapter.30.to_out_lora.up.weight"), r"lacks ip_adapter\.30\.to_out"),
         (lambda: published() | {"more": torch.zeros(1)}, "unknown weight more"),

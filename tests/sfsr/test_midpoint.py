@@ -10,10 +10,10 @@ from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.sfsr.midpoint import (
     RULES,
     NoiseLevels,
-    between,
     denoiser,
-    estimate_nodes,
+    interpolate_sigma,
     midpoint_estimate,
+    node_sigmas,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,14 +73,14 @@ def test_so_many_evaluations_at_falling_levels(rule: str, nodes: int) -> None:
     mixture.measured(700, nodes, rule)
     assert mixture.asked == nodes
     sigma = LEVELS.sigmas[[300, 999]]
-    places = torch.stack(estimate_nodes(sigma, LEVELS, nodes, rule))
+    places = torch.stack(node_sigmas(sigma, LEVELS, nodes, rule))
     assert torch.equal(places[0], sigma) and bool((places.diff(dim=0) < 0).all())
     assert bool((places >= LEVELS.lowest).all())
 
 
 def test_where_two_nodes_lie() -> None:
     sigma = LEVELS.sigmas[[600]]
-    second = {rule: estimate_nodes(sigma, LEVELS, 2, rule)[1] for rule in RULES}
+    second = {rule: node_sigmas(sigma, LEVELS, 2, rule)[1] for rule in RULES}
     assert torch.allclose(second["geometric"], (sigma * LEVELS.lowest).sqrt())
     assert torch.allclose(second["half_t"], LEVELS.sigmas[300])
     assert torch.allclose(second["sigma_half"], sigma / 2)
@@ -176,13 +176,13 @@ def test_levels_of_stable_diffusion() -> None:
 def test_nodes_stay_on_their_way(rule: str, start: float, end: float) -> None:
     """Also where a schedule goes beyond the model's own levels."""
     ends = torch.tensor([start]).double(), torch.tensor([end]).double()
-    node = between(*ends, 0.5, rule, LEVELS)
+    node = interpolate_sigma(*ends, 0.5, rule, LEVELS)
     assert end <= float(node) <= start
 
 
 def test_levels_have_to_rise() -> None:
     for sigmas in (torch.tensor([1.0, 0.5]), torch.tensor([0.0, 1.0]), torch.ones(2, 2)):
-        with pytest.raises(InputError, match="noise levels have to be positive and to rise"):
+        with pytest.raises(InputError, match="noise levels must be positive and ascending"):
             NoiseLevels(sigmas)
 
 
@@ -207,11 +207,20 @@ def test_networks_that_predict_noise() -> None:
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
-        (lambda x, s: midpoint_estimate(lambda a, b: a, x, s, LEVELS, nodes=5), "5 nodes. Give 1"),
-        (lambda x, s: midpoint_estimate(lambda a, b: a, x, s, LEVELS, nodes=0), "0 nodes"),
+        (
+            lambda x, s: midpoint_estimate(lambda a, b: a, x, s, LEVELS, nodes=5),
+            "number of nodes is 5. Give 1",
+        ),
+        (
+            lambda x, s: midpoint_estimate(lambda a, b: a, x, s, LEVELS, nodes=0),
+            "number of nodes is 0",
+        ),
         (lambda x, s: midpoint_estimate(lambda a, b: a, x, s, LEVELS, blend=1.5), "blend is 1.5"),
         (lambda x, s: midpoint_estimate(lambda a, b: a, x, s, LEVELS, rule="x"), "'x' is unknown"),
-        (lambda x, s: between(s, s, 0.5, "half_t", None), "half_t needs a model with time steps"),
+        (
+            lambda x, s: interpolate_sigma(s, s, 0.5, "half_t", None),
+            "half_t needs a model with timesteps",
+        ),
     ],
 )
 def test_choices_out_of_range(ask: Callable[[Tensor, Tensor], object], sentence: str) -> None:

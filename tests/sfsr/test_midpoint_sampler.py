@@ -9,7 +9,7 @@ import pytest
 import torch
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.sfsr.midpoint import RULES
-from comfyui_dense_face.sfsr.midpoint_sampler import MidpointChoice, evaluations, sample_midpoint
+from comfyui_dense_face.sfsr.midpoint_sampler import MidpointSettings, evaluations, sample_midpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sd_levels import LEVELS
@@ -41,7 +41,9 @@ def karras(steps: int, low: float = 0.03, high: float = 14.6) -> Tensor:
 def run(sigmas: Tensor, **choice: Any) -> tuple[Tensor, Bell]:
     bell = Bell()
     x = torch.linspace(-20, 20, 9, dtype=torch.float64)[:, None]
-    return sample_midpoint(bell, x, sigmas, choice=MidpointChoice(**choice), levels=LEVELS), bell
+    return sample_midpoint(
+        bell, x, sigmas, settings=MidpointSettings(**choice), levels=LEVELS
+    ), bell
 
 
 def error(sigmas: Tensor, **choice: Any) -> float:
@@ -78,22 +80,24 @@ def test_evaluations_are_counted_exactly(
     sigmas = sigmas if whole else sigmas[:-1]
     choice = {"rule": rule, "switch": switch, "finish_nodes": finish}
     _, bell = run(sigmas, **choice)
-    assert len(bell.asked) == evaluations(sigmas, MidpointChoice(**choice), LEVELS)
+    assert len(bell.asked) == evaluations(sigmas, MidpointSettings(**choice), LEVELS)
     assert all(later < earlier for earlier, later in pairwise(bell.asked))
 
 
 def test_counts_in_words() -> None:
     """Two a step, one for the Euler step at the end; Euler steps before the switch cost one."""
     sigmas = karras(10)
-    assert evaluations(sigmas, MidpointChoice()) == 19
-    assert evaluations(sigmas, MidpointChoice(switch=0.5)) == 14
-    assert evaluations(sigmas, MidpointChoice(switch=1.0)) == 10
-    assert evaluations(karras(20), MidpointChoice(switch=0.55)) == 28  # 11, not 11.000000000000002
-    assert evaluations(karras(10, low=0.5), MidpointChoice(finish_nodes=3), LEVELS) == 21
+    assert evaluations(sigmas, MidpointSettings()) == 19
+    assert evaluations(sigmas, MidpointSettings(switch=0.5)) == 14
+    assert evaluations(sigmas, MidpointSettings(switch=1.0)) == 10
+    assert (
+        evaluations(karras(20), MidpointSettings(switch=0.55)) == 28
+    )  # 11, not 11.000000000000002
+    assert evaluations(karras(10, low=0.5), MidpointSettings(finish_nodes=3), LEVELS) == 21
     # From the lowest level there is no way left for nodes.
-    assert evaluations(karras(10, low=0.0292), MidpointChoice(finish_nodes=3), LEVELS) == 19
-    assert evaluations(karras(10)[:-1], MidpointChoice()) == 18
-    assert evaluations(sigmas[:1], MidpointChoice()) == 0
+    assert evaluations(karras(10, low=0.0292), MidpointSettings(finish_nodes=3), LEVELS) == 19
+    assert evaluations(karras(10)[:-1], MidpointSettings()) == 18
+    assert evaluations(sigmas[:1], MidpointSettings()) == 0
 
 
 def test_callback_is_told_every_step_and_can_end_the_run() -> None:
@@ -136,8 +140,8 @@ def test_nothing_to_do() -> None:
 @pytest.mark.parametrize(
     ("choice", "sentence"),
     [
-        ({"switch": 1.2}, "the switch is at 1.2"),
-        ({"finish_nodes": 5}, "5 nodes"),
+        ({"switch": 1.2}, "the switch is 1.2"),
+        ({"finish_nodes": 5}, "finish nodes is 5"),
         ({"rule": "heun"}, "'heun' is unknown"),
     ],
 )
@@ -147,5 +151,5 @@ def test_choices_out_of_range(choice: dict[str, Any], sentence: str) -> None:
 
 
 def test_half_t_needs_time_steps() -> None:
-    with pytest.raises(InputError, match="half_t needs a model with time steps"):
-        sample_midpoint(Bell(), torch.ones(1, 1), karras(3), choice=MidpointChoice("half_t"))
+    with pytest.raises(InputError, match="half_t needs a model with timesteps"):
+        sample_midpoint(Bell(), torch.ones(1, 1), karras(3), settings=MidpointSettings("half_t"))

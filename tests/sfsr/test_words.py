@@ -142,10 +142,10 @@ def test_seed_does_not_touch_the_global_generator() -> None:
     [("hapiness", "happiness"), ("Rapturous", "rapture"), ("happy", "happiness"), ("", "")],
 )
 def test_unknown_words_name_the_nearest(typed: str, meant: str) -> None:
-    with pytest.raises(InputError, match="is none of the 135 words") as message:
+    with pytest.raises(InputError, match="is not one of the 135 words") as message:
         find_word(typed)
     assert len(nearest_words(typed)) == 3
-    assert meant in str(message.value).split("nearest are")[1]
+    assert meant in str(message.value).split("closest are")[1]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_numbers_out_of_range(arguments: dict[str, float], sentence: str) -> Non
 
 @pytest.mark.parametrize("text", ["12", "12F", "X12A", "99A", "12 A"])
 def test_what_is_no_unit(text: str) -> None:
-    with pytest.raises(InputError, match="is no action unit"):
+    with pytest.raises(InputError, match="is not an action unit"):
         parse_units(text)
 
 

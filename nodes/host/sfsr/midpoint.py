@@ -11,20 +11,20 @@ import comfy.samplers
 from torch import Tensor
 
 from ....sfsr.midpoint import HALF_T, NoiseLevels
-from ....sfsr.midpoint_sampler import MidpointChoice, Progress, evaluations, sample_midpoint
+from ....sfsr.midpoint_sampler import MidpointSettings, Progress, evaluations, sample_midpoint
 
 
-def midpoint_sampler(choice: MidpointChoice) -> Any:
+def midpoint_sampler(settings: MidpointSettings) -> Any:
     """A SAMPLER for the core custom-sampling nodes; masks, guidance, previews are the host's."""
-    return comfy.samplers.KSAMPLER(_sample, {"choice": choice})
+    return comfy.samplers.KSAMPLER(_sample, {"settings": settings})
 
 
-def count_evaluations(sigmas: Tensor, choice: MidpointChoice, model: Any) -> int:
+def count_evaluations(sigmas: Tensor, settings: MidpointSettings, model: Any) -> int:
     """How often the sampler will ask this MODEL; 0 where that takes a model and there is none."""
-    if model is None and choice.finish_nodes > 1:
+    if model is None and settings.finish_nodes > 1:
         return 0
     sampling = None if model is None else model.get_model_object("model_sampling")
-    return evaluations(sigmas, choice, _levels(sampling, choice))
+    return evaluations(sigmas, settings, _levels(sampling, settings))
 
 
 def _sample(
@@ -35,17 +35,17 @@ def _sample(
     callback: Progress | None = None,
     disable: bool | None = None,
     *,
-    choice: MidpointChoice,
+    settings: MidpointSettings,
 ) -> Tensor:
-    levels = _levels(model.inner_model.inner_model.model_sampling, choice)
+    levels = _levels(model.inner_model.inner_model.model_sampling, settings)
     return sample_midpoint(
-        model, x, sigmas, extra_args, callback, disable, choice=choice, levels=levels
+        model, x, sigmas, extra_args, callback, disable, settings=settings, levels=levels
     )
 
 
-def _levels(sampling: Any, choice: MidpointChoice) -> NoiseLevels | None:
-    """The model's noise levels where the choice needs them: not every model has a rising list."""
-    if choice.rule != HALF_T and choice.finish_nodes == 1:
+def _levels(sampling: Any, settings: MidpointSettings) -> NoiseLevels | None:
+    """The model's noise levels where the settings need them: not every model has a rising list."""
+    if settings.rule != HALF_T and settings.finish_nodes == 1:
         return None
     sigmas = getattr(sampling, "sigmas", None)
     return None if sigmas is None else NoiseLevels(sigmas)
