@@ -64,7 +64,7 @@ def ddim_schedule(
     table = (alphas_cumprod() if cumulative is None else cumulative).double().cpu()
     if not 1 <= steps <= len(table):
         raise InputError(
-            f"the number of steps is {steps}", fix=f"Choose a number between 1 and {len(table)}"
+            f"{steps} steps cannot be sampled", fix=f"Choose a number between 1 and {len(table)}"
         )
     if not 0 <= eta <= 1:
         raise InputError(f"eta is {eta}", fix="Choose a value between 0 and 1")
