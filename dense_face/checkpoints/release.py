@@ -3,7 +3,7 @@
 Source: docs/reference/dense_face.md A10.
 
 One file holds everything: a whole Stable Diffusion 1.5 with the adapter's projections among its
-weights, the pose branch, the identity token and the face encoder. The parts are told apart by name;
+weights, the pose branch, the identity token and the face encoder. The parts differ by prefix;
 required parts are checked, optional ones may be missing.
 """
 
