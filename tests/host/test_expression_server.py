@@ -43,9 +43,7 @@ def test_words_travel_and_are_drawn(server: ComfyServer) -> None:
 
 
 def test_unknown_word_is_told_before_anything_runs(server: ComfyServer) -> None:
-    with pytest.raises(
-        ServerError, match=r"not one of the 135 words\. The closest are happiness"
-    ):
+    with pytest.raises(ServerError, match=r"not one of the 135 words\. The closest are happiness"):
         server.queue({"word": word("hapyness"), "drawn": preview("word")})
 
 
