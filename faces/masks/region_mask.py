@@ -1,4 +1,4 @@
-"""Masks of faces and their parts from landmarks: white where the region is."""
+"""Masks of faces and their parts from landmarks (1 = inside the region)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..crops.crop import CropPlace
 from ..face import Face
 from ..parts import PART_INDEX, PART_NAMES
 from .landmark_regions import FACE, PARTS, outline
-from .polygon import inside_distance
+from .polygon import signed_distance
 
 
 def region_mask(
@@ -22,21 +22,22 @@ def region_mask(
     feather: float = 0.0,
     place: CropPlace | None = None,
 ) -> Tensor:
-    """White on the given regions of a face, together.
+    """The union of some regions of a face.
 
     Args:
-        face: With landmarks; ``faces.landmark_regions`` says which regions they tell.
-        regions: Of ``landmark_regions.REGIONS``.
-        grow: Margin around each region, as a share of the face's size (the root of the area of its
-            outline); below 0 shrinks.
-        feather: Pixels over which the edge fades, inwards: what is black stays black.
-        place: Draw the mask on this crop and not on the image.
+        face: A face with the landmarks that its regions need (``landmark_regions.outline``).
+        regions: Some of ``landmark_regions.REGIONS``.
+        grow: Margin around each region, as a fraction of the face's size (the square root of the
+            area of its outline); negative values shrink the regions.
+        feather: Width in pixels over which the edge fades, inwards: what is black stays black.
+        place: The crop to make the mask for, instead of the whole image.
 
     Returns:
-        [height, width] in 0..1.
+        [height, width] in 0..1, 1 inside the regions.
 
     Raises:
-        InputError: The landmarks do not tell a region.
+        InputError: A region is unknown or cannot be derived from these landmarks.
+        FacePackError: OpenCV is not installed.
     """
     width, height = face.image_size if place is None else (place.size, place.size)
 
@@ -44,24 +45,23 @@ def region_mask(
         points = outline(face, region)
         return points if place is None else place.points_in_crop(points)
 
-    margin = grow * _size(placed(FACE))
+    margin, fade = grow * _size(placed(FACE)), max(1.0, feather)
     mask = torch.zeros(height, width)
     for region in regions:
-        depth = inside_distance(placed(region), height, width, max(0.0, margin)) + margin
-        # A pixel is half covered where the outline meets its middle; a fade begins there.
-        mask = torch.maximum(
-            mask, (depth / max(1.0, feather) + 0.5 / max(1.0, feather)).clamp(0, 1)
-        )
+        depth = margin + signed_distance(placed(region), height, width, abs(margin) + fade)
+        # A pixel is half covered where the outline passes through its centre.
+        mask = torch.maximum(mask, ((depth + 0.5) / fade).clamp(0, 1))
     return mask
 
 
 def part_labels(face: Face) -> Tensor:
-    """The ten classes of ``faces.parts`` drawn from landmarks: [height, width], uint8.
+    """Part labels from landmarks: [height, width] uint8, the classes of ``faces.parts``.
 
-    Skin is the rest of the face's hull. Needs 68 or 478 landmarks.
+    What is left of the face's convex hull is skin. Needs 68 or 478 landmarks.
 
     Raises:
-        InputError: The landmarks are too few.
+        InputError: There are fewer landmarks.
+        FacePackError: OpenCV is not installed.
     """
     width, height = face.image_size
     labels = torch.full((height, width), PART_INDEX["background"], dtype=torch.uint8)
@@ -71,6 +71,6 @@ def part_labels(face: Face) -> Tensor:
 
 
 def _size(polygon: Tensor) -> float:
-    """The root of the area of a polygon [N, 2], by the shoelace formula."""
+    """Square root of the area of a polygon [N, 2], by the shoelace formula."""
     after = polygon.roll(-1, 0)
     return float((polygon[:, 0] * after[:, 1] - after[:, 0] * polygon[:, 1]).sum().abs() / 2) ** 0.5
