@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..face import Face, HeadPose
 from ..identity import Identity
+from ..pixels import to_array
 
 
 def ask(get: Callable[[Any], Any], image: Tensor, encoder: str, source: str) -> list[Face]:
@@ -32,8 +33,7 @@ def ask(get: Callable[[Any], Any], image: Tensor, encoder: str, source: str) -> 
 
 def bgr_bytes(image: Tensor) -> Any:
     """[3, H, W] RGB in 0..1 -> numpy [H, W, 3], BGR, bytes."""
-    pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(pixels[:, :, ::-1])
+    return to_array(image.flip(0))
 
 
 def pose_from_insightface(angles: Any) -> HeadPose:

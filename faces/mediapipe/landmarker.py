@@ -19,6 +19,7 @@ from ..blendshapes import ARKIT_NAMES
 from ..dnn import Network
 from ..face import Face
 from ..head_pose import flipped, zyx_from_matrix
+from ..pixels import to_array
 from . import blazeface as short_range
 from . import mesh_crop
 from .face_search import search
@@ -86,8 +87,7 @@ class Landmarker:
 
     def find(self, image: Tensor) -> list[Face]:
         """All faces in an image [3, H, W] in 0..1, highest score first."""
-        pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        pixels = np.ascontiguousarray(pixels)
+        pixels = to_array(image)
         found = [self._face(pixels, row) for row in search(self.detect, pixels, self.glance)]
         return [face for face in found if face is not None]
 

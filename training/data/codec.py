@@ -20,6 +20,7 @@ from ...errors import InputError
 from ...faces.blendshapes import ARKIT_NAMES
 from ...faces.encoders.feature_file import numpy_names
 from ...faces.parts import PART_COLOURS
+from ...faces.pixels import to_array
 
 #: Depth outside the face.
 BACKGROUND = 1.0
@@ -187,8 +188,7 @@ def decode_blendshapes(data: bytes) -> Tensor:
 
 
 def _image(image: Tensor) -> Image.Image:
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-    return Image.fromarray(pixels.numpy())
+    return Image.fromarray(to_array(image))
 
 
 def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
