@@ -81,11 +81,6 @@ def flipped(matrix: Tensor) -> Tensor:
     return _FLIP @ matrix.detach().cpu().double() @ _FLIP
 
 
-def landmark_file_angles(pose: HeadPose) -> HeadPose:
-    """Measured angles as the landmark file's own convention reads them, or back."""
-    return HeadPose(-pose.yaw, -pose.pitch, -pose.roll)
-
-
 def as_paper_estimator(measured: HeadPose) -> HeadPose:
     """What 6DRepNet, the estimator of the paper, would say about a head measured by landmarks.
 

@@ -97,15 +97,6 @@ def add(expression: Expression, other: Expression, amount: float = 1.0) -> Expre
     )
 
 
-def subtract(expression: Expression, other: Expression, amount: float = 1.0) -> Expression:
-    """``expression - amount * other``, not clamped: the difference can be added elsewhere.
-
-    Raises:
-        InputError, IncompatibleError: As :func:`add`.
-    """
-    return add(expression, other, -amount)
-
-
 def clamp(expression: Expression) -> Expression:
     """What a face can do: values cut to 0..1, and no jaw or mouth that goes both ways at once."""
     values = expression.values.clone()

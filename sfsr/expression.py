@@ -19,8 +19,8 @@ COUNT = len(ARKIT_NAMES)
 class Expression:
     """One expression; ARKit names, left and right are the person's own.
 
-    Differences of expressions (``algebra.subtract``) are expressions too: their values may be
-    negative. :meth:`face` is what a face can do.
+    Differences of expressions (``algebra.add`` with a negative amount) are expressions too: their
+    values may be negative. :meth:`face` is what a face can do.
 
     Args:
         values: [51], finite; 0 at rest, 1 as far as it goes. 0 where not known.

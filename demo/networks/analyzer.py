@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import InputError
-from ...faces.identity import Identity, average
 from ...faces.parts import PART_NAMES
 from ...storage import read_weights
 from ..bundled import ANALYZER_FILE, WEIGHTS
@@ -108,23 +106,6 @@ def load_analyzer(path: str | Path = WEIGHTS / ANALYZER_FILE) -> TinyAnalyzer:
     net = TinyAnalyzer().eval().requires_grad_(False)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return net
-
-
-def encode_identity(net: TinyAnalyzer, images: Tensor) -> Identity:
-    """Identity of one person from images [B, 3, H, W] in 0..1, averaged on the unit sphere.
-
-    Raises:
-        InputError: No image shows a face of the tiny world.
-    """
-    seen = analyse(net, images)
-    faces = seen.face_logit > 0
-    if not bool(faces.any()):
-        raise InputError(
-            "no face was found",
-            where="reference image",
-            fix="Use an image of a tiny-world head that fills most of the frame",
-        )
-    return average([Identity(vector, ENCODER) for vector in seen.identity[faces].cpu()])
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError
 from comfyui_dense_face.faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES
 from comfyui_dense_face.faces.face import Face
-from comfyui_dense_face.sfsr.algebra import add, blend, clamp, medoid, mirror, subtract, travel
+from comfyui_dense_face.sfsr.algebra import add, blend, clamp, medoid, mirror, travel
 from comfyui_dense_face.sfsr.expression import COUNT, Expression, from_face, from_values, neutral
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,13 +172,13 @@ def test_mirror_exchanges_sides() -> None:
 def test_adding_and_subtracting_undo_each_other(
     one: Expression, two: Expression, amount: float
 ) -> None:
-    back = subtract(add(one, two, amount), two, amount)
+    back = add(add(one, two, amount), two, -amount)
     assert torch.allclose(back.values, one.values, atol=1e-5)
     assert torch.equal(back.known, one.known | two.known)
 
 
 def test_a_difference_may_be_negative_and_a_face_not() -> None:
-    difference = subtract(neutral(), smile(0.5))
+    difference = add(neutral(), smile(0.5), -1.0)
     assert difference.named()["mouthSmileLeft"] == -0.5
     assert difference.face().min() == 0
     assert torch.equal(clamp(difference).values, torch.zeros(COUNT))

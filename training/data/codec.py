@@ -160,17 +160,6 @@ def json_bytes(values: Any) -> bytes:
     return json.dumps(values, ensure_ascii=False, indent=1).encode()
 
 
-def decode_captions(data: bytes) -> list[str]:
-    """The captions of ``{caption: {"model", "CLIP_score"}}``, in order; raises InputError."""
-    try:
-        found = json.loads(data)
-    except ValueError as error:
-        raise InputError("the captions are unreadable") from error
-    if not isinstance(found, dict):
-        raise InputError("the captions are no table by caption")
-    return [str(text) for text in found]
-
-
 def blendshapes(values: Mapping[str, float]) -> bytes:
     """Blendshapes by ARKit name, as attributes: our key beside those of the release."""
     return json_bytes({"blendshapes": {name: round(float(v), 4) for name, v in values.items()}})
