@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .similarity import Similarity, fit_similarity
-from .warping import warped
+from .warping import warp
 
 ALIGNED_SIZE = 112
 #: ArcFace's template (docs/reference/libraries.md 8): eyes, nose, mouth corners; published with the
@@ -34,7 +34,7 @@ def alignment(five: Tensor, size: int = ALIGNED_SIZE) -> Similarity:
     return fit_similarity(five, TEMPLATE * (size / ALIGNED_SIZE))
 
 
-def aligned(image: Tensor, five: Tensor, size: int = ALIGNED_SIZE) -> Tensor:
+def align_face(image: Tensor, five: Tensor, size: int = ALIGNED_SIZE) -> Tensor:
     """Turn, scale and cut a face [C, H, W] to the template: [C, size, size], black outside."""
     back = alignment(five, size).inverse()
-    return warped(image, back, size, size, outside="zeros", smooth=False)
+    return warp(image, back, size, size, outside="zeros", smooth=False)

@@ -2,7 +2,7 @@
 
 An analyzer is anything with a ``name`` and ``find``: the landmarker (``faces.landmarker``),
 InsightFace (``faces.insight``), the tiny world's own (``demo.face_finder``). A face can also be
-typed in (``by_hand``), so that a graph runs with no model at all.
+typed in (``manual_face``), so that a graph runs with no model at all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .face import Box, Face, HeadPose, in_order
 from .identity import Identity
-from .large_images import enlarged, reduced
+from .large_images import downscale, upscale_face
 
 #: Borders tried when nothing is found, as shares of the longer side: a face that fills the frame is
 #: then a smaller one in the middle.
@@ -76,28 +76,28 @@ def find_faces(
     in_order([], order)  # an unknown order is told before the work
     check_image(image)
     height, width = image.shape[-2:]
-    small, factor = reduced(image)
+    small, factor = downscale(image)
     rgb = _rgb(small)
     found = analyzer.find(rgb)
     if not found and retry and factor == 1:  # faces of larger ones are not too large but too small
         found = _in_a_frame(analyzer, rgb)
-    return in_order([enlarged(face, factor, (width, height)) for face in found], order)
+    return in_order([upscale_face(face, factor, (width, height)) for face in found], order)
 
 
 def _in_a_frame(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
     """Faces of an image [3, H, W] that is made smaller and gets a border, ever wider."""
     height, width = image.shape[-2:]
-    small, factor = reduced(image, _RETRY_SIZE)
+    small, factor = downscale(image, _RETRY_SIZE)
     for share in RETRIES:
         border = max(1, round(share * max(small.shape[-2:])))
         framed = F.pad(small[None], (border,) * 4, mode="replicate")[0]
         found = [_without_border(face, border) for face in analyzer.find(framed)]
         if found:
-            return [enlarged(face, factor, (width, height)) for face in found]
+            return [upscale_face(face, factor, (width, height)) for face in found]
     return []
 
 
-def usable(image: Tensor) -> Tensor:
+def to_rgb(image: Tensor) -> Tensor:
     """An image as RGB [3, H, W] in 0..1.
 
     Raises:
@@ -139,7 +139,7 @@ def _rgb(image: Tensor) -> Tensor:
     return rgb.float().clamp(0, 1)
 
 
-def by_hand(
+def manual_face(
     image_size: tuple[int, int],
     *,
     box: Box | None = None,

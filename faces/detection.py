@@ -35,7 +35,7 @@ class FaceSelection:
     min_size: float = 0.0
     retry: bool = True
 
-    def lets_pass(self, face: Face) -> bool:
+    def accepts(self, face: Face) -> bool:
         """Whether a face is sure and large enough."""
         left, top, right, bottom = face.box
         return face.score >= self.min_score and max(right - left, bottom - top) >= self.min_size
@@ -52,7 +52,7 @@ class Detection:
 
     faces: tuple[Face, ...]
     chosen: tuple[int, ...]
-    trouble: str = ""
+    problem: str = ""
 
 
 def detect_faces(
@@ -95,31 +95,31 @@ def remaining(detections: Sequence[Detection], on_missing: str, where: str) -> l
         )
     if on_missing == PASS_THROUGH:
         return list(range(len(detections)))
-    if on_missing == ERROR and any(detection.trouble for detection in detections):
+    if on_missing == ERROR and any(detection.problem for detection in detections):
         raise InputError(
-            troubles(detections),
+            problems(detections),
             where=where,
             fix="Use other images, or choose skip or pass through",
         )
-    return [i for i, detection in enumerate(detections) if not detection.trouble]
+    return [i for i, detection in enumerate(detections) if not detection.problem]
 
 
 def report(detections: Sequence[Detection]) -> str:
     """One line: how many images show how many of the faces that are meant, and the troubles."""
-    good = sum(not detection.trouble for detection in detections)
+    good = sum(not detection.problem for detection in detections)
     faces = sum(len(detection.chosen) for detection in detections)
     text = f"{good} of {len(detections)} images with a face, {_faces(faces)}"
-    return f"{text}; {troubles(detections)}" if good < len(detections) else text
+    return f"{text}; {problems(detections)}" if good < len(detections) else text
 
 
-def troubles(detections: Sequence[Detection]) -> str:
+def problems(detections: Sequence[Detection]) -> str:
     """The troubles of single images, counted from 1, as one clause; empty if there are none."""
     if len(detections) == 1:
-        return detections[0].trouble
+        return detections[0].problem
     told = [
-        f"image {i}: {detection.trouble}"
+        f"image {i}: {detection.problem}"
         for i, detection in enumerate(detections, 1)
-        if detection.trouble
+        if detection.problem
     ]
     more = len(told) - _MOST_REPORTED
     return "; ".join([*told[:_MOST_REPORTED], *([f"and {more} more"] if more > 0 else [])])
@@ -136,7 +136,7 @@ def _detect(analyzer: FaceAnalyzer, image: Tensor, wanted: FaceSelection) -> Det
             numbers = [wanted.index]
     except InputError as error:
         return Detection(tuple(faces), (), error.what)
-    chosen = tuple(i for i in numbers if wanted.lets_pass(faces[i]))
+    chosen = tuple(i for i in numbers if wanted.accepts(faces[i]))
     if chosen:
         return Detection(tuple(faces), chosen)
     small = f"{_faces(len(numbers))} found, but too unsure or too small"

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .face import Face
 from .head_pose import matrix_from_zyx
-from .large_images import reduced
+from .large_images import downscale
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -34,7 +34,7 @@ _SMALLEST_PREVIEW, _LARGEST_PREVIEW = 512, 1024
 
 
 @dataclass(frozen=True)
-class Show:
+class DrawOptions:
     """What is drawn of each face, where it is known."""
 
     boxes: bool = True
@@ -43,11 +43,11 @@ class Show:
     pose: bool = True
 
 
-def with_faces(
+def draw_faces(
     image: Tensor,
     faces: Sequence[Face],
     numbers: Sequence[int],
-    show: Show | None = None,
+    show: DrawOptions | None = None,
     *,
     chosen: Sequence[int] | None = None,
 ) -> Tensor:
@@ -71,7 +71,9 @@ def with_faces(
     pen = ImageDraw.Draw(layer)
     for face, number in zip(faces, numbers, strict=True):
         is_chosen = chosen is None or number in chosen
-        _draw(pen, face, number, show or Show(), width * fine / face.image_size[0], is_chosen)
+        _draw(
+            pen, face, number, show or DrawOptions(), width * fine / face.image_size[0], is_chosen
+        )
     layer = layer.reduce(fine) if fine > 1 else layer
     drawn = torch.from_numpy(np.asarray(layer).copy()).to(image).movedim(-1, 0) / 255
     cover = drawn[3:]
@@ -79,7 +81,7 @@ def with_faces(
 
 
 def preview(
-    image: Tensor, faces: Sequence[Face], chosen: Sequence[int], show: Show | None = None
+    image: Tensor, faces: Sequence[Face], chosen: Sequence[int], show: DrawOptions | None = None
 ) -> Tensor:
     """An image with all its faces, numbered from 0, at a size that can be looked at.
 
@@ -92,7 +94,7 @@ def preview(
     Returns:
         [3, h, w] in 0..1; the longer side has 512 to 1024 pixels.
     """
-    image = reduced(image)[0][:3].float().nan_to_num().clamp(0, 1)
+    image = downscale(image)[0][:3].float().nan_to_num().clamp(0, 1)
     image = image.expand(3, -1, -1)
     height, width = image.shape[-2:]
     longer = max(height, width)
@@ -100,10 +102,12 @@ def preview(
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
     if scale != 1:
         image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-    return with_faces(image, faces, range(len(faces)), show, chosen=chosen)
+    return draw_faces(image, faces, range(len(faces)), show, chosen=chosen)
 
 
-def _draw(pen: ImageDraw, face: Face, number: int, show: Show, scale: float, chosen: bool) -> None:
+def _draw(
+    pen: ImageDraw, face: Face, number: int, show: DrawOptions, scale: float, chosen: bool
+) -> None:
     left, top, right, bottom = (value * scale for value in face.box)
     size = max(right - left, bottom - top)
     stroke = max(1, round(size / 70))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from .blendshapes import ARKIT_NAMES
 from .face import SCHEMES, Face, HeadPose
-from .head_pose import flipped, zyx_from_matrix
+from .head_pose import flip_axes, zyx_from_matrix
 
 LANDMARKS_SOURCE, BOXES_SOURCE = "face landmarks", "bounding box"
 _FIX = "Connect Detect Face Landmarks (MediaPipe) of ComfyUI"
@@ -132,7 +132,7 @@ def _pose(matrix: Tensor) -> HeadPose | None:
         return None
     turn = matrix[:3, :3].double()
     scale = turn.norm(dim=0)
-    return zyx_from_matrix(flipped(turn / scale)) if bool((scale > 0).all()) else None
+    return zyx_from_matrix(flip_axes(turn / scale)) if bool((scale > 0).all()) else None
 
 
 def _tensor(values: Any) -> Tensor:

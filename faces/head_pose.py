@@ -76,7 +76,7 @@ def xyz_to_zyx(drawn: HeadPose) -> HeadPose:
     return zyx_from_matrix(matrix_from_xyz(drawn))
 
 
-def flipped(matrix: Tensor) -> Tensor:
+def flip_axes(matrix: Tensor) -> Tensor:
     """A rotation [3, 3] of the landmark file in the pack's axes, or back; its own inverse."""
     return _FLIP @ matrix.detach().cpu().double() @ _FLIP
 

@@ -16,7 +16,7 @@ _BAND = 16
 """Rows of the result that are made at once."""
 
 
-def reduced(image: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
+def downscale(image: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
     """An image [C, H, W] made smaller by a whole factor, and that factor; 1 for usual ones.
 
     It is read in bands, so that an image of gigabytes needs only memory for its smaller copy.
@@ -33,7 +33,7 @@ def reduced(image: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
     return torch.cat(small, -2), factor
 
 
-def enlarged(face: Face, factor: int, image_size: tuple[int, int]) -> Face:
+def upscale_face(face: Face, factor: int, image_size: tuple[int, int]) -> Face:
     """A face found in a reduced image, in pixels of the image itself."""
     if factor == 1:
         return face

@@ -13,7 +13,7 @@ from .similarity import Similarity
 _OVERSAMPLING = 1.5
 
 
-def warped(
+def warp(
     image: Tensor,
     to_image: Similarity,
     height: int,

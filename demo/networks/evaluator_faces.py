@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ...faces.face import Face
 from ...faces.identity import Identity
 from ...faces.similarity import Similarity
-from ...faces.warping import warped
+from ...faces.warping import warp
 from .analyzer import IMAGE_SIZE
 
 EVALUATOR = "tiny-world-judge"
@@ -55,4 +55,4 @@ class EvaluatorRecogniser:
         middle = torch.tensor([(left + right) / 2, (top + bottom) / 2], dtype=torch.float64)
         unturned = torch.eye(2, dtype=torch.float64)
         place = Similarity(side / IMAGE_SIZE, unturned, middle - side / 2)
-        return warped(image, place, IMAGE_SIZE, IMAGE_SIZE, smooth=False)
+        return warp(image, place, IMAGE_SIZE, IMAGE_SIZE, smooth=False)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..people import BACKGROUND_PATTERNS
-from .face_plan import smoothstep
+from .face_geometry import smoothstep
 from .palette import COLOURS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .face_plan import FacePlan
+from .face_geometry import FaceGeometry
 from .palette import COLOURS
 
 SOFT = 0.011  # half width of a painted edge, in the chart
@@ -29,10 +29,10 @@ def line(distance: Tensor, width: float) -> Tensor:
     return torch.exp(-((distance / width) ** 2))
 
 
-def hair_colour(plan: FacePlan) -> Tensor:
-    return COLOURS["hair_color"][int(plan.who["hair_color"])]
+def hair_colour(face: FaceGeometry) -> Tensor:
+    return COLOURS["hair_color"][int(face.identity["hair_color"])]
 
 
-def brow_colour(plan: FacePlan) -> Tensor:
-    colour = hair_colour(plan) * (0.62 if plan.who["hair_color"] > 0 else 0.9)
+def brow_colour(face: FaceGeometry) -> Tensor:
+    colour = hair_colour(face) * (0.62 if face.identity["hair_color"] > 0 else 0.9)
     return colour + 0.05

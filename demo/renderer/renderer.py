@@ -12,7 +12,7 @@ from torch.nn import functional
 from ..people import Heads
 from .accessories import ear_meshes, glasses_meshes, neck_and_shirt
 from .backgrounds import backdrop
-from .face_plan import FacePlan, face_plan, landmark_chart
+from .face_geometry import FaceGeometry, face_geometry, landmark_chart
 from .hair import beard_mesh, hair_meshes
 from .head_surface import NECK, SHIRT, Mesh, contour_points, front_point, head_mesh
 from .rasterizer import rasterize
@@ -77,19 +77,19 @@ def _normals(points: Tensor, faces: Tensor) -> Tensor:
     return functional.normalize(total, dim=-1)
 
 
-def _meshes(plan: FacePlan, rotation: Tensor) -> list[Mesh]:
-    head = head_mesh(plan)
+def _meshes(face: FaceGeometry, rotation: Tensor) -> list[Mesh]:
+    head = head_mesh(face)
     return [
-        head, *hair_meshes(plan, head), *beard_mesh(plan, head), *ear_meshes(plan),
-        *glasses_meshes(plan), *neck_and_shirt(rotation),
+        head, *hair_meshes(face, head), *beard_mesh(face, head), *ear_meshes(face),
+        *glasses_meshes(face), *neck_and_shirt(rotation),
     ]  # fmt: skip
 
 
 def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
-    plan = face_plan(head.identity[0], head.expression[0])
+    face = face_geometry(head.identity[0], head.expression[0])
     rotation = rotation_matrix(head.angles)[0]
     camera = head.camera[0].tolist()
-    meshes = _meshes(plan, rotation)
+    meshes = _meshes(face, rotation)
     starts = [0]
     for mesh in meshes:
         starts.append(starts[-1] + len(mesh.points))
@@ -115,7 +115,7 @@ def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
     # Sheets seen from behind are lit like their front, a little darker.
     behind = two_sided[triangle] & (normal[:, 2] < 0)
     normal = torch.where(behind[:, None], -normal, normal)
-    colour, gloss, label = paint(plan, int(head.shirt[0]), kind, values[:, :3])
+    colour, gloss, label = paint(face, int(head.shirt[0]), kind, values[:, :3])
     colour = torch.where(behind[:, None], colour * 0.6, colour)
     lit = illuminate(colour, gloss, normal, head.light[0].tolist())
 
@@ -130,7 +130,7 @@ def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
     mask[index[(kind != NECK) & (kind != SHIRT)]] = 1.0
     covered = functional.avg_pool2d(mask.view(1, 1, fine, fine), SAMPLES)[0, 0] >= 0.5
 
-    spots = torch.cat([contour_points(plan), front_point(plan, landmark_chart(plan))])
+    spots = torch.cat([contour_points(face), front_point(face, landmark_chart(face))])
     landmarks = project(spots, rotation, camera)[:, :2]
     step = slice(SAMPLES // 2, None, SAMPLES)
     return (

@@ -20,7 +20,7 @@ Places = tuple[tuple[CropPlace, ...], ...]
 AROUND_BOX = 2.0
 
 
-def place_of(face: Face, size: int, padding: float = 0.0) -> CropPlace:
+def place_for_face(face: Face, size: int, padding: float = 0.0) -> CropPlace:
     """Where a face is cut out: by its points turned upright, by a bare box as it stands.
 
     Raises:
@@ -36,7 +36,7 @@ def place_of(face: Face, size: int, padding: float = 0.0) -> CropPlace:
     return crop_place(unit * (reach / 2) + torch.tensor([x, y]), face.image_size, size, padding)
 
 
-def crops_of(
+def crop_faces(
     images: Sequence[Tensor], faces: Sequence[Sequence[Face]], size: int, padding: float = 0.0
 ) -> tuple[Tensor, Places]:
     """Cut out every face of every image.
@@ -61,7 +61,7 @@ def crops_of(
         height, width = image.shape[-2:]
         for face in some:
             face.require_size(width, height)
-        here = tuple(place_of(face, size, padding) for face in some)
+        here = tuple(place_for_face(face, size, padding) for face in some)
         if here:
             check_image(image)
         crops += [cropped(image, place) for place in here]
@@ -70,7 +70,7 @@ def crops_of(
     return torch.stack(crops) if crops else torch.zeros(0, channels, size, size), tuple(places)
 
 
-def all_pasted(
+def paste_crops(
     images: Tensor,
     crops: Tensor,
     places: Places,
@@ -84,7 +84,7 @@ def all_pasted(
     Args:
         images: [B, C, H, W], in the order of ``places``. Where one image has one place there
             may be several crops: each then gives an image of its own.
-        crops: [N, C, s, s] in the order of ``crops_of``.
+        crops: [N, C, s, s] in the order of ``crop_faces``.
         places: Where they were taken. Where nothing was cut out the crops are not looked at.
         masks: [N or 1, h, w] on the crops, 1 = the new face; all but the border when left out.
         soft, match_colours: As for ``faces.crop.pasted``.

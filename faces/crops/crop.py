@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import InputError
 from ..masks.compositing import composite, feather
 from ..similarity import Similarity, fit_similarity
-from ..warping import warped
+from ..warping import warp
 
 SMALLEST, LARGEST = 16, 4096
 """Sides of a crop in pixels."""
@@ -88,7 +88,7 @@ def cropped(image: Tensor, place: CropPlace) -> Tensor:
         InputError: The image has another size than the one the place was made for.
     """
     _check_size(image, place)
-    return warped(image, place.to_image, place.size, place.size, outside="reflection")
+    return warp(image, place.to_image, place.size, place.size, outside="reflection")
 
 
 def pasted(
@@ -134,7 +134,7 @@ def pasted(
     border = _kept_border(side, soft).to(crop)
     keep = border if keep is None else torch.maximum(border, keep.to(crop))
     if match_colours:
-        before = warped(image, to_image, side, side, outside="reflection")
+        before = warp(image, to_image, side, side, outside="reflection")
         crop = with_colours_of(crop, before, keep)
     keep = feather(keep[None, None], soft * side)[0]
     left, top, right, bottom = _bounds(place)
@@ -144,8 +144,8 @@ def pasted(
     back = to_image.inverse()
     back = Similarity(back.scale, back.rotation, back(corner[None])[0])
     height, width = bottom - top, right - left
-    changed = warped(crop, back, height, width)
-    face = warped(1 - keep, back, height, width, outside="zeros", smooth=False)
+    changed = warp(crop, back, height, width)
+    face = warp(1 - keep, back, height, width, outside="zeros", smooth=False)
     result = image.clone()
     inner = image[None, :, top:bottom, left:right]
     mixed = composite(inner, changed[None].to(inner), 1 - face[None].to(inner))

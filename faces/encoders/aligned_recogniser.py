@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ..alignment import ALIGNED_SIZE, aligned
+from ..alignment import ALIGNED_SIZE, align_face
 from ..face import Face
 from ..identity import Identity
 
@@ -56,18 +56,18 @@ class AlignedRecogniser:
             InputError: The face has no points or comes from an image of another size.
         """
         face.require_size(image.shape[-1], image.shape[-2])
-        features = self._run(read_form(image, face, self._order, self._alignment))
+        features = self._run(encoder_input(image, face, self._order, self._alignment))
         return Identity.from_features(features[0], self.encoder)
 
 
-def read_form(image: Tensor, face: Face, channel_order: str, alignment: str) -> Tensor:
+def encoder_input(image: Tensor, face: Face, channel_order: str, alignment: str) -> Tensor:
     """A face of an image [3, H, W] in 0..1 as recognisers read it: [1, 3, 112, 112] in -1..1.
 
     Raises:
         InputError: The face has no points, and the alignment wants them.
     """
     if alignment == FIVE_POINTS:
-        cut = aligned(image.float(), face.require_five())[None]
+        cut = align_face(image.float(), face.require_five())[None]
     else:
         size = (ALIGNED_SIZE, ALIGNED_SIZE)
         cut = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ...errors import IncompatibleError, InputError
 from ..face import Face
-from .aligned_recogniser import ALIGNMENTS, CHANNEL_ORDERS, FIVE_POINTS, read_form
+from .aligned_recogniser import ALIGNMENTS, CHANNEL_ORDERS, FIVE_POINTS, encoder_input
 
 #: From here on two ways of computing a face's features are the same but for interpolation.
 REPRODUCED = 0.95
@@ -80,7 +80,7 @@ def calibrate(run: Callable[[Tensor], Tensor], pairs: Sequence[Pair]) -> list[Va
 def _cosine(run: Callable[[Tensor], Tensor], pair: Pair, order: str, alignment: str) -> float:
     height, width = pair.image.shape[-2:]
     whole = Face((width, height), (0, 0, width, height), 1, torch.zeros(0, 2), "none", "picture")
-    features = run(read_form(pair.image, pair.face or whole, order, alignment))[0].cpu()
+    features = run(encoder_input(pair.image, pair.face or whole, order, alignment))[0].cpu()
     if features.shape != pair.feature.shape:
         raise IncompatibleError(
             f"the encoder gives {len(features)} numbers, the features have {len(pair.feature)}",

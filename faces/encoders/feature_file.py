@@ -45,7 +45,7 @@ def _read(path: Path) -> object:
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
-        with torch.serialization.safe_globals(numpy_names()):
+        with torch.serialization.safe_globals(numpy_globals()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file may raise anything
         raise ModelFileError(
@@ -55,7 +55,7 @@ def _read(path: Path) -> object:
         ) from error
 
 
-def numpy_names() -> list[Any]:
+def numpy_globals() -> list[Any]:
     """What a pickled float array consists of; the function bears the name of older numpy too."""
     array = np.zeros(1, np.float32)
     rebuild = array.__reduce__()[0]

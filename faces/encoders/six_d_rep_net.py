@@ -87,7 +87,7 @@ def angles(rotation: Tensor) -> HeadPose:
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def prepared(image: Tensor) -> Tensor:
+def preprocess(image: Tensor) -> Tensor:
     """An image [3, H, W] in 0..1 as the network wants it: the shorter side to 224, the middle of
     the longer one, ImageNet's normalisation: [1, 3, 224, 224].
     """
@@ -124,7 +124,7 @@ class SixDRepNetPose:
     def find(self, image: Tensor) -> list[Face]:
         """The image [3, H, W] in 0..1 as one face with a pose and no points."""
         height, width = image.shape[-2:]
-        pose = angles(self._run(prepared(image))[0])
+        pose = angles(self._run(preprocess(image))[0])
         box = (0.0, 0.0, float(width), float(height))
         return [
             Face((width, height), box, 1.0, torch.zeros(0, 2), "none", NAME, pose=xyz_to_zyx(pose))

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from ...errors import InputError, ModelFileError
 from ..face import Face
-from .model_pack import PLACE, damaged, encoder_name, imported, pack_folder
-from .record import ask
+from .model_pack import PACK_FIX, damaged_pack, encoder_name, import_insightface, pack_folder
+from .record import faces_from_insightface
 
 #: Only what is used here is loaded.
 _TASKS = ["detection", "recognition", "landmark_3d_68"]
 _MULTIPLE = 32
 
 
-class InsightFaces:
+class InsightFaceAnalyzer:
     """A pack of InsightFace models.
 
     Args:
@@ -50,21 +50,21 @@ class InsightFaces:
                 f"a detection size of {detection_size}", fix="Use a multiple of 32, such as 640"
             )
         path = pack_folder(folder)
-        app = imported("insightface.app")
+        app = import_insightface("insightface.app")
         try:
             self._app: Any = app.FaceAnalysis(
                 name=str(path.resolve()), allowed_modules=_TASKS, providers=list(providers)
             )
         except AssertionError as error:
             raise ModelFileError(
-                "the InsightFace folder holds no face detector", where=str(path), fix=PLACE
+                "the InsightFace folder holds no face detector", where=str(path), fix=PACK_FIX
             ) from error
         except Exception as error:  # onnxruntime raises classes of its own, without a common one
-            raise damaged(path, error) from error
+            raise damaged_pack(path, error) from error
         self._app.prepare(ctx_id=-1, det_thresh=threshold, det_size=(detection_size,) * 2)
         self.encoder = encoder_name(path)
         """Name of the recogniser, as identities bear it."""
 
     def find(self, image: Tensor) -> list[Face]:
         """All faces in an image [3, H, W] in 0..1, highest score first."""
-        return ask(self._app.get, image, self.encoder, self.name)
+        return faces_from_insightface(self._app.get, image, self.encoder, self.name)

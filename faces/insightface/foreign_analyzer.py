@@ -10,7 +10,7 @@ from torch import Tensor
 from ...errors import FacePackError, InputError
 from ..face import Face
 from .model_pack import encoder_name
-from .record import ask
+from .record import faces_from_insightface
 
 
 class ForeignInsightFace:
@@ -44,7 +44,7 @@ class ForeignInsightFace:
             FacePackError: The other pack's model fails.
         """
         try:
-            return ask(self._model.get, image, self.encoder, self.name)
+            return faces_from_insightface(self._model.get, image, self.encoder, self.name)
         except FacePackError:
             raise
         except Exception as error:  # somebody else's code may raise anything

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from ...errors import FacePackError, ModelFileError
 
-PLACE = (
+PACK_FIX = (
     "Give the folder that holds the pack's .onnx files, a detector among them "
     "(usually models/insightface/models/<pack>)"
 )
@@ -24,14 +24,14 @@ def pack_folder(folder: str | Path) -> Path:
     path = Path(folder)
     if not path.is_dir():
         kind = "is a file" if path.exists() else "is missing"
-        raise ModelFileError(f"the InsightFace folder {kind}", where=str(path), fix=PLACE)
+        raise ModelFileError(f"the InsightFace folder {kind}", where=str(path), fix=PACK_FIX)
     if any(path.glob("*.onnx")):
         return path
     nested = sorted({file.parent for file in path.glob("*/*.onnx")})
     if len(nested) == 1:  # the zip of antelopev2 unpacks so
         return nested[0]
-    trouble = "several folders with .onnx files" if nested else "no .onnx files"
-    raise ModelFileError(f"the InsightFace folder holds {trouble}", where=str(path), fix=PLACE)
+    found = "several folders with .onnx files" if nested else "no .onnx files"
+    raise ModelFileError(f"the InsightFace folder holds {found}", where=str(path), fix=PACK_FIX)
 
 
 def encoder_name(folder: Path) -> str:
@@ -39,7 +39,7 @@ def encoder_name(folder: Path) -> str:
     return f"insightface/{folder.name}"
 
 
-def imported(module: str) -> ModuleType:
+def import_insightface(module: str) -> ModuleType:
     """A module of insightface, with its and onnxruntime's reports switched off.
 
     Raises:
@@ -56,7 +56,7 @@ def imported(module: str) -> ModuleType:
         ) from error
 
 
-def damaged(path: Path, error: Exception) -> ModelFileError:
+def damaged_pack(path: Path, error: Exception) -> ModelFileError:
     """What to raise when a file of the folder cannot be loaded."""
     return ModelFileError(
         f"the InsightFace models cannot be loaded: {error}",

@@ -14,7 +14,9 @@ from ..identity import Identity
 from ..pixels import to_array
 
 
-def ask(get: Callable[[Any], Any], image: Tensor, encoder: str, source: str) -> list[Face]:
+def faces_from_insightface(
+    get: Callable[[Any], Any], image: Tensor, encoder: str, source: str
+) -> list[Face]:
     """All faces in an image, highest score first.
 
     Args:
@@ -27,11 +29,11 @@ def ask(get: Callable[[Any], Any], image: Tensor, encoder: str, source: str) -> 
         InputError: A record holds places that are not numbers.
     """
     height, width = image.shape[-2:]
-    found = [_face(one, (width, height), encoder, source) for one in get(bgr_bytes(image))]
+    found = [_face(one, (width, height), encoder, source) for one in get(bgr_array(image))]
     return sorted((face for face in found if face), key=lambda face: -face.score)
 
 
-def bgr_bytes(image: Tensor) -> Any:
+def bgr_array(image: Tensor) -> Any:
     """[3, H, W] RGB in 0..1 -> numpy [H, W, 3], BGR, bytes."""
     return to_array(image.flip(0))
 

@@ -1,4 +1,4 @@
-"""Polygons through OpenCV: convex hull and signed distance to the outline."""
+"""Polygons through OpenCV: masks with soft edges, signed distance, convex hull."""
 
 from __future__ import annotations
 
@@ -60,6 +60,30 @@ def signed_distance(polygon: Tensor, height: int, width: int, reach: float) -> T
     part = signed[y : y + bottom - top, x : x + right - left]
     result[top:bottom, left:right] = torch.from_numpy(np.ascontiguousarray(part, np.float32))
     return result
+
+
+def polygon_mask(
+    polygon: Tensor, height: int, width: int, margin: float = 0.0, feather: float = 1.0
+) -> Tensor:
+    """[height, width] in 0..1, 1 inside a polygon [N, 2] in pixels.
+
+    Args:
+        margin: Pixels by which the polygon is dilated on all sides; below 0 erodes.
+        feather: Pixels over which the edge fades, inwards; at least 1.
+
+    Raises:
+        FacePackError: OpenCV is not installed.
+    """
+    fade = max(1.0, feather)
+    depth = signed_distance(polygon, height, width, abs(margin) + fade) + margin
+    # A pixel is half covered where the outline passes through its centre; the fade starts there.
+    return ((depth + 0.5) / fade).clamp(0, 1)
+
+
+def polygon_area(polygon: Tensor) -> float:
+    """Area of a polygon [N, 2], by the shoelace formula."""
+    after = polygon.roll(-1, 0)
+    return float((polygon[:, 0] * after[:, 1] - after[:, 0] * polygon[:, 1]).sum().abs() / 2)
 
 
 def convex_hull(points: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Letterbox:
         return np.concatenate([rows[:, :1], places.reshape(len(rows), 2 * (2 + POINTS))], axis=1)
 
 
-def letterboxed(pixels: Image) -> tuple[Image, Letterbox]:
+def letterbox(pixels: Image) -> tuple[Image, Letterbox]:
     """An image [H, W, 3] fitted into the detector's square [128, 128, 3], black around it."""
     cv2 = opencv()
     height, width = pixels.shape[:2]

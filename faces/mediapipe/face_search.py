@@ -28,14 +28,14 @@ _TILES = (0.5, 0.25)
 _SMALLEST, _SMALLEST_BESIDE = 192, 384
 
 
-def search(detect: Detect, pixels: Image, glance: Detect | None = None) -> Rows:
+def search(detect: Detect, pixels: Image, detect_once: Detect | None = None) -> Rows:
     """What ``detect`` finds in an image; where it is unsure also in the image turned by right
     angles; in large images, and where nothing is found, also in overlapping tiles.
 
     Args:
         detect: One look at a whole image.
         pixels: [H, W, 3].
-        glance: A cheaper look, for the many tiles; ``detect`` when left out.
+        detect_once: A cheaper look, for the many tiles; ``detect`` when left out.
 
     Returns:
         [N, 17] in pixels of the image, falling scores. A turned face's points are turned too.
@@ -45,15 +45,15 @@ def search(detect: Detect, pixels: Image, glance: Detect | None = None) -> Rows:
         for quarters in (2, 1, 3):
             turned = detect(np.ascontiguousarray(np.rot90(pixels, quarters)))
             if _surest(turned) > _surest(best) + _MARGIN:
-                best = turned_back(turned, quarters, (pixels.shape[1], pixels.shape[0]))
+                best = rotate_back(turned, quarters, (pixels.shape[1], pixels.shape[0]))
     for share in _TILES:
         side = round(share * max(pixels.shape[:2]))
         if side >= (_SMALLEST_BESIDE if len(best) else _SMALLEST):
-            best = _with_others(best, _in_tiles(glance or detect, pixels, side))
+            best = _with_others(best, _in_tiles(detect_once or detect, pixels, side))
     return best
 
 
-def turned_back(rows: Rows, quarters: int, size: tuple[int, int]) -> Rows:
+def rotate_back(rows: Rows, quarters: int, size: tuple[int, int]) -> Rows:
     """Rows of an image turned by ``np.rot90`` in pixels of the image itself.
 
     Args:

@@ -18,7 +18,7 @@ from ...errors import ModelFileError
 from ..blendshapes import ARKIT_NAMES
 from ..dnn import Network
 from ..face import Face
-from ..head_pose import flipped, zyx_from_matrix
+from ..head_pose import flip_axes, zyx_from_matrix
 from ..pixels import to_array
 from . import blazeface as short_range
 from . import mesh_crop
@@ -88,21 +88,21 @@ class Landmarker:
     def find(self, image: Tensor) -> list[Face]:
         """All faces in an image [3, H, W] in 0..1, highest score first."""
         pixels = to_array(image)
-        found = [self._face(pixels, row) for row in search(self.detect, pixels, self.glance)]
+        found = [self._face(pixels, row) for row in search(self.detect, pixels, self.detect_once)]
         return [face for face in found if face is not None]
 
     def detect(self, pixels: Image) -> Array:
         """One look at RGB [H, W, 3]: [N, 17] score, box, six points (``faces.short_range``)."""
-        square, box = short_range.letterboxed(pixels)
+        square, box = short_range.letterbox(pixels)
         candidates = self._candidates(square)
         if self.steady:
             other = short_range.mirrored(self._candidates(square[:, ::-1]))
             candidates = np.concatenate([candidates, other])
         return box.to_image(short_range.weighted_nms(candidates))
 
-    def glance(self, pixels: Image) -> Array:
+    def detect_once(self, pixels: Image) -> Array:
         """As :meth:`detect`, never mirrored."""
-        square, box = short_range.letterboxed(pixels)
+        square, box = short_range.letterbox(pixels)
         return box.to_image(short_range.weighted_nms(self._candidates(square)))
 
     def landmarks(self, pixels: Image, region: Region) -> tuple[Array, float]:
@@ -145,7 +145,7 @@ class Landmarker:
             scheme="mesh",
             source=self.name,
             blendshapes=self.expression(landmarks),
-            pose=zyx_from_matrix(flipped(rotation)),
+            pose=zyx_from_matrix(flip_axes(rotation)),
         )
 
     def _candidates(self, square: Image) -> Array:

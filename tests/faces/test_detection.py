@@ -51,12 +51,12 @@ NAN = torch.full((3, 8, 64), float("nan"))
 
 def test_index_is_counted_before_the_limits() -> None:
     (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(min_score=0.7, min_size=9))
-    assert len(detection.faces) == 3 and detection.chosen == (1,) and detection.trouble == ""
+    assert len(detection.faces) == 3 and detection.chosen == (1,) and detection.problem == ""
     (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=1, min_size=9))
     assert detection.chosen == (1,)
     (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=2, min_score=0.7))
     assert (
-        detection.chosen == () and detection.trouble == "1 face found, but too unsure or too small"
+        detection.chosen == () and detection.problem == "1 face found, but too unsure or too small"
     )
     (detection,) = detect_faces(
         BrightSquares(), [THREE], FaceSelection(order="largest first", index=0)
@@ -64,7 +64,7 @@ def test_index_is_counted_before_the_limits() -> None:
     assert detection.faces[0].box[:1] == (20,)
     (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=3))
     assert (
-        detection.trouble == "face index 3 does not exist: 3 faces found"
+        detection.problem == "face index 3 does not exist: 3 faces found"
         and len(detection.faces) == 3
     )
 

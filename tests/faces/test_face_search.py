@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfyui_dense_face.faces.mediapipe.face_search import search, turned_back
+from comfyui_dense_face.faces.mediapipe.face_search import rotate_back, search
 
 
 class Detector:
@@ -73,7 +73,7 @@ def test_turned_back_inverts_the_turn(quarters: int) -> None:
     ((row, column),) = np.argwhere(np.rot90(pixels, quarters))
     place = np.tile(np.array([column + 0.5, row + 0.5], np.float32), 8)
     rows = np.concatenate([[0.7], place]).astype(np.float32)[None]
-    assert turned_back(rows, quarters, (80, 50))[0, 1:] == pytest.approx(
+    assert rotate_back(rows, quarters, (80, 50))[0, 1:] == pytest.approx(
         np.tile([x + 0.5, y + 0.5], 8)
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError, InputError
-from comfyui_dense_face.faces.analyzers import by_hand
+from comfyui_dense_face.faces.analyzers import manual_face
 from comfyui_dense_face.faces.crops.box_faces import detect_in_boxes
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.foreign_values import faces_from_boxes, faces_from_landmarks
@@ -133,15 +133,15 @@ class BrightSquare:
 def test_looking_into_boxes() -> None:
     image = torch.zeros(3, 100, 120)
     image[:, 40:50, 60:80] = 1
-    seen = by_hand((120, 100), box=(58, 38, 82, 52))
-    beside = by_hand((120, 100), box=(0, 0, 10, 10))
-    outside = by_hand((120, 100), box=(300, 0, 310, 10))
+    seen = manual_face((120, 100), box=(58, 38, 82, 52))
+    beside = manual_face((120, 100), box=(0, 0, 10, 10))
+    outside = manual_face((120, 100), box=(300, 0, 310, 10))
     found = detect_in_boxes(BrightSquare(), image, [seen, beside, outside])
     assert found[0].box == (60, 40, 80, 50) and found[0].image_size == (120, 100)
     assert found[0].require_five()[3].tolist() == [80, 50]
     assert found[1] is beside and found[2] is outside
     with pytest.raises(InputError, match="image of 100x120"):
-        detect_in_boxes(BrightSquare(), image, [by_hand((100, 120), box=(0, 0, 5, 5))])
+        detect_in_boxes(BrightSquare(), image, [manual_face((100, 120), box=(0, 0, 5, 5))])
 
 
 class LikeInsightFace:

@@ -8,12 +8,12 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.pose_image import axis_ends
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.faces.alignment import TEMPLATE, aligned, alignment
+from comfyui_dense_face.faces.alignment import TEMPLATE, align_face, alignment
 from comfyui_dense_face.faces.face import HeadPose
 from comfyui_dense_face.faces.head_pose import (
     angle_between,
     as_paper_estimator,
-    flipped,
+    flip_axes,
     matrix_from_xyz,
     matrix_from_zyx,
     xyz_from_matrix,
@@ -77,7 +77,7 @@ def test_aligned_face_lies_on_the_template() -> None:
         place = there(target[None])[0]
         y, x = torch.meshgrid(torch.arange(512) + 0.5, torch.arange(512) + 0.5, indexing="ij")
         dot = torch.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 40)[None].float()
-        seen = aligned(dot, there(TEMPLATE))[0]
+        seen = align_face(dot, there(TEMPLATE))[0]
         y, x = torch.meshgrid(torch.arange(112) + 0.5, torch.arange(112) + 0.5, indexing="ij")
         middle = torch.stack([(x * seen).sum(), (y * seen).sum()]) / seen.sum()
         assert torch.allclose(middle, target, atol=0.1)
@@ -134,7 +134,7 @@ def test_turning_the_image_moves_measured_roll_alone(
 @given(yaw=yaws, pitch=others, roll=others)
 def test_landmark_file_reads_the_opposite_signs(yaw: float, pitch: float, roll: float) -> None:
     """The formulas of the file's convention on its matrix with y up."""
-    M = flipped(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
+    M = flip_axes(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
     read = (
         math.degrees(math.atan2(-float(M[2, 0]), math.hypot(float(M[0, 0]), float(M[1, 0])))),
         math.degrees(math.atan2(float(M[2, 1]), float(M[2, 2]))),

@@ -15,7 +15,7 @@ from comfyui_dense_face.faces.encoders.six_d_rep_net import (
     SixDRepNetPose,
     angles,
     load_six_d_rep_net,
-    prepared,
+    preprocess,
     rotation_from_6d,
 )
 from comfyui_dense_face.faces.face import HeadPose
@@ -85,7 +85,7 @@ def test_angles_are_drawn_as_they_are() -> None:
 @pytest.mark.parametrize("size", [(224, 224), (500, 300), (1, 1), (3, 900), (64, 448)])
 def test_any_image_becomes_its_middle_square(size: tuple[int, int]) -> None:
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
-    ready = prepared(image)
+    ready = preprocess(image)
     assert ready.shape == (1, 3, 224, 224)
     if size == (224, 224):
         mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -104,7 +104,7 @@ def test_resize_and_crop_are_those_of_the_original() -> None:
     resized = Image.fromarray(pixels).resize((int(224 * 500 / 330), 224), Image.Resampling.BILINEAR)
     left = round((resized.width - 224) / 2)
     wanted = torch.from_numpy(np.array(resized.crop((left, 0, left + 224, 224)))).float() / 255
-    ready = prepared(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)[0]
+    ready = preprocess(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)[0]
     deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     assert float((ready * deviation + mean - wanted.permute(2, 0, 1)).abs().max()) < 1.5 / 255

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...faces.blendshapes import ARKIT_NAMES
-from ...faces.encoders.feature_file import numpy_names
+from ...faces.encoders.feature_file import numpy_globals
 from ...faces.parts import PART_COLOURS
 from ...faces.pixels import to_array
 
@@ -138,7 +138,7 @@ def feature(vector: Tensor) -> bytes:
 def decode_feature(data: bytes) -> Tensor:
     """[D]; raises InputError. Only numpy arrays are unpickled."""
     try:
-        with torch.serialization.safe_globals(numpy_names()):
+        with torch.serialization.safe_globals(numpy_globals()):
             values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         vector = torch.as_tensor(values).float().flatten()
     except Exception as error:  # a broken or malicious file may raise anything
