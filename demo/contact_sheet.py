@@ -1,4 +1,4 @@
-"""Grids of images."""
+"""Contact sheets: grids of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from ..faces.pixels import to_array
 
 
 def contact_sheet(images: Tensor, columns: int, gap: int = 0) -> Image.Image:
-    """A grid of images [B,3,H,W], 0..1, row by row, on white."""
+    """Arrange images in a grid, row by row, on white.
+
+    Args:
+        images: [B, 3, H, W] in 0..1.
+        columns: Images per row.
+        gap: Pixels between images.
+    """
     count, _, height, width = images.shape
     rows = -(-count // columns)
     size = (columns * (width + gap) - gap, rows * (height + gap) - gap)

@@ -1,4 +1,4 @@
-"""Drawing what was found into images: numbered boxes, landmarks, the head's axes."""
+"""Drawing detected faces: numbered boxes, landmarks, the axes of the head."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _DOTS: Colour = (0, 220, 255)
 #: X (to the head's side), Y (chin), Z (nose), as in ``docs/conventions.md``.
 _AXES: tuple[Colour, ...] = ((230, 40, 40), (40, 190, 60), (60, 110, 255))
 
-#: Drawn larger and scaled down for smooth edges, up to this side of the image in pixels.
-_FINE_UP_TO = 1024
-_FINE = 2
+#: Supersampling for smooth edges, in images of up to this side in pixels.
+_SUPERSAMPLED_UP_TO = 1024
+_SUPERSAMPLING = 2
 _SMALLEST_PREVIEW, _LARGEST_PREVIEW = 512, 1024
 
 
 @dataclass(frozen=True)
 class DrawOptions:
-    """What is drawn of each face, where it is known."""
+    """What to draw of each face, where it is known."""
 
     boxes: bool = True
     numbers: bool = True
@@ -51,22 +51,22 @@ def draw_faces(
     *,
     chosen: Sequence[int] | None = None,
 ) -> Tensor:
-    """An image with its faces drawn into it.
+    """Draw faces into an image.
 
     Args:
         image: [3, H, W] in 0..1.
-        faces: Found in an image of this shape; larger or smaller ones are scaled to it.
-        numbers: What to call each face.
-        show: Everything when left out.
-        chosen: Numbers that are drawn in colour, the others in grey; all when left out.
+        faces: Faces of this image, or of a larger or smaller version of it.
+        numbers: The number to write on each face.
+        show: What to draw; everything if None.
+        chosen: Numbers to draw in colour, the others in grey; all in colour if None.
 
     Returns:
-        [3, H, W]; pixels that nothing is drawn on keep their values.
+        [3, H, W] in 0..1; pixels that nothing is drawn on keep their values.
     """
     from PIL import Image, ImageDraw
 
     height, width = image.shape[-2:]
-    fine = _FINE if max(height, width) <= _FINE_UP_TO else 1
+    fine = _SUPERSAMPLING if max(height, width) <= _SUPERSAMPLED_UP_TO else 1
     layer = Image.new("RGBA", (width * fine, height * fine), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
     for face, number in zip(faces, numbers, strict=True):
@@ -83,13 +83,13 @@ def draw_faces(
 def preview(
     image: Tensor, faces: Sequence[Face], chosen: Sequence[int], show: DrawOptions | None = None
 ) -> Tensor:
-    """An image with all its faces, numbered from 0, at a size that can be looked at.
+    """An image with all its faces, numbered from 0, at a viewable size.
 
     Args:
-        image: [C, H, W]; a broken one is shown as far as it goes.
-        faces: All that were found in it.
-        chosen: Numbers of those that are meant; the others are drawn in grey.
-        show: What is drawn; everything when left out.
+        image: [C, H, W]; values that are not finite or outside of 0..1 are replaced.
+        faces: All faces of the image.
+        chosen: Indices of the selected faces; the others are drawn in grey.
+        show: What to draw; everything if None.
 
     Returns:
         [3, h, w] in 0..1; the longer side has 512 to 1024 pixels.
@@ -120,7 +120,7 @@ def _draw(
     if show.boxes:
         pen.rectangle((left, top, right, bottom), outline=colour, width=stroke)
     if show.pose and chosen and face.pose is not None:
-        x, y = _middle(face, scale)
+        x, y = _origin(face, scale)
         turned = (matrix_from_zyx(face.pose)[:2] * (0.5 * size)).T.tolist()
         for (across, down), axis in zip(turned, _AXES, strict=True):
             pen.line((x, y, x + across, y + down), fill=axis, width=round(1.5 * stroke))
@@ -129,7 +129,7 @@ def _draw(
 
 
 def _tag(pen: ImageDraw, text: str, x: float, y: float, height: float, colour: Colour) -> None:
-    """A number on a coloured field whose upper left corner is at (x, y)."""
+    """Write a number on a coloured field whose upper left corner is at (x, y)."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(size=max(8.0, 0.8 * height))
@@ -140,8 +140,8 @@ def _tag(pen: ImageDraw, text: str, x: float, y: float, height: float, colour: C
     pen.text((2 * x - left + margin, 2 * y - top + margin), text, fill=_INK, font=font)
 
 
-def _middle(face: Face, scale: float) -> tuple[float, float]:
-    """Where the axes start: the tip of the nose, or else the middle of the box."""
+def _origin(face: Face, scale: float) -> tuple[float, float]:
+    """Origin of the axes: the tip of the nose, or else the centre of the box."""
     if face.five is not None:
         x, y = (face.five[2] * scale).tolist()
         return x, y

@@ -26,6 +26,7 @@ from .head_surface import (  # fmt: skip
 
 @functools.cache
 def unit_sphere(rows: int = 10, columns: int = 14) -> tuple[Tensor, Tensor]:
+    """Points [rows * columns, 3] and triangles [F, 3] of a unit sphere."""
     t = torch.linspace(0, math.pi, rows)[:, None]
     p = torch.arange(columns)[None] * (2 * math.pi / columns)
     points = [torch.sin(t) * torch.sin(p), -torch.cos(t).expand(-1, columns)]
@@ -36,12 +37,13 @@ def unit_sphere(rows: int = 10, columns: int = 14) -> tuple[Tensor, Tensor]:
 def ball(
     centre: tuple[float, float, float], size: tuple[float, float, float], surface: int
 ) -> Mesh:
+    """An ellipsoid with half axes ``size``."""
     points, faces = unit_sphere()
     return Mesh(points * torch.tensor(size) + torch.tensor(centre), points, faces, surface)
 
 
 def ear_meshes(face: FaceGeometry) -> list[Mesh]:
-    """Two ears and, when worn, earrings; none under a curtain of hair."""
+    """Both ears, with earrings if worn; none under long hair."""
     if word(face, "hair_style") in ("long", "bob"):
         return []
     width = float(profile(face, torch.tensor(0.05))[0])
@@ -67,7 +69,7 @@ def ear_meshes(face: FaceGeometry) -> list[Mesh]:
 
 @functools.cache
 def torso_grid() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Neck points, shirt points and their faces; in the space of the unturned body."""
+    """Points of neck and shirt and their triangles, in the space of the upright body."""
     phi = torch.arange(32)[None] * (2 * math.pi / 32)
     y = torch.linspace(0.45, 1.75, 7)[:, None]
     radius = 0.40 + 0.12 * smoothstep(1.2, 1.75, y)
@@ -83,7 +85,7 @@ def torso_grid() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def neck_and_shirt(rotation: Tensor) -> list[Mesh]:
-    """Neck and shirt in head space: the neck's top follows the head, the shoulders hardly do."""
+    """Neck and shirt in head space; the top of the neck follows the head, the shoulders do not."""
     neck, shirt, neck_faces, shirt_faces = torso_grid()
     follow = smoothstep(1.5, 0.6, neck[..., 1:2])
     fixed = neck @ rotation
@@ -96,7 +98,7 @@ def neck_and_shirt(rotation: Tensor) -> list[Mesh]:
 
 
 def tube(path: Tensor, thick: float, closed: bool, surface: int) -> Mesh:
-    """A square tube along points [N,3] that lie roughly in the image's plane."""
+    """A square tube along points [N, 3] that lie roughly in the image plane."""
     ahead = path.roll(-1, 0) - path.roll(1, 0)
     if not closed:
         ahead[0], ahead[-1] = path[1] - path[0], path[-1] - path[-2]

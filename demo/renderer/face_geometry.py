@@ -1,7 +1,8 @@
-"""Where the features of one face lie, from identity and expression.
+"""Positions of the features of one face, from identity and expression.
 
-Everything is in the face's chart: x to the image's right, y down, eyes near y = -0.05, chin near
-y = 1, half width about 0.8. The same curves shape the surface, paint it and give the landmarks.
+Coordinates are those of the face's chart: x to the image's right, y down, eyes near y = -0.05,
+chin near y = 1, half width about 0.8. The same curves shape and paint the surface and give the
+landmarks.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ from ..people import IDENTITY_NAMES
 
 
 def smoothstep(low: float, high: float, value: Tensor) -> Tensor:
-    """0 below `low`, 1 above `high`, a cubic between (low > high falls instead of rising)."""
+    """0 below ``low``, 1 above ``high``, a cubic between; falling if low > high."""
     t = ((value - low) / (high - low)).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def bump(x: Tensor, y: Tensor, cx: float, cy: float, wx: float, wy: float) -> Tensor:
-    """A Gaussian hill of height 1."""
+    """A 2D Gaussian of height 1 around (cx, cy), with widths wx and wy."""
     return torch.exp(-(((x - cx) / wx) ** 2) - ((y - cy) / wy) ** 2)
 
 
 @dataclass(frozen=True)
 class FaceGeometry:
-    """One head's numbers: `who` by IDENTITY_NAMES, `moves` by ARKIT_NAMES, and measures."""
+    """Identity (by IDENTITY_NAMES) and blendshapes (by ARKIT_NAMES) of one head, and its curves."""
 
     identity: dict[str, float]
     blendshapes: dict[str, float]
 
     def pair(self, name: str, side: float) -> float:
-        """A two-sided blendshape; side -1 = the person's right (image left), +1 = left."""
+        """A blendshape of one side: -1 is the person's right (left in the image), +1 the left."""
         return self.blendshapes[name + ("Left" if side > 0 else "Right")]
 
     # -- eyes -------------------------------------------------------------------------------
@@ -50,7 +51,7 @@ class FaceGeometry:
         return 0.200 + 0.040 * self.identity["eye_size"]
 
     def lids(self, side: float) -> tuple[float, float]:
-        """Heights of the upper and lower lid above and below the eye's axis."""
+        """Heights of the upper lid above and of the lower lid below the eye's axis."""
         size = self.identity["eye_size"]
         blink, squint = self.pair("eyeBlink", side), self.pair("eyeSquint", side)
         squeeze = self.pair("cheekSquint", side)
@@ -171,7 +172,7 @@ class FaceGeometry:
 
 
 def face_geometry(identity: Tensor, expression: Tensor) -> FaceGeometry:
-    """The plan of one head from its vectors [P] and [51]."""
+    """Build the geometry of one head from its vectors [P] and [51]."""
     return FaceGeometry(
         dict(zip(IDENTITY_NAMES, identity.tolist(), strict=True)),
         dict(zip(ARKIT_NAMES, expression.tolist(), strict=True)),
@@ -179,7 +180,7 @@ def face_geometry(identity: Tensor, expression: Tensor) -> FaceGeometry:
 
 
 def landmark_chart(face: FaceGeometry) -> Tensor:
-    """The 51 inner landmarks (iBUG 18-68) in the chart, [51,2]."""
+    """The 51 inner landmarks (iBUG 18-68) in the chart, [51, 2]."""
     points: list[Tensor] = []
     for side, order in ((-1.0, (1.0, 0.75, 0.5, 0.25, 0.0)), (1.0, (0.0, 0.25, 0.5, 0.75, 1.0))):
         x, y, _ = face.brow(torch.tensor(order), side)

@@ -37,7 +37,7 @@ def hair_growth(face: FaceGeometry, style: str, points: Tensor, y: Tensor, phi: 
         # A side parting: the fringe sweeps up towards one side.
         line = line + 0.10 * torch.sin(2.2 * phi + 0.6) * smoothstep(1.0, 0.5, phi.abs())
         wave = 0.11 * smoothstep(-0.45, -0.85, y) * (1.2 + points[..., 0])
-        return grow(line - y, slope, thick) + wave * (line - y).clamp(0, 0.3) / 0.3
+        return thicken(line - y, slope, thick) + wave * (line - y).clamp(0, 0.3) / 0.3
     elif style in ("fringe", "bob"):
         line = hairline(phi, 0.0, -0.42)
         thick = 0.15
@@ -48,7 +48,7 @@ def hair_growth(face: FaceGeometry, style: str, points: Tensor, y: Tensor, phi: 
         lumps = torch.sin(9 * phi) * torch.sin(13 * y) + torch.sin(16 * phi + 3 * y) * 0.5
         line = line + 0.05 * lumps
         side = smoothstep(0.25, -0.5, y)
-        return grow(line - y, 2.2, 0.14 + 0.30 * side) + 0.035 * lumps * side * (line > y)
+        return thicken(line - y, 2.2, 0.14 + 0.30 * side) + 0.035 * lumps * side * (line > y)
     elif style == "mohawk":
         crest = torch.exp(-((points[..., 0] / 0.20) ** 4))
         spikes = 0.06 * torch.sin(14 * torch.atan2(points[..., 2], -points[..., 1]))
@@ -57,17 +57,17 @@ def hair_growth(face: FaceGeometry, style: str, points: Tensor, y: Tensor, phi: 
         thick = 0.075
         if style == "pigtails":
             line = line + 0.10 * phi.abs().clamp(max=0.5) - 0.06
-    return grow(line - y, slope, thick)
+    return thicken(line - y, slope, thick)
 
 
-def grow(inside: Tensor, slope: float, thick: float | Tensor) -> Tensor:
-    """Rounded rise from the hairline to full thickness; falls below the skin outside."""
+def thicken(inside: Tensor, slope: float, thick: float | Tensor) -> Tensor:
+    """Thickness that rises from the hairline to ``thick``; below the skin outside of it."""
     up = thick * (1 - torch.exp(-inside.clamp(min=0) * slope / thick * 1.6))
     return up + (inside.clamp(max=0) * 0.5).clamp(min=-0.06) - 0.004
 
 
 def hair_meshes(face: FaceGeometry, head: Mesh) -> list[Mesh]:
-    """Hair shell and its extras (curtain, bun, pigtails); none for a bald head."""
+    """The hair shell with its extras (curtain, bun, pigtails); none for a bald head."""
     style = word(face, "hair_style")
     if style == "bald":
         return []
@@ -99,7 +99,7 @@ def hair_meshes(face: FaceGeometry, head: Mesh) -> list[Mesh]:
 
 
 def curtain(face: FaceGeometry, style: str, rim: Tensor, phi: Tensor) -> Mesh:
-    """Hair that hangs from the shell's rim [C,3] down the sides and the back."""
+    """Hair that hangs from the rim [C, 3] of the shell at the sides and the back."""
     keep = phi.abs() > 0.98
     order = torch.argsort(torch.where(phi < 0, phi + 2 * math.pi, phi)[keep])
     rim, phi = rim[keep][order], phi[keep][order]
@@ -153,10 +153,10 @@ def beard_mesh(face: FaceGeometry, head: Mesh) -> list[Mesh]:
         thick = 0.15
     out = skin - torch.tensor([0.0, 0.25, -0.25])
     out = out / out.norm(dim=-1, keepdim=True)
-    size = grow(d, 1.3, thick) * smoothstep(1.75, 1.4, phi.abs()).clamp(min=0.01)
+    size = thicken(d, 1.3, thick) * smoothstep(1.75, 1.4, phi.abs()).clamp(min=0.01)
     points = (skin + out * size[..., None]).reshape(-1, 3)
     faces = grid_faces(points.shape[0] // COLUMNS, COLUMNS, True)
-    # Only where something grows: the rest of the shell lies under the skin anyway.
+    # The rest of the shell lies under the skin.
     grown = (d.reshape(-1) > -0.1)[faces].any(-1)
     chart = torch.stack([x, y, phi], -1).reshape(-1, 3)
     return [Mesh(points, chart, faces[grown], BEARD)]

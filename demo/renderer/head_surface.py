@@ -1,4 +1,4 @@
-"""The head as a lathe with features, and the meshes of everything that is drawn.
+"""The surface of the head, a lathe with facial relief, and the mesh type.
 
 Head space: x image right, y down, z towards the viewer (the nose), the head's half height about
 1. Cross sections of the skull are ellipses whose half axes depend on the height, features are
@@ -24,7 +24,7 @@ TOP, CHIN = -1.12, 1.0
 
 @dataclass(frozen=True)
 class Mesh:
-    """points [V,3], chart [V,3] (what shading paints by), faces [F,3], a surface number."""
+    """A mesh: points [V, 3], chart coordinates [V, 3] for shading, triangles [F, 3], surface id."""
 
     points: Tensor
     chart: Tensor
@@ -35,7 +35,7 @@ class Mesh:
 
 @functools.cache
 def grid_faces(rows: int, columns: int, wrap: bool) -> Tensor:
-    """Triangles [F,3] of a vertex grid, columns closed to a ring when `wrap`."""
+    """Triangles [F, 3] of a vertex grid; ``wrap`` joins the last column to the first."""
     r = torch.arange(rows - 1)[:, None]
     c = torch.arange(columns if wrap else columns - 1)[None]
     n = (c + 1) % columns
@@ -78,18 +78,18 @@ def profile(face: FaceGeometry, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tens
     return width * close, front, back, centre
 
 
-def drop(face: FaceGeometry, y: Tensor) -> Tensor:
-    """How far the jaw moves chart heights down."""
+def jaw_lowering(face: FaceGeometry, y: Tensor) -> Tensor:
+    """Downward shift of chart heights by the jaw."""
     return face.jaw_drop * smoothstep(face.mouth_y - 0.05, 0.92, y) + 0.07 * face.identity[
         "chin_size"
     ] * smoothstep(0.62, 1.0, y)
 
 
-def undropped(face: FaceGeometry, y: Tensor) -> Tensor:
-    """The height before the jaw moved: the inverse of y + drop(y)."""
+def without_lowering(face: FaceGeometry, y: Tensor) -> Tensor:
+    """The height before the jaw moved: the inverse of y + jaw_lowering(y)."""
     rest = y
     for _ in range(5):
-        rest = y - drop(face, rest)
+        rest = y - jaw_lowering(face, rest)
     return rest
 
 
@@ -140,8 +140,8 @@ def lathe(face: FaceGeometry, y: Tensor, phi: Tensor, grow: float = 0.0) -> Tens
 def place(
     face: FaceGeometry, y_rest: Tensor, x: Tensor, z: Tensor, phi: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Moves the jaw and adds the relief: (points [...,3], chart [...,3])."""
-    y = y_rest + drop(face, y_rest)
+    """Move the jaw and add the relief: points [..., 3] and chart coordinates [..., 3]."""
+    y = y_rest + jaw_lowering(face, y_rest)
     front = smoothstep(1.75, 1.1, phi.abs()) if phi is not None else torch.ones_like(x)
     jaw = smoothstep(face.mouth_y - 0.3, 0.95, y_rest) * front
     moved = x + face.jaw_shift * jaw
@@ -154,11 +154,11 @@ def place(
 def front_point(face: FaceGeometry, chart: Tensor) -> Tensor:
     """Surface points [N,3] of the front at chart positions [N,2]."""
     x, y = chart.unbind(-1)
-    rest = undropped(face, y)
+    rest = without_lowering(face, y)
     jaw = smoothstep(face.mouth_y - 0.3, 0.95, rest)
     at_rest = x - face.jaw_shift * jaw
     width, front, _, centre = profile(face, rest)
-    # A mouth opened to the last reaches the tip of the chin, where the skull has no width.
+    # A wide open mouth reaches the tip of the chin, where the skull has no width.
     cosine = (1 - (at_rest / width.clamp(min=1e-3)) ** 2).clamp(min=0.01).sqrt()
     return place(face, rest, at_rest, centre + front * cosine, None)[0]
 

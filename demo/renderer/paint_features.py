@@ -1,4 +1,4 @@
-"""Paints brows, eyes and mouth onto the face, sample by sample."""
+"""Painting brows, eyes and mouth, for each sample of the face."""
 
 from __future__ import annotations
 

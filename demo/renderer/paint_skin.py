@@ -1,4 +1,4 @@
-"""Paints the skin: blush, freckles, folds, stubble, and the features on it."""
+"""Painting the skin: blush, freckles, folds, stubble, and the features on it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _inside_nose(face: FaceGeometry, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _speckles(x: Tensor, y: Tensor, cell: float) -> Tensor:
-    """Dots scattered one to a cell of the chart: 1 inside a dot, 0 outside."""
+    """Scattered dots, at most one per cell of the chart: 1 inside a dot, 0 outside."""
     u, v = x / cell, y / cell
     i, j = u.floor(), v.floor()
     hashed = torch.sin(i * 12.9898 + j * 78.233) * 437.585

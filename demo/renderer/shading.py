@@ -1,6 +1,6 @@
-"""Colours and light of the visible samples, as functions of head coordinates.
+"""Colours and light of the visible samples, as functions of chart coordinates.
 
-Everything is evaluated for each sample, so it stays crisp at every resolution.
+Everything is evaluated per sample, so it is sharp at every resolution.
 """
 
 from __future__ import annotations
@@ -86,7 +86,17 @@ def paint(
 
 
 def illuminate(colour: Tensor, gloss: Tensor, normal: Tensor, light: list[float]) -> Tensor:
-    """Lambert with a soft wrap, sky light, rim and highlight; normal [N,3] in camera space."""
+    """Wrapped Lambert, sky light, rim and specular highlight.
+
+    Args:
+        colour: [N, 3] in 0..1.
+        gloss: [N], strength of the highlight.
+        normal: [N, 3], unit normals in camera space.
+        light: Side, height, warmth, strength (``Heads.light``).
+
+    Returns:
+        [N, 3] in 0..1.
+    """
     side, height, warmth, strength = light
     towards = torch.tensor([0.75 * side, -0.55 - 0.25 * height, 0.9])
     towards = towards / towards.norm()

@@ -1,8 +1,8 @@
-"""Cutting a face out upright at any size, and putting the changed face back.
+"""Cropping a face upright at any size, and pasting the changed crop back.
 
-The cut is the oriented square of FFHQ (docs/reference/dense_face.md A9): its direction follows eyes
-and mouth, its side is the larger of twice the distance of the eyes and 1.8 times the way from eyes
-to mouth, times two, its middle lies a tenth of that way below the eyes.
+The crop is the oriented square of FFHQ (docs/reference/dense_face.md A9). Its direction follows the
+eyes and the mouth, its side is twice the larger of 2 x the distance of the eyes and 1.8 x the
+distance from eyes to mouth, and its centre lies a tenth of the latter below the eyes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _MOST_GAIN = 1.25
 
 @dataclass(frozen=True, eq=False)
 class CropPlace:
-    """Where a crop was taken: enough to put it back.
+    """Where a crop was taken, as needed to paste it back.
 
-    to_image: From pixels of the crop to pixels of the image.
+    to_image: Transform from pixels of the crop to pixels of the image.
     size: Side of the crop in pixels.
     image_size: Width and height of the image.
     """
@@ -36,12 +36,12 @@ class CropPlace:
     image_size: tuple[int, int]
 
     def quad(self) -> Tensor:
-        """[4, 2]: the crop's corners in the image: top left, top right, bottom right, left."""
+        """The crop's corners in the image, [4, 2]: top left and right, bottom right and left."""
         s = float(self.size)
         return self.to_image(torch.tensor([[0, 0], [s, 0], [s, s], [0, s]]))
 
     def points_in_crop(self, points: Tensor) -> Tensor:
-        """Points [N, 2] of the image in pixels of the crop."""
+        """Convert points [N, 2] from pixels of the image to pixels of the crop."""
         return self.to_image.inverse()(points)
 
 
@@ -54,10 +54,10 @@ def crop_place(
         five: [5, 2] pixels: eyes, nose, mouth corners.
         image_size: Width and height of the image.
         size: Side of the crop in pixels.
-        padding: Added on each side, as a share of the square's side (0.25: half as large again).
+        padding: Added on each side, as a fraction of the square's side (0.25: half as large again).
 
     Raises:
-        InputError: Size or padding is out of range, or the points lie all in one place.
+        InputError: Size or padding is out of range, or all points coincide.
     """
     if not SMALLEST <= size <= LARGEST:
         raise InputError(f"a crop of {size} px", fix=f"Use a size of {SMALLEST} to {LARGEST} px")
@@ -66,7 +66,7 @@ def crop_place(
     p = five.double()
     eyes, mouth = p[:2].mean(0), p[3:].mean(0)
     across, down = p[1] - p[0], mouth - eyes
-    # The mouth helps to tell the direction: one eye seen from the side is a poor witness.
+    # The eyes alone are unreliable in a profile, so the mouth counts as well.
     axis = across + torch.stack([down[1], -down[0]])
     reach = max(2 * float(across.norm()), 1.8 * float(down.norm())) * (1 + 2 * padding)
     if not (float(axis.norm()) > 0 and reach > 1):  # also catches NaN
@@ -82,10 +82,10 @@ def crop_place(
 
 
 def cropped(image: Tensor, place: CropPlace) -> Tensor:
-    """Cut [C, H, W] to [C, size, size]; beyond the image's edge it is mirrored.
+    """Crop an image [C, H, W] to [C, size, size], reflected beyond its edges.
 
     Raises:
-        InputError: The image has another size than the one the place was made for.
+        InputError: The place belongs to an image of another size.
     """
     _check_size(image, place)
     return warp(image, place.to_image, place.size, place.size, outside="reflection")

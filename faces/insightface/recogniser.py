@@ -1,4 +1,4 @@
-"""InsightFace's recogniser as an encoder of faces that somebody else found."""
+"""InsightFace's recogniser alone, for faces of any analyzer."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from .record import bgr_array
 
 
 class InsightFaceRecogniser:
-    """The recogniser of a pack of InsightFace models, for faces that somebody else found.
+    """The recogniser of a pack of InsightFace models, for faces of any analyzer.
 
-    Its identities are those that :class:`InsightFaceAnalyzer` gives for the same folder and points.
+    Its identities are those of :class:`InsightFaceAnalyzer` for the same folder and points.
 
     Args:
-        folder: Of the ``.onnx`` files; a nested one is found. No detector is needed.
-        providers: Of onnxruntime.
+        folder: Folder of the ``.onnx`` files, or one with a single such folder in it. No detector
+            is needed.
+        providers: Execution providers of onnxruntime.
 
     Raises:
         ModelFileError: The folder is missing or empty, a file is damaged, there is no recogniser.
@@ -49,13 +50,13 @@ class InsightFaceRecogniser:
                 "the InsightFace folder holds no recogniser", where=str(path), fix=PACK_FIX
             )
         self.encoder = encoder_name(path)
-        """Name of the recogniser, as identities bear it."""
+        """Name of the recogniser, stored in its identities."""
 
     def identify(self, image: Tensor, face: Face) -> Identity:
-        """Who a face in an image [3, H, W] in 0..1 is.
+        """The identity of a face in an image [3, H, W] in 0..1.
 
         Raises:
-            InputError: The face has no points or comes from an image of another size.
+            InputError: The face has no five points, or was found in an image of another size.
         """
         face.require_size(image.shape[-1], image.shape[-2])
         cut = align_face(image.float(), face.require_five())

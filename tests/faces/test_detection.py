@@ -17,7 +17,7 @@ from comfyui_dense_face.faces.detection import (
     report,
 )
 from comfyui_dense_face.faces.face import Face
-from comfyui_dense_face.faces.large_images import reduced
+from comfyui_dense_face.faces.large_images import downscale
 from torch import Tensor
 
 
@@ -121,9 +121,9 @@ def test_huge_images_are_looked_at_smaller() -> None:
 @pytest.mark.parametrize("size", [(64, 64), (65, 130), (3, 1000)])
 def test_reduced_images(size: tuple[int, int]) -> None:
     image = torch.rand(3, *size)
-    same, one = reduced(image, 1000)
+    same, one = downscale(image, 1000)
     assert same is image and one == 1
-    small, factor = reduced(image, 50)
+    small, factor = downscale(image, 50)
     assert max(small.shape) <= 50 and factor == -(-max(size) // 50)
     assert float(small.mean()) == pytest.approx(float(image.mean()), abs=0.05)
     assert torch.allclose(small[:, 0, 0], image[:, :factor, :factor].mean((1, 2)), atol=1e-6)

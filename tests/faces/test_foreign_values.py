@@ -12,7 +12,7 @@ from comfyui_dense_face.faces.analyzers import manual_face
 from comfyui_dense_face.faces.crops.box_faces import detect_in_boxes
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.foreign_values import faces_from_boxes, faces_from_landmarks
-from comfyui_dense_face.faces.head_pose import flipped, matrix_from_zyx
+from comfyui_dense_face.faces.head_pose import flip_axes, matrix_from_zyx
 from comfyui_dense_face.faces.insightface.foreign_analyzer import ForeignInsightFace
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from torch import Tensor
 def landmarks_face(pose: HeadPose = HeadPose(20, -10, 5)) -> dict[str, Any]:  # noqa: B008
     """A face as the host's landmark node gives it."""
     matrix = np.eye(4, dtype=np.float32)
-    matrix[:3, :3] = 1.7 * flipped(matrix_from_zyx(pose)).numpy()
+    matrix[:3, :3] = 1.7 * flip_axes(matrix_from_zyx(pose)).numpy()
     matrix[:3, 3] = (1, 2, -40)
     rng = np.random.default_rng(0)
     return {

@@ -19,11 +19,11 @@ from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES, mirrored_name
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.head_pose import (
-    flipped,
+    flip_axes,
     matrix_from_zyx,
     zyx_from_matrix,
 )
-from comfyui_dense_face.faces.mediapipe import blazeface as short_range
+from comfyui_dense_face.faces.mediapipe import blazeface
 from comfyui_dense_face.faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
 from comfyui_dense_face.faces.mediapipe.mesh_crop import Region, region_of_detection, region_of_mesh
 from comfyui_dense_face.faces.mediapipe.mesh_pose import FIELD_OF_VIEW, mesh_rotation
@@ -43,7 +43,7 @@ quick = settings(max_examples=50, deadline=None)
 
 
 def test_anchors_lie_on_two_grids() -> None:
-    found = short_range.anchors()
+    found = blazeface.anchors()
     assert found.shape == (896, 2)
     assert found[0] == pytest.approx([1 / 32, 1 / 32]) and (found[0] == found[1]).all()
     assert found[2] == pytest.approx([3 / 32, 1 / 32])
@@ -57,8 +57,8 @@ def test_boxes_are_seen_from_their_anchors() -> None:
     regressors[700] = [4, -4, 20, 30, *range(12)]
     logits = np.full(896, -200, np.float32)
     logits[700] = 200
-    row = short_range.decode(regressors, logits, short_range.anchors(), 0.5)
-    x, y = short_range.anchors()[700] * 128
+    row = blazeface.decode(regressors, logits, blazeface.anchors(), 0.5)
+    x, y = blazeface.anchors()[700] * 128
     assert row.shape == (1, 17) and row[0, 0] == pytest.approx(1)
     assert row[0, 1:5] == pytest.approx([x + 4 - 10, y - 4 - 15, x + 4 + 10, y - 4 + 15])
     assert row[0, 5:7] == pytest.approx([x, y + 1]) and row[0, -1] == pytest.approx(y + 11)
@@ -76,7 +76,7 @@ def test_suppression(made: list[tuple[float, ...]]) -> None:
     rows = np.array(
         [[s, x, y, x + w, y + h, *[x] * 12] for s, x, y, w, h in made], np.float32
     ).reshape(-1, 17)
-    found = short_range.weighted_nms(rows)
+    found = blazeface.weighted_nms(rows)
     assert len(found) <= len(rows) and (len(found) > 0) == (len(rows) > 0)
     assert (np.diff(found[:, 0]) <= 0).all()
     if len(rows):
@@ -85,20 +85,20 @@ def test_suppression(made: list[tuple[float, ...]]) -> None:
         assert (found[:, 1:] >= rows[:, 1:].min(0) - 1e-3).all()
         assert (found[:, 1:] <= rows[:, 1:].max(0) + 1e-3).all()
     if len(set(rows[:, 0].tolist())) == len(rows):
-        assert short_range.weighted_nms(rows[::-1]) == pytest.approx(found, abs=1e-3)
-    back = short_range.mirrored(short_range.mirrored(rows))
+        assert blazeface.weighted_nms(rows[::-1]) == pytest.approx(found, abs=1e-3)
+    back = blazeface.mirrored(blazeface.mirrored(rows))
     assert back == pytest.approx(rows, abs=1e-3)
 
 
 def test_two_views_of_one_face_become_their_weighted_mean() -> None:
     rows = np.zeros((3, 17), np.float32)
     rows[:, :5] = [[0.6, 0, 0, 10, 10], [0.9, 1, 0, 11, 10], [0.7, 50, 50, 60, 60]]
-    found = short_range.weighted_nms(rows)
+    found = blazeface.weighted_nms(rows)
     assert found[:, 0] == pytest.approx([0.9, 0.7])
     assert found[0, 1] == pytest.approx(0.9 / 1.5)
     with pytest.raises(InputError, match="overlap"):
-        short_range.weighted_nms(rows, 2)
-    assert short_range.overlap(rows[0, 1:5], np.zeros((1, 4), np.float32))[0] == 0
+        blazeface.weighted_nms(rows, 2)
+    assert blazeface.intersection_over_union(rows[0, 1:5], np.zeros((1, 4), np.float32))[0] == 0
 
 
 @quick
@@ -155,7 +155,7 @@ def test_pose_of_a_mesh_seen_by_the_camera(
 ) -> None:
     """Turn the canonical face, photograph it as the file's camera would, measure the turn."""
     geometry, (width, height) = made_up_geometry(), (640, 480)
-    rotation = flipped(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
+    rotation = flip_axes(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
     there = geometry.vertices @ rotation.T + torch.tensor([x, 3.0, -distance])
     pixel = 2 * np.tan(np.radians(FIELD_OF_VIEW) / 2) / height
     depth = -there[:, 2]
@@ -168,7 +168,7 @@ def test_pose_of_a_mesh_seen_by_the_camera(
         ],
         1,
     )
-    found = zyx_from_matrix(flipped(mesh_rotation(seen, (width, height), geometry)))
+    found = zyx_from_matrix(flip_axes(mesh_rotation(seen, (width, height), geometry)))
     assert tuple(found) == pytest.approx((yaw, pitch, roll), abs=0.75)
 
 
