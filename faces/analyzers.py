@@ -127,7 +127,7 @@ def check_image(image: Tensor) -> None:
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise InputError(
             "the image holds values that are not numbers",
-            fix="Mend the node before this one, or use another image",
+            fix="Fix the node before this one, or use another image",
         )
     if highest > 1 + _OVERSHOOT or lowest < -_OVERSHOOT:
         raise InputError(

@@ -101,7 +101,7 @@ class Face:
         for values in (box, landmarks, five):
             if values is not None and not bool(torch.isfinite(values).all()):
                 raise InputError(
-                    "a face has places that are not numbers",
+                    "the face has coordinates that are not numbers",
                     where=self.source,
                     fix="Use another image",
                 )

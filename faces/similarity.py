@@ -71,7 +71,7 @@ def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None
     scale = float((s * signs).sum()) / variance
     if not scale > 0:
         raise InputError(
-            "the points to be aligned are a mirror image of those they should meet",
+            "the points to be aligned are a mirror image of their targets",
             fix="Check the order of the points",
         )
     return Similarity(scale, rotation, middle_y - scale * rotation @ middle_x)

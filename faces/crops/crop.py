@@ -60,9 +60,13 @@ def crop_place(
         InputError: Size or padding is out of range, or all points coincide.
     """
     if not SMALLEST <= size <= LARGEST:
-        raise InputError(f"a crop of {size} px", fix=f"Use a size of {SMALLEST} to {LARGEST} px")
+        raise InputError(
+            f"a crop of {size} px is out of range", fix=f"Use a size of {SMALLEST} to {LARGEST} px"
+        )
     if not -0.4 <= padding <= 4:
-        raise InputError(f"a padding of {padding}", fix="Use -0.4 to 4 of the face's size")
+        raise InputError(
+            f"the padding {padding} is out of range", fix="Use -0.4 to 4 of the face's size"
+        )
     p = five.double()
     eyes, mouth = p[:2].mean(0), p[3:].mean(0)
     across, down = p[1] - p[0], mouth - eyes

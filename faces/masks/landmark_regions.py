@@ -108,7 +108,7 @@ def outline(face: Face, region: str) -> Tensor:
         return _ellipse((left + right) / 2, (top + bottom) / 2, (right - left) / 2,
                         (bottom - top) / 2)  # fmt: skip
     raise InputError(
-        f"the region {region} cannot be told from {len(face.landmarks)} landmarks",
+        f"the region {region} cannot be derived from {len(face.landmarks)} landmarks",
         where=face.source,
         fix="Use an analyzer with 68 or 478 landmarks, or choose the whole face",
     )

@@ -126,7 +126,7 @@ def weighted_nms(candidates: Array, limit: float = 0.3) -> Array:
         InputError: The limit is not in 0..1.
     """
     if not 0 <= limit <= 1:
-        raise InputError(f"an overlap of {limit}", fix="Use 0 to 1")
+        raise InputError(f"the overlap {limit} is out of range", fix="Use 0 to 1")
     left = candidates[np.argsort(-candidates[:, 0], kind="stable")]
     found = []
     while len(left):

@@ -169,7 +169,7 @@ class Landmarker:
     def _check(self, fits: bool) -> None:
         if not fits:
             raise ModelFileError(
-                "a network in the landmarker file answers in another form than expected",
+                "a network in the landmarker file returns another shape than expected",
                 where=self._where,
                 fix="Use face_landmarker_v2_with_blendshapes.task",
             )

@@ -1,4 +1,4 @@
-"""Asking analyzers: what images are taken, retries with a border, faces typed in."""
+"""Finding faces: accepted images, retries with a border, faces given by coordinates."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def test_grey_and_alpha() -> None:
         (torch.full((3, 4, 5), -1.0), "from -1 to -1"),
     ],
 )
-def test_what_is_no_image(image: Tensor, message: str) -> None:
+def test_invalid_images_are_refused(image: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         find_faces(NeedsRoom(), image)
 
 
-def test_faces_typed_in() -> None:
+def test_faces_given_by_coordinates() -> None:
     five = torch.tensor([[40.0, 40], [60, 40], [50, 50], [42, 60], [58, 60]])
     face = manual_face((100, 90), five=five, pose=HeadPose(10, 0, 0))
     assert face.box == (30, 30, 70, 70) and face.pose == (10, 0, 0)

@@ -1,4 +1,4 @@
-"""Reading faces for recognisers, and finding out how given features were made."""
+"""Encoder input, and finding the alignment and channel order of given features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def image(seed: int) -> Tensor:
 
 
 def encoder(faces: Tensor) -> Tensor:
-    """Stands for a network: sees colours and places."""
+    """A stand-in for the encoder that depends on colours and positions."""
     maps = F.adaptive_avg_pool2d(faces, 8).flatten(1)
     maps = maps - maps.mean()
     weights = torch.randn(maps.shape[1], 64, generator=torch.Generator().manual_seed(7))
@@ -41,8 +41,8 @@ def recogniser(**options: str) -> AlignedRecogniser:
     return AlignedRecogniser("ir-se50", encoder, **options)
 
 
-def test_identity_of_a_turned_face_is_that_of_the_upright_one() -> None:
-    """Turned by a right angle, the aligned cut is the same but for interpolation."""
+def test_rotation_does_not_change_the_identity() -> None:
+    """After a quarter turn the aligned face is the same up to interpolation."""
     upright = image(0)
     turned = upright.rot90(1, (1, 2))
     # (x, y) -> (y, width - x)
@@ -53,7 +53,7 @@ def test_identity_of_a_turned_face_is_that_of_the_upright_one() -> None:
     assert float(one.vector @ other.vector) > 0.999
 
 
-def test_faces_that_cannot_be_read() -> None:
+def test_unusable_faces_are_refused() -> None:
     with pytest.raises(InputError, match="a box but no points"):
         recogniser().identify(image(0), manual_face((200, 200), box=(0, 0, 50, 50)))
     with pytest.raises(InputError, match="200x200 px, this one has 100x100"):
@@ -66,7 +66,7 @@ def test_faces_that_cannot_be_read() -> None:
 
 @pytest.mark.parametrize("order", CHANNEL_ORDERS)
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
-def test_calibration_finds_how_features_were_made(order: str, alignment: str) -> None:
+def test_calibration_finds_order_and_alignment(order: str, alignment: str) -> None:
     pairs = []
     for seed in range(3):
         face = manual_face((200, 200), five=FIVE + seed)
@@ -79,7 +79,7 @@ def test_calibration_finds_how_features_were_made(order: str, alignment: str) ->
     assert [v.mean for v in others] == sorted((v.mean for v in others), reverse=True)
 
 
-def test_calibration_without_faces_or_fitting_features() -> None:
+def test_calibration_refuses_missing_or_other_features() -> None:
     whole = Pair(image(0), None, torch.ones(64))
     found = calibrate(encoder, [whole])
     assert sum(not v.cosines for v in found) == 2 and not any(v.reproduces for v in found)

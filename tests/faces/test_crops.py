@@ -28,7 +28,7 @@ def batch(count: int) -> Tensor:
 FACES = ((face(60, 70), face(190, 80)), (), (face(128, 90, 0.7),))
 
 
-def test_all_faces_out_and_back() -> None:
+def test_all_faces_cropped_and_pasted_back() -> None:
     images = batch(3)
     crops, places = crop_faces(list(images), FACES, 96, 0.1)
     assert crops.shape == (3, 3, 96, 96) and [len(p) for p in places] == [2, 0, 1]
@@ -47,7 +47,7 @@ def test_all_faces_out_and_back() -> None:
     assert torch.equal(left[0][..., 140:], images[0][..., 140:])
 
 
-def test_masks_say_what_is_new() -> None:
+def test_masks_select_the_new_pixels() -> None:
     images = batch(1)
     crops, places = crop_faces(list(images), FACES[:1], 64)
     black = paste_crops(images, 1 - crops, places, torch.zeros(1, 32, 32))
@@ -66,21 +66,21 @@ def test_several_crops_of_one_face_give_several_images() -> None:
     assert not torch.equal(many[0], many[1])
 
 
-def test_nothing_cut_out_leaves_all_as_it_is() -> None:
+def test_without_crops_nothing_changes() -> None:
     images = batch(2)
     crops, places = crop_faces(list(images), ((), ()), 64)
     assert crops.shape == (0, 3, 64, 64)
     assert torch.equal(paste_crops(images, torch.rand(5, 3, 64, 64), places), images)
 
 
-def test_a_bare_box_stands_upright() -> None:
+def test_crop_of_a_bare_box_is_upright() -> None:
     box = Face((WIDTH, HEIGHT), (100, 40, 140, 90), 1.0, torch.zeros(0, 2), "none", "test")
     quad = place_for_face(box, 64).quad()
     assert quad[0].tolist() == pytest.approx([70, 15], abs=1e-3)
     assert quad[2].tolist() == pytest.approx([170, 115], abs=1e-3)
 
 
-def test_what_does_not_fit_is_named() -> None:
+def test_mismatches_are_named() -> None:
     images = batch(3)
     crops, places = crop_faces(list(images), FACES, 64)
     with pytest.raises(InputError, match="2 crops cannot be put into 3 images: 3 faces"):

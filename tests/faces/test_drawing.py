@@ -1,4 +1,4 @@
-"""Drawn faces: where there is ink, and that the rest of the image is untouched."""
+"""Drawing faces: what is drawn where, and that the other pixels are unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ink(image: Tensor, drawn: Tensor) -> Tensor:
     return (image != drawn).any(0)
 
 
-def test_only_what_is_drawn_changes() -> None:
+def test_other_pixels_are_unchanged() -> None:
     image = torch.rand(3, 160, 320)
     assert torch.equal(draw_faces(image, [face()], [0], NOTHING), image)
     boxed = ink(image, draw_faces(image, [face()], [0], DrawOptions(True, False, False, False)))
@@ -36,7 +36,7 @@ def test_only_what_is_drawn_changes() -> None:
     assert bool(tag[22, 22]) and not bool(tag[60:, 60:].any())
 
 
-def test_the_nose_points_where_the_head_is_turned() -> None:
+def test_the_axis_of_the_nose_follows_the_yaw() -> None:
     image = torch.ones(3, 160, 320)
     only_pose = DrawOptions(False, False, False, True)
     left = draw_faces(image, [face(100, HeadPose(40, 0, 0))], [0], only_pose)
@@ -47,7 +47,7 @@ def test_the_nose_points_where_the_head_is_turned() -> None:
     assert torch.equal(none, image)
 
 
-def test_faces_that_are_left_out_are_grey() -> None:
+def test_unselected_faces_are_grey() -> None:
     image = torch.zeros(3, 160, 320)
     drawn = draw_faces(image, [face(20), face(200)], [0, 1], chosen=[1])
     assert float(drawn[0, 75, 200] - drawn[2, 75, 200]) > 0.5
@@ -55,7 +55,7 @@ def test_faces_that_are_left_out_are_grey() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (128, 128), (40, 3000), (160, 320)])
-def test_previews_can_be_looked_at(size: tuple[int, int]) -> None:
+def test_previews_have_a_viewable_size(size: tuple[int, int]) -> None:
     found = preview(torch.rand(3, *size), [face()], [0])
     assert 512 <= max(found.shape) <= 1024
     assert bool(((found >= 0) & (found <= 1)).all())

@@ -71,7 +71,7 @@ def test_landmarks_without_the_optional_parts() -> None:
         (value([{**landmarks_face(), "landmarks_xy": np.full((478, 2), np.nan)}]), "not numbers"),
     ],
 )
-def test_values_that_are_no_landmarks(wrong: Any, message: str) -> None:
+def test_invalid_landmarks_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         faces_from_landmarks(wrong)
 
@@ -90,7 +90,7 @@ CORNERS = (5, 6, 25, 36)
         ([], [0, 0]),
     ],
 )
-def test_boxes_in_all_their_forms(boxes: Any, counts: list[int]) -> None:
+def test_all_forms_of_boxes(boxes: Any, counts: list[int]) -> None:
     found = faces_from_boxes(boxes, (100, 90), 2)
     assert [len(faces) for faces in found] == counts
     assert all(face.box == CORNERS and face.five is None for faces in found for face in faces)
@@ -108,7 +108,7 @@ def test_boxes_in_all_their_forms(boxes: Any, counts: list[int]) -> None:
         ([[BOX]] * 3, "boxes for 3 images and 2 images"),
     ],
 )
-def test_values_that_are_no_boxes(wrong: Any, message: str) -> None:
+def test_invalid_boxes_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         faces_from_boxes(wrong, (100, 90), 2)
 
@@ -130,7 +130,7 @@ class BrightSquare:
         return [Face((width, height), (left, top, right, bottom), 0.8, points, "five", self.name)]
 
 
-def test_looking_into_boxes() -> None:
+def test_detecting_in_boxes() -> None:
     image = torch.zeros(3, 100, 120)
     image[:, 40:50, 60:80] = 1
     seen = manual_face((120, 100), box=(58, 38, 82, 52))

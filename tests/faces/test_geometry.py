@@ -48,7 +48,7 @@ def test_any_similarity_is_recovered(angle: float, scale: float, dx: float, dy: 
 
 @quick
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 10))
-def test_procrustes_in_space_follows_the_weighted_points(seed: int, scale: float) -> None:
+def test_procrustes_in_3d_ignores_points_of_weight_0(seed: int, scale: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     points = torch.randn(20, 3, generator=generator, dtype=torch.float64)
     u, _, vt = torch.linalg.svd(torch.randn(3, 3, generator=generator, dtype=torch.float64))
@@ -61,7 +61,7 @@ def test_procrustes_in_space_follows_the_weighted_points(seed: int, scale: float
     assert torch.allclose(found.matrix(), true.matrix(), atol=1e-6)
 
 
-def test_points_that_cannot_be_aligned() -> None:
+def test_degenerate_points_are_refused() -> None:
     with pytest.raises(InputError, match="all in one place"):
         alignment(torch.ones(5, 2))
     with pytest.raises(InputError, match="not numbers"):
@@ -123,7 +123,7 @@ def test_angles_and_matrices_are_inverse(yaw: float, pitch: float, roll: float) 
 
 @quick
 @given(yaw=yaws, pitch=others, roll=st.floats(-90, 90), turned=st.floats(-80, 80))
-def test_turning_the_image_moves_measured_roll_alone(
+def test_rotating_the_image_changes_zyx_roll_alone(
     yaw: float, pitch: float, roll: float, turned: float
 ) -> None:
     there = matrix_from_xyz(HeadPose(0, 0, turned)) @ matrix_from_zyx(HeadPose(yaw, pitch, roll))
@@ -132,7 +132,7 @@ def test_turning_the_image_moves_measured_roll_alone(
 
 @quick
 @given(yaw=yaws, pitch=others, roll=others)
-def test_landmark_file_reads_the_opposite_signs(yaw: float, pitch: float, roll: float) -> None:
+def test_landmark_file_has_the_opposite_signs(yaw: float, pitch: float, roll: float) -> None:
     """The formulas of the file's convention on its matrix with y up."""
     M = flip_axes(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
     read = (
@@ -144,11 +144,11 @@ def test_landmark_file_reads_the_opposite_signs(yaw: float, pitch: float, roll: 
 
 
 @pytest.mark.parametrize("pose", [HeadPose(20, 0, 0), HeadPose(0, -12, 0), HeadPose(0, 0, 8)])
-def test_turns_about_one_axis_are_drawn_as_measured(pose: HeadPose) -> None:
+def test_rotations_about_one_axis_are_the_same_in_both_orders(pose: HeadPose) -> None:
     assert tuple(zyx_to_xyz(pose)) == pytest.approx(pose, abs=1e-9)
 
 
-def test_paper_estimator_stretches_yaw() -> None:
+def test_paper_estimator_increases_yaw() -> None:
     # A yaw of -35 in the landmark file is 35 here.
     assert as_paper_estimator(HeadPose(35, 0, 4)) == pytest.approx((42, -4.6, 4))
 

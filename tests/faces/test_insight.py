@@ -74,7 +74,7 @@ def test_telemetry_is_off(analyzer: InsightFaceAnalyzer) -> None:
 
 
 @pytest.mark.parametrize("pose", [HeadPose(25, 0, 0), HeadPose(-10, 15, 20), HeadPose(0, -20, 5)])
-def test_angles_in_the_signs_of_the_pack(pose: HeadPose) -> None:
+def test_angles_have_the_signs_of_the_pack(pose: HeadPose) -> None:
     """Turn InsightFace's own mean shape and read the pose with its own code."""
     from insightface.utils import transform
 
@@ -85,7 +85,9 @@ def test_angles_in_the_signs_of_the_pack(pose: HeadPose) -> None:
     assert tuple(pose_from_insightface(angles)) == pytest.approx(pose, abs=0.1)
 
 
-def test_recogniser_alone_says_the_same(pack: Path, analyzer: InsightFaceAnalyzer) -> None:
+def test_recogniser_alone_gives_the_same_identities(
+    pack: Path, analyzer: InsightFaceAnalyzer
+) -> None:
     """On faces that somebody else found, from a folder that needs no detector."""
     recogniser = InsightFaceRecogniser(pack)
     image = red_squares((64, 160), (208, 64))
@@ -120,7 +122,7 @@ def test_nested_folder_is_found(pack: Path, tmp_path: Path) -> None:
         pack_folder(tmp_path / "antelopev2")
 
 
-def test_wrong_folders(pack: Path, tmp_path: Path) -> None:
+def test_invalid_folders_are_refused(pack: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="folder is missing"):
         InsightFaceAnalyzer(tmp_path / "buffalo_l")
     with pytest.raises(ModelFileError, match="folder is a file"):

@@ -52,7 +52,7 @@ def test_anchors_lie_on_two_grids() -> None:
     )
 
 
-def test_boxes_are_seen_from_their_anchors() -> None:
+def test_boxes_are_relative_to_their_anchors() -> None:
     regressors = np.zeros((896, 16), np.float32)
     regressors[700] = [4, -4, 20, 30, *range(12)]
     logits = np.full(896, -200, np.float32)
@@ -72,7 +72,7 @@ candidate = st.tuples(
 
 @quick
 @given(made=st.lists(candidate, max_size=12))
-def test_suppression(made: list[tuple[float, ...]]) -> None:
+def test_non_maximum_suppression(made: list[tuple[float, ...]]) -> None:
     rows = np.array(
         [[s, x, y, x + w, y + h, *[x] * 12] for s, x, y, w, h in made], np.float32
     ).reshape(-1, 17)
@@ -90,7 +90,7 @@ def test_suppression(made: list[tuple[float, ...]]) -> None:
     assert back == pytest.approx(rows, abs=1e-3)
 
 
-def test_two_views_of_one_face_become_their_weighted_mean() -> None:
+def test_overlapping_boxes_become_their_weighted_mean() -> None:
     rows = np.zeros((3, 17), np.float32)
     rows[:, :5] = [[0.6, 0, 0, 10, 10], [0.9, 1, 0, 11, 10], [0.7, 50, 50, 60, 60]]
     found = blazeface.weighted_nms(rows)
@@ -108,7 +108,7 @@ def test_two_views_of_one_face_become_their_weighted_mean() -> None:
     side=st.floats(10, 900),
     angle=st.floats(-3.1, 3.1),
 )
-def test_regions_there_and_back(x: float, y: float, side: float, angle: float) -> None:
+def test_regions_round_trip(x: float, y: float, side: float, angle: float) -> None:
     region = Region(x, y, side, angle)
     corners = np.array([[0, 0, 1], [256, 0, 1], [128, 128, 1]], np.float32)
     there = region.to_image(corners)
@@ -117,7 +117,7 @@ def test_regions_there_and_back(x: float, y: float, side: float, angle: float) -
     assert there[:, 2] == pytest.approx([side / 256] * 3, rel=1e-4)
 
 
-def test_region_levels_the_eyes() -> None:
+def test_eyes_are_level_in_the_region() -> None:
     row = np.zeros(17, np.float32)
     row[1:9] = [0, 0, 40, 40, 10, 10, 20, 20]
     region = region_of_detection(row)
@@ -199,7 +199,7 @@ def write_task(path: Path, **parts: bytes) -> Path:
     return path
 
 
-def test_geometry_is_read_by_hand(tmp_path: Path) -> None:
+def test_geometry_is_parsed(tmp_path: Path) -> None:
     content = {"detector": b"a", "mesh": b"b", "blendshapes": b"c"}
     task = read_task_file(write_task(tmp_path / "a.task", **content, geometry=geometry_message()))
     assert (task.detector, task.mesh, task.blendshapes) == (b"a", b"b", b"c")
@@ -208,7 +208,7 @@ def test_geometry_is_read_by_hand(tmp_path: Path) -> None:
     assert task.geometry.weights.nonzero().tolist() == [[4]] and task.geometry.weights[4] == 0.5
 
 
-def test_files_that_are_no_landmarker(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     content = {"detector": b"a", "mesh": b"b", "blendshapes": b"c"}
 
     def said(path: Path) -> str:
@@ -273,7 +273,7 @@ def test_photograph(task_file: Path, is_steady: bool) -> None:
     assert set(ARKIT_NAMES) < set(face.blendshapes) and face.score > 0.9
 
 
-def test_turning_mirroring_scaling_shifting(steady: Landmarker) -> None:
+def test_rotation_mirroring_scaling_shifting(steady: Landmarker) -> None:
     cv2 = pytest.importorskip("cv2")
     image = photograph()
     face = only_face(steady, image)
@@ -307,7 +307,7 @@ def test_turning_mirroring_scaling_shifting(steady: Landmarker) -> None:
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_photograph_that_lies_or_stands_on_its_head(steady: Landmarker, quarters: int) -> None:
+def test_rotated_photograph(steady: Landmarker, quarters: int) -> None:
     image = photograph()
     upright, turned = only_face(steady, image), only_face(steady, np.rot90(image, quarters))
     assert upright.pose is not None and turned.pose is not None

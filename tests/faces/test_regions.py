@@ -1,4 +1,4 @@
-"""Masks from landmarks: areas, edges, sides of the face, and what few landmarks can tell."""
+"""Masks from landmarks: areas, edges, sides of the face, and few landmarks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_large_polygons_keep_their_area() -> None:
 
 
 @given(points=st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=3, max_size=12))
-def test_hull_holds_all_points(points: list[tuple[int, int]]) -> None:
+def test_hull_contains_all_points(points: list[tuple[int, int]]) -> None:
     cloud = torch.tensor(points).float()
     hull = convex_hull(cloud)
     if len(hull) < 3:
@@ -78,7 +78,7 @@ def test_hull_holds_all_points(points: list[tuple[int, int]]) -> None:
     assert {tuple(row) for row in hull.tolist()} <= {tuple(row) for row in cloud.tolist()}
 
 
-def test_parts_lie_in_the_face_at_the_right_sides() -> None:
+def test_parts_lie_in_the_face_on_the_right_sides() -> None:
     one = average_face()
     whole = region_mask(one, ["face"])
     for region in REGIONS:
@@ -99,7 +99,7 @@ def test_parts_lie_in_the_face_at_the_right_sides() -> None:
     assert set(labels.unique().tolist()) >= set(range(8)) - {PART_INDEX["mouth_interior"]}
 
 
-def test_drawn_parts_meet_the_true_parts() -> None:
+def test_part_labels_overlap_the_ground_truth() -> None:
     """Intersection over union with the renderer's own part mask."""
     from comfyui_dense_face.demo.people import sample_heads
     from comfyui_dense_face.demo.renderer.renderer import render
@@ -141,12 +141,12 @@ def test_mask_on_a_crop_is_the_crop_of_the_mask() -> None:
     assert float((there - here).abs().mean()) < 0.01
 
 
-def test_what_few_landmarks_tell() -> None:
+def test_few_landmarks() -> None:
     assert area(region_mask(face(), ["mouth", "nose", "eye_left", "brow_right"])) > 100
     box = Face((128, 128), BOX, 1.0, torch.zeros(0, 2), "none", "a detector")
     assert area(region_mask(box, ["face"])) == pytest.approx(math.pi / 4 * 80 * 110, rel=0.02)
     for one, region in ((face(), "upper_lip"), (box, "nose")):
-        with pytest.raises(InputError, match=f"region {region} cannot be told from"):
+        with pytest.raises(InputError, match=f"region {region} cannot be derived from"):
             region_mask(one, [region])
     with pytest.raises(InputError, match="unknown"):
         outline(face(), "hat")
