@@ -37,7 +37,7 @@ class Agreement:
         numbers = ", ".join(str(i + 1) for i in self.outliers)
         one = len(self.outliers) == 1
         return (
-            f"{text}; image{'' if one else 's'} {numbers} may show somebody else: "
+            f"{text}; image{'' if one else 's'} {numbers} may show another person: "
             f"leave {'it' if one else 'them'} out or give weight 0"
         )
 

@@ -167,8 +167,8 @@ def manual_face(
         if box is None:
             # From eyes to mouth is about half of a face.
             low, high = points.min(0).values, points.max(0).values
-            middle, reach = (low + high) / 2, float((high - low).max())
-            x, y = (float(v) for v in middle)
+            centre, reach = (low + high) / 2, float((high - low).max())
+            x, y = (float(v) for v in centre)
             box = (x - reach, y - reach, x + reach, y + reach)
         return Face(image_size, box, 1.0, points, "five", "by hand", pose=pose)
     if box is None:

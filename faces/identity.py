@@ -119,7 +119,5 @@ def away_from(identity: Identity, other: Identity, amount: float) -> Identity:
         IncompatibleError: The identities come from different encoders.
     """
     if not 0 <= amount < 1:
-        raise InputError(
-            f"the amount {amount:g} is out of range", fix="Give 0 (no change) to less than 1"
-        )
+        raise InputError(f"the amount {amount:g} is out of range", fix="Use 0 to less than 1")
     return average([identity, other], [1, -amount])

@@ -112,14 +112,14 @@ class Change:
     """Difference of two images outside of a mask.
 
     mean, largest: Mean and largest absolute difference, on the scale of 8-bit values (0..255).
-    share: Fraction of the compared values that differ at all, 0..1.
+    changed: Fraction of the compared values that differ at all, 0..1.
     psnr: In dB; infinite if nothing differs.
     outside: Fraction of the image that lies outside of the mask.
     """
 
     mean: float
     largest: float
-    share: float
+    changed: float
     psnr: float
     outside: float
 
@@ -153,7 +153,7 @@ def change_outside(before: Tensor, after: Tensor, mask: Tensor | None = None) ->
     return Change(
         mean=255 * float(gap.mean()),
         largest=255 * float(gap.max()),
-        share=float((gap > 0).double().mean()),
+        changed=float((gap > 0).double().mean()),
         psnr=-10 * float(torch.tensor(error).log10()) if error else float("inf"),
         outside=float(outside.double().mean()),
     )

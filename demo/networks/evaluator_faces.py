@@ -52,7 +52,7 @@ class EvaluatorRecogniser:
         if side > WHOLE * max(image.shape[-2:]):
             size = (IMAGE_SIZE, IMAGE_SIZE)
             return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-        middle = torch.tensor([(left + right) / 2, (top + bottom) / 2], dtype=torch.float64)
+        centre = torch.tensor([(left + right) / 2, (top + bottom) / 2], dtype=torch.float64)
         unturned = torch.eye(2, dtype=torch.float64)
-        place = Similarity(side / IMAGE_SIZE, unturned, middle - side / 2)
+        place = Similarity(side / IMAGE_SIZE, unturned, centre - side / 2)
         return warp(image, place, IMAGE_SIZE, IMAGE_SIZE, smooth=False)

@@ -87,8 +87,8 @@ def _see(net: TinyAnalyzer, image: Tensor, corners: Tensor, side: int) -> Analys
 def _moved(corners: Tensor, seen: Analysis, image: Tensor, side: int) -> Tensor:
     height, width = image.shape[-2:]
     points = seen.landmarks[seen.face_logit > 0].cpu()
-    middle = (points.amin(1) + points.amax(1)) / 2
-    moved = corners + side * (middle - torch.tensor(_CENTRE))
+    centre = (points.amin(1) + points.amax(1)) / 2
+    moved = corners + side * (centre - torch.tensor(_CENTRE))
     highest = torch.tensor([float(width - side), float(height - side)])
     cell = max(1.0, _CELL * side)
     moved = ((moved / cell).round() * cell).round()

@@ -61,12 +61,10 @@ def crop_place(
     """
     if not SMALLEST <= size <= LARGEST:
         raise InputError(
-            f"a crop of {size} px is out of range", fix=f"Use a size of {SMALLEST} to {LARGEST} px"
+            f"a crop of {size} px is out of range", fix=f"Use {SMALLEST} to {LARGEST} px"
         )
     if not -0.4 <= padding <= 4:
-        raise InputError(
-            f"the padding {padding} is out of range", fix="Use -0.4 to 4 of the face's size"
-        )
+        raise InputError(f"the padding {padding} is out of range", fix="Use -0.4 to 4")
     p = five.double()
     eyes, mouth = p[:2].mean(0), p[3:].mean(0)
     across, down = p[1] - p[0], mouth - eyes
@@ -79,8 +77,8 @@ def crop_place(
         )
     x = axis / axis.norm() * reach
     y = torch.stack([-x[1], x[0]])
-    middle = eyes + 0.1 * down
-    quad = torch.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y])
+    centre = eyes + 0.1 * down
+    quad = torch.stack([centre - x - y, centre + x - y, centre + x + y, centre - x + y])
     corners = torch.tensor([[0, 0], [size, 0], [size, size], [0, size]])
     return CropPlace(fit_similarity(corners, quad), size, image_size)
 

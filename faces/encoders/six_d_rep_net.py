@@ -100,9 +100,9 @@ def preprocess(image: Tensor) -> Tensor:
     scale = IMAGE_SIZE / shorter
     size = [max(IMAGE_SIZE, int(side * scale)) for side in (height, width)]
     small = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)
-    middle = _centre(small, IMAGE_SIZE, IMAGE_SIZE)
+    centre = _centre(small, IMAGE_SIZE, IMAGE_SIZE)
     mean, deviation = (small.new_tensor(v)[:, None, None] for v in (_MEAN, _DEVIATION))
-    return (middle - mean) / deviation
+    return (centre - mean) / deviation
 
 
 def _centre(image: Tensor, height: int, width: int) -> Tensor:

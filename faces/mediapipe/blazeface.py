@@ -84,9 +84,9 @@ def decode(regressors: Array, logits: Array, centres: Array, threshold: float) -
     scores = 1 / (1 + np.exp(-limited))
     chosen = scores >= threshold
     raw, base = regressors[chosen], centres[chosen] * SIZE
-    middle, half = raw[:, :2] + base, raw[:, 2:4] / 2
+    centre, half = raw[:, :2] + base, raw[:, 2:4] / 2
     points = (raw[:, 4:].reshape(-1, POINTS, 2) + base[:, None]).reshape(-1, 2 * POINTS)
-    rows = [scores[chosen][:, None], middle - half, middle + half, points]
+    rows = [scores[chosen][:, None], centre - half, centre + half, points]
     return np.concatenate(rows, axis=1).astype(np.float32)
 
 

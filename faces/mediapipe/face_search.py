@@ -91,8 +91,8 @@ def _merge(found: Rows, more: Rows) -> Rows:
 
 def _within(row: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
     """Whether the centre of one box lies in another."""
-    middle = (row[1:3] + row[3:5]) / 2
-    return bool(((middle > other[1:3]) & (middle < other[3:5])).all())
+    centre = (row[1:3] + row[3:5]) / 2
+    return bool(((centre > other[1:3]) & (centre < other[3:5])).all())
 
 
 def _in_tiles(detect: Detect, pixels: Image, side: int) -> Rows:

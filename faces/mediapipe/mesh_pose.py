@@ -34,8 +34,8 @@ def mesh_rotation(landmarks: Tensor, image_size: tuple[int, int], geometry: Geom
     # On a plane at distance 1 in front of the camera, y up.
     pixel = 2 * math.tan(math.radians(FIELD_OF_VIEW) / 2) / height
     seen = landmarks[: len(geometry.vertices)].double()
-    middle = torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
-    seen = (seen - middle) * pixel * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+    centre = torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
+    seen = (seen - centre) * pixel * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
     towards_viewer = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
 
     scale = fit_similarity(geometry.vertices, seen * towards_viewer, geometry.weights).scale

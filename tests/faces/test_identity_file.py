@@ -26,7 +26,7 @@ def test_image_of_another_person_is_an_outlier() -> None:
     found = agreement([*same[:2], person(2), same[2]])
     assert found.outliers == (2,)
     assert found.cosines[2] < 0.1 < 0.5 < min(found.cosines[i] for i in (0, 1, 3))
-    assert "image 3 may show somebody else" in str(found)
+    assert "image 3 may show another person" in str(found)
     assert str(found).startswith("likeness to the other images 1: 0.")
 
 

@@ -85,10 +85,8 @@ def test_angles_have_the_signs_of_the_pack(pose: HeadPose) -> None:
     assert tuple(pose_from_insightface(angles)) == pytest.approx(pose, abs=0.1)
 
 
-def test_recogniser_alone_gives_the_same_identities(
-    pack: Path, analyzer: InsightFaceAnalyzer
-) -> None:
-    """On faces that somebody else found, from a folder that needs no detector."""
+def test_recogniser_alone_gives_same_identities(pack: Path, analyzer: InsightFaceAnalyzer) -> None:
+    """On faces of any analyzer, from a folder without a detector."""
     recogniser = InsightFaceRecogniser(pack)
     image = red_squares((64, 160), (208, 64))
     for face in find_faces(analyzer, image):

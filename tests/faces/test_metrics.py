@@ -69,12 +69,12 @@ def test_change_outside_of_a_mask() -> None:
     mask[:, :5] = 0.01
     after[..., :5, :] = 1
     none = change_outside(before, after, mask)
-    assert (none.mean, none.largest, none.share, none.psnr) == (0, 0, 0, math.inf)
+    assert (none.mean, none.largest, none.changed, none.psnr) == (0, 0, 0, math.inf)
     assert none.outside == 0.5
     after[0, 0, 7, 7] += 30 / 255
     some = change_outside(before, after, mask)
     assert some.largest == pytest.approx(30, abs=1e-3)
-    assert some.mean == pytest.approx(30 / 150, abs=1e-3) and some.share == pytest.approx(1 / 150)
+    assert some.mean == pytest.approx(30 / 150, abs=1e-3) and some.changed == pytest.approx(1 / 150)
     assert some.psnr == pytest.approx(-10 * math.log10((30 / 255) ** 2 / 150), abs=1e-2)
     assert change_outside(before, after).largest == pytest.approx(127.5)
     with pytest.raises(InputError, match="covers the whole image"):

@@ -317,7 +317,7 @@ def test_images_are_weighed_and_compared(tiny: Tiny) -> None:
     analyzer = sockets.LoadedAnalyzer(None, "colours", object(), Colours())
     faces = manual_face(tiny, image)
     people, _, report = tiny.run("EncodeIdentity", analyzer, image, "one person", faces)
-    assert "image 4 may show somebody else" in report
+    assert "image 4 may show another person" in report
     assert people.vectors[0, 2] > 0.2
     weighed, *_ = tiny.run("EncodeIdentity", analyzer, image, "one person", faces, 0, "1, 1, 1, 0")
     assert weighed.vectors[0, 2] < 0.1
