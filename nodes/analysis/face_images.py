@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CATEGORY = "face/analysis"
 EACH_IMAGE, EACH_FACE, EACH_CROP = "a picture", "a face", "a crop"
-#: The node's switches and the regions of ``faces.landmark_regions`` behind them.
+#: The node's switches and the regions of ``faces.masks.landmark_regions`` behind them.
 REGIONS = {
     "face": ("face",),
     "eyes": ("eye_left", "eye_right"),
