@@ -92,5 +92,5 @@ def convex_hull(points: Tensor) -> Tensor:
     Raises:
         FacePackError: OpenCV is not installed.
     """
-    hull = opencv().convexHull(points.detach().cpu().float().numpy())
+    hull = opencv().convexHull(points.detach().cpu().float().contiguous().numpy())
     return torch.from_numpy(hull[:, 0])

@@ -69,6 +69,8 @@ def test_large_polygons_keep_their_area() -> None:
 def test_hull_contains_all_points(points: list[tuple[int, int]]) -> None:
     cloud = torch.tensor(points).float()
     hull = convex_hull(cloud)
+    with_depth = torch.cat([cloud, torch.ones(len(cloud), 1)], 1)
+    assert torch.equal(convex_hull(with_depth[:, :2]), hull)
     if len(hull) < 3:
         return
     after = hull.roll(-1, 0) - hull
