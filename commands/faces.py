@@ -105,9 +105,9 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
             raise InputError(
                 "no InsightFace folder was given", fix="Give the pack's folder with --insightface"
             )
-        from ..faces.insightface.analyzer import InsightFaces
+        from ..faces.insightface.analyzer import InsightFaceAnalyzer
 
-        return InsightFaces(args.insightface)
+        return InsightFaceAnalyzer(args.insightface)
     named = args.landmarker or os.environ.get(TASK_FILE_VARIABLE)
     if not named:
         raise ModelFileError(

@@ -1,1 +1,1 @@
-"""The bundled tiny world: renderer of parametric heads, tiny base model and its weights."""
+"""The bundled tiny world: a renderer of parametric heads, small networks and their weights."""

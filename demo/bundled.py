@@ -1,6 +1,6 @@
-"""The bundled weights: their folder and the names of the files in it.
+"""The bundled weights: their folder and file names.
 
-Imports nothing heavy: nodes ask for these paths while the host starts.
+Imports nothing heavy, because nodes need these paths while the host starts.
 """
 
 from __future__ import annotations

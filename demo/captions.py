@@ -1,4 +1,4 @@
-"""Words for a head: what a caption says, and the same by attribute."""
+"""Captions of heads, and their phrases by attribute."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .people import (
     Heads,
 )
 
-# In the order of the caption. Those of IDENTITY_GROUPS describe the person.
+# In the order of the caption; those of IDENTITY_GROUPS describe the person.
 GROUPS: tuple[str, ...] = (
     "hair", "skin", "eyes", "age", "face", "brows", "nose", "lips", "ears", "freckles",
     "facial_hair", "glasses", "earrings", "shirt", "expression", "gaze", "pose", "tilt",
     "background",
 )  # fmt: skip
 IDENTITY_GROUPS: frozenset[str] = frozenset(GROUPS[:13])
-# Groups that lead the caption without "with".
-_BARE = frozenset({"shirt", "expression", "gaze", "pose", "tilt", "background"})
+# Groups that are not preceded by "with".
+_WITHOUT_WITH = frozenset({"shirt", "expression", "gaze", "pose", "tilt", "background"})
 
 _SHAPE_WORDS: tuple[tuple[str, str, str, str], ...] = (
     ("face", "face_width", "wide face", "narrow face"),
@@ -61,7 +61,7 @@ def _identity_words(who: dict[str, float]) -> dict[str, str]:
     words = {"skin": f"{kind['skin']} skin", "eyes": f"{kind['eye_color']} eyes"}
     style = kind["hair_style"]
     words["hair"] = "a bald head" if style == "bald" else _HAIR[style].format(kind["hair_color"])
-    # Of several shapes of one part the most pronounced is named.
+    # Of several shapes of the same part, the most pronounced is named.
     strongest: dict[str, float] = {}
     for group, name, high, low in _SHAPE_WORDS:
         value = who[name]
@@ -130,7 +130,7 @@ def _expression_words(m: dict[str, float]) -> str:
 def _gaze_words(m: dict[str, float]) -> str:
     if (m["eyeBlinkLeft"] + m["eyeBlinkRight"]) / 2 > 0.5:
         return ""
-    # As the viewer sees it: the person's left is the image's right.
+    # In the image: the person's left is on the right.
     right = m["eyeLookOutLeft"] + m["eyeLookInRight"] - m["eyeLookInLeft"] - m["eyeLookOutRight"]
     if abs(right) > 0.9:
         return "eyes to the right" if right > 0 else "eyes to the left"
@@ -159,7 +159,7 @@ def _background_words(background: list[float]) -> str:
 
 
 def attributes(heads: Heads) -> list[dict[str, str]]:
-    """For each head its phrases by group (GROUPS); groups with nothing to say are absent."""
+    """For each head its phrases by group (:data:`GROUPS`); groups without a phrase are absent."""
     result = []
     for i in range(len(heads)):
         who = dict(zip(IDENTITY_NAMES, heads.identity[i].tolist(), strict=True))
@@ -175,7 +175,7 @@ def attributes(heads: Heads) -> list[dict[str, str]]:
 
 
 def _sentence(subject: str, words: dict[str, str], kept: Collection[str], limit: int = 44) -> str:
-    # The least telling groups go first when the sentence would not fit the text encoder.
+    # Dropped in this order when the sentence is too long for the text encoder.
     expendable = [
         "gaze",
         "ears",
@@ -191,8 +191,8 @@ def _sentence(subject: str, words: dict[str, str], kept: Collection[str], limit:
     kept = set(kept)
     while True:
         chosen = [(group, words[group]) for group in GROUPS if group in words and group in kept]
-        body = [phrase for group, phrase in chosen if group not in _BARE]
-        tail = [phrase for group, phrase in chosen if group in _BARE]
+        body = [phrase for group, phrase in chosen if group not in _WITHOUT_WITH]
+        tail = [phrase for group, phrase in chosen if group in _WITHOUT_WITH]
         start = f"a close-up photo of {subject}" + (" with " if body else "")
         text = ", ".join([start + ", ".join(body), *tail])
         count = len(text.replace(",", " ").split())
@@ -207,10 +207,16 @@ def caption(
     drop: float = 0.0,
     groups: Collection[str] = GROUPS,
 ) -> list[str]:
-    """A caption for each head in one fixed order, at most 44 words.
+    """A caption of at most 44 words for each head, its groups in a fixed order.
 
-    Each group is left out with probability `drop`, drawn from `generator`, which is then required.
-    Raises ValueError for drop > 0 without a generator.
+    Args:
+        heads: B heads.
+        generator: Random generator, required if ``drop`` is above 0.
+        drop: Probability with which each group is left out.
+        groups: The groups to use.
+
+    Raises:
+        ValueError: ``drop`` is above 0 without a generator.
     """
     if drop > 0 and generator is None:
         raise ValueError("captions that drop groups need a generator.")
@@ -227,7 +233,10 @@ def caption(
 def identity_free_caption(
     heads: Heads, generator: torch.Generator | None = None, drop: float = 0.0
 ) -> list[str]:
-    """Captions with the placeholder `*` for the person and no word about its looks."""
+    """Captions with the placeholder ``*`` for the person and without its appearance.
+
+    Args and errors are those of :func:`caption`.
+    """
     rest = [group for group in GROUPS if group not in IDENTITY_GROUPS]
     return [
         text.replace("a person", "*", 1) for text in caption(heads, generator, drop, groups=rest)

@@ -1,4 +1,4 @@
-"""Heads of the tiny world that show expressions and nothing else: how a code looks."""
+"""Heads of the tiny world that differ by their expression alone."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .portrait import PEOPLE
 from .renderer.renderer import render
 from .seeds import held_out_seed
 
-#: Number of the person who shows them unless another is wanted: light skin, large eyes.
+#: The default person, with light skin and large eyes.
 FACE = 7
-#: What would hide a face, and what is worn instead; dark brows, seen from afar.
-_BARE = {
+#: Nothing that hides the face, and brows that are visible in small images.
+_PLAIN = {
     "glasses": "none", "facial_hair": "none", "earrings": "none", "hair_style": "buzzed",
     "hair_color": "brown", "lip_color": "red",
 }  # fmt: skip
@@ -24,16 +24,16 @@ _GREY_PLAIN = (7.0, 0.0, 0.0, 0.6)
 def expression_heads(
     expressions: Tensor, person: int = FACE, angles: tuple[float, float, float] = (0.0, 0.0, 0.0)
 ) -> Heads:
-    """One person with B expressions, in front of plain grey, without glasses or beard.
+    """One person with B expressions, on plain grey, without glasses or beard.
 
     Args:
         expressions: [B, 51] in 0..1, ARKit order.
-        person: Number of a made-up person whom no network was trained on.
+        person: Number of a held-out person.
         angles: Yaw, pitch, roll in degrees (``docs/conventions.md``).
     """
     heads = sample_heads([held_out_seed(PEOPLE, person)])
     identity = heads.identity.clone()
-    for name, word in _BARE.items():
+    for name, word in _PLAIN.items():
         identity[:, IDENTITY_INDEX[name]] = float(CLASSES[name][0].index(word))
     for name, value in _CLEAR.items():
         identity[:, IDENTITY_INDEX[name]] = value
@@ -48,5 +48,5 @@ def expression_heads(
 
 
 def expression_images(expressions: Tensor, person: int = FACE, size: int = 128) -> Tensor:
-    """The heads of :func:`expression_heads` as images [B, 3, size, size] in 0..1."""
+    """Render :func:`expression_heads`: images [B, 3, size, size] in 0..1."""
     return render(expression_heads(expressions, person), size).rgb

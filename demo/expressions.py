@@ -1,4 +1,4 @@
-"""Typical patterns of blendshapes and how an expression is drawn."""
+"""Typical patterns of blendshapes, and sampling expressions."""
 
 from __future__ import annotations
 
@@ -47,9 +47,15 @@ _ONE_SIDED = frozenset({"jawLeft", "jawRight", "mouthLeft", "mouthRight"})
 
 
 def pattern_expression(name: str, strength: float = 1.0, mirrored: bool = False) -> Tensor:
-    """The named pattern as a vector [51]; `mirrored` swaps the person's sides.
+    """A pattern as a vector [51] in ARKit order.
 
-    Raises KeyError for an unknown name.
+    Args:
+        name: A key of :data:`PATTERNS`.
+        strength: Factor on all values.
+        mirrored: Exchange the person's left and right.
+
+    Raises:
+        KeyError: The name is unknown.
     """
     vector = torch.zeros(len(ARKIT_NAMES))
     for key, value in PATTERNS[name].items():
@@ -64,7 +70,7 @@ def pattern_expression(name: str, strength: float = 1.0, mirrored: bool = False)
 
 
 def sample_expression(generator: torch.Generator) -> Tensor:
-    """An expression [51], 0..1: 15 % neutral, else patterns, single shapes, asymmetry and gaze."""
+    """Sample an expression [51] in 0..1: 15 % neutral, else patterns, blendshapes and gaze."""
 
     def uniform() -> float:
         return float(torch.rand(1, generator=generator))
@@ -100,7 +106,7 @@ def sample_expression(generator: torch.Generator) -> Tensor:
 
 
 def _gaze(vector: Tensor, uniform: Callable[[], float]) -> None:
-    """Turns both eyes together (in place); half of the people look straight ahead."""
+    """Turn both eyes together, in place; with probability one half they look straight ahead."""
     for name in ARKIT_NAMES:
         if "Look" in name:
             vector[ARKIT_INDEX[name]] = 0.0

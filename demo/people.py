@@ -1,4 +1,4 @@
-"""Who stands before the camera: parameters of heads and how they are drawn from seeds."""
+"""Parameters of heads, and sampling them from seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONTINUOUS_NAMES: tuple[str, ...] = (
     "nose_width", "mouth_width", "lip_fullness", "ear_size", "freckles", "wrinkles",
 )  # fmt: skip
 
-# Each class parameter: its words in order, and how often each is drawn.
+# Each class parameter: its words in order, and their relative frequencies.
 CLASSES: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "skin": (("pale", "light", "tan", "brown", "dark"), (1, 1.2, 1, 1, 1)),
     "eye_color": (("brown", "blue", "green", "gray", "amber"), (1, 1, 1, 0.7, 0.7)),
@@ -54,7 +54,7 @@ YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT = 60.0, 35.0, 35.0
 
 @dataclasses.dataclass(frozen=True)
 class Heads:
-    """A batch of B heads, complete enough to be rendered.
+    """All parameters of B heads.
 
     identity [B,P]: IDENTITY_NAMES, continuous -1..1, classes as whole numbers.
     expression [B,51]: ARKit order, 0..1.
@@ -78,13 +78,13 @@ class Heads:
         return self.identity.shape[0]
 
     def __getitem__(self, which: slice | int | Sequence[int] | Tensor) -> Heads:
-        """The chosen heads; a single number gives a batch of one."""
+        """Select heads; an int gives a batch of one."""
         if isinstance(which, int):
             which = slice(which, which + 1 or None)
         return Heads(**{f.name: getattr(self, f.name)[which] for f in dataclasses.fields(self)})
 
     def replace(self, **changes: Tensor) -> Heads:
-        """A copy with some tensors exchanged; a tensor of batch 1 is repeated B times."""
+        """A copy with some tensors replaced; those of batch size 1 are repeated B times."""
         count = len(self)
         return dataclasses.replace(
             self,
@@ -98,7 +98,7 @@ class Heads:
 
 
 def concatenate(batches: Sequence[Heads]) -> Heads:
-    """Joins batches of heads into one."""
+    """Concatenate batches of heads."""
     return Heads(
         **{
             f.name: torch.cat([getattr(batch, f.name) for batch in batches])
@@ -108,7 +108,7 @@ def concatenate(batches: Sequence[Heads]) -> Heads:
 
 
 def _generator(seed: int, purpose: int) -> torch.Generator:
-    # The multiplier keeps the streams of one seed's purposes apart from the neighbours' seeds.
+    # The multiplier separates the streams of a seed from those of neighbouring seeds.
     return torch.Generator().manual_seed((int(seed) * 1_000_003 + purpose * 7_919) % (2**63))
 
 
@@ -121,9 +121,9 @@ def _choice(weights: Sequence[float], generator: torch.Generator) -> int:
 
 
 def sample_identity(seed: int) -> Tensor:
-    """One person's parameters [P], depending on `seed` alone."""
+    """Parameters [P] of one person, determined by the seed."""
     generator = _generator(seed, 1)
-    # The square root pushes values outwards: neighbours in a crowd should differ visibly.
+    # The power pushes values away from 0, so that people differ visibly.
     raw = _uniform(len(CONTINUOUS_NAMES), generator)
     continuous = raw.sign() * raw.abs().pow(0.65)
     classes = [float(_choice(weights, generator)) for _, weights in CLASSES.values()]
@@ -154,9 +154,14 @@ def _sample_head(seed: int, identity: Tensor) -> Heads:
 
 
 def sample_heads(seeds: Sequence[int], identity_seeds: Sequence[int] | None = None) -> Heads:
-    """Heads whose item i depends only on seeds[i] (its person on identity_seeds[i] when given).
+    """Sample heads; head i depends on ``seeds[i]`` alone, whatever the batch.
 
-    Raises ValueError when the two lists differ in length or are empty.
+    Args:
+        seeds: One per head.
+        identity_seeds: Seeds of the persons; ``seeds`` if None.
+
+    Raises:
+        ValueError: The lists are empty or differ in length.
     """
     people = seeds if identity_seeds is None else identity_seeds
     if len(people) != len(seeds) or not len(seeds):

@@ -1,4 +1,4 @@
-"""One portrait of a made-up person, by numbers; nobody whom a network was trained on."""
+"""Portraits of held-out people in held-out scenes, by number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .renderer.renderer import render
 from .seeds import held_out_seed
 
 PEOPLE, SCENES = 0, 1
-"""Rows of held-out seeds that persons and scenes are counted in."""
+"""Evaluation seeds (``held_out_seed``) of the people and of the scenes."""
 
 
 def portrait(

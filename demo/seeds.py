@@ -1,4 +1,4 @@
-"""Seeds of people: those used in training and those kept for measuring never meet."""
+"""Seeds of training and of evaluation, which never overlap."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from ..errors import InputError
 
 
 def training_seed(index: int) -> int:
-    """Seed of training person (or image) ``index``: always below 2**32."""
+    """Seed of the training person (or image) ``index``, below 2**32."""
     return index + 1
 
 
 def held_out_seed(seed: int, index: int) -> int:
-    """Seed of measuring person (or image) ``index`` of evaluation ``seed``: from 2**40 on.
+    """Seed of the held-out person (or image) ``index`` of evaluation ``seed``, from 2**40 on.
 
     Raises:
         InputError: ``seed`` is negative or above 2**20.

@@ -1,4 +1,4 @@
-"""The words the tiny text encoder knows; their order is frozen once weights are released."""
+"""Vocabulary of the tiny text encoder; the order of the words is fixed by the released weights."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _PATTERN = re.compile(r"\*|[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, lower-case; punctuation only separates."""
+    """Split a text into lower-case words, without punctuation."""
     return _PATTERN.findall(text.lower())
 
 
 def encode(text: str) -> list[int]:
-    """Token numbers without start and end; unknown words become UNKNOWN."""
+    """Token ids without start and end; unknown words become UNKNOWN."""
     return [WORD_INDEX.get(word, UNKNOWN) for word in words_of(text)]

@@ -1,4 +1,4 @@
-"""All words with their faces on one sheet, grouped by the six primaries."""
+"""All emotion words with their faces on one sheet, grouped by the six primary emotions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SMOOTH = Image.Resampling.LANCZOS
 _INK, _FAINT = (32, 34, 38), (104, 108, 116)
 
 Draw = Callable[[Tensor], Tensor]
-"""Codes [N, 51] in 0..1 -> images [N, 3, S, S] in 0..1."""
+"""Expressions [N, 51] in 0..1 -> images [N, 3, S, S] in 0..1."""
 
 
 def word_sheet(
@@ -30,13 +30,13 @@ def word_sheet(
     each: Callable[[], object] = lambda: None,
     draw: Draw | None = None,
 ) -> Image.Image:
-    """The 135 words' own codes drawn on one head each.
+    """A sheet of the 135 emotion words, each with a head of its expression.
 
     Args:
         size: Side of a head in pixels.
-        intensity, seed: As of ``expression_of_word``.
+        intensity, seed: As for ``expression_of_word``.
         each: Called after every head.
-        draw: Who draws them; the renderer if None.
+        draw: Renders the expressions; the tiny world's renderer if None.
     """
     draw = draw or (lambda codes: expression_images(codes, size=size))
     groups = [

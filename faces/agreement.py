@@ -1,4 +1,4 @@
-"""Do several images show one person? Which of them does not fit the others."""
+"""Whether several images show the same person, and which of them do not."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 
 from .identity import Identity, average
 
-#: With fewer images nobody can say which one is wrong.
-_FEWEST = 3
-#: Somebody else's image fits the others far less than they fit each other; half as well, whatever
-#: the encoder's own scale of cosines.
-_SHARE = 0.5
+#: With fewer images an outlier cannot be told from the rest.
+_MIN_IMAGES = 3
+#: An image below this fraction of the median cosine is an outlier. It is relative, because encoders
+#: differ in the cosines that they give for the same person.
+_OUTLIER_FRACTION = 0.5
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well each of several identities fits the mean of the others.
+    """Cosine of each of several identities with the sum of the others.
 
-    cosines: One an image, -1..1; empty for a single image.
-    outliers: Indices of the images that fit less than half as well as the middle one.
+    cosines: One per image, -1..1; empty for a single image.
+    outliers: Indices of the images whose cosine is below half of the median.
     """
 
     cosines: tuple[float, ...]
@@ -37,7 +37,7 @@ class Agreement:
         numbers = ", ".join(str(i + 1) for i in self.outliers)
         one = len(self.outliers) == 1
         return (
-            f"{text}; image{'' if one else 's'} {numbers} may show somebody else: "
+            f"{text}; image{'' if one else 's'} {numbers} may show another person: "
             f"leave {'it' if one else 'them'} out or give weight 0"
         )
 
@@ -49,14 +49,14 @@ def agreement(identities: Sequence[Identity]) -> Agreement:
         InputError: No identities, or their sum vanishes.
         IncompatibleError: They come from different encoders.
     """
-    average(identities)  # all checks
+    average(identities)  # for its checks
     if len(identities) == 1:
         return Agreement((), ())
     vectors = torch.stack([identity.vector for identity in identities])
     others = vectors.sum(0) - vectors
     cosines = torch.nn.functional.cosine_similarity(vectors, others)
     outliers: tuple[int, ...] = ()
-    if len(identities) >= _FEWEST:
+    if len(identities) >= _MIN_IMAGES:
         typical = cosines.median()
-        outliers = tuple(int(i) for i in (cosines < _SHARE * typical).nonzero()[:, 0])
+        outliers = tuple(int(i) for i in (cosines < _OUTLIER_FRACTION * typical).nonzero()[:, 0])
     return Agreement(tuple(float(c) for c in cosines), outliers)

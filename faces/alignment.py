@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from .similarity import Similarity, fit_similarity
-from .warping import warped
+from .warping import warp
 
 ALIGNED_SIZE = 112
-#: ArcFace's template (docs/reference/libraries.md 8): eyes, nose, mouth corners; published with the
-#: middle of the first pixel at (0, 0), here at (0.5, 0.5).
+#: ArcFace's template (docs/reference/libraries.md 8): eyes, nose, mouth corners. Published with the
+#: centre of the first pixel at (0, 0), here at (0.5, 0.5).
 TEMPLATE = 0.5 + torch.tensor(
     [
         [38.2946, 51.6963],
@@ -23,18 +23,31 @@ TEMPLATE = 0.5 + torch.tensor(
 
 
 def alignment(five: Tensor, size: int = ALIGNED_SIZE) -> Similarity:
-    """From pixels of the image to pixels of the aligned face of ``size``.
+    """The transform from pixels of the image to pixels of the aligned face.
 
     Args:
-        five: [5, 2] pixels: eyes, nose, mouth corners (``faces.face``).
+        five: [5, 2] pixels: eyes, nose tip, mouth corners (``faces.face``).
+        size: Side of the aligned face in pixels.
 
     Raises:
-        InputError: The points are not finite or all in one place.
+        InputError: The points are not finite, or all coincide.
     """
     return fit_similarity(five, TEMPLATE * (size / ALIGNED_SIZE))
 
 
-def aligned(image: Tensor, five: Tensor, size: int = ALIGNED_SIZE) -> Tensor:
-    """Turn, scale and cut a face [C, H, W] to the template: [C, size, size], black outside."""
+def align_face(image: Tensor, five: Tensor, size: int = ALIGNED_SIZE) -> Tensor:
+    """Rotate, scale and crop a face to the template.
+
+    Args:
+        image: [C, H, W].
+        five: [5, 2] pixels, as for :func:`alignment`.
+        size: Side of the result in pixels.
+
+    Returns:
+        [C, size, size], 0 outside of the image.
+
+    Raises:
+        InputError: As for :func:`alignment`.
+    """
     back = alignment(five, size).inverse()
-    return warped(image, back, size, size, outside="zeros", smooth=False)
+    return warp(image, back, size, size, outside="zeros", smooth=False)

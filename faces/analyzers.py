@@ -1,8 +1,8 @@
-"""What every analyzer of faces can do, and how all of them are asked.
+"""The interface of face analyzers, and finding faces with them.
 
-An analyzer is anything with a ``name`` and ``find``: the landmarker (``faces.landmarker``),
-InsightFace (``faces.insight``), the tiny world's own (``demo.face_finder``). A face can also be
-typed in (``by_hand``), so that a graph runs with no model at all.
+An analyzer is anything with a ``name`` and ``find``: the landmarker (``faces.mediapipe``),
+InsightFace (``faces.insightface``), the tiny world's own (``demo.networks.face_finder``). A face
+can also be typed in (``manual_face``), so that a graph runs without any model.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .face import Box, Face, HeadPose, in_order
 from .identity import Identity
-from .large_images import enlarged, reduced
+from .large_images import downscale, upscale_face
 
-#: Borders tried when nothing is found, as shares of the longer side: a face that fills the frame is
-#: then a smaller one in the middle.
-RETRIES = (0.25, 0.75)
-#: A face that fills the frame is found as well in a smaller image, whose borders cost less.
+#: Borders to retry with when nothing is found, as fractions of the longer side: detectors miss
+#: faces that fill the frame.
+_BORDERS = (0.25, 0.75)
+#: Longest side for these retries: a face that fills the frame needs no more.
 _RETRY_SIZE = 1280
-#: Images of a usual float range overshoot a little after resizing.
+#: Tolerated distance from 0..1: resizing overshoots a little.
 _OVERSHOOT = 0.5
 
 
 class FaceAnalyzer(Protocol):
-    """Finds and measures faces."""
+    """Detects and measures faces."""
 
     @property
     def name(self) -> str:
-        """How results and errors call it."""
+        """Its name in results and errors."""
         ...
 
     def find(self, image: Tensor) -> list[Face]:
-        """All faces in an RGB image [3, H, W] in 0..1; an empty list if there is none."""
+        """All faces in an RGB image [3, H, W] in 0..1; empty if there are none."""
         ...
 
 
 class Recogniser(Protocol):
-    """Says who a face is, whoever found it."""
+    """Computes identities of faces that any analyzer detected."""
 
     @property
     def encoder(self) -> str:
-        """Name that the identities bear."""
+        """Name of the encoder, stored in its identities."""
         ...
 
     def identify(self, image: Tensor, face: Face) -> Identity:
-        """Who a face found in an RGB image [3, H, W] in 0..1 is.
+        """The identity of a face in an RGB image [3, H, W] in 0..1.
 
         Raises:
-            InputError: The face has no points or comes from an image of another size.
+            InputError: The face has no five points, or was found in an image of another size.
         """
         ...
 
@@ -62,53 +62,56 @@ class Recogniser(Protocol):
 def find_faces(
     analyzer: FaceAnalyzer, image: Tensor, *, order: str = "left to right", retry: bool = True
 ) -> list[Face]:
-    """Ask an analyzer, with all checks.
+    """Find the faces of an image, with all checks.
 
     Args:
-        analyzer: Whom to ask.
-        image: [C, H, W] in 0..1; one channel is taken as grey, a fourth as alpha.
-        order: Of the faces, one of ``faces.face.ORDERS``.
-        retry: When nothing is found, try again with the image made smaller by a border.
+        analyzer: The analyzer to run.
+        image: [C, H, W] in 0..1; one channel is grey, a fourth is alpha and ignored.
+        order: Order of the result, one of ``faces.face.ORDERS``.
+        retry: If nothing is found, try again with borders added around the image.
+
+    Returns:
+        The faces in pixels of ``image``; empty if there are none.
 
     Raises:
-        InputError: The image or the order cannot be used. No face is no error.
+        InputError: The image is invalid or the order is unknown.
     """
-    in_order([], order)  # an unknown order is told before the work
+    in_order([], order)  # checks the order before the work
     check_image(image)
     height, width = image.shape[-2:]
-    small, factor = reduced(image)
+    small, factor = downscale(image)
     rgb = _rgb(small)
     found = analyzer.find(rgb)
-    if not found and retry and factor == 1:  # faces of larger ones are not too large but too small
-        found = _in_a_frame(analyzer, rgb)
-    return in_order([enlarged(face, factor, (width, height)) for face in found], order)
+    if not found and retry and factor == 1:  # in larger images faces are too small, not too large
+        found = _find_with_border(analyzer, rgb)
+    return in_order([upscale_face(face, factor, (width, height)) for face in found], order)
 
 
-def _in_a_frame(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
-    """Faces of an image [3, H, W] that is made smaller and gets a border, ever wider."""
+def _find_with_border(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
+    """Faces of an image [3, H, W], searched with wider and wider borders around it."""
     height, width = image.shape[-2:]
-    small, factor = reduced(image, _RETRY_SIZE)
-    for share in RETRIES:
-        border = max(1, round(share * max(small.shape[-2:])))
-        framed = F.pad(small[None], (border,) * 4, mode="replicate")[0]
-        found = [_without_border(face, border) for face in analyzer.find(framed)]
+    small, factor = downscale(image, _RETRY_SIZE)
+    for fraction in _BORDERS:
+        border = max(1, round(fraction * max(small.shape[-2:])))
+        padded = F.pad(small[None], (border,) * 4, mode="replicate")[0]
+        found = [_remove_border(face, border) for face in analyzer.find(padded)]
         if found:
-            return [enlarged(face, factor, (width, height)) for face in found]
+            return [upscale_face(face, factor, (width, height)) for face in found]
     return []
 
 
-def usable(image: Tensor) -> Tensor:
-    """An image as RGB [3, H, W] in 0..1.
+def to_rgb(image: Tensor) -> Tensor:
+    """A grey, RGB or RGBA image [C, H, W] as RGB [3, H, W], float32, clamped to 0..1.
 
     Raises:
-        InputError: Its shape, type or values are not those of an image.
+        InputError: As for :func:`check_image`.
     """
     check_image(image)
     return _rgb(image)
 
 
 def check_image(image: Tensor) -> None:
-    """Raise InputError unless [C, H, W] has the shape, type and values of an image."""
+    """Raise InputError unless this is an image: [1, 3 or 4, H, W], floats, about 0..1."""
     if image.ndim != 3 or image.shape[0] not in (1, 3, 4) or 0 in image.shape:
         raise InputError(
             f"an image has the shape [channels, height, width], got {list(image.shape)}",
@@ -119,12 +122,12 @@ def check_image(image: Tensor) -> None:
             f"the image holds {str(image.dtype).removeprefix('torch.')} values",
             fix="Convert it to floats in 0..1 (divide by 255)",
         )
-    # Both are NaN where one value is, and need no copy of a large image.
+    # Both are NaN if any value is, and a large image is not copied.
     lowest, highest = (float(value) for value in image.aminmax())
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise InputError(
             "the image holds values that are not numbers",
-            fix="Mend the node before this one, or use another image",
+            fix="Fix the node before this one, or use another image",
         )
     if highest > 1 + _OVERSHOOT or lowest < -_OVERSHOOT:
         raise InputError(
@@ -134,38 +137,38 @@ def check_image(image: Tensor) -> None:
 
 
 def _rgb(image: Tensor) -> Tensor:
-    """[1, 3 or 4, H, W] -> [3, H, W] in 0..1."""
+    """[1, 3 or 4, H, W] -> [3, H, W] float32 in 0..1."""
     rgb = image.expand(3, -1, -1) if image.shape[0] == 1 else image[:3]
     return rgb.float().clamp(0, 1)
 
 
-def by_hand(
+def manual_face(
     image_size: tuple[int, int],
     *,
     box: Box | None = None,
     five: Tensor | None = None,
     pose: HeadPose | None = None,
 ) -> Face:
-    """A face that somebody typed in: points or a box, and a pose if known.
+    """A face given by its coordinates instead of an analyzer.
 
     Args:
-        image_size: Width and height.
-        box: Left, top, right, bottom in pixels; made from the points when left out.
+        image_size: Width and height in pixels.
+        box: Left, top, right, bottom in pixels; derived from the points if None.
         five: [5, 2] pixels: eye, eye, nose, mouth corner, mouth corner.
-        pose: Degrees, as measured.
+        pose: Degrees, Euler order zyx (``faces.head_pose``).
 
     Raises:
-        InputError: Neither points nor box are given, or they are no face.
+        InputError: There are neither points nor a box, or they are not a valid face.
     """
     if box is None and five is None:
         raise InputError("no face was described", fix="Type in a box or five points")
     if five is not None and five.shape == (5, 2):
         points = five.float()
         if box is None:
-            # The points span eyes to mouth: a face is about twice that.
+            # From eyes to mouth is about half of a face.
             low, high = points.min(0).values, points.max(0).values
-            middle, reach = (low + high) / 2, float((high - low).max())
-            x, y = (float(v) for v in middle)
+            centre, reach = (low + high) / 2, float((high - low).max())
+            x, y = (float(v) for v in centre)
             box = (x - reach, y - reach, x + reach, y + reach)
         return Face(image_size, box, 1.0, points, "five", "by hand", pose=pose)
     if box is None:
@@ -173,8 +176,8 @@ def by_hand(
     return Face(image_size, box, 1.0, torch.zeros(0, 2), "none", "by hand", five=five, pose=pose)
 
 
-def _without_border(face: Face, border: int) -> Face:
-    """A face found in a framed image, in pixels of the image itself."""
+def _remove_border(face: Face, border: int) -> Face:
+    """A face found in a padded image, in pixels of the original."""
     shift = torch.zeros(face.landmarks.shape[-1])
     shift[:2] = border
     left, top, right, bottom = (value - border for value in face.box)

@@ -25,7 +25,7 @@ ARKIT_INDEX: dict[str, int] = {name: i for i, name in enumerate(ARKIT_NAMES)}
 
 
 def mirrored_name(name: str) -> str:
-    """The same movement on the other side of the face; unpaired names return themselves."""
+    """The name with left and right exchanged; names without a side stay the same."""
     for here, there in (("Left", "Right"), ("Right", "Left")):
         if name.endswith(here):
             return name[: -len(here)] + there

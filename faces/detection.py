@@ -1,4 +1,4 @@
-"""Faces in a batch of images: which of them are meant, and what happens where there are none."""
+"""Detecting the faces of a batch: which of them to use, and what to do without any."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .face import Face, in_order, pick
 
 ERROR, SKIP, PASS_THROUGH = "error", "skip", "pass through"
 ON_MISSING = (ERROR, SKIP, PASS_THROUGH)
-_MOST_REPORTED = 6
-"""Images that a report tells of one by one."""
+_MAX_REPORTED = 6
+"""Problems that a report lists one by one."""
 
 
 @dataclass(frozen=True)
 class FaceSelection:
-    """Which faces of an image are meant.
+    """Which faces of an image to use.
 
-    order: One of ``faces.face.ORDERS``; faces are counted from 0 in it, **before** the limits below
-        leave any out.
-    index: Only the face of this number; all when left out.
-    min_score: Leave out what the detector is less sure of, 0..1.
-    min_size: Leave out faces whose box is smaller than this on its longer side, in pixels.
-    retry: Look again at an image made smaller by a border when nothing is found.
+    order: One of ``faces.face.ORDERS``. Faces are numbered from 0 in this order, **before** the
+        limits below are applied.
+    index: Number of the only face to use; None for all.
+    min_score: Lowest detection score, 0..1.
+    min_size: Smallest longer side of the box, in pixels.
+    retry: If nothing is found, try again with a border around the image.
     """
 
     order: str = "left to right"
@@ -35,57 +35,66 @@ class FaceSelection:
     min_size: float = 0.0
     retry: bool = True
 
-    def lets_pass(self, face: Face) -> bool:
-        """Whether a face is sure and large enough."""
+    def accepts(self, face: Face) -> bool:
+        """Whether the face reaches the lowest score and size."""
         left, top, right, bottom = face.box
         return face.score >= self.min_score and max(right - left, bottom - top) >= self.min_size
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """What one image showed.
+    """The faces of one image.
 
     faces: All of them, in order.
-    chosen: Numbers of those that are meant.
-    trouble: Why there is none, as a clause; empty if there is one.
+    chosen: Indices of those that were selected.
+    problem: Why none was selected, as a clause; empty otherwise.
     """
 
     faces: tuple[Face, ...]
     chosen: tuple[int, ...]
-    trouble: str = ""
+    problem: str = ""
 
 
 def detect_faces(
     analyzer: FaceAnalyzer,
     images: Iterable[Tensor],
-    wanted: FaceSelection,
-    each: Callable[[], None] = lambda: None,
+    selection: FaceSelection,
+    on_image: Callable[[], None] = lambda: None,
 ) -> list[Detection]:
-    """Look at images [C, H, W] one by one; one that cannot be used costs no other its result.
+    """Find and select faces in images, one by one; a bad image does not affect the others.
 
     Args:
-        each: Called after every image (progress, interruption).
+        analyzer: The analyzer to run.
+        images: [C, H, W] each, in 0..1.
+        selection: Which faces to use.
+        on_image: Called after every image (progress, interruption).
+
+    Returns:
+        One detection per image; what is wrong with an image is its ``problem``.
 
     Raises:
-        InputError: The order is unknown. Troubles of single images are told in their results.
+        InputError: The order is unknown.
     """
-    in_order([], wanted.order)
+    in_order([], selection.order)
     detections = []
     for image in images:
-        detections.append(_detect(analyzer, image, wanted))
-        each()
+        detections.append(_detect(analyzer, image, selection))
+        on_image()
     return detections
 
 
 def remaining(detections: Sequence[Detection], on_missing: str, where: str) -> list[int]:
-    """Numbers of the images to go on with.
+    """Indices of the images to continue with.
 
     Args:
-        on_missing: ``error``: every image needs a face; ``skip``: those without are left out
-            (perhaps all); ``pass through``: all stay.
+        detections: One per image.
+        on_missing: ``error``: every image needs a face; ``skip``: drop those without one (possibly
+            all); ``pass through``: keep all.
+        where: Name of the caller, for the error.
 
     Raises:
-        InputError: With ``error``, an image has no face: the sentence says which and why.
+        InputError: ``on_missing`` is unknown, or with ``error``, an image has no face: the message
+            says which and why.
     """
     if on_missing not in ON_MISSING:
         raise InputError(
@@ -95,48 +104,48 @@ def remaining(detections: Sequence[Detection], on_missing: str, where: str) -> l
         )
     if on_missing == PASS_THROUGH:
         return list(range(len(detections)))
-    if on_missing == ERROR and any(detection.trouble for detection in detections):
+    if on_missing == ERROR and any(detection.problem for detection in detections):
         raise InputError(
-            troubles(detections),
+            problems(detections),
             where=where,
             fix="Use other images, or choose skip or pass through",
         )
-    return [i for i, detection in enumerate(detections) if not detection.trouble]
+    return [i for i, detection in enumerate(detections) if not detection.problem]
 
 
 def report(detections: Sequence[Detection]) -> str:
-    """One line: how many images show how many of the faces that are meant, and the troubles."""
-    good = sum(not detection.trouble for detection in detections)
+    """One line: how many images have how many selected faces, and the problems."""
+    good = sum(not detection.problem for detection in detections)
     faces = sum(len(detection.chosen) for detection in detections)
     text = f"{good} of {len(detections)} images with a face, {_faces(faces)}"
-    return f"{text}; {troubles(detections)}" if good < len(detections) else text
+    return f"{text}; {problems(detections)}" if good < len(detections) else text
 
 
-def troubles(detections: Sequence[Detection]) -> str:
-    """The troubles of single images, counted from 1, as one clause; empty if there are none."""
+def problems(detections: Sequence[Detection]) -> str:
+    """The problems of all images, numbered from 1, as one clause; empty if there are none."""
     if len(detections) == 1:
-        return detections[0].trouble
-    told = [
-        f"image {i}: {detection.trouble}"
+        return detections[0].problem
+    found = [
+        f"image {i}: {detection.problem}"
         for i, detection in enumerate(detections, 1)
-        if detection.trouble
+        if detection.problem
     ]
-    more = len(told) - _MOST_REPORTED
-    return "; ".join([*told[:_MOST_REPORTED], *([f"and {more} more"] if more > 0 else [])])
+    more = len(found) - _MAX_REPORTED
+    return "; ".join([*found[:_MAX_REPORTED], *([f"and {more} more"] if more > 0 else [])])
 
 
-def _detect(analyzer: FaceAnalyzer, image: Tensor, wanted: FaceSelection) -> Detection:
+def _detect(analyzer: FaceAnalyzer, image: Tensor, selection: FaceSelection) -> Detection:
     faces: list[Face] = []
     numbers: Sequence[int] = ()
     try:
-        faces = find_faces(analyzer, image, order=wanted.order, retry=wanted.retry)
+        faces = find_faces(analyzer, image, order=selection.order, retry=selection.retry)
         numbers = range(len(faces))
-        if faces and wanted.index is not None:
-            pick(faces, wanted.index)
-            numbers = [wanted.index]
+        if faces and selection.index is not None:
+            pick(faces, selection.index)
+            numbers = [selection.index]
     except InputError as error:
         return Detection(tuple(faces), (), error.what)
-    chosen = tuple(i for i in numbers if wanted.lets_pass(faces[i]))
+    chosen = tuple(i for i in numbers if selection.accepts(faces[i]))
     if chosen:
         return Detection(tuple(faces), chosen)
     small = f"{_faces(len(numbers))} found, but too unsure or too small"

@@ -1,4 +1,4 @@
-"""Running TFLite networks with OpenCV's dnn, versions 4.x and 5.x; OpenCV is imported only here."""
+"""OpenCV (4.x and 5.x), imported on first use and only here, and TFLite networks run by it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def opencv() -> ModuleType:
     except ImportError as error:
         raise FacePackError(
             f"OpenCV cannot be imported ({error})",
-            fix="Install it with pip install -r requirements.txt (it comes with insightface), "
-            "or use another analyzer",
+            fix="Install it with pip install -r requirements.txt (insightface brings it)",
         ) from error
     if not hasattr(cv2.dnn, "readNetFromTFLite"):
         raise FacePackError(
@@ -41,9 +40,9 @@ class Network:
     """One network with named outputs, read from the bytes of a TFLite file.
 
     Args:
-        model: The file's content.
-        outputs: Names of the outputs, in the order in which they are wanted.
-        where: What to name in an error.
+        model: Content of the file.
+        outputs: Names of the outputs, in the order of the results.
+        where: What errors name as the place.
 
     Raises:
         ModelFileError: OpenCV cannot read it.
@@ -63,18 +62,18 @@ class Network:
         classic = getattr(self._cv2.dnn, "ENGINE_CLASSIC", None)
         if classic is None:  # OpenCV 4
             return self._cv2.dnn.readNetFromTFLite(np.frombuffer(model, np.uint8))
-        # OpenCV 5's new engine gives one output only. The classic one can be chosen for files;
-        # for a buffer the choice is ignored (seen in 5.0.0).
+        # OpenCV 5's new engine returns one output only. The classic one can be chosen for files;
+        # for a buffer the choice is ignored (as of 5.0.0).
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.tflite"
             path.write_bytes(model)
             return self._cv2.dnn.readNetFromTFLite(str(path), classic)
 
     def __call__(self, x: Array) -> list[Array]:
-        """Run on one input (images: [1, 3, H, W]); the outputs, each flattened to [n].
+        """Run on one input (images: [1, 3, H, W]) and return the outputs, each flattened to [n].
 
         Raises:
-            ModelFileError: The network does not fit the input or lacks an output.
+            ModelFileError: The network does not take this input or lacks an output.
         """
         try:
             self._net.setInput(x)

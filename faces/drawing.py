@@ -1,4 +1,4 @@
-"""Drawing what was found into images: numbered boxes, landmarks, the head's axes."""
+"""Drawing detected faces: numbered boxes, landmarks, the axes of the head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .face import Face
 from .head_pose import matrix_from_zyx
-from .large_images import reduced
+from .large_images import downscale
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -27,15 +27,15 @@ _DOTS: Colour = (0, 220, 255)
 #: X (to the head's side), Y (chin), Z (nose), as in ``docs/conventions.md``.
 _AXES: tuple[Colour, ...] = ((230, 40, 40), (40, 190, 60), (60, 110, 255))
 
-#: Drawn larger and scaled down for smooth edges, up to this side of the image in pixels.
-_FINE_UP_TO = 1024
-_FINE = 2
+#: Supersampling for smooth edges, in images of up to this side in pixels.
+_SUPERSAMPLED_UP_TO = 1024
+_SUPERSAMPLING = 2
 _SMALLEST_PREVIEW, _LARGEST_PREVIEW = 512, 1024
 
 
 @dataclass(frozen=True)
-class Show:
-    """What is drawn of each face, where it is known."""
+class DrawOptions:
+    """What to draw of each face, where it is known."""
 
     boxes: bool = True
     numbers: bool = True
@@ -43,35 +43,37 @@ class Show:
     pose: bool = True
 
 
-def with_faces(
+def draw_faces(
     image: Tensor,
     faces: Sequence[Face],
     numbers: Sequence[int],
-    show: Show | None = None,
+    show: DrawOptions | None = None,
     *,
     chosen: Sequence[int] | None = None,
 ) -> Tensor:
-    """An image with its faces drawn into it.
+    """Draw faces into an image.
 
     Args:
         image: [3, H, W] in 0..1.
-        faces: Found in an image of this shape; larger or smaller ones are scaled to it.
-        numbers: What to call each face.
-        show: Everything when left out.
-        chosen: Numbers that are drawn in colour, the others in grey; all when left out.
+        faces: Faces of this image, or of a larger or smaller version of it.
+        numbers: The number to write on each face.
+        show: What to draw; everything if None.
+        chosen: Numbers to draw in colour, the others in grey; all in colour if None.
 
     Returns:
-        [3, H, W]; pixels that nothing is drawn on keep their values.
+        [3, H, W] in 0..1; pixels that nothing is drawn on keep their values.
     """
     from PIL import Image, ImageDraw
 
     height, width = image.shape[-2:]
-    fine = _FINE if max(height, width) <= _FINE_UP_TO else 1
+    fine = _SUPERSAMPLING if max(height, width) <= _SUPERSAMPLED_UP_TO else 1
     layer = Image.new("RGBA", (width * fine, height * fine), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
     for face, number in zip(faces, numbers, strict=True):
         is_chosen = chosen is None or number in chosen
-        _draw(pen, face, number, show or Show(), width * fine / face.image_size[0], is_chosen)
+        _draw(
+            pen, face, number, show or DrawOptions(), width * fine / face.image_size[0], is_chosen
+        )
     layer = layer.reduce(fine) if fine > 1 else layer
     drawn = torch.from_numpy(np.asarray(layer).copy()).to(image).movedim(-1, 0) / 255
     cover = drawn[3:]
@@ -79,20 +81,20 @@ def with_faces(
 
 
 def preview(
-    image: Tensor, faces: Sequence[Face], chosen: Sequence[int], show: Show | None = None
+    image: Tensor, faces: Sequence[Face], chosen: Sequence[int], show: DrawOptions | None = None
 ) -> Tensor:
-    """An image with all its faces, numbered from 0, at a size that can be looked at.
+    """An image with all its faces, numbered from 0, at a viewable size.
 
     Args:
-        image: [C, H, W]; a broken one is shown as far as it goes.
-        faces: All that were found in it.
-        chosen: Numbers of those that are meant; the others are drawn in grey.
-        show: What is drawn; everything when left out.
+        image: [C, H, W]; values that are not finite or outside of 0..1 are replaced.
+        faces: All faces of the image.
+        chosen: Indices of the selected faces; the others are drawn in grey.
+        show: What to draw; everything if None.
 
     Returns:
         [3, h, w] in 0..1; the longer side has 512 to 1024 pixels.
     """
-    image = reduced(image)[0][:3].float().nan_to_num().clamp(0, 1)
+    image = downscale(image)[0][:3].float().nan_to_num().clamp(0, 1)
     image = image.expand(3, -1, -1)
     height, width = image.shape[-2:]
     longer = max(height, width)
@@ -100,10 +102,12 @@ def preview(
     size = [max(1, round(height * scale)), max(1, round(width * scale))]
     if scale != 1:
         image = F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-    return with_faces(image, faces, range(len(faces)), show, chosen=chosen)
+    return draw_faces(image, faces, range(len(faces)), show, chosen=chosen)
 
 
-def _draw(pen: ImageDraw, face: Face, number: int, show: Show, scale: float, chosen: bool) -> None:
+def _draw(
+    pen: ImageDraw, face: Face, number: int, show: DrawOptions, scale: float, chosen: bool
+) -> None:
     left, top, right, bottom = (value * scale for value in face.box)
     size = max(right - left, bottom - top)
     stroke = max(1, round(size / 70))
@@ -116,7 +120,7 @@ def _draw(pen: ImageDraw, face: Face, number: int, show: Show, scale: float, cho
     if show.boxes:
         pen.rectangle((left, top, right, bottom), outline=colour, width=stroke)
     if show.pose and chosen and face.pose is not None:
-        x, y = _middle(face, scale)
+        x, y = _origin(face, scale)
         turned = (matrix_from_zyx(face.pose)[:2] * (0.5 * size)).T.tolist()
         for (across, down), axis in zip(turned, _AXES, strict=True):
             pen.line((x, y, x + across, y + down), fill=axis, width=round(1.5 * stroke))
@@ -125,7 +129,7 @@ def _draw(pen: ImageDraw, face: Face, number: int, show: Show, scale: float, cho
 
 
 def _tag(pen: ImageDraw, text: str, x: float, y: float, height: float, colour: Colour) -> None:
-    """A number on a coloured field whose upper left corner is at (x, y)."""
+    """Write a number on a coloured field whose upper left corner is at (x, y)."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(size=max(8.0, 0.8 * height))
@@ -136,8 +140,8 @@ def _tag(pen: ImageDraw, text: str, x: float, y: float, height: float, colour: C
     pen.text((2 * x - left + margin, 2 * y - top + margin), text, fill=_INK, font=font)
 
 
-def _middle(face: Face, scale: float) -> tuple[float, float]:
-    """Where the axes start: the tip of the nose, or else the middle of the box."""
+def _origin(face: Face, scale: float) -> tuple[float, float]:
+    """Origin of the axes: the tip of the nose, or else the centre of the box."""
     if face.five is not None:
         x, y = (face.five[2] * scale).tolist()
         return x, y

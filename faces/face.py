@@ -1,4 +1,4 @@
-"""The record of one face that was found: what every analyzer answers with."""
+"""The record of one detected face, as every analyzer returns it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Box = tuple[float, float, float, float]
 #: left of the image to its right (of an upright face); ``none``: no landmarks.
 SCHEMES: dict[str, int] = {"mesh": 478, "ibug": 68, "five": 5, "none": 0}
 
-#: Which landmarks are averaged to each of the five points.
+#: Landmarks whose mean is each of the five points.
 _FIVE: dict[str, tuple[tuple[int, ...], ...]] = {
-    # Corners of the lids and not the irises: those wander with the gaze.
+    # Corners of the lids, not the irises, which move with the gaze.
     "mesh": ((33, 133), (362, 263), (4,), (61,), (291,)),
     "ibug": (tuple(range(36, 42)), tuple(range(42, 48)), (30,), (48,), (54,)),
     "five": ((0,), (1,), (2,), (3,), (4,)),
@@ -29,7 +29,7 @@ _FIVE: dict[str, tuple[tuple[int, ...], ...]] = {
 
 
 class HeadPose(NamedTuple):
-    """Degrees (``docs/conventions.md``).
+    """Head pose in degrees (``docs/conventions.md``).
 
     yaw > 0: nose to the image's left; pitch > 0: nose up; roll > 0: clockwise as seen.
     """
@@ -41,25 +41,27 @@ class HeadPose(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face in one image. Pixels count from the image's corner: the middle of the first
-    pixel is (0.5, 0.5).
+    """One face in one image.
+
+    Pixel coordinates start at the corner of the image: the centre of the first pixel is (0.5, 0.5).
 
     Args:
         image_size: Width and height of the image it was found in.
-        box: Around the face; may reach beyond the image.
-        score: How sure the detector is, 0..1.
-        landmarks: [N, 2 or 3], float32 on the CPU: x, y in pixels; z, where there is one, in
-            pixels too, smaller = nearer to the viewer.
-        scheme: Which landmarks these are, a key of :data:`SCHEMES`.
-        five: [5, 2] in the order of scheme ``five``; made from the landmarks when left out.
+        box: Box of the face; may extend beyond the image.
+        score: Confidence of the detector, 0..1.
+        landmarks: [N, 2 or 3], float32 on the CPU: x, y in pixels; z, if any, in pixels too,
+            smaller = nearer to the viewer.
+        scheme: The landmark scheme, a key of :data:`SCHEMES`.
+        five: [5, 2] in the order of scheme ``five``; derived from the landmarks if None.
         blendshapes: Value, about 0..1, by ARKit name (``faces.blendshapes``); MediaPipe adds
-            ``_neutral`` as the 52nd. Empty where the analyzer measures none.
-        pose: Head pose as measured (``faces.head_pose``), where it was.
-        identity: Who it is, where the analyzer says so.
+            ``_neutral`` as the 52nd. None if the analyzer measures none.
+        pose: Head pose in Euler order zyx (``faces.head_pose``), if measured.
+        identity: Identity vector, if the analyzer computes one.
         source: Name of the analyzer.
 
     Raises:
-        InputError: Shapes and scheme do not fit, or a number is not finite.
+        InputError: The shapes do not match the scheme, the box is empty, or a coordinate is not
+            finite.
     """
 
     image_size: tuple[int, int]
@@ -99,7 +101,7 @@ class Face:
         for values in (box, landmarks, five):
             if values is not None and not bool(torch.isfinite(values).all()):
                 raise InputError(
-                    "a face has places that are not numbers",
+                    "the face has coordinates that are not numbers",
                     where=self.source,
                     fix="Use another image",
                 )
@@ -114,11 +116,11 @@ class Face:
 
     @property
     def area(self) -> float:
-        """Of the box, in square pixels."""
+        """Area of the box in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
     def require_five(self) -> Tensor:
-        """The five points [5, 2]; InputError where the face has none."""
+        """The five points [5, 2]; raises InputError if the face has none."""
         if self.five is None:
             raise InputError(
                 "the face has a box but no points",
@@ -128,7 +130,7 @@ class Face:
         return self.five
 
     def require_size(self, width: int, height: int) -> None:
-        """Raise InputError, naming both sizes, unless the face was found in such an image."""
+        """Raise InputError unless the face was found in an image of this size, in pixels."""
         if self.image_size != (width, height):
             found = "x".join(map(str, self.image_size))
             raise InputError(
@@ -147,7 +149,7 @@ ORDERS = ("left to right", "top to bottom", "largest first")
 
 
 def in_order(faces: list[Face], order: str) -> list[Face]:
-    """Faces sorted by the middle of their boxes or by size; equal ones keep their order.
+    """Sort faces by the centres or areas of their boxes; the sort is stable.
 
     Raises:
         InputError: The order is unknown.
@@ -164,7 +166,7 @@ def in_order(faces: list[Face], order: str) -> list[Face]:
 
 
 def pick(faces: list[Face], index: int) -> Face:
-    """The face with this index; InputError, naming the count, when there is none."""
+    """The face with this index; raises InputError, naming the count, if it does not exist."""
     if not 0 <= index < len(faces):
         many = f"{len(faces)} face{'s' if len(faces) != 1 else ''}"
         raise InputError(

@@ -1,7 +1,7 @@
-"""Faces that other nodes found: ComfyUI's FACE_LANDMARKS and BOUNDING_BOX values.
+"""Faces of other nodes: ComfyUI's FACE_LANDMARKS and BOUNDING_BOX values.
 
-Both are plain dictionaries that the host may change, so they are read by what they hold and nothing
-is imported from it.
+Both are plain dictionaries whose format the host may change: they are checked when read, and
+nothing is imported from the host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from .blendshapes import ARKIT_NAMES
 from .face import SCHEMES, Face, HeadPose
-from .head_pose import flipped, zyx_from_matrix
+from .head_pose import flip_axes, zyx_from_matrix
 
 LANDMARKS_SOURCE, BOXES_SOURCE = "face landmarks", "bounding box"
 _FIX = "Connect Detect Face Landmarks (MediaPipe) of ComfyUI"
@@ -26,12 +26,12 @@ def faces_from_landmarks(value: Any) -> list[list[Face]]:
 
     Args:
         value: ``frames``: per image a list of faces with ``landmarks_xy`` [478, 2] in pixels and,
-            where they are known, ``bbox_xyxy``, ``score``, ``blendshapes`` (by name) and
+            optionally, ``bbox_xyxy``, ``score``, ``blendshapes`` (by name) and
             ``transformation_matrix`` [4, 4] in the landmark file's convention; ``image_size``:
             (height, width).
 
     Raises:
-        InputError: It is something else, or holds places that are not numbers.
+        InputError: The value has another format, or a coordinate is not finite.
     """
     frames = value.get("frames") if isinstance(value, Mapping) else None
     size = value.get("image_size") if isinstance(value, Mapping) else None
@@ -42,16 +42,17 @@ def faces_from_landmarks(value: Any) -> list[list[Face]]:
 
 
 def faces_from_boxes(value: Any, image_size: tuple[int, int], count: int) -> list[list[Face]]:
-    """The boxes of each of ``count`` images as faces without points.
+    """Bounding boxes as faces without landmarks, for each of ``count`` images.
 
     Args:
-        value: One box ``{x, y, width, height}`` in pixels (``score`` if known), a list of them for
-            all images, or a list of such lists, one an image; a single one serves for all.
-        image_size: Width and height.
+        value: One box ``{x, y, width, height}`` in pixels (``score`` if known), a list of boxes for
+            all images, or a list of such lists, one per image; a single one is used for all.
+        image_size: Width and height in pixels.
+        count: Number of images.
 
     Raises:
-        InputError: It is something else, a box is empty, or the lists are those of another number
-            of images.
+        InputError: The value has another format, a box is empty, or the number of lists is not that
+            of the images.
     """
     frames = _frames(value)
     if len(frames) == 1:
@@ -82,7 +83,7 @@ def _from_box(box: Any, image_size: tuple[int, int]) -> Face:
     x, y, width, height = (_number(box, name) for name in ("x", "y", "width", "height"))
     score = _number(box, "score") if box.get("score") is not None else 1.0
     corners = (x, y, x + width, y + height)
-    return Face(image_size, corners, _share(score), torch.zeros(0, 2), "none", BOXES_SOURCE)
+    return Face(image_size, corners, _clamped(score), torch.zeros(0, 2), "none", BOXES_SOURCE)
 
 
 def _number(box: Any, name: str) -> float:
@@ -117,7 +118,7 @@ def _from_landmarks(face: Any, image_size: tuple[int, int]) -> Face:
     return Face(
         image_size=image_size,
         box=(left, top, right, bottom),
-        score=_share(float(face.get("score", 1.0))),
+        score=_clamped(float(face.get("score", 1.0))),
         landmarks=points,
         scheme="mesh",
         source=LANDMARKS_SOURCE,
@@ -127,17 +128,17 @@ def _from_landmarks(face: Any, image_size: tuple[int, int]) -> Face:
 
 
 def _pose(matrix: Tensor) -> HeadPose | None:
-    """The pose in a transformation [4, 4] with scale; None where it is not one."""
+    """The pose of a transformation [4, 4] with scale; None if it is not a valid one."""
     if matrix.shape != (4, 4) or not bool(matrix.isfinite().all()):
         return None
     turn = matrix[:3, :3].double()
     scale = turn.norm(dim=0)
-    return zyx_from_matrix(flipped(turn / scale)) if bool((scale > 0).all()) else None
+    return zyx_from_matrix(flip_axes(turn / scale)) if bool((scale > 0).all()) else None
 
 
 def _tensor(values: Any) -> Tensor:
     return torch.as_tensor(values, dtype=torch.float32, device="cpu")
 
 
-def _share(score: float) -> float:
+def _clamped(score: float) -> float:
     return min(1.0, max(0.0, score))

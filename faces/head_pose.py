@@ -1,18 +1,17 @@
-"""Head pose: angles and rotation matrices, as measured and as drawn, and the bridges between them.
+"""Head pose: yaw, pitch, roll in the Euler orders zyx and xyz, and rotation matrices.
 
-The head's rotation R has its axes as columns: X (to the image's right when frontal), Y (chin) and
-Z (nose), given in the image's x (right), y (down) and z (towards the viewer). Signs are the same
-everywhere in the pack; the order of the turns is not:
+The columns of the head's rotation R are its axes X (to the image's right when frontal), Y (chin)
+and Z (nose), in the image's x (right), y (down) and z (towards the viewer). Signs are the same
+everywhere in the pack; the Euler order is not:
 
-*measured* (``Face.pose``):  R = Rz(roll) · Ry(-yaw) · Rx(pitch)
-    As estimators read a head: turning the photograph moves roll and nothing else.
-*drawn* (docs/reference/dense_face.md A6):  R = Rx(pitch) · Ry(-yaw) · Rz(roll)
-    As the paper draws angles and as the tiny world's renderer turns its heads: what the pose
-    branch is conditioned with.
+*zyx* (``Face.pose``):  R = Rz(roll) · Ry(-yaw) · Rx(pitch)
+    What pose estimators measure: rotating the photograph changes roll alone.
+*xyz* (docs/reference/dense_face.md A6):  R = Rx(pitch) · Ry(-yaw) · Rz(roll)
+    What the paper's pose images, the pose branch and the tiny world's renderer use.
 
-For a turn about one axis both are the same. The *landmark file* (docs/reference/dense_face.md B3)
-has y up and reads M = Rz(roll) · Ry(yaw) · Rx(pitch), with R = F M F, F = diag(1, -1, 1): its
-angles are the measured ones with all three signs turned.
+For a rotation about a single axis both are the same. The landmark file
+(docs/reference/dense_face.md B3) has y up and M = Rz(roll) · Ry(yaw) · Rx(pitch), with R = F M F
+and F = diag(1, -1, 1): its angles are those of zyx with all three signs reversed.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ _FLIP = torch.diag(torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64))
 
 
 def matrix_from_xyz(pose: HeadPose) -> Tensor:
-    """[3, 3] float64: the head's axes as columns, angles taken as drawn.
+    """Rotation [3, 3] float64, the head's axes as columns, of angles in degrees in Euler order xyz.
 
     Raises:
         InputError: An angle is not finite.
     """
-    x, y, z = _turns(pose)
+    x, y, z = _axis_rotations(pose)
     return x @ y @ z
 
 
 def matrix_from_zyx(pose: HeadPose) -> Tensor:
-    """[3, 3] float64: the head's axes as columns, angles taken as measured.
+    """Rotation [3, 3] float64, the head's axes as columns, of angles in degrees in Euler order zyx.
 
     Raises:
         InputError: An angle is not finite.
     """
-    x, y, z = _turns(pose)
+    x, y, z = _axis_rotations(pose)
     return z @ y @ x
 
 
@@ -66,43 +65,38 @@ def zyx_from_matrix(matrix: Tensor) -> HeadPose:
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def zyx_to_xyz(measured: HeadPose) -> HeadPose:
-    """The angles whose drawing, and whose head in the tiny world, is turned as this one."""
-    return xyz_from_matrix(matrix_from_zyx(measured))
+def zyx_to_xyz(pose: HeadPose) -> HeadPose:
+    """The same rotation in Euler order xyz, degrees."""
+    return xyz_from_matrix(matrix_from_zyx(pose))
 
 
-def xyz_to_zyx(drawn: HeadPose) -> HeadPose:
-    """The inverse of :func:`zyx_to_xyz`."""
-    return zyx_from_matrix(matrix_from_xyz(drawn))
+def xyz_to_zyx(pose: HeadPose) -> HeadPose:
+    """The same rotation in Euler order zyx, degrees."""
+    return zyx_from_matrix(matrix_from_xyz(pose))
 
 
-def flipped(matrix: Tensor) -> Tensor:
-    """A rotation [3, 3] of the landmark file in the pack's axes, or back; its own inverse."""
+def flip_axes(matrix: Tensor) -> Tensor:
+    """Convert a rotation [3, 3] between the landmark file's axes (y up) and the pack's (y down)."""
     return _FLIP @ matrix.detach().cpu().double() @ _FLIP
 
 
-def landmark_file_angles(pose: HeadPose) -> HeadPose:
-    """Measured angles as the landmark file's own convention reads them, or back."""
-    return HeadPose(-pose.yaw, -pose.pitch, -pose.roll)
-
-
 def as_paper_estimator(measured: HeadPose) -> HeadPose:
-    """What 6DRepNet, the estimator of the paper, would say about a head measured by landmarks.
+    """Angles measured by landmarks, corrected to those of 6DRepNet, the paper's estimator.
 
-    A fit over 14 photographs (docs/reference/dense_face.md B3), residual 1.2° in yaw and 2.9° in
-    pitch: landmarks underrate large yaws by a fifth. Roll was too small in that sample to be fitted
-    and stays. For adapters trained on 6DRepNet's angles; the tiny world needs none of it.
+    A linear fit over 14 photographs (docs/reference/dense_face.md B3), with a residual of 1.2° in
+    yaw and 2.9° in pitch: landmarks underestimate large yaws by a fifth. Roll varied too little in
+    that sample and is kept. For adapters trained on 6DRepNet's angles, not for the tiny world's.
     """
     return HeadPose(1.22 * measured.yaw - 0.7, 0.89 * measured.pitch - 4.6, measured.roll)
 
 
 def angle_between(one: Tensor, other: Tensor) -> float:
-    """Degrees, 0..180, of the single turn that brings one rotation [3, 3] onto another."""
+    """Geodesic distance of two rotations [3, 3] in degrees, 0..180."""
     cosine = (float((one.double().T @ other.double()).trace()) - 1) / 2
     return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
-def _turns(pose: HeadPose) -> tuple[Tensor, Tensor, Tensor]:
+def _axis_rotations(pose: HeadPose) -> tuple[Tensor, Tensor, Tensor]:
     """Rx(pitch), Ry(-yaw), Rz(roll)."""
     if not all(math.isfinite(angle) for angle in pose):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The identity of a person: one unit vector, tagged with the encoder that made it."""
+"""The identity of a person: a unit vector and the name of its encoder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _NORM_TOLERANCE = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """Who somebody is, as seen by one face encoder.
+    """An identity vector of one face encoder.
 
     Args:
         vector: [D] of unit norm (within 1 %), finite; kept as float32 on the CPU.
-        encoder: Name of the encoder; vectors of different encoders live in different spaces.
+        encoder: Name of the encoder; vectors of different encoders cannot be compared.
 
     Raises:
         InputError: The vector has another shape or norm, or is not finite.
@@ -29,7 +29,7 @@ class Identity:
     encoder: str
 
     def __post_init__(self) -> None:
-        """Bring the vector to float32 on the CPU and check it."""
+        """Convert the vector to float32 on the CPU and check it."""
         vector = self.vector.detach().to("cpu", torch.float32)
         if vector.ndim != 1:
             raise InputError(
@@ -56,7 +56,7 @@ class Identity:
         """Normalise raw features [D] or [1, D] to unit length.
 
         Raises:
-            InputError: All features are zero or one is not finite.
+            InputError: All features are zero, or one is not finite.
         """
         flat = features.detach().reshape(-1).to("cpu", torch.float32)
         if not float(flat.norm()) > 0:  # also catches NaN
@@ -68,7 +68,7 @@ class Identity:
         return cls(flat / flat.norm(), encoder)
 
     def require(self, encoder: str) -> None:
-        """Raise IncompatibleError, naming both, unless this identity was made by ``encoder``."""
+        """Raise IncompatibleError, naming both encoders, unless this identity is of ``encoder``."""
         if self.encoder != encoder:
             raise IncompatibleError(
                 f"the identity was measured by the encoder {self.encoder!r}, "
@@ -78,10 +78,14 @@ class Identity:
 
 
 def average(identities: Sequence[Identity], weights: Sequence[float] | None = None) -> Identity:
-    """Weighted mean of several references of one person, brought back to unit length.
+    """Weighted mean of several references of one person, normalised to unit length.
+
+    Args:
+        identities: At least one, all of the same encoder.
+        weights: One per identity; all equal if None.
 
     Raises:
-        InputError: No identities, another number of weights, or the weighted sum vanishes.
+        InputError: There are no identities, the number of weights differs, or the sum vanishes.
         IncompatibleError: The identities come from different encoders.
     """
     if not identities:
@@ -100,18 +104,20 @@ def average(identities: Sequence[Identity], weights: Sequence[float] | None = No
 
 
 def away_from(identity: Identity, other: Identity, amount: float) -> Identity:
-    """A little less like somebody: the identity minus a share of the other, of unit length.
+    """Move an identity away from another: ``identity - amount * other``, normalised.
 
-    A face that an adapter draws where another one was keeps a trace of that one. A few hundredths
-    take it back at little cost: by 0.1 the vector turns by six degrees at most.
+    A generated face keeps a trace of the face that it replaces. A few hundredths of that identity
+    subtracted remove the trace; 0.1 rotates the vector by six degrees at most.
 
     Args:
-        amount: From 0 (as it is) up to, not including, 1.
+        identity: The identity to change.
+        other: The identity to move away from.
+        amount: From 0 (no change) to less than 1.
 
     Raises:
-        InputError: The amount lies outside.
+        InputError: The amount is out of range.
         IncompatibleError: The identities come from different encoders.
     """
     if not 0 <= amount < 1:
-        raise InputError(f"an amount of {amount:g}", fix="Give 0 (as it is) to less than 1")
+        raise InputError(f"the amount {amount:g} is out of range", fix="Use 0 to less than 1")
     return average([identity, other], [1, -amount])

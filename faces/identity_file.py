@@ -1,4 +1,4 @@
-"""Identities in files: safetensors with the name of the encoder, so that a mismatch is noticed."""
+"""Identity files: safetensors with the name of the encoder in the metadata."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from .identity import Identity
 
 FORMAT = "denseface-identity/1"
 _VECTORS = "identities"
-_MOST = 4096
+_MAX_COUNT = 4096
 
 
 def save_identities(
     path: str | Path, identities: Sequence[Identity], about: Mapping[str, str] | None = None
 ) -> None:
-    """Write identities of one encoder: one person, or one for each image of a batch.
+    """Write identities of one encoder: one person, or one per image of a batch.
 
     Args:
-        path: Of the ``.safetensors`` file; replaced if it is there.
-        about: More metadata.
+        path: The ``.safetensors`` file; an existing file is replaced.
+        identities: At least one.
+        about: Further metadata.
 
     Raises:
-        InputError: There are none, or the place cannot be written to.
+        InputError: There are no identities, or the file cannot be written.
         IncompatibleError: They come from different encoders.
     """
     if not identities:
@@ -40,10 +41,10 @@ def save_identities(
 
 
 def load_identities(path: str | Path) -> tuple[Identity, ...]:
-    """The identities of a file.
+    """Read the identities of a file.
 
     Raises:
-        ModelFileError: The file is missing, truncated or altered, or is another kind of file.
+        ModelFileError: The file is missing, truncated or altered, or of another kind.
     """
     tensors, metadata = read_weights(path)
     vectors, encoder = tensors.get(_VECTORS), metadata.get("encoder", "")
@@ -53,7 +54,7 @@ def load_identities(path: str | Path) -> tuple[Identity, ...]:
             where=str(path),
             fix="Choose a file that Save Identity wrote",
         )
-    if vectors.ndim != 2 or not 0 < len(vectors) <= _MOST:
+    if vectors.ndim != 2 or not 0 < len(vectors) <= _MAX_COUNT:
         raise ModelFileError(
             f"the identities have shape {list(vectors.shape)}",
             where=str(path),

@@ -1,4 +1,4 @@
-"""Looking at very large images without copies of their size."""
+"""Finding faces in very large images without copies of their size."""
 
 from __future__ import annotations
 
@@ -11,15 +11,22 @@ from torch.nn import functional as F
 from .face import Face
 
 LONGEST = 4096
-"""Faces are looked for in images of at most this side, and found to a pixel of those."""
+"""Longest side in pixels of the images that analyzers get; larger ones are downscaled."""
 _BAND = 16
-"""Rows of the result that are made at once."""
+"""Rows of the result that are computed at once."""
 
 
-def reduced(image: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
-    """An image [C, H, W] made smaller by a whole factor, and that factor; 1 for usual ones.
+def downscale(image: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
+    """Downscale an image by an integer factor until its longer side is at most ``longest`` pixels.
 
-    It is read in bands, so that an image of gigabytes needs only memory for its smaller copy.
+    It is read in bands, so that an image of gigabytes only needs memory for the smaller copy.
+
+    Args:
+        image: [C, H, W].
+        longest: Longest side of the result in pixels.
+
+    Returns:
+        [C, ceil(H / factor), ceil(W / factor)] and the factor; the image itself and 1 if it fits.
     """
     height, width = image.shape[-2:]
     factor = -(-max(height, width) // longest)
@@ -33,8 +40,8 @@ def reduced(image: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
     return torch.cat(small, -2), factor
 
 
-def enlarged(face: Face, factor: int, image_size: tuple[int, int]) -> Face:
-    """A face found in a reduced image, in pixels of the image itself."""
+def upscale_face(face: Face, factor: int, image_size: tuple[int, int]) -> Face:
+    """Convert a face of a downscaled image to pixels of the original of ``image_size``."""
     if factor == 1:
         return face
     left, top, right, bottom = (factor * value for value in face.box)

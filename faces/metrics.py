@@ -1,4 +1,4 @@
-"""Numbers about a finished image: who it shows, how it looks, what has changed."""
+"""Metrics of a generated image: identity, head pose, expression, changed pixels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .face import HeadPose
 from .head_pose import angle_between, matrix_from_xyz, zyx_to_xyz
 from .identity import Identity
 
-#: Movement that even a resting face is said to make: without it two resting faces would be compared
-#: by their noise.
+#: Added to both sums of :func:`expression_agreement`, so that the noise of two neutral faces does
+#: not count as a difference.
 _REST = 0.5
 
 
 def likeness(one: Identity, other: Identity) -> float:
-    """Cosine of two identities, -1..1; of one encoder.
+    """Cosine similarity of two identities, -1..1.
 
     Raises:
-        IncompatibleError: They were made by different encoders.
+        IncompatibleError: They are of different encoders.
     """
     if one.encoder != other.encoder:
         raise IncompatibleError(
@@ -34,10 +34,10 @@ def likeness(one: Identity, other: Identity) -> float:
 
 @dataclass(frozen=True)
 class PoseError:
-    """How far a head is from the pose that was asked for, in degrees.
+    """Difference of a measured head pose from its target, in degrees.
 
-    yaw, pitch, roll: Measured minus wanted, as drawn (``faces.head_pose``).
-    turn: The single turn between both.
+    yaw, pitch, roll: Measured minus target, in Euler order xyz (``faces.head_pose``).
+    turn: Geodesic distance of the two rotations.
     """
 
     yaw: float
@@ -47,32 +47,36 @@ class PoseError:
 
     @property
     def mean(self) -> float:
-        """Mean absolute error of the three angles, the measure of ``docs/measuring.md``."""
+        """Mean absolute error of the three angles, as in ``docs/measuring.md``."""
         return (abs(self.yaw) + abs(self.pitch) + abs(self.roll)) / 3
 
 
-def pose_error(measured: HeadPose, wanted: HeadPose) -> PoseError:
-    """Compare a pose as measured with one as drawn (what generators are given).
+def pose_error(measured: HeadPose, target: HeadPose) -> PoseError:
+    """Compare a measured pose with its target.
+
+    Args:
+        measured: Euler order zyx, degrees.
+        target: Euler order xyz, degrees: the pose that the generator was conditioned on.
 
     Raises:
         InputError: An angle is not finite.
     """
-    seen = zyx_to_xyz(measured)
+    measured = zyx_to_xyz(measured)
     yaw, pitch, roll = (
-        (have - want + 180) % 360 - 180 for have, want in zip(seen, wanted, strict=True)
+        (have - want + 180) % 360 - 180 for have, want in zip(measured, target, strict=True)
     )
-    turn = angle_between(matrix_from_xyz(seen), matrix_from_xyz(wanted))
+    turn = angle_between(matrix_from_xyz(measured), matrix_from_xyz(target))
     return PoseError(yaw, pitch, roll, turn)
 
 
 @dataclass(frozen=True)
 class ExpressionAgreement:
-    """How far two expressions agree.
+    """Agreement of two expressions.
 
-    agreement: Movement that both share over movement that either makes, 0..1 (Ruzicka's
-        similarity of the blendshapes): half as wide a smile is about one half.
+    agreement: Ruzicka similarity of the blendshapes, 0..1: the sum of their minima over the sum of
+        their maxima. A smile half as wide scores about one half.
     difference: Mean absolute difference of the blendshapes.
-    most: The three blendshapes that differ most: name and by how much the first is above.
+    most: The three blendshapes that differ most: name, and first minus second value.
     """
 
     agreement: float
@@ -81,10 +85,10 @@ class ExpressionAgreement:
 
 
 def expression_agreement(one: dict[str, float], other: dict[str, float]) -> ExpressionAgreement:
-    """Compare the blendshapes of two faces; names that one of them lacks count as 0.
+    """Compare the blendshapes of two faces; missing ones count as 0.
 
     Raises:
-        InputError: One has no blendshapes at all.
+        InputError: One of them has no blendshapes at all.
     """
     if not one or not other:
         raise InputError(
@@ -105,17 +109,17 @@ def expression_agreement(one: dict[str, float], other: dict[str, float]) -> Expr
 
 @dataclass(frozen=True)
 class Change:
-    """What differs between two images outside a mask, in steps of 8-bit values (0..255).
+    """Difference of two images outside of a mask.
 
-    mean, largest: Of the absolute differences.
-    share: Of the values looked at that differ at all, 0..1.
-    psnr: In dB; infinite where nothing differs.
-    outside: Share of the image that lies outside the mask.
+    mean, largest: Mean and largest absolute difference, on the scale of 8-bit values (0..255).
+    changed: Fraction of the compared values that differ at all, 0..1.
+    psnr: In dB; infinite if nothing differs.
+    outside: Fraction of the image that lies outside of the mask.
     """
 
     mean: float
     largest: float
-    share: float
+    changed: float
     psnr: float
     outside: float
 
@@ -125,10 +129,10 @@ def change_outside(before: Tensor, after: Tensor, mask: Tensor | None = None) ->
 
     Args:
         before, after: [B, C, H, W] in 0..1.
-        mask: [B, H, W]; what is above 0 may change and is not looked at. All counts without it.
+        mask: [B, H, W]; pixels above 0 are ignored. None compares all pixels.
 
     Raises:
-        InputError: The shapes differ, or the mask leaves nothing.
+        InputError: The shapes differ, or the mask covers everything.
     """
     if before.shape != after.shape or (
         mask is not None and mask.shape != (len(before), *before.shape[-2:])
@@ -149,7 +153,7 @@ def change_outside(before: Tensor, after: Tensor, mask: Tensor | None = None) ->
     return Change(
         mean=255 * float(gap.mean()),
         largest=255 * float(gap.max()),
-        share=float((gap > 0).double().mean()),
+        changed=float((gap > 0).double().mean()),
         psnr=-10 * float(torch.tensor(error).log10()) if error else float("inf"),
         outside=float(outside.double().mean()),
     )

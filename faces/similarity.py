@@ -1,6 +1,6 @@
-"""The similarity transform that brings one set of points onto another (Umeyama 1991).
+"""Fitting a similarity transform between two sets of points (Umeyama 1991).
 
-In the plane it aligns faces, in space it measures head pose (orthogonal Procrustes with weights).
+In 2D it aligns faces, in 3D it measures the head pose (weighted orthogonal Procrustes).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Similarity:
         return self.scale * points.double() @ self.rotation.T + self.shift
 
     def inverse(self) -> Similarity:
-        """The transform that undoes this one."""
+        """The inverse transform."""
         rotation = self.rotation.T
         return Similarity(1 / self.scale, rotation, -(rotation @ self.shift) / self.scale)
 
@@ -39,17 +39,17 @@ class Similarity:
 
 
 def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Similarity:
-    """The similarity that brings ``source`` nearest to ``target`` (weighted least squares).
+    """The similarity that maps ``source`` to ``target`` in the sense of weighted least squares.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
     equations 34 to 43, with a weight for each point in all sums.
 
     Args:
         source, target: [N, D].
-        weights: [N], not negative; all equal when left out.
+        weights: [N], not negative; all equal if None.
 
     Raises:
-        InputError: Points are not finite, too few, or all in one place.
+        InputError: The points are not finite, too few, all coincide, or are mirrored.
     """
     x, y = source.detach().cpu().double(), target.detach().cpu().double()
     w = torch.ones(len(x), dtype=torch.float64) if weights is None else weights.double()
@@ -65,13 +65,13 @@ def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None
         )
     u, s, vt = torch.linalg.svd((w[:, None] * y).T @ x)
     signs = torch.ones_like(s)
-    # Without this a mirrored face would be flipped instead of turned.
+    # Keeps the determinant at 1: a rotation without a reflection.
     signs[-1] = torch.sign(torch.det(u) * torch.det(vt))
     rotation = (u * signs) @ vt
     scale = float((s * signs).sum()) / variance
     if not scale > 0:
         raise InputError(
-            "the points to be aligned are a mirror image of those they should meet",
+            "the points to be aligned are a mirror image of their targets",
             fix="Check the order of the points",
         )
     return Similarity(scale, rotation, middle_y - scale * rotation @ middle_x)

@@ -1,4 +1,4 @@
-"""Cutting a turned and scaled piece out of an image."""
+"""Resampling an image by a similarity transform."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 from .similarity import Similarity
 
-#: How many pixels of the scaled-down image meet one of the result, along a side: above 1, because
-#: the second sampling blurs as well.
+#: Pixels of the downscaled image per pixel of the result, along a side: above 1, because the second
+#: resampling blurs as well.
 _OVERSAMPLING = 1.5
 
 
-def warped(
+def warp(
     image: Tensor,
     to_image: Similarity,
     height: int,
@@ -22,24 +22,23 @@ def warped(
     outside: str = "border",
     smooth: bool = True,
 ) -> Tensor:
-    """Sample an image along a turned grid.
+    """Resample an image by a similarity transform.
 
     Args:
         image: [C, H, W] floats.
-        to_image: From pixels of the result to pixels of the image.
-        height, width: Of the result.
-        outside: What lies beyond the image: ``border``, ``reflection`` or ``zeros``.
-        smooth: Bicubic, held within the image's own range; otherwise bilinear.
+        to_image: Transform from pixels of the result to pixels of the image.
+        height, width: Size of the result in pixels.
+        outside: Padding beyond the image: ``border``, ``reflection`` or ``zeros``.
+        smooth: Bicubic, clamped to the range of the image; otherwise bilinear.
 
     Returns:
-        [C, height, width]. Where the result is smaller than its place in the image, the image
-        is scaled down first, so that fine hair does not flicker.
+        [C, height, width]. When shrinking, the image is first downscaled with antialiasing.
     """
     x = image[None].float()
     full = torch.tensor([x.shape[-1], x.shape[-2]], dtype=torch.float32, device=x.device)
     if to_image.scale > _OVERSAMPLING:
-        share = _OVERSAMPLING / to_image.scale
-        size = [max(1, round(side * share)) for side in x.shape[-2:]]
+        factor = _OVERSAMPLING / to_image.scale
+        size = [max(1, round(side * factor)) for side in x.shape[-2:]]
         kind = "bicubic" if smooth else "bilinear"
         x = F.interpolate(x, size, mode=kind, antialias=True)
     matrix = to_image.matrix().to(x.device, torch.float32)

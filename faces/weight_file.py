@@ -1,4 +1,4 @@
-"""Networks of others: their weights from safetensors or from a PyTorch file, which is never run."""
+"""Reading third-party weights from safetensors or PyTorch files, without running code in them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..errors import ModelFileError
 from ..storage import read_weights
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
-#: Under which name training scripts keep the weights beside other things.
+#: Keys under which training scripts store the weights beside other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-#: ``nn.DataParallel`` puts this before every name.
+#: Prefix that ``nn.DataParallel`` adds to every name.
 _PARALLEL = "module."
 
 
@@ -23,12 +23,12 @@ def read_network(path: str | Path, what: str) -> dict[str, Tensor]:
     """The tensors of a network on the CPU, floats as float32.
 
     Args:
-        path: A safetensors file, or what ``torch.save`` wrote. Of the latter only tensors are read
-            (``weights_only``): a file that names anything else is refused.
-        what: Name of the network, for messages ("IR-SE50").
+        path: A safetensors file, or one written by ``torch.save``, which is read with
+            ``weights_only``.
+        what: Name of the network for errors ("IR-SE50").
 
     Raises:
-        ModelFileError: The file is missing, damaged, or holds something else than weights.
+        ModelFileError: The file is missing, damaged, or holds anything but weights.
     """
     path = Path(path)
     if path.suffix == ".safetensors" or not path.is_file():
@@ -39,10 +39,14 @@ def read_network(path: str | Path, what: str) -> dict[str, Tensor]:
 
 
 def read_torch_file(path: str | Path, what: str) -> Any:
-    """What ``torch.save`` wrote, tensors and plain values only: nothing in the file is run.
+    """Load a file written by ``torch.save``: tensors and plain values only, no code is run.
+
+    Args:
+        path: The file.
+        what: Name of the network for errors.
 
     Raises:
-        ModelFileError: The file is damaged, or names anything else.
+        ModelFileError: The file is damaged, or holds other objects.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..demo.networks.analyzer import IMAGE_SIZE
 from ..errors import InputError
+from ..faces.pixels import to_array
 
 SMALLEST, LARGEST = 32, 8192
 """Sides of images that are read, in pixels."""
@@ -85,8 +86,7 @@ def check_image_name(path: Path) -> None:
 
 def to_pil(image: Tensor) -> Image.Image:
     """[3, H, W] or [1, 3, H, W] in 0..1 as an 8-bit image."""
-    pixels = image.reshape(image.shape[-3:]).clamp(0, 1) * 255
-    return Image.fromarray(pixels.round().byte().permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(to_array(image.reshape(image.shape[-3:])))
 
 
 def write_image(path: Path, image: Tensor, about: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..faces.alignment import ALIGNED_SIZE, aligned
+from ..faces.alignment import ALIGNED_SIZE, align_face
 from ..faces.blendshapes import ARKIT_NAMES
 from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50
 from ..faces.face import five_points
@@ -200,7 +200,7 @@ class ArcFaceReader(nn.Module):
     def identities(self, images: Tensor, five: Tensor) -> Tensor:
         """Identities [B, 512] of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1."""
         side = images.shape[-1]
-        crops = [aligned(p, side * points) for p, points in zip(images, five, strict=True)]
+        crops = [align_face(p, side * points) for p, points in zip(images, five, strict=True)]
         return self.net(2 * torch.stack(crops) - 1).float()  # also under mixed precision
 
     def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> FaceReading:

@@ -1,1 +1,1 @@
-"""The tiny world's own networks: the face analyzer, and the evaluator that only ever measures."""
+"""The tiny world's networks: the face analyzer and the independent evaluator."""

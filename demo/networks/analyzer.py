@@ -1,6 +1,6 @@
-"""The tiny world's own face analyzer: landmarks, pose, blendshapes, parts and an identity vector.
+"""The tiny world's face analyzer: landmarks, pose, blendshapes, parts and an identity vector.
 
-It reads images of the tiny world only; for photographs there are the analyzers in ``faces/``.
+It works on images of the tiny world only; for photographs there are the analyzers in ``faces/``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import InputError
-from ...faces.identity import Identity, average
 from ...faces.parts import PART_NAMES
 from ...storage import read_weights
 from ..bundled import ANALYZER_FILE, WEIGHTS
@@ -25,13 +23,13 @@ ENCODER = "tiny-world"
 IMAGE_SIZE = 128
 IDENTITY_DIM = 512
 LANDMARKS = 68
-#: The networks answer in units near one; an angle is this many degrees per unit.
+#: The pose head's outputs are near one; degrees per unit.
 DEGREES = 30.0
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What the analyzer sees in B images.
+    """The analyzer's results for B images.
 
     landmarks [B, 68, 2]: iBUG order, x and y in 0..1 of the image.
     pose [B, 3]: yaw, pitch, roll in degrees (signs: ``docs/conventions.md``).
@@ -69,7 +67,7 @@ class TinyAnalyzer(nn.Module):
         self.pose = nn.Linear(192, 3)
         self.expression = ExpressionReader()
         self.face = nn.Linear(widths[3], 1)
-        # Who it is does not depend on where: pooled features only, of a block of its own.
+        # Identity does not depend on position, so only pooled features are used.
         self.identity_block = nn.Sequential(
             Residual(widths[3]), nn.Conv2d(widths[3], 192, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(1)
         )
@@ -92,7 +90,7 @@ class TinyAnalyzer(nn.Module):
         )
 
     def maps(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits of the parts [B, 10, 32, 32] and of the head [B, 32, 32], from the trunk's."""
+        """Logits of parts [B, 10, 32, 32] and head [B, 32, 32] from the trunk's features."""
         parts = self.part_near(features[1]) + self._lift(self.part_mid(features[2]))
         maps = self.part_out(parts + self._lift(self.part_deep(features[3])))
         return maps[:, :-1], maps[:, -1]
@@ -103,28 +101,15 @@ class TinyAnalyzer(nn.Module):
 
 
 def load_analyzer(path: str | Path = WEIGHTS / ANALYZER_FILE) -> TinyAnalyzer:
-    """The bundled analyzer, frozen. Raises ModelFileError when the file is missing or altered."""
+    """Load the bundled analyzer, frozen.
+
+    Raises:
+        ModelFileError: The file is missing or altered.
+    """
     tensors, _ = read_weights(path)
     net = TinyAnalyzer().eval().requires_grad_(False)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return net
-
-
-def encode_identity(net: TinyAnalyzer, images: Tensor) -> Identity:
-    """Identity of one person from images [B, 3, H, W] in 0..1, averaged on the unit sphere.
-
-    Raises:
-        InputError: No image shows a face of the tiny world.
-    """
-    seen = analyse(net, images)
-    faces = seen.face_logit > 0
-    if not bool(faces.any()):
-        raise InputError(
-            "no face was found",
-            where="reference image",
-            fix="Use an image of a tiny-world head that fills most of the frame",
-        )
-    return average([Identity(vector, ENCODER) for vector in seen.identity[faces].cpu()])
 
 
 @torch.inference_mode()

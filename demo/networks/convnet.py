@@ -1,4 +1,4 @@
-"""The small residual convolution trunk that the analyzer and the evaluator are made of."""
+"""The small residual trunk of the analyzer and the evaluator."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class Residual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Images [B, 3, 128, 128] in 0..1 to features at strides 2, 4, 8, 16, ... .
+    """Images [B, 3, 128, 128] in 0..1 -> features at strides 2, 4, 8, 16, ...
 
-    ``widths`` and ``depths`` give channels and residual blocks of each stride.
+    Args:
+        widths: Channels at each stride.
+        depths: Residual blocks at each stride.
     """
 
     def __init__(self, widths: Sequence[int], depths: Sequence[int]) -> None:

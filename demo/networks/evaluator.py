@@ -1,7 +1,7 @@
-"""The independent evaluator: a second network, trained on its own, that only ever measures.
+"""The independent evaluator: a separately trained network used for evaluation only.
 
-What conditions an image must not also grade it, so nothing is generated with this network. It has
-another shape, other seeds and other people in its training than the analyzer.
+The network that conditions an image must not also grade it, so nothing is ever conditioned on this
+one. Its architecture, seeds and training people differ from the analyzer's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..bundled import EVALUATOR_FILE, WEIGHTS
 from ..people import BACKGROUND_COLORS, BACKGROUND_PATTERNS, CLASSES
 from .convnet import Trunk
 
-#: Every attribute the evaluator names, with its words.
+#: The attributes that the evaluator predicts, with their classes.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     **{name: words for name, (words, _) in CLASSES.items()},
     "background_color": BACKGROUND_COLORS,
@@ -45,7 +45,11 @@ class TinyEvaluator(nn.Module):
 
 
 def load_evaluator(path: str | Path = WEIGHTS / EVALUATOR_FILE) -> TinyEvaluator:
-    """The bundled evaluator, frozen. Raises ModelFileError when the file is missing or altered."""
+    """Load the bundled evaluator, frozen.
+
+    Raises:
+        ModelFileError: The file is missing or altered.
+    """
     tensors, _ = read_weights(path)
     net = TinyEvaluator().eval().requires_grad_(False)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

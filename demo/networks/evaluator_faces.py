@@ -1,4 +1,4 @@
-"""The tiny world's evaluator as a face recogniser (``faces.analyzers``): it only ever measures."""
+"""The tiny world's evaluator as a face recogniser (``faces.analyzers``)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch.nn import functional as F
 from ...faces.face import Face
 from ...faces.identity import Identity
 from ...faces.similarity import Similarity
-from ...faces.warping import warped
+from ...faces.warping import warp
 from .analyzer import IMAGE_SIZE
 
 EVALUATOR = "tiny-world-judge"
 
-#: Side of a portrait in heights of the box that the analyzer finds in it: mean of held-out people.
+#: Side of a portrait over the height of the analyzer's face box in it: mean over held-out people.
 PORTRAIT = 1.42
 WHOLE = 0.6
-"""A head whose portrait would take this share of the image's sides is alone in it."""
+"""If the portrait would exceed this fraction of the image's longer side, it is the whole image."""
 
 
 class EvaluatorRecogniser:
-    """Says who a face is, as the evaluator sees it.
+    """Identities of the evaluator.
 
     Args:
-        net: The evaluator's identity: [B, 3, 128, 128] in 0..1 -> [B, 128].
+        net: Identity head of the evaluator: [B, 3, 128, 128] in 0..1 -> [B, 128].
     """
 
     encoder = EVALUATOR
@@ -35,10 +35,10 @@ class EvaluatorRecogniser:
         self._net = net
 
     def identify(self, image: Tensor, face: Face) -> Identity:
-        """Who a face found in an image [3, H, W] in 0..1 is.
+        """The identity of a face in an image [3, H, W] in 0..1.
 
         Raises:
-            InputError: The image has another size than the one the face was found in.
+            InputError: The face was found in an image of another size.
         """
         height, width = image.shape[-2:]
         face.require_size(width, height)
@@ -46,13 +46,13 @@ class EvaluatorRecogniser:
 
     @staticmethod
     def _portrait(image: Tensor, face: Face) -> Tensor:
-        """The head as portraits of the tiny world have it: the whole image where it is one."""
+        """Crop the head as in portraits of the tiny world, or take the whole image if it is one."""
         left, top, right, bottom = face.box
         side = PORTRAIT * (bottom - top)
         if side > WHOLE * max(image.shape[-2:]):
             size = (IMAGE_SIZE, IMAGE_SIZE)
             return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
-        middle = torch.tensor([(left + right) / 2, (top + bottom) / 2], dtype=torch.float64)
+        centre = torch.tensor([(left + right) / 2, (top + bottom) / 2], dtype=torch.float64)
         unturned = torch.eye(2, dtype=torch.float64)
-        place = Similarity(side / IMAGE_SIZE, unturned, middle - side / 2)
-        return warped(image, place, IMAGE_SIZE, IMAGE_SIZE, smooth=False)
+        place = Similarity(side / IMAGE_SIZE, unturned, centre - side / 2)
+        return warp(image, place, IMAGE_SIZE, IMAGE_SIZE, smooth=False)

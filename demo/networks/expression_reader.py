@@ -1,4 +1,4 @@
-"""Reads blendshapes from an upright crop of the face, at twice the size of the whole image's."""
+"""Blendshapes from an upright crop of the face, at twice the resolution of the whole image."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .convnet import Trunk
 _SIDE = 64
 _HALF_WIDTH = 1.35  # in distances from the eyes to the mouth: brows and chin are inside
 _EYES, _MOUTH = slice(36, 48), slice(48, 68)
-_SHORTEST = 0.03  # of the image; wrong landmarks must not collapse the crop
+_SHORTEST = 0.03  # of the image; so that bad landmarks do not collapse the crop
 
 
 class ExpressionReader(nn.Module):
     """Images and their 68 landmarks -> blendshapes [B, 51] in ARKit order, about 0..1.
 
-    An expression is a few pixels of lid, brow and lip; in the upright crop they are always in
+    Expressions are small changes of lids, brows and lips; in the upright crop these are always in
     the same place, whatever the position and roll of the head.
     """
 
@@ -31,12 +31,12 @@ class ExpressionReader(nn.Module):
         )
 
     def forward(self, images: Tensor, landmarks: Tensor) -> Tensor:
-        """images [B, 3, H, W] in 0..1, landmarks [B, 68, 2] in 0..1 of the image."""
+        """Images [B, 3, H, W] in 0..1 and landmarks [B, 68, 2] in 0..1 of the image -> [B, 51]."""
         return self.out(self.trunk(upright(images, landmarks.detach()))[-1])
 
 
 def upright(images: Tensor, landmarks: Tensor) -> Tensor:
-    """Crops [B, 3, 64, 64] with the mouth straight below the eyes; arguments as above."""
+    """Crop images [B, 3, H, W] by landmarks [B, 68, 2] to [B, 3, 64, 64], mouth below the eyes."""
     with torch.autocast(images.device.type, enabled=False):
         points = landmarks.float() * 2 - 1
         eyes, mouth = points[:, _EYES].mean(1), points[:, _MOUTH].mean(1)

@@ -1,4 +1,4 @@
-"""The tiny world's analyzer as one of the analyzers of faces (``faces.analyzers``)."""
+"""The tiny world's analyzer as a face analyzer (``faces.analyzers``)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ...faces.identity import Identity
 from .analyzer import ENCODER, Analysis, TinyAnalyzer, analyse, load_analyzer
 from .face_scan import Window, scan
 
-#: The landmarks end at the brows; a face goes on above them by this share of their height.
+#: The landmarks end at the brows; the box extends above them by this fraction of their height.
 _FOREHEAD = 0.3
-#: An image longer than this, in shorter sides, is no portrait of one head.
+#: Longest aspect ratio of a portrait of a single head.
 _PORTRAIT = 1.5
 
 
 class TinyWorldFaces:
-    """Finds heads in an image of the tiny world.
+    """Finds heads in images of the tiny world.
 
     Args:
-        net: The bundled analyzer when left out.
+        net: The analyzer; the bundled one if None.
 
     Raises:
         ModelFileError: The bundled weights are missing or altered.
@@ -34,9 +34,9 @@ class TinyWorldFaces:
         self._net = load_analyzer() if net is None else net
 
     def find(self, image: Tensor) -> list[Face]:
-        """The one head that fills most of an image [3, H, W] in 0..1, or else several.
+        """The single head that fills an image [3, H, W] in 0..1, or else several smaller ones.
 
-        Several, of about one size, are looked for where an image is long or shows no single head.
+        Several heads, of similar size, are searched if the image is long or has no single head.
         """
         height, width = image.shape[-2:]
         rgb = image.to(next(self._net.parameters()).device)
@@ -49,7 +49,7 @@ class TinyWorldFaces:
         return [self._face(whole, None, image)] if single else []
 
     def _face(self, seen: Analysis, window: Window | None, image: Tensor) -> Face:
-        """The face seen in a window; the whole image, stretched, without one."""
+        """The face of an analysis of a window, or of the whole image, stretched, if None."""
         height, width = image.shape[-2:]
         left, top, wide, high = 0, 0, width, height
         if window is not None:

@@ -1,4 +1,4 @@
-"""Looking for several heads of the tiny world in one image, through windows that move to them."""
+"""Finding several heads of the tiny world in one image by windows that move to them."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from torch.nn import functional as F
 
 from .analyzer import IMAGE_SIZE, Analysis, TinyAnalyzer, analyse
 
-#: Sides of the windows as shares of the image's shorter side; the first that finds any is taken.
+#: Sides of the windows as fractions of the image's shorter side, tried until heads are found.
 SIDES = (1.0, 0.6, 0.36)
 _STEP = 0.34
-"""Between windows at the start, in sides."""
+"""Distance of the initial windows, in sides."""
 _MOVES = 4
-#: Where the landmarks' middle lies in a window that has a head as portraits have it.
-_MIDDLE = (0.5, 0.6)
+#: Centre of the landmarks in a portrait.
+_CENTRE = (0.5, 0.6)
 _SURE = 6.0
-"""Lowest logit of a window that came to rest; half a head reaches less."""
+"""Lowest face logit of a final window; half a head scores less."""
 _SMALLEST = 24
-"""Side of a window in pixels; of smaller heads the network sees nothing."""
+"""Smallest side of a window in pixels; smaller heads are not recognised."""
 _CELL = 1 / 64
-"""Windows rest on a grid of this share of a side, so that those that meet become one."""
+"""Windows are snapped to a grid of this fraction of a side, so that equal ones merge."""
 _APART = 0.45
-"""Windows nearer than this, in sides, see the same head."""
+"""Windows closer than this, in sides, contain the same head."""
 
 Window = tuple[int, int, int]
 """Left, top, side in pixels."""
 
 
 def scan(net: TinyAnalyzer, image: Tensor) -> list[tuple[Window, Analysis]]:
-    """Windows that each hold one head as a portrait does, and what is seen in them.
+    """Find windows that each contain one head like a portrait, and analyse them.
 
-    From a grid over the image each window moves to the middle of the landmarks it sees, as in a
-    mean shift; of those that come to rest at one place the surest is kept.
+    From a grid over the image each window moves to the centre of its landmarks, as in mean shift;
+    of the windows that end at the same place, the one with the highest score is kept.
 
     Args:
         image: [3, H, W] in 0..1, on the network's device.
 
     Returns:
-        The surest first; empty where no head is found.
+        In descending order of scores; empty if no head is found.
     """
     shorter = min(image.shape[-2:])
-    for share in SIDES:
-        side = round(share * shorter)
+    for fraction in SIDES:
+        side = round(fraction * shorter)
         if side < _SMALLEST:
             break
         corners = _grid(image, side)
@@ -61,7 +61,7 @@ def scan(net: TinyAnalyzer, image: Tensor) -> list[tuple[Window, Analysis]]:
 
 
 def _grid(image: Tensor, side: int) -> Tensor:
-    """[N, 2]: left and top of windows all over the image."""
+    """Left and top [N, 2] of windows all over the image."""
     height, width = image.shape[-2:]
 
     def along(length: int) -> Tensor:
@@ -87,8 +87,8 @@ def _see(net: TinyAnalyzer, image: Tensor, corners: Tensor, side: int) -> Analys
 def _moved(corners: Tensor, seen: Analysis, image: Tensor, side: int) -> Tensor:
     height, width = image.shape[-2:]
     points = seen.landmarks[seen.face_logit > 0].cpu()
-    middle = (points.amin(1) + points.amax(1)) / 2
-    moved = corners + side * (middle - torch.tensor(_MIDDLE))
+    centre = (points.amin(1) + points.amax(1)) / 2
+    moved = corners + side * (centre - torch.tensor(_CENTRE))
     highest = torch.tensor([float(width - side), float(height - side)])
     cell = max(1.0, _CELL * side)
     moved = ((moved / cell).round() * cell).round()

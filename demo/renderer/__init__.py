@@ -1,1 +1,1 @@
-"""The renderer of parametric heads: from numbers to images with their truth."""
+"""The renderer of parametric heads: from parameters to images with ground truth."""

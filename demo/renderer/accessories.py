@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from .face_plan import FacePlan, smoothstep
+from .face_geometry import FaceGeometry, smoothstep
 from .head_surface import (  # fmt: skip
     EAR,
     FRAME,
@@ -26,6 +26,7 @@ from .head_surface import (  # fmt: skip
 
 @functools.cache
 def unit_sphere(rows: int = 10, columns: int = 14) -> tuple[Tensor, Tensor]:
+    """Points [rows * columns, 3] and triangles [F, 3] of a unit sphere."""
     t = torch.linspace(0, math.pi, rows)[:, None]
     p = torch.arange(columns)[None] * (2 * math.pi / columns)
     points = [torch.sin(t) * torch.sin(p), -torch.cos(t).expand(-1, columns)]
@@ -36,16 +37,17 @@ def unit_sphere(rows: int = 10, columns: int = 14) -> tuple[Tensor, Tensor]:
 def ball(
     centre: tuple[float, float, float], size: tuple[float, float, float], surface: int
 ) -> Mesh:
+    """An ellipsoid with half axes ``size``."""
     points, faces = unit_sphere()
     return Mesh(points * torch.tensor(size) + torch.tensor(centre), points, faces, surface)
 
 
-def ear_meshes(plan: FacePlan) -> list[Mesh]:
-    """Two ears and, when worn, earrings; none under a curtain of hair."""
-    if word(plan, "hair_style") in ("long", "bob"):
+def ear_meshes(face: FaceGeometry) -> list[Mesh]:
+    """Both ears, with earrings if worn; none under long hair."""
+    if word(face, "hair_style") in ("long", "bob"):
         return []
-    width = float(profile(plan, torch.tensor(0.05))[0])
-    size = 1 + 0.38 * plan.who["ear_size"]
+    width = float(profile(face, torch.tensor(0.05))[0])
+    size = 1 + 0.38 * face.identity["ear_size"]
     points, faces = unit_sphere(14, 16)
     meshes = []
     for side in (-1.0, 1.0):
@@ -57,7 +59,7 @@ def ear_meshes(plan: FacePlan) -> list[Mesh]:
         moved = torch.stack([x, local[:, 1], z], -1) + centre
         chart = points * torch.tensor([side, 1.0, 1.0])
         meshes.append(Mesh(moved, chart, faces, EAR))
-        if word(plan, "earrings") != "none":
+        if word(face, "earrings") != "none":
             low = 0.07 + 0.215 * size + 0.07
             meshes.append(
                 ball((side * (width + 0.07 * size), low, -0.06), (0.075, 0.075, 0.075), JEWEL)
@@ -67,7 +69,7 @@ def ear_meshes(plan: FacePlan) -> list[Mesh]:
 
 @functools.cache
 def torso_grid() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Neck points, shirt points and their faces; in the space of the unturned body."""
+    """Points of neck and shirt and their triangles, in the space of the upright body."""
     phi = torch.arange(32)[None] * (2 * math.pi / 32)
     y = torch.linspace(0.45, 1.75, 7)[:, None]
     radius = 0.40 + 0.12 * smoothstep(1.2, 1.75, y)
@@ -83,7 +85,7 @@ def torso_grid() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def neck_and_shirt(rotation: Tensor) -> list[Mesh]:
-    """Neck and shirt in head space: the neck's top follows the head, the shoulders hardly do."""
+    """Neck and shirt in head space; the top of the neck follows the head, the shoulders do not."""
     neck, shirt, neck_faces, shirt_faces = torso_grid()
     follow = smoothstep(1.5, 0.6, neck[..., 1:2])
     fixed = neck @ rotation
@@ -96,7 +98,7 @@ def neck_and_shirt(rotation: Tensor) -> list[Mesh]:
 
 
 def tube(path: Tensor, thick: float, closed: bool, surface: int) -> Mesh:
-    """A square tube along points [N,3] that lie roughly in the image's plane."""
+    """A square tube along points [N, 3] that lie roughly in the image plane."""
     ahead = path.roll(-1, 0) - path.roll(1, 0)
     if not closed:
         ahead[0], ahead[-1] = path[1] - path[0], path[-1] - path[-2]
@@ -115,31 +117,31 @@ def tube(path: Tensor, thick: float, closed: bool, surface: int) -> Mesh:
     return Mesh(flat, flat, grid_faces(rows, 4, True), surface, True)
 
 
-def glasses_meshes(plan: FacePlan) -> list[Mesh]:
+def glasses_meshes(face: FaceGeometry) -> list[Mesh]:
     """Frames, bridge and temples; dark lenses for sunglasses."""
-    kind = word(plan, "glasses")
+    kind = word(face, "glasses")
     if kind == "none":
         return []
     turn = torch.arange(28) * (2 * math.pi / 28)
     power = {"round": 1.0, "square": 0.42, "sunglasses": 0.7}[kind]
-    rx = plan.eye_x - 0.055
+    rx = face.eye_x - 0.055
     ry = {"round": rx, "square": 0.235, "sunglasses": 0.25}[kind]
     thick = {"round": 0.022, "square": 0.032, "sunglasses": 0.028}[kind]
-    stretch = 1 + 0.11 * plan.who["face_length"]
-    y0 = (plan.eye_y + 0.015) * stretch
+    stretch = 1 + 0.11 * face.identity["face_length"]
+    y0 = (face.eye_y + 0.015) * stretch
     cos, sin = torch.cos(turn), torch.sin(turn)
     dx, dy = rx * cos.sign() * cos.abs() ** power, ry * sin.sign() * sin.abs() ** power
-    probe = torch.tensor([[0.0, plan.eye_y + 0.03], [plan.eye_x, plan.eye_y], [0.30, 0.20]])
-    depths = front_point(plan, probe)[:, 2]
+    probe = torch.tensor([[0.0, face.eye_y + 0.03], [face.eye_x, face.eye_y], [0.30, 0.20]])
+    depths = front_point(face, probe)[:, 2]
     front = max(float(depths[0]) - 0.01, float(depths[1]) + 0.07, float(depths[2]) + 0.02)
-    width = float(profile(plan, torch.tensor(0.0))[0])
+    width = float(profile(face, torch.tensor(0.0))[0])
     meshes = []
     for side in (-1.0, 1.0):
-        x = side * (plan.eye_x + dx)
+        x = side * (face.eye_x + dx)
         z = front - 0.22 * x.abs() ** 2
         ring = torch.stack([x, y0 + dy, z], -1)
         meshes.append(tube(ring, thick, True, FRAME))
-        outer = side * (plan.eye_x + rx)
+        outer = side * (face.eye_x + rx)
         arm = torch.tensor(
             [[outer, y0 - 0.05, front - 0.22 * outer**2],
              [side * (0.95 * width + 0.01), y0 - 0.05, 0.25],
@@ -147,7 +149,7 @@ def glasses_meshes(plan: FacePlan) -> list[Mesh]:
         )  # fmt: skip
         meshes.append(tube(arm, thick * 0.9, False, FRAME))
         if kind == "sunglasses":
-            centre = torch.tensor([[side * plan.eye_x, y0, front - 0.22 * plan.eye_x**2 + 0.01]])
+            centre = torch.tensor([[side * face.eye_x, y0, front - 0.22 * face.eye_x**2 + 0.01]])
             fan = torch.stack([torch.zeros(28, dtype=torch.long), torch.arange(28) + 1,
                                (torch.arange(28) + 1) % 28 + 1], -1)  # fmt: skip
             disc = torch.cat([centre, ring])

@@ -1,4 +1,4 @@
-"""Backdrops: a colour and a pattern, or a small scene."""
+"""Backgrounds: a colour and a pattern, or a small scene."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ..people import BACKGROUND_PATTERNS
-from .face_plan import smoothstep
+from .face_geometry import smoothstep
 from .palette import COLOURS
 
 
 def backdrop(background: Tensor, size: int) -> Tensor:
-    """The backdrop [size,size,3], 0..1, of one head's background vector [4]."""
+    """Render one head's background vector [4]: [size, size, 3] in 0..1."""
     color, pattern, phase, tone = background.tolist()
     base = COLOURS["background"][int(color)] * (1 + 0.10 * tone)
     line = (torch.arange(size, dtype=torch.float32) + 0.5) / size

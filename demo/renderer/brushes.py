@@ -1,38 +1,42 @@
-"""What all painting shares: soft edges, mixing, lines, colours of the person."""
+"""Helpers for painting: soft edges, mixing, lines, colours of the person."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from .face_plan import FacePlan
+from .face_geometry import FaceGeometry
 from .palette import COLOURS
 
 SOFT = 0.011  # half width of a painted edge, in the chart
 
 
 def edge(distance: Tensor) -> Tensor:
-    """1 where the signed distance is positive, 0 where negative, soft by one sample."""
+    """Soft step: 1 where the signed distance is positive, 0 where it is negative."""
     return (distance / (2 * SOFT) + 0.5).clamp(0, 1)
 
 
 def mix(colour: Tensor, amount: Tensor, paint: Tensor) -> Tensor:
-    """Lays `paint` [3] or [N,3] over colour [N,3] by amount [N]."""
+    """Blend ``paint`` [3] or [N, 3] over ``colour`` [N, 3] with opacity ``amount`` [N]."""
     return colour + amount[:, None] * (paint - colour)
 
 
 def rgb(red: int, green: int, blue: int) -> Tensor:
+    """A colour [3] in 0..1 from 8-bit values."""
     return torch.tensor([red, green, blue], dtype=torch.float32) / 255
 
 
 def line(distance: Tensor, width: float) -> Tensor:
+    """Opacity of a soft line at a distance from it: a Gaussian."""
     return torch.exp(-((distance / width) ** 2))
 
 
-def hair_colour(plan: FacePlan) -> Tensor:
-    return COLOURS["hair_color"][int(plan.who["hair_color"])]
+def hair_colour(face: FaceGeometry) -> Tensor:
+    """Colour of the hair, [3]."""
+    return COLOURS["hair_color"][int(face.identity["hair_color"])]
 
 
-def brow_colour(plan: FacePlan) -> Tensor:
-    colour = hair_colour(plan) * (0.62 if plan.who["hair_color"] > 0 else 0.9)
+def brow_colour(face: FaceGeometry) -> Tensor:
+    """Colour of the brows, [3]: darker than the hair."""
+    colour = hair_colour(face) * (0.62 if face.identity["hair_color"] > 0 else 0.9)
     return colour + 0.05

@@ -1,4 +1,4 @@
-"""Paints brows, eyes and mouth onto the face, sample by sample."""
+"""Painting brows, eyes and mouth, for each sample of the face."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ from torch import Tensor
 
 from ...faces.parts import PART_INDEX
 from .brushes import brow_colour, edge, line, mix, rgb
-from .face_plan import FacePlan, smoothstep
+from .face_geometry import FaceGeometry, smoothstep
 from .palette import COLOURS, skin_colour
 
 
-def paint_brow(plan: FacePlan, side: float, x: Tensor, y: Tensor, c: Tensor, part: Tensor) -> None:
+def paint_brow(
+    face: FaceGeometry, side: float, x: Tensor, y: Tensor, c: Tensor, part: Tensor
+) -> None:
     near = ((x * side > -0.02) & (y < 0.1) & (y > -0.75)).nonzero()[:, 0]
     xs, ys = x[near], y[near]
-    q = plan.brow_coordinate(xs, side)
-    _, centre, thick = plan.brow(q.clamp(0, 1), side)
+    q = face.brow_coordinate(xs, side)
+    _, centre, thick = face.brow(q.clamp(0, 1), side)
     distance = thick - (ys - centre).abs()
-    distance = torch.minimum(distance, torch.minimum(q + 0.02, 1.02 - q) * plan.eye_half * 2)
+    distance = torch.minimum(distance, torch.minimum(q + 0.02, 1.02 - q) * face.eye_half * 2)
     hairs = 0.88 + 0.12 * torch.sin(70 * xs + 60 * (ys - centre))
-    c[near] = mix(c[near], edge(distance) * hairs, brow_colour(plan))
+    c[near] = mix(c[near], edge(distance) * hairs, brow_colour(face))
     part[near[(distance > 0) & (part[near] > 0)]] = PART_INDEX[
         "brow_left" if side > 0 else "brow_right"
     ]
 
 
-def paint_eye(plan: FacePlan, side: float, x: Tensor, y: Tensor, c: Tensor, part: Tensor,
-               gloss: Tensor, face: Tensor) -> None:  # fmt: skip
+def paint_eye(face: FaceGeometry, side: float, x: Tensor, y: Tensor, c: Tensor, part: Tensor,
+               gloss: Tensor, front: Tensor) -> None:  # fmt: skip
     near = ((x * side > 0.0) & (x * side < 0.75) & (y > -0.42) & (y < 0.28)).nonzero()[:, 0]
     xs, ys = x[near], y[near]
-    q, h = plan.eye_frame(xs, ys, side)
+    q, h = face.eye_frame(xs, ys, side)
     arch = (1 - q * q).clamp(min=0).sqrt()
-    upper, lower = plan.lids(side)
+    upper, lower = face.lids(side)
     above, below = h + upper * arch, lower * arch - h
     inside = torch.minimum(above, below)
     inside = torch.where(q.abs() < 1, inside, -torch.ones_like(q))
     colour = c[near]
     # Lid: slightly darker fold above the eye.
-    full = 0.138 + 0.036 * plan.who["eye_size"]
+    full = 0.138 + 0.036 * face.identity["eye_size"]
     fuse = h + (max(upper, full * 0.75) + 0.052) * arch
     colour = colour * (1 - 0.42 * line(fuse, 0.017) * smoothstep(1.02, 0.7, q.abs()))[:, None]
     colour = (
@@ -46,14 +48,14 @@ def paint_eye(plan: FacePlan, side: float, x: Tensor, y: Tensor, c: Tensor, part
             :, None
         ]
     )
-    gx, gy = plan.gaze(side)
-    dx, dy = xs - side * plan.eye_x - gx, ys - plan.eye_y - gy
-    radius = 0.118 + 0.016 * plan.who["eye_size"]
+    gx, gy = face.gaze(side)
+    dx, dy = xs - side * face.eye_x - gx, ys - face.eye_y - gy
+    radius = 0.118 + 0.016 * face.identity["eye_size"]
     r = (
-        (dx * (1 + 0.16 * plan.who["face_width"])) ** 2
-        + (dy * (1 + 0.11 * plan.who["face_length"])) ** 2
+        (dx * (1 + 0.16 * face.identity["face_width"])) ** 2
+        + (dy * (1 + 0.11 * face.identity["face_length"])) ** 2
     ).sqrt()
-    iris = COLOURS["eye_color"][int(plan.who["eye_color"])]
+    iris = COLOURS["eye_color"][int(face.identity["eye_color"])]
     white = (
         rgb(250, 249, 246).expand(len(q), 3) * (0.88 + 0.12 * smoothstep(0.0, 0.10, above))[:, None]
     )
@@ -75,22 +77,22 @@ def paint_eye(plan: FacePlan, side: float, x: Tensor, y: Tensor, c: Tensor, part
     c[near] = colour
     seen = near[(inside > 0) & (part[near] > 0)]
     part[seen] = PART_INDEX["eye_left" if side > 0 else "eye_right"]
-    gloss[face[seen]] = 0.5
+    gloss[front[seen]] = 0.5
 
 
-def paint_mouth(plan: FacePlan, x: Tensor, y: Tensor, c: Tensor, part: Tensor, gloss: Tensor,
-                 face: Tensor, drop: float) -> None:  # fmt: skip
-    near = ((x.abs() < 0.7) & (y > plan.nose_y + 0.03) & (y < 1.15 + drop)).nonzero()[:, 0]
+def paint_mouth(face: FaceGeometry, x: Tensor, y: Tensor, c: Tensor, part: Tensor, gloss: Tensor,
+                 front: Tensor, drop: float) -> None:  # fmt: skip
+    near = ((x.abs() < 0.7) & (y > face.nose_y + 0.03) & (y < 1.15 + drop)).nonzero()[:, 0]
     xs, ys = x[near], y[near]
-    s, top, inner_up, inner_low, bottom = plan.mouth_curves(xs)
+    s, top, inner_up, inner_low, bottom = face.mouth_curves(xs)
     within = s.abs() < 1
     no = torch.full_like(xs, -1.0)
     upper = torch.where(within, torch.minimum(ys - top, inner_up - ys), no)
     lower = torch.where(within, torch.minimum(ys - inner_low, bottom - ys), no)
     opening = torch.where(within, torch.minimum(ys - inner_up, inner_low - ys), no)
     whole = torch.where(within, torch.minimum(ys - top, bottom - ys), no)
-    kind = int(plan.who["lip_color"])
-    skin = skin_colour(plan.who["skin"], plan.who["skin_tone"])
+    kind = int(face.identity["lip_color"])
+    skin = skin_colour(face.identity["skin"], face.identity["skin_tone"])
     lips = COLOURS["lip_color"][kind] if kind else skin * rgb(236, 150, 146) * 0.95
     colour = c[near]
     # Shadow below the lower lip and the lip's outline.
@@ -104,23 +106,24 @@ def paint_mouth(plan: FacePlan, x: Tensor, y: Tensor, c: Tensor, part: Tensor, g
     dark = rgb(72, 14, 20)
     depth = inner_low - inner_up
     mouth = dark.expand(len(xs), 3)
-    tongue = ((xs - plan.mouth_x) / 0.17) ** 2 + (
+    tongue = ((xs - face.mouth_x) / 0.17) ** 2 + (
         (ys - inner_low - 0.01) / (0.02 + 0.5 * depth.clamp(min=0.02))
     ) ** 2
     mouth = mix(mouth, smoothstep(1.15, 0.85, tongue), rgb(214, 92, 96))
-    gap = plan.jaw_drop * (1 - plan.moves["mouthClose"])
+    gap = face.jaw_drop * (1 - face.blendshapes["mouthClose"])
     teeth = torch.minimum(ys - inner_up, inner_up + 0.085 - ys)
     notch = 1 - 0.10 * line(torch.remainder(xs + 0.5, 0.062) - 0.031, 0.006)
     mouth = mix(mouth, edge(teeth + 0.01), rgb(248, 245, 236) * notch[:, None])
     low_teeth = ys - (inner_low - 0.045)
-    if gap < 0.12 or plan.moves["mouthLowerDownLeft"] + plan.moves["mouthLowerDownRight"] > 0.5:
+    lowered = face.pair("mouthLowerDown", 1.0) + face.pair("mouthLowerDown", -1.0)
+    if gap < 0.12 or lowered > 0.5:
         mouth = mix(mouth, edge(low_teeth) * (depth > 0.10), rgb(236, 230, 218))
     mouth = mouth * (0.66 + 0.34 * smoothstep(1.0, 0.72, s.abs()))[:, None]
     colour = mix(colour, edge(opening), mouth)
     seam = (inner_up + inner_low) / 2
     closed = smoothstep(0.05, 0.0, depth) * (s.abs() < 1.04)
     colour = mix(colour, 0.85 * closed * line(ys - seam, 0.014), lips * 0.34)
-    press = plan.moves["mouthPressLeft"] + plan.moves["mouthPressRight"]
+    press = face.blendshapes["mouthPressLeft"] + face.blendshapes["mouthPressRight"]
     colour = mix(
         colour,
         0.3 * press * line(ys - seam, 0.05) * smoothstep(1.25, 0.95, s.abs()) * (s.abs() > 0.85),
@@ -130,4 +133,4 @@ def paint_mouth(plan: FacePlan, x: Tensor, y: Tensor, c: Tensor, part: Tensor, g
     ok = part[near] > 0
     for name, distance in (("upper_lip", upper), ("lower_lip", lower), ("mouth_interior", opening)):
         part[near[(distance > 0) & ok]] = PART_INDEX[name]
-    gloss[face[near[(whole > 0) & (opening < 0)]]] = 0.45
+    gloss[front[near[(whole > 0) & (opening < 0)]]] = 0.45

@@ -31,5 +31,5 @@ COLOURS: dict[str, Tensor] = {
 
 
 def skin_colour(kind: float, tone: float) -> Tensor:
-    """The skin's colour [3]: a class, shifted lighter or darker by tone -1..1."""
+    """Colour of the skin [3]: a class, made darker or lighter by ``tone`` in -1..1."""
     return COLOURS["skin"][int(kind)] * (1 + 0.09 * tone)

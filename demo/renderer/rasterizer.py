@@ -1,4 +1,4 @@
-"""A z-buffer rasteriser in torch for one image of small triangles."""
+"""A z-buffer rasterizer in torch for images of small triangles."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ def _box(side: int) -> tuple[Tensor, Tensor]:
 def rasterize(
     points: Tensor, faces: Tensor, two_sided: Tensor, size: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Finds the nearest triangle at every sample centre.
+    """Find the nearest triangle at every sample centre.
 
-    points [V,3]: x, y in samples (centre of sample i is i + 0.5), z larger = farther, any range.
-    faces [F,3] long; two_sided [F] bool: the others are seen only when clockwise on the image.
-    Returns for the N covered samples: index [N] into the size*size image, triangle [N],
-    barycentric weights [N,3].
+    Args:
+        points: [V, 3]: x, y in samples (the centre of sample i is i + 0.5), z of any range, larger
+            = farther.
+        faces: [F, 3] int64, triangles.
+        two_sided: [F] bool; the others are visible only if clockwise in the image.
+        size: Side of the image in samples.
+
+    Returns:
+        For the N covered samples: index [N] into the size * size image, triangle [N], barycentric
+        weights [N, 3].
     """
     p = points[faces]
     x, y, z = p[..., 0], p[..., 1], p[..., 2]

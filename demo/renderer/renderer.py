@@ -1,4 +1,4 @@
-"""From parameters to images with their truth: depth, parts, landmarks and masks."""
+"""Rendering heads: images and their ground truth (depth, parts, landmarks, masks)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 from ..people import Heads
 from .accessories import ear_meshes, glasses_meshes, neck_and_shirt
 from .backgrounds import backdrop
-from .face_plan import FacePlan, face_plan, landmark_chart
+from .face_geometry import FaceGeometry, face_geometry, landmark_chart
 from .hair import beard_mesh, hair_meshes
 from .head_surface import NECK, SHIRT, Mesh, contour_points, front_point, head_mesh
 from .rasterizer import rasterize
@@ -27,11 +27,13 @@ PIVOT = (0.0, 0.05, 0.0)
 
 @dataclass(frozen=True)
 class Renders:
-    """Images of B heads and what is true in them.
+    """Images of B heads and their ground truth.
 
-    rgb [B,3,S,S] float 0..1; depth [B,S,S], background 1, nearer = more negative;
-    parts [B,S,S] uint8 of faces/parts.py; landmarks [B,68,2] x, y as fractions of the image,
-    iBUG order, hidden ones kept; head_mask [B,S,S] bool: head with hair and ears.
+    rgb [B, 3, S, S]: float in 0..1.
+    depth [B, S, S]: 1 = background, smaller = nearer, down to -1.
+    parts [B, S, S]: uint8, classes of ``faces.parts``.
+    landmarks [B, 68, 2]: iBUG order, x, y as fractions of the image, occluded ones included.
+    head_mask [B, S, S]: bool, head with hair and ears.
     """
 
     rgb: Tensor
@@ -42,9 +44,10 @@ class Renders:
 
 
 def rotation_matrix(angles: Tensor) -> Tensor:
-    """Head -> camera rotations [B,3,3] (x right, y down, z to the viewer) of degrees [B,3].
+    """Rotations [B, 3, 3] of yaw, pitch, roll [B, 3] in degrees, Euler order xyz.
 
-    Columns are the head's X, Y, Z axes; their x and y are those of Dense-Face's pose image.
+    Columns are the head's X, Y, Z axes in camera space (x right, y down, z towards the viewer), as
+    in Dense-Face's pose images (docs/reference/dense_face.md A6).
     """
     yaw, pitch, roll = (angles.double() * math.pi / 180).unbind(-1)
     yaw = -yaw
@@ -57,7 +60,7 @@ def rotation_matrix(angles: Tensor) -> Tensor:
 
 
 def project(points: Tensor, rotation: Tensor, camera: list[float]) -> Tensor:
-    """Head space [N,3] -> x, y as fractions of the image and z away from the viewer."""
+    """Project head space [N, 3] to x, y as fractions of the image and z away from the viewer."""
     pivot = torch.tensor(PIVOT)
     turned = (points - pivot) @ rotation.T + pivot
     near = DISTANCE / (DISTANCE - turned[:, 2])
@@ -68,7 +71,7 @@ def project(points: Tensor, rotation: Tensor, camera: list[float]) -> Tensor:
 
 
 def _normals(points: Tensor, faces: Tensor) -> Tensor:
-    """Unit vertex normals [V,3], outwards for faces that run clockwise on the image."""
+    """Unit vertex normals [V, 3], outwards for triangles that are clockwise in the image."""
     a, b, c = points[faces].unbind(1)
     flat = torch.linalg.cross(b - a, c - a)
     total = torch.zeros_like(points)
@@ -77,19 +80,19 @@ def _normals(points: Tensor, faces: Tensor) -> Tensor:
     return functional.normalize(total, dim=-1)
 
 
-def _meshes(plan: FacePlan, rotation: Tensor) -> list[Mesh]:
-    head = head_mesh(plan)
+def _meshes(face: FaceGeometry, rotation: Tensor) -> list[Mesh]:
+    head = head_mesh(face)
     return [
-        head, *hair_meshes(plan, head), *beard_mesh(plan, head), *ear_meshes(plan),
-        *glasses_meshes(plan), *neck_and_shirt(rotation),
+        head, *hair_meshes(face, head), *beard_mesh(face, head), *ear_meshes(face),
+        *glasses_meshes(face), *neck_and_shirt(rotation),
     ]  # fmt: skip
 
 
 def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
-    plan = face_plan(head.identity[0], head.expression[0])
+    face = face_geometry(head.identity[0], head.expression[0])
     rotation = rotation_matrix(head.angles)[0]
     camera = head.camera[0].tolist()
-    meshes = _meshes(plan, rotation)
+    meshes = _meshes(face, rotation)
     starts = [0]
     for mesh in meshes:
         starts.append(starts[-1] + len(mesh.points))
@@ -112,10 +115,10 @@ def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
     values += attributes[corners[:, 2]] * weight[:, 2:]
     kind = surface[triangle]
     normal = functional.normalize(values[:, 3:6], dim=-1)
-    # Sheets seen from behind are lit like their front, a little darker.
+    # The back of two-sided meshes is lit like the front, but darker.
     behind = two_sided[triangle] & (normal[:, 2] < 0)
     normal = torch.where(behind[:, None], -normal, normal)
-    colour, gloss, label = paint(plan, int(head.shirt[0]), kind, values[:, :3])
+    colour, gloss, label = paint(face, int(head.shirt[0]), kind, values[:, :3])
     colour = torch.where(behind[:, None], colour * 0.6, colour)
     lit = illuminate(colour, gloss, normal, head.light[0].tolist())
 
@@ -130,7 +133,7 @@ def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
     mask[index[(kind != NECK) & (kind != SHIRT)]] = 1.0
     covered = functional.avg_pool2d(mask.view(1, 1, fine, fine), SAMPLES)[0, 0] >= 0.5
 
-    spots = torch.cat([contour_points(plan), front_point(plan, landmark_chart(plan))])
+    spots = torch.cat([contour_points(face), front_point(face, landmark_chart(face))])
     landmarks = project(spots, rotation, camera)[:, :2]
     step = slice(SAMPLES // 2, None, SAMPLES)
     return (
@@ -141,9 +144,14 @@ def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def render(heads: Heads, size: int = 128) -> Renders:
-    """Renders B heads at size x size pixels with 2x2 samples each; same input, same image.
+    """Render B heads deterministically, with 2 x 2 samples per pixel.
 
-    Raises ValueError for a size outside 16..1024.
+    Args:
+        heads: B heads.
+        size: Side of the images in pixels, 16 to 1024.
+
+    Raises:
+        ValueError: The size is out of range.
     """
     if not 16 <= size <= 1024:
         raise ValueError(f"size must be 16..1024, not {size}.")

@@ -1,6 +1,6 @@
-"""Colours and light of the visible samples, as functions of head coordinates.
+"""Colours and light of the visible samples, as functions of chart coordinates.
 
-Everything is evaluated for each sample, so it stays crisp at every resolution.
+Everything is evaluated per sample, so it is sharp at every resolution.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from ...faces.parts import PART_INDEX
 from .brushes import hair_colour, rgb
-from .face_plan import FacePlan, bump, smoothstep
+from .face_geometry import FaceGeometry, bump, smoothstep
 from .head_surface import BEARD, EAR, FRAME, HAIR, JEWEL, LENS, NECK, SHIRT, SKIN, word
 from .paint_skin import paint_skin
 from .palette import COLOURS, skin_colour
 
 
-def paint_hair(plan: FacePlan, chart: Tensor, beard: bool) -> tuple[Tensor, Tensor]:
+def paint_hair(face: FaceGeometry, chart: Tensor, beard: bool) -> tuple[Tensor, Tensor]:
     """Colour [N,3] and gloss [N] of hair samples."""
     x, y, phi = chart.unbind(1)
-    style = word(plan, "hair_style")
-    base = hair_colour(plan)
+    style = word(face, "hair_style")
+    base = hair_colour(face)
     if beard:
         strand = torch.sin(55 * x + 5 * torch.sin(9 * y)) * torch.sin(
             34 * y + 4 * torch.sin(11 * x)
@@ -40,29 +40,29 @@ def paint_hair(plan: FacePlan, chart: Tensor, beard: bool) -> tuple[Tensor, Tens
     amount = 0.13 + 0.05 * float(base.mean() > 0.6)
     colour = base * (1 + amount * strand)[:, None] + 0.02 * strand[:, None]
     if style == "buzzed" and not beard:
-        skin = skin_colour(plan.who["skin"], plan.who["skin_tone"])
+        skin = skin_colour(face.identity["skin"], face.identity["skin_tone"])
         colour = colour * 0.72 + 0.28 * skin
     gloss = torch.full_like(x, 0.10 if beard or style in ("afro", "buzzed") else 0.34)
     return colour, gloss
 
 
 def paint(
-    plan: FacePlan, shirt: int, surface: Tensor, chart: Tensor
+    face: FaceGeometry, shirt: int, surface: Tensor, chart: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Colour [N,3], gloss [N] and part label [N] of all visible samples."""
     colour = torch.zeros(len(surface), 3)
     gloss = torch.full((len(surface),), 0.12)
     label = torch.zeros(len(surface), dtype=torch.uint8)
-    skin = skin_colour(plan.who["skin"], plan.who["skin_tone"])
+    skin = skin_colour(face.identity["skin"], face.identity["skin_tone"])
     for kind in (SKIN, EAR, NECK, SHIRT, HAIR, BEARD, FRAME, LENS, JEWEL):
         where = (surface == kind).nonzero()[:, 0]
         if not where.numel():
             continue
         local = chart[where]
         if kind == SKIN:
-            colour[where], gloss[where], label[where] = paint_skin(plan, local)
+            colour[where], gloss[where], label[where] = paint_skin(face, local)
         elif kind in (HAIR, BEARD):
-            colour[where], gloss[where] = paint_hair(plan, local, kind == BEARD)
+            colour[where], gloss[where] = paint_hair(face, local, kind == BEARD)
             if kind == BEARD:
                 label[where] = PART_INDEX["skin"]
         elif kind == EAR:
@@ -74,19 +74,29 @@ def paint(
         elif kind == SHIRT:
             colour[where] = COLOURS["shirt"][shirt]
         elif kind == FRAME:
-            colour[where] = COLOURS["frame_color"][int(plan.who["frame_color"])]
+            colour[where] = COLOURS["frame_color"][int(face.identity["frame_color"])]
             gloss[where] = 0.6
         elif kind == LENS:
             colour[where] = rgb(30, 32, 40) + 0.10 * (0.3 - local[:, 1:2]).clamp(0, 1)
             gloss[where] = 0.8
         else:
-            colour[where] = COLOURS["earrings"][int(plan.who["earrings"])]
+            colour[where] = COLOURS["earrings"][int(face.identity["earrings"])]
             gloss[where] = 0.8
     return colour, gloss, label
 
 
 def illuminate(colour: Tensor, gloss: Tensor, normal: Tensor, light: list[float]) -> Tensor:
-    """Lambert with a soft wrap, sky light, rim and highlight; normal [N,3] in camera space."""
+    """Wrapped Lambert, sky light, rim and specular highlight.
+
+    Args:
+        colour: [N, 3] in 0..1.
+        gloss: [N], strength of the highlight.
+        normal: [N, 3], unit normals in camera space.
+        light: Side, height, warmth, strength (``Heads.light``).
+
+    Returns:
+        [N, 3] in 0..1.
+    """
     side, height, warmth, strength = light
     towards = torch.tensor([0.75 * side, -0.55 - 0.25 * height, 0.9])
     towards = towards / towards.norm()

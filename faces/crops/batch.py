@@ -1,4 +1,4 @@
-"""Crops of all faces of a batch, and all of them back into their images."""
+"""Cropping all faces of a batch, and pasting the crops back."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from ..face import Face
 from .crop import CropPlace, crop_place, cropped, pasted
 
 Places = tuple[tuple[CropPlace, ...], ...]
-"""For each image of a batch where its crops were taken."""
+"""For each image of a batch, where its crops were taken."""
 
-#: Side of a crop around a bare box, in sides of the box: about what points would give.
+#: Side of the crop around a face without points, in sides of its box: about what points would give.
 AROUND_BOX = 2.0
 
 
-def place_of(face: Face, size: int, padding: float = 0.0) -> CropPlace:
-    """Where a face is cut out: by its points turned upright, by a bare box as it stands.
+def place_for_face(face: Face, size: int, padding: float = 0.0) -> CropPlace:
+    """Where to crop a face: rotated upright if it has points, else around its box.
 
     Raises:
-        InputError: Size or padding is out of range, or the points lie all in one place.
+        InputError: Size or padding is out of range, or all points coincide.
     """
     if face.five is not None:
         return crop_place(face.five, face.image_size, size, padding)
     left, top, right, bottom = face.box
-    # Any upright points whose square has the wanted side and middle.
+    # Upright points that give a square of this side and centre.
     reach = AROUND_BOX * max(right - left, bottom - top) / 4
     x, y = (left + right) / 2, (top + bottom) / 2 - 0.1 * reach
     unit = torch.tensor([[-1.0, 0], [1, 0], [0, 1], [-0.5, 2], [0.5, 2]])
     return crop_place(unit * (reach / 2) + torch.tensor([x, y]), face.image_size, size, padding)
 
 
-def crops_of(
+def crop_faces(
     images: Sequence[Tensor], faces: Sequence[Sequence[Face]], size: int, padding: float = 0.0
 ) -> tuple[Tensor, Places]:
-    """Cut out every face of every image.
+    """Crop every face of every image.
 
     Args:
         images: [C, H, W] each, in 0..1.
-        faces: Of each image.
+        faces: The faces of each image.
         size: Side of the crops in pixels.
-        padding: Added on each side, as a share of the square's side.
+        padding: Added on each side, as a fraction of the square's side.
 
     Returns:
-        [N, C, size, size], those of the first image first, and where they were taken. N is 0
-        where no image has a face.
+        [N, C, size, size] in the order of the images, and where the crops were taken. N is 0 if
+        no image has a face.
 
     Raises:
-        InputError: An image cannot be used, has another size than its faces were found in, or
-            size or padding is out of range.
+        InputError: An image is invalid, its faces were found in an image of another size, or
+            ``size`` or ``padding`` is out of range.
     """
     crops: list[Tensor] = []
     places: list[tuple[CropPlace, ...]] = []
@@ -61,7 +61,7 @@ def crops_of(
         height, width = image.shape[-2:]
         for face in some:
             face.require_size(width, height)
-        here = tuple(place_of(face, size, padding) for face in some)
+        here = tuple(place_for_face(face, size, padding) for face in some)
         if here:
             check_image(image)
         crops += [cropped(image, place) for place in here]
@@ -70,7 +70,7 @@ def crops_of(
     return torch.stack(crops) if crops else torch.zeros(0, channels, size, size), tuple(places)
 
 
-def all_pasted(
+def paste_crops(
     images: Tensor,
     crops: Tensor,
     places: Places,
@@ -79,21 +79,21 @@ def all_pasted(
     soft: float = 0.06,
     match_colours: bool = False,
 ) -> Tensor:
-    """Put changed crops back; whatever lies outside them stays as it is, bit for bit.
+    """Paste crops back into their images, whose pixels outside stay the same bit for bit.
 
     Args:
-        images: [B, C, H, W], in the order of ``places``. Where one image has one place there
-            may be several crops: each then gives an image of its own.
-        crops: [N, C, s, s] in the order of ``crops_of``.
-        places: Where they were taken. Where nothing was cut out the crops are not looked at.
+        images: [B, C, H, W], in the order of ``places``. Several crops for a single place give
+            one image each.
+        crops: [N, C, s, s] in the order of ``crop_faces``.
+        places: Where they were taken. Without any place the crops are ignored.
         masks: [N or 1, h, w] on the crops, 1 = the new face; all but the border when left out.
-        soft, match_colours: As for ``faces.crop.pasted``.
+        soft, match_colours: As for ``faces.crops.crop.pasted``.
 
     Returns:
         [B, C, H, W], or [N, C, H, W] for several crops of one place.
 
     Raises:
-        InputError: The numbers of images, crops and masks, or their sizes, do not fit.
+        InputError: The numbers or sizes of images, crops and masks do not match.
     """
     wanted = sum(map(len, places))
     if not wanted:

@@ -1,4 +1,4 @@
-"""Looking into boxes that somebody else found: points and pose for what had only a place."""
+"""Landmarks and poses for faces of which only the boxes are known."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from torch import Tensor
 from ..analyzers import FaceAnalyzer, find_faces
 from ..face import Face
 
-#: Side of the square that is looked into, in sizes of the box: detectors want room around a face.
-_ROOM = 2.0
+#: Side of the square to search, in sides of the box: detectors need context around a face.
+_CONTEXT = 2.0
 
 
 def detect_in_boxes(analyzer: FaceAnalyzer, image: Tensor, boxes: Sequence[Face]) -> list[Face]:
-    """What an analyzer finds in each box; a box in which it finds nothing stays as it is.
+    """Run an analyzer around each box.
 
     Args:
         image: [C, H, W] in 0..1.
-        boxes: Faces of this image of which only the boxes count.
+        boxes: Faces of this image; only their boxes are used.
+
+    Returns:
+        For each box the face found in it, or the given face where nothing is found.
 
     Raises:
-        InputError: The image cannot be used, or the boxes come from one of another size.
+        InputError: The image is invalid, or the boxes belong to an image of another size.
     """
     return [_detect(analyzer, image, box) for box in boxes]
 
@@ -32,7 +35,7 @@ def _detect(analyzer: FaceAnalyzer, image: Tensor, box: Face) -> Face:
     height, width = image.shape[-2:]
     box.require_size(width, height)
     left, top, right, bottom = box.box
-    reach = max(right - left, bottom - top) * _ROOM / 2
+    reach = max(right - left, bottom - top) * _CONTEXT / 2
     x, y = (left + right) / 2, (top + bottom) / 2
     x0, y0 = max(0, int(x - reach)), max(0, int(y - reach))
     x1, y1 = min(width, int(x + reach) + 1), min(height, int(y + reach) + 1)
@@ -42,7 +45,7 @@ def _detect(analyzer: FaceAnalyzer, image: Tensor, box: Face) -> Face:
     if not found:
         return box
     inside = [_shifted(face, x0, y0, (width, height)) for face in found]
-    # A neighbour may be larger than the face that is meant.
+    # A neighbour may be larger than the face in the box.
     return min(inside, key=lambda face: _distance(face, x, y))
 
 

@@ -1,8 +1,8 @@
-"""Cutting a face out upright at any size, and putting the changed face back.
+"""Cropping a face upright at any size, and pasting the changed crop back.
 
-The cut is the oriented square of FFHQ (docs/reference/dense_face.md A9): its direction follows eyes
-and mouth, its side is the larger of twice the distance of the eyes and 1.8 times the way from eyes
-to mouth, times two, its middle lies a tenth of that way below the eyes.
+The crop is the oriented square of FFHQ (docs/reference/dense_face.md A9). Its direction follows the
+eyes and the mouth, its side is twice the larger of 2 x the distance of the eyes and 1.8 x the
+distance from eyes to mouth, and its centre lies a tenth of the latter below the eyes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import InputError
 from ..masks.compositing import composite, feather
 from ..similarity import Similarity, fit_similarity
-from ..warping import warped
+from ..warping import warp
 
 SMALLEST, LARGEST = 16, 4096
 """Sides of a crop in pixels."""
@@ -24,9 +24,9 @@ _MOST_GAIN = 1.25
 
 @dataclass(frozen=True, eq=False)
 class CropPlace:
-    """Where a crop was taken: enough to put it back.
+    """Where a crop was taken, as needed to paste it back.
 
-    to_image: From pixels of the crop to pixels of the image.
+    to_image: Transform from pixels of the crop to pixels of the image.
     size: Side of the crop in pixels.
     image_size: Width and height of the image.
     """
@@ -36,12 +36,12 @@ class CropPlace:
     image_size: tuple[int, int]
 
     def quad(self) -> Tensor:
-        """[4, 2]: the crop's corners in the image: top left, top right, bottom right, left."""
+        """The crop's corners in the image, [4, 2]: top left and right, bottom right and left."""
         s = float(self.size)
         return self.to_image(torch.tensor([[0, 0], [s, 0], [s, s], [0, s]]))
 
     def points_in_crop(self, points: Tensor) -> Tensor:
-        """Points [N, 2] of the image in pixels of the crop."""
+        """Convert points [N, 2] from pixels of the image to pixels of the crop."""
         return self.to_image.inverse()(points)
 
 
@@ -54,19 +54,21 @@ def crop_place(
         five: [5, 2] pixels: eyes, nose, mouth corners.
         image_size: Width and height of the image.
         size: Side of the crop in pixels.
-        padding: Added on each side, as a share of the square's side (0.25: half as large again).
+        padding: Added on each side, as a fraction of the square's side (0.25: half as large again).
 
     Raises:
-        InputError: Size or padding is out of range, or the points lie all in one place.
+        InputError: Size or padding is out of range, or all points coincide.
     """
     if not SMALLEST <= size <= LARGEST:
-        raise InputError(f"a crop of {size} px", fix=f"Use a size of {SMALLEST} to {LARGEST} px")
+        raise InputError(
+            f"a crop of {size} px is out of range", fix=f"Use {SMALLEST} to {LARGEST} px"
+        )
     if not -0.4 <= padding <= 4:
-        raise InputError(f"a padding of {padding}", fix="Use -0.4 to 4 of the face's size")
+        raise InputError(f"the padding {padding} is out of range", fix="Use -0.4 to 4")
     p = five.double()
     eyes, mouth = p[:2].mean(0), p[3:].mean(0)
     across, down = p[1] - p[0], mouth - eyes
-    # The mouth helps to tell the direction: one eye seen from the side is a poor witness.
+    # The eyes alone are unreliable in a profile, so the mouth counts as well.
     axis = across + torch.stack([down[1], -down[0]])
     reach = max(2 * float(across.norm()), 1.8 * float(down.norm())) * (1 + 2 * padding)
     if not (float(axis.norm()) > 0 and reach > 1):  # also catches NaN
@@ -75,20 +77,20 @@ def crop_place(
         )
     x = axis / axis.norm() * reach
     y = torch.stack([-x[1], x[0]])
-    middle = eyes + 0.1 * down
-    quad = torch.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y])
+    centre = eyes + 0.1 * down
+    quad = torch.stack([centre - x - y, centre + x - y, centre + x + y, centre - x + y])
     corners = torch.tensor([[0, 0], [size, 0], [size, size], [0, size]])
     return CropPlace(fit_similarity(corners, quad), size, image_size)
 
 
 def cropped(image: Tensor, place: CropPlace) -> Tensor:
-    """Cut [C, H, W] to [C, size, size]; beyond the image's edge it is mirrored.
+    """Crop an image [C, H, W] to [C, size, size], reflected beyond its edges.
 
     Raises:
-        InputError: The image has another size than the one the place was made for.
+        InputError: The place belongs to an image of another size.
     """
     _check_size(image, place)
-    return warped(image, place.to_image, place.size, place.size, outside="reflection")
+    return warp(image, place.to_image, place.size, place.size, outside="reflection")
 
 
 def pasted(
@@ -134,7 +136,7 @@ def pasted(
     border = _kept_border(side, soft).to(crop)
     keep = border if keep is None else torch.maximum(border, keep.to(crop))
     if match_colours:
-        before = warped(image, to_image, side, side, outside="reflection")
+        before = warp(image, to_image, side, side, outside="reflection")
         crop = with_colours_of(crop, before, keep)
     keep = feather(keep[None, None], soft * side)[0]
     left, top, right, bottom = _bounds(place)
@@ -144,8 +146,8 @@ def pasted(
     back = to_image.inverse()
     back = Similarity(back.scale, back.rotation, back(corner[None])[0])
     height, width = bottom - top, right - left
-    changed = warped(crop, back, height, width)
-    face = warped(1 - keep, back, height, width, outside="zeros", smooth=False)
+    changed = warp(crop, back, height, width)
+    face = warp(1 - keep, back, height, width, outside="zeros", smooth=False)
     result = image.clone()
     inner = image[None, :, top:bottom, left:right]
     mixed = composite(inner, changed[None].to(inner), 1 - face[None].to(inner))

@@ -1,4 +1,4 @@
-"""Who a face is, whoever found it: a recogniser that reads faces cut to 112 x 112."""
+"""A face recogniser around an encoder of aligned 112 x 112 faces."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ..alignment import ALIGNED_SIZE, aligned
+from ..alignment import ALIGNED_SIZE, align_face
 from ..face import Face
 from ..identity import Identity
 
-#: In which order a network reads colours. Of IR-SE50's it is not settled
-#: (docs/reference/dense_face.md A4): its training images had red and blue swapped, its users mostly
-#: give RGB.
+#: Channel orders of encoders. IR-SE50's is ambiguous (docs/reference/dense_face.md A4): its
+#: training images had red and blue swapped, but most users feed it RGB.
 CHANNEL_ORDERS = ("RGB", "BGR")
-#: What is cut out: the face turned to the template by its five points, or the image as it is.
+#: What the encoder gets: the face aligned to the template by its five points, or the whole image.
 FIVE_POINTS, WHOLE_IMAGE = "five points", "whole picture"
 ALIGNMENTS = (FIVE_POINTS, WHOLE_IMAGE)
 
@@ -26,8 +25,8 @@ class AlignedRecogniser:
     """A recogniser (``faces.analyzers``) around a network.
 
     Args:
-        encoder: Name that its identities bear.
-        run: Faces [1, 3, 112, 112] in -1..1 -> features [1, D], wherever the network lives.
+        encoder: Name of the encoder, stored in its identities.
+        run: The encoder: faces [1, 3, 112, 112] in -1..1 -> features [1, D], any device.
         channel_order: One of :data:`CHANNEL_ORDERS`.
         alignment: One of :data:`ALIGNMENTS`.
 
@@ -50,24 +49,24 @@ class AlignedRecogniser:
 
     @torch.inference_mode()
     def identify(self, image: Tensor, face: Face) -> Identity:
-        """Who a face in an image [3, H, W] in 0..1 is.
+        """The identity of a face in an image [3, H, W] in 0..1.
 
         Raises:
-            InputError: The face has no points or comes from an image of another size.
+            InputError: The face has no five points, or was found in an image of another size.
         """
         face.require_size(image.shape[-1], image.shape[-2])
-        features = self._run(read_form(image, face, self._order, self._alignment))
+        features = self._run(encoder_input(image, face, self._order, self._alignment))
         return Identity.from_features(features[0], self.encoder)
 
 
-def read_form(image: Tensor, face: Face, channel_order: str, alignment: str) -> Tensor:
-    """A face of an image [3, H, W] in 0..1 as recognisers read it: [1, 3, 112, 112] in -1..1.
+def encoder_input(image: Tensor, face: Face, channel_order: str, alignment: str) -> Tensor:
+    """The encoder's input for a face of an image [3, H, W] in 0..1: [1, 3, 112, 112] in -1..1.
 
     Raises:
-        InputError: The face has no points, and the alignment wants them.
+        InputError: The alignment needs five points and the face has none.
     """
     if alignment == FIVE_POINTS:
-        cut = aligned(image.float(), face.require_five())[None]
+        cut = align_face(image.float(), face.require_five())[None]
     else:
         size = (ALIGNED_SIZE, ALIGNED_SIZE)
         cut = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)

@@ -1,9 +1,8 @@
-"""Which way of cutting and colouring faces reproduces the features that somebody else measured.
+"""Finding the alignment and channel order with which given features were computed.
 
-Alignment and channel order of the features that Dense-Face was trained on are not released
-(docs/reference/dense_face.md B2). With images, their features and the encoder's weights the
-question has an
-answer: the right variant gives cosines near 1, the others do not.
+Those of the features that Dense-Face was trained on are not released
+(docs/reference/dense_face.md B2). They can be found from images, their features and the encoder's
+weights: the right combination gives cosines near 1, the others do not.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from torch.nn import functional as F
 
 from ...errors import IncompatibleError, InputError
 from ..face import Face
-from .aligned_recogniser import ALIGNMENTS, CHANNEL_ORDERS, FIVE_POINTS, read_form
+from .aligned_recogniser import ALIGNMENTS, CHANNEL_ORDERS, FIVE_POINTS, encoder_input
 
-#: From here on two ways of computing a face's features are the same but for interpolation.
+#: Above this mean cosine the remaining difference is interpolation.
 REPRODUCED = 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """An image [3, H, W] in 0..1, the face in it (None: none was found), its feature [D]."""
+    """An image [3, H, W] in 0..1, the face in it (None if none was found), its feature [D]."""
 
     image: Tensor
     face: Face | None
@@ -34,9 +33,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Variant:
-    """How well one way of reading faces reproduces the features.
+    """How well one channel order and alignment reproduce the features.
 
-    cosines: Of each image that could be read so, -1..1.
+    cosines: One for each image that this alignment can use, -1..1.
     """
 
     channel_order: str
@@ -45,12 +44,12 @@ class Variant:
 
     @property
     def mean(self) -> float:
-        """Of the cosines; -1 where no image could be read so."""
+        """Mean cosine; -1 if no image could be used."""
         return sum(self.cosines) / len(self.cosines) if self.cosines else -1.0
 
     @property
     def reproduces(self) -> bool:
-        """Whether this is how the features were made."""
+        """Whether the features were computed in this way."""
         return bool(self.cosines) and self.mean >= REPRODUCED
 
 
@@ -60,11 +59,11 @@ def calibrate(run: Callable[[Tensor], Tensor], pairs: Sequence[Pair]) -> list[Va
 
     Args:
         run: The encoder: faces [1, 3, 112, 112] in -1..1 -> features [1, D].
-        pairs: Images without a face are tried as whole images only.
+        pairs: Images with their features; those without a face are tried as whole images only.
 
     Raises:
         InputError: There are no pairs.
-        IncompatibleError: The encoder's features have another length than those given.
+        IncompatibleError: The given features have another length than the encoder's.
     """
     if not pairs:
         raise InputError("there are no images with features", fix="Give at least one pair")
@@ -79,8 +78,8 @@ def calibrate(run: Callable[[Tensor], Tensor], pairs: Sequence[Pair]) -> list[Va
 
 def _cosine(run: Callable[[Tensor], Tensor], pair: Pair, order: str, alignment: str) -> float:
     height, width = pair.image.shape[-2:]
-    whole = Face((width, height), (0, 0, width, height), 1, torch.zeros(0, 2), "none", "image")
-    features = run(read_form(pair.image, pair.face or whole, order, alignment))[0].cpu()
+    whole = Face((width, height), (0, 0, width, height), 1, torch.zeros(0, 2), "none", "picture")
+    features = run(encoder_input(pair.image, pair.face or whole, order, alignment))[0].cpu()
     if features.shape != pair.feature.shape:
         raise IncompatibleError(
             f"the encoder gives {len(features)} numbers, the features have {len(pair.feature)}",

@@ -1,5 +1,5 @@
-"""Face features as others store them: numpy files, safetensors, and numpy arrays that
-``torch.save`` pickled, as in the data set of Dense-Face (docs/reference/libraries.md 8).
+"""Reading face features from numpy files, safetensors, and numpy arrays pickled by ``torch.save``,
+as in the data set of Dense-Face (docs/reference/libraries.md 8).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ SUFFIXES = (".pth", ".pt", ".npy", ".safetensors")
 def read_feature(path: str | Path) -> Tensor:
     """The feature vector in a file, [D], float32.
 
-    Nothing in the file is run: of a pickle only numpy arrays and tensors are read.
+    No code in the file is run: only numpy arrays and tensors are unpickled.
 
     Raises:
-        ModelFileError: The file is missing or damaged, or holds anything else than one vector.
+        ModelFileError: The file is missing or damaged, or holds anything but one vector.
     """
     path = Path(path)
     if path.suffix == ".safetensors" or not path.is_file():
@@ -45,7 +45,7 @@ def _read(path: Path) -> object:
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
-        with torch.serialization.safe_globals(numpy_names()):
+        with torch.serialization.safe_globals(numpy_globals()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file may raise anything
         raise ModelFileError(
@@ -55,8 +55,8 @@ def _read(path: Path) -> object:
         ) from error
 
 
-def numpy_names() -> list[Any]:
-    """What a pickled float array consists of; the function bears the name of older numpy too."""
+def numpy_globals() -> list[Any]:
+    """The globals of a pickled float array, under the names of older numpy versions too."""
     array = np.zeros(1, np.float32)
     rebuild = array.__reduce__()[0]
     return [

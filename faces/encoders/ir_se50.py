@@ -1,10 +1,9 @@
-"""ArcFace IR-SE50: the face encoder whose identities the released Dense-Face understands.
+"""ArcFace IR-SE50, the face encoder that the released Dense-Face was trained with.
 
 A residual network with squeeze-and-excitation (docs/reference/dense_face.md A4, B2): 112 x 112
 images, four stages of 3, 4, 14 and 3 units, 43.8 million parameters. Module names are those of the
-weights that are handed around (``model_ir_se50.pth``, and ``id_loss_func.facenet.`` in the
-release), which load strictly. Its identities and those of other face encoders live in different
-spaces.
+public weights (``model_ir_se50.pth``, and ``id_loss_func.facenet.`` in the release), which load
+strictly. Its identities cannot be compared with those of other face encoders.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from ...state_dict import check_state_dict
 from ..weight_file import read_network
 
 ENCODER = "ir-se50"
-"""Name of the encoder, as identities and adapter files bear it."""
+"""Name of the encoder in identities and adapter files."""
 IMAGE_SIZE = 112
 IDENTITY_DIM = 512
 RELEASE_PREFIX = "id_loss_func.facenet."
-"""Where the network sits in the released checkpoint."""
+"""Prefix of the network in the released checkpoint."""
 
 _STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
 _REDUCTION = 16
@@ -34,7 +33,7 @@ _LAST_SIZE = IMAGE_SIZE // 2 ** len(_STAGES)
 class IRSE50(nn.Module):
     """Aligned faces [B, 3, 112, 112] in -1..1 -> identities [B, 512] of unit norm.
 
-    Meant for evaluation mode: the dropout is part of the layout, not of the result.
+    For inference in evaluation mode; the dropout is only there because the layout has it.
     """
 
     def __init__(self) -> None:
@@ -69,12 +68,12 @@ class IRSE50(nn.Module):
 
 
 class Unit(nn.Module):
-    """Residual unit; norm comes first, the stride sits in the second convolution."""
+    """Residual unit with the norm first and the stride in the second convolution."""
 
     def __init__(self, width_in: int, width_out: int, stride: int) -> None:
         super().__init__()
         if width_in == width_out:
-            # Takes every stride-th pixel: a kernel of one has no maximum to choose from.
+            # With a kernel of 1 this takes every stride-th pixel.
             self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
         else:
             self.shortcut_layer = nn.Sequential(
@@ -95,7 +94,7 @@ class Unit(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale each channel by a number in 0..1 that all channels' means decide."""
+    """Scale each channel by a factor in 0..1 computed from the means of all channels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -113,7 +112,7 @@ def load_ir_se50(path: str | Path) -> IRSE50:
 
     Args:
         path: Its 397 tensors as safetensors (``denseface convert --ir-se50`` writes them) or as the
-            PyTorch file that is handed around; with the release's prefix or bare.
+            public PyTorch file; with or without the prefix of the release.
 
     Raises:
         ModelFileError: The file is missing, truncated or altered, or lacks a weight.

@@ -3,9 +3,9 @@
 RepVGG-B1g2 in its merged form (plain 3 x 3 convolutions) and six numbers that two of the rotation's
 columns are made from (Hempel et al., "6D Rotation Representation for Unconstrained Head Pose
 Estimation", section 3.2; Zhou et al., "On the Continuity of Rotation Representations", equation
-15). Names are those of the authors' weights, which load strictly. It is given the whole image and
-finds no face: the image must be the crop of one (docs/reference/dense_face.md A6). Its angles are
-those that the paper draws, so nothing has to be converted before they are drawn again.
+15). Names are those of the authors' weights, which load strictly. It takes the whole image and
+detects nothing: the image must be the crop of a face (docs/reference/dense_face.md A6). Its angles
+are those of the paper's pose images and need no conversion.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ NAME = "6drepnet"
 IMAGE_SIZE = 224
 _WIDTHS = (64, 128, 256, 512, 2048)
 _UNITS = (4, 6, 16, 1)
-#: Every second layer works in this many groups ("g2").
+#: Every second layer is a convolution with this many groups ("g2").
 _GROUPS = 2
-#: Mean and deviation of ImageNet's colours, with which the network was trained.
+#: Mean and standard deviation of ImageNet's colours.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -77,8 +77,9 @@ def rotation_from_6d(numbers: Tensor) -> Tensor:
 
 
 def angles(rotation: Tensor) -> HeadPose:
-    """Yaw, pitch, roll in degrees of one rotation [3, 3], as 6DRepNet reads and the paper draws
-    them (docs/reference/dense_face.md A6).
+    """Yaw, pitch, roll in degrees of one rotation [3, 3], read as 6DRepNet does.
+
+    The paper puts these angles into its pose images (docs/reference/dense_face.md A6).
     """
     R = rotation.detach().cpu().double()
     pitch = math.atan2(float(R[2, 1]), float(R[2, 2]))
@@ -87,32 +88,33 @@ def angles(rotation: Tensor) -> HeadPose:
     return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
 
 
-def prepared(image: Tensor) -> Tensor:
-    """An image [3, H, W] in 0..1 as the network wants it: the shorter side to 224, the middle of
-    the longer one, ImageNet's normalisation: [1, 3, 224, 224].
+def preprocess(image: Tensor) -> Tensor:
+    """The network's input [1, 3, 224, 224] for an image [3, H, W] in 0..1.
+
+    Resizes the shorter side to 224, crops the centre and applies ImageNet's normalisation.
     """
     shorter = min(image.shape[-2:])
-    # The middle is all that will be left: a strip is not blown up first.
-    image = _middle(image, *(min(side, 2 * shorter) for side in image.shape[-2:]))
+    # Only the centre remains, so a narrow strip is cropped before it is enlarged.
+    image = _centre(image, *(min(side, 2 * shorter) for side in image.shape[-2:]))
     height, width = image.shape[-2:]
     scale = IMAGE_SIZE / shorter
     size = [max(IMAGE_SIZE, int(side * scale)) for side in (height, width)]
     small = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)
-    middle = _middle(small, IMAGE_SIZE, IMAGE_SIZE)
+    centre = _centre(small, IMAGE_SIZE, IMAGE_SIZE)
     mean, deviation = (small.new_tensor(v)[:, None, None] for v in (_MEAN, _DEVIATION))
-    return (middle - mean) / deviation
+    return (centre - mean) / deviation
 
 
-def _middle(image: Tensor, height: int, width: int) -> Tensor:
+def _centre(image: Tensor, height: int, width: int) -> Tensor:
     top, left = (round((image.shape[i] - size) / 2) for i, size in ((-2, height), (-1, width)))
     return image[..., top : top + height, left : left + width]
 
 
 class SixDRepNetPose:
-    """6DRepNet as an analyzer (``faces.analyzers``): one face, the whole image, its pose only.
+    """6DRepNet as an analyzer (``faces.analyzers``): the whole image as one face, its pose only.
 
     Args:
-        run: Images [1, 3, 224, 224] -> rotations [1, 3, 3]: the network, wherever it lives.
+        run: The network: images [1, 3, 224, 224] -> rotations [1, 3, 3], any device.
     """
 
     name = NAME
@@ -124,7 +126,7 @@ class SixDRepNetPose:
     def find(self, image: Tensor) -> list[Face]:
         """The image [3, H, W] in 0..1 as one face with a pose and no points."""
         height, width = image.shape[-2:]
-        pose = angles(self._run(prepared(image))[0])
+        pose = angles(self._run(preprocess(image))[0])
         box = (0.0, 0.0, float(width), float(height))
         return [
             Face((width, height), box, 1.0, torch.zeros(0, 2), "none", NAME, pose=xyz_to_zyx(pose))

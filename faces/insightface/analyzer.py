@@ -1,7 +1,7 @@
 """InsightFace (version 2 or newer) as an analyzer of faces: detection, five points, identity, pose.
 
-It is imported only when it is used, always from a folder that was checked first: asked for a pack
-by name it would download one. Code MIT; **all model packs of InsightFace are for non-commercial
+It is imported on first use and always given a folder that was checked before: given the name of a
+pack, it would download it. Code MIT; **all model packs of InsightFace are for non-commercial
 research only**.
 """
 
@@ -14,22 +14,22 @@ from torch import Tensor
 
 from ...errors import InputError, ModelFileError
 from ..face import Face
-from .model_pack import PLACE, damaged, encoder_name, imported, pack_folder
-from .record import ask
+from .model_pack import PACK_FIX, damaged_pack, encoder_name, import_insightface, pack_folder
+from .record import faces_from_insightface
 
-#: Only what is used here is loaded.
+#: The models that are used here; others are not loaded.
 _TASKS = ["detection", "recognition", "landmark_3d_68"]
 _MULTIPLE = 32
 
 
-class InsightFaces:
+class InsightFaceAnalyzer:
     """A pack of InsightFace models.
 
     Args:
-        folder: Of the ``.onnx`` files; a nested one is found.
-        detection_size: Side of the square that the detector looks at, a multiple of 32.
+        folder: Folder of the ``.onnx`` files, or one with a single such folder in it.
+        detection_size: Side of the detector's input in pixels, a multiple of 32.
         threshold: Lowest score of a detection.
-        providers: Of onnxruntime; the CPU suffices.
+        providers: Execution providers of onnxruntime.
 
     Raises:
         ModelFileError: The folder is missing or empty, a file is damaged, there is no detector.
@@ -50,21 +50,21 @@ class InsightFaces:
                 f"a detection size of {detection_size}", fix="Use a multiple of 32, such as 640"
             )
         path = pack_folder(folder)
-        app = imported("insightface.app")
+        app = import_insightface("insightface.app")
         try:
             self._app: Any = app.FaceAnalysis(
                 name=str(path.resolve()), allowed_modules=_TASKS, providers=list(providers)
             )
         except AssertionError as error:
             raise ModelFileError(
-                "the InsightFace folder holds no face detector", where=str(path), fix=PLACE
+                "the InsightFace folder holds no face detector", where=str(path), fix=PACK_FIX
             ) from error
-        except Exception as error:  # onnxruntime raises classes of its own, without a common one
-            raise damaged(path, error) from error
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise damaged_pack(path, error) from error
         self._app.prepare(ctx_id=-1, det_thresh=threshold, det_size=(detection_size,) * 2)
         self.encoder = encoder_name(path)
-        """Name of the recogniser, as identities bear it."""
+        """Name of the recogniser, stored in its identities."""
 
     def find(self, image: Tensor) -> list[Face]:
         """All faces in an image [3, H, W] in 0..1, highest score first."""
-        return ask(self._app.get, image, self.encoder, self.name)
+        return faces_from_insightface(self._app.get, image, self.encoder, self.name)

@@ -1,4 +1,4 @@
-"""InsightFace as other packs load it, as an analyzer of faces."""
+"""InsightFace loaded by another node pack, as an analyzer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from ...errors import FacePackError, InputError
 from ..face import Face
 from .model_pack import encoder_name
-from .record import ask
+from .record import faces_from_insightface
 
 
 class ForeignInsightFace:
-    """InsightFace as other packs load it (their FACEANALYSIS and INSIGHTFACE sockets).
+    """InsightFace loaded by another node pack (FACEANALYSIS and INSIGHTFACE sockets).
 
-    Only its ``get`` is called: how it was loaded and prepared is the other pack's business.
+    Only its ``get`` is called; loading and settings are left to the other pack.
 
     Raises:
         InputError: The value has no ``get``.
@@ -35,7 +35,7 @@ class ForeignInsightFace:
         recogniser = parts.get("recognition") if isinstance(parts, dict) else None
         file = getattr(recogniser, "model_file", None)
         self.encoder = encoder_name(Path(file).parent if file else Path("unknown"))
-        """Name of the recogniser, as identities bear it: by the folder that it was loaded from."""
+        """Name of the recogniser, stored in its identities: the folder that it was loaded from."""
 
     def find(self, image: Tensor) -> list[Face]:
         """All faces in an image [3, H, W] in 0..1, highest score first.
@@ -44,10 +44,10 @@ class ForeignInsightFace:
             FacePackError: The other pack's model fails.
         """
         try:
-            return ask(self._model.get, image, self.encoder, self.name)
+            return faces_from_insightface(self._model.get, image, self.encoder, self.name)
         except FacePackError:
             raise
-        except Exception as error:  # somebody else's code may raise anything
+        except Exception as error:  # foreign code may raise anything
             raise FacePackError(
                 f"the face model of another pack fails: {type(error).__name__} {error}".strip(),
                 fix="Use Load Face Analyzer instead, or look at the node that loads that model",

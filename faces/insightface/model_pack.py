@@ -1,4 +1,4 @@
-"""Where InsightFace's models lie, and how InsightFace is imported without telling anybody."""
+"""Folders of InsightFace models, and importing InsightFace without its telemetry."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from types import ModuleType
 
 from ...errors import FacePackError, ModelFileError
 
-PLACE = (
+PACK_FIX = (
     "Give the folder that holds the pack's .onnx files, a detector among them "
     "(usually models/insightface/models/<pack>)"
 )
 
 
 def pack_folder(folder: str | Path) -> Path:
-    """The folder that really holds the ``.onnx`` files: itself, or the only one nested in it.
+    """The folder that holds the ``.onnx`` files: the given one, or the only such folder inside.
 
     Raises:
-        ModelFileError: It is missing, no folder, or holds none.
+        ModelFileError: It is missing, is not a folder, or has no (single) folder of such files.
     """
     path = Path(folder)
     if not path.is_dir():
         kind = "is a file" if path.exists() else "is missing"
-        raise ModelFileError(f"the InsightFace folder {kind}", where=str(path), fix=PLACE)
+        raise ModelFileError(f"the InsightFace folder {kind}", where=str(path), fix=PACK_FIX)
     if any(path.glob("*.onnx")):
         return path
     nested = sorted({file.parent for file in path.glob("*/*.onnx")})
-    if len(nested) == 1:  # the zip of antelopev2 unpacks so
+    if len(nested) == 1:  # as antelopev2's zip is unpacked
         return nested[0]
-    trouble = "several folders with .onnx files" if nested else "no .onnx files"
-    raise ModelFileError(f"the InsightFace folder holds {trouble}", where=str(path), fix=PLACE)
+    found = "several folders with .onnx files" if nested else "no .onnx files"
+    raise ModelFileError(f"the InsightFace folder holds {found}", where=str(path), fix=PACK_FIX)
 
 
 def encoder_name(folder: Path) -> str:
-    """Name of the recogniser in a folder of InsightFace models, as identities bear it."""
+    """Name of the recogniser in a folder of InsightFace models, as stored in identities."""
     return f"insightface/{folder.name}"
 
 
-def imported(module: str) -> ModuleType:
-    """A module of insightface, with its and onnxruntime's reports switched off.
+def import_insightface(module: str) -> ModuleType:
+    """Import a module of insightface, with telemetry off.
 
     Raises:
         FacePackError: It is not installed.
     """
-    # Set again, because the pack can be used without its root being imported first by a host.
+    # Set here too: without a host, the pack's root may not have been imported before.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module(module)
@@ -56,8 +56,8 @@ def imported(module: str) -> ModuleType:
         ) from error
 
 
-def damaged(path: Path, error: Exception) -> ModelFileError:
-    """What to raise when a file of the folder cannot be loaded."""
+def damaged_pack(path: Path, error: Exception) -> ModelFileError:
+    """The error to raise when a file of the folder cannot be loaded."""
     return ModelFileError(
         f"the InsightFace models cannot be loaded: {error}",
         where=str(path),

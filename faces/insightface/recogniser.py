@@ -1,4 +1,4 @@
-"""InsightFace's recogniser as an encoder of faces that somebody else found."""
+"""InsightFace's recogniser alone, for faces of any analyzer."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import torch
 from torch import Tensor
 
 from ...errors import ModelFileError
-from ..alignment import aligned
+from ..alignment import align_face
 from ..face import Face
 from ..identity import Identity
-from .model_pack import PLACE, damaged, encoder_name, imported, pack_folder
-from .record import bgr_bytes
+from .model_pack import PACK_FIX, damaged_pack, encoder_name, import_insightface, pack_folder
+from .record import bgr_array
 
 
-class InsightRecogniser:
-    """The recogniser of a pack of InsightFace models, for faces that somebody else found.
+class InsightFaceRecogniser:
+    """The recogniser of a pack of InsightFace models, for faces of any analyzer.
 
-    Its identities are those that :class:`InsightFaces` gives for the same folder and points.
+    Its identities are those of :class:`InsightFaceAnalyzer` for the same folder and points.
 
     Args:
-        folder: Of the ``.onnx`` files; a nested one is found. No detector is needed.
-        providers: Of onnxruntime.
+        folder: Folder of the ``.onnx`` files, or one with a single such folder in it. No detector
+            is needed.
+        providers: Execution providers of onnxruntime.
 
     Raises:
         ModelFileError: The folder is missing or empty, a file is damaged, there is no recogniser.
@@ -34,30 +35,30 @@ class InsightRecogniser:
         self, folder: str | Path, providers: tuple[str, ...] = ("CPUExecutionProvider",)
     ) -> None:
         path = pack_folder(folder)
-        zoo = imported("insightface.model_zoo")
+        zoo = import_insightface("insightface.model_zoo")
         self._net: Any = None
         for file in sorted(path.glob("*.onnx")):
             try:
                 net = zoo.get_model(str(file.resolve()), providers=list(providers))
             except Exception as error:  # onnxruntime's own classes
-                raise damaged(path, error) from error
+                raise damaged_pack(path, error) from error
             if getattr(net, "taskname", None) == "recognition":
                 self._net = net
                 break
         if self._net is None:
             raise ModelFileError(
-                "the InsightFace folder holds no recogniser", where=str(path), fix=PLACE
+                "the InsightFace folder holds no recogniser", where=str(path), fix=PACK_FIX
             )
         self.encoder = encoder_name(path)
-        """Name of the recogniser, as identities bear it."""
+        """Name of the recogniser, stored in its identities."""
 
     def identify(self, image: Tensor, face: Face) -> Identity:
-        """Who a face in an image [3, H, W] in 0..1 is.
+        """The identity of a face in an image [3, H, W] in 0..1.
 
         Raises:
-            InputError: The face has no points or comes from an image of another size.
+            InputError: The face has no five points, or was found in an image of another size.
         """
         face.require_size(image.shape[-1], image.shape[-2])
-        cut = aligned(image.float(), face.require_five())
-        features = self._net.get_feat(bgr_bytes(cut))
+        cut = align_face(image.float(), face.require_five())
+        features = self._net.get_feat(bgr_array(cut))
         return Identity.from_features(torch.from_numpy(features), self.encoder)

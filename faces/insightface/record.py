@@ -1,4 +1,4 @@
-"""What InsightFace says about a face, as a :class:`~.face.Face`."""
+"""Converting InsightFace's records to :class:`~.face.Face`."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from torch import Tensor
 
 from ..face import Face, HeadPose
 from ..identity import Identity
+from ..pixels import to_array
 
 
-def ask(get: Callable[[Any], Any], image: Tensor, encoder: str, source: str) -> list[Face]:
+def faces_from_insightface(
+    get: Callable[[Any], Any], image: Tensor, encoder: str, source: str
+) -> list[Face]:
     """All faces in an image, highest score first.
 
     Args:
-        get: ``FaceAnalysis.get``: a BGR image of bytes [H, W, 3] -> InsightFace's records.
+        get: ``FaceAnalysis.get``: an 8-bit BGR image [H, W, 3] -> InsightFace's records.
         image: [3, H, W] in 0..1.
-        encoder: Name of the recogniser, as identities bear it.
+        encoder: Name of the recogniser, stored in its identities.
         source: Name of the analyzer.
 
     Raises:
-        InputError: A record holds places that are not numbers.
+        InputError: A coordinate in a record is not finite.
     """
     height, width = image.shape[-2:]
-    found = [_face(one, (width, height), encoder, source) for one in get(bgr_bytes(image))]
+    found = [_face(one, (width, height), encoder, source) for one in get(bgr_array(image))]
     return sorted((face for face in found if face), key=lambda face: -face.score)
 
 
-def bgr_bytes(image: Tensor) -> Any:
-    """[3, H, W] RGB in 0..1 -> numpy [H, W, 3], BGR, bytes."""
-    pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(pixels[:, :, ::-1])
+def bgr_array(image: Tensor) -> Any:
+    """[3, H, W] RGB in 0..1 -> numpy [H, W, 3], BGR, uint8."""
+    return to_array(image.flip(0))
 
 
 def pose_from_insightface(angles: Any) -> HeadPose:
-    """InsightFace's (pitch, yaw, roll) in degrees as a measured pose.
+    """InsightFace's (pitch, yaw, roll) in degrees as a pose in Euler order zyx.
 
-    It fits a mean shape with y down and z towards the viewer, the pack's own axes, and reads the
-    rotation as Rz(z) · Ry(y) · Rx(x), calling x pitch, y yaw and z roll.
+    It fits a mean shape with y down and z towards the viewer, as the pack has it, and reads the
+    rotation as Rz(z) · Ry(y) · Rx(x), with x as pitch, y as yaw and z as roll.
     """
     pitch, minus_yaw, roll = (float(v) for v in angles)
     return HeadPose(-minus_yaw, pitch, roll)
@@ -52,7 +54,7 @@ def _face(one: Any, image_size: tuple[int, int], encoder: str, source: str) -> F
         return None
     keys = ("kps", "landmark_3d_68", "embedding", "pose")
     points, dense, features, pose = (one.get(key) for key in keys)
-    # InsightFace puts the middle of the first pixel at 0, we at one half.
+    # InsightFace has the centre of the first pixel at 0, the pack at 0.5.
     five = None if points is None else torch.from_numpy(np.asarray(points)).float() + 0.5
     if dense is None and five is None:
         landmarks, scheme = torch.zeros(0, 2), "none"

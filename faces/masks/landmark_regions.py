@@ -1,4 +1,4 @@
-"""The outlines of a face and its parts, from whatever landmarks there are.
+"""Outlines of a face and its parts, from landmarks of any scheme.
 
 Point numbers: MediaPipe's face mesh of 478 points; the 68 points of iBUG. "Left" and "right" are
 the person's own, as in ``faces.parts``.
@@ -17,14 +17,14 @@ from ..face import Face
 from .polygon import convex_hull
 
 FACE = "face"
-"""The region of the whole face: the hull of all landmarks."""
+"""The whole face: the convex hull of all landmarks."""
 MOUTH = "mouth"
-"""The region within the outer border of the lips."""
+"""The lips and what is between them."""
 PARTS = (
     "nose", "eye_left", "eye_right", "brow_left", "brow_right", "mouth_interior", "upper_lip",
     "lower_lip",
 )  # fmt: skip
-"""Regions that bear names of ``faces.parts``."""
+"""Regions named as in ``faces.parts``."""
 REGIONS = (FACE, MOUTH, *PARTS)
 
 _MESH: dict[str, tuple[int, ...]] = {
@@ -52,11 +52,11 @@ _IBUG: dict[str, tuple[int, ...]] = {
     "lower_lip": (48, 59, 58, 57, 56, 55, 54, 64, 65, 66, 67, 60),
 }
 _IBUG_NOSE = tuple(range(27, 36))
-#: Points along a brow, which has no width in this scheme, and that width as a share of its length.
+#: Points along the brows, which have no width in this scheme, and their width over their length.
 _IBUG_BROWS = {"brow_right": tuple(range(17, 22)), "brow_left": tuple(range(22, 27))}
 _BROW_WIDTH = 0.2
 
-#: With five points only: middle and half axes of an ellipse on the 112 px template.
+#: With five points only: centre and half axes of an ellipse on the 112 px template.
 _ELLIPSES: dict[str, tuple[float, float, float, float]] = {
     "face": (56.0, 66.0, 40.0, 54.0),
     "eye_right": (38.3, 51.7, 9.5, 5.0),
@@ -72,12 +72,13 @@ _CORNERS = 32
 def outline(face: Face, region: str) -> Tensor:
     """The outline [N, 2], in pixels of the image, of a region of a face.
 
-    With 478 or 68 landmarks all regions are followed (68 points end at the brows, and so does
-    their face). With five points regions are ellipses of an average face, and the inside of the
-    mouth and single lips are not known. With a box alone there is only the face: an ellipse.
+    With 478 or 68 landmarks all regions exist (with 68 points the face ends at the brows). With
+    five points regions are ellipses of an average face, without single lips and mouth interior.
+    With a box alone there is only the face, an ellipse.
 
     Raises:
-        InputError: The region is unknown, or these landmarks do not tell it.
+        InputError: The region is unknown or cannot be derived from these landmarks.
+        FacePackError: OpenCV, which computes convex hulls, is not installed.
     """
     if region not in REGIONS:
         raise InputError(
@@ -107,14 +108,14 @@ def outline(face: Face, region: str) -> Tensor:
         return _ellipse((left + right) / 2, (top + bottom) / 2, (right - left) / 2,
                         (bottom - top) / 2)  # fmt: skip
     raise InputError(
-        f"the region {region} cannot be told from {len(face.landmarks)} landmarks",
+        f"the region {region} cannot be derived from {len(face.landmarks)} landmarks",
         where=face.source,
         fix="Use an analyzer with 68 or 478 landmarks, or choose the whole face",
     )
 
 
 def _widened(line: Tensor) -> Tensor:
-    """A line of points [N, 2] as a polygon with rounded-off ends."""
+    """A line of points [N, 2] as a polygon that narrows towards its ends."""
     along = line[-1] - line[0]
     across = torch.stack([-along[1], along[0]]) * (_BROW_WIDTH / 2)
     width = torch.linspace(-1, 1, len(line)).mul(0.8).square().neg().add(1)[:, None] * across

@@ -26,21 +26,25 @@ _LOGIT_LIMIT = 100.0
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image lies in the detector's square: detector = image · scale + (left, top)."""
+    """Place of an image in the detector's square: detector = image · scale + (left, top)."""
 
     scale: float
     left: float
     top: float
 
     def to_image(self, rows: Array) -> Array:
-        """Rows [N, 17] in pixels of the image instead of the detector's."""
+        """Convert rows [N, 17] from pixels of the detector to pixels of the image."""
         places = rows[:, 1:].reshape(len(rows), 2 + POINTS, 2)
         places = (places - np.array([self.left, self.top], np.float32)) / self.scale
         return np.concatenate([rows[:, :1], places.reshape(len(rows), 2 * (2 + POINTS))], axis=1)
 
 
-def letterboxed(pixels: Image) -> tuple[Image, Letterbox]:
-    """An image [H, W, 3] fitted into the detector's square [128, 128, 3], black around it."""
+def letterbox(pixels: Image) -> tuple[Image, Letterbox]:
+    """Fit an image [H, W, 3] into the detector's input [128, 128, 3], black around it.
+
+    Raises:
+        FacePackError: OpenCV is not installed.
+    """
     cv2 = opencv()
     height, width = pixels.shape[:2]
     scale = SIZE / max(height, width)
@@ -54,22 +58,23 @@ def letterboxed(pixels: Image) -> tuple[Image, Letterbox]:
 
 
 def anchors() -> Array:
-    """[896, 2]: middles of the anchors in 0..1, in the order of the network's outputs."""
+    """Centres of the anchors in 0..1, [896, 2], in the order of the network's outputs."""
     grids = []
     for cells, each in _GRIDS:
         y, x = np.mgrid[:cells, :cells]
-        middles = (np.stack([x, y], -1).reshape(-1, 2) + 0.5) / cells
-        grids.append(np.repeat(middles, each, axis=0))
+        centres = (np.stack([x, y], -1).reshape(-1, 2) + 0.5) / cells
+        grids.append(np.repeat(centres, each, axis=0))
     return np.concatenate(grids).astype(np.float32)
 
 
-def decode(regressors: Array, logits: Array, middles: Array, threshold: float) -> Array:
+def decode(regressors: Array, logits: Array, centres: Array, threshold: float) -> Array:
     """Candidates above the threshold as rows: score, left, top, right, bottom, six points x, y.
 
     Args:
-        regressors: [896, 16] in pixels of the detector: middle, size, points, seen from the anchor.
+        regressors: [896, 16] in pixels of the detector, relative to the anchor: centre, size,
+            points.
         logits: [896].
-        middles: [896, 2] of the anchors.
+        centres: [896, 2], centres of the anchors.
         threshold: Lowest score.
 
     Returns:
@@ -78,15 +83,15 @@ def decode(regressors: Array, logits: Array, middles: Array, threshold: float) -
     limited = np.clip(logits.astype(np.float64), -_LOGIT_LIMIT, _LOGIT_LIMIT)
     scores = 1 / (1 + np.exp(-limited))
     chosen = scores >= threshold
-    raw, base = regressors[chosen], middles[chosen] * SIZE
-    middle, half = raw[:, :2] + base, raw[:, 2:4] / 2
+    raw, base = regressors[chosen], centres[chosen] * SIZE
+    centre, half = raw[:, :2] + base, raw[:, 2:4] / 2
     points = (raw[:, 4:].reshape(-1, POINTS, 2) + base[:, None]).reshape(-1, 2 * POINTS)
-    rows = [scores[chosen][:, None], middle - half, middle + half, points]
+    rows = [scores[chosen][:, None], centre - half, centre + half, points]
     return np.concatenate(rows, axis=1).astype(np.float32)
 
 
 def mirrored(candidates: Array) -> Array:
-    """Candidates [N, 17] of the mirrored square brought back: left and right change places."""
+    """Convert candidates [N, 17] of the mirrored square to the square itself, or back."""
     places = candidates[:, 1:].reshape(len(candidates), 2 + POINTS, 2).copy()
     places[..., 0] = SIZE - places[..., 0]
     places[:, [0, 1], 0] = places[:, [1, 0], 0]  # a box has its left side first
@@ -96,7 +101,7 @@ def mirrored(candidates: Array) -> Array:
     )
 
 
-def overlap(box: Array, others: Array) -> Array:
+def intersection_over_union(box: Array, others: Array) -> Array:
     """Intersection over union of a box [4] with others [N, 4]; 0 where a box is empty."""
     low = np.maximum(box[:2], others[:, :2])
     high = np.minimum(box[2:], others[:, 2:])
@@ -108,26 +113,26 @@ def overlap(box: Array, others: Array) -> Array:
 
 
 def weighted_nms(candidates: Array, limit: float = 0.3) -> Array:
-    """Merge candidates that overlap: each face is the mean of its group, weighted by the scores.
+    """Merge overlapping candidates to their mean, weighted by the scores.
 
     Args:
-        candidates: [N, 1 + 4 + ...]: score, box, whatever moves along.
-        limit: Overlap above which two candidates are one face.
+        candidates: [N, 1 + 4 + ...]: score, box, further coordinates.
+        limit: Intersection over union above which two candidates are the same face.
 
     Returns:
-        [M, ...] with falling scores; a group's score is its highest.
+        [M, ...] in descending order of scores; the score of a group is its highest.
 
     Raises:
         InputError: The limit is not in 0..1.
     """
     if not 0 <= limit <= 1:
-        raise InputError(f"an overlap of {limit}", fix="Use 0 to 1")
+        raise InputError(f"the overlap {limit} is out of range", fix="Use 0 to 1")
     left = candidates[np.argsort(-candidates[:, 0], kind="stable")]
     found = []
     while len(left):
         best = left[0]
-        same = overlap(best[1:5], left[:, 1:5]) > limit
-        same[0] = True  # also where its own box is empty
+        same = intersection_over_union(best[1:5], left[:, 1:5]) > limit
+        same[0] = True  # even if its own box is empty
         group = left[same]
         mean = (group[:, :1] * group[:, 1:]).sum(0) / max(float(group[:, 0].sum()), 1e-9)
         found.append(np.concatenate([best[:1], mean]))

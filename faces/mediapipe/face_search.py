@@ -1,7 +1,7 @@
-"""Searching an image for faces that one look at the whole does not find: turned or small ones.
+"""Searching an image for rotated and small faces, which a single detection misses.
 
-The detector knows upright faces of about a twelfth of the frame and more. An upside-down face it
-misses, or, worse, takes for an upright one, with little conviction.
+The detector finds upright faces of about a twelfth of the frame and more. An upside-down face it
+misses or, worse, takes for an upright one with a low score.
 """
 
 from __future__ import annotations
@@ -16,50 +16,53 @@ from .blazeface import weighted_nms
 Rows = NDArray[np.float32]
 Image = NDArray[np.uint8]
 Detect = Callable[[Image], Rows]
-"""RGB [H, W, 3] -> rows [N, 17] with falling scores: score, box, six points (``short_range``)."""
+"""RGB [H, W, 3] -> rows [N, 17] in descending order: score, box, six points (``blazeface``)."""
 
-#: A first look as sure as this needs no other.
+#: With this score, the image is not searched in other orientations.
 _SURE = 0.85
-#: By how much a turned image has to be surer to be believed.
+#: By how much the score in another orientation must be higher.
 _MARGIN = 0.1
-#: Sides of the tiles, as shares of the longer side, and the smallest tile in pixels: where nothing
-#: is found, and beside what was found (fainter faces there are too small to be of use).
+#: Sides of the tiles as fractions of the longer side, and the smallest tile in pixels: if nothing
+#: was found, and if something was (further faces in smaller tiles would be too small to be useful).
 _TILES = (0.5, 0.25)
 _SMALLEST, _SMALLEST_BESIDE = 192, 384
 
 
-def search(detect: Detect, pixels: Image, glance: Detect | None = None) -> Rows:
-    """What ``detect`` finds in an image; where it is unsure also in the image turned by right
-    angles; in large images, and where nothing is found, also in overlapping tiles.
+def search(detect: Detect, pixels: Image, detect_once: Detect | None = None) -> Rows:
+    """Detect faces in an image, and if necessary in rotated versions and tiles of it.
+
+    At low scores the image is rotated by right angles too; large images, and those without any
+    face, are also searched in overlapping tiles.
 
     Args:
-        detect: One look at a whole image.
+        detect: The detector.
         pixels: [H, W, 3].
-        glance: A cheaper look, for the many tiles; ``detect`` when left out.
+        detect_once: A cheaper detector for the tiles; ``detect`` if None.
 
     Returns:
-        [N, 17] in pixels of the image, falling scores. A turned face's points are turned too.
+        [N, 17] in pixels of the image, in descending order of scores. The points of a rotated face
+        are rotated as well.
     """
     best = detect(pixels)
-    if _surest(best) < _SURE:
+    if _best_score(best) < _SURE:
         for quarters in (2, 1, 3):
             turned = detect(np.ascontiguousarray(np.rot90(pixels, quarters)))
-            if _surest(turned) > _surest(best) + _MARGIN:
-                best = turned_back(turned, quarters, (pixels.shape[1], pixels.shape[0]))
-    for share in _TILES:
-        side = round(share * max(pixels.shape[:2]))
+            if _best_score(turned) > _best_score(best) + _MARGIN:
+                best = rotate_back(turned, quarters, (pixels.shape[1], pixels.shape[0]))
+    for fraction in _TILES:
+        side = round(fraction * max(pixels.shape[:2]))
         if side >= (_SMALLEST_BESIDE if len(best) else _SMALLEST):
-            best = _with_others(best, _in_tiles(glance or detect, pixels, side))
+            best = _merge(best, _in_tiles(detect_once or detect, pixels, side))
     return best
 
 
-def turned_back(rows: Rows, quarters: int, size: tuple[int, int]) -> Rows:
-    """Rows of an image turned by ``np.rot90`` in pixels of the image itself.
+def rotate_back(rows: Rows, quarters: int, size: tuple[int, int]) -> Rows:
+    """Convert rows of an image rotated by ``np.rot90`` to pixels of the original.
 
     Args:
         rows: [N, 17].
-        quarters: How often it was turned, counter-clockwise.
-        size: Width and height of the image itself.
+        quarters: Number of quarter turns, counter-clockwise.
+        size: Width and height of the original.
     """
     width, height = size
     places = rows[:, 1:].reshape(len(rows), -1, 2)
@@ -71,29 +74,29 @@ def turned_back(rows: Rows, quarters: int, size: tuple[int, int]) -> Rows:
     return np.concatenate([rows[:, :1], corners, points], 1)
 
 
-def _with_others(found: Rows, more: Rows) -> Rows:
-    """Both, but one of two that lie within each other: the same face once more, or a part of it.
+def _merge(found: Rows, more: Rows) -> Rows:
+    """Merge two sets of rows; of boxes whose centres lie within each other, one is kept.
 
-    What was found first gives way only to what is clearly surer: a small face that the whole
-    image showed too coarsely is often taken for a larger one there.
+    The earlier one is kept unless the other's score is clearly higher: the detector often takes a
+    small face, blurred in the whole image, for a larger one.
     """
     rows = np.concatenate([found, more])
-    claim = rows[:, 0] + _MARGIN * (np.arange(len(rows)) < len(found))
+    priority = rows[:, 0] + _MARGIN * (np.arange(len(rows)) < len(found))
     kept: list[int] = []
-    for i in np.argsort(-claim, kind="stable").tolist():
+    for i in np.argsort(-priority, kind="stable").tolist():
         if not any(_within(rows[i], rows[k]) or _within(rows[k], rows[i]) for k in kept):
             kept.append(i)
     return rows[sorted(kept, key=lambda i: -rows[i, 0])]
 
 
 def _within(row: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether the middle of one box lies in another."""
-    middle = (row[1:3] + row[3:5]) / 2
-    return bool(((middle > other[1:3]) & (middle < other[3:5])).all())
+    """Whether the centre of one box lies in another."""
+    centre = (row[1:3] + row[3:5]) / 2
+    return bool(((centre > other[1:3]) & (centre < other[3:5])).all())
 
 
 def _in_tiles(detect: Detect, pixels: Image, side: int) -> Rows:
-    """Tiles overlap by half, so that every face of up to that size is whole in one of them."""
+    """Rows of all tiles, which overlap by half: a face of up to that size is whole in one."""
     height, width = pixels.shape[:2]
     found = []
     for top in _starts(height, side):
@@ -101,7 +104,7 @@ def _in_tiles(detect: Detect, pixels: Image, side: int) -> Rows:
             tile = np.ascontiguousarray(pixels[top : top + side, left : left + side])
             rows = detect(tile)
             low, high = rows[:, 1:3], rows[:, 3:5]
-            # What a tile's edge cuts is whole in its neighbour.
+            # A face cut by the edge of a tile is whole in the next one.
             inner_low = np.array([left > 0, top > 0])
             inner_high = np.array([left + side < width, top + side < height])
             limit = np.array(tile.shape[1::-1])
@@ -118,5 +121,5 @@ def _starts(length: int, side: int) -> list[int]:
     return sorted({round(i * last / max(1, count - 1)) for i in range(count)})
 
 
-def _surest(rows: Rows) -> float:
+def _best_score(rows: Rows) -> float:
     return float(rows[0, 0]) if len(rows) else 0.0

@@ -1,8 +1,7 @@
 """MediaPipe's face landmarker without MediaPipe: its three networks run by OpenCV.
 
-Detector, mesh of 478 points, 52 blendshapes, head pose from the file's own geometry. The networks
-and their order are those of the user's ``face_landmarker*.task``; nothing is downloaded, nothing
-reported.
+Detector, mesh of 478 points, 52 blendshapes, and head pose from the canonical face. All come from
+the user's ``face_landmarker*.task``; nothing is downloaded, and there is no telemetry.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from ...errors import ModelFileError
 from ..blendshapes import ARKIT_NAMES
 from ..dnn import Network
 from ..face import Face
-from ..head_pose import flipped, zyx_from_matrix
-from . import blazeface as short_range
-from . import mesh_crop
+from ..head_pose import flip_axes, zyx_from_matrix
+from ..pixels import to_array
+from . import blazeface, mesh_crop
 from .face_search import search
 from .mesh_crop import Region, region_of_detection, region_of_mesh
 from .mesh_mirror import mirror_order, mirrored_mesh, symmetric_mean
@@ -30,9 +29,9 @@ from .task_file import BLENDSHAPES, DETECTOR, MESH, read_task_file
 Array = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
-#: The blendshape network's outputs: the ARKit names after one that stands for none of them.
+#: Outputs of the blendshape network: a neutral value, then the ARKit names.
 BLENDSHAPE_NAMES = ("_neutral", *ARKIT_NAMES)
-#: Landmarks that the blendshape network reads (MediaPipe's face_blendshapes_graph.cc).
+#: Landmarks that the blendshape network takes (MediaPipe's face_blendshapes_graph.cc).
 BLENDSHAPE_LANDMARKS = (
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65,
     66, 67, 70, 78, 80, 81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136,
@@ -51,14 +50,14 @@ class Landmarker:
 
     Args:
         path: The ``.task`` file.
-        threshold: Lowest score of a detection, and of the mesh's own opinion whether it saw a face.
-        steady: Look twice, the second time around the first mesh, and at the mirrored image too,
-            and take the mean: a mirrored image then gives exactly the mirrored face, and a shift
-            of a few pixels moves nothing else. Takes about four times as long.
+        threshold: Lowest score of a detection, and lowest face presence of the mesh network.
+        steady: Run the mesh a second time around the first result, run everything on the mirrored
+            image too, and average. The result is then symmetric under mirroring and stable under
+            shifts of a few pixels; it takes about four times as long.
 
     Raises:
-        ModelFileError: The file is missing, damaged or another one.
-        FacePackError: OpenCV is missing.
+        ModelFileError: The file is missing, damaged or of another kind.
+        FacePackError: OpenCV is not installed.
     """
 
     name = "landmarker"
@@ -75,7 +74,7 @@ class Landmarker:
         self._mesh = network(task.mesh, MESH, "Identity", "Identity_1")
         self._blendshapes = network(task.blendshapes, BLENDSHAPES, "StatefulPartitionedCall:0")
         self._where = str(path)
-        self._anchors = short_range.anchors()
+        self._anchors = blazeface.anchors()
         self._mirror = mirror_order(task.geometry)
         if len(self._mirror) != 478:
             raise ModelFileError(
@@ -86,28 +85,27 @@ class Landmarker:
 
     def find(self, image: Tensor) -> list[Face]:
         """All faces in an image [3, H, W] in 0..1, highest score first."""
-        pixels = (image.detach().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        pixels = np.ascontiguousarray(pixels)
-        found = [self._face(pixels, row) for row in search(self.detect, pixels, self.glance)]
+        pixels = to_array(image)
+        found = [self._face(pixels, row) for row in search(self.detect, pixels, self.detect_once)]
         return [face for face in found if face is not None]
 
     def detect(self, pixels: Image) -> Array:
-        """One look at RGB [H, W, 3]: [N, 17] score, box, six points (``faces.short_range``)."""
-        square, box = short_range.letterboxed(pixels)
+        """Detect in RGB [H, W, 3]: [N, 17] score, box, six points (``blazeface``)."""
+        square, box = blazeface.letterbox(pixels)
         candidates = self._candidates(square)
         if self.steady:
-            other = short_range.mirrored(self._candidates(square[:, ::-1]))
+            other = blazeface.mirrored(self._candidates(square[:, ::-1]))
             candidates = np.concatenate([candidates, other])
-        return box.to_image(short_range.weighted_nms(candidates))
+        return box.to_image(blazeface.weighted_nms(candidates))
 
-    def glance(self, pixels: Image) -> Array:
-        """As :meth:`detect`, never mirrored."""
-        square, box = short_range.letterboxed(pixels)
-        return box.to_image(short_range.weighted_nms(self._candidates(square)))
+    def detect_once(self, pixels: Image) -> Array:
+        """As :meth:`detect`, but always without the mirrored image."""
+        square, box = blazeface.letterbox(pixels)
+        return box.to_image(blazeface.weighted_nms(self._candidates(square)))
 
     def landmarks(self, pixels: Image, region: Region) -> tuple[Array, float]:
-        """478 points [478, 3] in pixels of the image, and 0..1 how surely it is a face."""
-        crop = region.cut(pixels)
+        """Mesh [478, 3] in pixels of the image, and face presence in 0..1."""
+        crop = region.crop(pixels)
         points, presence = self._detect(crop)
         if self.steady:
             other, other_presence = self._detect(crop[:, ::-1])
@@ -117,14 +115,14 @@ class Landmarker:
         return region.to_image(points), presence
 
     def expression(self, landmarks: Array) -> dict[str, float]:
-        """52 blendshapes by name from the mesh [478, 3]; the network finds scale and place."""
+        """52 blendshapes by name from the mesh [478, 3], whose scale and position do not matter."""
         values = self._expression(landmarks)
         if not self.steady:
             return values
         return symmetric_mean(values, self._expression(mirrored_mesh(landmarks, self._mirror, 0)))
 
     def _face(self, pixels: Image, row: Array) -> Face | None:
-        """Mesh, blendshapes and pose of one detection; None where the mesh sees no face."""
+        """Mesh, blendshapes and pose of one detection; None if its presence is too low."""
         region = region_of_detection(row)
         if not region.side >= 1:
             return None
@@ -145,7 +143,7 @@ class Landmarker:
             scheme="mesh",
             source=self.name,
             blendshapes=self.expression(landmarks),
-            pose=zyx_from_matrix(flipped(rotation)),
+            pose=zyx_from_matrix(flip_axes(rotation)),
         )
 
     def _candidates(self, square: Image) -> Array:
@@ -153,7 +151,7 @@ class Landmarker:
         regressors, logits = self._detector(blob / 127.5 - 1)
         self._check(len(logits) == len(self._anchors))
         regressors = regressors.reshape(len(logits), -1)
-        return short_range.decode(regressors, logits, self._anchors, self.threshold)
+        return blazeface.decode(regressors, logits, self._anchors, self.threshold)
 
     def _detect(self, crop: Image) -> tuple[Array, float]:
         blob = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)
@@ -171,7 +169,7 @@ class Landmarker:
     def _check(self, fits: bool) -> None:
         if not fits:
             raise ModelFileError(
-                "a network in the landmarker file answers in another form than expected",
+                "a network in the landmarker file returns another shape than expected",
                 where=self._where,
                 fix="Use face_landmarker_v2_with_blendshapes.task",
             )

@@ -1,4 +1,4 @@
-"""The turned square of an image that the mesh network looks at, there and back."""
+"""The rotated square of an image that the mesh network gets, and the way back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EYES = (33, 263)
 
 @dataclass(frozen=True)
 class Region:
-    """A turned square: middle and side in pixels, angle in radians (clockwise)."""
+    """A rotated square: centre and side in pixels, angle in radians (clockwise)."""
 
     x: float
     y: float
@@ -30,18 +30,18 @@ class Region:
     angle: float
 
     def matrix(self) -> Array:
-        """[2, 3]: from pixels of the network's input to pixels of the image."""
+        """Affine matrix [2, 3] from pixels of the network's input to pixels of the image."""
         scale = self.side / SIZE
         c, s = scale * math.cos(self.angle), scale * math.sin(self.angle)
         half = SIZE / 2
         rows = [[c, -s, self.x - (c - s) * half], [s, c, self.y - (s + c) * half]]
         return np.array(rows, dtype=np.float32)
 
-    def cut(self, pixels: Image) -> Image:
-        """The square of an RGB image [H, W, 3] as [256, 256, 3]; edges are drawn out."""
+    def crop(self, pixels: Image) -> Image:
+        """Crop an RGB image [H, W, 3] to [256, 256, 3]; edge pixels are replicated."""
         cv2 = opencv()
         matrix = self.matrix()
-        # OpenCV puts the middle of the first pixel at 0, we at one half.
+        # OpenCV has the centre of the first pixel at 0, the pack at 0.5.
         matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5
         return cv2.warpAffine(
             pixels,
@@ -52,7 +52,7 @@ class Region:
         )
 
     def to_image(self, points: Array) -> Array:
-        """Points [N, 3] of the network's input in pixels of the image, depth scaled along."""
+        """Convert points [N, 3] from pixels of the network's input to pixels of the image."""
         matrix = self.matrix()
         places = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         depth = points[:, 2:] * (self.side / SIZE)
@@ -60,7 +60,7 @@ class Region:
 
 
 def region_of_detection(row: Array) -> Region:
-    """The square around a detection [17] (``faces.short_range``), eyes level."""
+    """The square around a detection [17] (``blazeface``), eyes level."""
     left, top, right, bottom, x0, y0, x1, y1 = (float(v) for v in row[1:9])
     side = _MARGIN * max(right - left, bottom - top)
     return Region((left + right) / 2, (top + bottom) / 2, side, math.atan2(y1 - y0, x1 - x0))

@@ -1,4 +1,4 @@
-"""Which point of the face mesh is which in the mirror."""
+"""Mirroring the face mesh and its blendshapes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .task_file import Geometry
 Array = NDArray[np.float32]
 Order = NDArray[np.int64]
 
-#: The irises follow the 468 canonical points: middle, right, top, left, bottom of either.
+#: The irises follow the 468 canonical points: centre, right, top, left, bottom of each.
 _IRISES = (473, 476, 475, 474, 477, 468, 471, 470, 469, 472)
 
 
 def mirror_order(geometry: Geometry) -> Order:
-    """[478]: for each point its counterpart, read off the canonical face, which is symmetric."""
+    """For each point the index of its mirror image, [478], from the symmetric canonical face."""
     vertices = geometry.vertices.numpy()
     mirrored = vertices * np.array([-1.0, 1.0, 1.0])
     apart = ((mirrored[:, None] - vertices[None]) ** 2).sum(2)
@@ -31,5 +31,5 @@ def mirrored_mesh(points: Array, order: Order, width: float) -> Array:
 
 
 def symmetric_mean(values: dict[str, float], mirrored: dict[str, float]) -> dict[str, float]:
-    """Blendshapes averaged with those of the mirrored face, left for right."""
+    """Average blendshapes with those of the mirrored face, left and right exchanged."""
     return {name: (value + mirrored[mirrored_name(name)]) / 2 for name, value in values.items()}

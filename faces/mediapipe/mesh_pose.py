@@ -1,8 +1,8 @@
 """Head pose from the face mesh: two passes of weighted Procrustes (MediaPipe's geometry pipeline).
 
-The mesh is what a camera saw: x and y are squeezed by perspective and the depth of the whole head
-is unknown. A first fit of the canonical face gives a size, from it a depth; with that depth the
-perspective is undone and the fit repeated.
+The mesh is a perspective view: x and y are foreshortened and the head's distance is unknown. A
+first fit of the canonical face gives a size and so a depth; with that depth the perspective is
+undone and the fit repeated.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def mesh_rotation(landmarks: Tensor, image_size: tuple[int, int], geometry: Geom
 
     Args:
         landmarks: [478 or 468, 3] in pixels.
-        image_size: Width and height in pixels; the camera looks at the image's middle.
-        geometry: Of the landmark file.
+        image_size: Width and height in pixels; the optical axis is at the centre.
+        geometry: The landmark file's canonical face.
 
     Returns:
         [3, 3] float64, from the canonical face to the camera.
@@ -34,8 +34,8 @@ def mesh_rotation(landmarks: Tensor, image_size: tuple[int, int], geometry: Geom
     # On a plane at distance 1 in front of the camera, y up.
     pixel = 2 * math.tan(math.radians(FIELD_OF_VIEW) / 2) / height
     seen = landmarks[: len(geometry.vertices)].double()
-    middle = torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
-    seen = (seen - middle) * pixel * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+    centre = torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
+    seen = (seen - centre) * pixel * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
     towards_viewer = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
 
     scale = fit_similarity(geometry.vertices, seen * towards_viewer, geometry.weights).scale

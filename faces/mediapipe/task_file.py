@@ -1,7 +1,7 @@
 """Reading MediaPipe's ``face_landmarker*.task``: a zip of three networks and the face's geometry.
 
-The geometry is a protocol-buffer message; its wire format is read here by hand, because it is all
-that we need of that library.
+The geometry is a protocol-buffer message. Its wire format is parsed here, because nothing else of
+that library is needed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIX = (
     "Use face_landmarker_v2_with_blendshapes.task, "
     "which Google publishes with MediaPipe's Face Landmarker (Apache-2.0)"
 )
-#: Far more than any known file unpacks to: a zip bomb ends here.
+#: Far more than any known file unpacks to; stops zip bombs.
 _LARGEST_PART = 64 * 2**20
 #: x, y, z and the two texture coordinates of a vertex.
 _PER_VERTEX = 5
@@ -59,7 +59,7 @@ def read_task_file(path: str | Path) -> TaskFile:
     """Read all parts.
 
     Raises:
-        ModelFileError: The file is missing, no zip, truncated, or not a face landmarker with
+        ModelFileError: The file is missing, truncated, not a zip, or not a face landmarker with
             blendshapes.
     """
     path = Path(path)

@@ -66,11 +66,11 @@ class CropFace(io.ComfyNode):
 
     @classmethod
     def execute(cls, faces: FoundFaces, image: Tensor, size: int, padding: float) -> io.NodeOutput:
-        from ...faces.crops.batch import crops_of
+        from ...faces.crops.batch import crop_faces
 
         images = as_rgb(image, "Crop Face")
         found = faces.for_batch(len(images), "Crop Face")
-        crops, places = crops_of(list(images), found, size, padding)
+        crops, places = crop_faces(list(images), found, size, padding)
         if not len(crops):
             # The host has no batch of nothing: a black image that Paste Face takes no notice of.
             crops = images.new_zeros(1, 3, size, size)
@@ -137,11 +137,11 @@ class PasteFace(io.ComfyNode):
     ) -> io.NodeOutput:
         import torch
 
-        from ...faces.crops.batch import all_pasted
+        from ...faces.crops.batch import paste_crops
 
         places = faces.require_places("Paste Face")
         images = as_rgb(image, "Paste Face")
-        done = all_pasted(
+        done = paste_crops(
             images,
             as_rgb(crops, "Paste Face"),
             places,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CATEGORY = "face/analysis"
 EACH_IMAGE, EACH_FACE, EACH_CROP = "a picture", "a face", "a crop"
-#: The node's switches and the regions of ``faces.landmark_regions`` behind them.
+#: The node's switches and the regions of ``faces.masks.landmark_regions`` behind them.
 REGIONS = {
     "face": ("face",),
     "eyes": ("eye_left", "eye_right"),
@@ -166,16 +166,16 @@ class DrawFaces(io.ComfyNode):
     ) -> io.NodeOutput:
         import torch
 
-        from ...faces.drawing import Show, with_faces
+        from ...faces.drawing import DrawOptions, draw_faces
 
         images = channels_first(image, "Draw Faces")
         count = len(images)
         found, names = faces.for_batch(count, "Draw Faces"), faces.numbered(count)
-        show = Show(boxes, numbers, landmarks, pose)
+        show = DrawOptions(boxes, numbers, landmarks, pose)
         for face in sum(found, ()):
             face.require_size(image.shape[2], image.shape[1])
         drawn = [
-            with_faces(each, some, called, show)
+            draw_faces(each, some, called, show)
             for each, some, called in zip(images, found, names, strict=True)
         ]
         return io.NodeOutput(channels_last(torch.stack(drawn)))

@@ -80,7 +80,7 @@ class FacesByHand(io.ComfyNode):
         pitch: float,
         roll: float,
     ) -> io.NodeOutput:
-        from ...faces.analyzers import by_hand
+        from ...faces.analyzers import manual_face
         from ...faces.face import HeadPose
         from ...faces.head_pose import xyz_to_zyx
 
@@ -89,7 +89,7 @@ class FacesByHand(io.ComfyNode):
             box = (float(x), float(y), float(x + width), float(y + height))
         five = parse_points(five_points)
         pose = xyz_to_zyx(HeadPose(yaw, pitch, roll)) if pose_known else None
-        face = by_hand(_size_of(image), box=box, five=five, pose=pose)
+        face = manual_face(_size_of(image), box=box, five=five, pose=pose)
         return io.NodeOutput(FoundFaces(((face,),) * len(image)))
 
 

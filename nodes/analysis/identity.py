@@ -104,8 +104,8 @@ class EncodeIdentity(io.ComfyNode):
         weights: str = "",
     ) -> io.NodeOutput:
         from ...faces.agreement import agreement
-        from ...faces.analyzers import usable
-        from ...faces.detection import remaining, report, troubles
+        from ...faces.analyzers import to_rgb
+        from ...faces.detection import problems, remaining, report
         from ...faces.identity import average
         from ..host.blocking import blocked
 
@@ -114,17 +114,17 @@ class EncodeIdentity(io.ComfyNode):
         detections = detections_of(analyzer, image, face_index, where, faces)
         if faces is not None and not any(faces.images):
             # Detect Faces let the images pass on purpose: what needs nobody goes on.
-            why = f"{troubles(detections)} ({where})"
+            why = f"{problems(detections)} ({where})"
             return io.NodeOutput(blocked(why), blocked(why), report(detections))
         kept = remaining(detections, "error" if pictures_show == ONE_EACH else "skip", where)
         if not kept:
             raise InputError(
-                troubles(detections),
+                problems(detections),
                 where=where,
                 fix="Use an image in which one face is large and not covered",
             )
         images = image.movedim(-1, 1)
-        people = tuple(analyzer.identity(usable(images[i]), chosen(detections[i])) for i in kept)
+        people = tuple(analyzer.identity(to_rgb(images[i]), chosen(detections[i])) for i in kept)
         told = report(detections)
         if pictures_show == ONE_PERSON:
             told = f"{told}; {agreement(people)}" if len(people) > 1 else told

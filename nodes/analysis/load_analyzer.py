@@ -117,9 +117,9 @@ class LoadAnalyzer(io.ComfyNode):
             landmarker = Landmarker(path, threshold, steady=look_twice)
             return io.NodeOutput(LoadedAnalyzer(None, "", landmarker))
         if finder == INSIGHTFACE:
-            from ...faces.insightface.analyzer import InsightFaces
+            from ...faces.insightface.analyzer import InsightFaceAnalyzer
 
-            insight = InsightFaces(insight_pack(insightface_pack), detection_size, threshold)
+            insight = InsightFaceAnalyzer(insight_pack(insightface_pack), detection_size, threshold)
             return io.NodeOutput(LoadedAnalyzer(None, insight.encoder, insight))
         from ..host.encoder import load_pose_network
 

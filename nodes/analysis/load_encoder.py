@@ -100,9 +100,9 @@ class LoadEncoder(io.ComfyNode):
 
         recogniser: Recogniser
         if encoder == INSIGHTFACE:
-            from ...faces.insightface.recogniser import InsightRecogniser
+            from ...faces.insightface.recogniser import InsightFaceRecogniser
 
-            recogniser = InsightRecogniser(insight_pack(insightface_pack))
+            recogniser = InsightFaceRecogniser(insight_pack(insightface_pack))
         else:
             from ..host.encoder import load_encoder
 

@@ -77,5 +77,5 @@ def _in_words(found: Change, masked: bool) -> str:
         return f"{place}: nothing has changed"
     return (
         f"{place}: mean change {found.mean:.2f}/255, largest {found.largest:.0f}/255, "
-        f"{found.share:.1%} of the values differ, {found.psnr:.1f} dB"
+        f"{found.changed:.1%} of the values differ, {found.psnr:.1f} dB"
     )

@@ -101,10 +101,10 @@ def _likeness(analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor) -> tup
 
 def _people(analyzer: LoadedAnalyzer, image: Tensor, detections: list[Detection]) -> list[Identity]:
     """Who is seen in each image that shows a face."""
-    from ...faces.analyzers import usable
+    from ...faces.analyzers import to_rgb
 
     images = image.movedim(-1, 1)
     return [
-        analyzer.identity(usable(images[i]), chosen(detections[i]))
+        analyzer.identity(to_rgb(images[i]), chosen(detections[i]))
         for i in with_face(detections, LIKENESS)
     ]

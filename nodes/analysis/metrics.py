@@ -22,12 +22,12 @@ def text_output() -> Any:
 
 def with_face(detections: list[Detection], where: str) -> list[int]:
     """Numbers of the images that can be measured; InputError if there is none."""
-    from ...faces.detection import SKIP, remaining, troubles
+    from ...faces.detection import SKIP, problems, remaining
 
     kept = remaining(detections, SKIP, where)
     if not kept:
         raise InputError(
-            troubles(detections), where=where, fix="Use an image in which one face is large enough"
+            problems(detections), where=where, fix="Use an image in which one face is large enough"
         )
     return kept
 
@@ -36,7 +36,7 @@ def account(detections: list[Detection]) -> str:
     """What could not be measured, to be added to a line; empty if all was."""
     from ...faces.detection import report
 
-    return f"; {report(detections)}" if any(detection.trouble for detection in detections) else ""
+    return f"; {report(detections)}" if any(detection.problem for detection in detections) else ""
 
 
 def mean(values: list[float]) -> float:

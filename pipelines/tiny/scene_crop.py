@@ -9,8 +9,8 @@ from torch import Tensor
 from ...demo.networks.evaluator_faces import PORTRAIT, WHOLE
 from ...demo.networks.face_finder import TinyWorldFaces
 from ...errors import InputError
-from ...faces.analyzers import by_hand, find_faces
-from ...faces.crops.batch import AROUND_BOX, place_of
+from ...faces.analyzers import find_faces, manual_face
+from ...faces.crops.batch import AROUND_BOX, place_for_face
 from ...faces.crops.crop import CropPlace, cropped, pasted
 from ...faces.identity import Identity
 from ...sfsr.expression import Expression
@@ -63,4 +63,4 @@ def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
         return None
     # By the box and not by the points: eyes and mouth of a turned head are far from its middle.
     padding = (PORTRAIT / AROUND_BOX - 1) / 2
-    return place_of(by_hand(size, box=box), side, padding)
+    return place_for_face(manual_face(size, box=box), side, padding)

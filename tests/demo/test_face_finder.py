@@ -1,4 +1,4 @@
-"""The tiny world's analyzer in the form of all analyzers of faces."""
+"""The tiny world's analyzer behind the interface of face analyzers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfyui_dense_face.faces.head_pose import zyx_to_xyz
 
 
 @torch.no_grad()
-def test_answers_are_those_of_the_network() -> None:
+def test_results_are_those_of_the_network() -> None:
     torch.manual_seed(0)
     net = TinyAnalyzer().eval()
     net.face.bias.fill_(20)
@@ -29,7 +29,7 @@ def test_answers_are_those_of_the_network() -> None:
 
 
 def test_three_heads_in_one_image() -> None:
-    """Each is found where it stands, and is who it is alone."""
+    """Each is found in its place, with the identity that it has alone."""
     finder = TinyWorldFaces()
     alone = [portrait(p, 3, (yaw, 0.0, 0.0))[0][0] for p, yaw in ((2, 0.0), (5, 20.0), (9, -15.0))]
     faces = find_faces(finder, torch.cat(alone, 2))

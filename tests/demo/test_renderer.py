@@ -1,4 +1,4 @@
-"""The renderer: determinism, signs, truths that agree with the image."""
+"""The renderer: determinism, signs of the angles, ground truth that agrees with the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comfyui_dense_face.faces.parts import PART_NAMES
 
 
 def plain_head(seed: int = 3, **classes: str) -> Heads:
-    """A frontal neutral head without glasses, beard or fringe unless asked for."""
+    """A frontal, neutral, bald head without glasses or beard, unless ``classes`` says otherwise."""
     heads = sample_heads([seed])
     identity = heads.identity.clone()
     wanted = {"glasses": "none", "facial_hair": "none", "hair_style": "bald"} | classes
@@ -95,7 +95,7 @@ def test_depth_is_nearer_at_the_nose_and_one_behind() -> None:
     assert not renders.head_mask[0, 0, 0] and renders.head_mask[0, y, x]
 
 
-def test_every_blendshape_acts_and_sides_differ() -> None:
+def test_every_blendshape_changes_the_image() -> None:
     base = plain_head()
     expression = torch.cat([torch.zeros(1, 51), torch.eye(51)])
     # Closing the lips only means something while the jaw is open.
@@ -112,7 +112,7 @@ def test_every_blendshape_acts_and_sides_differ() -> None:
             assert int((changed[i] ^ changed[other]).sum()) >= 12, name
 
 
-def test_every_class_shows() -> None:
+def test_every_class_is_visible() -> None:
     for name, (words, _) in CLASSES.items():
         companions = {"glasses": "round"} if name == "frame_color" else {}
         if name == "hair_color":
@@ -136,7 +136,7 @@ def test_captions_fit_the_vocabulary() -> None:
     assert all("background" in words and "expression" in words for words in attributes(heads))
 
 
-def test_impossible_requests_are_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="size"):
         render(plain_head(), size=4)
     with pytest.raises(ValueError, match="length"):

@@ -1,4 +1,4 @@
-"""The sheet of all words, and the heads on it."""
+"""The sheet of all emotion words, and its heads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from comfyui_dense_face.sfsr.words import expression_of_word
 from PIL import Image
 
 
-def test_heads_differ_by_their_expression_alone() -> None:
+def test_heads_differ_by_expression_alone() -> None:
     codes = torch.stack([expression_of_word(word).face() for word in ("joy", "grief")])
     heads = expression_heads(codes, person=3)
     assert torch.equal(heads.identity[0], heads.identity[1]) and not heads.angles.any()

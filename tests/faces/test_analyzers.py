@@ -1,11 +1,11 @@
-"""Asking analyzers: what images are taken, retries with a border, faces typed in."""
+"""Finding faces: accepted images, retries with a border, faces given by coordinates."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.faces.analyzers import by_hand, find_faces, usable
+from comfyui_dense_face.faces.analyzers import find_faces, manual_face, to_rgb
 from comfyui_dense_face.faces.face import Face, HeadPose
 from torch import Tensor
 
@@ -47,11 +47,11 @@ def test_a_face_that_fills_the_frame_is_found_with_a_border() -> None:
 
 def test_grey_and_alpha() -> None:
     grey = torch.rand(1, 4, 5)
-    assert torch.equal(usable(grey), grey.repeat(3, 1, 1))
+    assert torch.equal(to_rgb(grey), grey.repeat(3, 1, 1))
     rgba = torch.rand(4, 4, 5)
-    assert torch.equal(usable(rgba), rgba[:3])
-    assert usable(torch.rand(3, 4, 5, dtype=torch.float16)).dtype == torch.float32
-    assert float(usable(torch.full((3, 2, 2), 1.1)).max()) == 1
+    assert torch.equal(to_rgb(rgba), rgba[:3])
+    assert to_rgb(torch.rand(3, 4, 5, dtype=torch.float16)).dtype == torch.float32
+    assert float(to_rgb(torch.full((3, 2, 2), 1.1)).max()) == 1
 
 
 @pytest.mark.parametrize(
@@ -67,17 +67,17 @@ def test_grey_and_alpha() -> None:
         (torch.full((3, 4, 5), -1.0), "from -1 to -1"),
     ],
 )
-def test_what_is_no_image(image: Tensor, message: str) -> None:
+def test_invalid_images_are_refused(image: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         find_faces(NeedsRoom(), image)
 
 
-def test_faces_typed_in() -> None:
+def test_faces_given_by_coordinates() -> None:
     five = torch.tensor([[40.0, 40], [60, 40], [50, 50], [42, 60], [58, 60]])
-    face = by_hand((100, 90), five=five, pose=HeadPose(10, 0, 0))
+    face = manual_face((100, 90), five=five, pose=HeadPose(10, 0, 0))
     assert face.box == (30, 30, 70, 70) and face.pose == (10, 0, 0)
     assert torch.equal(face.require_five(), five)
-    assert by_hand((100, 90), box=(1, 2, 30, 40)).five is None
+    assert manual_face((100, 90), box=(1, 2, 30, 40)).five is None
     for wrong in ({}, {"five": torch.zeros(4, 2)}, {"box": (5.0, 5.0, 5.0, 9.0)}):
         with pytest.raises(InputError):
-            by_hand((100, 90), **wrong)
+            manual_face((100, 90), **wrong)

@@ -1,4 +1,4 @@
-"""Reading faces for recognisers, and finding out how given features were made."""
+"""Encoder input, and finding the alignment and channel order of given features."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 import torch
 from comfyui_dense_face.cli import main
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
-from comfyui_dense_face.faces.analyzers import by_hand
+from comfyui_dense_face.faces.analyzers import manual_face
 from comfyui_dense_face.faces.encoders.aligned_recogniser import (
     ALIGNMENTS,
     CHANNEL_ORDERS,
     AlignedRecogniser,
-    read_form,
+    encoder_input,
 )
 from comfyui_dense_face.faces.encoders.calibration import Pair, calibrate
 from comfyui_dense_face.faces.encoders.feature_file import read_feature
@@ -30,7 +30,7 @@ def image(seed: int) -> Tensor:
 
 
 def encoder(faces: Tensor) -> Tensor:
-    """Stands for a network: sees colours and places."""
+    """A stand-in for the encoder that depends on colours and positions."""
     maps = F.adaptive_avg_pool2d(faces, 8).flatten(1)
     maps = maps - maps.mean()
     weights = torch.randn(maps.shape[1], 64, generator=torch.Generator().manual_seed(7))
@@ -41,36 +41,36 @@ def recogniser(**options: str) -> AlignedRecogniser:
     return AlignedRecogniser("ir-se50", encoder, **options)
 
 
-def test_identity_of_a_turned_face_is_that_of_the_upright_one() -> None:
-    """Turned by a right angle, the aligned cut is the same but for interpolation."""
+def test_rotation_does_not_change_the_identity() -> None:
+    """After a quarter turn the aligned face is the same up to interpolation."""
     upright = image(0)
     turned = upright.rot90(1, (1, 2))
     # (x, y) -> (y, width - x)
     five = torch.stack([FIVE[:, 1], 200 - FIVE[:, 0]], 1)
-    one = recogniser().identify(upright, by_hand((200, 200), five=FIVE))
-    other = recogniser().identify(turned, by_hand((200, 200), five=five))
+    one = recogniser().identify(upright, manual_face((200, 200), five=FIVE))
+    other = recogniser().identify(turned, manual_face((200, 200), five=five))
     assert one.encoder == "ir-se50"
     assert float(one.vector @ other.vector) > 0.999
 
 
-def test_faces_that_cannot_be_read() -> None:
+def test_unusable_faces_are_refused() -> None:
     with pytest.raises(InputError, match="a box but no points"):
-        recogniser().identify(image(0), by_hand((200, 200), box=(0, 0, 50, 50)))
+        recogniser().identify(image(0), manual_face((200, 200), box=(0, 0, 50, 50)))
     with pytest.raises(InputError, match="200x200 px, this one has 100x100"):
-        recogniser().identify(image(0)[:, :100, :100], by_hand((200, 200), five=FIVE))
+        recogniser().identify(image(0)[:, :100, :100], manual_face((200, 200), five=FIVE))
     with pytest.raises(InputError, match="'RBG' is unknown"):
         recogniser(channel_order="RBG")
-    box_only = by_hand((200, 200), box=(0, 0, 50, 50))
+    box_only = manual_face((200, 200), box=(0, 0, 50, 50))
     assert recogniser(alignment="whole picture").identify(image(0), box_only)
 
 
 @pytest.mark.parametrize("order", CHANNEL_ORDERS)
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
-def test_calibration_finds_how_features_were_made(order: str, alignment: str) -> None:
+def test_calibration_finds_order_and_alignment(order: str, alignment: str) -> None:
     pairs = []
     for seed in range(3):
-        face = by_hand((200, 200), five=FIVE + seed)
-        features = encoder(read_form(image(seed), face, order, alignment))[0]
+        face = manual_face((200, 200), five=FIVE + seed)
+        features = encoder(encoder_input(image(seed), face, order, alignment))[0]
         pairs.append(Pair(image(seed), face, 3 * features))
     best, *others = calibrate(encoder, pairs)
     assert (best.channel_order, best.alignment) == (order, alignment)
@@ -79,7 +79,7 @@ def test_calibration_finds_how_features_were_made(order: str, alignment: str) ->
     assert [v.mean for v in others] == sorted((v.mean for v in others), reverse=True)
 
 
-def test_calibration_without_faces_or_fitting_features() -> None:
+def test_calibration_refuses_missing_or_other_features() -> None:
     whole = Pair(image(0), None, torch.ones(64))
     found = calibrate(encoder, [whole])
     assert sum(not v.cosines for v in found) == 2 and not any(v.reproduces for v in found)

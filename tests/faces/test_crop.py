@@ -64,7 +64,7 @@ def test_outside_the_mask_nothing_changes(five: Tensor, size: int, seed: int) ->
 
 @pytest.mark.parametrize("angle", [0, 17, -90, 180])
 @pytest.mark.parametrize("match_colours", [False, True])
-def test_unchanged_crop_gives_the_image_back(angle: float, match_colours: bool) -> None:
+def test_pasting_an_unchanged_crop_restores_the_image(angle: float, match_colours: bool) -> None:
     image = smooth_image(512, 512)
     place = crop_place(face_at(250, 260, 2.0, angle), (512, 512), 512)
     result = pasted(image, cropped(image, place), place, match_colours=match_colours)
@@ -73,7 +73,7 @@ def test_unchanged_crop_gives_the_image_back(angle: float, match_colours: bool) 
     assert float((result - image).abs()[:, changed].mean()) < 1.5 / 255
 
 
-def test_crop_of_a_face_at_the_edge_is_mirrored_not_black() -> None:
+def test_crop_beyond_the_edge_is_reflected() -> None:
     image = 0.5 + 0.4 * smooth_image(128, 128)
     place = crop_place(face_at(0, 0, 1.0, 0), (128, 128), 64)
     crop = cropped(image, place)
@@ -95,14 +95,14 @@ def test_mask_and_its_feather() -> None:
     assert not bool((soft > hard + 1e-6).any())
 
 
-def test_a_crop_of_another_size_fits_too() -> None:
+def test_crop_may_have_another_size() -> None:
     image = smooth_image(256, 256)
     place = crop_place(face_at(128, 128, 1.0, 10), (256, 256), 128)
     large = F.interpolate(cropped(image, place)[None], scale_factor=2, mode="bicubic")[0]
     assert float((pasted(image, large, place) - image).abs().max()) < 0.1
 
 
-def test_colours_are_brought_to_the_image() -> None:
+def test_colours_are_matched_to_the_image() -> None:
     reference = smooth_image(64, 64)
     keep = torch.zeros(64, 64)
     keep[:16] = 1
@@ -113,7 +113,7 @@ def test_colours_are_brought_to_the_image() -> None:
     assert torch.isfinite(with_colours_of(torch.zeros(3, 64, 64), reference, keep * 0)).all()
 
 
-def test_what_does_not_fit_is_named() -> None:
+def test_mismatches_are_named() -> None:
     five = face_at(50, 50, 1.0, 0)
     place: CropPlace = crop_place(five, (100, 100), 64)
     with pytest.raises(InputError, match="image of 100x100 px, this one has 90x80"):
@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_named() -> None:
         crop_place(five, (100, 100), 64, padding=9)
 
 
-def test_photograph_comes_back_at_512_px() -> None:
+def test_photograph_survives_a_crop_of_512_px() -> None:
     data = pytest.importorskip("skimage.data")
     image = torch.from_numpy(data.astronaut().copy()).permute(2, 0, 1).float() / 255
     five = torch.tensor([[206.5, 140], [247.7, 137.5], [227, 168], [207, 180], [250, 178]])

@@ -1,4 +1,4 @@
-"""Batches: which faces are meant, and that one bad image costs no other its result."""
+"""Batches: selecting faces, and bad images that do not affect the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from comfyui_dense_face.faces.detection import (
     report,
 )
 from comfyui_dense_face.faces.face import Face
-from comfyui_dense_face.faces.large_images import reduced
+from comfyui_dense_face.faces.large_images import downscale
 from torch import Tensor
 
 
@@ -49,14 +49,14 @@ THREE = image((2, 8, 0.9), (20, 40, 0.8), (50, 60, 0.5))
 NAN = torch.full((3, 8, 64), float("nan"))
 
 
-def test_index_is_counted_before_the_limits() -> None:
+def test_index_is_applied_before_the_limits() -> None:
     (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(min_score=0.7, min_size=9))
-    assert len(detection.faces) == 3 and detection.chosen == (1,) and detection.trouble == ""
+    assert len(detection.faces) == 3 and detection.chosen == (1,) and detection.problem == ""
     (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=1, min_size=9))
     assert detection.chosen == (1,)
     (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=2, min_score=0.7))
     assert (
-        detection.chosen == () and detection.trouble == "1 face found, but too unsure or too small"
+        detection.chosen == () and detection.problem == "1 face found, but too unsure or too small"
     )
     (detection,) = detect_faces(
         BrightSquares(), [THREE], FaceSelection(order="largest first", index=0)
@@ -64,12 +64,12 @@ def test_index_is_counted_before_the_limits() -> None:
     assert detection.faces[0].box[:1] == (20,)
     (detection,) = detect_faces(BrightSquares(), [THREE], FaceSelection(index=3))
     assert (
-        detection.trouble == "face index 3 does not exist: 3 faces found"
+        detection.problem == "face index 3 does not exist: 3 faces found"
         and len(detection.faces) == 3
     )
 
 
-def test_bad_images_cost_the_others_nothing() -> None:
+def test_bad_images_do_not_affect_the_others() -> None:
     batch = [THREE, image(), NAN, THREE * 255, torch.zeros(3, 0, 4), THREE]
     asked: list[int] = []
     detections = detect_faces(BrightSquares(), batch, FaceSelection(), lambda: asked.append(1))
@@ -91,26 +91,26 @@ def test_good_batches_pass_in_every_mode() -> None:
     assert report(detections) == "2 of 2 images with a face, 2 faces"
 
 
-def test_a_single_image_is_not_counted() -> None:
+def test_single_images_are_not_numbered() -> None:
     detections = detect_faces(BrightSquares(), [image()], FaceSelection())
     with pytest.raises(InputError, match=r"^no face was found \(here\)\. Use other images"):
         remaining(detections, ERROR, "here")
     assert remaining(detections, SKIP, "here") == []
 
 
-def test_long_reports_end() -> None:
+def test_long_reports_are_cut() -> None:
     text = report(detect_faces(BrightSquares(), [image()] * 200, FaceSelection()))
     assert text.endswith("image 6: no face was found; and 194 more") and len(text) < 300
 
 
-def test_unknown_words() -> None:
+def test_unknown_options() -> None:
     with pytest.raises(InputError, match="order of faces"):
         detect_faces(BrightSquares(), [], FaceSelection(order="by beauty"))
     with pytest.raises(InputError, match="unknown"):
         remaining([], "ignore", "here")
 
 
-def test_huge_images_are_looked_at_smaller() -> None:
+def test_huge_images_are_downscaled() -> None:
     huge = torch.zeros(1, 16384, 16384)  # memory that nothing is written to is not really taken
     huge[..., 4000:4100] = 1
     (face,) = find_faces(BrightSquares(), huge)
@@ -119,11 +119,11 @@ def test_huge_images_are_looked_at_smaller() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 130), (3, 1000)])
-def test_reduced_images(size: tuple[int, int]) -> None:
+def test_downscaled_images(size: tuple[int, int]) -> None:
     image = torch.rand(3, *size)
-    same, one = reduced(image, 1000)
+    same, one = downscale(image, 1000)
     assert same is image and one == 1
-    small, factor = reduced(image, 50)
+    small, factor = downscale(image, 50)
     assert max(small.shape) <= 50 and factor == -(-max(size) // 50)
     assert float(small.mean()) == pytest.approx(float(image.mean()), abs=0.05)
     assert torch.allclose(small[:, 0, 0], image[:, :factor, :factor].mean((1, 2)), atol=1e-6)

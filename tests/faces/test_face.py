@@ -47,7 +47,7 @@ def test_five_points_come_from_the_landmarks() -> None:
         ({"box": (10, float("nan"), 30, 40)}, "not numbers"),
     ],
 )
-def test_faces_that_cannot_be(changes: dict[str, Any], message: str) -> None:
+def test_invalid_faces_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         face(**changes)
 

@@ -1,4 +1,4 @@
-"""Looking again: at the image turned, and into tiles. The detector is a stand-in that knows where
+"""Searching rotated images and tiles. The detector is a stand-in that knows where
 a bright square is, but only under its own conditions.
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfyui_dense_face.faces.mediapipe.face_search import search, turned_back
+from comfyui_dense_face.faces.mediapipe.face_search import rotate_back, search
 
 
 class Detector:
@@ -43,7 +43,7 @@ def image(width: int, height: int, *places: tuple[int, int]) -> Any:
     return pixels
 
 
-def test_a_sure_look_is_the_only_one() -> None:
+def test_high_scores_need_a_single_detection() -> None:
     detector = Detector()
     rows = search(detector, image(90, 60, (30, 20)))
     assert detector.looks == 1 and rows[0, 1:5].tolist() == [30, 20, 50, 40]
@@ -51,7 +51,7 @@ def test_a_sure_look_is_the_only_one() -> None:
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 @pytest.mark.parametrize("unsure", [0.0, 0.6])
-def test_turned_faces_are_found_as_they_lie(quarters: int, unsure: float) -> None:
+def test_rotated_faces_are_found(quarters: int, unsure: float) -> None:
     upright = image(90, 60, (30, 20))
     turned = np.rot90(upright, -quarters)
     rows = search(Detector(unsure), turned)
@@ -65,7 +65,7 @@ def test_turned_faces_are_found_as_they_lie(quarters: int, unsure: float) -> Non
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_turned_back_inverts_the_turn(quarters: int) -> None:
+def test_rotate_back_inverts_the_rotation(quarters: int) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 70), rng.integers(0, 40)
     pixels = np.zeros((50, 80), np.uint8)
@@ -73,18 +73,18 @@ def test_turned_back_inverts_the_turn(quarters: int) -> None:
     ((row, column),) = np.argwhere(np.rot90(pixels, quarters))
     place = np.tile(np.array([column + 0.5, row + 0.5], np.float32), 8)
     rows = np.concatenate([[0.7], place]).astype(np.float32)[None]
-    assert turned_back(rows, quarters, (80, 50))[0, 1:] == pytest.approx(
+    assert rotate_back(rows, quarters, (80, 50))[0, 1:] == pytest.approx(
         np.tile([x + 0.5, y + 0.5], 8)
     )
 
 
-def test_unsure_upright_faces_stay() -> None:
-    """Turning must not win by a hair."""
+def test_upright_faces_with_low_scores_stay() -> None:
+    """A rotation needs a clearly higher score."""
     rows = search(lambda pixels: np.array([[0.6, *range(16)]], np.float32), image(90, 60))
     assert rows[0, 0] == pytest.approx(0.6) and rows[0, 1:].tolist() == list(range(16))
 
 
-def test_small_faces_are_found_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_faces_are_found_exactly_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("comfyui_dense_face.faces.mediapipe.face_search._SMALLEST", 50)
     places = [(0, 0), (88, 40), (100, 95), (180, 130), (60, 61)]
     rows = search(Detector(), image(200, 150, *places))

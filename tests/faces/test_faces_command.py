@@ -57,7 +57,7 @@ def faces(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
     return code, printed.out, printed.err
 
 
-def test_json_is_a_list_with_an_object_a_image(
+def test_json_is_a_list_with_one_object_per_image(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = faces(capsys, folder, folder / "b.png", "--json")
@@ -72,7 +72,7 @@ def test_json_is_a_list_with_an_object_a_image(
     assert right["pose"] == {"yaw": 10.123, "pitch": -5, "roll": 3}
 
 
-def test_lines_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = faces(capsys, folder / "b.png")
     assert code == 0
     assert out.splitlines()[0].endswith("b.png  60x50  2 faces")
@@ -113,7 +113,7 @@ def test_resumes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (tmp_path / "diary.txt").read_text() == "Dear diary\n"
 
 
-def test_what_is_missing_is_told(
+def test_missing_files_are_named(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments, said in (

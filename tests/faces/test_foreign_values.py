@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError, InputError
-from comfyui_dense_face.faces.analyzers import by_hand
+from comfyui_dense_face.faces.analyzers import manual_face
 from comfyui_dense_face.faces.crops.box_faces import detect_in_boxes
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.foreign_values import faces_from_boxes, faces_from_landmarks
-from comfyui_dense_face.faces.head_pose import flipped, matrix_from_zyx
+from comfyui_dense_face.faces.head_pose import flip_axes, matrix_from_zyx
 from comfyui_dense_face.faces.insightface.foreign_analyzer import ForeignInsightFace
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from torch import Tensor
 def landmarks_face(pose: HeadPose = HeadPose(20, -10, 5)) -> dict[str, Any]:  # noqa: B008
     """A face as the host's landmark node gives it."""
     matrix = np.eye(4, dtype=np.float32)
-    matrix[:3, :3] = 1.7 * flipped(matrix_from_zyx(pose)).numpy()
+    matrix[:3, :3] = 1.7 * flip_axes(matrix_from_zyx(pose)).numpy()
     matrix[:3, 3] = (1, 2, -40)
     rng = np.random.default_rng(0)
     return {
@@ -71,7 +71,7 @@ def test_landmarks_without_the_optional_parts() -> None:
         (value([{**landmarks_face(), "landmarks_xy": np.full((478, 2), np.nan)}]), "not numbers"),
     ],
 )
-def test_values_that_are_no_landmarks(wrong: Any, message: str) -> None:
+def test_invalid_landmarks_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         faces_from_landmarks(wrong)
 
@@ -90,7 +90,7 @@ CORNERS = (5, 6, 25, 36)
         ([], [0, 0]),
     ],
 )
-def test_boxes_in_all_their_forms(boxes: Any, counts: list[int]) -> None:
+def test_all_forms_of_boxes(boxes: Any, counts: list[int]) -> None:
     found = faces_from_boxes(boxes, (100, 90), 2)
     assert [len(faces) for faces in found] == counts
     assert all(face.box == CORNERS and face.five is None for faces in found for face in faces)
@@ -108,7 +108,7 @@ def test_boxes_in_all_their_forms(boxes: Any, counts: list[int]) -> None:
         ([[BOX]] * 3, "boxes for 3 images and 2 images"),
     ],
 )
-def test_values_that_are_no_boxes(wrong: Any, message: str) -> None:
+def test_invalid_boxes_are_refused(wrong: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         faces_from_boxes(wrong, (100, 90), 2)
 
@@ -130,18 +130,18 @@ class BrightSquare:
         return [Face((width, height), (left, top, right, bottom), 0.8, points, "five", self.name)]
 
 
-def test_looking_into_boxes() -> None:
+def test_detecting_in_boxes() -> None:
     image = torch.zeros(3, 100, 120)
     image[:, 40:50, 60:80] = 1
-    seen = by_hand((120, 100), box=(58, 38, 82, 52))
-    beside = by_hand((120, 100), box=(0, 0, 10, 10))
-    outside = by_hand((120, 100), box=(300, 0, 310, 10))
+    seen = manual_face((120, 100), box=(58, 38, 82, 52))
+    beside = manual_face((120, 100), box=(0, 0, 10, 10))
+    outside = manual_face((120, 100), box=(300, 0, 310, 10))
     found = detect_in_boxes(BrightSquare(), image, [seen, beside, outside])
     assert found[0].box == (60, 40, 80, 50) and found[0].image_size == (120, 100)
     assert found[0].require_five()[3].tolist() == [80, 50]
     assert found[1] is beside and found[2] is outside
     with pytest.raises(InputError, match="image of 100x120"):
-        detect_in_boxes(BrightSquare(), image, [by_hand((100, 120), box=(0, 0, 5, 5))])
+        detect_in_boxes(BrightSquare(), image, [manual_face((100, 120), box=(0, 0, 5, 5))])
 
 
 class LikeInsightFace:

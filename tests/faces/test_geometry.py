@@ -8,13 +8,12 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.pose_image import axis_ends
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.faces.alignment import TEMPLATE, aligned, alignment
+from comfyui_dense_face.faces.alignment import TEMPLATE, align_face, alignment
 from comfyui_dense_face.faces.face import HeadPose
 from comfyui_dense_face.faces.head_pose import (
     angle_between,
     as_paper_estimator,
-    flipped,
-    landmark_file_angles,
+    flip_axes,
     matrix_from_xyz,
     matrix_from_zyx,
     xyz_from_matrix,
@@ -49,7 +48,7 @@ def test_any_similarity_is_recovered(angle: float, scale: float, dx: float, dy: 
 
 @quick
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 10))
-def test_procrustes_in_space_follows_the_weighted_points(seed: int, scale: float) -> None:
+def test_procrustes_in_3d_ignores_points_of_weight_0(seed: int, scale: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     points = torch.randn(20, 3, generator=generator, dtype=torch.float64)
     u, _, vt = torch.linalg.svd(torch.randn(3, 3, generator=generator, dtype=torch.float64))
@@ -62,7 +61,7 @@ def test_procrustes_in_space_follows_the_weighted_points(seed: int, scale: float
     assert torch.allclose(found.matrix(), true.matrix(), atol=1e-6)
 
 
-def test_points_that_cannot_be_aligned() -> None:
+def test_degenerate_points_are_refused() -> None:
     with pytest.raises(InputError, match="all in one place"):
         alignment(torch.ones(5, 2))
     with pytest.raises(InputError, match="not numbers"):
@@ -78,7 +77,7 @@ def test_aligned_face_lies_on_the_template() -> None:
         place = there(target[None])[0]
         y, x = torch.meshgrid(torch.arange(512) + 0.5, torch.arange(512) + 0.5, indexing="ij")
         dot = torch.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 40)[None].float()
-        seen = aligned(dot, there(TEMPLATE))[0]
+        seen = align_face(dot, there(TEMPLATE))[0]
         y, x = torch.meshgrid(torch.arange(112) + 0.5, torch.arange(112) + 0.5, indexing="ij")
         middle = torch.stack([(x * seen).sum(), (y * seen).sum()]) / seen.sum()
         assert torch.allclose(middle, target, atol=0.1)
@@ -124,7 +123,7 @@ def test_angles_and_matrices_are_inverse(yaw: float, pitch: float, roll: float) 
 
 @quick
 @given(yaw=yaws, pitch=others, roll=st.floats(-90, 90), turned=st.floats(-80, 80))
-def test_turning_the_image_moves_measured_roll_alone(
+def test_rotating_the_image_changes_zyx_roll_alone(
     yaw: float, pitch: float, roll: float, turned: float
 ) -> None:
     there = matrix_from_xyz(HeadPose(0, 0, turned)) @ matrix_from_zyx(HeadPose(yaw, pitch, roll))
@@ -133,24 +132,23 @@ def test_turning_the_image_moves_measured_roll_alone(
 
 @quick
 @given(yaw=yaws, pitch=others, roll=others)
-def test_landmark_file_reads_the_opposite_signs(yaw: float, pitch: float, roll: float) -> None:
+def test_landmark_file_has_the_opposite_signs(yaw: float, pitch: float, roll: float) -> None:
     """The formulas of the file's convention on its matrix with y up."""
-    M = flipped(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
+    M = flip_axes(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
     read = (
         math.degrees(math.atan2(-float(M[2, 0]), math.hypot(float(M[0, 0]), float(M[1, 0])))),
         math.degrees(math.atan2(float(M[2, 1]), float(M[2, 2]))),
         math.degrees(math.atan2(float(M[1, 0]), float(M[0, 0]))),
     )
-    wanted = landmark_file_angles(HeadPose(yaw, pitch, roll))
-    assert tuple(wanted) == pytest.approx(read, abs=1e-6)
+    assert read == pytest.approx((-yaw, -pitch, -roll), abs=1e-6)
 
 
 @pytest.mark.parametrize("pose", [HeadPose(20, 0, 0), HeadPose(0, -12, 0), HeadPose(0, 0, 8)])
-def test_turns_about_one_axis_are_drawn_as_measured(pose: HeadPose) -> None:
+def test_rotations_about_one_axis_are_the_same_in_both_orders(pose: HeadPose) -> None:
     assert tuple(zyx_to_xyz(pose)) == pytest.approx(pose, abs=1e-9)
 
 
-def test_paper_estimator_stretches_yaw() -> None:
+def test_paper_estimator_increases_yaw() -> None:
     # A yaw of -35 in the landmark file is 35 here.
     assert as_paper_estimator(HeadPose(35, 0, 4)) == pytest.approx((42, -4.6, 4))
 

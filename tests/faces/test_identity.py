@@ -13,7 +13,7 @@ def unit(*values: float) -> torch.Tensor:
     return vector / vector.norm()
 
 
-def test_vector_is_brought_to_float32_on_the_cpu() -> None:
+def test_vector_is_converted_to_float32_on_the_cpu() -> None:
     identity = Identity(unit(3, 4).double().requires_grad_(), "a")
     assert identity.vector.dtype == torch.float32 and not identity.vector.requires_grad
 
@@ -27,7 +27,7 @@ def test_vector_is_brought_to_float32_on_the_cpu() -> None:
         (torch.zeros(4), "length 0"),
     ],
 )
-def test_unfit_vectors_are_refused(vector: torch.Tensor, message: str) -> None:
+def test_invalid_vectors_are_refused(vector: torch.Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Identity(vector, "a")
 
@@ -41,14 +41,14 @@ def test_features_are_normalised() -> None:
             Identity.from_features(bad, "a")
 
 
-def test_average_weighs_and_normalises() -> None:
+def test_average_is_weighted_and_normalised() -> None:
     one, two = Identity(unit(1, 0), "a"), Identity(unit(0, 1), "a")
     assert torch.allclose(average([one, two]).vector, unit(1, 1))
     assert torch.allclose(average([one, two], [3, 1]).vector, unit(3, 1))
     assert torch.allclose(average([one]).vector, one.vector)
 
 
-def test_average_refuses() -> None:
+def test_invalid_averages_are_refused() -> None:
     one, opposite = Identity(unit(1, 0), "a"), Identity(unit(-1, 0), "a")
     with pytest.raises(InputError, match="no identity"):
         average([])
@@ -60,7 +60,7 @@ def test_average_refuses() -> None:
         average([one, Identity(unit(1, 0), "b")])
 
 
-def test_away_from_somebody() -> None:
+def test_away_from_another_identity() -> None:
     one, other = Identity(unit(1, 0), "a"), Identity(unit(0, 1), "a")
     assert torch.equal(away_from(one, other, 0).vector, one.vector)
     assert torch.allclose(away_from(one, other, 0.25).vector, unit(4, -1))

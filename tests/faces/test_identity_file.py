@@ -20,24 +20,24 @@ def person(seed: int, scatter: float = 0.0, encoder: str = "a") -> Identity:
     return Identity.from_features(who + scatter * noise, encoder)
 
 
-def test_a_image_of_somebody_else_is_named() -> None:
+def test_image_of_another_person_is_an_outlier() -> None:
     same = [person(1, scatter) for scatter in (0.7, 0.8, 0.9)]
     assert agreement(same).outliers == ()
     found = agreement([*same[:2], person(2), same[2]])
     assert found.outliers == (2,)
     assert found.cosines[2] < 0.1 < 0.5 < min(found.cosines[i] for i in (0, 1, 3))
-    assert "image 3 may show somebody else" in str(found)
+    assert "image 3 may show another person" in str(found)
     assert str(found).startswith("likeness to the other images 1: 0.")
 
 
-def test_few_images_accuse_nobody() -> None:
+def test_few_images_have_no_outliers() -> None:
     assert agreement([person(1)]).cosines == ()
     assert str(agreement([person(1)])) == "one image, nothing to compare"
     two = agreement([person(1), person(2)])
     assert two.outliers == () and two.cosines[0] == pytest.approx(two.cosines[1])
 
 
-def test_identities_come_back_from_their_file(tmp_path: Path) -> None:
+def test_identities_survive_a_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "anna.safetensors"
     people = [person(1, encoder="ir-se50"), person(2, encoder="ir-se50")]
     save_identities(path, people, {"note": "x"})
@@ -46,7 +46,7 @@ def test_identities_come_back_from_their_file(tmp_path: Path) -> None:
     assert all(torch.equal(b.vector, p.vector) for b, p in zip(back, people, strict=True))
 
 
-def test_what_cannot_be_saved_or_loaded(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     with pytest.raises(InputError, match="no identity"):
         save_identities(path, [])

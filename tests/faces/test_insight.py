@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError, ModelFileError
-from comfyui_dense_face.faces.analyzers import by_hand, find_faces
+from comfyui_dense_face.faces.analyzers import find_faces, manual_face
 from comfyui_dense_face.faces.face import HeadPose
 from comfyui_dense_face.faces.head_pose import matrix_from_zyx
-from comfyui_dense_face.faces.insightface.analyzer import InsightFaces
+from comfyui_dense_face.faces.insightface.analyzer import InsightFaceAnalyzer
 from comfyui_dense_face.faces.insightface.foreign_analyzer import ForeignInsightFace
 from comfyui_dense_face.faces.insightface.model_pack import pack_folder
-from comfyui_dense_face.faces.insightface.recogniser import InsightRecogniser
+from comfyui_dense_face.faces.insightface.recogniser import InsightFaceRecogniser
 from comfyui_dense_face.faces.insightface.record import pose_from_insightface
 from torch import Tensor
 
@@ -43,8 +43,8 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def analyzer(pack: Path) -> InsightFaces:
-    return InsightFaces(pack, detection_size=320)
+def analyzer(pack: Path) -> InsightFaceAnalyzer:
+    return InsightFaceAnalyzer(pack, detection_size=320)
 
 
 def red_squares(*places: tuple[int, int]) -> Tensor:
@@ -55,7 +55,7 @@ def red_squares(*places: tuple[int, int]) -> Tensor:
     return image
 
 
-def test_several_faces_with_all_that_insightface_measures(analyzer: InsightFaces) -> None:
+def test_several_faces_with_all_that_insightface_measures(analyzer: InsightFaceAnalyzer) -> None:
     faces = find_faces(analyzer, red_squares((208, 64), (64, 160)))
     assert len(faces) == 2
     for face, (x, y) in zip(faces, ((64, 160), (208, 64)), strict=True):
@@ -68,13 +68,13 @@ def test_several_faces_with_all_that_insightface_measures(analyzer: InsightFaces
     assert find_faces(analyzer, red_squares()) == []
 
 
-def test_telemetry_is_off(analyzer: InsightFaces) -> None:
+def test_telemetry_is_off(analyzer: InsightFaceAnalyzer) -> None:
     analyzer.find(red_squares((64, 64)))
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 @pytest.mark.parametrize("pose", [HeadPose(25, 0, 0), HeadPose(-10, 15, 20), HeadPose(0, -20, 5)])
-def test_angles_in_the_signs_of_the_pack(pose: HeadPose) -> None:
+def test_angles_have_the_signs_of_the_pack(pose: HeadPose) -> None:
     """Turn InsightFace's own mean shape and read the pose with its own code."""
     from insightface.utils import transform
 
@@ -85,9 +85,9 @@ def test_angles_in_the_signs_of_the_pack(pose: HeadPose) -> None:
     assert tuple(pose_from_insightface(angles)) == pytest.approx(pose, abs=0.1)
 
 
-def test_recogniser_alone_says_the_same(pack: Path, analyzer: InsightFaces) -> None:
-    """On faces that somebody else found, from a folder that needs no detector."""
-    recogniser = InsightRecogniser(pack)
+def test_recogniser_alone_gives_same_identities(pack: Path, analyzer: InsightFaceAnalyzer) -> None:
+    """On faces of any analyzer, from a folder without a detector."""
+    recogniser = InsightFaceRecogniser(pack)
     image = red_squares((64, 160), (208, 64))
     for face in find_faces(analyzer, image):
         assert face.identity is not None
@@ -95,10 +95,10 @@ def test_recogniser_alone_says_the_same(pack: Path, analyzer: InsightFaces) -> N
         assert again.encoder == face.identity.encoder == "insightface/tiny"
         assert float(again.vector @ face.identity.vector) > 0.999
     with pytest.raises(InputError, match="a box but no points"):
-        recogniser.identify(image, by_hand((320, 320), box=(0, 0, 9, 9)))
+        recogniser.identify(image, manual_face((320, 320), box=(0, 0, 9, 9)))
 
 
-def test_insightface_loaded_by_another_pack(pack: Path, analyzer: InsightFaces) -> None:
+def test_insightface_loaded_by_another_pack(pack: Path, analyzer: InsightFaceAnalyzer) -> None:
     from insightface.app import FaceAnalysis
 
     model = FaceAnalysis(name=str(pack), providers=["CPUExecutionProvider"])
@@ -113,29 +113,29 @@ def test_insightface_loaded_by_another_pack(pack: Path, analyzer: InsightFaces) 
 def test_nested_folder_is_found(pack: Path, tmp_path: Path) -> None:
     shutil.copytree(pack, tmp_path / "antelopev2" / "antelopev2")
     assert pack_folder(tmp_path / "antelopev2") == tmp_path / "antelopev2" / "antelopev2"
-    assert InsightFaces(tmp_path / "antelopev2", 320).find(red_squares((64, 64)))
+    assert InsightFaceAnalyzer(tmp_path / "antelopev2", 320).find(red_squares((64, 64)))
     (tmp_path / "antelopev2" / "other").mkdir()
     (tmp_path / "antelopev2" / "other" / "x.onnx").touch()
     with pytest.raises(ModelFileError, match=r"several folders with \.onnx files"):
         pack_folder(tmp_path / "antelopev2")
 
 
-def test_wrong_folders(pack: Path, tmp_path: Path) -> None:
+def test_invalid_folders_are_refused(pack: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="folder is missing"):
-        InsightFaces(tmp_path / "buffalo_l")
+        InsightFaceAnalyzer(tmp_path / "buffalo_l")
     with pytest.raises(ModelFileError, match="folder is a file"):
-        InsightFaces(pack / "det.onnx")
+        InsightFaceAnalyzer(pack / "det.onnx")
     with pytest.raises(ModelFileError, match=r"holds no \.onnx files"):
-        InsightFaces(tmp_path)
+        InsightFaceAnalyzer(tmp_path)
     shutil.copy(pack / "lmk.onnx", tmp_path)
     with pytest.raises(ModelFileError, match="no recogniser"):
-        InsightRecogniser(tmp_path)
+        InsightFaceRecogniser(tmp_path)
     shutil.copy(pack / "rec.onnx", tmp_path)
     with pytest.raises(ModelFileError, match="no face detector"):
-        InsightFaces(tmp_path)
+        InsightFaceAnalyzer(tmp_path)
     (tmp_path / "det.onnx").write_bytes((pack / "det.onnx").read_bytes()[:200])
-    for load in (InsightFaces, InsightRecogniser):
+    for load in (InsightFaceAnalyzer, InsightFaceRecogniser):
         with pytest.raises(ModelFileError, match="cannot be loaded"):
             load(tmp_path)
     with pytest.raises(InputError, match="multiple of 32"):
-        InsightFaces(pack, detection_size=500)
+        InsightFaceAnalyzer(pack, detection_size=500)

@@ -47,7 +47,7 @@ def normed(w: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
     return (x - mean) / (var + 1e-5).sqrt() * scale + shift
 
 
-def unit_by_hand(w: dict[str, Tensor], x: Tensor, stride: int) -> Tensor:
+def reference_unit(w: dict[str, Tensor], x: Tensor, stride: int) -> Tensor:
     """A unit written from its weights alone."""
     short = x[:, :, ::stride, ::stride]
     if "shortcut_layer.0.weight" in w:
@@ -63,10 +63,10 @@ def unit_by_hand(w: dict[str, Tensor], x: Tensor, stride: int) -> Tensor:
 
 @pytest.mark.parametrize(("width_out", "stride"), [(32, 1), (32, 2), (48, 2)])
 @torch.no_grad()
-def test_unit_is_what_its_weights_say(width_out: int, stride: int) -> None:
+def test_unit_matches_a_reference(width_out: int, stride: int) -> None:
     unit = randomised(Unit(32, width_out, stride))
     x = torch.randn(2, 32, 8, 8)
-    assert torch.allclose(unit(x), unit_by_hand(unit.state_dict(), x, stride), atol=1e-4)
+    assert torch.allclose(unit(x), reference_unit(unit.state_dict(), x, stride), atol=1e-4)
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_whole_network_and_its_file(tmp_path: Path) -> None:
     x = torch.where(x > 0, x, x * w["input_layer.2.weight"][:, None, None])
     for i in range(24):
         own = {k.removeprefix(f"body.{i}."): t for k, t in w.items() if k.startswith(f"body.{i}.")}
-        x = unit_by_hand(own, x, stride=2 if i in (0, 3, 7, 21) else 1)
+        x = reference_unit(own, x, stride=2 if i in (0, 3, 7, 21) else 1)
     x = normed(w, "output_layer.0", x).flatten(1)
     x = x @ w["output_layer.3.weight"].T + w["output_layer.3.bias"]
     x = normed(w, "output_layer.4", x)
@@ -93,7 +93,7 @@ def test_whole_network_and_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", RELEASE_PREFIX])
-def test_files_of_others_have_the_same_names(
+def test_public_files_have_the_same_names(
     tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A PyTorch file, bare or with the prefixes of trainers and of the release."""
@@ -112,7 +112,7 @@ def test_files_of_others_have_the_same_names(
     assert seen == [set(names)]
 
 
-def test_pytorch_files_are_not_run(tmp_path: Path) -> None:
+def test_code_in_pytorch_files_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "model_ir_se50.pth"
     torch.save({"a": Path("x")}, path)
     with pytest.raises(ModelFileError, match="damaged, or is no file of weights"):
@@ -125,7 +125,7 @@ def test_pytorch_files_are_not_run(tmp_path: Path) -> None:
         load_ir_se50(path)
 
 
-def test_wrong_files_and_images_are_named(tmp_path: Path) -> None:
+def test_invalid_files_and_images_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "ir_se50.safetensors"
     # One number stands for every tensor: names are checked before shapes, shapes before values.
     tensors = {name: torch.zeros(1) for name in meta_net().state_dict()}

@@ -19,12 +19,11 @@ from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES, mirrored_name
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.head_pose import (
-    flipped,
-    landmark_file_angles,
+    flip_axes,
     matrix_from_zyx,
     zyx_from_matrix,
 )
-from comfyui_dense_face.faces.mediapipe import blazeface as short_range
+from comfyui_dense_face.faces.mediapipe import blazeface
 from comfyui_dense_face.faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
 from comfyui_dense_face.faces.mediapipe.mesh_crop import Region, region_of_detection, region_of_mesh
 from comfyui_dense_face.faces.mediapipe.mesh_pose import FIELD_OF_VIEW, mesh_rotation
@@ -44,7 +43,7 @@ quick = settings(max_examples=50, deadline=None)
 
 
 def test_anchors_lie_on_two_grids() -> None:
-    found = short_range.anchors()
+    found = blazeface.anchors()
     assert found.shape == (896, 2)
     assert found[0] == pytest.approx([1 / 32, 1 / 32]) and (found[0] == found[1]).all()
     assert found[2] == pytest.approx([3 / 32, 1 / 32])
@@ -53,13 +52,13 @@ def test_anchors_lie_on_two_grids() -> None:
     )
 
 
-def test_boxes_are_seen_from_their_anchors() -> None:
+def test_boxes_are_relative_to_their_anchors() -> None:
     regressors = np.zeros((896, 16), np.float32)
     regressors[700] = [4, -4, 20, 30, *range(12)]
     logits = np.full(896, -200, np.float32)
     logits[700] = 200
-    row = short_range.decode(regressors, logits, short_range.anchors(), 0.5)
-    x, y = short_range.anchors()[700] * 128
+    row = blazeface.decode(regressors, logits, blazeface.anchors(), 0.5)
+    x, y = blazeface.anchors()[700] * 128
     assert row.shape == (1, 17) and row[0, 0] == pytest.approx(1)
     assert row[0, 1:5] == pytest.approx([x + 4 - 10, y - 4 - 15, x + 4 + 10, y - 4 + 15])
     assert row[0, 5:7] == pytest.approx([x, y + 1]) and row[0, -1] == pytest.approx(y + 11)
@@ -73,11 +72,11 @@ candidate = st.tuples(
 
 @quick
 @given(made=st.lists(candidate, max_size=12))
-def test_suppression(made: list[tuple[float, ...]]) -> None:
+def test_non_maximum_suppression(made: list[tuple[float, ...]]) -> None:
     rows = np.array(
         [[s, x, y, x + w, y + h, *[x] * 12] for s, x, y, w, h in made], np.float32
     ).reshape(-1, 17)
-    found = short_range.weighted_nms(rows)
+    found = blazeface.weighted_nms(rows)
     assert len(found) <= len(rows) and (len(found) > 0) == (len(rows) > 0)
     assert (np.diff(found[:, 0]) <= 0).all()
     if len(rows):
@@ -86,20 +85,20 @@ def test_suppression(made: list[tuple[float, ...]]) -> None:
         assert (found[:, 1:] >= rows[:, 1:].min(0) - 1e-3).all()
         assert (found[:, 1:] <= rows[:, 1:].max(0) + 1e-3).all()
     if len(set(rows[:, 0].tolist())) == len(rows):
-        assert short_range.weighted_nms(rows[::-1]) == pytest.approx(found, abs=1e-3)
-    back = short_range.mirrored(short_range.mirrored(rows))
+        assert blazeface.weighted_nms(rows[::-1]) == pytest.approx(found, abs=1e-3)
+    back = blazeface.mirrored(blazeface.mirrored(rows))
     assert back == pytest.approx(rows, abs=1e-3)
 
 
-def test_two_views_of_one_face_become_their_weighted_mean() -> None:
+def test_overlapping_boxes_become_their_weighted_mean() -> None:
     rows = np.zeros((3, 17), np.float32)
     rows[:, :5] = [[0.6, 0, 0, 10, 10], [0.9, 1, 0, 11, 10], [0.7, 50, 50, 60, 60]]
-    found = short_range.weighted_nms(rows)
+    found = blazeface.weighted_nms(rows)
     assert found[:, 0] == pytest.approx([0.9, 0.7])
     assert found[0, 1] == pytest.approx(0.9 / 1.5)
     with pytest.raises(InputError, match="overlap"):
-        short_range.weighted_nms(rows, 2)
-    assert short_range.overlap(rows[0, 1:5], np.zeros((1, 4), np.float32))[0] == 0
+        blazeface.weighted_nms(rows, 2)
+    assert blazeface.intersection_over_union(rows[0, 1:5], np.zeros((1, 4), np.float32))[0] == 0
 
 
 @quick
@@ -109,7 +108,7 @@ def test_two_views_of_one_face_become_their_weighted_mean() -> None:
     side=st.floats(10, 900),
     angle=st.floats(-3.1, 3.1),
 )
-def test_regions_there_and_back(x: float, y: float, side: float, angle: float) -> None:
+def test_regions_round_trip(x: float, y: float, side: float, angle: float) -> None:
     region = Region(x, y, side, angle)
     corners = np.array([[0, 0, 1], [256, 0, 1], [128, 128, 1]], np.float32)
     there = region.to_image(corners)
@@ -118,7 +117,7 @@ def test_regions_there_and_back(x: float, y: float, side: float, angle: float) -
     assert there[:, 2] == pytest.approx([side / 256] * 3, rel=1e-4)
 
 
-def test_region_levels_the_eyes() -> None:
+def test_eyes_are_level_in_the_region() -> None:
     row = np.zeros(17, np.float32)
     row[1:9] = [0, 0, 40, 40, 10, 10, 20, 20]
     region = region_of_detection(row)
@@ -156,7 +155,7 @@ def test_pose_of_a_mesh_seen_by_the_camera(
 ) -> None:
     """Turn the canonical face, photograph it as the file's camera would, measure the turn."""
     geometry, (width, height) = made_up_geometry(), (640, 480)
-    rotation = flipped(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
+    rotation = flip_axes(matrix_from_zyx(HeadPose(yaw, pitch, roll)))
     there = geometry.vertices @ rotation.T + torch.tensor([x, 3.0, -distance])
     pixel = 2 * np.tan(np.radians(FIELD_OF_VIEW) / 2) / height
     depth = -there[:, 2]
@@ -169,7 +168,7 @@ def test_pose_of_a_mesh_seen_by_the_camera(
         ],
         1,
     )
-    found = zyx_from_matrix(flipped(mesh_rotation(seen, (width, height), geometry)))
+    found = zyx_from_matrix(flip_axes(mesh_rotation(seen, (width, height), geometry)))
     assert tuple(found) == pytest.approx((yaw, pitch, roll), abs=0.75)
 
 
@@ -200,7 +199,7 @@ def write_task(path: Path, **parts: bytes) -> Path:
     return path
 
 
-def test_geometry_is_read_by_hand(tmp_path: Path) -> None:
+def test_geometry_is_parsed(tmp_path: Path) -> None:
     content = {"detector": b"a", "mesh": b"b", "blendshapes": b"c"}
     task = read_task_file(write_task(tmp_path / "a.task", **content, geometry=geometry_message()))
     assert (task.detector, task.mesh, task.blendshapes) == (b"a", b"b", b"c")
@@ -209,7 +208,7 @@ def test_geometry_is_read_by_hand(tmp_path: Path) -> None:
     assert task.geometry.weights.nonzero().tolist() == [[4]] and task.geometry.weights[4] == 0.5
 
 
-def test_files_that_are_no_landmarker(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     content = {"detector": b"a", "mesh": b"b", "blendshapes": b"c"}
 
     def said(path: Path) -> str:
@@ -269,13 +268,12 @@ def only_face(landmarker: Landmarker, image: Any) -> Face:
 def test_photograph(task_file: Path, is_steady: bool) -> None:
     face = only_face(Landmarker(task_file, steady=is_steady), photograph())
     assert face.pose is not None and face.blendshapes is not None
-    read = landmark_file_angles(face.pose)
-    assert tuple(read) == pytest.approx((0.7, 14.9, -3.5), abs=1.5)
+    assert tuple(face.pose) == pytest.approx((-0.7, -14.9, 3.5), abs=1.5)
     assert face.blendshapes["mouthSmileLeft"] > 0.8 and face.blendshapes["mouthSmileRight"] > 0.8
     assert set(ARKIT_NAMES) < set(face.blendshapes) and face.score > 0.9
 
 
-def test_turning_mirroring_scaling_shifting(steady: Landmarker) -> None:
+def test_rotation_mirroring_scaling_shifting(steady: Landmarker) -> None:
     cv2 = pytest.importorskip("cv2")
     image = photograph()
     face = only_face(steady, image)
@@ -309,7 +307,7 @@ def test_turning_mirroring_scaling_shifting(steady: Landmarker) -> None:
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_photograph_that_lies_or_stands_on_its_head(steady: Landmarker, quarters: int) -> None:
+def test_rotated_photograph(steady: Landmarker, quarters: int) -> None:
     image = photograph()
     upright, turned = only_face(steady, image), only_face(steady, np.rot90(image, quarters))
     assert upright.pose is not None and turned.pose is not None

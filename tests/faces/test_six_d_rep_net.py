@@ -15,7 +15,7 @@ from comfyui_dense_face.faces.encoders.six_d_rep_net import (
     SixDRepNetPose,
     angles,
     load_six_d_rep_net,
-    prepared,
+    preprocess,
     rotation_from_6d,
 )
 from comfyui_dense_face.faces.face import HeadPose
@@ -33,7 +33,7 @@ def meta_net() -> SixDRepNet:
         return SixDRepNet()
 
 
-def test_layout_is_that_of_the_weights() -> None:
+def test_layout_matches_the_weights() -> None:
     state = meta_net().state_dict()
     assert len(state) == 2 * (1 + 4 + 6 + 16 + 1) + 2
     numbers = sum(t.numel() for t in state.values())
@@ -64,7 +64,7 @@ def turned(pose: HeadPose) -> Tensor:
 
 
 @pytest.mark.parametrize("pose", [HeadPose(30, 0, 0), HeadPose(-20, 15, 5), HeadPose(50, -10, -25)])
-def test_six_numbers_make_a_rotation_and_angles(pose: HeadPose) -> None:
+def test_rotation_and_angles_from_six_numbers(pose: HeadPose) -> None:
     wanted = turned(pose)
     # Lengths do not matter, nor what of the second vector lies along the first.
     numbers = torch.cat([3 * wanted[:, 0], 0.5 * wanted[:, 1] - 2 * wanted[:, 0]])[None]
@@ -73,7 +73,7 @@ def test_six_numbers_make_a_rotation_and_angles(pose: HeadPose) -> None:
     assert tuple(angles(found)) == pytest.approx(pose, abs=1e-6)
 
 
-def test_angles_are_drawn_as_they_are() -> None:
+def test_angles_match_the_pose_image() -> None:
     """What the network says is what the pose branch gets, digit by digit."""
     pose = HeadPose(38, -12, 7)
     network = SixDRepNetPose(lambda images: turned(pose)[None].expand(len(images), 3, 3))
@@ -83,9 +83,9 @@ def test_angles_are_drawn_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("size", [(224, 224), (500, 300), (1, 1), (3, 900), (64, 448)])
-def test_any_image_becomes_its_middle_square(size: tuple[int, int]) -> None:
+def test_any_image_becomes_its_central_square(size: tuple[int, int]) -> None:
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
-    ready = prepared(image)
+    ready = preprocess(image)
     assert ready.shape == (1, 3, 224, 224)
     if size == (224, 224):
         mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -93,7 +93,7 @@ def test_any_image_becomes_its_middle_square(size: tuple[int, int]) -> None:
         assert torch.allclose(ready[0] * deviation + mean, image, atol=1e-5)
 
 
-def test_resize_and_crop_are_those_of_the_original() -> None:
+def test_resize_and_crop_match_the_original() -> None:
     """Pillow's bilinear resize of the shorter side to 224, the middle cut out."""
     import numpy as np
     from PIL import Image
@@ -104,7 +104,7 @@ def test_resize_and_crop_are_those_of_the_original() -> None:
     resized = Image.fromarray(pixels).resize((int(224 * 500 / 330), 224), Image.Resampling.BILINEAR)
     left = round((resized.width - 224) / 2)
     wanted = torch.from_numpy(np.array(resized.crop((left, 0, left + 224, 224)))).float() / 255
-    ready = prepared(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)[0]
+    ready = preprocess(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)[0]
     deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     assert float((ready * deviation + mean - wanted.permute(2, 0, 1)).abs().max()) < 1.5 / 255
@@ -145,7 +145,7 @@ def test_whole_network_and_its_file(tmp_path: Path) -> None:
     assert torch.allclose(found[0], wanted, atol=1e-4)
 
 
-def test_wrong_files_are_named(tmp_path: Path) -> None:
+def test_invalid_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "6drepnet.pth"
     with pytest.raises(ModelFileError, match="missing"):
         load_six_d_rep_net(path)

@@ -48,7 +48,7 @@ def load(tiny: Tiny, finder: str, **changes: Any) -> Any:
     return tiny.run("LoadAnalyzer", **{"finder": finder, **DEFAULTS, **changes})
 
 
-def by_hand(tiny: Tiny, image: Tensor, **changes: Any) -> Any:
+def manual_face(tiny: Tiny, image: Tensor, **changes: Any) -> Any:
     box = {"x": 10, "y": 5, "width": 40, "height": 50}
     angles = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0}
     rest = {"five_points": "", "pose_known": False}
@@ -140,7 +140,7 @@ def test_insightface_from_its_folder(tiny: Tiny, places: Path) -> None:
     assert report.startswith("1 of 1 images with a face")
     # The same recogniser for points that were typed in where the detector saw them.
     points = "144.5 48.5 176.5 48.5 160.5 64.5 147.7 80.5 173.3 80.5"
-    faces = by_hand(tiny, image, five_points=points, width=0, height=0)
+    faces = manual_face(tiny, image, five_points=points, width=0, height=0)
     other = tiny.run("LoadEncoder", load(tiny, "tiny world"), "insightface", **ENCODER)
     again, *_ = tiny.run("EncodeIdentity", other, image, "one person", faces)
     assert float(again.vectors[0] @ people.vectors[0]) > 0.999
@@ -176,12 +176,12 @@ def test_networks_are_managed_by_the_host(
 
 
 def test_a_graph_runs_without_any_model(tiny: Tiny, grey: Tensor) -> None:
-    faces = by_hand(tiny, grey, pose_known=True, yaw=25.0, pitch=-10.0, roll=5.0)
+    faces = manual_face(tiny, grey, pose_known=True, yaw=25.0, pitch=-10.0, roll=5.0)
     assert len(faces) == 2 and faces.images[0][0].box == (10, 5, 50, 55)
     poses, image, yaw, pitch, roll = tiny.run("PoseFromFaces", faces, 128)
     assert (yaw, pitch, roll) == pytest.approx((25, -10, 5), abs=1e-6)
     assert len(poses) == 2 and image.shape == (2, 128, 128, 3)
-    pointed = by_hand(tiny, grey, five_points=POINTS, width=0, height=0)
+    pointed = manual_face(tiny, grey, five_points=POINTS, width=0, height=0)
     assert pointed.images[0][0].require_five()[2].tolist() == [30, 30]
 
 
@@ -199,7 +199,7 @@ def test_numbers_that_are_no_face(
     tiny: Tiny, grey: Tensor, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        by_hand(tiny, changes.pop("image", grey), **changes)
+        manual_face(tiny, changes.pop("image", grey), **changes)
 
 
 def test_faces_of_the_host(tiny: Tiny, grey: Tensor) -> None:
@@ -217,14 +217,14 @@ def test_faces_of_the_host(tiny: Tiny, grey: Tensor) -> None:
 
 def test_poses_that_cannot_be_read(tiny: Tiny, grey: Tensor) -> None:
     with pytest.raises(ValueError, match=r"face in image 1 comes without a head pose"):
-        tiny.run("PoseFromFaces", by_hand(tiny, grey), 128)
-    posed = by_hand(tiny, grey, pose_known=True)
+        tiny.run("PoseFromFaces", manual_face(tiny, grey), 128)
+    posed = manual_face(tiny, grey, pose_known=True)
     with pytest.raises(ValueError, match="face index 3 does not exist: 1 face found"):
         tiny.run("PoseFromFaces", posed, 128, 3)
 
 
 def test_reading_of_the_papers_estimator(tiny: Tiny, grey: Tensor) -> None:
-    posed = by_hand(tiny, grey, pose_known=True, yaw=30.0)
+    posed = manual_face(tiny, grey, pose_known=True, yaw=30.0)
     *_, yaw, pitch, _ = tiny.run("PoseFromFaces", posed, 128, 0, "as 6DRepNet reads it")
     assert yaw == pytest.approx(1.22 * 30 - 0.7, abs=0.3)
     assert pitch == pytest.approx(-4.6 / 0.8, abs=2)
@@ -254,18 +254,18 @@ def test_another_packs_model(tiny: Tiny) -> None:
 def test_identity_needs_an_encoder_that_makes_one(tiny: Tiny, grey: Tensor) -> None:
     finder_only = tiny.module("nodes.sockets").LoadedAnalyzer(None, "", object())
     with pytest.raises(ValueError, match=r"without an identity.*Load Face Encoder"):
-        tiny.run("EncodeIdentity", finder_only, grey, "one person", by_hand(tiny, grey))
+        tiny.run("EncodeIdentity", finder_only, grey, "one person", manual_face(tiny, grey))
     with pytest.raises(ValueError, match="face index 2 does not exist"):
-        tiny.run("EncodeIdentity", finder_only, grey, "one person", by_hand(tiny, grey), 2)
+        tiny.run("EncodeIdentity", finder_only, grey, "one person", manual_face(tiny, grey), 2)
     three = torch.cat([grey, grey[:1]])
     with pytest.raises(ValueError, match="faces are those of 2 images, the batch has 3"):
-        tiny.run("EncodeIdentity", finder_only, three, "one person", by_hand(tiny, grey))
+        tiny.run("EncodeIdentity", finder_only, three, "one person", manual_face(tiny, grey))
 
 
 def test_identities_of_another_analyzer_are_not_taken(tiny: Tiny, grey: Tensor) -> None:
     from dataclasses import replace
 
-    faces = by_hand(tiny, grey)
+    faces = manual_face(tiny, grey)
     (who,) = tiny.people(1, encoder="insightface/buffalo_l").identities
     known = type(faces)(((replace(faces.images[0][0], identity=who),),))
     analyzer = tiny.module("nodes.sockets").LoadedAnalyzer
@@ -315,9 +315,9 @@ def test_images_are_weighed_and_compared(tiny: Tiny) -> None:
     image = torch.tensor([[1.0, 0, 0], [0.9, 0.1, 0], [1, 0.1, 0.1], [0, 0, 1]])
     image = image[:, None, None].expand(4, 60, 80, 3)
     analyzer = sockets.LoadedAnalyzer(None, "colours", object(), Colours())
-    faces = by_hand(tiny, image)
+    faces = manual_face(tiny, image)
     people, _, report = tiny.run("EncodeIdentity", analyzer, image, "one person", faces)
-    assert "image 4 may show somebody else" in report
+    assert "image 4 may show another person" in report
     assert people.vectors[0, 2] > 0.2
     weighed, *_ = tiny.run("EncodeIdentity", analyzer, image, "one person", faces, 0, "1, 1, 1, 0")
     assert weighed.vectors[0, 2] < 0.1

@@ -33,7 +33,9 @@ def analyzer(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Any:
     write_detector(folder / "det.onnx")
     write_recogniser(folder / "rec.onnx")
     write_landmarks(folder / "lmk.onnx", np.asarray(get_object("meanshape_68.pkl")))
-    finder = tiny.module("faces.insightface.analyzer").InsightFaces(folder, detection_size=SIDE)
+    finder = tiny.module("faces.insightface.analyzer").InsightFaceAnalyzer(
+        folder, detection_size=SIDE
+    )
     return tiny.module("nodes.sockets").LoadedAnalyzer(None, finder.encoder, finder)
 
 

@@ -127,7 +127,7 @@ def test_layout(tmp_path: Path) -> None:
 
 def test_codecs_refuse_what_is_something_else() -> None:
     for decode in (codec.decode_image, codec.decode_part_mask, codec.decode_landmarks,
-                   codec.decode_feature, codec.decode_captions):  # fmt: skip
+                   codec.decode_feature):  # fmt: skip
         with pytest.raises(InputError):
             decode(b"nothing of the kind")
     with pytest.raises(InputError, match="colours that stand for no part"):

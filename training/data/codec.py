@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...faces.blendshapes import ARKIT_NAMES
-from ...faces.encoders.feature_file import numpy_names
+from ...faces.encoders.feature_file import numpy_globals
 from ...faces.parts import PART_COLOURS
+from ...faces.pixels import to_array
 
 #: Depth outside the face.
 BACKGROUND = 1.0
@@ -137,7 +138,7 @@ def feature(vector: Tensor) -> bytes:
 def decode_feature(data: bytes) -> Tensor:
     """[D]; raises InputError. Only numpy arrays are unpickled."""
     try:
-        with torch.serialization.safe_globals(numpy_names()):
+        with torch.serialization.safe_globals(numpy_globals()):
             values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         vector = torch.as_tensor(values).float().flatten()
     except Exception as error:  # a broken or malicious file may raise anything
@@ -159,17 +160,6 @@ def json_bytes(values: Any) -> bytes:
     return json.dumps(values, ensure_ascii=False, indent=1).encode()
 
 
-def decode_captions(data: bytes) -> list[str]:
-    """The captions of ``{caption: {"model", "CLIP_score"}}``, in order; raises InputError."""
-    try:
-        found = json.loads(data)
-    except ValueError as error:
-        raise InputError("the captions are unreadable") from error
-    if not isinstance(found, dict):
-        raise InputError("the captions are no table by caption")
-    return [str(text) for text in found]
-
-
 def blendshapes(values: Mapping[str, float]) -> bytes:
     """Blendshapes by ARKit name, as attributes: our key beside those of the release."""
     return json_bytes({"blendshapes": {name: round(float(v), 4) for name, v in values.items()}})
@@ -187,8 +177,7 @@ def decode_blendshapes(data: bytes) -> Tensor:
 
 
 def _image(image: Tensor) -> Image.Image:
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0)
-    return Image.fromarray(pixels.numpy())
+    return Image.fromarray(to_array(image))
 
 
 def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -19,6 +19,7 @@ from ...demo.people import Heads, concatenate, sample_heads
 from ...demo.seeds import training_seed
 from ...dense_face.pose_image import pose_image
 from ...faces.blendshapes import ARKIT_NAMES, mirrored_name
+from ...faces.pixels import to_uint8
 from ...storage import read_weights, write_weights
 
 PER_SHARD = 250
@@ -127,7 +128,7 @@ def _render_shard(job: tuple[Path, int]) -> None:
     heads = training_heads(range(index * PER_SHARD, (index + 1) * PER_SHARD))
     rendered = render(heads)
     tensors = {
-        "rgb": (rendered.rgb * 255).round().to(torch.uint8),
+        "rgb": to_uint8(rendered.rgb),
         "parts": rendered.parts.to(torch.uint8),
         "head": rendered.head_mask.to(torch.uint8),
         "landmarks": rendered.landmarks,

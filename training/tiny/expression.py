@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...demo.networks.expression_reader import ExpressionReader
+from ...faces.pixels import to_uint8
 from .augment import augmented_parts
 from .data import Images
 
@@ -64,5 +65,5 @@ def reconstructions(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     for part in tqdm(latents.split(_BATCH), desc=f"decode {_BATCH} images"):
         with torch.autocast(vae.device.type, torch.bfloat16):
             decoded = vae.decode(part).sample  # type: ignore[union-attr]
-        found.append(((decoded.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8))
+        found.append(to_uint8(decoded.float() / 2 + 0.5))
     return torch.cat(found)

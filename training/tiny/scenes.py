@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ...demo.networks.analyzer import TinyAnalyzer
 from ...faces.masks.head_mask import head_mask
+from ...faces.pixels import to_uint8
 from ...pipelines.tiny.scenes import GROW
 from ...sfsr.background import emptied, latent_mask
 from .augment import PART_GRID
@@ -59,7 +60,7 @@ def encode_scenes(images: Images, vae: AutoencoderKL, analyzer: TinyAnalyzer) ->
         own = _masks(images.head[start : start + _BATCH])
         # A shift by PER_PERSON, because neighbours in the list are the same person.
         wide = torch.maximum(own, own.roll(PER_PERSON, 0))
-        grey = (emptied(rgb.float() / 255, wide) * 255).round().to(torch.uint8)
+        grey = to_uint8(emptied(rgb.float() / 255, wide))
         small = {
             name: latent_mask(mask, _LATENT, _LATENT)
             for name, mask in (("masks", wide), ("heads", own))

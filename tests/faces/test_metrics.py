@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
-def test_likeness_is_the_cosine_within_one_encoder() -> None:
+def test_likeness_is_the_cosine_of_one_encoder() -> None:
     x, y = Identity(torch.tensor([1.0, 0]), "a"), Identity(torch.tensor([0.6, 0.8]), "a")
     assert likeness(x, y) == pytest.approx(0.6)
     assert likeness(x, x) == 1
@@ -32,7 +32,7 @@ angle = st.floats(-60, 60)
 
 
 @given(yaw=angle, pitch=angle, roll=angle)
-def test_pose_that_was_asked_for_has_no_error(yaw: float, pitch: float, roll: float) -> None:
+def test_target_pose_has_no_error(yaw: float, pitch: float, roll: float) -> None:
     wanted = HeadPose(yaw, pitch, roll)
     found = pose_error(xyz_to_zyx(wanted), wanted)
     assert found.mean == pytest.approx(0, abs=1e-6)
@@ -63,18 +63,18 @@ def test_expression_agreement() -> None:
         expression_agreement(smile, {})
 
 
-def test_change_outside_a_mask() -> None:
+def test_change_outside_of_a_mask() -> None:
     before = torch.full((1, 3, 10, 10), 0.5)
     after, mask = before.clone(), torch.zeros(1, 10, 10)
     mask[:, :5] = 0.01
     after[..., :5, :] = 1
     none = change_outside(before, after, mask)
-    assert (none.mean, none.largest, none.share, none.psnr) == (0, 0, 0, math.inf)
+    assert (none.mean, none.largest, none.changed, none.psnr) == (0, 0, 0, math.inf)
     assert none.outside == 0.5
     after[0, 0, 7, 7] += 30 / 255
     some = change_outside(before, after, mask)
     assert some.largest == pytest.approx(30, abs=1e-3)
-    assert some.mean == pytest.approx(30 / 150, abs=1e-3) and some.share == pytest.approx(1 / 150)
+    assert some.mean == pytest.approx(30 / 150, abs=1e-3) and some.changed == pytest.approx(1 / 150)
     assert some.psnr == pytest.approx(-10 * math.log10((30 / 255) ** 2 / 150), abs=1e-2)
     assert change_outside(before, after).largest == pytest.approx(127.5)
     with pytest.raises(InputError, match="covers the whole image"):

@@ -1,7 +1,8 @@
-"""Where the features of one face lie, from identity and expression.
+"""Positions of the features of one face, from identity and expression.
 
-Everything is in the face's chart: x to the image's right, y down, eyes near y = -0.05, chin near
-y = 1, half width about 0.8. The same curves shape the surface, paint it and give the landmarks.
+Coordinates are those of the face's chart: x to the image's right, y down, eyes near y = -0.05,
+chin near y = 1, half width about 0.8. The same curves shape and paint the surface and give the
+landmarks.
 """
 
 from __future__ import annotations
@@ -17,41 +18,41 @@ from ..people import IDENTITY_NAMES
 
 
 def smoothstep(low: float, high: float, value: Tensor) -> Tensor:
-    """0 below `low`, 1 above `high`, a cubic between (low > high falls instead of rising)."""
+    """0 below ``low``, 1 above ``high``, a cubic between; falling if low > high."""
     t = ((value - low) / (high - low)).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def bump(x: Tensor, y: Tensor, cx: float, cy: float, wx: float, wy: float) -> Tensor:
-    """A Gaussian hill of height 1."""
+    """A 2D Gaussian of height 1 around (cx, cy), with widths wx and wy."""
     return torch.exp(-(((x - cx) / wx) ** 2) - ((y - cy) / wy) ** 2)
 
 
 @dataclass(frozen=True)
-class FacePlan:
-    """One head's numbers: `who` by IDENTITY_NAMES, `moves` by ARKIT_NAMES, and measures."""
+class FaceGeometry:
+    """Identity (by IDENTITY_NAMES) and blendshapes (by ARKIT_NAMES) of one head, and its curves."""
 
-    who: dict[str, float]
-    moves: dict[str, float]
+    identity: dict[str, float]
+    blendshapes: dict[str, float]
 
     def pair(self, name: str, side: float) -> float:
-        """A two-sided blendshape; side -1 = the person's right (image left), +1 = left."""
-        return self.moves[name + ("Left" if side > 0 else "Right")]
+        """A blendshape of one side: -1 is the person's right (left in the image), +1 the left."""
+        return self.blendshapes[name + ("Left" if side > 0 else "Right")]
 
     # -- eyes -------------------------------------------------------------------------------
     eye_y = -0.05
 
     @property
     def eye_x(self) -> float:
-        return 0.330 + 0.055 * self.who["eye_spacing"]
+        return 0.330 + 0.055 * self.identity["eye_spacing"]
 
     @property
     def eye_half(self) -> float:
-        return 0.200 + 0.040 * self.who["eye_size"]
+        return 0.200 + 0.040 * self.identity["eye_size"]
 
     def lids(self, side: float) -> tuple[float, float]:
-        """Heights of the upper and lower lid above and below the eye's axis."""
-        size = self.who["eye_size"]
+        """Heights of the upper lid above and of the lower lid below the eye's axis."""
+        size = self.identity["eye_size"]
         blink, squint = self.pair("eyeBlink", side), self.pair("eyeSquint", side)
         squeeze = self.pair("cheekSquint", side)
         down, up = self.pair("eyeLookDown", side), self.pair("eyeLookUp", side)
@@ -70,20 +71,20 @@ class FacePlan:
     def eye_frame(self, x: Tensor, y: Tensor, side: float) -> tuple[Tensor, Tensor]:
         """Chart -> (q, h): q -1 inner .. 1 outer corner, h height below the tilted eye axis."""
         outward = (x - side * self.eye_x) * side
-        return outward / self.eye_half, y - self.eye_y + 0.24 * self.who["eye_tilt"] * outward
+        return outward / self.eye_half, y - self.eye_y + 0.24 * self.identity["eye_tilt"] * outward
 
     # -- brows ------------------------------------------------------------------------------
     def brow(self, q: Tensor, side: float) -> tuple[Tensor, Tensor, Tensor]:
         """x, y and half thickness along the brow, q 0 inner .. 1 outer end."""
-        angle = self.who["brow_angle"]
+        angle = self.identity["brow_angle"]
         down, outer = self.pair("browDown", side), self.pair("browOuterUp", side)
-        inner = 0.11 * down - 0.15 * self.moves["browInnerUp"] + 0.055 * angle
+        inner = 0.11 * down - 0.15 * self.blendshapes["browInnerUp"] + 0.055 * angle
         end = 0.05 * down - 0.15 * outer - 0.065 * angle
         inner_x = self.eye_x - self.eye_half * 0.98 - 0.03 * down
         x = side * (inner_x + q * self.eye_half * 2.15)
-        top = self.eye_y - 0.315 - 0.02 * self.who["eye_size"]
+        top = self.eye_y - 0.315 - 0.02 * self.identity["eye_size"]
         y = top - 0.20 * q * (1 - q) + inner * (1 - q) + end * q
-        thick = (0.042 + 0.024 * self.who["brow_thickness"]) * (1 - 0.72 * q**3)
+        thick = (0.042 + 0.024 * self.identity["brow_thickness"]) * (1 - 0.72 * q**3)
         return x, y, thick
 
     def brow_coordinate(self, x: Tensor, side: float) -> Tensor:
@@ -94,48 +95,51 @@ class FacePlan:
     # -- nose -------------------------------------------------------------------------------
     @property
     def nose_y(self) -> float:
-        return 0.375 + 0.085 * self.who["nose_length"]
+        return 0.375 + 0.085 * self.identity["nose_length"]
 
     @property
     def nose_half(self) -> float:
-        return 0.150 + 0.058 * self.who["nose_width"]
+        return 0.150 + 0.058 * self.identity["nose_width"]
 
     # -- mouth ------------------------------------------------------------------------------
     @property
     def jaw_drop(self) -> float:
-        return 0.24 * self.moves["jawOpen"] + 0.02 * self.moves["mouthFunnel"]
+        return 0.24 * self.blendshapes["jawOpen"] + 0.02 * self.blendshapes["mouthFunnel"]
 
     @property
     def jaw_shift(self) -> float:
-        return 0.13 * (self.moves["jawLeft"] - self.moves["jawRight"])
+        return 0.13 * (self.blendshapes["jawLeft"] - self.blendshapes["jawRight"])
 
     @property
     def mouth_x(self) -> float:
-        sideways = self.moves["mouthLeft"] - self.moves["mouthRight"]
+        sideways = self.blendshapes["mouthLeft"] - self.blendshapes["mouthRight"]
         return 0.13 * sideways + 0.6 * self.jaw_shift
 
     @property
     def mouth_y(self) -> float:
-        shrug = 0.055 * self.moves["mouthShrugLower"] + 0.035 * self.moves["mouthShrugUpper"]
-        return 0.635 + 0.03 * self.who["nose_length"] - shrug
+        shrug = (
+            0.055 * self.blendshapes["mouthShrugLower"]
+            + 0.035 * self.blendshapes["mouthShrugUpper"]
+        )
+        return 0.635 + 0.03 * self.identity["nose_length"] - shrug
 
     def mouth_corner(self, side: float) -> tuple[float, float]:
         """Half width on one side and how far its corner hangs below the middle."""
-        m = self.moves
+        m = self.blendshapes
         smile, frown = self.pair("mouthSmile", side), self.pair("mouthFrown", side)
         stretch, dimple = self.pair("mouthStretch", side), self.pair("mouthDimple", side)
         factor = (
             1 + 0.26 * smile + 0.26 * stretch + 0.14 * dimple - 0.48 * m["mouthPucker"]
             - 0.36 * m["mouthFunnel"] - 0.14 * m["jawOpen"] - 0.05 * frown
         )  # fmt: skip
-        half = (0.265 + 0.06 * self.who["mouth_width"]) * max(factor, 0.32)
+        half = (0.265 + 0.06 * self.identity["mouth_width"]) * max(factor, 0.32)
         hang = -0.025 - 0.15 * smile + 0.14 * frown + 0.05 * stretch - 0.05 * dimple
         return half, hang + 0.5 * self.jaw_drop
 
     def mouth_curves(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """At chart x: s (-1 .. 1 across the mouth) and y of the outer upper, inner upper,
         inner lower and outer lower edges of the lips."""
-        m, full = self.moves, self.who["lip_fullness"]
+        m, full = self.blendshapes, self.identity["lip_fullness"]
         right, right_hang = self.mouth_corner(-1.0)
         left, left_hang = self.mouth_corner(1.0)
         offset = x - self.mouth_x
@@ -167,23 +171,23 @@ class FacePlan:
         return s, inner_up - upper * arch * bow, inner_up, inner_low, inner_low + lower * arch
 
 
-def face_plan(identity: Tensor, expression: Tensor) -> FacePlan:
-    """The plan of one head from its vectors [P] and [51]."""
-    return FacePlan(
+def face_geometry(identity: Tensor, expression: Tensor) -> FaceGeometry:
+    """Build the geometry of one head from its vectors [P] and [51]."""
+    return FaceGeometry(
         dict(zip(IDENTITY_NAMES, identity.tolist(), strict=True)),
         dict(zip(ARKIT_NAMES, expression.tolist(), strict=True)),
     )
 
 
-def landmark_chart(plan: FacePlan) -> Tensor:
-    """The 51 inner landmarks (iBUG 18-68) in the chart, [51,2]."""
+def landmark_chart(face: FaceGeometry) -> Tensor:
+    """The 51 inner landmarks (iBUG 18-68) in the chart, [51, 2]."""
     points: list[Tensor] = []
     for side, order in ((-1.0, (1.0, 0.75, 0.5, 0.25, 0.0)), (1.0, (0.0, 0.25, 0.5, 0.75, 1.0))):
-        x, y, _ = plan.brow(torch.tensor(order), side)
+        x, y, _ = face.brow(torch.tensor(order), side)
         points.append(torch.stack([x, y], -1))
-    nose_y, half = plan.nose_y, plan.nose_half
-    sneer = {s: 0.05 * plan.pair("noseSneer", s) for s in (-1.0, 1.0)}
-    bridge = [(0.0, plan.eye_y + (nose_y - 0.05 - plan.eye_y) * k / 3) for k in range(4)]
+    nose_y, half = face.nose_y, face.nose_half
+    sneer = {s: 0.05 * face.pair("noseSneer", s) for s in (-1.0, 1.0)}
+    bridge = [(0.0, face.eye_y + (nose_y - 0.05 - face.eye_y) * k / 3) for k in range(4)]
     base = [
         (-half * 0.85, nose_y + 0.02 - sneer[-1.0]), (-half * 0.42, nose_y + 0.045),
         (0.0, nose_y + 0.06), (half * 0.42, nose_y + 0.045),
@@ -195,18 +199,18 @@ def landmark_chart(plan: FacePlan) -> Tensor:
         (-1.0, ((1, 0), (third, 1), (-third, 1), (-1, 0), (-third, -1), (third, -1))),
         (1.0, ((-1, 0), (-third, 1), (third, 1), (1, 0), (third, -1), (-third, -1))),
     ):
-        upper, lower = plan.lids(side)
+        upper, lower = face.lids(side)
         for q, above in spots:
-            outward = q * plan.eye_half
+            outward = q * face.eye_half
             height = {1: -upper, -1: lower, 0: 0.0}[above] * math.sqrt(1 - q * q)
-            y = plan.eye_y - 0.24 * plan.who["eye_tilt"] * outward + height
-            points.append(torch.tensor([[side * (plan.eye_x + outward), y]]))
-    right, left = plan.mouth_corner(-1.0)[0], plan.mouth_corner(1.0)[0]
+            y = face.eye_y - 0.24 * face.identity["eye_tilt"] * outward + height
+            points.append(torch.tensor([[side * (face.eye_x + outward), y]]))
+    right, left = face.mouth_corner(-1.0)[0], face.mouth_corner(1.0)[0]
     outer_s = torch.tensor([-1, -0.66, -0.33, 0, 0.33, 0.66, 1, 0.66, 0.33, 0, -0.33, -0.66])
     inner_s = torch.tensor([-0.86, -0.4, 0, 0.4, 0.86, 0.4, 0, -0.4])
     s = torch.cat([outer_s, inner_s])
-    x = plan.mouth_x + torch.where(s > 0, s * left, s * right)
-    _, top, inner_up, inner_low, bottom = plan.mouth_curves(x)
+    x = face.mouth_x + torch.where(s > 0, s * left, s * right)
+    _, top, inner_up, inner_low, bottom = face.mouth_curves(x)
     y = torch.cat([top[:7], bottom[7:12], inner_up[12:17], inner_low[17:]])
     points.append(torch.stack([x, y], -1))
     return torch.cat(points)
