@@ -78,7 +78,7 @@ def calibrate(run: Callable[[Tensor], Tensor], pairs: Sequence[Pair]) -> list[Va
 
 def _cosine(run: Callable[[Tensor], Tensor], pair: Pair, order: str, alignment: str) -> float:
     height, width = pair.image.shape[-2:]
-    whole = Face((width, height), (0, 0, width, height), 1, torch.zeros(0, 2), "none", "picture")
+    whole = Face((width, height), (0, 0, width, height), 1, torch.zeros(0, 2), "none", "image")
     features = run(encoder_input(pair.image, pair.face or whole, order, alignment))[0].cpu()
     if features.shape != pair.feature.shape:
         raise IncompatibleError(
