@@ -43,6 +43,26 @@ def inside_distance(polygon: Tensor, height: int, width: int, reach: float = 0.0
     return result
 
 
+def polygon_mask(
+    polygon: Tensor, height: int, width: int, margin: float = 0.0, feather: float = 1.0
+) -> Tensor:
+    """[height, width] in 0..1, 1 inside a polygon [N, 2] in pixels.
+
+    Args:
+        margin: Pixels by which the polygon is dilated on all sides; below 0 erodes.
+        feather: Pixels over which the edge fades, inwards; at least 1.
+    """
+    depth = inside_distance(polygon, height, width, max(0.0, margin)) + margin
+    # A pixel is half covered where the outline meets its middle; a fade begins there.
+    return (depth / max(1.0, feather) + 0.5 / max(1.0, feather)).clamp(0, 1)
+
+
+def polygon_area(polygon: Tensor) -> float:
+    """Of a polygon [N, 2], by the shoelace formula."""
+    after = polygon.roll(-1, 0)
+    return float((polygon[:, 0] * after[:, 1] - after[:, 0] * polygon[:, 1]).sum().abs() / 2)
+
+
 def _signed(places: Tensor, corners: Tensor) -> Tensor:
     """[..., 2] -> [...]: distance to the outline, above 0 inside (even-odd rule)."""
     nearest = torch.full(places.shape[:-1], float("inf"))

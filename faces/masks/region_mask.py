@@ -1,4 +1,4 @@
-"""Masks of faces and their parts from landmarks: white where the region is."""
+"""Masks of faces and their parts from landmarks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..crops.crop import CropPlace
 from ..face import Face
 from ..parts import PART_INDEX, PART_NAMES
 from .landmark_regions import FACE, PARTS, outline
-from .polygon import inside_distance
+from .polygon import polygon_area, polygon_mask
 
 
 def region_mask(
@@ -22,21 +22,21 @@ def region_mask(
     feather: float = 0.0,
     place: CropPlace | None = None,
 ) -> Tensor:
-    """White on the given regions of a face, together.
+    """One mask of several regions of a face; 1 = inside.
 
     Args:
-        face: With landmarks; ``faces.landmark_regions`` says which regions they tell.
+        face: With the landmarks that the regions need (``faces.masks.landmark_regions``).
         regions: Of ``landmark_regions.REGIONS``.
-        grow: Margin around each region, as a share of the face's size (the root of the area of its
-            outline); below 0 shrinks.
-        feather: Pixels over which the edge fades, inwards: what is black stays black.
-        place: Draw the mask on this crop and not on the image.
+        grow: Margin around each region, as a fraction of the face's size (the square root of the
+            area of its outline); below 0 shrinks.
+        feather: Pixels over which the edge fades, inwards: what is 0 stays 0.
+        place: Make the mask for this crop instead of the image.
 
     Returns:
         [height, width] in 0..1.
 
     Raises:
-        InputError: The landmarks do not tell a region.
+        InputError: A region cannot be read off these landmarks.
     """
     width, height = face.image_size if place is None else (place.size, place.size)
 
@@ -44,14 +44,11 @@ def region_mask(
         points = outline(face, region)
         return points if place is None else place.points_in_crop(points)
 
-    margin = grow * _size(placed(FACE))
+    margin = grow * polygon_area(placed(FACE)) ** 0.5
     mask = torch.zeros(height, width)
     for region in regions:
-        depth = inside_distance(placed(region), height, width, max(0.0, margin)) + margin
-        # A pixel is half covered where the outline meets its middle; a fade begins there.
-        mask = torch.maximum(
-            mask, (depth / max(1.0, feather) + 0.5 / max(1.0, feather)).clamp(0, 1)
-        )
+        one = polygon_mask(placed(region), height, width, margin, feather)
+        mask = torch.maximum(mask, one)
     return mask
 
 
@@ -68,9 +65,3 @@ def part_labels(face: Face) -> Tensor:
     for name, region in (("skin", FACE), *((name, name) for name in PART_NAMES if name in PARTS)):
         labels[region_mask(face, [region]) > 0.5] = PART_INDEX[name]
     return labels
-
-
-def _size(polygon: Tensor) -> float:
-    """The root of the area of a polygon [N, 2], by the shoelace formula."""
-    after = polygon.roll(-1, 0)
-    return float((polygon[:, 0] * after[:, 1] - after[:, 0] * polygon[:, 1]).sum().abs() / 2) ** 0.5

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ...demo.networks.analyzer import TinyAnalyzer
-from ...faces.masks.head_mask import head_mask
+from ...faces.masks.face_mask import head_mask
 from ...pipelines.tiny.scenes import GROW
 from ...sfsr.background import emptied, latent_mask
 from .augment import PART_GRID

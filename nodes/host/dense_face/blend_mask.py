@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ....dense_face.blending import area_resize
-from ....dense_face.composite import feather
 from ....errors import IncompatibleError
+from ....faces.masks.compositing import feather
 
 
 class BlendMask(Protocol):
@@ -71,8 +71,8 @@ class FixedBlendMask:
         size = tuple(scene.shape[-2:])
         if size not in self._small:
             # In double precision wholly white cells stay exactly 1.
-            keep = 1 - area_resize(self._mask.double().cpu(), *size).float()[:, None]
-            self._small = {size: 1 - feather(keep, self._feather)}
+            resized = area_resize(self._mask.double().cpu(), *size).float()[:, None]
+            self._small = {size: feather(resized, self._feather)}
         small = self._small[size]
         if small.shape[0] not in (1, scene.shape[0]):
             raise IncompatibleError(

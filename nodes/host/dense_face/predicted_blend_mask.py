@@ -11,7 +11,7 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ....dense_face.annotation.predicted_mask import predicted_keep
+from ....dense_face.annotation.predicted_mask import predicted_mask
 from .annotation import KEY, FeatureCapture, Window, stage_modules
 
 
@@ -48,7 +48,7 @@ class PredictedBlendMask:
             return scene.new_zeros(1, 1, height, width)
         seen = self._capture.read[level]
         self._capture.read.clear()
-        return 1 - predicted_keep(
+        return predicted_mask(
             seen.face, height, width,
             threshold=self._threshold, grow=self._grow, feather=self._feather,
         )  # fmt: skip

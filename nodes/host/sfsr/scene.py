@@ -22,7 +22,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ....errors import IncompatibleError, InputError
-from ....sfsr.background import growing_mask
+from ....sfsr.background import scheduled_mask
 from ..attention import for_part
 from ..weight_patches import KEY
 from .sources import WHERE, call_with
@@ -57,7 +57,7 @@ def put_blending(model: Any) -> None:
 
     Another pack's function for the noise mask (Differential Diffusion) stays in force.
     """
-    model.model_options.setdefault("denoise_mask_function", _dilated)
+    model.model_options.setdefault("denoise_mask_function", _noise_mask)
     wrapper = _Needs(
         "this adapter has no background hint, so the scene must come with the latent",
         "Connect the latent of SFSR Background to the sampler",
@@ -163,8 +163,8 @@ class _Needs:
         return executor(*args, **kwargs)
 
 
-def _dilated(sigma: Tensor, mask: Tensor, extra_options: dict[str, Any]) -> Tensor:
-    """The noise mask of a step (1 = drawn anew): everything at first, the mask alone later on."""
+def _noise_mask(sigma: Tensor, mask: Tensor, extra_options: dict[str, Any]) -> Tensor:
+    """The noise mask of a step (1 = redraw): everything at first, the mask alone later on."""
     levels = extra_options["sigmas"].to(sigma)
     gone = (levels > sigma.flatten()[0]).sum() / max(1, len(levels) - 1)
-    return 1 - growing_mask(mask, float(gone))
+    return scheduled_mask(mask, float(gone))
