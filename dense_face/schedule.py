@@ -29,7 +29,7 @@ def alphas_cumprod(
 
 @dataclass(frozen=True, eq=False)
 class DDIMSchedule:
-    """One DDIM grid in ascending order of t; the sampler visits it backwards.
+    """One DDIM grid in ascending order of t; the sampler runs through it backwards.
 
     All tensors are [S]; ``timesteps`` int64, the others float64: the cumulative alphas at each
     timestep and at the one before it, and the standard deviation of the noise of each step.
@@ -50,13 +50,13 @@ def ddim_schedule(
     """The release's grid: t = 1, 1 + stride, ... with stride = 1000 // steps.
 
     The step before the first is t = 0, so the last step ends at alpha_0 = 0.99915 and not at 1.
-    A number of steps that does not divide 1000 gives some steps more than asked for, as in the
-    release; a timestep beyond the table (there the release fails) is left out.
+    A number of steps that does not divide 1000 gives some more steps than that, as in the release;
+    a timestep beyond the table, where the release fails, is left out.
 
     Args:
         steps: 1 to 1000.
-        eta: Share of fresh noise in each step; 0 is deterministic, the release uses 1.
-        cumulative: Table of cumulative alphas, :func:`alphas_cumprod` if left out.
+        eta: Fraction of fresh noise in each step; 0 is deterministic, the release uses 1.
+        cumulative: Table of cumulative alphas, :func:`alphas_cumprod` if None.
 
     Raises:
         InputError: Steps or eta out of range.
@@ -64,7 +64,8 @@ def ddim_schedule(
     table = (alphas_cumprod() if cumulative is None else cumulative).double().cpu()
     if not 1 <= steps <= len(table):
         raise InputError(
-            f"{steps} steps were asked for", fix=f"Choose a number between 1 and {len(table)}"
+            f"{steps} is not a possible number of steps",
+            fix=f"Choose a number between 1 and {len(table)}",
         )
     if not 0 <= eta <= 1:
         raise InputError(f"eta is {eta}", fix="Choose a value between 0 and 1")
@@ -80,7 +81,7 @@ def schedule_of(timesteps: Tensor, alphas: Tensor, end: Tensor, eta: float) -> D
         timesteps: [S] int64.
         alphas: Cumulative alphas there, [S] float64.
         end: The cumulative alpha after the last step, [1]; 1 ends without noise.
-        eta: Share of fresh noise in each step.
+        eta: Fraction of fresh noise in each step.
     """
     alphas_prev = torch.cat([end.to(alphas), alphas[:-1]])
     sigmas = eta * torch.sqrt((1 - alphas_prev) / (1 - alphas) * (1 - alphas / alphas_prev))

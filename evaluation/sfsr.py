@@ -244,7 +244,9 @@ class _Bench:
         return leak_metrics(shown, true, self.people.crowd, owners, hosts)
 
     def _psnr(self, made: Personalised) -> float:
-        return psnr_where(made.generated, self.scenes[: len(made.sampling_mask)], made.sampling_mask == 0)
+        return psnr_where(
+            made.generated, self.scenes[: len(made.sampling_mask)], made.sampling_mask == 0
+        )
 
     def _pose(self, images: Tensor) -> float:
         wanted = self.cases.scenes.angles[: len(images)]

@@ -63,10 +63,10 @@ def latent_mask(mask: Tensor, height: int, width: int) -> Tensor:
 def start_latent(scene: Tensor, empty: Tensor, mask: Tensor) -> Tensor:
     """The latent that a sampling with a noise mask starts from and keeps [B, 4, h, w].
 
-    The scene's own latent wherever any of it is kept: the emptied scene's differs there too, because
-    the VAE's receptive field is large (in the tiny world 24 dB instead of 29 beside the mask).
-    Inside the mask the emptied scene's: even at the highest noise level a latent carries traces of
-    the old face.
+    The scene's own latent wherever any of it is kept: the emptied scene's differs there too,
+    because the VAE's receptive field is large (in the tiny world 24 dB instead of 29 beside the
+    mask). Inside the mask the emptied scene's: even at the highest noise level a latent carries
+    traces of the old face.
 
     Args:
         scene, empty: Latents of the scene as it is and emptied.

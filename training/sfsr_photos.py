@@ -15,12 +15,12 @@ from ..faces.alignment import ALIGNED_SIZE, aligned
 from ..faces.blendshapes import ARKIT_NAMES
 from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50
 from ..faces.face import five_points
+from ..faces.masks.dilate import dilate_by_fraction
 from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.single_file import Tokenize
 from ..pipelines.source_attention import layers_of
 from ..pipelines.text import encode_text
 from ..sfsr.adapter import SFSRAdapter
-from ..faces.masks.dilate import dilate_by_fraction
 from ..sfsr.background import background_channels, emptied, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR

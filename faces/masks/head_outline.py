@@ -1,12 +1,12 @@
 """The outline of a whole head in a photograph, estimated from the landmarks of its face.
 
 Landmarks end at the hairline or, with 68 points, at the brows. The rest of the head is an ellipsoid
-of average proportions and room for the hair: about 15 cm wide with 3 cm of hair on each side, 23 cm
-high with 3 cm of hair on top, 20 cm deep with 2 cm of hair at the back. It is placed by the oriented
-square around the face (``faces.crops.crop``), whose half side is about 13 cm. In a head turned by
-its yaw the face is off the middle, so the ellipsoid is shifted the other way. Pitch has no such
-effect here: analyzers differ by up to 15 degrees in which head they call level. Hair that falls
-below the chin is not covered.
+of average proportions with room for the hair: about 15 cm wide with 3 cm of hair on each side,
+23 cm high with 3 cm of hair on top, 20 cm deep with 2 cm of hair at the back. It is placed by the
+oriented square around the face (``faces.crops.crop``), whose half side is about 13 cm. Yaw moves
+the face away from the middle of the head, so the ellipsoid is shifted the other way. Pitch is
+ignored: analyzers differ by up to 15 degrees in what they call level. Hair that falls below the
+chin is not covered.
 """
 
 from __future__ import annotations

@@ -62,10 +62,12 @@ class LandmarkMasks:
         for image in images:
             faces = find_faces(self._finder, image, order="largest first")
             found.append(bool(faces))
-            mask = torch.zeros(image.shape[-2:])
+            rows, columns = image.shape[-2:]
             if faces:
                 polygon = head_outline(faces[0]) if whole else outline(faces[0], FACE)
-                mask = polygon_mask(polygon, *mask.shape, grow * diameter(polygon_area(polygon)))
-            masks.append(mask)
+                margin = grow * diameter(polygon_area(polygon))
+                masks.append(polygon_mask(polygon, rows, columns, margin))
+            else:
+                masks.append(torch.zeros(rows, columns))
         mask = F.interpolate(torch.stack(masks)[:, None], (height, width), mode="bilinear")[:, 0]
         return FoundMasks(mask.clamp(0, 1), tuple(found))

@@ -76,7 +76,8 @@ class FaceMask(io.ComfyNode):
         images = channels_first(image, NAME)
         masks = analyzer.masks(NAME)
         read = masks.head if region == HEAD else masks.face
-        mask, found = read(images, *images.shape[-2:], grow)
+        height, width = images.shape[-2:]
+        mask, found = read(images, height, width, grow)
         _require_faces(found, NAME)
         return io.NodeOutput(compositing.feather(mask[:, None], feather)[:, 0])
 

@@ -77,9 +77,9 @@ class PasteMask(io.ComfyNode):
                 where=NAME,
                 fix="Give as many of each, or one for all",
             )
-        masks, size = analyzer.masks(NAME), old.shape[-2:]
-        before = masks.head(old, *size, OLD_MARGIN).mask
-        after = masks.head(new, *size, grow).mask
+        masks, (height, width) = analyzer.masks(NAME), old.shape[-2:]
+        before = masks.head(old, height, width, OLD_MARGIN).mask
+        after = masks.head(new, height, width, grow).mask
         without, heads = swap(
             old.expand(count, -1, -1, -1),
             before.expand(count, -1, -1),

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from comfyui_dense_face.evaluation.parity.release_mask import release_mask
 from comfyui_dense_face.dense_face.adapter import PCAdapter
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from comfyui_dense_face.evaluation.parity.fixture import Fixture
 from comfyui_dense_face.evaluation.parity.golden_outputs import outputs
+from comfyui_dense_face.evaluation.parity.release_mask import release_mask
 from comfyui_dense_face.pipelines.attention import sites_for
 from comfyui_dense_face.pipelines.layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
 from comfyui_dense_face.pipelines.renaming import to_ldm

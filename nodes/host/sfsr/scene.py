@@ -24,6 +24,7 @@ from torch import Tensor
 from ....errors import IncompatibleError, InputError
 from ....sfsr.background import scheduled_mask
 from ..attention import for_part
+from ..device_cache import DeviceCache
 from ..weight_patches import KEY
 from .sources import WHERE, call_with
 
@@ -87,12 +88,13 @@ class _Scene:
     def __init__(self, name: str, whole: Tensor) -> None:
         self._name = name
         self._whole = whole
-        self._at_hand: dict[Any, Tensor] = {}
+        self._cache = DeviceCache()
 
     def __call__(
         self, executor: Callable[..., Any], model: Any, conds: Any, x: Tensor, *args: Any, **kw: Any
     ) -> Any:
-        whole = self._near(model, x)
+        dtype = model.get_dtype_inference()
+        whole = self._cache.get("scene", x.device, dtype, lambda: self._whole)
         if whole.shape[-2:] != x.shape[-2:]:
             have, want = ("x".join(str(8 * n) for n in t.shape[:-3:-1]) for t in (whole, x))
             raise InputError(
@@ -110,16 +112,10 @@ class _Scene:
 
     def invalidate(self, *_: Any) -> None:
         """After a sampling: drop the copy on the device."""
-        self._at_hand.clear()
+        self._cache.clear()
 
     def _with(self, cond: dict[str, Any], entry: Any) -> dict[str, Any]:
         return {**cond, "model_conds": {**cond["model_conds"], self._name: entry}}
-
-    def _near(self, model: Any, x: Tensor) -> Tensor:
-        key = x.device, model.get_dtype_inference()
-        if key not in self._at_hand:
-            self._at_hand[key] = self._whole.to(*key)
-        return self._at_hand[key]
 
 
 class _Unpack:
