@@ -33,7 +33,9 @@ class FaceMask(io.ComfyNode):
             "anew, the rest is kept. For Set Latent Noise Mask and Composite Face.",
             search_aliases=["face segmentation", "head mask", "face parsing"],
             inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
+                ),
                 io.Image.Input("image", tooltip="The scene; one head an image."),
                 io.Combo.Input(
                     "region",

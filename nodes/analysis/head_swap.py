@@ -30,7 +30,9 @@ class PasteMask(io.ComfyNode):
             "Composite Face.",
             search_aliases=["tight mask", "paste back", "seam", "halo", "remove head"],
             inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
+                ),
                 io.Image.Input("scene", tooltip="The image before; one head an image."),
                 io.Image.Input("generated", tooltip="The image with the new head."),
                 io.Mask.Input("mask", tooltip="White = was drawn anew; from Face Mask."),
