@@ -64,7 +64,7 @@ def ddim_schedule(
     table = (alphas_cumprod() if cumulative is None else cumulative).double().cpu()
     if not 1 <= steps <= len(table):
         raise InputError(
-            f"{steps} is not a possible number of steps",
+            f"{steps} steps are not possible",
             fix=f"Choose a number between 1 and {len(table)}",
         )
     if not 0 <= eta <= 1:
