@@ -29,11 +29,12 @@ from ..demo.captions import caption
 from ..demo.networks.evaluator import TinyEvaluator, load_evaluator
 from ..dense_face.annotation.head import AnnotationHead
 from ..dense_face.annotation.head_file import load_head
-from ..dense_face.annotation.predicted_mask import predicted_keep
-from ..dense_face.blending import Model, joint
+from ..dense_face.annotation.predicted_mask import predicted_mask
+from ..dense_face.blending import Model
 from ..evaluation.held_out import PEOPLE, prompt_heads, reference_heads, rendered
 from ..evaluation.metrics import Report, identity_metrics, judged, psnr_where
 from ..faces.identity import Identity
+from ..faces.masks.compositing import blend
 from ..pipelines.annotation import SamplingCapture
 from ..pipelines.guided import face_model, text_model
 from ..pipelines.sampling import clean_schedule, sample, seeded_noise
@@ -44,7 +45,7 @@ START = 0.3
 """Share of the steps after which the face is drawn, the default of the nodes."""
 MARGIN = {"threshold": 0.5, "grow": 0.25, "feather": 1.0}
 _BATCH = 16
-Keep = Callable[[], Tensor]
+MakeMask = Callable[[], Tensor]
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Way:
     """One way of blending: what it made and what it took."""
 
     latents: list[Tensor] = field(default_factory=list)
-    drawn: list[Tensor] = field(default_factory=list)
+    masks: list[Tensor] = field(default_factory=list)
     seconds: float = 0.0
     rows: int = 0
 
@@ -85,8 +86,8 @@ class Bench:
             def twice() -> tuple[Tensor, Tensor]:
                 alone.append(_sampled(scene, noise))
                 seen = pipeline.analyse(pipeline.decode(alone[0]))
-                keep = _keep(1 - seen.part_logits.softmax(1)[:, 0], noise)
-                return _sampled(_from_start(scene, person, lambda: keep), noise), keep
+                mask = _mask(1 - seen.part_logits.softmax(1)[:, 0], noise)
+                return _sampled(_from_start(scene, person, lambda: mask), noise), mask
 
             detector = _timed(counted, twice)
         return predicted, detector, alone[0]
@@ -94,26 +95,27 @@ class Bench:
     def _predicted(
         self, scene: Model, capture: SamplingCapture, person: Model, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        def keep() -> Tensor:
-            return _keep(capture.result().face, noise)
+        def mask() -> Tensor:
+            return _mask(capture.result().face, noise)
 
-        made = _sampled(_from_start(scene, person, keep), noise)
-        seen = torch.stack([_keep(read.face, noise) for read in capture.read])
-        return made, seen.amin(0)  # what was drawn by the person in any step
-
-
-def _keep(face: Tensor, noise: Tensor) -> Tensor:
-    return predicted_keep(face, *noise.shape[-2:], **MARGIN)
+        made = _sampled(_from_start(scene, person, mask), noise)
+        masks = torch.stack([_mask(read.face, noise) for read in capture.read])
+        return made, masks.amax(0)  # what face-generation mode drew in any step
 
 
-def _from_start(scene: Model, person: Model, keep: Keep) -> Model:
+def _mask(face: Tensor, noise: Tensor) -> Tensor:
+    return predicted_mask(face, *noise.shape[-2:], **MARGIN)
+
+
+def _from_start(scene: Model, person: Model, mask: MakeMask) -> Model:
     """The scene alone at first, then both modes."""
 
     def model(x: Tensor, t: Tensor) -> Tensor:
         if int(t.flatten()[0]) > _first_timestep():
             return scene(x, t)
         there = scene(x, t)  # first: the mask may be read from it
-        return joint(lambda *_: there, person, keep())(x, t)
+        # At one x and t, mixing the predicted noises mixes the predicted clean latents.
+        return blend(there, person(x, t), mask())
 
     return model
 
@@ -140,8 +142,8 @@ def _counting(model: Model, counted: list[int]) -> Model:
 def _timed(counted: list[int], make: Callable[[], tuple[Tensor, Tensor]]) -> Way:
     counted[0] = 0
     started = time.perf_counter()
-    latents, keep = make()
-    return Way([latents], [keep], time.perf_counter() - started, counted[0])
+    latents, mask = make()
+    return Way([latents], [mask], time.perf_counter() - started, counted[0])
 
 
 @torch.no_grad()
@@ -167,7 +169,7 @@ def measure(seed: int, count: int) -> dict[str, Report]:
         scenes.append(scene)
         for way, one in zip(ways.values(), found, strict=True):
             way.latents += one.latents
-            way.drawn += one.drawn
+            way.masks += one.masks
             way.seconds += one.seconds
             way.rows += one.rows
     crowd = judged(evaluator, references)[0][None]
@@ -177,7 +179,7 @@ def measure(seed: int, count: int) -> dict[str, Report]:
         "nobody put in": {"likeness top1": _likeness(evaluator, before, crowd)["top1"]}
     }
     # Outside both masks, so that neither way is measured where it may draw.
-    outside = torch.minimum(*(torch.cat(way.drawn) for way in ways.values())) >= 1
+    outside = torch.maximum(*(torch.cat(way.masks) for way in ways.values())) <= 0
     outside = F.interpolate(outside.float(), scale_factor=8.0, mode="nearest")
     for name, way in ways.items():
         images = pipeline.decode(torch.cat(way.latents))
@@ -186,7 +188,7 @@ def measure(seed: int, count: int) -> dict[str, Report]:
             "background dB": psnr_where(images[there], before[there], outside[there]),
             "likeness top1": alike["top1"],
             "likeness cosine": alike["cosine"],
-            "share drawn": float((1 - torch.cat(way.drawn)).mean()),
+            "share drawn": float(torch.cat(way.masks).mean()),
             "UNet passes an image": way.rows / count,
             "seconds an image": way.seconds / count,
         }

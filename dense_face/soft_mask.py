@@ -1,42 +1,42 @@
-"""Keeping the base under a soft mask, by the rule of a noise mask in the host.
+"""Sampling under a soft mask by the rule of the host's noise mask.
 
-``blending.blended_ddim`` mixes the latents before each step. Hosts mix twice: what enters the
-network, and the clean latent that it predicts; the path between the steps is never overwritten.
-Where the mask is 0 or 1 both rules give the same image, in the grey between they do not. This
-form makes images from the command line and from the host agree.
+``blending.blended_ddim`` mixes the latents before each step. ComfyUI mixes twice, the network's
+input and the clean latent it predicts, and never overwrites the sampler's own latent. Both rules
+agree where the mask is 0 or 1 and differ in between. With this form the command line and the host
+give the same image.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from ..faces.masks.compositing import blend
 from .blending import Model, q_sample
 from .schedule import DDIMSchedule
 
 
 def softly_masked(
-    model: Model, base: Tensor, keep: Tensor, noise: Tensor, schedule: DDIMSchedule
+    model: Model, base: Tensor, mask: Tensor, noise: Tensor, schedule: DDIMSchedule
 ) -> Model:
-    """A model whose clean latent is the base's where ``keep`` is 1, its own where it is 0.
+    """A model whose clean latent is the base's where ``mask`` is 0 and its own where it is 1.
 
-    Sample it with a DDIM of eta 0 that starts from the base noised by ``noise`` and that does no
-    blending of its own.
+    Sample it with DDIM at eta 0, starting from the base noised by ``noise``, without any other
+    blending.
 
     Args:
         model: Predicted noise, guidance included.
         base: Clean latent [B, C, h, w], scaled.
-        keep: [B or 1, 1, h, w] in 0..1.
+        mask: [B or 1, 1, h, w] in 0..1, 1 = redraw.
         noise: The base's noise in every step [B, C, h, w].
-        schedule: The grid that the sampler visits.
+        schedule: The grid that the sampler uses.
     """
     alphas = dict(zip(schedule.timesteps.tolist(), schedule.alphas, strict=True))
 
     def masked(x: Tensor, timestep: Tensor) -> Tensor:
         alpha = alphas[int(timestep)]
         root, rest = alpha.sqrt().to(x), (1 - alpha).sqrt().to(x)
-        seen = keep * q_sample(base, alpha, noise) + (1 - keep) * x
-        clean = (seen - rest * model(seen, timestep)) / root
-        clean = keep * base + (1 - keep) * clean
-        return (x - root * clean) / rest
+        model_in = blend(q_sample(base, alpha, noise), x, mask)
+        clean = (model_in - rest * model(model_in, timestep)) / root
+        return (x - root * blend(base, clean, mask)) / rest
 
     return masked

@@ -127,7 +127,7 @@ class _Bench:
             scenes[:1], who[0], prompts[0], angles[0], seeds[0], **self.options
         )
         seconds = time.perf_counter() - started
-        kept = made.keep == 1
+        kept = made.mask == 0
         errors = pose_errors(self.pipeline.analyse(made.image).pose, heads.angles)
         return {
             f"{NAME}.background_psnr_db": psnr_where(made.generated, scenes, kept),

@@ -144,7 +144,7 @@ class _Bench:
             **{f"{NAME}.leak_{key}": value for key, value in leaks.items()},
             f"{NAME}.background_psnr_db": self._psnr(made),
             f"{NAME}.background_change_after_composite": largest_change(
-                made.image, self.scenes, made.keep == 1
+                made.image, self.scenes, made.mask == 0
             ),
             f"{NAME}.pose_mae_deg": self._pose(made.image),
             f"{NAME}.pose_ceiling_mae_deg": self._pose(self.truth),
@@ -244,7 +244,9 @@ class _Bench:
         return leak_metrics(shown, true, self.people.crowd, owners, hosts)
 
     def _psnr(self, made: Personalised) -> float:
-        return psnr_where(made.generated, self.scenes[: len(made.drawn)], made.drawn == 0)
+        return psnr_where(
+            made.generated, self.scenes[: len(made.sampling_mask)], made.sampling_mask == 0
+        )
 
     def _pose(self, images: Tensor) -> float:
         wanted = self.cases.scenes.angles[: len(images)]

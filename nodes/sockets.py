@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..faces.crops.crop import CropPlace
     from ..faces.face import Face
     from ..faces.identity import Identity
+    from ..faces.masks.mask_reader import MaskReader
     from ..sfsr.expression import Expression
     from .host.runtime import SiteDelta
 
@@ -120,18 +121,22 @@ class HeadPoses:
 
 @dataclass(frozen=True, eq=False)
 class LoadedAnalyzer:
-    """DENSEFACE_ANALYZER: finds faces and says who they are; asked with ``faces.find_faces``.
+    """DENSEFACE_ANALYZER: finds faces, identifies them and reads masks off images.
+
+    Find faces with ``faces.analyzers.find_faces``, which checks the image first.
 
     patcher: The host's handle of the tiny world's network; None for analyzers of photographs.
-    encoder: Name of the encoder that its identities bear; empty if it makes none.
-    finder: Who finds faces; the tiny world's network when left out.
-    recogniser: Who encodes them; the finder itself when left out.
+    encoder: Name of the encoder that makes its identities; empty if it makes none.
+    finder: Finds faces; None for the tiny world's network.
+    recogniser: Encodes identities; None if the finder does so itself.
+    locates: Whether it finds out where a face is; 6DRepNet takes the whole image for one.
     """
 
     patcher: Any
     encoder: str
     finder: FaceAnalyzer | None = None
     recogniser: Recogniser | None = None
+    locates: bool = True
 
     @property
     def name(self) -> str:
@@ -145,6 +150,26 @@ class LoadedAnalyzer:
         from .host.tiny.analyzer import find_tiny
 
         return find_tiny(self.patcher, image)
+
+    def masks(self, where: str) -> MaskReader:
+        """What reads masks of heads and faces off images.
+
+        Raises:
+            IncompatibleError: This analyzer makes no masks; ``where`` names the node.
+        """
+        if self.finder is None:
+            from .host.tiny.analyzer import TinyMasks
+
+            return TinyMasks(self.patcher)
+        if not self.locates:
+            raise IncompatibleError(
+                f"the analyzer {self.name} only measures head poses and makes no masks",
+                where=where,
+                fix="Load the landmarker, insightface or the tiny world in Load Face Analyzer",
+            )
+        from ..faces.masks.mask_reader import LandmarkMasks
+
+        return LandmarkMasks(self.finder)
 
     def identity(self, image: Tensor, face: Face) -> Identity:
         """Who a face found in an image [3, H, W] is.

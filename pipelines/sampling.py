@@ -1,7 +1,7 @@
 """The sampler of the command line: DDIM without fresh noise, from a seed to a clean latent.
 
-It equals the host's ``euler`` sampler with the ``ddim_uniform`` scheduler and a noise mask, so that
-a seed gives one image here and there.
+It equals the host's ``euler`` sampler with the ``ddim_uniform`` scheduler and a noise mask, so a
+seed gives the same image in both.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..dense_face.soft_mask import softly_masked
 
 
 def seeded_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Noise [B, *shape], each image from its own seed; its neighbours do not matter."""
-    drawn = [
+    """Noise [B, *shape], each image from its own seed, whatever the rest of the batch."""
+    noises = [
         torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds
     ]
-    return torch.cat(drawn)
+    return torch.cat(noises)
 
 
 def clean_schedule(steps: int) -> DDIMSchedule:
@@ -39,23 +39,23 @@ def sample(
     base: Tensor,
     noise: Tensor,
     schedule: DDIMSchedule,
-    keep: Tensor | None = None,
+    mask: Tensor | None = None,
     on_step: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Clean latents [B, C, h, w].
 
     Args:
         model: Predicted noise, guidance included.
-        base: Clean latents to start from and to keep [B, C, h, w]; zeros for nothing.
+        base: Clean latents to start from and to keep [B, C, h, w]; zeros where there are none.
         noise: [B, C, h, w].
         schedule: Of :func:`clean_schedule`.
-        keep: [B or 1, 1, h, w], 1 = keep the base, 0 = draw anew; None draws everything.
+        mask: [B or 1, 1, h, w] in 0..1, 1 = redraw; None redraws everything.
         on_step: Called after each step.
     """
 
-    def told(_: Step) -> None:
+    def callback(_: Step) -> None:
         on_step()
 
-    if keep is not None:
-        model = softly_masked(model, base, keep, noise, schedule)
-    return blended_ddim(model, base, None, schedule, lambda: noise, callback=told)
+    if mask is not None:
+        model = softly_masked(model, base, mask, noise, schedule)
+    return blended_ddim(model, base, None, schedule, lambda: noise, callback=callback)

@@ -15,12 +15,13 @@ from ..faces.alignment import ALIGNED_SIZE, align_face
 from ..faces.blendshapes import ARKIT_NAMES
 from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50
 from ..faces.face import five_points
+from ..faces.masks.dilate import dilate_by_fraction
 from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.single_file import Tokenize
 from ..pipelines.source_attention import layers_of
 from ..pipelines.text import encode_text
 from ..sfsr.adapter import SFSRAdapter
-from ..sfsr.background import background_channels, dilated, emptied, latent_mask
+from ..sfsr.background import background_channels, emptied, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
 from .data.stream import Batch, FaceStream, ResumedBatches
@@ -123,7 +124,7 @@ class PhotoFaces(nn.Module):
         parts = batch["parts"][:, None].to(images.device)
         side = (self.plan.size, self.plan.size)
         face = F.interpolate(_at_least(parts, 1), side, mode="nearest-exact")
-        mask = _unless_all(dilated(face, MARGIN), face)
+        mask = _unless_all(dilate_by_fraction(face, MARGIN), face)
         # Another face's area is emptied as well: the outline alone would reveal the person.
         wide = _unless_all(torch.maximum(mask, mask.roll(1, 0)), mask)
         known = half_known(batch["blendshapes"].isfinite(), own).to(images.device)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...faces.masks.face_mask import dilate
+from ...faces.masks.dilate import dilate
 from ...faces.parts import PART_INDEX, PART_NAMES
 from .head import AnnotationMaps
 

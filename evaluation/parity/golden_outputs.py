@@ -15,14 +15,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from ...dense_face.adapter import PCAdapter
-from ...dense_face.blending import (
-    KEEP_THRESHOLD,
-    Step,
-    area_resize,
-    blended_ddim,
-    guided,
-    prepare_keep,
-)
+from ...dense_face.blending import Step, area_resize, blended_ddim, guided
 from ...dense_face.checkpoints.adapter_file import ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX
 from ...dense_face.identity_token import IdentityToken
 from ...dense_face.pose_branch import PoseBranch
@@ -34,6 +27,7 @@ from ...pipelines.layout import UNET_PREFIX, UNetLayout, transformer_of, unet_to
 from ...pipelines.renaming import to_diffusers, to_ldm
 from ...pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
 from .fixture import Fixture
+from .release_mask import release_mask
 
 _GUIDANCE = 4.0
 _LATENT_SCALE = 0.18215
@@ -144,7 +138,7 @@ def _sampler_run(run: str, eta: float, full: bool, fixture: Fixture, networks: _
     """One blended generation with the fixture's noises; step details only for ``ref``."""
     given = fixture.sampler
     delta = fixture.deltas[full]
-    keep = given["in.mask"]
+    mask = 1 - given["in.mask"]  # fixtures keep the release's polarity
     image = fixture.image(f"pose_{int(given['in.hint_index'])}.png").permute(2, 0, 1)[None]
     hint = networks.pose_branch.encode_hint(image.float() / 255)
     contexts = torch.cat([given["in.uncond_context"], given["in.context"]])
@@ -166,7 +160,7 @@ def _sampler_run(run: str, eta: float, full: bool, fixture: Fixture, networks: _
     with install_adapter(networks.unet, networks.adapter, given["in.id"], delta):
         yield (
             f"{run}.out",
-            blended_ddim(model, x0, keep, schedule, lambda: next(noises), callback=steps.append),
+            blended_ddim(model, x0, mask, schedule, lambda: next(noises), callback=steps.append),
         )
     for step, (uncond, cond) in zip(steps, halves, strict=True):
         name = f"{run}.step{step.index}."
@@ -188,11 +182,11 @@ def _schedule(run: str, prefix: str, schedule: DDIMSchedule) -> Named:
 
 
 def _mask(fixture: Fixture, networks: _Networks) -> Named:
-    """The keep-mask on the latent grid, before and after the threshold."""
+    """The release's mask on the latent grid, before and after the threshold."""
     image = fixture.mask().float()
     height, width = fixture.sampler["in.mask"].shape[-2:]
     yield "in.mask_raw", area_resize(image, height, width).round() / 255
-    yield "in.mask", prepare_keep(image / 255, height, width, threshold=KEEP_THRESHOLD)
+    yield "in.mask", release_mask(image / 255, height, width)
 
 
 def _long_schedule(fixture: Fixture, networks: _Networks) -> Named:

@@ -117,9 +117,9 @@ def paste_crops(
     for image, here in zip(images, places, strict=True):
         result = image
         for place in here:
-            keep = None if masks is None else 1 - masks[number]
+            mask = None if masks is None else masks[number]
             result = pasted(
-                result, crops[number], place, keep, soft=soft, match_colours=match_colours
+                result, crops[number], place, mask, soft=soft, match_colours=match_colours
             )
             number += 1
         done.append(result)

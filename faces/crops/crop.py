@@ -97,7 +97,7 @@ def pasted(
     image: Tensor,
     crop: Tensor,
     place: CropPlace,
-    keep: Tensor | None = None,
+    mask: Tensor | None = None,
     *,
     soft: float = 0.06,
     match_colours: bool = False,
@@ -108,8 +108,8 @@ def pasted(
         image: [C, H, W], the whole image.
         crop: [C, s, s] of any size; place.size is what it is stretched to.
         place: Where it was taken.
-        keep: [s, s] in 0..1 on the crop, 1 = keep the image; all is replaced without it. A border
-            of ``soft`` is kept in any case, so that the crop's own edge is not seen.
+        mask: [s, s] in 0..1 on the crop, 1 = the crop, 0 = keep the image; the whole crop if None.
+            A border of ``soft`` is kept in any case, so that the crop's own edge does not show.
         soft: Width of the transition inside the mask, as a share of the crop's side.
         match_colours: Bring the crop's colours to the image's, judged by the kept part (or, if
             nothing is kept, by the whole).
@@ -128,17 +128,17 @@ def pasted(
         )
     side = crop.shape[-1]
     to_image = _rescaled(place.to_image, place.size / side)
-    if keep is not None and keep.shape != (side, side):
+    if mask is not None and mask.shape != (side, side):
         raise InputError(
-            f"the mask has shape {list(keep.shape)}, the crop {list(crop.shape[1:])}",
+            f"the mask has shape {list(mask.shape)}, the crop {list(crop.shape[1:])}",
             fix="Bring the mask to the size of the crop",
         )
-    border = _kept_border(side, soft).to(crop)
-    keep = border if keep is None else torch.maximum(border, keep.to(crop))
+    inner = _without_border(side, soft).to(crop)
+    mask = inner if mask is None else torch.minimum(inner, mask.to(crop))
     if match_colours:
         before = warp(image, to_image, side, side, outside="reflection")
-        crop = with_colours_of(crop, before, keep)
-    keep = feather(keep[None, None], soft * side)[0]
+        crop = with_colours_of(crop, before, mask)
+    mask = feather(mask[None, None], soft * side)[0]
     left, top, right, bottom = _bounds(place)
     if left >= right or top >= bottom:
         return image.clone()
@@ -147,26 +147,26 @@ def pasted(
     back = Similarity(back.scale, back.rotation, back(corner[None])[0])
     height, width = bottom - top, right - left
     changed = warp(crop, back, height, width)
-    face = warp(1 - keep, back, height, width, outside="zeros", smooth=False)
+    mask = warp(mask, back, height, width, outside="zeros", smooth=False)
     result = image.clone()
-    inner = image[None, :, top:bottom, left:right]
-    mixed = composite(inner, changed[None].to(inner), 1 - face[None].to(inner))
+    base = image[None, :, top:bottom, left:right]
+    mixed = composite(base, changed[None].to(base), mask[None].to(base))
     result[:, top:bottom, left:right] = mixed[0]
     return result
 
 
-def with_colours_of(crop: Tensor, reference: Tensor, keep: Tensor) -> Tensor:
+def with_colours_of(crop: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     """Scale and shift each channel of a crop so that the kept part looks as in ``reference``.
 
     Args:
         crop, reference: [C, s, s] of the same place.
-        keep: [s, s], 1 where both should show the same; where it is nowhere above one half, the
-            whole crop counts.
+        mask: [s, s], 1 = redrawn; colours are compared where it is below one half, or over the
+            whole crop where it never is.
 
     Returns:
         [C, s, s] in the crop's own range; contrast changes by a quarter at most.
     """
-    chosen = keep > 0.5
+    chosen = mask < 0.5
     if not bool(chosen.any()):
         chosen = torch.ones_like(chosen)
     ours, theirs = crop[:, chosen].double(), reference[:, chosen].double()
@@ -178,11 +178,11 @@ def with_colours_of(crop: Tensor, reference: Tensor, keep: Tensor) -> Tensor:
     return matched.clamp(low, high).to(crop)
 
 
-def _kept_border(side: int, soft: float) -> Tensor:
+def _without_border(side: int, soft: float) -> Tensor:
     width = min(side // 4, max(1, round(soft * side)))
-    keep = torch.ones(side, side)
-    keep[width:-width, width:-width] = 0
-    return keep
+    mask = torch.zeros(side, side)
+    mask[width:-width, width:-width] = 1
+    return mask
 
 
 def _rescaled(to_image: Similarity, factor: float) -> Similarity:

@@ -1,4 +1,4 @@
-"""A new head where an old one was: the scene without the old head, and the mask of the new one."""
+"""Replacing a head: the scene without the old head, and the mask of the new one."""
 
 from __future__ import annotations
 
@@ -7,55 +7,50 @@ import torch
 from torch import Tensor
 
 from ..dnn import opencv
-from .head_mask import head_mask
 
 OLD_MARGIN = 0.08
-"""Around the head that is taken out, as a share of its diameter: its edges are soft."""
+"""Margin around the head that is removed, as a fraction of its diameter: its edges are soft."""
 NEW_MARGIN = 0.03
-"""Around the head that is put in: as much as its seam needs to fade."""
+"""Margin around the new head, as a fraction of its diameter: enough for the seam to fade."""
 _REACH = 1 / 32
-"""How far around a pixel is looked for what to fill it with, as a share of the longer side."""
+"""Radius of the neighbourhood that a pixel is inpainted from, as a fraction of the longer side."""
 
 
-def swap(
-    scenes: Tensor, before: Tensor, after: Tensor, drawn: Tensor, *, grow: float = NEW_MARGIN
-) -> tuple[Tensor, Tensor]:
-    """What a new head is put on, and how much of the generated image it is.
+def swap(scenes: Tensor, before: Tensor, after: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The scenes without their old heads, and the masks of the new heads.
 
-    A head needs more room while it is drawn than it takes in the end. Between its outline and the
-    region's the scene is known, and where the old head was, a guess from its surroundings fits them
-    better than what was drawn there.
+    A head needs more room while it is generated than it takes in the end. The redrawn pixels
+    outside the new head are dropped: the scene is known there, and inpainting what the old head
+    covered fits the scene better than what the network drew.
 
     Args:
         scenes: [B, 3, H, W] in 0..1.
-        before, after: Head logits [B, h, w] of the scenes and of the generated images; above 0 on
-            the head with hair and ears.
-        drawn: [B, H, W] in 0..1, 1 = was drawn anew.
-        grow: Margin around the new head, as a share of its diameter.
+        before, after: Masks [B, H, W] of the heads in the scenes and in the generated images,
+            dilated by :data:`OLD_MARGIN` and about :data:`NEW_MARGIN`; 0 where there is no head.
+        mask: [B, H, W] in 0..1, 1 = was redrawn.
 
     Returns:
-        The scenes without their heads [B, 3, H, W], within ``drawn``; outside the old head they are
-        the scenes, bit for bit. And the mask of the new head [B, H, W], nowhere more than
-        ``drawn``. Where either head is not seen: the scene as it is, and all that was drawn.
+        The scenes without their heads [B, 3, H, W], inpainted only where ``mask`` allows it and
+        bit for bit the scenes elsewhere; and the masks of the new heads [B, H, W], nowhere above
+        ``mask``. Where either head is missing: the scene and ``mask`` as they are.
 
     Raises:
         FacePackError: OpenCV is not installed.
     """
-    size = drawn.shape[-2:]
-    old = torch.minimum(drawn, head_mask(before, *size, grow=OLD_MARGIN).to(drawn))
-    new = torch.minimum(drawn, head_mask(after, *size, grow=grow).to(drawn))
-    seen = (new.amax((1, 2), keepdim=True) > 0) & (old.amax((1, 2), keepdim=True) > 0)
-    return inpaint(scenes, torch.where(seen, old, 0)), torch.where(seen, new, drawn)
+    old = torch.minimum(mask, before.to(mask))
+    new = torch.minimum(mask, after.to(mask))
+    found = (new.amax((1, 2), keepdim=True) > 0) & (old.amax((1, 2), keepdim=True) > 0)
+    return inpaint(scenes, torch.where(found, old, 0)), torch.where(found, new, mask)
 
 
 def inpaint(images: Tensor, mask: Tensor) -> Tensor:
-    """Images whose masked part is guessed from what lies around it (Telea 2004, by OpenCV).
+    """Fill the masked part of images from its surroundings (Telea 2004, by OpenCV).
 
-    Good for plain and slowly changing surroundings; patterns and edges are drawn out into rays.
+    Works on plain and slowly changing surroundings; patterns and edges are smeared into rays.
 
     Args:
         images: [B, 3, H, W] in 0..1.
-        mask: [B, H, W]; filled wherever it is above 0, unless nothing is left around it.
+        mask: [B, H, W]; inpainted wherever it is above 0, unless that is the whole image.
 
     Returns:
         [B, 3, H, W]; outside the mask the images' own values, bit for bit.

@@ -1,4 +1,4 @@
-"""What images tell: where the face is."""
+"""The mask of the head, or of the face alone, in an image."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from ..images import channels_first
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Sequence
 
-    from ...demo.networks.analyzer import Analysis
+    from torch import Tensor
 
 CATEGORY = "face/analysis"
 HEAD, FACE = "head with hair", "face"
+NAME = "Face Mask"
 
 
 class FaceMask(io.ComfyNode):
@@ -26,13 +27,15 @@ class FaceMask(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DenseFace_FaceMask",
-            display_name="Face Mask",
+            display_name=NAME,
             category=CATEGORY,
             description="Marks the head (or only the face) in an image: what is white is drawn "
             "anew, the rest is kept. For Set Latent Noise Mask and Composite Face.",
             search_aliases=["face segmentation", "head mask", "face parsing"],
             inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
+                ),
                 io.Image.Input("image", tooltip="The scene; one head an image."),
                 io.Combo.Input(
                     "region",
@@ -70,28 +73,22 @@ class FaceMask(io.ComfyNode):
     def execute(
         cls, analyzer: LoadedAnalyzer, image: Tensor, region: str, grow: float, feather: float
     ) -> io.NodeOutput:
-        from ...dense_face.composite import feather as feathered
-        from ...faces.masks.face_mask import face_mask
-        from ...faces.masks.head_mask import head_mask
-        from ..host.tiny.analyzer import analyse
+        from ...faces.masks import compositing
 
-        seen = analyse(analyzer.patcher, channels_first(image, "Face Mask"))
-        require_faces(seen, "Face Mask", every=True)
-        height, width = image.shape[1:3]
-        if region == HEAD:
-            mask = head_mask(seen.head_logit, height, width, grow=grow)
-        else:
-            mask = face_mask(seen.part_logits, height, width, grow=grow)
-        return io.NodeOutput(1 - feathered(1 - mask[:, None], feather)[:, 0])
+        images = channels_first(image, NAME)
+        masks = analyzer.masks(NAME)
+        read = masks.head if region == HEAD else masks.face
+        height, width = images.shape[-2:]
+        mask, found = read(images, height, width, grow)
+        _require_faces(found, NAME)
+        return io.NodeOutput(compositing.feather(mask[:, None], feather)[:, 0])
 
 
-def require_faces(seen: Analysis, where: str, *, every: bool) -> None:
-    """Raise InputError, naming the images, unless one image (or every one) shows a face."""
-    without = [i + 1 for i, logit in enumerate(seen.face_logit.tolist()) if logit <= 0]
-    count = len(seen.face_logit)
-    if without and (every or len(without) == count):
-        numbers = ", ".join(map(str, without))
-        which = "the image" if count == 1 else f"image {numbers} of {count}"
+def _require_faces(found: Sequence[bool], where: str) -> None:
+    """Raise InputError, naming the images, unless every image shows a face."""
+    missing = [str(number) for number, there in enumerate(found, 1) if not there]
+    if missing:
+        which = "the image" if len(found) == 1 else f"image {', '.join(missing)} of {len(found)}"
         raise InputError(
             f"no face was found in {which}",
             where=where,

@@ -1,4 +1,4 @@
-"""A new head where an old one was: what is pasted, and onto what."""
+"""Replacing a head in a scene: the mask of the new head, and the scene without the old one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "Paste Mask"
 
 
 class PasteMask(io.ComfyNode):
-    """Scene, generated image and what was drawn -> what is pasted, and onto what."""
+    """Scene, generated image and mask -> the new head's mask, the scene without the old head."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -30,7 +30,9 @@ class PasteMask(io.ComfyNode):
             "Composite Face.",
             search_aliases=["tight mask", "paste back", "seam", "halo", "remove head"],
             inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="From Load Tiny-World Analyzer."),
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
+                ),
                 io.Image.Input("scene", tooltip="The image before; one head an image."),
                 io.Image.Input("generated", tooltip="The image with the new head."),
                 io.Mask.Input("mask", tooltip="White = was drawn anew; from Face Mask."),
@@ -64,26 +66,26 @@ class PasteMask(io.ComfyNode):
     ) -> io.NodeOutput:
         from torch.nn import functional as F
 
-        from ...faces.masks.head_swap import swap
-        from ..host.tiny.analyzer import analyse
+        from ...faces.masks.head_swap import OLD_MARGIN, swap
 
         old, new = (channels_first(image, NAME) for image in (scene, generated))
-        drawn = checked_mask(mask, NAME)[:, None].float()
-        drawn = F.interpolate(drawn, old.shape[-2:], mode="bilinear")[:, 0]
-        count = max(len(old), len(new), len(drawn))
-        if {len(old), len(new), len(drawn)} - {1, count}:
+        redrawn = checked_mask(mask, NAME)[:, None].float()
+        redrawn = F.interpolate(redrawn, old.shape[-2:], mode="bilinear")[:, 0]
+        count = max(len(old), len(new), len(redrawn))
+        if {len(old), len(new), len(redrawn)} - {1, count}:
             raise InputError(
-                f"{len(old)} scenes, {len(new)} generated images and {len(drawn)} masks do "
+                f"{len(old)} scenes, {len(new)} generated images and {len(redrawn)} masks do "
                 "not go together",
                 where=NAME,
                 fix="Give as many of each, or one for all",
             )
-        before, after = (analyse(analyzer.patcher, x).head_logit for x in (old, new))
+        masks, (height, width) = analyzer.masks(NAME), old.shape[-2:]
+        before = masks.head(old, height, width, OLD_MARGIN).mask
+        after = masks.head(new, height, width, grow).mask
         without, heads = swap(
             old.expand(count, -1, -1, -1),
             before.expand(count, -1, -1),
             after.expand(count, -1, -1),
-            drawn.expand(count, -1, -1),
-            grow=grow,
+            redrawn.expand(count, -1, -1),
         )
         return io.NodeOutput(heads, channels_last(without))

@@ -124,7 +124,7 @@ class LoadAnalyzer(io.ComfyNode):
         from ..host.encoder import load_pose_network
 
         network = load_pose_network(model_file(POSE_NETWORK, pose_file))
-        return io.NodeOutput(LoadedAnalyzer(None, "", network))
+        return io.NodeOutput(LoadedAnalyzer(None, "", network, locates=False))
 
 
 class AnalyzerFromPack(io.ComfyNode):

@@ -134,14 +134,14 @@ class PartMask(io.ComfyNode):
         cls, annotations: ImageAnnotations, part: str, threshold: float, feather: float
     ) -> io.NodeOutput:
         from ...dense_face.annotation.annotations import resized
-        from ...dense_face.composite import feather as feathered
+        from ...faces.masks import compositing
 
         seen = annotations.seen
         width, height = annotations.image_size
         mask = resized(seen.face if part == FACE else seen.part(part), height, width)
         if threshold > 0:
             mask = (mask >= threshold).float()
-        return io.NodeOutput(1 - feathered(1 - mask[:, None], feather)[:, 0])
+        return io.NodeOutput(compositing.feather(mask[:, None], feather)[:, 0])
 
 
 class SaveAnnotations(io.ComfyNode):

@@ -1,4 +1,4 @@
-"""Keeping the scene: the blended sampler, and the last word in pixels."""
+"""Keeping the scene: the sampler that blends latents, and the composite of the images."""
 
 from __future__ import annotations
 
@@ -123,16 +123,15 @@ class Composite(io.ComfyNode):
     ) -> io.NodeOutput:
         from torch.nn import functional as F
 
-        from ...dense_face.composite import composite
-        from ...dense_face.composite import feather as feathered
+        from ...faces.masks.compositing import composite
 
         base = channels_first(scene, "Composite Face")
         new = channels_first(generated, "Composite Face")
-        keep = 1 - checked_mask(mask, "Composite Face")[:, None].float()
-        if keep.shape[-2:] != base.shape[-2:]:
-            keep = F.interpolate(keep, base.shape[-2:], mode="bilinear")
+        mask = checked_mask(mask, "Composite Face")[:, None].float()
+        if mask.shape[-2:] != base.shape[-2:]:
+            mask = F.interpolate(mask, base.shape[-2:], mode="bilinear")
         if new.shape[-2:] != base.shape[-2:]:
             new = F.interpolate(new, base.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
         count = max(base.shape[0], new.shape[0])
         base, new = base.expand(count, -1, -1, -1), new.expand(count, -1, -1, -1)
-        return io.NodeOutput(channels_last(composite(base, new, feathered(keep, feather))))
+        return io.NodeOutput(channels_last(composite(base, new, mask, feather)))

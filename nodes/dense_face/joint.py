@@ -79,8 +79,9 @@ class JointGuider(io.ComfyNode):
         end_percent: float,
         feather: float,
     ) -> io.NodeOutput:
-        from ..host.dense_face.blend_mask import FixedBlendMask, sigma_range
+        from ..host.dense_face.blend_mask import FixedBlendMask
         from ..host.dense_face.joint import Mode, joint_guider
+        from ..host.sigmas import sigma_range
 
         sigmas = sigma_range(model, start_percent, end_percent)
         blend_mask = FixedBlendMask(checked_mask(mask, "Joint Guider"), sigmas, feather)

@@ -77,9 +77,9 @@ class PredictedJointGuider(io.ComfyNode):
         grow: float,
         feather: float,
     ) -> io.NodeOutput:
-        from ..host.dense_face.blend_mask import sigma_range
         from ..host.dense_face.joint import Mode, joint_guider
         from ..host.dense_face.predicted_blend_mask import predicted_blend_mask
+        from ..host.sigmas import sigma_range
 
         sigmas = sigma_range(model, start_percent, end_percent)
         captured, blend_mask = predicted_blend_mask(

@@ -26,6 +26,7 @@ from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
 from ...errors import IncompatibleError
+from .device_cache import DeviceCache
 from .runtime import SiteDelta, site_mask
 
 Extra = dict[str, Any]
@@ -64,7 +65,7 @@ class AttentionSlot:
         self.change = change
         self.inner = inner
         self.callbacks: list[tuple[Callable[..., Tensor | None], dict[str, Any]]] = []
-        self._at_hand: dict[Any, Tensor] = {}
+        self._cache = DeviceCache()
 
     def add(self, callback: Callable[..., Tensor | None], **options: Any) -> AttentionSlot:
         """Let another pack add ``callback(out, q, k, v, extra, **options)`` to this layer's output.
@@ -80,7 +81,7 @@ class AttentionSlot:
         """An independent copy: later ``add`` calls on it do not reach this one."""
         fresh = copy.copy(self)
         fresh.callbacks = list(self.callbacks)
-        fresh._at_hand = {}
+        fresh._cache = DeviceCache()
         if isinstance(self.inner, AttentionSlot):
             fresh.inner = self.inner.copied()
         return fresh
@@ -92,8 +93,8 @@ class AttentionSlot:
         return [*own, *(inner() if inner else [])]
 
     def cleanup(self) -> None:
-        """Called by the host after every sampling: forget copies on the device."""
-        self._at_hand.clear()
+        """Called by the host after every sampling: drop copies on the device."""
+        self._cache.clear()
         for other in (self.inner, *(callback for callback, _ in self.callbacks)):
             cleanup = getattr(other, "cleanup", None)
             if cleanup:
@@ -158,20 +159,17 @@ class AttentionSlot:
         bias = self.change.bias
         if bias is None:
             return None
-        return _per_sample(self._near(("bias",), q, lambda: bias), q, extra, "identities")[:, None]
+        return _per_sample(
+            self._cache.get("bias", q.device, q.dtype, lambda: bias), q, extra, "identities"
+        )[:, None]
 
     def _at_tokens(self, mask: Tensor, q: Tensor, extra: Extra) -> Tensor:
         """A mask [M, H, W] as [1 or B * parts, N, 1] for the N places of q."""
         height, width = (int(n) for n in extra["activations_shape"][-2:])
-        small = self._near(("mask", height, width), q, lambda: site_mask(mask, height, width))
+        small = self._cache.get(
+            ("mask", height, width), q.device, q.dtype, lambda: site_mask(mask, height, width)
+        )
         return _per_sample(small, q, extra, "masks")
-
-    def _near(self, key: tuple[Any, ...], q: Tensor, make: Callable[[], Tensor]) -> Tensor:
-        """A small tensor on q's device in q's dtype, moved once per sampling."""
-        full = (*key, q.device, q.dtype)
-        if full not in self._at_hand:
-            self._at_hand[full] = make().to(device=q.device, dtype=q.dtype)
-        return self._at_hand[full]
 
 
 def _per_sample(value: Tensor, q: Tensor, extra: Extra, name: str) -> Tensor:

@@ -76,11 +76,12 @@ class Background(io.ComfyNode):
     def execute(
         cls, image: Tensor, mask: Tensor, vae: Any, grow: float, order: str
     ) -> io.NodeOutput:
-        from ...sfsr.background import checked_face_mask, dilated, emptied, start_latent
+        from ...faces.masks.dilate import dilate_by_fraction
+        from ...sfsr.background import checked_face_mask, emptied, start_latent
 
         scene = channels_first(image, NAME)
         face = _for_scenes(checked_mask(mask, NAME)[:, None].float(), scene)
-        face = checked_face_mask(dilated(checked_face_mask(face, scene), grow), scene)
+        face = checked_face_mask(dilate_by_fraction(checked_face_mask(face, scene), grow), scene)
         empty = channels_last(emptied(scene, face))
         latent = vae.encode(empty)
         background = SceneBackground(face.cpu(), latent.cpu(), order)

@@ -23,13 +23,14 @@ from ...dense_face.blending import Model
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter
 from ...errors import InputError, ModelFileError
 from ...faces.identity import Identity, average
-from ...faces.masks.head_swap import swap
+from ...faces.masks.face_mask import head_mask
+from ...faces.masks.head_swap import NEW_MARGIN, OLD_MARGIN, swap
 from ..base import LATENT_SCALE, Base, load_base
 from ..guided import face_model, text_model
 from ..sampling import clean_schedule, sample, seeded_noise
 from .inputs import ALL_PARTS, LIMITS, Angles, Faces, Parts, as_seeds, for_each
 from .prompts import scene_prompt
-from .scenes import GROW, Personalised, check_scenes, finished, head_masks, kept
+from .scenes import GROW, Personalised, check_scenes, finished, head_masks, redraw_masks
 from .weights import load_bundled
 
 STEPS = 20
@@ -178,43 +179,50 @@ class DenseFacePipeline:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
     ) -> Personalised:
-        """Draw the head of each scene anew as the person, keep the rest.
+        """Redraw the head of each scene as the person and keep the rest.
 
         Args:
             scenes: [B, 3, 128, 128] in 0..1.
-            mask: [B or 1, 128, 128] in 0..1, 1 = draw anew; the scene's head if None.
+            mask: [B or 1, 128, 128] in 0..1, 1 = redraw; the scene's head if None.
             latents: The scenes' own, where they are known; encoded from the images if None.
 
         Raises:
-            InputError: As :meth:`face_image`; also no head in a scene, or other sizes.
+            InputError: As :meth:`face_image`; also a scene without a head or of another size.
         """
         seeds = as_seeds(seeds)
         check_scenes(scenes, len(seeds), self.side)
         faces = self._faces(identities, prompts, angles, len(seeds))
         mask = self.scene_mask(scenes) if mask is None else mask
-        keep, small = kept(mask, len(seeds), *self.latent_shape[1:])
+        mask, small = redraw_masks(mask, len(seeds), *self.latent_shape[1:])
         blended = self.sampled(
             lambda part: face_model(self.base, self.adapter, faces[part], guidance),
             self.encode(scenes) if latents is None else latents,
             seeds,
             steps,
-            keep=small,
+            mask=small,
             label="blending",
         )
-        return finished(scenes, self.decode(blended), keep)
+        return finished(scenes, self.decode(blended), mask)
 
     def scene_mask(self, scenes: Tensor, grow: float = GROW) -> Tensor:
-        """Where the heads of scenes are, with a margin: [B, H, W], 1 = draw anew.
+        """Masks of the heads in scenes, with a margin: [B, H, W], 1 = redraw.
 
         Raises:
-            InputError: A scene without a head.
+            InputError: A scene has no head.
         """
         return head_masks(self.analyzer, scenes, grow)
 
-    def swap(self, scenes: Tensor, generated: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """The scenes without their heads, and the new heads' masks: ``faces.head_swap``."""
-        before, after = (self.analyse(x).head_logit for x in (scenes, generated))
-        return swap(scenes, before, after, drawn)
+    def swap(self, scenes: Tensor, generated: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The scenes without their heads, and masks of the new ones: ``faces.masks.head_swap``.
+
+        Args:
+            mask: [B, H, W], 1 = was redrawn.
+        """
+        before, after = (
+            head_mask(self.analyse(images).head_logit, *mask.shape[-2:], grow=margin)
+            for images, margin in ((scenes, OLD_MARGIN), (generated, NEW_MARGIN))
+        )
+        return swap(scenes, before, after, mask)
 
     def scene_angles(self, scenes: Tensor) -> list[Angles]:
         """How the heads of scenes [B, 3, H, W] are turned, within what can be drawn."""
@@ -272,7 +280,7 @@ class DenseFacePipeline:
         seeds: Sequence[int],
         steps: int,
         *,
-        keep: Tensor | None = None,
+        mask: Tensor | None = None,
         label: str,
     ) -> Tensor:
         """Clean latents [B, 4, 16, 16], computed in batches.
@@ -280,7 +288,7 @@ class DenseFacePipeline:
         Args:
             model_of: Opens the model of some of the images.
             base: Clean latents to start from and to keep.
-            keep: [B, 1, h, w], 1 = keep the base; None draws everything.
+            mask: [B, 1, h, w], 1 = redraw; None redraws everything.
             label: Of the bar.
         """
         schedule = clean_schedule(steps)
@@ -291,7 +299,7 @@ class DenseFacePipeline:
         with tqdm(total=total, desc=label, leave=False, disable=not self.progress) as bar:
             for start in starts:
                 part = slice(start, start + self.batch)
-                kept = None if keep is None else keep[part]
+                some = None if mask is None else mask[part]
                 with model_of(part) as model:
-                    found.append(sample(model, base[part], noise[part], schedule, kept, bar.update))
+                    found.append(sample(model, base[part], noise[part], schedule, some, bar.update))
         return torch.cat(found)

@@ -1,4 +1,4 @@
-"""A head in a scene of any size: cut out as a portrait of the tiny world, drawn anew, put back."""
+"""A head in a scene of any size: cropped to a portrait of the tiny world, redrawn, pasted back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def express_in(
     seed: int,
     **choices: Any,
 ) -> Tensor:
-    """As ``SFSRPipeline.express`` with the largest head of one scene of any size.
+    """``SFSRPipeline.express`` for the largest head of one scene of any size.
 
     Args:
         scene: [3, H, W] in 0..1.
@@ -45,11 +45,11 @@ def express_in(
         return pipeline.express(scene[None], identity, expression, prompt, seed, **choices).image[0]
     crop = cropped(scene, place).clamp(0, 1)[None]
     made = pipeline.express(crop, identity, expression, prompt, seed, **choices)
-    return pasted(scene, made.image[0], place, made.keep[0, 0], soft=FEATHER / side)
+    return pasted(scene, made.image[0], place, made.mask[0, 0], soft=FEATHER / side)
 
 
 def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
-    """Where the largest head is cut out; None where the scene is its portrait already."""
+    """Where the largest head is cropped; None where the scene is a portrait already."""
     side = pipeline.world.side
     faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), scene, order="largest first")
     if not faces:
@@ -61,6 +61,6 @@ def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
     box, size = faces[0].box, faces[0].image_size
     if size == (side, side) and PORTRAIT * (box[3] - box[1]) > WHOLE * side:
         return None
-    # By the box and not by the points: eyes and mouth of a turned head are far from its middle.
+    # From the box and not the points: eyes and mouth of a turned head are far from its centre.
     padding = (PORTRAIT / AROUND_BOX - 1) / 2
     return place_for_face(manual_face(size, box=box), side, padding)

@@ -1,4 +1,4 @@
-"""Scenes whose head is drawn anew: the mask, what of a latent is kept, and the finished image."""
+"""Scenes whose head is redrawn: the masks and the finished image."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from ...demo.networks.analyzer import TinyAnalyzer, analyse
 from ...errors import InputError
 from ...faces.masks.compositing import composite, feather
-from ...faces.masks.head_mask import head_mask
+from ...faces.masks.face_mask import head_mask
 
 GROW = 0.12
-"""Margin around the scene's head, as a share of its diameter."""
+"""Margin around the scene's head, as a fraction of its diameter."""
 FEATHER = 4.0
 """Pixels over which the new head fades into the scene, inside the mask."""
 
@@ -22,16 +22,16 @@ FEATHER = 4.0
 class Personalised:
     """Scenes with a new head, tensors [B, 3, 128, 128] in 0..1.
 
-    image: Finished; where ``keep`` is 1 the scene's own values, bit for bit.
+    image: Finished; where ``mask`` is 0 the scene's own values, bit for bit.
     generated: As decoded, before the composite.
-    keep: [B, 1, 128, 128], 1 where the finished image keeps the scene.
-    drawn: [B, 1, 128, 128], 1 where the sampling drew anew, 0 where it held the scene.
+    mask: [B, 1, 128, 128], 0 where the finished image keeps the scene.
+    sampling_mask: [B, 1, 128, 128], 1 where the sampling redrew the scene, 0 where it kept it.
     """
 
     image: Tensor
     generated: Tensor
-    keep: Tensor
-    drawn: Tensor
+    mask: Tensor
+    sampling_mask: Tensor
 
 
 def check_scenes(scenes: Tensor, count: int, side: int) -> None:
@@ -44,13 +44,13 @@ def check_scenes(scenes: Tensor, count: int, side: int) -> None:
 
 
 def head_masks(analyzer: TinyAnalyzer, scenes: Tensor, grow: float = GROW) -> Tensor:
-    """Where the heads of scenes are, with a margin: [B, H, W], 1 = draw anew.
+    """Masks of the heads in scenes, with a margin: [B, H, W], 1 = redraw.
 
     Args:
-        grow: The margin as a share of the head's diameter.
+        grow: The margin as a fraction of the head's diameter.
 
     Raises:
-        InputError: A scene without a head.
+        InputError: A scene has no head.
     """
     mask = head_mask(analyse(analyzer, scenes).head_logit, *scenes.shape[-2:], grow=grow)
     if not bool((mask.amax((1, 2)) > 0).all()):
@@ -62,33 +62,33 @@ def head_masks(analyzer: TinyAnalyzer, scenes: Tensor, grow: float = GROW) -> Te
     return mask
 
 
-def kept(mask: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """What is kept for a mask [B or 1, H, W], 1 = draw anew.
+def redraw_masks(mask: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """A mask [B or 1, H, W], 1 = redraw, for ``count`` images and their latents.
 
     Returns:
-        Keep-masks [count, 1, H, W], and of latents [count, 1, height, width].
+        Masks [count, 1, H, W], and those of the latents [count, 1, height, width].
     """
-    keep = 1 - mask.expand(count, -1, -1)[:, None].float()
-    # Sampled like this by the host: both hosts then keep the same cells.
-    return keep, F.interpolate(keep, (height, width), mode="bilinear")
+    masks = mask.expand(count, -1, -1)[:, None].float()
+    # Resized like this by the host, so both redraw the same cells.
+    return masks, F.interpolate(masks, (height, width), mode="bilinear")
 
 
-def finished(scenes: Tensor, generated: Tensor, keep: Tensor) -> Personalised:
-    """The generated images in their scenes, but for what is kept [B, 1, H, W] (:func:`kept`)."""
-    stays = feather(keep, FEATHER)
-    return Personalised(composite(scenes, generated, stays), generated, stays, 1 - keep)
+def finished(scenes: Tensor, generated: Tensor, mask: Tensor) -> Personalised:
+    """The generated images in their scenes, inside the mask [B, 1, H, W] of the sampling."""
+    image = composite(scenes, generated, mask, FEATHER)
+    return Personalised(image, generated, feather(mask, FEATHER), mask)
 
 
 def swapped(
-    scenes: Tensor, generated: Tensor, keep: Tensor, without: Tensor, heads: Tensor
+    scenes: Tensor, generated: Tensor, mask: Tensor, without: Tensor, heads: Tensor
 ) -> Personalised:
     """The generated heads alone, in their scenes without the old ones.
 
     Args:
-        keep: [B, 1, H, W], what the sampling held.
-        without, heads: As of ``faces.head_swap.swap`` [B, 3, H, W], [B, H, W].
+        mask: Of the sampling [B, 1, H, W].
+        without, heads: From ``faces.masks.head_swap.swap``: [B, 3, H, W] and [B, H, W].
     """
-    stays = feather(1 - heads[:, None], FEATHER)
-    image = composite(without, generated, stays)
-    kept = ((stays == 1) & (without == scenes).all(1, keepdim=True)).float()
-    return Personalised(image, generated, kept, 1 - keep)
+    heads = heads[:, None]
+    image = composite(without, generated, heads, FEATHER)
+    changed = (feather(heads, FEATHER) > 0) | (without != scenes).any(1, keepdim=True)
+    return Personalised(image, generated, changed.float(), mask)

@@ -21,7 +21,7 @@ from ...sfsr.guidance import balance_weights
 from ..guided import expression_model
 from .dense_face import STEPS, DenseFacePipeline
 from .inputs import Angles, as_seeds, for_each
-from .scenes import Personalised, check_scenes, finished, kept, swapped
+from .scenes import Personalised, check_scenes, finished, redraw_masks, swapped
 from .sfsr_inputs import SFSRInputs
 from .weights import load_bundled
 
@@ -122,8 +122,8 @@ class SFSRPipeline:
         check_scenes(scenes, len(seeds), world.side)
         by_balance = balance_weights(balance)
         room = world.scene_mask(scenes, MARGIN) if mask is None else mask
-        keep, small = kept(room, len(seeds), *world.latent_shape[1:])
-        empty = world.encode(emptied(scenes, 1 - keep))
+        masks, small = redraw_masks(room, len(seeds), *world.latent_shape[1:])
+        empty = world.encode(emptied(scenes, masks))
         turned = world.scene_angles(scenes) if angles is None else angles
         inputs = SFSRInputs.asked(
             self.adapter,
@@ -131,23 +131,23 @@ class SFSRPipeline:
             expressions,
             prompts,
             for_each(turned, tuple, len(seeds), "head poses"),
-            self._channels(background, 1 - keep, empty),
+            self._channels(background, masks, empty),
             (weights[0] * by_balance[0], weights[1] * by_balance[1]),
             starts,
             size=world.side,
         )
         latents = world.sampled(
             lambda part: self._model(inputs[part], guidance),
-            start_latent(world.encode(scenes), empty, 1 - keep),
+            start_latent(world.encode(scenes), empty, masks),
             seeds,
             steps,
-            keep=small,
+            mask=small,
             label="expression",
         )
         made = world.decode(latents)
         if mask is not None:
-            return finished(scenes, made, keep)
-        return swapped(scenes, made, keep, *world.swap(scenes, made, room))
+            return finished(scenes, made, masks)
+        return swapped(scenes, made, masks, *world.swap(scenes, made, room))
 
     def _apart(self, people: Sequence[Identity], scenes: Tensor, away: float) -> list[Identity]:
         """The people as the adapter is told them: less like those whose place they take."""

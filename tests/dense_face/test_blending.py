@@ -10,12 +10,10 @@ from comfyui_dense_face.dense_face.blending import (
     blended_ddim,
     ddim_step,
     gaussian,
-    joint,
-    prepare_keep,
     q_sample,
 )
 from comfyui_dense_face.dense_face.schedule import ddim_schedule
-from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.evaluation.parity.release_mask import release_mask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -23,10 +21,10 @@ from torch import Tensor
 SHAPE = (1, 4, 6, 6)
 
 
-def keep_left() -> Tensor:
-    keep = torch.zeros(1, 1, 6, 6)
-    keep[..., :3] = 1
-    return keep
+def redraw_right() -> Tensor:
+    mask = torch.zeros(1, 1, 6, 6)
+    mask[..., 3:] = 1
+    return mask
 
 
 def no_noise(x: Tensor, t: Tensor) -> Tensor:
@@ -60,7 +58,7 @@ def test_background_enters_every_step_noised_alike() -> None:
         drawn.append(torch.randn(SHAPE))
         return drawn[-1]
 
-    blended_ddim(no_noise, x0, keep_left(), schedule, draw, callback=steps.append)
+    blended_ddim(no_noise, x0, redraw_right(), schedule, draw, callback=steps.append)
     assert len(drawn) == 1 + 2 * 5
     for step, noise in zip(steps, drawn[1::2], strict=True):
         base = q_sample(x0, schedule.alphas[4 - step.index], noise)
@@ -82,7 +80,7 @@ def test_fixed_noise_draws_once_for_the_background() -> None:
     blended_ddim(
         no_noise,
         x0,
-        keep_left(),
+        redraw_right(),
         schedule,
         draw,
         start=start,
@@ -99,7 +97,7 @@ def test_fixed_noise_draws_once_for_the_background() -> None:
 def test_last_blend_keeps_the_base_bit_for_bit() -> None:
     x0 = torch.randn(SHAPE)
     found = [
-        blended_ddim(no_noise, x0, keep_left(), ddim_schedule(3), draws(), final_blend=last)
+        blended_ddim(no_noise, x0, redraw_right(), ddim_schedule(3), draws(), final_blend=last)
         for last in (False, True)
     ]
     assert torch.equal(found[1][..., :3], x0[..., :3])
@@ -109,17 +107,13 @@ def test_last_blend_keeps_the_base_bit_for_bit() -> None:
 
 def test_all_generated_equals_no_mask_with_the_same_noises() -> None:
     x0 = torch.randn(SHAPE)
-    none = torch.zeros(1, 1, 6, 6)
+    everything = torch.ones(1, 1, 6, 6)
     with_mask: list[Step] = []
-    blended_ddim(no_noise, x0, none, ddim_schedule(3, 0.0), draws(), callback=with_mask.append)
+    blended_ddim(
+        no_noise, x0, everything, ddim_schedule(3, 0.0), draws(), callback=with_mask.append
+    )
     without = blended_ddim(no_noise, x0, None, ddim_schedule(3, 0.0), draws())
     assert torch.equal(with_mask[-1].x, without)
-
-
-def test_joint_modes_meet_at_the_mask() -> None:
-    model = joint(lambda x, t: x + 1, lambda x, t: x - 1, keep_left())
-    found = model(torch.zeros(SHAPE), torch.tensor(1))
-    assert (found[..., :3] == 1).all() and (found[..., 3:] == -1).all()
 
 
 def test_step_without_noise_is_deterministic() -> None:
@@ -144,17 +138,9 @@ def test_area_resize_keeps_mean_and_range(size: tuple[int, int], new: tuple[int,
     assert small.min() >= image.min() - 1e-9 and small.max() <= image.max() + 1e-9
 
 
-def test_mask_shapes_and_threshold() -> None:
-    keep = torch.zeros(16, 16)
-    keep[:, :7] = 1
-    for given_mask in (keep, keep[None], keep[None, None]):
-        hard = prepare_keep(given_mask, 2, 2, threshold=0.75)
-        assert hard.shape == (1, 1, 2, 2) and hard[0, 0].tolist() == [[1, 0], [1, 0]]
-    assert prepare_keep(keep, 2, 2)[0, 0, 0].tolist() == [0.875, 0]
-    assert prepare_keep(torch.rand(3, 16, 16), 2, 2).shape == (3, 1, 2, 2)
-
-
-@pytest.mark.parametrize("value", [2.0, -0.5, float("nan")])
-def test_mask_out_of_range_is_refused(value: float) -> None:
-    with pytest.raises(InputError, match="between 0 and 1"):
-        prepare_keep(torch.full((8, 8), value), 2, 2)
+def test_the_releases_mask_keeps_cells_from_the_threshold_on() -> None:
+    image = torch.zeros(1, 1, 16, 16)
+    image[..., :7] = 1
+    assert release_mask(image, 2, 2)[0, 0].tolist() == [[1, 0], [1, 0]]
+    assert not release_mask(0.74 * torch.ones(1, 1, 8, 8), 2, 2).any()
+    assert release_mask(0.76 * torch.ones(1, 1, 8, 8), 2, 2).all()

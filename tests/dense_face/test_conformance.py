@@ -122,7 +122,7 @@ def inverted_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         golden_outputs,
         "blended_ddim",
-        lambda model, x0, keep, *rest, **more: real(model, x0, 1 - keep, *rest, **more),
+        lambda model, x0, mask, *rest, **more: real(model, x0, 1 - mask, *rest, **more),
     )
 
 

@@ -85,12 +85,12 @@ def test_crop_beyond_the_edge_is_reflected() -> None:
 def test_mask_and_its_feather() -> None:
     image, five = torch.zeros(3, 200, 200), face_at(100, 100, 1.0, 0)
     place = crop_place(five, (200, 200), 100)
-    keep = torch.ones(100, 100)
+    mask = torch.zeros(100, 100)
     white = torch.ones(3, 100, 100)
-    assert torch.equal(pasted(image, white, place, keep), image)
-    keep[40:60, 40:60] = 0
-    hard = pasted(image, white, place, keep, soft=0)
-    soft = pasted(image, white, place, keep, soft=0.05)
+    assert torch.equal(pasted(image, white, place, mask), image)
+    mask[40:60, 40:60] = 1
+    hard = pasted(image, white, place, mask, soft=0)
+    soft = pasted(image, white, place, mask, soft=0.05)
     assert float(hard.sum()) > float(soft.sum()) > 0
     assert not bool((soft > hard + 1e-6).any())
 
@@ -104,13 +104,15 @@ def test_crop_may_have_another_size() -> None:
 
 def test_colours_are_matched_to_the_image() -> None:
     reference = smooth_image(64, 64)
-    keep = torch.zeros(64, 64)
-    keep[:16] = 1
+    mask = torch.ones(64, 64)
+    mask[:16] = 0
     tinted = reference * torch.tensor([0.9, 1.0, 0.85])[:, None, None] + 0.05
-    matched = with_colours_of(tinted, reference, keep)
+    matched = with_colours_of(tinted, reference, mask)
     assert float((matched - reference).abs().max()) < 1e-3
-    assert torch.allclose(with_colours_of(reference, reference, keep), reference)
-    assert torch.isfinite(with_colours_of(torch.zeros(3, 64, 64), reference, keep * 0)).all()
+    assert torch.allclose(with_colours_of(reference, reference, mask), reference)
+    assert torch.isfinite(
+        with_colours_of(torch.zeros(3, 64, 64), reference, torch.ones(64, 64))
+    ).all()
 
 
 def test_mismatches_are_named() -> None:

@@ -1,9 +1,9 @@
-"""The mask of a head to be drawn anew."""
+"""The mask of a head to be redrawn."""
 
 from __future__ import annotations
 
 import torch
-from comfyui_dense_face.faces.masks.head_mask import head_mask
+from comfyui_dense_face.faces.masks.face_mask import head_mask
 
 
 def logits(radius: float) -> torch.Tensor:

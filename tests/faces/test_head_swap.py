@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfyui_dense_face.faces.masks.head_mask import head_mask
-from comfyui_dense_face.faces.masks.head_swap import OLD_MARGIN, inpaint, swap
+from comfyui_dense_face.faces.masks.face_mask import head_mask
+from comfyui_dense_face.faces.masks.head_swap import NEW_MARGIN, OLD_MARGIN, inpaint, swap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,6 +19,14 @@ def logits(radius: float) -> Tensor:
     return radius - ((x - 15.5) ** 2 + (y - 15.5) ** 2).sqrt()[None]
 
 
+def masks(before: Tensor, after: Tensor, grow: float = NEW_MARGIN) -> tuple[Tensor, Tensor]:
+    """Of the old and the new head, from their logits."""
+    return (
+        head_mask(before, SIDE, SIDE, grow=OLD_MARGIN),
+        head_mask(after, SIDE, SIDE, grow=grow),
+    )
+
+
 def scene(radius: float) -> Tensor:
     """A white disc on a green wall [1, 3, 128, 128]."""
     disc = head_mask(logits(radius), SIDE, SIDE, grow=0)[:, None]
@@ -30,7 +38,7 @@ def test_the_new_head_alone_is_pasted_on_a_wall_without_the_old_one(
     before: float, after: float
 ) -> None:
     drawn = head_mask(logits(8), SIDE, SIDE, grow=0.4)
-    without, new = swap(scene(before), logits(before), logits(after), drawn, grow=0.05)
+    without, new = swap(scene(before), *masks(logits(before), logits(after), 0.05), drawn)
     assert torch.equal(new, head_mask(logits(after), SIDE, SIDE, grow=0.05))
     assert (without - WALL[:, None, None]).abs().max() < 0.03
     outside = head_mask(logits(before), SIDE, SIDE, grow=OLD_MARGIN) == 0
@@ -39,7 +47,7 @@ def test_the_new_head_alone_is_pasted_on_a_wall_without_the_old_one(
 
 def test_nothing_changes_that_was_not_drawn() -> None:
     drawn = head_mask(logits(6), SIDE, SIDE, grow=0)
-    without, new = swap(scene(10), logits(10), logits(14), drawn)
+    without, new = swap(scene(10), *masks(logits(10), logits(14)), drawn)
     assert torch.equal(new, drawn)
     kept = drawn[0] == 0
     assert torch.equal(without[:, :, kept], scene(10)[:, :, kept])
@@ -47,8 +55,8 @@ def test_nothing_changes_that_was_not_drawn() -> None:
 
 def test_without_one_of_the_heads_all_that_was_drawn_is_pasted() -> None:
     drawn = head_mask(logits(8), SIDE, SIDE, grow=0.4).expand(3, -1, -1)
-    seen = (torch.cat([logits(r) for r in each]) for each in ((8, 8, -1), (8, -1, 8)))
-    without, new = swap(scene(8).expand(3, -1, -1, -1), *seen, drawn)
+    before, after = (torch.cat([logits(r) for r in each]) for each in ((8, 8, -1), (8, -1, 8)))
+    without, new = swap(scene(8).expand(3, -1, -1, -1), *masks(before, after), drawn)
     assert new[0].sum() < drawn[0].sum()
     assert not torch.equal(without[0], scene(8)[0])
     assert torch.equal(new[1:], drawn[1:])

@@ -1,12 +1,11 @@
 """The landmarker: its parts on made-up numbers, and the whole on a photograph if the file is there.
 
 The photograph tests need MediaPipe's ``face_landmarker_v2_with_blendshapes.task`` at the path in
-DENSEFACE_TASK_FILE and scikit-image's astronaut.
+DENSEFACE_TASK_FILE or in the host's models/dense_face, and scikit-image's astronaut.
 """
 
 from __future__ import annotations
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ from comfyui_dense_face.faces.mediapipe.task_file import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from landmarker_file import landmarker_file
 from torch import Tensor
 
 quick = settings(max_examples=50, deadline=None)
@@ -237,11 +237,7 @@ def test_invalid_files_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def task_file() -> Path:
-    path = os.environ.get("DENSEFACE_TASK_FILE")
-    if not path:
-        pytest.skip("DENSEFACE_TASK_FILE names no face_landmarker_v2_with_blendshapes.task")
-    pytest.importorskip("cv2")
-    return Path(path)
+    return landmarker_file()
 
 
 @pytest.fixture(scope="module")

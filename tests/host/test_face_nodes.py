@@ -5,12 +5,12 @@ A face is a red square of 16 pixels on the detector's grid; its box reaches 48 p
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 import torch
 from in_host import Tiny
+from landmarker_file import landmarker_file
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -298,9 +298,7 @@ def test_drawing_names_faces_as_detection_does(tiny: Tiny, analyzer: Any) -> Non
 
 
 def test_three_faces_of_a_photograph_by_the_landmarker(tiny: Tiny) -> None:
-    file = os.environ.get("DENSEFACE_TASK_FILE")
-    if not file:
-        pytest.skip("DENSEFACE_TASK_FILE is not set")
+    file = landmarker_file()
     data = pytest.importorskip("skimage.data")
     head = torch.from_numpy(data.astronaut()[:256, 100:356].copy())[None].float() / 255
     image = torch.cat([head, head.flip(2), head], 2)

@@ -130,7 +130,7 @@ def test_slots_keep_no_tensors_on_a_device_after_sampling(tiny: Tiny) -> None:
     model = tiny.apply(mode="weights")
     tiny.sample(model)
     table = model.model_options["transformer_options"]["patches_replace"]["attn2"]
-    assert table and all(not slot._at_hand for slot in table.values())
+    assert table and all(not slot._cache for slot in table.values())
 
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])

@@ -1,13 +1,13 @@
 """The shipped workflow for photographs in a real server: detect, encode, crop, change, paste.
 
-Needs MediaPipe's landmarker file at the path in DENSEFACE_TASK_FILE and scikit-image's astronaut.
+Needs MediaPipe's landmarker file at the path in DENSEFACE_TASK_FILE or in the host's
+models/dense_face, and scikit-image's astronaut.
 The face encoder has random weights: here it only matters that it is loaded and run.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from io import BytesIO
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from comfy_server import ComfyServer, Graph
+from landmarker_file import landmarker_file
 from locate_host import ROOT
 from PIL import Image
 from random_ir_se50 import write_random_ir_se50
@@ -32,10 +33,7 @@ BUSY = 1500
 @pytest.fixture(scope="module")
 def places(server: ComfyServer) -> Iterator[Path]:
     """The server's own folder with the files that the workflow needs."""
-    task_file = os.environ.get("DENSEFACE_TASK_FILE")
-    if not task_file:
-        pytest.skip("DENSEFACE_TASK_FILE names no face_landmarker_v2_with_blendshapes.task")
-    pytest.importorskip("cv2")
+    task_file = landmarker_file()
     folder = server.base / "models" / "dense_face"
     folder.mkdir(exist_ok=True)
     files = folder / "face_landmarker.task", folder / "ir_se50.safetensors"

@@ -155,10 +155,10 @@ def test_nothing_stays_after_a_sampling(tiny: Tiny, adapter: Any) -> None:
     tiny.sample(model)
     table = model.model_options["transformer_options"]["patches_replace"]["attn2"]
     shares = [callback for slot in table.values() for callback, _ in slot.callbacks]
-    assert len(shares) == 7 and all(not share._at_hand for share in shares)
+    assert len(shares) == 7 and all(not share._cache for share in shares)
     wrappers = [w for kind in model.wrappers.values() for list_ in kind.values() for w in list_]
     scenes = [wrapper for wrapper in wrappers if hasattr(wrapper, "_whole")]
-    assert len(scenes) == 1 and not scenes[0]._at_hand
+    assert len(scenes) == 1 and not scenes[0]._cache
 
 
 def test_an_adapter_keeps_no_model_alive(tiny: Tiny) -> None:

@@ -196,12 +196,12 @@ def test_what_the_node_gives(tiny: Tiny) -> None:
     assert torch.equal(emptied[0, ~dilated], image[0, ~dilated])
     assert latent["samples"].shape == (1, 4, 16, 16)
     assert torch.equal(latent["noise_mask"], place.mask)
-    keep = torch.nn.functional.interpolate(1 - place.mask, (16, 16), mode="bilinear") > 0
-    keep = keep.expand_as(latent["samples"])
+    new = torch.nn.functional.interpolate(place.mask, (16, 16), mode="bilinear") == 1
+    new = new.expand_as(latent["samples"])
     with torch.inference_mode():
         whole = tiny.vae.encode(image)
-    assert torch.equal(latent["samples"][~keep], place.latent[~keep])
-    assert torch.equal(latent["samples"][keep], whole[keep])
+    assert torch.equal(latent["samples"][new], place.latent[new])
+    assert torch.equal(latent["samples"][~new], whole[~new])
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

@@ -21,11 +21,11 @@ def base() -> Tensor:
     return torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(1))
 
 
-def keep_mask(soft: bool) -> Tensor:
-    keep = torch.ones(1, 1, 6, 6)
-    keep[..., 1:5, 2:5] = 0
-    keep[..., 1, 2:5] = 0.4 if soft else 1
-    return keep
+def redraw_mask(soft: bool) -> Tensor:
+    mask = torch.zeros(1, 1, 6, 6)
+    mask[..., 1:5, 2:5] = 1
+    mask[..., 1, 2:5] = 0.6 if soft else 0
+    return mask
 
 
 def test_noise_depends_on_its_own_seed_only() -> None:
@@ -42,33 +42,33 @@ def test_the_grid_ends_without_noise() -> None:
     assert float(grid.sigmas.abs().max()) == 0
 
 
-def host_rule(base: Tensor, noise: Tensor, keep: Tensor, steps: int) -> Tensor:
+def host_rule(base: Tensor, noise: Tensor, mask: Tensor, steps: int) -> Tensor:
     """The host's rule in its own terms: y = x / sqrt(alpha), Euler steps over sigma."""
     grid = clean_schedule(steps)
     sigmas = [float(((1 - a) / a) ** 0.5) for a in grid.alphas.flip(0)] + [0.0]
     y = base + noise * sigmas[0]
     for t, now, then in zip(grid.timesteps.flip(0), sigmas, sigmas[1:], strict=False):
-        seen = y * (1 - keep) + (base + noise * now) * keep
+        seen = y * mask + (base + noise * now) * (1 - mask)
         clean = seen - now * network(seen / (now**2 + 1) ** 0.5, t)
-        clean = clean * (1 - keep) + base * keep
+        clean = clean * mask + base * (1 - mask)
         y = y + (y - clean) / now * (then - now)
     return y
 
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_it_is_the_hosts_rule(base: Tensor, soft: bool) -> None:
-    noise, keep = seeded_noise([3, 4], SHAPE), keep_mask(soft)
-    ours = sample(network, base, noise, clean_schedule(10), keep)
-    assert (ours - host_rule(base, noise, keep, 10)).abs().max() < 1e-4
+    noise, mask = seeded_noise([3, 4], SHAPE), redraw_mask(soft)
+    ours = sample(network, base, noise, clean_schedule(10), mask)
+    assert (ours - host_rule(base, noise, mask, 10)).abs().max() < 1e-4
 
 
 def test_hard_masks_give_what_blending_each_step_gives(base: Tensor) -> None:
-    noise, keep = seeded_noise([3, 4], SHAPE), keep_mask(False)
+    noise, mask = seeded_noise([3, 4], SHAPE), redraw_mask(False)
     grid = clean_schedule(10)
     blended = blended_ddim(
-        network, base, keep, grid, lambda: noise, fixed_noise=True, final_blend=True
+        network, base, mask, grid, lambda: noise, fixed_noise=True, final_blend=True
     )
-    assert (sample(network, base, noise, grid, keep) - blended).abs().max() < 1e-4
+    assert (sample(network, base, noise, grid, mask) - blended).abs().max() < 1e-4
 
 
 def test_every_step_is_told(base: Tensor) -> None:

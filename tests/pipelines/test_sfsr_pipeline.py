@@ -59,7 +59,7 @@ def test_the_scene_is_untouched_outside_the_mask(ask: Any, portraits: Tensor, ho
     outside = (hole == 0).expand_as(portraits[:1])
     assert torch.equal(made.image[outside], portraits[:1][outside])
     assert (made.image - portraits[:1]).abs().max() > 0.05
-    assert made.keep.min() == 0 and made.keep.max() == 1
+    assert made.mask.min() == 0 and made.mask.max() == 1
 
 
 def test_of_the_room_around_a_head_only_the_new_head_comes_into_the_scene(
@@ -81,14 +81,14 @@ def test_of_the_room_around_a_head_only_the_new_head_comes_into_the_scene(
     made, whole = ask(mask=None), ask()
     assert margins == [MARGIN]
     assert torch.equal(made.generated, whole.generated)
-    assert torch.equal(made.drawn[:, 0], hole)
+    assert torch.equal(made.sampling_mask[:, 0], hole)
     left_out = ((hole > 0) & (heads == 0)).expand_as(portraits[:1])
     assert torch.equal(made.image[left_out], without[left_out])
     assert not torch.equal(whole.image[left_out], portraits[:1][left_out])
-    kept = (made.keep == 1).expand_as(portraits[:1])
+    kept = (made.mask == 0).expand_as(portraits[:1])
     assert torch.equal(made.image[kept], portraits[:1][kept])
-    assert not made.keep[:, 0][old > 0].any() and not made.keep[:, 0][heads == 1].any()
-    assert made.keep[:, 0][(old == 0) & (heads == 0)].all()
+    assert made.mask[:, 0][old > 0].all() and made.mask[:, 0][heads == 1].all()
+    assert not made.mask[:, 0][(old == 0) & (heads == 0)].any()
 
 
 def test_people_are_kept_away_from_who_was_in_the_scene(

@@ -5,16 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.faces.masks.dilate import dilate, dilate_by_fraction
 from comfyui_dense_face.sfsr.background import (
     LATENT_FIRST,
     BackgroundHint,
     background_channels,
-    dilated,
     emptied,
-    growing_mask,
     latent_mask,
+    scheduled_mask,
     start_latent,
-    steering_points,
 )
 from torch import Tensor
 
@@ -40,12 +39,18 @@ def test_nothing_of_the_old_face_is_left() -> None:
     assert torch.equal(emptied(other, mask), emptied(scene(), mask))
 
 
-def test_margin_is_a_share_of_the_face() -> None:
+def test_margin_is_a_fraction_of_the_face() -> None:
     two = torch.cat([disc(128, 10), disc(128, 40)])
-    for one, radius in zip(dilated(two, 0.1), (10, 40), strict=True):
+    for one, radius in zip(dilate_by_fraction(two, 0.1), (10, 40), strict=True):
         wide = float((one.sum() / torch.pi).sqrt())
         assert wide == pytest.approx(radius * 1.2, rel=0.06)
-    assert torch.equal(dilated(two, 0.0), two)
+    assert torch.equal(dilate_by_fraction(two, 0.0), two)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 5])
+def test_erosion_dilates_the_outside(pixels: int) -> None:
+    mask = disc()
+    assert torch.equal(dilate(mask, -pixels), 1 - dilate(1 - mask, pixels))
 
 
 def test_latents_that_touch_the_face_are_masked() -> None:
@@ -85,18 +90,10 @@ def test_untrained_hint_changes_nothing_and_learns() -> None:
 
 def test_scene_comes_back_bit_by_bit() -> None:
     mask = disc()
-    assert not growing_mask(mask, 0.0).any()
-    assert torch.equal(growing_mask(mask, 0.6), 1 - mask)
-    assert torch.allclose(growing_mask(mask, 0.3), (1 - mask) / 2)
-    assert torch.equal(growing_mask(mask, 0.0, full_at=0), 1 - mask)
-
-
-def test_mouth_and_brows_never_steer() -> None:
-    landmarks = torch.arange(68.0)[None, :, None].expand(1, 68, 2)
-    left = set(steering_points(landmarks)[0, :, 0].int().tolist())
-    assert left == {*range(17), *range(27, 48)}
-    with pytest.raises(InputError, match="68 points"):
-        steering_points(landmarks[:, :5])
+    assert bool((scheduled_mask(mask, 0.0) == 1).all())
+    assert torch.equal(scheduled_mask(mask, 0.6), mask)
+    assert torch.allclose(scheduled_mask(mask, 0.3), (1 + mask) / 2)
+    assert torch.equal(scheduled_mask(mask, 0.0, full_at=0), mask)
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.blending import prepare_keep
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from comfyui_dense_face.evaluation.parity.fixture import Fixture
 from comfyui_dense_face.evaluation.parity.golden_outputs import outputs
 from comfyui_dense_face.pipelines.attention import layers_for
+from comfyui_dense_face.evaluation.parity.release_mask import release_mask
 from comfyui_dense_face.pipelines.layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
 from comfyui_dense_face.pipelines.renaming import to_ldm
 from diffusers import UNet2DConditionModel
@@ -102,7 +102,7 @@ def _sampler_inputs(net: dict[str, Any], size: int, steps: int, id_dim: int) -> 
     inputs = {f"noise.{i:02d}": torch.randn(shape) for i in range(2 + 2 * steps)}
     inputs |= {
         "in.x0_before_scale": torch.randn(shape),
-        "in.mask": prepare_keep(parity().mask()[0, 0] / 255, size, size, threshold=0.75),
+        "in.mask": release_mask(parity().mask() / 255, size, size),
         "in.id": torch.nn.functional.normalize(torch.randn(1, id_dim)),
         "in.context": torch.randn(1, 9, net["context_dim"]),
         "in.uncond_context": torch.randn(1, 9, net["context_dim"]),

@@ -22,8 +22,8 @@ from ....errors import InputError
 from ..attention import ACTIVE, SlotChange, copy_slots, install, keep_inputs
 from ..compatibility import matching_attentions
 from ..runtime import SiteDelta
+from ..sigmas import sigma_range
 from ..weight_patches import KEY, InWeights, put_in_weights
-from .blend_mask import sigma_range
 
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _SIDES = {"input_blocks": "input", "middle_block": "middle", "output_blocks": "output"}

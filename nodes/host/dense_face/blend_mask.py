@@ -1,4 +1,7 @@
-"""Where, and in which steps, face-generation mode draws in a joint sampling."""
+"""Where, and in which steps, face-generation mode draws in a joint sampling.
+
+Masks: 1 = face-generation mode, 0 = text-editing mode.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,28 @@ import torch
 from torch import Tensor
 
 from ....dense_face.blending import area_resize
-from ....dense_face.composite import feather
 from ....errors import IncompatibleError
+from ....faces.masks.compositing import feather
 
 
 class BlendMask(Protocol):
-    """Asked in every step for the share of face-generation mode; the rest is text-editing mode's.
+    """The weight of face-generation mode in every step; text-editing mode has the rest.
 
-    A mask that is predicted while sampling is another Share: what its network needs is known by
-    the time of :meth:`at`, when both modes have run (``predicted_blend_mask.py``).
+    :meth:`at` is called after both modes have run, so that a mask can be predicted from what they
+    computed (``predicted_blend_mask.py``).
     """
 
     @property
     def always(self) -> int | None:
-        """1 or 0 where one mode draws everything in all steps, as far as is known before."""
+        """1 or 0 if one mode is known beforehand to draw everything in all steps."""
         ...
 
     def alone(self, sigma: float) -> int | None:
-        """1 or 0 where one mode draws all of this step (the other is then not computed)."""
+        """1 or 0 if one mode draws all of this step; the other is then not computed."""
         ...
 
     def at(self, sigma: float, scene: Tensor, face: Tensor) -> Tensor:
-        """The share [B or 1, 1, h, w] in 0..1, from both clean latents [B, 4, h, w]."""
+        """The mask [B or 1, 1, h, w] in 0..1 of a step, given both clean latents [B, 4, h, w]."""
         ...
 
 
@@ -39,7 +42,7 @@ class FixedBlendMask:
     Args:
         mask: [M, H, W] in 0..1 over the whole image, 1 = face-generation mode draws; M is 1 or
             the number of images in the batch.
-        sigmas: Highest and lowest noise level at which it holds; outside them the share is 0.
+        sigmas: Highest and lowest noise level at which it holds; outside them the mask is 0.
         feather: Cells of the latent over which the edge fades, inside the mask.
     """
 
@@ -52,7 +55,7 @@ class FixedBlendMask:
 
     @property
     def always(self) -> int | None:
-        """1 or 0 where one mode draws everything in all steps."""
+        """1 or 0 if one mode draws everything in all steps."""
         if self._everywhere == 0 or self._high < self._low:
             return 0
         whole = self._everywhere == 1 and self._high == float("inf") and self._low == 0
@@ -71,8 +74,8 @@ class FixedBlendMask:
         size = tuple(scene.shape[-2:])
         if size not in self._small:
             # In double precision wholly white cells stay exactly 1.
-            keep = 1 - area_resize(self._mask.double().cpu(), *size).float()[:, None]
-            self._small = {size: 1 - feather(keep, self._feather)}
+            resized = area_resize(self._mask.double().cpu(), *size).float()[:, None]
+            self._small = {size: feather(resized, self._feather)}
         small = self._small[size]
         if small.shape[0] not in (1, scene.shape[0]):
             raise IncompatibleError(
@@ -81,19 +84,6 @@ class FixedBlendMask:
                 fix="Give one for all images or exactly one per image",
             )
         return small
-
-
-def sigma_range(model: object, start: float, end: float) -> tuple[float, float]:
-    """Highest and lowest sigma of a part of the denoising, 0 = pure noise and 1 = finished.
-
-    An empty part gives a highest sigma below the lowest.
-    """
-    if start >= end:
-        return -1.0, 0.0
-    sampling = model.get_model_object("model_sampling")  # type: ignore[attr-defined]
-    high = float("inf") if start <= 0 else float(sampling.percent_to_sigma(start))
-    low = 0.0 if end >= 1 else float(sampling.percent_to_sigma(end))
-    return high, low
 
 
 def _uniform(mask: Tensor) -> int | None:

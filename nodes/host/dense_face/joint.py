@@ -5,9 +5,9 @@ one denoising draws the scene from words and the person into it (docs/reference/
 our design).
 
 Each mode keeps a CFGGuider of its own, prepared by the host with its own patches, conditionings,
-control nets, hooks and wrappers. One sampling stands inside the other's: while face-generation
-mode is ready, text-editing mode runs the sampler and asks the former for its share. Two networks,
-or one network with two sets of patches: ``shared_weights.py`` sees to the latter.
+control nets, hooks and wrappers. The samplings are nested: inside the prepared sampling of
+face-generation mode, text-editing mode runs the sampler and calls the other mode's model. The modes
+use two networks, or one network with two sets of patches (``shared_weights.py``).
 
 Host objects used: ``samplers.CFGGuider`` and ``samplers.Sampler``, ``set_additional_models``.
 """
@@ -52,7 +52,7 @@ class Mode:
 
 
 def joint_guider(text: Mode, face: Mode, blend_mask: BlendMask) -> Any:
-    """A GUIDER of both modes; the plain one of a single mode where the other has no share.
+    """A GUIDER of both modes; the plain one of a single mode where the other never draws.
 
     Raises:
         IncompatibleError: The two MODELs cannot work on one latent, or one network would need two
@@ -67,13 +67,13 @@ def joint_guider(text: Mode, face: Mode, blend_mask: BlendMask) -> Any:
 
 
 class JointGuider(comfy.samplers.CFGGuider):
-    """The guider of text-editing mode, which mixes in what face-generation mode predicts.
+    """The guider of text-editing mode, which mixes in the prediction of face-generation mode.
 
     Args:
         model: MODEL of text-editing mode.
         face: Guider of face-generation mode; its MODEL has a network of its own or the same one
             with the same weight patches.
-        blend_mask: Where face-generation mode draws, asked in every step.
+        blend_mask: Where face-generation mode draws in each step.
     """
 
     def __init__(self, model: Any, face: Any, blend_mask: BlendMask) -> None:
@@ -127,7 +127,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         if alone == 0:
             return scene
         face = self._face(x, timestep, seed)
-        # lerp is exact at both ends: where the share is 0 or 1, a mode's own value comes back.
+        # lerp is exact at both ends: where the mask is 0 or 1, the result is one mode's own value.
         return torch.lerp(scene, face, self.blend_mask.at(sigma, scene, face).to(scene))
 
     def _face(self, x: Tensor, timestep: Tensor, seed: int | None) -> Tensor:
@@ -142,7 +142,7 @@ class JointGuider(comfy.samplers.CFGGuider):
     def _beside(self, run: Callable[[], Tensor]) -> Tensor:
         """Keep all networks of face-generation mode loaded while text-editing mode loads its own.
 
-        A clone of the very same network is left out: the host would take the two for rivals.
+        A clone of the same network is left out: the host would unload one for the other.
         """
         patcher = self.face.model_patcher
         models = [*self.face.loaded_models, *patcher.model_patches_models()]
@@ -165,7 +165,7 @@ class JointGuider(comfy.samplers.CFGGuider):
 
 
 class _Inside(comfy.samplers.Sampler):
-    """Draws nothing itself: runs another sampling while its guider is ready, and keeps the result.
+    """Runs another sampling while its guider is prepared, and keeps the result.
 
     Args:
         run: Gets the guider's prepared model options.
@@ -185,7 +185,7 @@ class _Inside(comfy.samplers.Sampler):
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        """Any latent will do as an answer: nobody reads it."""
+        """The returned latent is not used."""
         self.result = self.run(extra_args["model_options"])
         return noise
 

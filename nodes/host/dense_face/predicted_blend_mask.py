@@ -1,7 +1,7 @@
-"""The share of face-generation mode where the annotation head sees the face, step by step.
+"""The blend mask that the annotation head predicts in every step.
 
-No mask is drawn and no detector is run: text-editing mode's own features say where its face is, and
-from ``start`` on face-generation mode draws there.
+No mask is painted and no detector runs: the head reads the position of the face off the features of
+text-editing mode, and face-generation mode draws there.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ....dense_face.annotation.predicted_mask import predicted_keep
+from ....dense_face.annotation.predicted_mask import predicted_mask
 from .annotation import KEY, FeatureCapture, Window, stage_modules
 
 
 class PredictedBlendMask:
-    """A Share (``blend_mask.py``) that asks a tap.
+    """A :class:`blend_mask.BlendMask` from captured features.
 
     Args:
         capture: On the MODEL of text-editing mode, reading every step of the range.
-        threshold: Cells at least this surely of the face belong to the mask.
-        grow: Margin around it, as a share of the face's diameter.
+        threshold: Cells with at least this probability of the face belong to the mask.
+        grow: Margin around it, as a fraction of the face's diameter.
         feather: Cells of the latent over which the edge fades, inside the mask.
     """
 
@@ -33,7 +33,7 @@ class PredictedBlendMask:
 
     @property
     def always(self) -> int | None:
-        """0 for an empty range, else None: what is seen is not known before."""
+        """0 for an empty range, else None: the prediction is not known beforehand."""
         return 0 if self._capture.window.high < self._capture.window.low else None
 
     def alone(self, sigma: float) -> int | None:
@@ -41,14 +41,14 @@ class PredictedBlendMask:
         return None if self._capture.window.holds(sigma) else 0
 
     def at(self, sigma: float, scene: Tensor, face: Tensor) -> Tensor:
-        """See :class:`blend_mask.BlendMask`. No share where the face is not seen."""
+        """See :class:`blend_mask.BlendMask`; 0 where the head has read nothing."""
         height, width = scene.shape[-2:]
         level = min(self._capture.read, key=lambda known: abs(known - sigma), default=None)
         if level is None:
             return scene.new_zeros(1, 1, height, width)
         seen = self._capture.read[level]
         self._capture.read.clear()
-        return 1 - predicted_keep(
+        return predicted_mask(
             seen.face, height, width,
             threshold=self._threshold, grow=self._grow, feather=self._feather,
         )  # fmt: skip
@@ -64,7 +64,7 @@ def predicted_blend_mask(
     feather: float,
     where: str,
 ) -> tuple[Any, PredictedBlendMask]:
-    """A clone of the text-editing MODEL with a tap on it, and the share that asks the tap.
+    """A clone of the text-editing MODEL that captures features, and the blend mask made of them.
 
     Args:
         model: MODEL of text-editing mode.

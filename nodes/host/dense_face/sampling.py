@@ -1,12 +1,11 @@
 """Latent-space blending as a SAMPLER of the host.
 
 The host's own noise mask does the same with one noise for all steps (``SetLatentNoiseMask`` and
-any sampler). This sampler is the release's rule: DDIM with fresh background noise in every step;
-the maths is ``dense_face.blending``. The mask comes from the latent's noise mask, where the host's
-1 = draw anew is the release's 0.
+any sampler). This sampler follows the release: DDIM with fresh background noise in every step,
+computed by ``dense_face.blending``. The mask is the latent's noise mask.
 
-The host samples y = x / sqrt(alpha) and speaks of sigma = sqrt((1 - alpha) / alpha); the blending
-speaks of x. Host objects used: ``samplers.KSAMPLER`` and the attributes of its inpaint model.
+The host samples y = x / sqrt(alpha) at sigma = sqrt((1 - alpha) / alpha); the blending works on x.
+Host objects used: ``samplers.KSAMPLER`` and the attributes of its inpaint model.
 """
 
 from __future__ import annotations
@@ -20,20 +19,23 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ....dense_face.blending import KEEP_THRESHOLD, Draw, Step, blended_ddim, gaussian
+from ....dense_face.blending import Draw, Step, blended_ddim, gaussian
 from ....dense_face.schedule import DDIMSchedule, schedule_of
 from ....errors import IncompatibleError
+
+_REDRAWN_ABOVE = 0.25
+"""A cell of a hard mask is redrawn above this value; the release keeps it from 0.75 on."""
 
 
 @dataclass(frozen=True)
 class Blending:
     """Choices of the blended sampler; the defaults are the pack's, ``released()`` the release's.
 
-    eta: Share of fresh noise in each DDIM step.
+    eta: Fraction of fresh noise in each DDIM step.
     fresh_noise: New background noise in each step, instead of one for all.
     start_from_base: Start from the noised base instead of from noise alone.
     clean_end: End without noise and put the clean base back once more.
-    hard_mask: Decide at 0.75 for each cell of the latent, instead of mixing.
+    hard_mask: Redraw each cell of the latent either wholly or not at all, instead of mixing.
     """
 
     eta: float = 1.0
@@ -77,11 +79,11 @@ def sample_blended(
     end = torch.ones(1) if whole and blending.clean_end else _alpha(_last(model, sigmas))
     schedule = _schedule(model, sigmas, end, blending.eta)
     shape = tuple(x.shape)
-    noises = _noises(model.noise, draw or _drawn(shape, extra.get("seed"), x))
+    noises = _noises(model.noise, draw or _seeded(shape, extra.get("seed"), x))
     final = blended_ddim(
         _eps(model, sigmas, extra),
         base,
-        None if mask is None else _keep(mask, blending.hard_mask),
+        None if mask is None else _one_channel(mask, blending.hard_mask),
         schedule,
         lambda: next(noises),
         start=None if blending.start_from_base else x * _alpha(sigmas[:1]).sqrt().to(x),
@@ -130,13 +132,13 @@ def _eps(model: Any, sigmas: Tensor, extra: dict[str, Any]) -> Callable[[Tensor,
     return eps
 
 
-def _keep(mask: Tensor, hard: bool) -> Tensor:
-    """The host's mask [B, C, h, w], 1 = draw anew, as [B, 1, h, w], 1 = keep."""
-    keep = 1 - mask[:, :1]
-    return (keep >= KEEP_THRESHOLD).to(keep) if hard else keep
+def _one_channel(mask: Tensor, hard: bool) -> Tensor:
+    """The host's noise mask [B, C, h, w] as [B, 1, h, w]."""
+    mask = mask[:, :1]
+    return (mask > _REDRAWN_ABOVE).to(mask) if hard else mask
 
 
-def _drawn(shape: tuple[int, ...], seed: int | None, like: Tensor) -> Draw:
+def _seeded(shape: tuple[int, ...], seed: int | None, like: Tensor) -> Draw:
     # On the CPU, so that a seed gives one image on every device; not the host's own seed, whose
     # first draw is the start.
     source = gaussian(shape, torch.Generator().manual_seed((seed or 0) + 1))

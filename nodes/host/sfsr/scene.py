@@ -22,8 +22,9 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ....errors import IncompatibleError, InputError
-from ....sfsr.background import growing_mask
+from ....sfsr.background import scheduled_mask
 from ..attention import for_part
+from ..device_cache import DeviceCache
 from ..weight_patches import KEY
 from .sources import WHERE, call_with
 
@@ -57,7 +58,7 @@ def put_blending(model: Any) -> None:
 
     Another pack's function for the noise mask (Differential Diffusion) stays in force.
     """
-    model.model_options.setdefault("denoise_mask_function", _dilated)
+    model.model_options.setdefault("denoise_mask_function", _noise_mask)
     wrapper = _Needs(
         "this adapter has no background hint, so the scene must come with the latent",
         "Connect the latent of SFSR Background to the sampler",
@@ -87,12 +88,13 @@ class _Scene:
     def __init__(self, name: str, whole: Tensor) -> None:
         self._name = name
         self._whole = whole
-        self._at_hand: dict[Any, Tensor] = {}
+        self._cache = DeviceCache()
 
     def __call__(
         self, executor: Callable[..., Any], model: Any, conds: Any, x: Tensor, *args: Any, **kw: Any
     ) -> Any:
-        whole = self._near(model, x)
+        dtype = model.get_dtype_inference()
+        whole = self._cache.get("scene", x.device, dtype, lambda: self._whole)
         if whole.shape[-2:] != x.shape[-2:]:
             have, want = ("x".join(str(8 * n) for n in t.shape[:-3:-1]) for t in (whole, x))
             raise InputError(
@@ -110,16 +112,10 @@ class _Scene:
 
     def invalidate(self, *_: Any) -> None:
         """After a sampling: drop the copy on the device."""
-        self._at_hand.clear()
+        self._cache.clear()
 
     def _with(self, cond: dict[str, Any], entry: Any) -> dict[str, Any]:
         return {**cond, "model_conds": {**cond["model_conds"], self._name: entry}}
-
-    def _near(self, model: Any, x: Tensor) -> Tensor:
-        key = x.device, model.get_dtype_inference()
-        if key not in self._at_hand:
-            self._at_hand[key] = self._whole.to(*key)
-        return self._at_hand[key]
 
 
 class _Unpack:
@@ -163,8 +159,8 @@ class _Needs:
         return executor(*args, **kwargs)
 
 
-def _dilated(sigma: Tensor, mask: Tensor, extra_options: dict[str, Any]) -> Tensor:
-    """The noise mask of a step (1 = drawn anew): everything at first, the mask alone later on."""
+def _noise_mask(sigma: Tensor, mask: Tensor, extra_options: dict[str, Any]) -> Tensor:
+    """The noise mask of a step (1 = redraw): everything at first, the mask alone later on."""
     levels = extra_options["sigmas"].to(sigma)
     gone = (levels > sigma.flatten()[0]).sum() / max(1, len(levels) - 1)
-    return 1 - growing_mask(mask, float(gone))
+    return scheduled_mask(mask, float(gone))

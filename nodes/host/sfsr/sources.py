@@ -23,8 +23,9 @@ from torch import Tensor
 from ....sfsr.token_attention import KeysValues, source_attention
 from ..attention import AttentionSlot, Extra, SlotChange, copy_slots, for_part
 from ..dense_face.apply import block_key, uncompiled
-from ..dense_face.blend_mask import sigma_range
+from ..device_cache import DeviceCache
 from ..runtime import site_mask
+from ..sigmas import sigma_range
 from ..weight_patches import KEY
 
 ACTING = "sfsr_acting"
@@ -97,7 +98,7 @@ class LayerSources:
         self._layer = layer
         self._sources = sources
         self._mask = mask
-        self._at_hand: dict[Any, Tensor] = {}
+        self._cache = DeviceCache()
 
     def __call__(
         self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra: Extra, **_: Any
@@ -117,15 +118,15 @@ class LayerSources:
         return share
 
     def cleanup(self) -> None:
-        """After a sampling: forget copies on the device."""
-        self._at_hand.clear()
+        """After a sampling: drop copies on the device."""
+        self._cache.clear()
 
     def _added(self, source: Source, q: Tensor, present: bool, extra: Extra) -> Tensor:
         """What a source, or what stands for it where it is absent, adds to a part [B, N, C]."""
         absent = None if present else source.absent
         given = (absent or source.keys_values)[self._layer]
         near = tuple(
-            self._near((source.name, absent is None, i), q, lambda x=tensor: x)
+            self._cache.get((source.name, absent is None, i), q.device, q.dtype, lambda x=tensor: x)
             for i, tensor in enumerate(given)
         )
         keys, values = (for_part(x, len(q), extra, source.name, WHERE) for x in near)
@@ -138,15 +139,10 @@ class LayerSources:
         if mask is None:
             return None
         height, width = (int(n) for n in extra["activations_shape"][-2:])
-        small = self._near(("mask", height, width), q, lambda: site_mask(mask, height, width))
+        small = self._cache.get(
+            ("mask", height, width), q.device, q.dtype, lambda: site_mask(mask, height, width)
+        )
         return for_part(small, len(q), extra, "masks", WHERE)[:, :, 0]
-
-    def _near(self, key: tuple[Any, ...], q: Tensor, make: Callable[[], Tensor]) -> Tensor:
-        """A small tensor on q's device in q's dtype, moved once per sampling."""
-        full = (*key, q.device, q.dtype)
-        if full not in self._at_hand:
-            self._at_hand[full] = make().to(device=q.device, dtype=q.dtype)
-        return self._at_hand[full]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from ....demo.networks import evaluator as evaluator
 from ....demo.networks.evaluator_faces import EvaluatorRecogniser
 from ....demo.networks.face_finder import TinyWorldFaces
 from ....faces.face import Face
+from ....faces.masks.face_mask import face_mask, head_mask
+from ....faces.masks.mask_reader import FoundMasks
 from ..memory import load, managed
 
 _AT_ONCE = 16
@@ -30,6 +32,27 @@ def find_tiny(patcher: Any, image: Tensor) -> list[Face]:
     """The faces that the tiny world's analyzer finds in an image [3, H, W] in 0..1."""
     load(patcher, image.numel() * image.element_size())
     return TinyWorldFaces(patcher.model).find(image)
+
+
+class TinyMasks:
+    """The tiny world's ``faces.masks.mask_reader.MaskReader``."""
+
+    def __init__(self, patcher: Any) -> None:
+        self._patcher = patcher
+
+    def head(self, images: Tensor, height: int, width: int, grow: float) -> FoundMasks:
+        """See ``MaskReader``."""
+        seen = analyse(self._patcher, images)
+        return FoundMasks(head_mask(seen.head_logit, height, width, grow=grow), _found(seen))
+
+    def face(self, images: Tensor, height: int, width: int, grow: float) -> FoundMasks:
+        """See ``MaskReader``."""
+        seen = analyse(self._patcher, images)
+        return FoundMasks(face_mask(seen.part_logits, height, width, grow=grow), _found(seen))
+
+
+def _found(seen: tiny.Analysis) -> tuple[bool, ...]:
+    return tuple((seen.face_logit > 0).tolist())
 
 
 def load_evaluator(path: Path) -> EvaluatorRecogniser:
