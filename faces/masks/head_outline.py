@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..crops.batch import place_of
+from ..crops.batch import place_for_face
 from ..face import Face
 from .landmark_regions import FACE, outline
 from .polygon import convex_hull
@@ -47,6 +47,6 @@ def head_outline(face: Face) -> Tensor:
     half = torch.tensor([width, _HALF_HEIGHT])
     angles = torch.arange(_CORNERS) * (2 * math.pi / _CORNERS)
     ellipse = centre + half * torch.stack([angles.cos(), angles.sin()], 1)
-    place = place_of(face, _SQUARE)
+    place = place_for_face(face, _SQUARE)
     in_image = place.to_image((ellipse + 1) * (_SQUARE / 2)).float()
     return convex_hull(torch.cat([in_image, outline(face, FACE)]))

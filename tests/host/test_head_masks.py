@@ -24,7 +24,7 @@ class OneFace:
     name = "fake"
 
     def __init__(self, tiny: Tiny, **face: Any) -> None:
-        self.found = tiny.module("faces.analyzers").by_hand((WIDTH, HEIGHT), box=BOX)
+        self.found = tiny.module("faces.analyzers").manual_face((WIDTH, HEIGHT), box=BOX)
         self.found = replace(self.found, **face)
 
     def find(self, image: Tensor) -> list[Any]:
