@@ -47,11 +47,6 @@ def load(patcher: Any, working_bytes: int = 0) -> torch.device:
     return patcher.load_device
 
 
-def to_host(tensor: Tensor) -> Tensor:
-    """A result as float32 on the device where the host keeps images between nodes."""
-    return tensor.to(device=mm.intermediate_device(), dtype=torch.float32)
-
-
 def compute_dtypes(parameters: int, stored: torch.dtype) -> tuple[torch.dtype, torch.dtype | None]:
     """(dtype to keep, dtype to compute in or None if the same) for a net beside the UNet."""
     supported = [torch.float16, torch.bfloat16, torch.float32]

@@ -82,7 +82,7 @@ def test_identity_of_another_length(tiny: Tiny) -> None:
     identity = tiny.module("faces.identity").Identity
     vector = nn.functional.normalize(torch.ones(128), dim=0)
     people = type(tiny.people())((identity(vector, "tiny-world"),))
-    assert "has 128 numbers, the adapter wants 512" in refused(
+    assert "has 128 numbers, the adapter needs 512" in refused(
         tiny, lambda: tiny.apply(people=people)
     )
 
