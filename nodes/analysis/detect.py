@@ -60,7 +60,7 @@ class DetectFaces(io.ComfyNode):
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="Leave out faces whose box has a shorter longer side, in pixels.",
+                    tooltip="Leave out faces whose box is smaller, in pixels along its longer side.",
                 ),
                 io.Combo.Input(
                     "on_missing",

@@ -54,8 +54,9 @@ class LoadEncoder(io.ComfyNode):
                     "channel_order",
                     options=list(ORDERS),
                     default=ORDERS[0],
-                    tooltip="For IR-SE50: its channel order. The authors do not say which; "
-                    "denseface calibrate-identity finds out from images with known features.",
+                    tooltip="For IR-SE50: its channel order, RGB or BGR. The authors do not say "
+                    "which; denseface calibrate-identity finds out from images with known "
+                    "features.",
                 ),
                 io.Combo.Input(
                     "alignment",

@@ -56,8 +56,8 @@ class LoadAdapter(io.ComfyNode):
                 io.ControlNet.Output(
                     "pose_control",
                     display_name="pose_control",
-                    tooltip="The pose branch as an ordinary control net: for Apply ControlNet "
-                    "(Advanced), together with a pose image.",
+                    tooltip="The pose branch as an ordinary control net: for Apply ControlNet, "
+                    "together with a pose image.",
                 ),
             ],
         )

@@ -74,7 +74,9 @@ class BlendedSampler(io.ComfyNode):
             ],
             outputs=[
                 io.Sampler.Output(
-                    "sampler", display_name="sampler", tooltip="For SamplerCustom (Advanced)."
+                    "sampler",
+                    display_name="sampler",
+                    tooltip="For SamplerCustom and SamplerCustomAdvanced.",
                 )
             ],
         )

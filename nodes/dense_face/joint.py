@@ -175,11 +175,11 @@ def _two_models(positive: str, other_base: str = "") -> list[Any]:
         io.Conditioning.Input(
             "face_positive",
             tooltip="The prompt that contains the person, from Encode Prompt with Identity; with a "
-            "pose, through Apply ControlNet (Advanced).",
+            "pose, through Apply ControlNet.",
         ),
         io.Conditioning.Input(
             "face_negative",
-            tooltip="The plain negative prompt. The negative output of Apply ControlNet (Advanced) "
+            tooltip="The plain negative prompt. The negative output of Apply ControlNet "
             "works too, but then guidance does not strengthen the pose.",
         ),
     ]

@@ -49,7 +49,7 @@ def _outputs() -> list[Any]:
             "pose_picture",
             display_name="pose_picture",
             tooltip="The head's axes: red to the side, green down, blue along the nose. For the "
-            "image input of Apply ControlNet (Advanced).",
+            "image input of Apply ControlNet.",
         ),
     ]
 

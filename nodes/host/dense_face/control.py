@@ -1,7 +1,7 @@
 """Dense-Face's pose branch as an ordinary CONTROL_NET.
 
-Used with the core nodes *Apply ControlNet* and *Apply ControlNet (Advanced)*: strength, percent
-range, chaining with other control nets and memory management are the host's. Two things are ours:
+Used with the core node *Apply ControlNet*: strength, percent range, chaining with other control
+nets and memory management are the host's. Two things are ours:
 
 - The branch never reads the text, and at CFG > 1 the halves of a batch usually carry the same
   latent. It then runs once and its residuals serve every half.
