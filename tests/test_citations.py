@@ -1,4 +1,4 @@
-"""Every Markdown page that code or documentation cites exists, and so does the cited section."""
+"""Every page, section and Python file that code or documentation cites exists."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ CITATION = re.compile(
     rf"(?:(?:,|{_GAP}and){_GAP}(?:[A-Z]\d+|\d+\.\d)(?:\.\d+)*(?!\w))*))?"
 )
 HEADING = re.compile(r"^#{1,6}\s+(?P<label>[A-Z](?:\d+(?:\.\d+)*)?|\d+(?:\.\d+)*)\.?(?=\s|$)")
+MODULE = re.compile(r"`(?P<path>(?:[\w-]+/)*\w+\.py)`")
+#: Python files of others that we name: the host's own.
+FOREIGN_MODULES = {"nodes.py"}
 FENCE = re.compile(r"^\s*(?:```|~~~)")
 
 
@@ -89,8 +92,32 @@ def broken_citations(root: Path) -> list[str]:
     return broken
 
 
+def missing_modules(root: Path) -> list[str]:
+    """Python files named in backquotes (``name.py`` or with folders) that do not exist."""
+    files = [path.relative_to(root).as_posix() for path in citing_files(root)]
+    known = {part for file in files for part in _endings(file)} | FOREIGN_MODULES
+    missing: list[str] = []
+    for file in files:
+        text = (root / file).read_text(encoding="utf-8")
+        for match in MODULE.finditer(text):
+            if match["path"] not in known:
+                line = text.count("\n", 0, match.start()) + 1
+                missing.append(f"{file}:{line}: no file {match['path']}")
+    return missing
+
+
+def _endings(file: str) -> Iterator[str]:
+    """``a/b/c.py`` -> itself, ``b/c.py`` and ``c.py``."""
+    parts = file.split("/")
+    return ("/".join(parts[i:]) for i in range(len(parts)))
+
+
 def test_citations_of_this_pack() -> None:
     assert broken_citations(ROOT) == []
+
+
+def test_python_files_named_in_this_pack_exist() -> None:
+    assert missing_modules(ROOT) == []
 
 
 def test_the_walk_sees_the_pack() -> None:
@@ -184,3 +211,11 @@ def test_pages_next_to_the_citing_file_count(tmp_path: Path) -> None:
 
 def test_history_is_not_checked(tmp_path: Path) -> None:
     assert broken_citations(_tree(tmp_path, _md("CHANGELOG"), f"docs/{_md('nowhere')}")) == []
+
+
+@pytest.mark.parametrize("citing", CITING)
+def test_missing_modules_are_seen(tmp_path: Path, citing: str) -> None:
+    root = _tree(tmp_path, citing, "``known.py``, `deep/known.py`\nand ``gone.py``.")
+    (root / "deep").mkdir(exist_ok=True)
+    (root / "deep" / "known.py").write_text("", encoding="utf-8")
+    assert missing_modules(root) == [f"{citing}:2: no file gone.py"]

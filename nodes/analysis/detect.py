@@ -36,7 +36,7 @@ class DetectFaces(io.ComfyNode):
                     "order",
                     options=["left to right", "top to bottom", "largest first"],
                     default="left to right",
-                    tooltip="How the faces of an image are numbered, from 0. The preview shows the "
+                    tooltip="How the faces of an image are numbered, from 0; the preview shows the "
                     "numbers.",
                 ),
                 io.Int.Input(
@@ -60,7 +60,8 @@ class DetectFaces(io.ComfyNode):
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="Leave out faces whose box is smaller, in pixels along its longer side.",
+                    tooltip="Leave out faces whose box is smaller, in pixels along its longer "
+                    "side.",
                 ),
                 io.Combo.Input(
                     "on_missing",

@@ -33,7 +33,7 @@ class InWeights:
 def put_in_weights(model: Any, adapter: InWeights) -> None:
     """Give a cloned MODEL the deltas, scaled by weight and strength.
 
-    The names are known to exist (``fit.py``). ``add_patches`` would list all weights of the network
+    The names are known to exist (``compatibility.py``). ``add_patches`` would list all weights of the network
     to find that out, which takes longer than all the rest of applying an adapter; so the host makes
     its patches for a network that consists of these names alone.
     """
