@@ -93,7 +93,7 @@ def broken_citations(root: Path) -> list[str]:
 
 
 def missing_modules(root: Path) -> list[str]:
-    """Python files named in backquotes (``name.py`` or with folders) that do not exist."""
+    """Python files named in backquotes, alone or with folders, that do not exist."""
     files = [path.relative_to(root).as_posix() for path in citing_files(root)]
     known = {part for file in files for part in _endings(file)} | FOREIGN_MODULES
     missing: list[str] = []
@@ -107,7 +107,7 @@ def missing_modules(root: Path) -> list[str]:
 
 
 def _endings(file: str) -> Iterator[str]:
-    """``a/b/c.py`` -> itself, ``b/c.py`` and ``c.py``."""
+    """The path itself and its ends: a/b/c, b/c, c."""
     parts = file.split("/")
     return ("/".join(parts[i:]) for i in range(len(parts)))
 
@@ -134,6 +134,11 @@ def test_the_walk_sees_the_pack() -> None:
 def _md(name: str) -> str:
     """A page's name, written so that this file does not cite it."""
     return f"{name}.md"
+
+
+def _py(name: str) -> str:
+    """A file's name, written so that this file does not name it."""
+    return f"{name}.py"
 
 
 def _tree(root: Path, citing: str, text: str) -> Path:
@@ -215,7 +220,7 @@ def test_history_is_not_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("citing", CITING)
 def test_missing_modules_are_seen(tmp_path: Path, citing: str) -> None:
-    root = _tree(tmp_path, citing, "``known.py``, `deep/known.py`\nand ``gone.py``.")
+    root = _tree(tmp_path, citing, f"``{_py('known')}``, `deep/{_py('known')}`\nand ``{_py('gone')}``.")
     (root / "deep").mkdir(exist_ok=True)
     (root / "deep" / "known.py").write_text("", encoding="utf-8")
     assert missing_modules(root) == [f"{citing}:2: no file gone.py"]
