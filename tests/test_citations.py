@@ -220,9 +220,8 @@ def test_history_is_not_checked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("citing", CITING)
 def test_missing_modules_are_seen(tmp_path: Path, citing: str) -> None:
-    root = _tree(
-        tmp_path, citing, f"``{_py('known')}``, `deep/{_py('known')}`\nand ``{_py('gone')}``."
-    )
+    known, gone = _py("known"), _py("gone")
+    root = _tree(tmp_path, citing, f"``{known}``, `deep/{known}`\nand ``{gone}``.")
     (root / "deep").mkdir(exist_ok=True)
     (root / "deep" / known).write_text("", encoding="utf-8")
     assert missing_modules(root) == [f"{citing}:2: no file {gone}"]

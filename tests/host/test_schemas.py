@@ -34,7 +34,7 @@ def test_schemas_are_those_of_saved_workflows(
     schemas: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     found = {name: frozen_parts(schema) for name, schema in schemas.items()}
-    rewrite = request.config.getoption("--rewrite-schemas")
+    rewrite = bool(request.config.getoption("--rewrite-schemas"))
     assert json.loads(json.dumps(found)) == stored(GOLDEN, found, rewrite=rewrite)
 
 
@@ -42,7 +42,7 @@ def test_english_locale_is_generated_from_the_schemas(
     schemas: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     found = {name: locale_entry(schema) for name, schema in schemas.items()}
-    rewrite = request.config.getoption("--rewrite-locale")
+    rewrite = bool(request.config.getoption("--rewrite-locale"))
     assert found == stored(LOCALE, found, rewrite=rewrite), "run make locales"
 
 
