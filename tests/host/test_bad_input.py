@@ -111,7 +111,7 @@ def test_masks_that_are_none(tiny: Tiny, name: str) -> None:
     )
     for attempt in attempts:
         message = refused(tiny, attempt)
-        assert "white (1) is drawn anew and black (0) is kept" in message
+        assert "white (1) is redrawn and black (0) is kept" in message
 
 
 def test_every_mask_says_its_polarity(tiny: Tiny) -> None:
