@@ -102,7 +102,7 @@ def _likeness(analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor) -> tup
 
 def _people(analyzer: LoadedAnalyzer, image: Tensor, detections: list[Detection]) -> list[Identity]:
     """The identity in each image that shows a face."""
-    from ...faces.analyzers import usable
+    from ...faces.analyzers import to_rgb
 
     images = image.movedim(-1, 1)
     return [

@@ -22,7 +22,7 @@ def text_output() -> Any:
 
 def with_face(detections: list[Detection], where: str) -> list[int]:
     """Indices of the images that can be measured; raises InputError if there are none."""
-    from ...faces.detection import SKIP, remaining, troubles
+    from ...faces.detection import SKIP, problems, remaining
 
     kept = remaining(detections, SKIP, where)
     if not kept:
