@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test lint bench host browser
+.PHONY: help setup demo test lint bench locales host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test    all tests; those of the host need a ComfyUI checkout and skip loudly without"
 	@echo "make lint    ruff and pyright"
 	@echo "make bench   measured speed and memory"
+	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
 	@echo "make setup   only the environment in .venv"
 
 $(STAMPS)/torch: constraints.txt
@@ -55,3 +56,6 @@ lint: setup
 
 bench: setup
 	$(PY) -m comfyui_dense_face.benchmarks
+
+locales: setup host
+	$(PY) -m pytest tests/host/test_schemas.py -q -k locale --rewrite-locale

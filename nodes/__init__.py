@@ -1,8 +1,8 @@
-"""The pack's nodes for ComfyUI: thin V3 classes, one file a concern.
+"""The pack's nodes for ComfyUI: thin V3 classes, one file per concern.
 
-Imported by the host only (``comfy_entrypoint`` in the root). Each node checks, calls the library
-and returns; whatever knows the host's internals is in ``host/``. The files here import the library
-inside ``execute``: the host loads every pack at its start and counts the time.
+Imported by the host only (``comfy_entrypoint`` in the root). A node checks its inputs, calls the
+library and returns; everything that depends on the host's internals is in ``host/``. Modules of the
+library are imported inside ``execute``, because the host imports every pack when it starts.
 """
 
 from __future__ import annotations
@@ -15,23 +15,21 @@ from .analysis.face_images import DrawFaces, MaskFaces
 from .analysis.face_mask import FaceMask
 from .analysis.faces_from import FacesByHand, FacesFromBoxes, FacesFromLandmarks
 from .analysis.head_swap import PasteMask
-from .analysis.identity import EncodeIdentity, LoadIdentity, SaveIdentity
-from .analysis.identity_algebra import IdentityAwayFrom
+from .analysis.identity import EncodeIdentity, IdentityAwayFrom
+from .analysis.identity_files import LoadIdentity, SaveIdentity
 from .analysis.load_analyzer import AnalyzerFromPack, LoadAnalyzer
 from .analysis.load_encoder import LoadEncoder
 from .analysis.measure_change import MeasureChange
 from .analysis.measure_face import MeasureExpression, MeasurePose
 from .analysis.measure_likeness import MeasureLikeness
 from .demo.quick import QuickPortrait
-from .demo.tiny_evaluator import LoadTinyEvaluator
-from .demo.tiny_world import LoadTinyAnalyzer, LoadTinyWorld, TinyPortrait
+from .demo.tiny_world import LoadTinyAnalyzer, LoadTinyEvaluator, LoadTinyWorld, TinyPortrait
 from .dense_face.adapter import ApplyAdapter, EncodePrompt, LoadAdapter
 from .dense_face.annotation_views import AnnotationImages, PartMask, SaveAnnotations
 from .dense_face.annotations import AnnotateImage, LoadAnnotationHead, SampleAnnotated
 from .dense_face.blending import BlendedSampler, Composite
-from .dense_face.joint import JointGuider
+from .dense_face.joint import JointGuider, PredictedJointGuider
 from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromImage, PoseSweep
-from .dense_face.predicted_joint import PredictedJointGuider
 from .host.folders import register_folders
 from .sfsr.adapter import ApplySFSR, LoadSFSRAdapter
 from .sfsr.background import Background
@@ -111,7 +109,7 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class FacePack(ComfyExtension):
-    """What the host gets: our model folders and our nodes."""
+    """The extension that the host loads: model folders and nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack."""

@@ -1,35 +1,32 @@
-"""Between the host's images [B, H, W, C] and ours [B, 3, H, W]."""
+"""Conversion between the host's images [B, H, W, C] and ours [B, 3, H, W]."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor
 
 from ..errors import InputError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 def channels_first(image: Tensor, where: str) -> Tensor:
-    """IMAGE -> [B, 3, H, W] in 0..1; grey becomes RGB, an alpha channel is left out.
+    """IMAGE -> [B, 3, H, W] in 0..1; grey becomes RGB, an alpha channel is dropped.
 
     Raises:
-        InputError: The image is empty or holds values that are not numbers.
+        InputError: The image is empty or holds NaN or infinity.
     """
     if image.numel() and not bool(image.isfinite().all()):
         raise InputError(
             "the image holds values that are not numbers",
             where=where,
-            fix="Look at the node before: a model that ran out of the range of fp16 does this",
+            fix="Check the node before: a model that overflows in fp16 gives such values",
         )
     return as_rgb(image, where).float().clamp(0, 1)
 
 
 def checked_mask(mask: Tensor, where: str) -> Tensor:
-    """MASK -> [B, H, W] in 0..1; white (1) is what is drawn anew.
+    """MASK -> [B, H, W] in 0..1; 1 (white) is redrawn.
 
     Raises:
-        InputError: The mask is empty or holds values that are no shares.
+        InputError: The mask is empty or holds values outside 0..1.
     """
     mask = mask.reshape(-1, *mask.shape[-2:])
     if mask.numel() == 0:
@@ -38,7 +35,7 @@ def checked_mask(mask: Tensor, where: str) -> Tensor:
         raise InputError(
             "the mask has values outside 0..1",
             where=where,
-            fix="Give a mask in which white (1) is drawn anew and black (0) is kept",
+            fix="Give a mask in which white (1) is redrawn and black (0) is kept",
         )
     return mask
 

@@ -1,7 +1,7 @@
-"""Our own socket types: what runs between our nodes.
+"""The pack's own socket types, and the values that they carry.
 
-Payloads are frozen, live on the CPU and carry the name of the encoder that made them, so that a
-mismatch is an error in words and never a strange image.
+Values are frozen, live on the CPU and carry the name of the encoder that made them, so that a
+mismatch raises an error instead of giving a wrong image.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ ExpressionSocket = io.Custom("SFSR_EXPRESSION")
 
 @dataclass(frozen=True, eq=False)
 class LoadedAdapter:
-    """DENSEFACE_ADAPTER: what Dense-Face adds to a base model, except the pose branch.
+    """DENSEFACE_ADAPTER: a Dense-Face adapter without its pose branch.
 
     name: The file's name, for messages.
-    encoder: The face encoder whose identities it understands; empty if the file does not say.
+    encoder: The face encoder that it was trained with; empty if the file does not say.
     """
 
     name: str
@@ -56,7 +56,7 @@ class LoadedAdapter:
 
     @cached_property
     def deltas(self) -> Mapping[tuple[str, str], SiteDelta]:
-        """The run-time form, made at its first use and kept with the adapter."""
+        """The run-time form, built at first use and kept with the adapter."""
         from .host.runtime import build_deltas
 
         return build_deltas(self.fused.weights)
@@ -65,7 +65,7 @@ class LoadedAdapter:
         """The identities [N, D] for this adapter.
 
         Raises:
-            IncompatibleError: They were measured by another encoder.
+            IncompatibleError: They come from another encoder, or D is not the adapter's width.
         """
         if self.encoder:
             for identity in people.identities:
@@ -74,7 +74,7 @@ class LoadedAdapter:
         width = next((m.shape[1] for m in self.fused.bias_matrices.values()), vectors.shape[1])
         if vectors.shape[1] != width:
             raise IncompatibleError(
-                f"the identity has {vectors.shape[1]} numbers, the adapter wants {width}",
+                f"the identity has {vectors.shape[1]} numbers, the adapter needs {width}",
                 where=self.name,
                 fix="Measure the reference images with the adapter's own encoder",
             )
@@ -111,7 +111,7 @@ class People:
 
 @dataclass(frozen=True)
 class HeadPoses:
-    """DENSEFACE_POSE: (yaw, pitch, roll) in degrees for each image; signs as in the docs."""
+    """DENSEFACE_POSE: (yaw, pitch, roll) in degrees for each image, as in docs/conventions.md."""
 
     angles: tuple[tuple[float, float, float], ...]
 
@@ -140,7 +140,7 @@ class LoadedAnalyzer:
 
     @property
     def name(self) -> str:
-        """How results and errors call it."""
+        """Its name in results and errors."""
         return self.encoder if self.finder is None else self.finder.name
 
     def find(self, image: Tensor) -> list[Face]:
@@ -172,11 +172,11 @@ class LoadedAnalyzer:
         return LandmarkMasks(self.finder)
 
     def identity(self, image: Tensor, face: Face) -> Identity:
-        """Who a face found in an image [3, H, W] is.
+        """The identity of a face detected in an image [3, H, W] in 0..1.
 
         Raises:
             IncompatibleError: This analyzer makes no identities, or another one made the face's.
-            InputError: The face has no points, or was found in another image.
+            InputError: The face has no landmarks, or was detected in another image.
         """
         if self.recogniser is not None:
             return self.recogniser.identify(image, face)
@@ -198,12 +198,12 @@ class LoadedAnalyzer:
 
 @dataclass(frozen=True, eq=False)
 class FoundFaces:
-    """DENSEFACE_FACES: the faces in each image of a batch, in the order asked for.
+    """DENSEFACE_FACES: the chosen faces in each image of a batch, in their order.
 
     An image without a face keeps its place with an empty tuple.
 
-    numbers: What each face is called: its index before filters; from 0 when left out.
-    places: Where each face was cut out, once it was.
+    numbers: The number of each face, counted before filtering; from 0 if None.
+    places: Where each face was cropped; None before Crop Face.
     """
 
     images: tuple[tuple[Face, ...], ...]
@@ -214,10 +214,10 @@ class FoundFaces:
         return len(self.images)
 
     def for_batch(self, count: int, where: str) -> tuple[tuple[Face, ...], ...]:
-        """The faces of each of ``count`` images; those of a single image serve for all.
+        """The faces of each of ``count`` images; those of a single image are used for all.
 
         Raises:
-            InputError: The faces are those of another number of images.
+            InputError: The faces belong to another number of images.
         """
         if len(self.images) == count:
             return self.images
@@ -226,16 +226,16 @@ class FoundFaces:
         raise InputError(
             f"the faces are those of {len(self.images)} images, the batch has {count}",
             where=where,
-            fix="Connect the images in which the faces were found",
+            fix="Connect the images that the faces were detected in",
         )
 
     def numbered(self, count: int) -> tuple[tuple[int, ...], ...]:
-        """What the faces of each of ``count`` images are called."""
+        """The numbers of the faces in each of ``count`` images."""
         numbers = self.numbers or tuple(tuple(range(len(faces))) for faces in self.images)
         return numbers if len(numbers) == count else numbers * count
 
     def require_places(self, where: str) -> tuple[tuple[CropPlace, ...], ...]:
-        """Where the faces were cut out; raises InputError if they were not."""
+        """Where the faces were cropped; raises InputError if they were not."""
         if self.places is None:
             raise InputError(
                 "these faces were not cut out",
@@ -259,7 +259,7 @@ class LoadedHead:
 
 @dataclass(frozen=True, eq=False)
 class ImageAnnotations:
-    """DENSEFACE_ANNOTATIONS: what is seen in each image of a batch.
+    """DENSEFACE_ANNOTATIONS: depth, parts and landmarks of each image of a batch.
 
     image_size: Width and height of the images in pixels; the maps are smaller.
     """
@@ -278,17 +278,17 @@ class Expressions:
         return len(self.codes)
 
     def for_batch(self, count: int, where: str) -> tuple[Expression, ...]:
-        """The expressions of ``count`` images; a single one serves for all.
+        """The expressions of ``count`` images; a single one is used for all.
 
         Raises:
-            InputError: There is another number of them.
+            InputError: There is neither one nor ``count`` of them.
         """
         if len(self.codes) == count:
             return self.codes
         if len(self.codes) == 1:
             return self.codes * count
         raise InputError(
-            f"{len(self.codes)} expressions where there are {count}",
+            f"{len(self.codes)} expressions were given for {count}",
             where=where,
-            fix="Give one, or one for each",
+            fix="Give one for all, or exactly one for each",
         )

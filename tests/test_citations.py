@@ -1,4 +1,4 @@
-"""Every Markdown page that code or documentation cites exists, and so does the cited section."""
+"""Every page, section and Python file that code or documentation cites exists."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ CITATION = re.compile(
     rf"(?:(?:,|{_GAP}and){_GAP}(?:[A-Z]\d+|\d+\.\d)(?:\.\d+)*(?!\w))*))?"
 )
 HEADING = re.compile(r"^#{1,6}\s+(?P<label>[A-Z](?:\d+(?:\.\d+)*)?|\d+(?:\.\d+)*)\.?(?=\s|$)")
+MODULE = re.compile(r"`(?P<path>(?:[\w-]+/)*\w+\.py)`")
+#: Python files of others that we name: the host's own.
+FOREIGN_MODULES = {"nodes.py"}
 FENCE = re.compile(r"^\s*(?:```|~~~)")
 
 
@@ -89,8 +92,32 @@ def broken_citations(root: Path) -> list[str]:
     return broken
 
 
+def missing_modules(root: Path) -> list[str]:
+    """Python files named in backquotes, alone or with folders, that do not exist."""
+    files = [path.relative_to(root).as_posix() for path in citing_files(root)]
+    known = {part for file in files for part in _endings(file)} | FOREIGN_MODULES
+    missing: list[str] = []
+    for file in files:
+        text = (root / file).read_text(encoding="utf-8")
+        for match in MODULE.finditer(text):
+            if match["path"] not in known:
+                line = text.count("\n", 0, match.start()) + 1
+                missing.append(f"{file}:{line}: no file {match['path']}")
+    return missing
+
+
+def _endings(file: str) -> Iterator[str]:
+    """The path itself and its ends: a/b/c, b/c, c."""
+    parts = file.split("/")
+    return ("/".join(parts[i:]) for i in range(len(parts)))
+
+
 def test_citations_of_this_pack() -> None:
     assert broken_citations(ROOT) == []
+
+
+def test_python_files_named_in_this_pack_exist() -> None:
+    assert missing_modules(ROOT) == []
 
 
 def test_the_walk_sees_the_pack() -> None:
@@ -107,6 +134,11 @@ def test_the_walk_sees_the_pack() -> None:
 def _md(name: str) -> str:
     """A page's name, written so that this file does not cite it."""
     return f"{name}.md"
+
+
+def _py(name: str) -> str:
+    """A file's name, written so that this file does not name it."""
+    return f"{name}.py"
 
 
 def _tree(root: Path, citing: str, text: str) -> Path:
@@ -184,3 +216,12 @@ def test_pages_next_to_the_citing_file_count(tmp_path: Path) -> None:
 
 def test_history_is_not_checked(tmp_path: Path) -> None:
     assert broken_citations(_tree(tmp_path, _md("CHANGELOG"), f"docs/{_md('nowhere')}")) == []
+
+
+@pytest.mark.parametrize("citing", CITING)
+def test_missing_modules_are_seen(tmp_path: Path, citing: str) -> None:
+    known, gone = _py("known"), _py("gone")
+    root = _tree(tmp_path, citing, f"``{known}``, `deep/{known}`\nand ``{gone}``.")
+    (root / "deep").mkdir(exist_ok=True)
+    (root / "deep" / known).write_text("", encoding="utf-8")
+    assert missing_modules(root) == [f"{citing}:2: no file {gone}"]

@@ -1,48 +1,50 @@
-"""Which face of each image a node works on: of connected faces, or found by the node itself."""
+"""The face of each image that a node works on: a connected one, or one it detects itself."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...faces.detection import Detection
     from ...faces.face import Face
     from ..sockets import FoundFaces, LoadedAnalyzer
 
 ORDER = "largest first"
-"""In which a node that looks for faces itself counts them: the portrait before passers-by."""
+"""How a node that detects faces itself numbers them: the portrait comes before passers-by."""
 
 
 def index_input() -> Any:
-    """The optional input that chooses a face."""
+    """INT, the number of a face in its image; optional."""
     return io.Int.Input(
         "face_index",
         default=0,
         min=0,
         max=255,
         optional=True,
-        tooltip="Which face of an image, counted from 0: by size, the largest is 0; with "
-        "connected faces in their order.",
+        tooltip="Number of the face in its image, from 0. Connected faces keep their order; "
+        "otherwise the largest face is 0.",
     )
 
 
 def detections_of(
     analyzer: LoadedAnalyzer, image: Tensor, index: int, where: str, faces: FoundFaces | None = None
 ) -> list[Detection]:
-    """What each image of an IMAGE shows of the face with this number.
+    """The face with this number in each image of an IMAGE [B, H, W, C].
+
+    Args:
+        faces: Faces of these images; detected with ``analyzer`` if left out.
 
     Raises:
-        InputError: The batch is empty, or the faces are those of another batch. Troubles of single
-            images are told in their results.
+        InputError: The batch is empty, or the faces belong to another batch. What is wrong with a
+            single image is reported in its detection.
     """
     from ...faces.detection import FaceSelection, detect_faces
-    from ..host.progress import steps
+    from ..host.execution import steps
 
     if image.numel() == 0:
         raise InputError("the image is empty", where=where, fix="Connect an image")
@@ -53,7 +55,7 @@ def detections_of(
 
 
 def chosen(detection: Detection) -> Face:
-    """The face of a look without trouble."""
+    """The selected face of a detection without trouble."""
     return detection.faces[detection.chosen[0]]
 
 

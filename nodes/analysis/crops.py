@@ -1,4 +1,4 @@
-"""Faces cut out upright, and put back after something was done to them."""
+"""Faces cropped upright, and pasted back after editing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CATEGORY = "face/analysis"
 
 
 class CropFace(io.ComfyNode):
-    """Images and their faces -> upright squares."""
+    """Images and their faces -> upright square crops."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -24,14 +24,14 @@ class CropFace(io.ComfyNode):
             node_id="DenseFace_CropFace",
             display_name="Crop Face",
             category=CATEGORY,
-            description="Cuts every face out as an upright square of the size you want, whatever "
-            "its size and tilt in the image. Paste Face puts the changed face back.",
+            description="Crops every face to an upright square of the given size, whatever its "
+            "size and tilt in the image. Paste Face pastes the edited crop back.",
             search_aliases=["align face", "face crop", "FFHQ crop", "face detailer", "zoom face"],
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces."),
                 io.Image.Input(
                     "image",
-                    tooltip="The images in which the faces were found: from Detect Faces.",
+                    tooltip="The images that the faces were detected in: from Detect Faces.",
                 ),
                 io.Int.Input(
                     "size",
@@ -39,8 +39,8 @@ class CropFace(io.ComfyNode):
                     min=16,
                     max=4096,
                     step=8,
-                    tooltip="Side of the crops in pixels: what your model draws best, 128 for the "
-                    "tiny world.",
+                    tooltip="Side of the crops in pixels: the size your model works best at, 128 "
+                    "for the tiny world.",
                 ),
                 io.Float.Input(
                     "padding",
@@ -48,18 +48,18 @@ class CropFace(io.ComfyNode):
                     min=-0.4,
                     max=4.0,
                     step=0.01,
-                    tooltip="More of the surroundings on each side, as a share of the square from "
-                    "forehead to chin. 0.25 takes in the whole head.",
+                    tooltip="Extra surroundings on each side, as a fraction of the square from "
+                    "forehead to chin. 0.25 includes the whole head.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
-                    "crops", display_name="crops", tooltip="One for each face, image by image."
+                    "crops", display_name="crops", tooltip="One per face, image by image."
                 ),
                 FacesSocket.Output(
                     "faces",
                     display_name="faces",
-                    tooltip="The faces with their places: for Paste Face.",
+                    tooltip="The faces with the places of their crops: for Paste Face.",
                 ),
             ],
         )
@@ -72,14 +72,14 @@ class CropFace(io.ComfyNode):
         found = faces.for_batch(len(images), "Crop Face")
         crops, places = crop_faces(list(images), found, size, padding)
         if not len(crops):
-            # The host has no batch of nothing: a black image that Paste Face takes no notice of.
+            # The host has no empty batch; Paste Face ignores this black image.
             crops = images.new_zeros(1, 3, size, size)
         placed = FoundFaces(found, faces.numbered(len(images)), places)
         return io.NodeOutput(channels_last(crops.clamp(0, 1)), placed)
 
 
 class PasteFace(io.ComfyNode):
-    """Changed crops -> back into their images."""
+    """Edited crops -> images with the crops pasted back."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -87,15 +87,15 @@ class PasteFace(io.ComfyNode):
             node_id="DenseFace_PasteFace",
             display_name="Paste Face",
             category=CATEGORY,
-            description="Puts changed crops back to where Crop Face took them from. Outside them "
-            "every pixel stays as it is, to the last bit.",
+            description="Pastes edited crops back to where Crop Face took them from. Pixels "
+            "outside the crops do not change, to the last bit.",
             search_aliases=["paste back", "uncrop", "face stitch", "blend face", "composite"],
             inputs=[
-                io.Image.Input("image", tooltip="The images that the faces were cut out of."),
+                io.Image.Input("image", tooltip="The images that the crops were taken from."),
                 io.Image.Input(
                     "crops",
-                    tooltip="The changed crops, of any size, in the order of Crop Face. Several "
-                    "for the one face of one image give several images.",
+                    tooltip="The edited crops, of any size, in the order of Crop Face. Several "
+                    "crops for the only face of a single image give several images.",
                 ),
                 FacesSocket.Input("faces", tooltip="From Crop Face."),
                 io.Float.Input(
@@ -104,20 +104,20 @@ class PasteFace(io.ComfyNode):
                     min=0.0,
                     max=0.25,
                     step=0.01,
-                    tooltip="Width of the soft edge inside the crop, as a share of its side. A "
-                    "seam is seen: more.",
+                    tooltip="Width of the soft edge inside the crop, as a fraction of its side. "
+                    "Raise it if a seam shows.",
                 ),
                 io.Boolean.Input(
                     "match_colours",
                     default=False,
-                    tooltip="Bring the crop's colours to the image's, judged by what stays of "
-                    "the image. For models that tint what they draw.",
+                    tooltip="Match the crop's colours to the image's, measured where the image is "
+                    "kept. For models that shift colours.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White = the new face, on the crop: from Mask from Faces, one a crop. "
-                    "Without it the whole crop is new.",
+                    tooltip="White = the new face, one mask per crop: from Mask from Faces. "
+                    "Without it the whole crop is pasted.",
                 ),
             ],
             outputs=[

@@ -1,17 +1,14 @@
-"""Finding the faces of a batch: which of them are meant, and what happens where there are none."""
+"""Detecting faces in a batch of images and choosing among them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import torch
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...errors import InputError
 from ..images import channels_last
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CATEGORY = "face/analysis"
 ALL = -1
@@ -27,8 +24,8 @@ class DetectFaces(io.ComfyNode):
             node_id="DenseFace_DetectFaces",
             display_name=NAME,
             category=CATEGORY,
-            description="Finds the faces in one or more images, numbers them and hands on those "
-            "that you want. Says for each image what was found.",
+            description="Detects the faces in one or more images, numbers them and outputs the "
+            "ones you choose, with a report on each image.",
             search_aliases=["face detection", "find face", "face index", "several people", "bbox"],
             inputs=[
                 AnalyzerSocket.Input(
@@ -39,7 +36,7 @@ class DetectFaces(io.ComfyNode):
                     "order",
                     options=["left to right", "top to bottom", "largest first"],
                     default="left to right",
-                    tooltip="How the faces of an image are counted, from 0. The preview shows the "
+                    tooltip="How the faces of an image are numbered, from 0; the preview shows the "
                     "numbers.",
                 ),
                 io.Int.Input(
@@ -47,8 +44,8 @@ class DetectFaces(io.ComfyNode):
                     default=ALL,
                     min=ALL,
                     max=255,
-                    tooltip="Only the face with this number; -1 takes all. Counted before the two "
-                    "limits below leave any out.",
+                    tooltip="Only the face with this number; -1 takes all. Faces are numbered "
+                    "before the two limits below are applied.",
                 ),
                 io.Float.Input(
                     "min_score",
@@ -56,49 +53,52 @@ class DetectFaces(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Leave out faces that the analyzer is less sure of.",
+                    tooltip="Leave out faces with a lower detection score.",
                 ),
                 io.Int.Input(
                     "min_size",
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="Leave out faces whose box is smaller than this, in pixels.",
+                    tooltip="Leave out faces whose box is smaller, in pixels along its longer "
+                    "side.",
                 ),
                 io.Combo.Input(
                     "on_missing",
                     options=["error", "skip", "pass through"],
                     default="error",
-                    tooltip="An image without such a face, or one that is broken - error: stop "
-                    "and say which. skip: leave it out; if none is left, what follows does not "
-                    "run. pass through: keep it, without a face.",
+                    tooltip="For an image without such a face, or a broken one. error: stop and "
+                    "name it. skip: drop it; if none is left, connected nodes do not run. pass "
+                    "through: keep it, without a face.",
                 ),
                 io.Boolean.Input(
                     "retry",
                     default=True,
-                    tooltip="If nothing is found, look again with a border around the image: "
+                    tooltip="If nothing is found, try again with a border around the image, which "
                     "finds faces that fill the frame.",
                 ),
             ],
             outputs=[
                 FacesSocket.Output(
-                    "faces", display_name="faces", tooltip="For Crop Face and other nodes on faces."
+                    "faces", display_name="faces", tooltip="For Crop Face and the other face nodes."
                 ),
-                io.Int.Output("count", display_name="count", tooltip="Number of faces handed on."),
+                io.Int.Output(
+                    "count", display_name="count", tooltip="Number of faces in the output."
+                ),
                 io.Image.Output(
                     "preview",
                     display_name="preview",
-                    tooltip="All faces, numbered; those left out are grey.",
+                    tooltip="All detected faces, numbered; those left out are grey.",
                 ),
                 io.Image.Output(
                     "image",
                     display_name="image",
-                    tooltip="The images that the faces belong to: without the skipped ones.",
+                    tooltip="The images of these faces, without the skipped ones.",
                 ),
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="What was found, and which image has which trouble.",
+                    tooltip="What was found, and what is wrong with which image.",
                 ),
             ],
         )
@@ -115,19 +115,16 @@ class DetectFaces(io.ComfyNode):
         on_missing: str,
         retry: bool,
     ) -> io.NodeOutput:
-        import torch
-
         from ...faces.detection import FaceSelection, detect_faces, remaining, report
         from ...faces.drawing import preview
-        from ..host.blocking import blocked
-        from ..host.progress import steps
+        from ..host.execution import blocked, steps
 
         if image.numel() == 0:
             raise InputError("the image is empty", where=NAME, fix="Connect an image")
         index = None if face_index == ALL else face_index
-        wanted = FaceSelection(order, index, min_score, min_size, retry)
+        selection = FaceSelection(order, index, min_score, min_size, retry)
         images = image.movedim(-1, 1)
-        detections = detect_faces(analyzer, images, wanted, steps(len(images)))
+        detections = detect_faces(analyzer, images, selection, steps(len(images)))
         kept = remaining(detections, on_missing, NAME)
         faces = FoundFaces(
             tuple(tuple(detections[i].faces[k] for k in detections[i].chosen) for i in kept),
@@ -136,7 +133,7 @@ class DetectFaces(io.ComfyNode):
         count = sum(len(detections[i].chosen) for i in kept)
         drawn = [preview(p, k.faces, k.chosen) for p, k in zip(images, detections, strict=True)]
         shown = channels_last(torch.stack(drawn))
-        # Without a skipped image the very same tensor goes on.
+        # Without skipped images the tensor itself goes on, not a copy.
         left = image if len(kept) == len(detections) else image[kept]
         return io.NodeOutput(
             faces if kept else blocked(),

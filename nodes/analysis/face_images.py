@@ -1,4 +1,4 @@
-"""Faces as masks and as drawings."""
+"""Detected faces as masks and drawn into images."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ...errors import InputError
 from ..images import channels_first, channels_last
+from ..inputs import feather_pixels
 from ..sockets import FacesSocket, FoundFaces
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 CATEGORY = "face/analysis"
 EACH_IMAGE, EACH_FACE, EACH_CROP = "a picture", "a face", "a crop"
-#: The node's switches and the regions of ``faces.masks.landmark_regions`` behind them.
+#: The node's switches, and the regions of ``faces.masks.landmark_regions`` they select.
 REGIONS = {
     "face": ("face",),
     "eyes": ("eye_left", "eye_right"),
@@ -27,7 +28,7 @@ MASK = "Mask from Faces"
 
 
 class MaskFaces(io.ComfyNode):
-    """Faces -> masks of them or of their parts."""
+    """Faces -> masks of the faces or of parts of them."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -35,52 +36,51 @@ class MaskFaces(io.ComfyNode):
             node_id="DenseFace_MaskFaces",
             display_name=MASK,
             category=CATEGORY,
-            description="Marks faces, or parts of them, from their landmarks: for inpainting and "
-            "for Paste Face. Face Mask is for the whole head with hair.",
+            description="Masks faces, or parts of them, by their landmarks: for inpainting and for "
+            "Paste Face. For the whole head with hair use Face Mask.",
             search_aliases=["face mask", "eye mask", "mouth mask", "face parts", "landmark mask"],
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces, or from Crop Face."),
                 io.Image.Input(
-                    "image", tooltip="The images in which the faces were found, for their size."
+                    "image",
+                    tooltip="The images that the faces were detected in; only their size is used.",
                 ),
                 io.Combo.Input(
                     "one_for",
                     options=[EACH_IMAGE, EACH_FACE, EACH_CROP],
                     default=EACH_IMAGE,
-                    tooltip="an image: all its faces in one mask. a face: a mask of the image's "
-                    "size for each. a crop: for each, as Crop Face cut it out (connect its faces).",
+                    tooltip="a picture: one mask per image with all its faces. a face: one mask of "
+                    "the image's size per face. a crop: one mask per crop (connect the faces of "
+                    "Crop Face).",
                 ),
                 io.Boolean.Input(
                     "face",
                     default=True,
-                    tooltip="The whole face: from forehead to chin with the landmarker, from the "
-                    "brows with 68 points.",
+                    tooltip="The whole face: down from the forehead with the landmarker's 478 "
+                    "landmarks, from the brows with 68.",
                 ),
                 io.Boolean.Input("eyes", default=False, tooltip="Both eyes, between the lids."),
                 io.Boolean.Input("brows", default=False, tooltip="Both brows."),
-                io.Boolean.Input("nose", default=False, tooltip="From its bridge to the nostrils."),
-                io.Boolean.Input("mouth", default=False, tooltip="The lips and what is within."),
+                io.Boolean.Input("nose", default=False, tooltip="From the bridge to the nostrils."),
+                io.Boolean.Input(
+                    "mouth", default=False, tooltip="The lips and everything between them."
+                ),
                 io.Float.Input(
                     "grow",
                     default=0.0,
                     min=-0.5,
                     max=2.0,
                     step=0.01,
-                    tooltip="Margin around each part as a share of the face's size; below 0 "
-                    "shrinks.",
+                    tooltip="Margin around each part as a fraction of the face's size; negative "
+                    "values shrink it.",
                 ),
-                io.Float.Input(
-                    "feather",
-                    default=0.0,
-                    min=0.0,
-                    max=256.0,
-                    step=1.0,
-                    tooltip="Pixels over which the edge fades, inwards.",
-                ),
+                feather_pixels(),
             ],
             outputs=[
                 io.Mask.Output(
-                    "mask", display_name="mask", tooltip="White = the face. Black if there is none."
+                    "mask",
+                    display_name="mask",
+                    tooltip="White = the face; all black without a face.",
                 )
             ],
         )
@@ -123,7 +123,7 @@ class MaskFaces(io.ComfyNode):
 
 
 class DrawFaces(io.ComfyNode):
-    """Images and their faces -> images with boxes, landmarks, axes."""
+    """Images and their faces -> images with boxes, landmarks and axes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -131,13 +131,13 @@ class DrawFaces(io.ComfyNode):
             node_id="DenseFace_DrawFaces",
             display_name="Draw Faces",
             category=CATEGORY,
-            description="Draws what was found into the images, to look at and to tell why a "
-            "image came out as it did.",
+            description="Draws detected faces into the images: boxes, numbers, landmarks and head "
+            "axes, to see what the analyzer found.",
             search_aliases=["show landmarks", "face boxes", "pose axes", "face mesh preview"],
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces."),
-                io.Image.Input("image", tooltip="The images in which the faces were found."),
-                io.Boolean.Input("boxes", default=True, tooltip="A frame around each face."),
+                io.Image.Input("image", tooltip="The images that the faces were detected in."),
+                io.Boolean.Input("boxes", default=True, tooltip="A rectangle around each face."),
                 io.Boolean.Input(
                     "numbers", default=True, tooltip="The number of each face, as in Detect Faces."
                 ),
@@ -145,12 +145,14 @@ class DrawFaces(io.ComfyNode):
                 io.Boolean.Input(
                     "pose",
                     default=True,
-                    tooltip="The head's axes from the tip of the nose: red to its side, green "
-                    "down, blue where the nose points.",
+                    tooltip="The head's axes at the tip of the nose: red to the side, green down, "
+                    "blue along the nose.",
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The drawn-on images.")
+                io.Image.Output(
+                    "image", display_name="image", tooltip="The images with the drawings."
+                )
             ],
         )
 
@@ -182,7 +184,7 @@ class DrawFaces(io.ComfyNode):
 
 
 def _together(masks: list[Tensor], nothing: Tensor) -> Tensor:
-    """One mask that is white where any of them is."""
+    """The union of masks [H, W]."""
     import torch
 
     return torch.stack([nothing, *masks]).amax(0)

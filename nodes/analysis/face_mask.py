@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ...errors import InputError
 from ..images import channels_first
+from ..inputs import feather_pixels
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ NAME = "Face Mask"
 
 
 class FaceMask(io.ComfyNode):
-    """Images -> where the head is."""
+    """Images -> masks of the head."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -29,20 +30,20 @@ class FaceMask(io.ComfyNode):
             node_id="DenseFace_FaceMask",
             display_name=NAME,
             category=CATEGORY,
-            description="Marks the head (or only the face) in an image: what is white is drawn "
-            "anew, the rest is kept. For Set Latent Noise Mask and Composite Face.",
+            description="Masks the head, or only the face, in an image: white is redrawn, black is "
+            "kept. For Set Latent Noise Mask and Composite Face.",
             search_aliases=["face segmentation", "head mask", "face parsing"],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
                 ),
-                io.Image.Input("image", tooltip="The scene; one head an image."),
+                io.Image.Input("image", tooltip="The scene; one head per image."),
                 io.Combo.Input(
                     "region",
                     options=[HEAD, FACE],
                     default=HEAD,
-                    tooltip="head with hair: for another person or a turned head. face: from brows "
-                    "to chin, keeps the hair.",
+                    tooltip="head with hair: for another person or another pose. face: from brows "
+                    "to chin; keeps the hair.",
                 ),
                 io.Float.Input(
                     "grow",
@@ -50,21 +51,14 @@ class FaceMask(io.ComfyNode):
                     min=-0.5,
                     max=2.0,
                     step=0.01,
-                    tooltip="Margin around it as a share of its diameter: room for another hair "
-                    "style or a further turn.",
+                    tooltip="Margin around the region as a fraction of its diameter; leaves room "
+                    "for another hairstyle or a larger turn.",
                 ),
-                io.Float.Input(
-                    "feather",
-                    default=0.0,
-                    min=0.0,
-                    max=256.0,
-                    step=1.0,
-                    tooltip="Pixels over which the edge fades, inwards.",
-                ),
+                feather_pixels(),
             ],
             outputs=[
                 io.Mask.Output(
-                    "mask", display_name="mask", tooltip="White = draw anew, the image's size."
+                    "mask", display_name="mask", tooltip="White = redraw; same size as the image."
                 )
             ],
         )

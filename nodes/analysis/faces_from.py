@@ -1,67 +1,61 @@
-"""Faces without an analyzer: typed in, or found by nodes of the host."""
+"""Faces without an analyzer: typed in, or converted from values of the host."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...errors import InputError
+from ..inputs import ANGLES, angle
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...faces.face import Face
 
 CATEGORY = "face/analysis"
-_FACES_TIP = "For Encode Identity, Crop Face, Face Mask and Head Pose of Faces."
-_MOST = 16384
+_FACES_TIP = "For Encode Identity, Crop Face, Mask from Faces and Head Pose of Faces."
+_MAX_PIXELS = 16384
 
 
 def _output() -> Any:
     return FacesSocket.Output("faces", display_name="faces", tooltip=_FACES_TIP)
 
 
-def _angle(name: str, sign: str) -> Any:
-    return io.Float.Input(name, default=0.0, min=-90.0, max=90.0, step=0.5, tooltip=sign)
-
-
 class FacesByHand(io.ComfyNode):
-    """Numbers -> the face in an image."""
+    """Typed numbers -> a face."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         def pixels(name: str, tooltip: str) -> Any:
-            return io.Int.Input(name, default=0, min=-_MOST, max=_MOST, tooltip=tooltip)
+            return io.Int.Input(name, default=0, min=-_MAX_PIXELS, max=_MAX_PIXELS, tooltip=tooltip)
 
         return io.Schema(
             node_id="DenseFace_FacesByHand",
             display_name="Faces by Hand",
             category=CATEGORY,
-            description="Says where the face is when no analyzer is at hand or it finds nothing: "
-            "a box, or five points. One face, the same for all images of the batch.",
+            description="Enters a face by hand, for when there is no analyzer or it finds nothing: "
+            "a box or five points. One face, the same for all images of the batch.",
             search_aliases=["manual face", "keypoints", "face box", "no detector"],
             inputs=[
-                io.Image.Input("image", tooltip="The images that the numbers are for."),
+                io.Image.Input("image", tooltip="The images that the numbers refer to."),
                 pixels("x", "Left edge of the box in pixels."),
                 pixels("y", "Upper edge of the box in pixels."),
-                pixels("width", "Of the box; 0 together with five points: made from these."),
-                pixels("height", "Of the box; 0 together with five points: made from these."),
+                pixels("width", "Width of the box in pixels; 0 = computed from the five points."),
+                pixels("height", "Height of the box in pixels; 0 = computed from the five points."),
                 io.String.Input(
                     "five_points",
                     default="",
-                    tooltip="x, y in pixels of the eye at the left, the eye at the right, the tip "
-                    "of the nose, the left and the right corner of the mouth, as you see them: ten "
-                    "numbers. Needed to encode an identity or to crop upright; empty: only the "
-                    "box.",
+                    tooltip="Ten numbers, x and y in pixels of left eye, right eye, tip of the "
+                    "nose, left and right mouth corner (left and right as you see them). Needed to "
+                    "encode an identity or to crop upright. Empty: only the box.",
                 ),
                 io.Boolean.Input(
-                    "pose_known", default=False, tooltip="Whether the three angles below count."
+                    "pose_known", default=False, tooltip="Whether to use the three angles below."
                 ),
-                _angle("yaw", "Degrees; above 0 turns the nose to the left of the image."),
-                _angle("pitch", "Degrees; above 0 lifts the nose."),
-                _angle("roll", "Degrees; above 0 turns the head clockwise as you see it."),
+                *map(angle, ANGLES),
             ],
             outputs=[_output()],
         )
@@ -94,7 +88,7 @@ class FacesByHand(io.ComfyNode):
 
 
 class FacesFromLandmarks(io.ComfyNode):
-    """The host's face landmarks -> faces."""
+    """The host's FACE_LANDMARKS -> faces."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -102,8 +96,8 @@ class FacesFromLandmarks(io.ComfyNode):
             node_id="DenseFace_FacesFromLandmarks",
             display_name="Faces from Face Landmarks",
             category=CATEGORY,
-            description="Takes over what ComfyUI's own Detect Face Landmarks (MediaPipe) found: "
-            "478 points, expression, head pose.",
+            description="Converts the result of ComfyUI's own Detect Face Landmarks (MediaPipe): "
+            "478 landmarks, expression, head pose.",
             search_aliases=["FACE_LANDMARKS", "mediapipe to faces", "convert landmarks"],
             inputs=[
                 io.Custom("FACE_LANDMARKS").Input(
@@ -121,7 +115,7 @@ class FacesFromLandmarks(io.ComfyNode):
 
 
 class FacesFromBoxes(io.ComfyNode):
-    """Bounding boxes -> faces."""
+    """BOUNDING_BOX -> faces."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -129,21 +123,22 @@ class FacesFromBoxes(io.ComfyNode):
             node_id="DenseFace_FacesFromBoxes",
             display_name="Faces from Bounding Boxes",
             category=CATEGORY,
-            description="Takes boxes that other nodes found or that you drew. With an analyzer "
-            "each box is looked into, and what is found there has points and pose.",
+            description="Converts boxes from other nodes, or drawn by hand. With an analyzer the "
+            "face in each box is detected, with its landmarks and pose.",
             search_aliases=["BOUNDING_BOX", "bbox to faces", "convert boxes"],
             inputs=[
                 io.Custom("BOUNDING_BOX").Input(
                     "bboxes",
                     tooltip="One box, or a list of boxes for each image.",
-                    # A socket also where the frontend has a widget for the type.
+                    # A socket, even where the frontend has a widget for this type.
                     extra_dict={"forceInput": True},
                 ),
                 io.Image.Input("image", tooltip="The images that the boxes belong to."),
                 AnalyzerSocket.Input(
                     "analyzer",
                     optional=True,
-                    tooltip="Looks into each box. A box in which it finds nothing stays a box.",
+                    tooltip="Detects the face in each box. A box in which it finds none stays a "
+                    "plain box.",
                 ),
             ],
             outputs=[_output()],
@@ -159,24 +154,22 @@ class FacesFromBoxes(io.ComfyNode):
         if analyzer is None:
             return io.NodeOutput(_found(found))
         from ...faces.crops.box_faces import detect_in_boxes
-        from ..host.progress import steps
+        from ..host.execution import steps
 
         step = steps(len(image))
-        looked = []
+        detected = []
         for each, faces in zip(image.movedim(-1, 1), found, strict=True):
-            looked.append(detect_in_boxes(analyzer, each, faces))
+            detected.append(detect_in_boxes(analyzer, each, faces))
             step()
-        return io.NodeOutput(_found(looked))
+        return io.NodeOutput(_found(detected))
 
 
 def parse_points(text: str) -> Tensor | None:
-    """Five points [5, 2] from ten numbers; None for an empty text.
+    """Five points [5, 2] in pixels from ten numbers; None for an empty text.
 
     Raises:
-        InputError: There are not ten numbers.
+        InputError: The text does not hold ten numbers.
     """
-    import torch
-
     words = text.replace(",", " ").replace(";", " ").split()
     if not words:
         return None

@@ -25,24 +25,24 @@ class PasteMask(io.ComfyNode):
             node_id="DenseFace_PasteMask",
             display_name=NAME,
             category="face/analysis",
-            description="Of a region that was drawn anew, marks the new head, and takes the old "
-            "one out of the scene: its place is filled from what lies around it. Connect both to "
+            description="Masks the new head within a redrawn region, and removes the old head from "
+            "the scene by inpainting its place from the surroundings. Connect both outputs to "
             "Composite Face.",
             search_aliases=["tight mask", "paste back", "seam", "halo", "remove head"],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
                 ),
-                io.Image.Input("scene", tooltip="The image before; one head an image."),
+                io.Image.Input("scene", tooltip="The original image; one head per image."),
                 io.Image.Input("generated", tooltip="The image with the new head."),
-                io.Mask.Input("mask", tooltip="White = was drawn anew; from Face Mask."),
+                io.Mask.Input("mask", tooltip="White = redrawn; from Face Mask."),
                 io.Float.Input(
                     "grow",
                     default=0.03,
                     min=-0.5,
                     max=2.0,
                     step=0.01,
-                    tooltip="Margin around the new head as a share of its diameter.",
+                    tooltip="Margin around the new head as a fraction of its diameter.",
                 ),
             ],
             outputs=[
@@ -54,8 +54,8 @@ class PasteMask(io.ComfyNode):
                 io.Image.Output(
                     "scene",
                     display_name="scene",
-                    tooltip="The scene without the old head; elsewhere as it was, to the last bit. "
-                    "For Composite Face.",
+                    tooltip="The scene without the old head; the rest is unchanged, to the last "
+                    "bit. For Composite Face.",
                 ),
             ],
         )

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.face_models import LANDMARKER, NETWORKS, POSE_NETWORK, insight_pack, model_file
-from ..host.folders import file_mark
+from ...errors import ModelFileError
+from ..host.face_models import (
+    FIRST,
+    FOLDER,
+    LANDMARKER,
+    NETWORKS,
+    POSE_NETWORK,
+    insight_pack,
+    insight_packs,
+    model_file,
+)
+from ..host.folders import file_mark, list_files
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
-from .face_files import file_list, pack_files, pack_list
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CATEGORY = "face/analysis"
 MEDIAPIPE, INSIGHTFACE, TINY, SIX_D = "landmarker", "insightface", "tiny world", "6DRepNet"
 FINDERS = (MEDIAPIPE, INSIGHTFACE, TINY, SIX_D)
 _OUTPUT_TIP = (
     "For Detect Faces, Encode Identity, Face Mask and Head Pose from Image. InsightFace and the "
-    "tiny world also say who somebody is; for the landmarker add Load Face Encoder."
+    "tiny world also encode identities; for the landmarker add Load Face Encoder."
 )
 
 
 class LoadAnalyzer(io.ComfyNode):
-    """Model files -> analyzer of faces."""
+    """Model files -> face analyzer."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,18 +39,19 @@ class LoadAnalyzer(io.ComfyNode):
             node_id="DenseFace_LoadAnalyzer",
             display_name="Load Face Analyzer",
             category=CATEGORY,
-            description="Loads what finds and measures faces in images. Nothing is downloaded: "
-            "if a file is missing, the node says which one goes where.",
+            description="Loads a model that detects and measures faces. Nothing is downloaded: if "
+            "a file is missing, the error says which file goes where.",
             search_aliases=["face detector", "face analysis", "landmarks", "mediapipe", "buffalo"],
             inputs=[
                 io.Combo.Input(
                     "finder",
                     options=list(FINDERS),
                     default=MEDIAPIPE,
-                    tooltip="landmarker: MediaPipe's networks, 478 points, expression, head pose. "
-                    "insightface: 68 points, pose, identity; its models are for non-commercial "
-                    "research only. tiny world: bundled, rendered heads only. 6DRepNet: the "
-                    "paper's head pose of an image that is one cut-out face, nothing else.",
+                    tooltip="landmarker: MediaPipe's networks, 478 landmarks, expression, head "
+                    "pose. insightface: 68 landmarks, pose, identity; its models are for "
+                    "non-commercial research only. tiny world: bundled, rendered heads only. "
+                    "6DRepNet: the head pose network of the paper, for images that are one cropped "
+                    "face; pose only.",
                 ),
                 file_list(
                     "task_file",
@@ -60,8 +68,8 @@ class LoadAnalyzer(io.ComfyNode):
                     min=0.05,
                     max=0.95,
                     step=0.01,
-                    tooltip="Lowest score of a face. Faces are missed: less; things are taken for "
-                    "faces: more.",
+                    tooltip="Lowest detection score of a face. Lower it if faces are missed, raise "
+                    "it if other things are taken for faces.",
                 ),
                 io.Int.Input(
                     "detection_size",
@@ -69,14 +77,14 @@ class LoadAnalyzer(io.ComfyNode):
                     min=64,
                     max=2048,
                     step=32,
-                    tooltip="For insightface: side in pixels at which faces are looked for. More "
-                    "finds smaller faces, and takes longer.",
+                    tooltip="For insightface: side in pixels of the image given to the detector. "
+                    "Larger finds smaller faces and takes longer.",
                 ),
                 io.Boolean.Input(
                     "look_twice",
                     default=True,
-                    tooltip="For the landmarker: also look around what was found, and at the "
-                    "mirrored image, and take the mean. Steadier; takes four times as long.",
+                    tooltip="For the landmarker: average over a second, re-centred crop and the "
+                    "mirrored image. Less jitter, four times as slow.",
                 ),
             ],
             outputs=[
@@ -88,12 +96,10 @@ class LoadAnalyzer(io.ComfyNode):
     def fingerprint_inputs(
         cls, finder: str, task_file: str, insightface_pack: str, pose_file: str, **_: Any
     ) -> str:
-        from ...errors import ModelFileError
-
         try:
             return "".join(map(file_mark, _sources(finder, task_file, insightface_pack, pose_file)))
         except ModelFileError:
-            return ""  # told when the node runs
+            return ""  # reported when the node runs
 
     @classmethod
     def execute(
@@ -157,6 +163,27 @@ class AnalyzerFromPack(io.ComfyNode):
 
         foreign = ForeignInsightFace(model)
         return io.NodeOutput(LoadedAnalyzer(None, foreign.encoder, foreign))
+
+
+def file_list(input_id: str, suffixes: tuple[str, ...], tooltip: str) -> Any:
+    """The files in models/dense_face with these suffixes; the first entry takes any of them."""
+    options = [FIRST, *list_files(FOLDER, suffixes=suffixes)]
+    return io.Combo.Input(input_id, options=options, default=FIRST, tooltip=tooltip)
+
+
+def pack_list() -> Any:
+    """The InsightFace packs; the first entry takes any of them."""
+    return io.Combo.Input(
+        "insightface_pack",
+        options=[FIRST, *insight_packs()],
+        default=FIRST,
+        tooltip="For insightface: a folder of .onnx files in models/insightface/models.",
+    )
+
+
+def pack_files(name: str) -> list[Path]:
+    """The files of a listed pack; raises ModelFileError when it is missing."""
+    return sorted(insight_pack(name).glob("*.onnx"))
 
 
 def _sources(finder: str, task_file: str, pack: str, pose_file: str) -> list[Path]:

@@ -1,16 +1,17 @@
-"""Who somebody is, by another encoder than the analyzer's own."""
+"""A face encoder in place of the analyzer's own."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from ...errors import ModelFileError
 from ..host.face_models import IR_SE50, NETWORKS, insight_pack, model_file
 from ..host.folders import file_mark
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
-from .face_files import file_list, pack_files, pack_list
-from .load_analyzer import CATEGORY, INSIGHTFACE
+from .load_analyzer import CATEGORY, INSIGHTFACE, file_list, pack_files, pack_list
 
 if TYPE_CHECKING:
     from ...faces.analyzers import Recogniser
@@ -20,7 +21,7 @@ ORDERS, ALIGNMENTS = ("RGB", "BGR"), ("five points", "whole picture")
 
 
 class LoadEncoder(io.ComfyNode):
-    """Analyzer + encoder file -> analyzer that says who somebody is."""
+    """Analyzer + encoder file -> analyzer that encodes identities with it."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,47 +29,49 @@ class LoadEncoder(io.ComfyNode):
             node_id="DenseFace_LoadEncoder",
             display_name="Load Face Encoder",
             category=CATEGORY,
-            description="Gives an analyzer another way to say who somebody is. An adapter "
-            "understands only the encoder it was trained with: the released Dense-Face IR-SE50.",
+            description="Gives an analyzer another identity encoder. An adapter understands only "
+            "the encoder it was trained with: for the released Dense-Face, IR-SE50.",
             search_aliases=["arcface", "ir-se50", "face recognition", "face embedding"],
             inputs=[
                 AnalyzerSocket.Input(
-                    "analyzer", tooltip="Who finds the faces: from Load Face Analyzer."
+                    "analyzer", tooltip="Detects the faces: from Load Face Analyzer."
                 ),
                 io.Combo.Input(
                     "encoder",
                     options=list(ENCODERS),
                     default=ENCODERS[0],
-                    tooltip="IR-SE50: that of the released Dense-Face. insightface: the recogniser "
-                    "of a pack. Vectors of one mean nothing to the other.",
+                    tooltip="IR-SE50: used by the released Dense-Face. insightface: the recogniser "
+                    "of a pack. Their vectors are not interchangeable.",
                 ),
                 file_list(
                     "ir_se50_file",
                     NETWORKS,
-                    "For IR-SE50: its weights in models/dense_face, written by denseface convert "
-                    "or published alone.",
+                    "For IR-SE50: its weights in models/dense_face, as written by denseface "
+                    "convert or as published.",
                 ),
                 pack_list(),
                 io.Combo.Input(
                     "channel_order",
                     options=list(ORDERS),
                     default=ORDERS[0],
-                    tooltip="For IR-SE50: order of the colours it reads. Its authors left it open; "
-                    "denseface calibrate-identity tells from images and their features.",
+                    tooltip="For IR-SE50: its channel order, RGB or BGR. The authors do not say "
+                    "which; denseface calibrate-identity finds out from images with known "
+                    "features.",
                 ),
                 io.Combo.Input(
                     "alignment",
                     options=list(ALIGNMENTS),
                     default=ALIGNMENTS[0],
-                    tooltip="For IR-SE50. five points: the face is turned to the usual template. "
-                    "whole image: for images that are cut to the face already.",
+                    tooltip="For IR-SE50. five points: the face is aligned to the ArcFace "
+                    "template. whole picture: for images that are already cropped to the face.",
                 ),
             ],
             outputs=[
                 AnalyzerSocket.Output(
                     "analyzer",
                     display_name="analyzer",
-                    tooltip="The analyzer with this encoder, for Encode Identity and the meters.",
+                    tooltip="The analyzer with this encoder, for Encode Identity and the Measure "
+                    "nodes.",
                 )
             ],
         )
@@ -77,14 +80,12 @@ class LoadEncoder(io.ComfyNode):
     def fingerprint_inputs(
         cls, encoder: str, ir_se50_file: str, insightface_pack: str, **_: Any
     ) -> str:
-        from ...errors import ModelFileError
-
         try:
             if encoder == INSIGHTFACE:
                 return "".join(map(file_mark, pack_files(insightface_pack)))
             return file_mark(model_file(IR_SE50, ir_se50_file))
         except ModelFileError:
-            return ""
+            return ""  # reported when the node runs
 
     @classmethod
     def execute(
@@ -96,8 +97,6 @@ class LoadEncoder(io.ComfyNode):
         channel_order: str,
         alignment: str,
     ) -> io.NodeOutput:
-        from dataclasses import replace
-
         recogniser: Recogniser
         if encoder == INSIGHTFACE:
             from ...faces.insightface.recogniser import InsightFaceRecogniser

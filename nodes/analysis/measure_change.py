@@ -1,25 +1,24 @@
-"""Meter of what has changed where nothing should."""
+"""Metric: what has changed outside a mask."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...errors import InputError
 from ..images import channels_first, checked_mask
 from .metrics import CATEGORY, text_output
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...faces.metrics import Change
 
 NAME = "Measure Change"
 
 
 class MeasureChange(io.ComfyNode):
-    """Two images and a mask -> what differs outside the mask."""
+    """Two images and a mask -> the difference outside the mask."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -27,25 +26,26 @@ class MeasureChange(io.ComfyNode):
             node_id="DenseFace_MeasureChange",
             display_name=NAME,
             category=CATEGORY,
-            description="What has changed outside the mask: is the scene really kept?",
-            search_aliases=["difference", "psnr", "background kept", "compare images"],
+            description="Measures what has changed outside the mask: is the scene really kept?",
+            search_aliases=["difference", "psnr", "metric", "background kept", "compare images"],
             is_output_node=True,
             inputs=[
-                io.Image.Input("before", tooltip="One image for all, or one for each."),
-                io.Image.Input("after", tooltip="The images to be measured."),
+                io.Image.Input(
+                    "before", tooltip="The original images: one for all, or one for each."
+                ),
+                io.Image.Input("after", tooltip="The edited images."),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="White may change: what is not wholly black is not looked at. Without "
-                    "it the whole image counts.",
+                    tooltip="White may change: only pixels where the mask is wholly black are "
+                    "compared. Without a mask the whole image is.",
                 ),
             ],
             outputs=[
                 io.Float.Output(
                     "change",
                     display_name="change",
-                    tooltip="Mean difference outside the mask in steps of 8 bits, 0 to 255; 0 = "
-                    "the same to the last bit.",
+                    tooltip="Mean absolute difference outside the mask, 0 to 255; 0 = identical.",
                 ),
                 text_output(),
             ],

@@ -1,24 +1,20 @@
-"""Meters of what a face does: how the head is turned, which face it makes."""
+"""Metrics of a face: head pose and expression."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...errors import InputError
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 from .chosen_face import chosen, detections_of
 from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 POSE, EXPRESSION = "Measure Pose", "Measure Expression"
 
 
 class MeasurePose(io.ComfyNode):
-    """Images and the pose that was asked for -> how far they are off."""
+    """Images and a target pose -> the pose error."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,15 +22,16 @@ class MeasurePose(io.ComfyNode):
             node_id="DenseFace_MeasurePose",
             display_name=POSE,
             category=CATEGORY,
-            description="How far the head in an image is from the pose you asked for, in degrees.",
+            description="Measures how far the head pose in an image is from a target pose, in "
+            "degrees.",
             search_aliases=["pose error", "head angle error", "yaw pitch roll"],
             is_output_node=True,
             inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="Who measures the pose."),
+                AnalyzerSocket.Input("analyzer", tooltip="Measures the pose."),
                 io.Image.Input("image", tooltip=MEASURED_TIP),
                 PoseSocket.Input(
                     "pose",
-                    tooltip="What was asked for: one for all images, or one for each.",
+                    tooltip="The target pose: one for all images, or one for each.",
                 ),
             ],
             outputs=[
@@ -59,7 +56,7 @@ class MeasurePose(io.ComfyNode):
                 where=POSE,
                 fix="Give one pose, or one for each image",
             )
-        wanted = pose.angles * len(image) if len(pose) == 1 else pose.angles
+        targets = pose.angles * len(image) if len(pose) == 1 else pose.angles
         detections = detections_of(analyzer, image, 0, POSE)
         errors = []
         for i in with_face(detections, POSE):
@@ -68,7 +65,7 @@ class MeasurePose(io.ComfyNode):
                 raise InputError(
                     "the analyzer measures no head pose", where=face.source, fix="Use another one"
                 )
-            errors.append(pose_error(face.pose, HeadPose(*wanted[i])))
+            errors.append(pose_error(face.pose, HeadPose(*targets[i])))
         means = [mean([getattr(e, name) for e in errors]) for name in ("yaw", "pitch", "roll")]
         value = mean([error.mean for error in errors])
         text = (
@@ -80,7 +77,7 @@ class MeasurePose(io.ComfyNode):
 
 
 class MeasureExpression(io.ComfyNode):
-    """Images against an image of the expression -> how far they agree."""
+    """Images and a reference of the expression -> their agreement."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -88,26 +85,25 @@ class MeasureExpression(io.ComfyNode):
             node_id="DenseFace_MeasureExpression",
             display_name=EXPRESSION,
             category=CATEGORY,
-            description="How far two faces make the same face: movement that both share over "
-            "movement that either makes.",
+            description="Measures how well two expressions agree: the movement that both faces "
+            "share, divided by the movement that either makes.",
             search_aliases=["expression similarity", "blendshape difference", "emotion score"],
             is_output_node=True,
             inputs=[
                 AnalyzerSocket.Input(
-                    "analyzer", tooltip="Who measures: the landmarker or the tiny world's analyzer."
+                    "analyzer", tooltip="The landmarker or the tiny world's analyzer."
                 ),
                 io.Image.Input("image", tooltip=MEASURED_TIP),
                 io.Image.Input(
                     "reference",
-                    tooltip="The expression that was asked for: one image for all, or one for "
-                    "each.",
+                    tooltip="The target expression: one image for all, or one for each.",
                 ),
             ],
             outputs=[
                 io.Float.Output(
                     "agreement",
                     display_name="agreement",
-                    tooltip="0 to 1, mean of the images; half as wide a smile is about one half.",
+                    tooltip="0 to 1, mean over the images; a smile half as wide gives about 0.5.",
                 ),
                 text_output(),
             ],
@@ -124,13 +120,13 @@ class MeasureExpression(io.ComfyNode):
                 where=EXPRESSION,
                 fix="Give one reference, or one for each image",
             )
-        models = detections_of(analyzer, reference, 0, EXPRESSION)
-        remaining(models, ERROR, EXPRESSION)
-        models = models * len(image) if len(models) == 1 else models
+        references = detections_of(analyzer, reference, 0, EXPRESSION)
+        remaining(references, ERROR, EXPRESSION)
+        references = references * len(image) if len(references) == 1 else references
         detections = detections_of(analyzer, image, 0, EXPRESSION)
         found = [
             expression_agreement(
-                chosen(detections[i]).blendshapes or {}, chosen(models[i]).blendshapes or {}
+                chosen(detections[i]).blendshapes or {}, chosen(references[i]).blendshapes or {}
             )
             for i in with_face(detections, EXPRESSION)
         ]

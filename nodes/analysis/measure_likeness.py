@@ -1,4 +1,4 @@
-"""Meter of likeness: whom an image shows, by a recogniser that the text names."""
+"""Metric: how much the person in an image resembles a reference."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...errors import InputError
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
@@ -13,8 +14,6 @@ from .chosen_face import chosen, detections_of
 from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ...faces.detection import Detection
     from ...faces.identity import Identity
 
@@ -22,7 +21,7 @@ LIKENESS = "Measure Likeness"
 
 
 class MeasureLikeness(io.ComfyNode):
-    """Images against portraits of a person -> how alike they are."""
+    """Images and portraits of a person -> cosine similarity of their identities."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -30,30 +29,32 @@ class MeasureLikeness(io.ComfyNode):
             node_id="DenseFace_MeasureLikeness",
             display_name=LIKENESS,
             category=CATEGORY,
-            description="How much the person in an image is the person in the reference: the "
-            "cosine of what a face recogniser sees, which the text names.",
+            description="Measures how much the person in an image resembles the person in the "
+            "reference: the cosine similarity of two identity vectors.",
             search_aliases=["face similarity", "identity score", "cosine", "face distance"],
             is_output_node=True,
             inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="Who measures: its recogniser is named."),
+                AnalyzerSocket.Input(
+                    "analyzer", tooltip="Detects the faces and encodes their identities."
+                ),
                 io.Image.Input("image", tooltip=MEASURED_TIP),
                 io.Image.Input(
                     "reference",
-                    tooltip="Portraits of the person, averaged. Compare with portraits that "
-                    "conditioned nothing, to see what another photo of the person would reach.",
+                    tooltip="Portraits of the person; their identities are averaged. Use portraits "
+                    "that did not condition the image.",
                 ),
                 AnalyzerSocket.Input(
                     "independent",
                     optional=True,
-                    tooltip="A second recogniser that did not condition the image. What "
-                    "conditions an image rates it too high.",
+                    tooltip="A second recogniser that did not condition the image: the one that "
+                    "did overrates the likeness.",
                 ),
             ],
             outputs=[
                 io.Float.Output(
                     "likeness",
                     display_name="likeness",
-                    tooltip="By the analyzer, -1 to 1: mean of the images.",
+                    tooltip="By the analyzer, -1 to 1, mean over the images.",
                 ),
                 text_output(),
                 io.Float.Output(
@@ -87,7 +88,7 @@ class MeasureLikeness(io.ComfyNode):
 
 
 def _likeness(analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor) -> tuple[float, str]:
-    """Mean cosine and the line that names the recogniser."""
+    """Mean cosine similarity, and the text with the name of the recogniser."""
     from ...faces.identity import average
     from ...faces.metrics import likeness
 
@@ -100,7 +101,7 @@ def _likeness(analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor) -> tup
 
 
 def _people(analyzer: LoadedAnalyzer, image: Tensor, detections: list[Detection]) -> list[Identity]:
-    """Who is seen in each image that shows a face."""
+    """The identity in each image that shows a face."""
     from ...faces.analyzers import to_rgb
 
     images = image.movedim(-1, 1)

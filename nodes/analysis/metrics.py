@@ -1,4 +1,4 @@
-"""What all meters have in common: a number, a line, and an account of what was not measured."""
+"""What all Measure nodes share: a number, its text, and which images were not measured."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from ...faces.detection import Detection
 
 CATEGORY = "face/analysis"
-MEASURED_TIP = "The images to be measured; in each the largest face counts."
+MEASURED_TIP = "The images to measure; in each the largest face is used."
 
 
 def text_output() -> Any:
-    """The line that every meter gives beside its number."""
-    return io.String.Output("text", display_name="text", tooltip="The measurement in words.")
+    """STRING, the text that every Measure node gives with its number."""
+    return io.String.Output("text", display_name="text", tooltip="The result in words.")
 
 
 def with_face(detections: list[Detection], where: str) -> list[int]:
-    """Numbers of the images that can be measured; InputError if there is none."""
+    """Indices of the images that can be measured; raises InputError if there are none."""
     from ...faces.detection import SKIP, problems, remaining
 
     kept = remaining(detections, SKIP, where)
@@ -33,12 +33,12 @@ def with_face(detections: list[Detection], where: str) -> list[int]:
 
 
 def account(detections: list[Detection]) -> str:
-    """What could not be measured, to be added to a line; empty if all was."""
+    """Which images could not be measured, to append to the text; empty if all were."""
     from ...faces.detection import report
 
     return f"; {report(detections)}" if any(detection.problem for detection in detections) else ""
 
 
 def mean(values: list[float]) -> float:
-    """Of at least one value."""
+    """The mean of at least one value."""
     return sum(values) / len(values)

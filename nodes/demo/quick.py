@@ -1,26 +1,27 @@
-"""The whole job in one node, for a first try: it unfolds into the nodes that do it."""
+"""The whole workflow in one node, for a first try: it expands into the nodes that do the work."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..analysis.face_mask import HEAD
 from ..analysis.identity import ONE_PERSON
 from ..host.folders import BUNDLED
+from ..inputs import YAW, angle
+from .tiny_world import ANGLE_LIMITS
 
 if TYPE_CHECKING:
     from comfy_execution.graph_utils import GraphBuilder
-    from torch import Tensor
-
 SIDE = 128
 STEPS, GUIDANCE = 20, 3.0
 MARGIN, FEATHER = 0.12, 4.0
 
 
 class QuickPortrait(io.ComfyNode):
-    """Reference portrait + words + angles -> a new image of the person."""
+    """Reference portrait + prompt + angles -> a new image of the person."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,9 +29,9 @@ class QuickPortrait(io.ComfyNode):
             node_id="DenseFace_QuickPortrait",
             display_name="Quick Portrait (Tiny World)",
             category="face/demo",
-            description="A new image of the person on a reference portrait, in the bundled tiny "
-            "world. Three nodes are enough: Tiny-World Portrait, this one, Preview Image. The "
-            "workflow first_portrait shows what happens inside.",
+            description="Draws a new image of the person in a reference portrait, in the bundled "
+            "tiny world. Three nodes are enough: Tiny-World Portrait, this one, Preview Image. The "
+            "workflow first_portrait shows the nodes it expands into.",
             search_aliases=["easy", "start here", "all in one", "demo", "dense-face"],
             enable_expand=True,
             inputs=[
@@ -39,31 +40,11 @@ class QuickPortrait(io.ComfyNode):
                     "text",
                     multiline=True,
                     default="a close-up photo of *, smiling, on a blue plain background",
-                    tooltip="What the image shows; * stands for the person.",
+                    tooltip="The prompt; * stands for the person.",
                 ),
-                io.Float.Input(
-                    "yaw",
-                    default=25.0,
-                    min=-60.0,
-                    max=60.0,
-                    step=0.5,
-                    tooltip="Degrees; above 0 turns the nose to the left of the image.",
-                ),
-                io.Float.Input(
-                    "pitch",
-                    default=0.0,
-                    min=-35.0,
-                    max=35.0,
-                    step=0.5,
-                    tooltip="Degrees; above 0 lifts the nose.",
-                ),
-                io.Float.Input(
-                    "roll",
-                    default=0.0,
-                    min=-35.0,
-                    max=35.0,
-                    step=0.5,
-                    tooltip="Degrees; above 0 turns the head clockwise as you see it.",
+                *(
+                    angle(name, 25.0 if name == YAW else 0.0, limit)
+                    for name, limit in ANGLE_LIMITS.items()
                 ),
                 io.Int.Input(
                     "seed",
@@ -71,13 +52,13 @@ class QuickPortrait(io.ComfyNode):
                     min=0,
                     max=2**63 - 1,
                     control_after_generate=True,
-                    tooltip="Another seed, another image.",
+                    tooltip="Seed of the initial noise.",
                 ),
                 io.Image.Input(
                     "scene",
                     optional=True,
-                    tooltip="An image to keep: only its head is drawn anew. Without it the whole "
-                    "image comes from the text.",
+                    tooltip="An image whose head is replaced and whose rest is kept. Without it "
+                    "the whole image comes from the prompt.",
                 ),
             ],
             outputs=[
@@ -176,7 +157,7 @@ def _head(graph: GraphBuilder, analyzer: Any, scene: Any) -> Any:
 
 
 def _start(graph: GraphBuilder, vae: Any, scene: Any, mask: Any) -> Any:
-    """The latent to start from: nothing, or the scene with its mask."""
+    """The initial latent: empty, or the scene with its noise mask."""
     if scene is None:
         return graph.node("EmptyLatentImage", width=SIDE, height=SIDE, batch_size=1).out(0)
     encoded = graph.node("VAEEncode", pixels=scene, vae=vae).out(0)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ...demo.bundled import ANALYZER_FILE, BASE_FILE, WEIGHTS
+from ...demo.bundled import ANALYZER_FILE, BASE_FILE, EVALUATOR_FILE, WEIGHTS
 from ..host.folders import file_mark
 from ..images import channels_last
+from ..inputs import PITCH, ROLL, YAW, angle
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 
 CATEGORY = "face/demo"
-MOST_ANGLES = (60.0, 35.0, 35.0)
-"""The renderer's limits of yaw, pitch, roll."""
-MOST_NUMBER = 2**20 - 1
-"""Of people and scenes: as many as there are held-out seeds of a kind (``demo.seeds``)."""
+ANGLE_LIMITS = {YAW: 60.0, PITCH: 35.0, ROLL: 35.0}
+"""Of the renderer, in degrees."""
+MAX_NUMBER = 2**20 - 1
+"""Of people and scenes: each kind has this many held-out seeds (``demo.seeds``)."""
 
 
 class LoadTinyWorld(io.ComfyNode):
@@ -25,9 +26,9 @@ class LoadTinyWorld(io.ComfyNode):
             node_id="DenseFace_LoadTinyWorld",
             display_name="Load Tiny World",
             category=CATEGORY,
-            description="A demonstration model of Stable Diffusion's architecture that knows only "
-            "rendered heads: 128 px, a few megabytes, seconds on a CPU. For real images use your "
-            "own Stable Diffusion 1.5 checkpoint.",
+            description="A demonstration model with Stable Diffusion's architecture, trained only "
+            "on rendered heads: 128 px, a few megabytes, seconds on a CPU. For real images use "
+            "your own Stable Diffusion 1.5 checkpoint.",
             search_aliases=["demo model", "tiny model", "toy checkpoint"],
             inputs=[],
             outputs=[
@@ -35,9 +36,15 @@ class LoadTinyWorld(io.ComfyNode):
                     "model", display_name="model", tooltip="Draws 128 px images of heads."
                 ),
                 io.Clip.Output(
-                    "clip", display_name="clip", tooltip="Knows about 200 words; see the help."
+                    "clip",
+                    display_name="clip",
+                    tooltip="Knows about 200 words; the help lists them.",
                 ),
-                io.Vae.Output("vae", display_name="vae", tooltip="Eight times smaller latents."),
+                io.Vae.Output(
+                    "vae",
+                    display_name="vae",
+                    tooltip="Its latents are 8 times smaller than the image.",
+                ),
             ],
         )
 
@@ -61,8 +68,8 @@ class LoadTinyAnalyzer(io.ComfyNode):
             node_id="DenseFace_LoadTinyAnalyzer",
             display_name="Load Tiny-World Analyzer",
             category=CATEGORY,
-            description="Measures heads of the tiny world: identity, pose, parts of the face. It "
-            "does not understand photographs.",
+            description="Measures heads of the tiny world: identity, pose, expression, face parts. "
+            "It does not work on photographs.",
             search_aliases=["face analysis", "face encoder", "demo analyzer"],
             inputs=[],
             outputs=[
@@ -84,11 +91,52 @@ class LoadTinyAnalyzer(io.ComfyNode):
 
 
 def load_bundled_analyzer() -> LoadedAnalyzer:
-    """The tiny world's analyzer; raises ModelFileError when its file is missing or altered."""
+    """The tiny world's analyzer; raises ModelFileError when its file is missing or corrupt."""
     from ..host.tiny.analyzer import load_analyzer
 
     patcher, encoder = load_analyzer(WEIGHTS / ANALYZER_FILE)
     return LoadedAnalyzer(patcher, encoder)
+
+
+class LoadTinyEvaluator(io.ComfyNode):
+    """The bundled evaluator: a recogniser that conditions nothing, for grading."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_LoadTinyJudge",
+            display_name="Load Tiny-World Evaluator",
+            category=CATEGORY,
+            description="A second, independently trained recogniser of the tiny world's people. It "
+            "conditions no image, so it can grade them: for the independent input of Measure "
+            "Likeness.",
+            search_aliases=[
+                "independent recogniser",
+                "second face encoder",
+                "grade likeness",
+                "load tiny-world judge",
+            ],
+            inputs=[],
+            outputs=[
+                AnalyzerSocket.Output(
+                    "analyzer",
+                    display_name="analyzer",
+                    tooltip="For Measure Likeness. No adapter accepts its identities.",
+                )
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls) -> str:
+        return file_mark(WEIGHTS / EVALUATOR_FILE)
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        from ..host.tiny.analyzer import load_evaluator
+
+        recogniser = load_evaluator(WEIGHTS / EVALUATOR_FILE)
+        finder = load_bundled_analyzer()
+        return io.NodeOutput(LoadedAnalyzer(finder.patcher, recogniser.encoder, None, recogniser))
 
 
 class TinyPortrait(io.ComfyNode):
@@ -96,61 +144,37 @@ class TinyPortrait(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        yaw, pitch, roll = MOST_ANGLES
         return io.Schema(
             node_id="DenseFace_TinyPortrait",
             display_name="Tiny-World Portrait",
             category=CATEGORY,
-            description="Renders a person of the tiny world, so that every example runs without a "
-            "image of your own. Nobody real is shown.",
+            description="Renders a made-up person of the tiny world, so that every example runs "
+            "without images of your own.",
             search_aliases=["sample portrait", "reference image", "render head"],
             inputs=[
                 io.Int.Input(
                     "person",
                     default=2,
                     min=0,
-                    max=MOST_NUMBER,
+                    max=MAX_NUMBER,
                     control_after_generate=True,
-                    tooltip="Number of the person: the same number is always the same person.",
+                    tooltip="Number of the person; the same number always gives the same person.",
                 ),
                 io.Int.Input(
                     "scene",
                     default=3,
                     min=0,
-                    max=MOST_NUMBER,
-                    tooltip="Number of the scene: light, background, clothes, expression.",
+                    max=MAX_NUMBER,
+                    tooltip="Number of the scene: lighting, background, clothes, expression.",
                 ),
-                io.Float.Input(
-                    "yaw",
-                    default=0.0,
-                    min=-yaw,
-                    max=yaw,
-                    step=0.5,
-                    tooltip="Degrees; above 0 turns the nose to the left of the image.",
-                ),
-                io.Float.Input(
-                    "pitch",
-                    default=0.0,
-                    min=-pitch,
-                    max=pitch,
-                    step=0.5,
-                    tooltip="Degrees; above 0 lifts the nose.",
-                ),
-                io.Float.Input(
-                    "roll",
-                    default=0.0,
-                    min=-roll,
-                    max=roll,
-                    step=0.5,
-                    tooltip="Degrees; above 0 turns the head clockwise as you see it.",
-                ),
+                *(angle(name, limit=limit) for name, limit in ANGLE_LIMITS.items()),
                 io.Int.Input(
                     "size",
                     default=128,
                     min=64,
                     max=1024,
                     step=8,
-                    tooltip="Side in pixels; the tiny world itself works at 128.",
+                    tooltip="Side of the image in pixels; the tiny world's own size is 128.",
                 ),
             ],
             outputs=[
@@ -158,9 +182,11 @@ class TinyPortrait(io.ComfyNode):
                 io.String.Output(
                     "caption",
                     display_name="caption",
-                    tooltip="The portrait in words that the tiny text encoder knows.",
+                    tooltip="A caption in words that the tiny text encoder knows.",
                 ),
-                PoseSocket.Output("pose", display_name="pose", tooltip="The angles above."),
+                PoseSocket.Output(
+                    "pose", display_name="pose", tooltip="The three angles, for the pose nodes."
+                ),
             ],
         )
 

@@ -1,36 +1,35 @@
-"""Dense-Face's adapter: load it, put it on a MODEL, put the person into the prompt."""
+"""Dense-Face's adapter: loading it, applying it to a MODEL, and the person in the prompt."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS
 from ...errors import IncompatibleError
 from ..host.folders import BUNDLED, file_mark, full_path, list_files
 from ..images import checked_mask
+from ..inputs import percent
 from ..sockets import AdapterSocket, IdentitySocket, LoadedAdapter, People
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FOLDER = "dense_face"
 MODES = ("auto", "weights", "runtime")
 CATEGORY = "face/dense_face"
 TINY_ADAPTER = WEIGHTS / DENSE_FACE_FILE
 ADAPTER_TIP = "From Load Dense-Face Adapter."
-IDENTITY_TIP = "Who is to be drawn: from Encode Identity, made with the adapter's own face encoder."
+IDENTITY_TIP = "The person to draw: from Encode Identity, with the adapter's own face encoder."
 
 
 def adapter_path(name: str) -> Path:
-    """The file behind an entry of the adapter list."""
+    """The file of an entry in the adapter list; raises ModelFileError."""
     return TINY_ADAPTER if name == BUNDLED else full_path(FOLDER, name, "Dense-Face adapter")
 
 
 class LoadAdapter(io.ComfyNode):
-    """File -> adapter for the MODEL and the prompt, and the pose branch as a control net."""
+    """File -> adapter for MODEL and prompt, and the pose branch as a CONTROL_NET."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -38,15 +37,14 @@ class LoadAdapter(io.ComfyNode):
             node_id="DenseFace_LoadAdapter",
             display_name="Load Dense-Face Adapter",
             category=CATEGORY,
-            description="Loads a Dense-Face adapter: who (adapter) and how the head is turned "
-            "(pose control, for the core Apply ControlNet nodes).",
+            description="Loads a Dense-Face adapter: the adapter itself, which draws a given "
+            "person, and the pose control for the core Apply ControlNet nodes.",
             search_aliases=["face adapter", "identity adapter", "dense-face", "pc-adapter"],
             inputs=[
                 io.Combo.Input(
                     "adapter_name",
                     options=list_files(FOLDER, bundled=True),
-                    tooltip="A file in models/dense_face, or the small one that comes with the "
-                    "pack for its own tiny world of rendered heads.",
+                    tooltip="A file in models/dense_face, or the bundled one for the tiny world.",
                 )
             ],
             outputs=[
@@ -58,8 +56,8 @@ class LoadAdapter(io.ComfyNode):
                 io.ControlNet.Output(
                     "pose_control",
                     display_name="pose_control",
-                    tooltip="The pose branch as an ordinary control net: connect it to Apply "
-                    "ControlNet (Advanced) together with a pose image.",
+                    tooltip="The pose branch as an ordinary control net: for Apply ControlNet, "
+                    "together with a pose image.",
                 ),
             ],
         )
@@ -70,14 +68,13 @@ class LoadAdapter(io.ComfyNode):
 
     @classmethod
     def execute(cls, adapter_name: str) -> io.NodeOutput:
-        from comfy_execution.graph_utils import ExecutionBlocker
-
         from ..host.dense_face.adapter_file import load_parts
+        from ..host.execution import blocked
 
         fused, token, control, encoder = load_parts(adapter_path(adapter_name))
         adapter = LoadedAdapter(adapter_name, fused, token, encoder)
         if control is None:
-            control = ExecutionBlocker(f"The adapter file {adapter_name} holds no pose branch.")
+            control = blocked(f"The adapter file {adapter_name} holds no pose branch.")
         return io.NodeOutput(adapter, control)
 
 
@@ -90,12 +87,12 @@ class ApplyAdapter(io.ComfyNode):
             node_id="DenseFace_ApplyAdapter",
             display_name="Apply Dense-Face Adapter",
             category=CATEGORY,
-            description="Face-generation mode: the model draws the given person. Without this node "
-            "(or with weight 0) the model is in text-editing mode. Use it together with Encode "
-            "Prompt with Identity.",
+            description="Face-generation mode: the model draws the given person. Without this "
+            "node, or with weight 0, the model is in text-editing mode. Use it together with "
+            "Encode Prompt with Identity.",
             search_aliases=["face id", "identity", "same person", "likeness", "dense-face"],
             inputs=[
-                io.Model.Input("model", tooltip="The base model the adapter was made for."),
+                io.Model.Input("model", tooltip="The base model that the adapter was trained for."),
                 AdapterSocket.Input("adapter", tooltip=ADAPTER_TIP),
                 IdentitySocket.Input("identity", tooltip=IDENTITY_TIP),
                 io.Float.Input(
@@ -104,43 +101,29 @@ class ApplyAdapter(io.ComfyNode):
                     min=0.0,
                     max=3.0,
                     step=0.05,
-                    tooltip="Strength: 1 = as trained, 0 = as if this node were not there. Too "
-                    "little likeness: more; waxy or broken faces: less.",
+                    tooltip="Strength: 1 = as trained, 0 = no effect. Raise it for more likeness, "
+                    "lower it if faces look waxy or broken.",
                 ),
-                io.Float.Input(
-                    "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Share of the denoising after which the adapter sets in.",
-                ),
-                io.Float.Input(
-                    "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.001,
-                    tooltip="Share of the denoising after which the adapter stops.",
-                ),
+                percent("start_percent", 0.0, "the adapter starts to act"),
+                percent("end_percent", 1.0, "the adapter stops"),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
                     default="auto",
-                    tooltip="How it is computed; the image is the same. weights: merged into the "
-                    "model while it is loaded, fastest. runtime: beside it, needed for a mask, a "
-                    "percent range or an fp8 model. auto chooses.",
+                    tooltip="How the adapter is computed; the image is the same. weights: merged "
+                    "into the model's weights, fastest. runtime: in separate layers, for a mask, a "
+                    "percent range or an fp8 model. auto: weights where possible.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the adapter acts: white = act, black = plain model. Covers the "
-                    "whole image, whatever its size.",
+                    tooltip="Where the adapter acts: white = adapter, black = plain model. "
+                    "Stretched over the whole image.",
                 ),
             ],
             outputs=[
                 io.Model.Output(
-                    "model", display_name="model", tooltip="The model with the adapter on it."
+                    "model", display_name="model", tooltip="The model with the adapter."
                 )
             ],
         )
@@ -177,7 +160,7 @@ class EncodePrompt(io.ComfyNode):
             display_name="Encode Prompt with Identity",
             category=CATEGORY,
             description="Encodes a prompt in which * stands for the person. Without an identity it "
-            "is the ordinary text encode.",
+            "works like CLIP Text Encode.",
             search_aliases=["clip text encode", "face prompt", "identity token"],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of the base model."),
@@ -187,8 +170,8 @@ class EncodePrompt(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="a portrait of *",
-                    tooltip="The prompt. Write * where the person stands, apart from other words; "
-                    "weights like (*:1.2) work.",
+                    tooltip="The prompt. Write * for the person, separated from other words; "
+                    "weights such as (*:1.2) work.",
                 ),
                 IdentitySocket.Input("identity", optional=True, tooltip=IDENTITY_TIP),
             ],
@@ -196,8 +179,8 @@ class EncodePrompt(io.ComfyNode):
                 io.Conditioning.Output(
                     "conditioning",
                     display_name="conditioning",
-                    tooltip="The prompt with the person in it. The negative prompt needs none: use "
-                    "the core text encode node with an empty text.",
+                    tooltip="The prompt with the person. For the negative prompt use CLIP Text "
+                    "Encode, for instance with an empty text.",
                 )
             ],
         )
@@ -214,7 +197,7 @@ class EncodePrompt(io.ComfyNode):
             raise IncompatibleError(
                 "the adapter file holds no identity token",
                 where=adapter.name,
-                fix="Use the core text encode node with this adapter",
+                fix="Use CLIP Text Encode with this adapter",
             )
         return io.NodeOutput(
             encode_with_identity(clip, text, adapter.token(adapter.vectors(identity)))

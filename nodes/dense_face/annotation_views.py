@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ...faces.parts import PART_NAMES
 from ..images import channels_first, channels_last
+from ..inputs import feather_pixels
 from ..sockets import AnnotationsSocket, ImageAnnotations
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ FROM_TIP = "From Annotate Image or Sample with Annotations."
 
 
 class AnnotationImages(io.ComfyNode):
-    """Annotations -> depth, parts and landmarks to look at and to go on with."""
+    """Annotations -> depth, parts and landmarks in the host's own types."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,43 +29,49 @@ class AnnotationImages(io.ComfyNode):
             node_id="DenseFace_AnnotationPictures",
             display_name="Annotation Images",
             category=CATEGORY,
-            description="Shows annotations beside each other: depth, face parts in colours, "
-            "landmarks as dots; and hands them on in the host's own types.",
-            search_aliases=["preview depth", "preview parts", "preview landmarks", "face mesh"],
+            description="Shows depth, face parts and landmarks side by side, and gives them out as "
+            "images, mask and landmarks.",
+            search_aliases=[
+                "preview depth",
+                "preview parts",
+                "preview landmarks",
+                "face mesh",
+                "annotation pictures",
+            ],
             inputs=[
                 AnnotationsSocket.Input("annotations", tooltip=FROM_TIP),
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The image, to draw the landmarks on; without it, on grey.",
+                    tooltip="The images to draw the landmarks on; grey without them.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     "preview",
                     display_name="preview",
-                    tooltip="Landmarks, depth and parts side by side, a row an image.",
+                    tooltip="Landmarks, depth and parts side by side, one row per image.",
                 ),
                 io.Image.Output(
                     "depth",
                     display_name="depth",
-                    tooltip="Near is white; stretched to the face of each image.",
+                    tooltip="White = near; contrast stretched over the face of each image.",
                 ),
                 io.Image.Output(
                     "raw_depth",
                     display_name="raw_depth",
-                    tooltip="As trained: 0 is nearest, 1 background, alike for all images.",
+                    tooltip="Unstretched: 0 nearest, 1 background, comparable between images.",
                 ),
                 io.Image.Output(
-                    "parts", display_name="parts", tooltip="A colour for each of the ten classes."
+                    "parts", display_name="parts", tooltip="One colour for each of the ten classes."
                 ),
                 io.Mask.Output(
-                    "face", display_name="face", tooltip="White on the face, brows to chin."
+                    "face", display_name="face", tooltip="White = the face, from brows to chin."
                 ),
                 FaceLandmarks.Output(
                     "landmarks",
                     display_name="landmarks",
-                    tooltip="One face an image, for nodes that take FACE_LANDMARKS.",
+                    tooltip="One face per image, for nodes that take FACE_LANDMARKS.",
                 ),
             ],
         )
@@ -91,7 +98,7 @@ class AnnotationImages(io.ComfyNode):
 
 
 class PartMask(io.ComfyNode):
-    """Annotations -> where one part is, or the whole face."""
+    """Annotations -> masks of one part or of the whole face."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -99,7 +106,7 @@ class PartMask(io.ComfyNode):
             node_id="DenseFace_PartMask",
             display_name="Part Mask",
             category=CATEGORY,
-            description="A mask of the face or of one part of it, from annotations.",
+            description="Makes a mask of the face, or of one part of it, from annotations.",
             search_aliases=["face mask", "eye mask", "mouth mask", "segmentation mask"],
             inputs=[
                 AnnotationsSocket.Input("annotations", tooltip=FROM_TIP),
@@ -115,16 +122,10 @@ class PartMask(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Cells at least this sure are white; 0 gives the sureness itself.",
+                    tooltip="Pixels of at least this probability are white; 0 gives the "
+                    "probability itself.",
                 ),
-                io.Float.Input(
-                    "feather",
-                    default=0.0,
-                    min=0.0,
-                    max=256.0,
-                    step=1.0,
-                    tooltip="Pixels over which the edge fades, inwards.",
-                ),
+                feather_pixels(),
             ],
             outputs=[io.Mask.Output("mask", display_name="mask", tooltip="White = this part.")],
         )
@@ -153,8 +154,8 @@ class SaveAnnotations(io.ComfyNode):
             node_id="DenseFace_SaveAnnotations",
             display_name="Save Annotations",
             category=CATEGORY,
-            description="Writes annotations into the output folder: for each image depth as 16 "
-            "bit PNG, parts as PNG in the dataset's colours, landmarks as CSV.",
+            description="Saves annotations in the output folder: for each image depth as 16-bit "
+            "PNG, parts as PNG in the data set's colours, landmarks as CSV.",
             search_aliases=["export depth", "export landmarks", "export segmentation"],
             is_output_node=True,
             inputs=[
@@ -162,7 +163,7 @@ class SaveAnnotations(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="annotations/face",
-                    tooltip="Folder and start of the files' names, inside the output folder.",
+                    tooltip="Subfolder of the output folder, and start of the files' names.",
                 ),
             ],
             outputs=[],

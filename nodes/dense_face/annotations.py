@@ -1,11 +1,12 @@
-"""Depth, face parts and landmarks out of the model itself: of an image, or while sampling."""
+"""Depth, face parts and landmarks from the model's features: of an image, or while sampling."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...demo.bundled import ANNOTATION_FILE, WEIGHTS
 from ...errors import InputError
@@ -13,19 +14,16 @@ from ..host.folders import BUNDLED, file_mark, full_path, list_files
 from ..images import channels_first
 from ..sockets import AnnotationHeadSocket, AnnotationsSocket, ImageAnnotations, LoadedHead
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 FOLDER = "dense_face"
 CATEGORY = "face/dense_face"
 TINY_HEAD = WEIGHTS / ANNOTATION_FILE
 LAST, MEAN = "last step", "mean of all steps"
-HEAD_TIP = "From Load Annotation Head; made for the same kind of model."
+HEAD_TIP = "From Load Annotation Head; trained for the same base model."
 ANNOTATIONS_TIP = "For Annotation Images, Part Mask and Save Annotations."
 
 
 def head_path(name: str) -> Path:
-    """The file behind an entry of the list of heads."""
+    """The file of an entry in the list of heads; raises ModelFileError."""
     return TINY_HEAD if name == BUNDLED else full_path(FOLDER, name, "annotation head")
 
 
@@ -38,22 +36,22 @@ class LoadAnnotationHead(io.ComfyNode):
             node_id="DenseFace_LoadAnnotationHead",
             display_name="Load Annotation Head",
             category=CATEGORY,
-            description="Loads the small network that reads depth, face parts and landmarks out "
-            "of the features of a Stable Diffusion UNet, so that no detector is needed.",
+            description="Loads the small network that predicts depth, face parts and landmarks "
+            "from the features of a Stable Diffusion UNet, without a face detector.",
             search_aliases=["depth", "segmentation", "landmarks", "dense annotation", "face parts"],
             inputs=[
                 io.Combo.Input(
                     "head_name",
                     options=list_files(FOLDER, bundled=True),
-                    tooltip="A file in models/dense_face, or the one that comes with the pack for "
-                    "its own tiny world of rendered heads.",
+                    tooltip="A file in models/dense_face, or the bundled one for the tiny world.",
                 )
             ],
             outputs=[
                 AnnotationHeadSocket.Output(
                     "head",
                     display_name="head",
-                    tooltip="For Annotate Image and Sample with Annotations.",
+                    tooltip="For Annotate Image, Sample with Annotations and Joint Guider with "
+                    "Predicted Mask.",
                 )
             ],
         )
@@ -70,7 +68,7 @@ class LoadAnnotationHead(io.ComfyNode):
 
 
 class AnnotateImage(io.ComfyNode):
-    """IMAGE -> its annotations, by one pass of the model."""
+    """IMAGE -> its annotations, by one forward pass of the model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -78,24 +76,29 @@ class AnnotateImage(io.ComfyNode):
             node_id="DenseFace_AnnotatePicture",
             display_name="Annotate Image",
             category=CATEGORY,
-            description="Reads depth, face parts and landmarks of finished images: encodes them, "
-            "adds a little noise, runs the model once and reads its features.",
-            search_aliases=["depth from image", "face parsing", "landmarks from image"],
+            description="Predicts depth, face parts and landmarks of existing images: encodes "
+            "them, adds a little noise, runs the model once and reads its features.",
+            search_aliases=[
+                "depth from image",
+                "face parsing",
+                "landmarks from image",
+                "annotate picture",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip="The base model that the head was made for."),
-                io.Vae.Input("vae", tooltip="Of the same base model."),
+                io.Model.Input("model", tooltip="The base model that the head was trained for."),
+                io.Vae.Input("vae", tooltip="The VAE of the same base model."),
                 io.Conditioning.Input(
-                    "positive", tooltip="What the images show; an empty prompt will do."
+                    "positive", tooltip="A description of the images; an empty prompt works too."
                 ),
                 AnnotationHeadSocket.Input("head", tooltip=HEAD_TIP),
-                io.Image.Input("image", tooltip="One face an image; sides in multiples of 8 px."),
+                io.Image.Input("image", tooltip="One face per image; sides in multiples of 8 px."),
                 io.Int.Input(
                     "timestep",
                     default=1,
                     min=0,
                     max=999,
-                    tooltip="How much noise is added: 0 none, 999 nothing but noise. A little "
-                    "makes the model look at shapes.",
+                    tooltip="Diffusion timestep of the added noise, 0 to 999: 0 hardly any, 999 "
+                    "pure noise.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -103,7 +106,7 @@ class AnnotateImage(io.ComfyNode):
                     min=0,
                     max=2**64 - 1,
                     control_after_generate=True,
-                    tooltip="Of the noise that is added.",
+                    tooltip="Seed of the added noise.",
                 ),
             ],
             outputs=[
@@ -141,7 +144,7 @@ class AnnotateImage(io.ComfyNode):
 
 
 class SampleAnnotated(io.ComfyNode):
-    """GUIDER and SAMPLER -> LATENT, and what the model saw on the way."""
+    """GUIDER and SAMPLER -> LATENT, and annotations read on the way."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -149,20 +152,22 @@ class SampleAnnotated(io.ComfyNode):
             node_id="DenseFace_SampleAnnotated",
             display_name="Sample with Annotations",
             category=CATEGORY,
-            description="As the core SamplerCustomAdvanced, to the last bit; beside the latent it "
-            "gives depth, face parts and landmarks that the head read from the model's features "
-            "while it sampled. No detector, no second pass.",
+            description="Samples exactly like the core SamplerCustomAdvanced, and also gives "
+            "depth, face parts and landmarks, predicted from the model's features on the way. No "
+            "detector, no second pass.",
             search_aliases=["sampler", "depth while sampling", "mask while sampling"],
             inputs=[
                 io.Noise.Input("noise", tooltip="From RandomNoise."),
                 io.Guider.Input(
                     "guider",
-                    tooltip="From CFGGuider, BasicGuider or another one of a Stable "
+                    tooltip="From CFGGuider, BasicGuider or another guider of a Stable "
                     "Diffusion 1.x model.",
                 ),
-                io.Sampler.Input("sampler", tooltip="Any."),
-                io.Sigmas.Input("sigmas", tooltip="Any."),
-                io.Latent.Input("latent_image", tooltip="To start from, with or without a mask."),
+                io.Sampler.Input("sampler", tooltip="Any sampler, as from KSamplerSelect."),
+                io.Sigmas.Input("sigmas", tooltip="Any schedule, as from BasicScheduler."),
+                io.Latent.Input(
+                    "latent_image", tooltip="The initial latent, with or without a noise mask."
+                ),
                 AnnotationHeadSocket.Input("head", tooltip=HEAD_TIP),
                 io.Float.Input(
                     "start_percent",
@@ -170,7 +175,7 @@ class SampleAnnotated(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Share of the denoising from which on steps are read.",
+                    tooltip="Fraction of the denoising after which steps are read.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -178,22 +183,22 @@ class SampleAnnotated(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Share of the denoising up to which steps are read.",
+                    tooltip="Fraction of the denoising up to which steps are read.",
                 ),
                 io.Combo.Input(
                     "take",
                     options=[LAST, MEAN],
                     default=LAST,
-                    tooltip="last step: only the last step of the range is read, which costs next "
-                    "to nothing. mean of all steps: every step of the range.",
+                    tooltip="last step: reads only the last step of the range, at almost no cost. "
+                    "mean of all steps: averages over every step of the range.",
                 ),
             ],
             outputs=[
-                io.Latent.Output("output", display_name="output", tooltip="The result."),
+                io.Latent.Output("output", display_name="output", tooltip="The sampled latent."),
                 io.Latent.Output(
                     "denoised_output",
                     display_name="denoised_output",
-                    tooltip="The clean latent that the last step predicted.",
+                    tooltip="The clean latent predicted in the last step.",
                 ),
                 AnnotationsSocket.Output(
                     "annotations", display_name="annotations", tooltip=ANNOTATIONS_TIP

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from ..images import channels_first, channels_last, checked_mask
+from ..inputs import feather_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ SOFT, HARD = "soft", "hard"
 
 
 class BlendedSampler(io.ComfyNode):
-    """The release's sampler with latent-space blending."""
+    """The sampler of the release, with latent-space blending."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -27,10 +28,10 @@ class BlendedSampler(io.ComfyNode):
             node_id="DenseFace_BlendedSampler",
             display_name="Blended DDIM Sampler",
             category=CATEGORY,
-            description="Draws the white part of the latent's noise mask anew and puts the scene "
-            "back around it in every step, by the rule of the Dense-Face release. For "
-            "SamplerCustom, with the scheduler ddim_uniform. An ordinary KSampler with Set Latent "
-            "Noise Mask does nearly the same.",
+            description="Redraws the white part of the latent's noise mask and restores the scene "
+            "around it in every step, as the Dense-Face release does. For SamplerCustom, with the "
+            "scheduler ddim_uniform. An ordinary KSampler with Set Latent Noise Mask does nearly "
+            "the same.",
             search_aliases=["latent blending", "ddim", "inpaint sampler", "dense-face sampler"],
             inputs=[
                 io.Float.Input(
@@ -39,40 +40,43 @@ class BlendedSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Share of new noise in each step: 1 as released, 0 deterministic.",
+                    tooltip="DDIM eta, the amount of new noise in each step: 1 as released, 0 "
+                    "deterministic.",
                 ),
                 io.Combo.Input(
                     "background_noise",
                     options=[FRESH, FIXED],
                     default=FRESH,
-                    tooltip="Noise on the kept scene: fresh in every step as released, or the same "
-                    "in all steps as the host's own noise mask.",
+                    tooltip="Noise on the kept scene. fresh in every step: as released. one for "
+                    "all steps: as with the host's own noise mask.",
                 ),
                 io.Combo.Input(
                     "start",
                     options=[FROM_BASE, FROM_NOISE],
                     default=FROM_BASE,
-                    tooltip="noised scene (as released): colours and light of the scene leak into "
-                    "the face. noise: the face starts from nothing.",
+                    tooltip="noised scene (as released): the scene's colours and lighting leak "
+                    "into the face. noise: the face starts from pure noise.",
                 ),
                 io.Combo.Input(
                     "end",
                     options=[CLEAN, AS_RELEASED],
                     default=CLEAN,
-                    tooltip="clean: without rest of noise, and the scene is put back once more. as "
-                    "released: ends a little before, all drawn by the network.",
+                    tooltip="clean: ends without noise and restores the scene once more. as "
+                    "released: ends one step early, without restoring it.",
                 ),
                 io.Combo.Input(
                     "mask_edge",
                     options=[SOFT, HARD],
                     default=SOFT,
-                    tooltip="soft: mixes where the mask is grey. hard (as released): decides each "
-                    "cell of the latent.",
+                    tooltip="soft: blends where the mask is grey. hard (as released): thresholds "
+                    "the mask at each latent cell.",
                 ),
             ],
             outputs=[
                 io.Sampler.Output(
-                    "sampler", display_name="sampler", tooltip="For SamplerCustom (Advanced)."
+                    "sampler",
+                    display_name="sampler",
+                    tooltip="For SamplerCustom and SamplerCustomAdvanced.",
                 )
             ],
         )
@@ -90,7 +94,7 @@ class BlendedSampler(io.ComfyNode):
 
 
 class Composite(io.ComfyNode):
-    """Scene + generated face + mask -> the scene, untouched outside the mask."""
+    """Scene + generated face + mask -> the scene, unchanged outside the mask."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -98,21 +102,14 @@ class Composite(io.ComfyNode):
             node_id="DenseFace_Composite",
             display_name="Composite Face",
             category=CATEGORY,
-            description="Puts the generated face into the scene. Outside the mask every pixel is "
-            "the scene's own, to the last bit.",
+            description="Composites the generated face into the scene. Outside the mask every "
+            "pixel is the scene's own, to the last bit.",
             search_aliases=["paste face", "blend images", "face composite", "keep background"],
             inputs=[
-                io.Image.Input("scene", tooltip="The image that is kept outside the mask."),
+                io.Image.Input("scene", tooltip="The image to keep outside the mask."),
                 io.Image.Input("generated", tooltip="The image with the new face."),
                 io.Mask.Input("mask", tooltip="White = the new face; from Face Mask."),
-                io.Float.Input(
-                    "feather",
-                    default=4.0,
-                    min=0.0,
-                    max=256.0,
-                    step=1.0,
-                    tooltip="Pixels over which the face fades into the scene, inside the mask.",
-                ),
+                feather_pixels(4.0),
             ],
             outputs=[io.Image.Output("image", display_name="image", tooltip="The finished image.")],
         )

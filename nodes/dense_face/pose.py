@@ -1,20 +1,21 @@
-"""Head poses as numbers and as the image that the pose branch reads."""
+"""Head poses as angles, and as the image that the pose branch reads."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any
 
+import torch
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...errors import InputError
 from ..analysis.chosen_face import chosen, detections_of, index_input
+from ..inputs import ANGLES, YAW, angle
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, HeadPoses, LoadedAnalyzer, PoseSocket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
     from ...faces.face import Face
 
@@ -24,21 +25,9 @@ SIZE = 256
 """Side of the pose image that the released adapter was trained on, in pixels."""
 CATEGORY = "face/dense_face"
 USUAL = (60.0, 35.0, 35.0)
-"""Beyond these angles (yaw, pitch, roll) the adapters have seen few heads."""
+"""The adapters' training data holds few heads beyond these angles (yaw, pitch, roll)."""
 
 AS_MEASURED, AS_PAPER = "as measured", "as 6DRepNet reads it"
-
-_SIGNS = {
-    "yaw": "Degrees; above 0 turns the nose to the left of the image.",
-    "pitch": "Degrees; above 0 lifts the nose.",
-    "roll": "Degrees; above 0 turns the head clockwise as you see it.",
-}
-
-
-def _angle(name: str, default: float = 0.0, prefix: str = "") -> Any:
-    return io.Float.Input(
-        prefix + name, default=default, min=-90.0, max=90.0, step=0.5, tooltip=_SIGNS[name]
-    )
 
 
 def _size() -> Any:
@@ -48,27 +37,28 @@ def _size() -> Any:
         min=64,
         max=2048,
         step=8,
-        tooltip="Side of the pose image in pixels. 256 is what the released adapter was trained "
-        "on, 128 the bundled tiny world; the control node resizes it to your image.",
+        tooltip="Side of the pose image in pixels: 256 for the released adapter, 128 for the "
+        "bundled tiny world, as in training. The control node resizes it to your image.",
     )
 
 
 def _outputs() -> list[Any]:
     return [
-        PoseSocket.Output("pose", display_name="pose", tooltip="The angles."),
+        PoseSocket.Output("pose", display_name="pose", tooltip="The angles, for Measure Pose."),
         io.Image.Output(
             "pose_picture",
             display_name="pose_picture",
-            tooltip="The head's axes: red to its side, green down, blue along the nose. Connect it "
-            "to the image input of Apply ControlNet (Advanced).",
+            tooltip="The head's axes: red to the side, green down, blue along the nose. For the "
+            "image input of Apply ControlNet.",
         ),
     ]
 
 
 def drawn(node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float) -> io.NodeOutput:
-    """Poses and their images as a node's output, shown in the node; warns of unusual angles."""
-    import torch
+    """A node's output: the poses, their images (also as preview) and ``more``.
 
+    Logs a warning for angles beyond :data:`USUAL`.
+    """
     from ...dense_face.pose_image import pose_image
 
     for angles in poses.angles:
@@ -88,9 +78,9 @@ class PoseFromAngles(io.ComfyNode):
             node_id="DenseFace_PoseFromAngles",
             display_name="Head Pose from Angles",
             category=CATEGORY,
-            description="Says how the head is turned, and draws it for the pose control.",
+            description="Sets the head pose by three angles and draws it for the pose control.",
             search_aliases=["yaw pitch roll", "head pose", "turn head", "look left", "look right"],
-            inputs=[_angle("yaw"), _angle("pitch"), _angle("roll"), _size()],
+            inputs=[*map(angle, ANGLES), _size()],
             outputs=_outputs(),
         )
 
@@ -100,7 +90,7 @@ class PoseFromAngles(io.ComfyNode):
 
 
 class PoseSweep(io.ComfyNode):
-    """A row of head poses from one to another."""
+    """Two head poses -> evenly spaced poses from one to the other."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -108,22 +98,18 @@ class PoseSweep(io.ComfyNode):
             node_id="DenseFace_PoseSweep",
             display_name="Head Pose Sweep",
             category=CATEGORY,
-            description="Evenly spaced head poses between two, as a batch: use a latent batch of "
-            "the same count and get one image for each pose.",
+            description="A batch of head poses, evenly spaced between two. With a latent batch of "
+            "the same size each image gets one pose.",
             search_aliases=["turntable", "yaw sweep", "head turn", "pose batch"],
             inputs=[
-                _angle("yaw", -40.0, "from_"),
-                _angle("pitch", 0.0, "from_"),
-                _angle("roll", 0.0, "from_"),
-                _angle("yaw", 40.0, "to_"),
-                _angle("pitch", 0.0, "to_"),
-                _angle("roll", 0.0, "to_"),
+                *(angle(name, -40.0 if name == YAW else 0.0, prefix="from_") for name in ANGLES),
+                *(angle(name, 40.0 if name == YAW else 0.0, prefix="to_") for name in ANGLES),
                 io.Int.Input(
                     "count",
                     default=5,
                     min=1,
                     max=256,
-                    tooltip="How many, both ends included.",
+                    tooltip="Number of poses, both ends included.",
                 ),
                 _size(),
             ],
@@ -132,11 +118,9 @@ class PoseSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, count: int, size: int, **ends: float) -> io.NodeOutput:
-        import torch
-
         angles = [
             torch.linspace(ends[f"from_{name}"], ends[f"to_{name}"], count, dtype=torch.float64)
-            for name in _SIGNS
+            for name in ANGLES
         ]
         poses = HeadPoses(
             tuple((yaw, pitch, roll) for yaw, pitch, roll in torch.stack(angles, 1).tolist())
@@ -153,8 +137,13 @@ class PoseFromImage(io.ComfyNode):
             node_id="DenseFace_PoseFromPicture",
             display_name="Head Pose from Image",
             category=CATEGORY,
-            description="Measures how the head is turned in an image, to turn another head alike.",
-            search_aliases=["head pose estimation", "copy pose", "measure pose"],
+            description="Estimates the head pose in an image, to give it to another head.",
+            search_aliases=[
+                "head pose estimation",
+                "copy pose",
+                "measure pose",
+                "head pose from picture",
+            ],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="From Load Tiny-World Analyzer or Load Face Analyzer."
@@ -193,12 +182,11 @@ class PoseFromFaces(io.ComfyNode):
             node_id="DenseFace_PoseFromFaces",
             display_name="Head Pose of Faces",
             category=CATEGORY,
-            description="Reads how the head is turned from faces that were found already, by "
-            "whatever node.",
+            description="Takes the head pose of faces that another node has already detected.",
             search_aliases=["head pose estimation", "copy pose", "face landmarks to pose"],
             inputs=[
                 FacesSocket.Input(
-                    "faces", tooltip="From Detect Faces, Faces by Hand or Faces from ..."
+                    "faces", tooltip="From Detect Faces, Faces by Hand or a Faces from ... node."
                 ),
                 _size(),
                 index_input(),
@@ -219,11 +207,11 @@ class PoseFromFaces(io.ComfyNode):
 
 
 def poses_of(faces: Sequence[Face], reading: str) -> HeadPoses:
-    """The poses of faces as they are drawn for the pose control.
+    """The poses of faces, as :func:`drawn` expects them (``xyz`` Euler order, degrees).
 
     Args:
-        reading: :data:`AS_PAPER` for an adapter that was trained on 6DRepNet's angles; poses that
-            6DRepNet itself measured stay as they are.
+        reading: :data:`AS_PAPER` for an adapter that was trained on 6DRepNet's angles; poses
+            measured by 6DRepNet itself are not converted.
 
     Raises:
         InputError: There are no faces, or one comes without a pose.
@@ -255,7 +243,7 @@ def _reading() -> Any:
         default=AS_MEASURED,
         optional=True,
         tooltip="as 6DRepNet reads it: for the released Dense-Face adapter, which was trained on "
-        "that network's angles; it reads larger turns. as measured: for all others.",
+        "that network's angles; they are larger. as measured: for all other adapters.",
     )
 
 
@@ -263,7 +251,7 @@ def _measured_outputs() -> list[Any]:
     return [
         *_outputs(),
         *(
-            io.Float.Output(name, display_name=name, tooltip="Of the first image, in degrees.")
-            for name in _SIGNS
+            io.Float.Output(name, display_name=name, tooltip="In the first image, in degrees.")
+            for name in ANGLES
         ),
     ]

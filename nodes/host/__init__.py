@@ -1,1 +1,1 @@
-"""The only place that knows ComfyUI's internals: patches, control, memory, samplers, folders."""
+"""All code that depends on ComfyUI's internals: patches, control, memory, samplers, folders."""

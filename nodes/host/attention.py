@@ -1,14 +1,14 @@
-"""The adapter's place inside the host's attention layers.
+"""Attention patches that coexist with those of other packs.
 
-ComfyUI has one replace slot per attention layer. An :class:`AttentionSlot` sits in it, changes q, k
-and v as the adapter asks (docs/reference/dense_face.md A2.2), and keeps room for others:
+ComfyUI has one replace slot per attention layer. An :class:`AttentionSlot` fills it, applies the
+adapter to q, k and v (docs/reference/dense_face.md A2.2), and leaves room for others:
 
-- whatever stood in the slot before is called as ``inner``, with the changed q, k and v;
-- packs that come later add their share through :meth:`AttentionSlot.add`, the protocol that
+- a patch already in the slot is called as ``inner``, with the changed q, k and v;
+- packs applied later add theirs through :meth:`AttentionSlot.add`, the protocol that
   IP-Adapter, InstantID and PuLID use (``callback(out, q, k, v, extra, **options)`` returns a
   residual);
-- copies are made whenever a MODEL is cloned (:func:`copy_slots`), so that such additions never
-  reach a cached MODEL.
+- cloning a MODEL copies its slots (:func:`copy_slots`), so that such additions never reach a
+  cached MODEL.
 
 Host hooks used, all older than the pack's floor: ``patches_replace``, ``attn1_patch`` and
 ``attn2_patch`` lists, ``models`` and ``cleanup`` of patch objects.
@@ -33,7 +33,7 @@ Extra = dict[str, Any]
 Attention = Callable[[Tensor, Tensor, Tensor, Extra], Tensor]
 
 ACTIVE = "dense_face_active"
-"""Key in ``transformer_options``: the uids of the run-time adapters that act in this model call."""
+"""Key in ``transformer_options``: uids of the run-time adapters that are active in this call."""
 
 INPUTS = "dense_face_inputs"
 """Key in the block's ``extra``: (x, context, value) before the projections."""
@@ -41,14 +41,14 @@ INPUTS = "dense_face_inputs"
 
 @dataclass(frozen=True)
 class SlotChange:
-    """What one adapter does in one attention layer; all parts are optional.
+    """The change that one adapter makes in one attention layer; all parts are optional.
 
     N and M below are 1 or the number of images in the latent batch.
 
     bias: added to q, [N, C] on the CPU in float32.
     delta: run-time weight deltas (see ``runtime.SiteDelta``), scaled by ``strength``.
-    mask: [M, H, W] in 0..1, where the change acts; None = everywhere.
-    uid: acts only while this id is in ``extra[ACTIVE]``; None = always.
+    mask: where the change applies, [M, H, W] in 0..1; None = everywhere.
+    uid: applies only while this id is in ``extra[ACTIVE]``; None = always.
     """
 
     bias: Tensor | None = None
@@ -59,7 +59,7 @@ class SlotChange:
 
 
 class AttentionSlot:
-    """For the host's ``patches_replace``: q, k, v [B * parts, N, C] -> attention before to_out."""
+    """A patch for ``patches_replace``: q, k, v [B * parts, N, C] -> attention before to_out."""
 
     def __init__(self, change: SlotChange, inner: Attention | None = None) -> None:
         self.change = change
@@ -71,8 +71,8 @@ class AttentionSlot:
         """Let another pack add ``callback(out, q, k, v, extra, **options)`` to this layer's output.
 
         ``sigma_start`` and ``sigma_end`` among the options are the highest and the lowest sigma at
-        which it acts. A callback that returns None adds nothing; one with ``cleanup`` is told of
-        the end of every sampling.
+        which it acts. A callback that returns None adds nothing; its ``cleanup`` method, if any, is
+        called after every sampling.
         """
         self.callbacks.append((callback, options))
         return self
@@ -127,17 +127,17 @@ class AttentionSlot:
         q2, k2, v2 = self._changed(q, k, v, bias, extra)
         q2 = torch.lerp(q, q2, mask)
         if self.change.delta is not None and self.change.delta.is_self:
-            # In self-attention keys and values have places too: the mask acts on them as on q.
+            # In self-attention keys and values have positions: the mask applies to them too.
             k2, v2 = torch.lerp(k, k2, mask), torch.lerp(v, v2, mask)
             return self._with_callbacks(self._core(q2, k2, v2, extra), q2, k2, v2, extra)
-        # Text tokens have no place: both attentions are computed and mixed by the query's place.
+        # Text tokens have no position: both attentions are computed and blended at the queries.
         out = torch.lerp(self._core(q, k, v, extra), self._core(q2, k2, v2, extra), mask)
         return self._with_callbacks(out, q2, k2, v2, extra)
 
     def _core(self, q: Tensor, k: Tensor, v: Tensor, extra: Extra) -> Tensor:
         if self.inner is not None:
             return self.inner(q, k, v, extra)
-        # The host's own choice (sage, xformers, an override by another pack) stays in force.
+        # Keeps the host's choice of kernel (sage, xformers, an override by another pack).
         return optimized_attention(
             q,
             k,
@@ -149,9 +149,9 @@ class AttentionSlot:
 
     def _with_callbacks(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra: Extra) -> Tensor:
         for callback, options in self.callbacks:
-            share = callback(out, q, k, v, extra, **options) if _in_range(options, extra) else None
-            if share is not None:
-                out = out + share
+            added = callback(out, q, k, v, extra, **options) if _in_range(options, extra) else None
+            if added is not None:
+                out = out + added
         return out.to(q.dtype)
 
     def _bias(self, q: Tensor, extra: Extra) -> Tensor | None:
@@ -164,7 +164,7 @@ class AttentionSlot:
         )[:, None]
 
     def _at_tokens(self, mask: Tensor, q: Tensor, extra: Extra) -> Tensor:
-        """A mask [M, H, W] as [1 or B * parts, N, 1] for the N places of q."""
+        """A mask [M, H, W] as [1 or B * parts, N, 1] for the N tokens of q."""
         height, width = (int(n) for n in extra["activations_shape"][-2:])
         small = self._cache.get(
             ("mask", height, width), q.device, q.dtype, lambda: site_mask(mask, height, width)
@@ -173,7 +173,7 @@ class AttentionSlot:
 
 
 def _per_sample(value: Tensor, q: Tensor, extra: Extra, name: str) -> Tensor:
-    """Spread [1 or B, ...] over the batch, which is a row of CFG parts of B samples each."""
+    """Expand [1 or B, ...] to the batch, which consists of CFG parts of B samples each."""
     if value.shape[0] == 1:
         return value
     parts = len(extra["cond_or_uncond"])
@@ -182,11 +182,13 @@ def _per_sample(value: Tensor, q: Tensor, extra: Extra, name: str) -> Tensor:
 
 
 def for_part(value: Tensor, samples: int, extra: Extra, name: str, where: str) -> Tensor:
-    """What [1 or B, ...] is for the samples of one CFG part, as [1 or ``samples``, ...].
+    """The rows of [1 or B, ...] for the samples of one CFG part, as [1 or ``samples``, ...].
+
+    Args:
+        name, where: Used in the error message.
 
     Raises:
-        IncompatibleError: It is neither one for all nor one for each; ``name`` and ``where`` are
-            for the sentence.
+        IncompatibleError: There is neither one row for all samples nor one for each.
     """
     if value.shape[0] == 1:
         return value
@@ -203,9 +205,9 @@ def for_part(value: Tensor, samples: int, extra: Extra, name: str, where: str) -
 
 
 def _in_range(options: Mapping[str, Any], extra: Extra) -> bool:
-    """Whether a callback acts at this sigma; sigma is read only where somebody asks for it."""
-    asks = "sigma_start" in options or "sigma_end" in options
-    if not asks or "sigmas" not in extra:
+    """Whether a callback is active at this sigma; sigma is read from the device only if needed."""
+    limited = "sigma_start" in options or "sigma_end" in options
+    if not limited or "sigmas" not in extra:
         return True
     sigma = float(extra["sigmas"].flatten()[0])
     high, low = options.get("sigma_start", float("inf")), options.get("sigma_end", 0.0)
@@ -213,7 +215,7 @@ def _in_range(options: Mapping[str, Any], extra: Extra) -> bool:
 
 
 def _window(extra: Extra) -> list[int] | None:
-    """Which images of the batch this call shows, where a sliding window picks some."""
+    """Indices of the batch's images in this call, if a sliding window selects some; else None."""
     core = extra.get("context_window")  # the host's own context windows, over the batch
     if core is not None and getattr(core, "dim", None) == 0:
         return list(core.index_list)
@@ -223,16 +225,16 @@ def _window(extra: Extra) -> list[int] | None:
 def keep_inputs(
     x: Tensor, context: Tensor, value: Tensor, extra: Extra
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """An attention patch that changes nothing; it keeps its inputs for the slot of the layer."""
+    """An attention patch that changes nothing and stores its inputs for the slot of the layer."""
     extra[INPUTS] = (x, context, value)
     return x, context, value
 
 
 def install(model: Any, layer: str, block: tuple[str, int], change: SlotChange) -> None:
-    """Put ``change`` into a slot of a cloned MODEL, in front of an occupant.
+    """Put ``change`` into a slot of a cloned MODEL; a patch already there becomes its ``inner``.
 
-    ``layer`` is "attn1" or "attn2". The key is the pair (block name, number), as IP-Adapter and its
-    kin use it for SD1.5: a triple would hide theirs.
+    ``layer`` is "attn1" or "attn2". The key is the pair (block name, number), as IP-Adapter and
+    similar packs use it for SD1.5: a triple would hide theirs.
     """
     options: Mapping[str, Any] = model.model_options["transformer_options"]
     occupant = options.get("patches_replace", {}).get(layer, {}).get(block)

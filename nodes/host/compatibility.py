@@ -1,4 +1,4 @@
-"""Whether an adapter fits a MODEL: its attentions, found by their names."""
+"""Compatibility check of adapter and MODEL, by names and widths of attention layers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...errors import IncompatibleError
 
 
 def matching_attentions(model: Any, fused: FusedAdapter) -> dict[str, Any]:
-    """LDM name of each attention the adapter changes -> the MODEL's own module.
+    """LDM name of each attention layer that the adapter changes -> the MODEL's module.
 
     Raises:
         IncompatibleError: One is missing or of another width.
     """
-    # Names share their beginnings: each module on the way is looked up once.
+    # Names share prefixes: each module along a path is looked up once.
     known: dict[str, Any] = {"": getattr(model.model, "diffusion_model", None)}
     found: dict[str, Any] = {}
     for key, delta in fused.weights.items():
@@ -37,7 +37,7 @@ def matching_attentions(model: Any, fused: FusedAdapter) -> dict[str, Any]:
 
 
 def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where: str) -> None:
-    """Check that a MODEL has cross-attentions (block to width C) of these widths.
+    """Check that a MODEL has these cross-attentions (block -> width C).
 
     Raises:
         IncompatibleError: One is missing or of another width.
@@ -56,7 +56,7 @@ def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where
 
 
 def kind(fused: FusedAdapter) -> str:
-    """What base the adapter's widths ask for, in words."""
+    """Name of the base model that the adapter's text width belongs to."""
     widths = {w.shape[1] for k, w in fused.weights.items() if k.endswith("attn2.to_k.weight")}
     return _named(next(iter(widths), 0))
 

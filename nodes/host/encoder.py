@@ -1,4 +1,4 @@
-"""Face networks of others under the host's memory management."""
+"""Published face networks under the host's memory management."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...faces.encoders.six_d_rep_net import SixDRepNetPose, load_six_d_rep_net
 from .memory import load, managed
 
 _WORKING_BYTES = 64 * 2**20
-"""What the layers of one small image need at most."""
+"""Upper bound for the activations of one aligned face."""
 
 
 def load_encoder(path: Path, channel_order: str, alignment: str) -> AlignedRecogniser:
@@ -28,7 +28,7 @@ def load_pose_network(path: Path) -> SixDRepNetPose:
 
 
 def _run(net: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The network as a function of CPU tensors; the host decides where it is computed."""
+    """The network as a function of CPU tensors; the host chooses the device."""
     patcher: Any = managed(net)
 
     def run(images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where face models of others lie, and what to do when one is missing."""
+"""Files of published face models: where they are found, and what to do when one is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...faces.insightface.model_pack import pack_folder
 from .folders import full_path, list_files, places
 
 FIRST = "first one found"
-"""Entry of the file lists that lets a shared workflow run whatever the file's name is."""
+"""Entry of the file lists; it lets a shared workflow run whatever the file's name is."""
 FOLDER = "dense_face"
 NETWORKS = (".safetensors", ".pth", ".pt")
 _INSIGHTFACE = "insightface"
@@ -25,13 +25,13 @@ _WITHOUT = (
 
 @dataclass(frozen=True)
 class FaceModel:
-    """A file of others that we read.
+    """A published model file.
 
-    what: As messages call it.
+    what: Its name in messages.
     suffixes: Of its file.
-    marks: What its name holds, in small letters: such files are taken first, and no others where
-        several kinds of networks share a suffix.
-    get: Which file, where from, how large, licence.
+    marks: Lower-case parts of its file name, any of which identifies it where several kinds of
+        networks share a suffix; empty if the suffix is enough.
+    get: Which file to get, from where, its size and licence.
     without: What works without it.
     """
 
@@ -70,11 +70,11 @@ POSE_NETWORK = FaceModel(
 
 
 def model_file(model: FaceModel, name: str) -> Path:
-    """The file behind an entry of a list.
+    """The file of an entry in a list.
 
     Raises:
-        ModelFileError: It is missing; the sentence says which file goes where, where it comes
-            from, its licence, and what works without it.
+        ModelFileError: It is missing; the message says which file goes where, its source and
+            licence, and what works without it.
     """
     if name != FIRST:
         return full_path(FOLDER, name, model.what)
@@ -93,7 +93,7 @@ def model_file(model: FaceModel, name: str) -> Path:
 
 
 def insight_packs() -> dict[str, Path]:
-    """InsightFace's packs by name, where other nodes keep them: ``insightface/models/<pack>``."""
+    """InsightFace packs by name, from ``insightface/models/<pack>``, as other nodes keep them."""
     packs: dict[str, Path] = {}
     for place in _insight_places():
         for folder in sorted(place.iterdir()) if place.is_dir() else ():
@@ -108,7 +108,7 @@ def insight_pack(name: str) -> Path:
     """The folder of a listed pack.
 
     Raises:
-        ModelFileError: It is missing; the sentence says what goes where.
+        ModelFileError: It is missing; the message says what goes where.
     """
     packs = insight_packs()
     if name == FIRST and packs:
@@ -129,5 +129,5 @@ def _insight_places() -> Sequence[Path]:
     registered = folder_paths.folder_names_and_paths.get(_INSIGHTFACE, ([], set()))[0]
     own = str(Path(folder_paths.models_dir) / _INSIGHTFACE)
     roots = [Path(root) for root in dict.fromkeys([*registered, own])]
-    # Paths from extra_model_paths.yaml name either the folder or the one inside it.
+    # Paths in extra_model_paths.yaml name either the folder or the one inside it.
     return [place for root in roots for place in (root / "models", root)]

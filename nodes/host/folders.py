@@ -1,4 +1,4 @@
-"""Where the host keeps our files: ``models/dense_face``, ``models/sfsr``, saved identities."""
+"""The pack's folders in the host: ``models/dense_face``, ``models/sfsr``, saved identities."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from ...errors import ModelFileError
 EXTENSIONS = {".safetensors"}
 IP_ENDINGS = {".safetensors", ".bin"}
 FOLDERS = {"dense_face": {".safetensors", ".task", ".pth", ".pt"}, "sfsr": EXTENSIONS}
-"""Each with the endings of its files: beside our own weights those of face analyzers."""
+"""Model folders and the suffixes of their files: our weights and those of face analyzers."""
 IDENTITIES = "dense_face_identities"
-"""The host's name for the folders of saved identities: below the output folder, where they are
-written, and below models/dense_face."""
+"""The host's name for the folders of saved identities: one in the output folder, where they are
+written, and one in models/dense_face."""
 IDENTITY_FOLDER = "identities"
 IP_ADAPTERS = "ipadapter"
-"""The folder of IP-Adapter files, under the name that other packs use; never made by us."""
+"""The folder of IP-Adapter files, under the name that other packs use; we never create it."""
 BUNDLED = "tiny world (bundled)"
 """First entry of our file lists: the weights that come with the pack."""
 
 
 def register_folders() -> None:
-    """Make our folders known to the host; paths from extra_model_paths.yaml are kept."""
+    """Register our folders with the host, after the paths from extra_model_paths.yaml."""
     for name, endings in FOLDERS.items():
         own = str(Path(folder_paths.models_dir) / name)
         _register(name, [own], endings)
-        # Made so that people see where files go; a read-only models folder is no reason to fail.
+        # Created so that people see where files go; a read-only models folder is no error.
         try:
             Path(own).mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -47,7 +47,7 @@ def identities_folder() -> Path:
 def list_files(
     folder: str, *, bundled: bool = False, suffixes: Collection[str] = (".safetensors",)
 ) -> list[str]:
-    """Names of the files in one of our folders, the bundled one first if it is wanted."""
+    """Names of the files in a registered folder; with ``bundled``, :data:`BUNDLED` comes first."""
     names = [n for n in folder_paths.get_filename_list(folder) if Path(n).suffix in suffixes]
     return [BUNDLED, *names] if bundled else names
 
@@ -56,7 +56,7 @@ def full_path(folder: str, name: str, what: str) -> Path:
     """The path of a listed file.
 
     Raises:
-        ModelFileError: No registered place has it; the sentence names all of them.
+        ModelFileError: It is in no registered place; the message names all of them.
     """
     found = folder_paths.get_full_path(folder, name)
     if found is None:
@@ -69,12 +69,15 @@ def full_path(folder: str, name: str, what: str) -> Path:
 
 
 def places(folder: str) -> str:
-    """All places where the host looks for files of a folder, for messages."""
+    """All paths registered for a folder, for messages."""
     return ", ".join(folder_paths.get_folder_paths(folder))
 
 
 def file_mark(path: Path) -> str:
-    """Changes when a file is overwritten; the host then loads it anew. Empty for a missing one."""
+    """A fingerprint that changes when a file is overwritten, so that the host reloads it.
+
+    Empty for a missing file.
+    """
     try:
         state = path.stat()
     except OSError:
@@ -83,14 +86,14 @@ def file_mark(path: Path) -> str:
 
 
 def output_path(prefix: str, width: int, height: int) -> Path:
-    """Path of the next file in the output folder, numbered by the host, without a suffix."""
+    """Path of the next output file, numbered by the host, without suffix."""
     root = folder_paths.get_output_directory()
     folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root, width, height)
     return Path(folder) / f"{name}_{counter:05}"
 
 
 def _register(name: str, own: Sequence[str], endings: set[str]) -> None:
-    """Add places to a folder of the host, after those that the user named."""
+    """Add paths to a folder of the host, after those that the user configured."""
     paths, extensions = folder_paths.folder_names_and_paths.get(name, ([], set()))
     paths = [*paths, *(path for path in own if path not in paths)]
     folder_paths.folder_names_and_paths[name] = (paths, set(extensions) | endings)

@@ -1,4 +1,4 @@
-"""Networks of ours under the host's memory management.
+"""Our networks under the host's memory management.
 
 Host objects used: ``CoreModelPatcher`` (0.12; looked up at call time, because the start-up swaps it
 on NVIDIA), ``archive_model_dtypes`` (0.12), ``intermediate_device``.
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 
 def patcher_class() -> type:
-    """The patcher class in force right now."""
+    """The host's current patcher class."""
     return getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
 
 
 def managed(
     net: nn.Module, tensors: Mapping[str, Tensor] | None = None, *, strict: bool = True
 ) -> Any:
-    """Hand ``net`` to the host: it decides when the net is on the device and when it goes.
+    """A patcher for ``net``, by which the host loads it to the device and unloads it.
 
     Args:
         net: In evaluation mode, on the offload device.
@@ -47,13 +47,8 @@ def load(patcher: Any, working_bytes: int = 0) -> torch.device:
     return patcher.load_device
 
 
-def to_host(tensor: Tensor) -> Tensor:
-    """A result as float32 on the device where the host keeps images between nodes."""
-    return tensor.to(device=mm.intermediate_device(), dtype=torch.float32)
-
-
 def compute_dtypes(parameters: int, stored: torch.dtype) -> tuple[torch.dtype, torch.dtype | None]:
-    """(dtype to keep, dtype to compute in or None if the same) for a net beside the UNet."""
+    """(storage dtype, compute dtype or None if the same) for a network next to the UNet."""
     supported = [torch.float16, torch.bfloat16, torch.float32]
     dtype = mm.unet_dtype(model_params=parameters, supported_dtypes=supported, weight_dtype=stored)
     return dtype, mm.unet_manual_cast(dtype, mm.get_torch_device(), supported)

@@ -1,8 +1,8 @@
-"""The adapter's weight deltas computed at run time, beside weights that stay as they are.
+"""The adapter's weight deltas computed at run time, in layers of their own.
 
-Needed where the deltas vary over time or place, and where the base holds quantised weights that
-take no patches. Queries, keys and values of a layer share one input, so their deltas are one
-matrix: a single multiplication a layer.
+Needed where the deltas vary over time or position, and where the base model's weights are
+quantised and cannot be patched. Queries, keys and values of a layer share one input, so their
+deltas form one matrix: a single multiplication per layer.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class SiteDelta:
     """The deltas of one attention layer, before the strength.
 
     Args:
-        net: ``joint`` maps what keys and values (in self-attention also queries) are made from;
-            ``query`` maps x in a cross-attention that takes no identity (the middle block).
-        patcher: The host's handle of the whole run-time adapter.
+        net: ``joint`` maps the input of keys and values (in self-attention also of queries);
+            ``query`` maps x in a cross-attention without an identity (the middle block).
+        patcher: The host's patcher of the whole run-time adapter.
         is_self: Whether the layer is a self-attention.
     """
 
@@ -40,7 +40,7 @@ class SiteDelta:
         joint = self.net["joint"]
         parts = 3 if self.is_self else 2
         from_context = joint(context)
-        # Only another pack gives a layer other values than keys, or other keys than x.
+        # They differ only where another pack replaces the inputs of keys or values.
         from_value = from_context if value is context else joint(value)
         query = None
         if self.is_self:
@@ -51,7 +51,7 @@ class SiteDelta:
 
 
 def build_deltas(weights: Mapping[str, Tensor]) -> dict[tuple[str, str], SiteDelta]:
-    """(block, "attn1" or "attn2") -> deltas of a fused adapter; one managed network in all."""
+    """(block, "attn1" or "attn2") -> deltas of a fused adapter, all in one managed network."""
     sites: dict[tuple[str, str], dict[str, Tensor]] = {}
     for key, weight in weights.items():
         layer, projection, _ = key.rsplit(".", 2)
@@ -88,7 +88,7 @@ def _joined(attention: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _linears(parts: Mapping[str, Tensor], dtype: torch.dtype) -> nn.ModuleDict:
-    # manual_cast: the layers follow the dtype of the hidden state, whatever the base computes in.
+    # manual_cast: the layers follow the dtype of the hidden state.
     return nn.ModuleDict(
         {
             name: comfy.ops.manual_cast.Linear(w.shape[1], w.shape[0], bias=False, dtype=dtype)
@@ -98,5 +98,5 @@ def _linears(parts: Mapping[str, Tensor], dtype: torch.dtype) -> nn.ModuleDict:
 
 
 def _name(site: tuple[str, str]) -> str:
-    """Module names hold no dots."""
+    """A module name: these cannot contain dots."""
     return f"{site[0].replace('.', '_')}_{site[1]}"

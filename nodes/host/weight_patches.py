@@ -15,14 +15,14 @@ from ...dense_face.fused import FusedAdapter
 from .runtime import SiteDelta
 
 KEY = "dense_face"
-"""Under it a MODEL carries what is ours: attachments and callbacks."""
+"""Key of our attachments and callbacks on a MODEL."""
 
 
 @dataclass(frozen=True, eq=False)
 class InWeights:
     """Attached to a MODEL for each adapter among its weight patches.
 
-    deltas: Makes or fetches its run-time form, for those who need the weights as they were.
+    deltas: Returns its run-time form, for callers that must take it out of the weights again.
     """
 
     fused: FusedAdapter
@@ -33,9 +33,9 @@ class InWeights:
 def put_in_weights(model: Any, adapter: InWeights) -> None:
     """Give a cloned MODEL the deltas, scaled by weight and strength.
 
-    The names are known to exist (``fit.py``). ``add_patches`` would list all weights of the network
-    to find that out, which takes longer than all the rest of applying an adapter; so the host makes
-    its patches for a network that consists of these names alone.
+    The names are known to exist (``compatibility.py``). ``add_patches`` would list all weights of
+    the network to check that, which takes longer than the rest of applying an adapter, so it is
+    called on a network that consists of these names alone.
     """
     weights = adapter.fused.weights
     patches = {f"diffusion_model.{key}": ("diff", (delta,)) for key, delta in weights.items()}
@@ -54,7 +54,7 @@ def in_weights(model: Any) -> tuple[InWeights, ...]:
 
 
 class _Names(nn.Module):
-    """A network of which only the names of its weights are there."""
+    """A network without weights: only their names."""
 
     def __init__(self, names: Mapping[str, Any]) -> None:
         super().__init__()

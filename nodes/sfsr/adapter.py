@@ -19,7 +19,7 @@ from ..host.folders import (
     places,
 )
 from ..images import checked_mask
-from ..percent import percent
+from ..inputs import percent
 from ..sockets import Expressions, ExpressionSocket, IdentitySocket, People
 from .sockets import BackgroundSocket, LoadedSFSR, SceneBackground, SFSRAdapterSocket
 

@@ -59,7 +59,7 @@ class PreviewExpression(io.ComfyNode):
         import torch
 
         from ...demo.expression_heads import expression_images
-        from ..host.progress import steps
+        from ..host.execution import steps
 
         step = steps(len(expression))
         images = []

@@ -116,7 +116,7 @@ class ExpressionFromExemplars(io.ComfyNode):
     @classmethod
     def execute(cls, analyzer: LoadedAnalyzer, word: str, choice: str, seed: int) -> io.NodeOutput:
         from ...sfsr.exemplars import exemplar_expression, exemplar_files
-        from ..host.progress import steps
+        from ..host.execution import steps
         from ..host.sfsr.exemplars import exemplar_roots, read_exemplar
 
         name, roots = word_of(word), exemplar_roots()

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..two_models import guider_output
+from ..inputs import guider_output
 
 
 class SplitGuidance(io.ComfyNode):

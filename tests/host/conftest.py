@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import ModuleType
+from typing import Any
 
 import pytest
 from in_host import Tiny
@@ -15,7 +17,18 @@ def tiny(pack: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return Tiny(pack, write_world(tmp_path_factory.mktemp("tiny_world")))
 
 
+@pytest.fixture(scope="session")
+def schemas(pack: ModuleType) -> dict[str, Any]:
+    """The schema of every node, by node id."""
+    extension = asyncio.run(pack.comfy_entrypoint())
+    found = [node.define_schema() for node in asyncio.run(extension.get_node_list())]
+    return {schema.node_id: schema for schema in found}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite-schemas", action="store_true", help="write the golden node schemas anew"
+    )
+    parser.addoption(
+        "--rewrite-locale", action="store_true", help="write locales/en/nodeDefs.json anew"
     )

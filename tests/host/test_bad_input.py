@@ -82,7 +82,7 @@ def test_identity_of_another_length(tiny: Tiny) -> None:
     identity = tiny.module("faces.identity").Identity
     vector = nn.functional.normalize(torch.ones(128), dim=0)
     people = type(tiny.people())((identity(vector, "tiny-world"),))
-    assert "has 128 numbers, the adapter wants 512" in refused(
+    assert "has 128 numbers, the adapter needs 512" in refused(
         tiny, lambda: tiny.apply(people=people)
     )
 
@@ -111,7 +111,7 @@ def test_masks_that_are_none(tiny: Tiny, name: str) -> None:
     )
     for attempt in attempts:
         message = refused(tiny, attempt)
-        assert "white (1) is drawn anew and black (0) is kept" in message
+        assert "white (1) is redrawn and black (0) is kept" in message
 
 
 def test_every_mask_says_its_polarity(tiny: Tiny) -> None:

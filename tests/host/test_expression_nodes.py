@@ -176,9 +176,9 @@ def test_travel_is_a_batch_and_blends_with_batches(tiny: Tiny) -> None:
     mixed = tiny.run("BlendExpressions", expression_1=way, expression_2=joy, **weights)
     assert len(mixed) == 8
     other = tiny.run("ExpressionTravel", joy, rage, 3)
-    with pytest.raises(ValueError, match=r"3 expressions where there are 8 \(Blend Expressions\)"):
+    with pytest.raises(ValueError, match=r"3 expressions were given for 8 \(Blend Expressions\)"):
         tiny.run("BlendExpressions", expression_1=way, expression_2=other, **weights)
-    with pytest.raises(ValueError, match=r"where there are 1 \(Expression Travel\)"):
+    with pytest.raises(ValueError, match=r"were given for 1 \(Expression Travel\)"):
         tiny.run("ExpressionTravel", way, joy, 3)
 
 

@@ -353,7 +353,7 @@ def test_mask_of_nan_is_refused(tiny: Tiny) -> None:
     for bad in (float("nan"), 255.0, -1.0):
         mask = left()
         mask[0, 0, 0] = bad
-        with pytest.raises(ValueError, match=r"outside 0\.\.1.*white \(1\) is drawn anew"):
+        with pytest.raises(ValueError, match=r"outside 0\.\.1.*white \(1\) is redrawn"):
             joint(tiny, mask)
 
 

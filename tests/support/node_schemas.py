@@ -1,4 +1,4 @@
-"""What saved workflows depend on, read from the node classes: ids, order, types, defaults."""
+"""Node schemas as plain data: what saved workflows depend on, and what the frontend shows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ FILE_LISTS = {
 KEPT = ("default", "min", "max", "step", "options", "multiline")
 
 
-def describe(node: Any) -> dict[str, Any]:
-    """One node as plain data."""
-    schema = node.define_schema()
+def frozen_parts(schema: Any) -> dict[str, Any]:
+    """What saved workflows depend on: ids, order, types, defaults."""
     return {
         "category": schema.category,
         "inputs": [_input(schema.node_id, item) for item in schema.inputs],
@@ -41,9 +40,8 @@ def _input(node_id: str, item: Any) -> dict[str, Any]:
     return found
 
 
-def in_words(node: Any) -> dict[str, Any]:
-    """One node as an entry of ``locales/<language>/nodeDefs.json``."""
-    schema = node.define_schema()
+def locale_entry(schema: Any) -> dict[str, Any]:
+    """The node's entry in ``locales/<language>/nodeDefs.json``."""
     return {
         "display_name": schema.display_name,
         "description": schema.description,

@@ -1,4 +1,4 @@
-"""An adapter file as the host needs it: fused deltas, token, and a control net of the host."""
+"""Loading an adapter file for the host: fused adapter, identity token, control net."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .control import PoseControl, pose_control
 def load_parts(
     path: Path,
 ) -> tuple[FusedAdapter, IdentityToken | None, PoseControl | None, str]:
-    """(fused adapter, identity token, pose control, name of the face encoder) of a file.
+    """(fused adapter, identity token, pose control, name of the face encoder) from a file.
 
-    The pose branch goes straight into the host's layers in the host's dtype, without a second copy.
+    The pose branch is loaded directly into the host's layers and dtype, without a second copy.
 
     Raises:
-        ModelFileError: The file is missing, altered or incomplete.
+        ModelFileError: The file is missing, corrupt or incomplete.
         IncompatibleError: Its weights are not those of a Stable Diffusion 1.x adapter.
     """
     parts = read_parts(path)

@@ -1,12 +1,12 @@
-"""The annotation head in the host: a tap around the UNet that reads features while it samples.
+"""The annotation head in the host: captures the UNet's features while it samples.
 
-The tap is a DIFFUSION_MODEL wrapper on a clone of the MODEL. The host calls it with any mix of
-prompts in one batch (``cond_or_uncond``); only rows of the prompt are read. It changes nothing that
-the UNet returns.
+The capture is a DIFFUSION_MODEL wrapper on a clone of the MODEL. The host calls it with any mix of
+prompts in one batch (``cond_or_uncond``); only rows of the positive prompt are read. The UNet's
+output is not changed.
 
 Host objects used: ``WrappersMP.DIFFUSION_MODEL``, ``set_additional_models``, ``CFGGuider``,
-``KSAMPLER``, and of the UNet ``output_blocks`` (its blocks are run layer by layer, so that hooks
-sit on the last layer of a block).
+``KSAMPLER``, and of the UNet ``output_blocks`` (its blocks are run layer by layer, so the
+hooks are on the last layer of a block).
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from .apply import uncompiled
 
 KEY = "dense_face_annotations"
 PROMPT = 0
-"""The host's number of the positive half in ``cond_or_uncond``."""
+"""The host's number of the positive prompt in ``cond_or_uncond``."""
 _OPTIONS = 5
-"""Place of ``transformer_options`` among the arguments of the host's UNet."""
+"""Position of ``transformer_options`` in the arguments of the host's UNet."""
 _SAME = 1e-4
-"""Relative difference of two noise levels that are the same."""
+"""Relative difference up to which two noise levels count as equal."""
 
 
 def load_head(path: Path) -> Any:
-    """The head of a file, as the host's handle; raises ModelFileError."""
+    """The patcher of a head from a file; raises ModelFileError."""
     return managed(read_head(path)[0])
 
 
 def stage_modules(model: Any, where: str) -> tuple[list[nn.Module], tuple[int, ...]]:
-    """What to listen to in a MODEL, coarse to fine, and the channels of what is heard.
+    """The modules of a MODEL whose outputs are the features, coarse to fine, and their channels.
 
     Raises:
-        IncompatibleError: The MODEL is no UNet of Stable Diffusion's kind.
+        IncompatibleError: The MODEL is not a Stable Diffusion UNet.
     """
     net = getattr(model.model, "diffusion_model", None)
     blocks = getattr(net, "output_blocks", None)
@@ -68,22 +68,22 @@ def stage_modules(model: Any, where: str) -> tuple[list[nn.Module], tuple[int, .
 
 @dataclass(frozen=True)
 class Window:
-    """Which noise levels are read: sigma in low..high; ``mean`` of all or the last one alone."""
+    """The noise levels to read: sigma in low..high; ``mean`` of all, or only the last one."""
 
     low: float
     high: float
     mean: bool
 
     def holds(self, sigma: float) -> bool:
-        """Whether a level is read."""
+        """Whether this level is read."""
         return self.low * (1 - _SAME) <= sigma <= self.high * (1 + _SAME)
 
 
 def window(model: Any, sigmas: Tensor, start: float, end: float, mean: bool) -> Window:
-    """The levels of a run that lie between two shares of the denoising.
+    """The levels of a sampling between two fractions of the denoising.
 
     Raises:
-        InputError: No step does.
+        InputError: There is no step between them.
     """
     sampling = model.get_model_object("model_sampling")
     high, low = sampling.percent_to_sigma(start), sampling.percent_to_sigma(end)
@@ -100,8 +100,8 @@ def window(model: Any, sigmas: Tensor, start: float, end: float, mean: bool) -> 
 class FeatureCapture:
     """DIFFUSION_MODEL wrapper: reads annotations at the levels of a window, of whole images only.
 
-    ``size`` is the latent's height and width, None for any. Where several calls share one level
-    (prompts of their own context length, both modes of a joint guider) the last one counts.
+    ``size`` is the latent's height and width, None for any. If there are several calls at one level
+    (prompts of different length, both modes of a joint guider), the last one is kept.
     """
 
     modules: list[nn.Module]
@@ -111,7 +111,7 @@ class FeatureCapture:
     read: dict[float, Annotations] = field(default_factory=dict)
 
     def __call__(self, executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
-        """Run the UNet; listen where there is something to hear."""
+        """Run the UNet, and read annotations if this call is in the window."""
         options = args[_OPTIONS] if len(args) > _OPTIONS else kwargs.get("transformer_options", {})
         x: Tensor = args[0]
         rows = _prompt_rows(options, len(x))
@@ -131,10 +131,10 @@ class FeatureCapture:
         return out
 
     def result(self) -> Annotations:
-        """The mean of what was read, or the last reading.
+        """The mean of all readings, or the last one.
 
         Raises:
-            InputError: Nothing could be read: the prompt never covered the whole image.
+            InputError: There is none: the prompt never covered the whole image.
         """
         if not self.read:
             raise InputError(
@@ -156,18 +156,18 @@ def sample_annotated(
     levels: tuple[float, float, bool],
     where: str,
 ) -> tuple[Any, Annotations]:
-    """Run a sampling with a tap on a clone of the guider's MODEL; the guider is left alone.
+    """Run a sampling with the capture on a clone of the guider's MODEL.
 
     Args:
-        guider: GUIDER.
-        head: The host's handle of the head.
+        guider: GUIDER; it is copied, not changed.
+        head: The head's patcher.
         run: Samples with the guider that it is given.
-        sigmas: Of the run.
+        sigmas: Of the sampling.
         size: Height and width of the latent.
-        levels: Start and end as shares of the denoising, and whether to take the mean.
+        levels: Start and end as fractions of the denoising, and whether to take the mean.
 
     Raises:
-        IncompatibleError: The head was trained for another UNet, or the MODEL is none.
+        IncompatibleError: The head was trained for another UNet, or the MODEL is not a UNet.
         InputError: No step is read.
     """
     modules, widths = stage_modules(guider.model_patcher, where)
@@ -184,7 +184,7 @@ def sample_annotated(
 def annotate_latent(
     model: Any, positive: Any, latent: Tensor, head: Any, timestep: int, seed: int, where: str
 ) -> Annotations:
-    """One look at finished images: latents [B, 4, h, w] as of the VAE, lightly noised.
+    """Annotations of existing images, from latents [B, 4, h, w] of the VAE, lightly noised.
 
     Raises:
         IncompatibleError: The head was trained for another UNet, or the MODEL is none.
@@ -202,10 +202,10 @@ def annotate_latent(
     guider.inner_set_conds({"positive": positive})
     guider.set_cfg(1.0)
     noise = comfy.sample.prepare_noise(latent, seed)
-    looking = comfy.samplers.KSAMPLER(_predict_once)
+    sampler = comfy.samplers.KSAMPLER(_predict_once)
 
     def run(listening: Any) -> Tensor:
-        return listening.sample(noise, latent, looking, sigmas, disable_pbar=True, seed=seed)
+        return listening.sample(noise, latent, sampler, sigmas, disable_pbar=True, seed=seed)
 
     height, width = latent.shape[-2:]
     return sample_annotated(guider, head, run, sigmas, (height, width), (0.0, 1.0, False), where)[1]
@@ -220,14 +220,14 @@ def _predict_once(
     callback: Any = None,
     disable: bool | None = None,
 ) -> Tensor:
-    """A sampler that takes no step: the model sees the noisy latent once."""
+    """A sampler without steps: it runs the model once on the noisy latent."""
     mm.throw_exception_if_processing_interrupted()
     model(x, sigmas[:1].expand(x.shape[0]), **(extra_args or {}))
     return x
 
 
 def _prompt_rows(options: dict[str, Any], batch: int) -> slice | None:
-    """Rows of the first part of the batch that belongs to the prompt, None without one."""
+    """Rows of the first part of the batch with the positive prompt; None if there is none."""
     order = list(options.get("cond_or_uncond", [PROMPT]))
     if PROMPT not in order:
         return None

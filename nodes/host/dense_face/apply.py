@@ -1,8 +1,8 @@
-"""The PC-adapter on a MODEL: which of the two exact routes, and what is put where.
+"""Applying the PC-adapter to a MODEL, in one of two equivalent modes.
 
 ``weights``: the deltas become weight patches of the host ("diff"), and only the query bias is
-added while sampling. Costs nothing a step. ``runtime``: the deltas are multiplied beside the
-base's weights; needed for a percent range, a mask, and bases that hold no plain float weights.
+added while sampling, at no cost per step. ``runtime``: the deltas are computed in layers of their
+own; needed for a percent range, a mask, and base models without plain float weights.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _SIDES = {"input_blocks": "input", "middle_block": "middle", "output_blocks": "o
 
 @dataclass(frozen=True)
 class AdapterScope:
-    """How strongly, when and where the adapter acts.
+    """Strength, range and mask of an adapter.
 
-    start, end: Share of the denoising, 0 = pure noise, 1 = finished.
-    mask: [M, H, W] in 0..1 over the whole image, 1 = act; None = everywhere.
+    start, end: Fraction of the denoising, 0 = pure noise, 1 = finished.
+    mask: [M, H, W] in 0..1 over the whole image, 1 = adapter; None = everywhere.
     """
 
     weight: float = 1.0
@@ -44,7 +44,7 @@ class AdapterScope:
 
     @property
     def nothing(self) -> bool:
-        """Whether the adapter would act nowhere or never."""
+        """Whether the adapter has no effect at all."""
         empty = self.mask is not None and not bool(self.mask.any())
         return self.weight == 0 or self.start >= self.end or empty
 
@@ -55,7 +55,7 @@ class AdapterScope:
 
     @property
     def always(self) -> bool:
-        """Whether it acts alike at every step and place."""
+        """Whether it acts equally at every step and position."""
         return self.start <= 0 and self.end >= 1 and self.place is None
 
 
@@ -67,18 +67,18 @@ def apply_adapter(
     scope: AdapterScope,
     mode: str = "auto",
 ) -> Any:
-    """A clone of MODEL that draws the given person; the given MODEL where nothing is to be done.
+    """A clone of MODEL that draws the given person; MODEL itself if the scope is empty.
 
     Args:
         fused: Deltas and bias matrices.
-        deltas: Makes (or fetches) the run-time form; called only where it is needed.
+        deltas: Returns the run-time form; called only if it is needed.
         biases: Block -> query biases [N, C] at weight 1; N = 1 or the number of images in the
             batch.
         mode: auto, weights or runtime.
 
     Raises:
-        IncompatibleError: The MODEL has no attention of the adapter's size at some place.
-        InputError: ``weights`` was asked for although something varies or is quantised.
+        IncompatibleError: An attention layer of the adapter is missing or of another size.
+        InputError: ``weights`` was chosen with a mask or a percent range.
     """
     attentions = matching_attentions(model, fused)
     if scope.nothing:
@@ -126,7 +126,7 @@ def patch_runtime(
     scope: AdapterScope,
     delta: float,
 ) -> None:
-    """Put deltas, scaled by ``reach.weight * delta``, and query biases into a MODEL's slots."""
+    """Put deltas, scaled by ``scope.weight * delta``, and query biases into a MODEL's slots."""
     uid = uuid4().hex
     for (block, attention), site in deltas.items():
         change = SlotChange(
@@ -143,11 +143,11 @@ def patch_runtime(
 
 @dataclass(frozen=True)
 class _Gate:
-    """APPLY_MODEL wrapper: once a model call, says whether the adapter ``uid`` acts at this sigma.
+    """APPLY_MODEL wrapper: activates the adapter ``uid`` for model calls within a range of sigmas.
 
-    It also puts the keeper of inputs behind all patches of other packs, so that the deltas see the
-    same inputs as the base's projections. A compiled model runs uncompiled meanwhile: the host
-    compiles without guards on patches, and code traced for one layer would serve another.
+    It also moves :func:`keep_inputs` behind the patches of other packs, so that the deltas get the
+    same inputs as the model's own projections. A compiled model runs uncompiled meanwhile: the host
+    compiles without guards on patches, so code traced for one layer would be used for another.
     """
 
     uid: str
@@ -169,13 +169,13 @@ class _Gate:
 
 
 def uncompiled() -> AbstractContextManager[Any]:
-    """A block in which compiled models run as written: traced code overlooks patches and hooks."""
+    """A context in which compiled models run eagerly: traced code ignores patches and hooks."""
     stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
     return nullcontext() if stance is None else stance("force_eager")
 
 
 _OPTIONS = 5
-"""Place of ``transformer_options`` among the arguments of the host's ``apply_model``."""
+"""Position of ``transformer_options`` in the arguments of the host's ``apply_model``."""
 
 
 def _with_active(options: Mapping[str, Any], uid: str) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class FixedBlendMask:
 
 
 def _uniform(mask: Tensor) -> int | None:
-    """0 or 1 where the mask is that everywhere."""
+    """0 or 1 if the mask has that value everywhere, else None."""
     for value in (0, 1):
         if bool(torch.all(mask == value)):
             return value

@@ -1,7 +1,7 @@
 """Dense-Face's pose branch as an ordinary CONTROL_NET.
 
-Used with the core nodes *Apply ControlNet* and *Apply ControlNet (Advanced)*: strength, percent
-range, chaining with other control nets and memory management are the host's. Two things are ours:
+Used with the core node *Apply ControlNet*: strength, percent range, chaining with other control
+nets and memory management are the host's. Two things are ours:
 
 - The branch never reads the text, and at CFG > 1 the halves of a batch usually carry the same
   latent. It then runs once and its residuals serve every half.
@@ -25,7 +25,7 @@ from ..memory import compute_dtypes
 
 
 class PoseNet(nn.Module):
-    """The branch with the call and the answer that the host's control object expects."""
+    """The branch behind the interface that the host's control object expects."""
 
     def __init__(self, branch: PoseBranch, dtype: torch.dtype) -> None:
         super().__init__()
@@ -42,13 +42,13 @@ class PoseNet(nn.Module):
         parts: int = 1,
         **kwargs: Any,
     ) -> dict[str, list[Tensor]]:
-        """Residuals as the host wants them.
+        """Residuals in the host's format.
 
         Args:
             x: Latents [parts * B, 4, h, w], scaled for the model.
             hint: Pose images [1 or parts * B, 3, 8h, 8w] in 0..1.
             timesteps: [parts * B].
-            parts: How many CFG parts the batch is a row of.
+            parts: Number of CFG parts in the batch.
         """
         encoded = self._encode(hint)
         samples = x.shape[0] // parts
@@ -65,14 +65,14 @@ class PoseNet(nn.Module):
         self._encoded = None
 
     def _encode(self, hint: Tensor) -> Tensor:
-        """The encoded hint; the host hands over the same tensor object at every step."""
+        """The encoded hint; the host passes the same tensor object in every step."""
         if self._encoded is None or self._encoded[0] is not hint:
             self._encoded = (hint, self.branch.encode_hint(hint))
         return self._encoded[1]
 
 
 class PoseControl(comfy.controlnet.ControlNet):
-    """The host's control object; it also tells the net how many CFG parts a batch has."""
+    """The host's control object; it also passes the number of CFG parts to the net."""
 
     def get_control(
         self, x_noisy: Tensor, t: Tensor, cond: Any, batched_number: int, *rest: Any
@@ -82,7 +82,7 @@ class PoseControl(comfy.controlnet.ControlNet):
         return super().get_control(x_noisy, t, cond, batched_number, *rest)
 
     def copy(self) -> PoseControl:
-        """A control object with settings of its own over the same network."""
+        """A control object with its own settings and the same network."""
         fresh = PoseControl(
             None, load_device=self.load_device, manual_cast_dtype=self.manual_cast_dtype
         )
@@ -92,7 +92,7 @@ class PoseControl(comfy.controlnet.ControlNet):
         return fresh
 
     def cleanup(self) -> None:
-        """After a sampling."""
+        """Called by the host after every sampling."""
         self.control_model.invalidate()
         super().cleanup()
 
@@ -104,7 +104,7 @@ def pose_control(tensors: dict[str, Tensor]) -> PoseControl:
         ModelFileError: A weight is missing.
     """
     parameters = sum(t.numel() for t in tensors.values())
-    # Matrices may be stored in fewer bits than vectors; the host computes in what both fit into.
+    # Matrices may be stored with fewer bits than vectors; use the wider dtype.
     stored = max((t.dtype for t in tensors.values()), key=lambda dtype: dtype.itemsize)
     dtype, cast = compute_dtypes(parameters, stored)
     branch = PoseBranch.from_state_dict(
@@ -115,7 +115,7 @@ def pose_control(tensors: dict[str, Tensor]) -> PoseControl:
 
 
 def _parts_agree(parts: int, *batches: Tensor) -> bool:
-    """Whether all CFG parts carry the same; area prompts and foreign samplers may differ."""
+    """Whether all CFG parts are equal; with area prompts and some samplers they are not."""
     for batch in batches:
         first, *others = batch.chunk(parts)
         if batch.shape[0] > 1 and not all(torch.equal(first, other) for other in others):

@@ -1,8 +1,8 @@
 """Text-editing and face-generation mode in one sampling, as a GUIDER of the host.
 
-Both modes see the same noisy latent in every step; their clean latents are mixed by a mask, so that
-one denoising draws the scene from words and the person into it (docs/reference/dense_face.md B4,
-our design).
+Both modes denoise the same latent in every step and a mask blends their predictions, so that one
+sampling draws the scene from text and the person into it (docs/reference/dense_face.md B4, our
+design).
 
 Each mode keeps a CFGGuider of its own, prepared by the host with its own patches, conditionings,
 control nets, hooks and wrappers. The samplings are nested: inside the prepared sampling of
@@ -33,7 +33,7 @@ _POST_CFG = "sampler_post_cfg_function"
 
 @dataclass(frozen=True)
 class Mode:
-    """One of the two modes: MODEL, both CONDITIONINGs, guidance."""
+    """One of the two modes: MODEL, both CONDITIONINGs, guidance scale."""
 
     model: Any
     positive: Any
@@ -41,13 +41,13 @@ class Mode:
     cfg: float
 
     def settle(self, guider: Any) -> Any:
-        """A guider with this mode's conditionings and guidance."""
+        """The guider, with this mode's conditionings and guidance scale set."""
         guider.set_conds(self.positive, self.negative)
         guider.set_cfg(self.cfg)
         return guider
 
     def alone(self) -> Any:
-        """The host's own guider of this mode."""
+        """The host's own guider for this mode alone."""
         return self.settle(comfy.samplers.CFGGuider(self.model))
 
 
@@ -93,7 +93,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         disable_pbar: bool = False,
         seed: int | None = None,
     ) -> Tensor:
-        """Latents [B, 4, h, w], as of any guider."""
+        """Sampled latents [B, 4, h, w]; see the host's ``CFGGuider.sample``."""
         if sigmas.shape[-1] == 0:
             return latent_image
 
@@ -117,7 +117,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         model_options: dict[str, Any] = {},  # noqa: B006 (host API)
         seed: int | None = None,
     ) -> Tensor:
-        """The clean latent [B, 4, h, w] that both modes predict together."""
+        """The clean latent [B, 4, h, w]: the blend of both modes' predictions."""
         self._refuse_cfg_pp(model_options)
         sigma = float(timestep.flatten()[0])
         alone = self.blend_mask.alone(sigma)
@@ -140,7 +140,7 @@ class JointGuider(comfy.samplers.CFGGuider):
             net.current_patcher = others
 
     def _beside(self, run: Callable[[], Tensor]) -> Tensor:
-        """Keep all networks of face-generation mode loaded while text-editing mode loads its own.
+        """Keep the networks of face-generation mode loaded while text-editing mode loads its own.
 
         A clone of the same network is left out: the host would unload one for the other.
         """
@@ -155,7 +155,7 @@ class JointGuider(comfy.samplers.CFGGuider):
             self.model_patcher.remove_additional_models(KEY)
 
     def _refuse_cfg_pp(self, model_options: dict[str, Any]) -> None:
-        """CFG++ samplers read the unconditional half through a function of their own."""
+        """Raise for CFG++ samplers: they read the unconditional prediction of a single model."""
         if len(model_options.get(_POST_CFG, ())) > len(self.model_options.get(_POST_CFG, ())):
             raise IncompatibleError(
                 "a CFG++ sampler cannot follow two modes at once",
@@ -168,7 +168,7 @@ class _Inside(comfy.samplers.Sampler):
     """Runs another sampling while its guider is prepared, and keeps the result.
 
     Args:
-        run: Gets the guider's prepared model options.
+        run: The other sampling; called with the guider's prepared model options.
     """
 
     def __init__(self, run: Callable[[dict[str, Any]], Tensor]) -> None:

@@ -68,18 +68,18 @@ def predicted_blend_mask(
 
     Args:
         model: MODEL of text-editing mode.
-        head: The host's handle of the annotation head.
+        head: The annotation head's patcher.
         sigmas: Highest and lowest noise level at which face-generation mode draws.
         threshold, grow, feather: See :class:`PredictedBlendMask`.
 
     Raises:
-        IncompatibleError: The head was trained for another UNet, or the MODEL is none.
+        IncompatibleError: The head was trained for another UNet, or the MODEL is not a UNet.
     """
     modules, widths = stage_modules(model, where)
     head.model.require(widths, where)
     high, low = sigmas
     capture = FeatureCapture(modules, head, Window(low, high, mean=True), None)
     captured = model.clone()
-    captured.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, f"{KEY}_share", capture)
-    captured.set_additional_models(f"{KEY}_share", [head])
+    captured.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, f"{KEY}_blend_mask", capture)
+    captured.set_additional_models(f"{KEY}_blend_mask", [head])
     return captured, PredictedBlendMask(capture, threshold, grow, feather)

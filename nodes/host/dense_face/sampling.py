@@ -91,7 +91,7 @@ def sample_blended(
         final_blend=whole and blending.clean_end,
         callback=None if callback is None else _reported(callback, sigmas),
     )
-    # A run that stops early hands its noise on in the host's scale.
+    # A sampling that stops early returns its noisy latent in the host's scale.
     return final if whole else final / end.sqrt().to(final)
 
 
@@ -100,7 +100,7 @@ def _alpha(sigma: Tensor) -> Tensor:
 
 
 def _last(model: Any, sigmas: Tensor) -> Tensor:
-    """Noise level after the last step: the release ends at t = 0 and not without noise."""
+    """Noise level after the last step: the release ends at t = 0, not at zero noise."""
     if sigmas[-1] > 0:
         return sigmas[-1:]
     return model.inner_model.inner_model.model_sampling.sigmas[:1]
@@ -152,7 +152,7 @@ def _noises(first: Tensor, draw: Draw) -> Iterator[Tensor]:
 
 
 def _reported(callback: Callable[[dict[str, Any]], None], sigmas: Tensor) -> Callable[[Step], None]:
-    """The host's callback: progress, preview, and the place where it interrupts."""
+    """The host's callback for progress, preview and interruption."""
 
     def report(step: Step) -> None:
         sigma = sigmas[step.index]

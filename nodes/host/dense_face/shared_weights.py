@@ -1,8 +1,8 @@
-"""Two MODELs over one network in one sampling: both must want the same weights of it.
+"""Two MODELs of one network in one sampling: both need the same weight patches.
 
-Patches of the attention differ from call to call at no cost; weight patches do not, they are in
-the network while it is loaded. An adapter that stands in the weights of one MODEL only is
-therefore taken out of them and computed at run time, with the same result.
+Attention patches can change from call to call; weight patches cannot, because they are merged into
+the network while it is loaded. An adapter in the weight patches of only one MODEL is therefore
+moved to run time, with the same result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .apply import AdapterScope, patch_runtime
 
 
 def on_shared_weights(one: Any, other: Any) -> tuple[Any, Any]:
-    """Clones of two MODELs that can be sampled side by side.
+    """Clones of two MODELs that can be sampled together.
 
     Raises:
         IncompatibleError: They hold the same network and differ in weight patches of other packs.
@@ -33,13 +33,13 @@ def on_shared_weights(one: Any, other: Any) -> tuple[Any, Any]:
             where="Joint Guider",
             fix="Put it on before the two ways part, or load the checkpoint a second time",
         )
-    # By this the host knows that nothing is to be patched when it goes from one to the other.
+    # Tells the host that switching between the two needs no repatching.
     other.patches_uuid = one.patches_uuid
     return one, other
 
 
 def _without(model: Any, adapters: list[InWeights]) -> Any:
-    """A clone with these adapters moved from the weights to run time."""
+    """A clone with these adapters moved from weight patches to run time."""
     moved = model.clone()
     for adapter in adapters:
         ours = {id(delta) for delta in adapter.fused.weights.values()}
@@ -49,9 +49,9 @@ def _without(model: Any, adapters: list[InWeights]) -> Any:
                 moved.patches[key] = rest
             else:
                 del moved.patches[key]
-        moved.patches_uuid = uuid4()  # the host must not take the weights as they are for these
+        moved.patches_uuid = uuid4()  # the loaded weights are not these
         scope = AdapterScope(adapter.weight)
-        # The query bias already stands in the attention's slots.
+        # The query bias is already in the attention slots.
         patch_runtime(moved, adapter.deltas(), {}, scope, adapter.fused.delta)
     return moved
 
@@ -62,7 +62,7 @@ def _is_one_of(patch: Any, ours: set[int]) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two MODELs ask the same of their network: weights, replaced parts, insertions."""
+    """Whether two MODELs have the same weight patches, object patches and injections."""
     weights = all(
         len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs, strict=True))
         for mine, theirs in ((one.patches[k], other.patches.get(k, ())) for k in one.patches)

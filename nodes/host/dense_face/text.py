@@ -1,8 +1,8 @@
-"""The identity token in a prompt, by the host's own way for textual inversion.
+"""The identity token in a prompt, by the host's mechanism for textual inversion.
 
-The host's tokenizer gives (token, weight) pairs, and its text model accepts a vector in place of a
-token number. So the vector takes the placeholder's place in the list; nothing is patched, and
-weights like ``(*:1.2)`` work as for any word.
+The host's tokenizer gives (token, weight) pairs, and its text model accepts a vector instead of a
+token id. The vector replaces the placeholder in that list; nothing is patched, and weights such as
+``(*:1.2)`` work as for any word.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ....dense_face.prompt import PLACEHOLDER, spaced_prompt
 from ....errors import IncompatibleError
 
 SD1_KEY = "l"
-"""The host's name of CLIP-L; an SD1.x CLIP has this one and no other."""
+"""The host's key of CLIP-L, the only text encoder of an SD1.x CLIP."""
 
 
 def encode_prompt(clip: Any, text: str) -> list[Any]:
-    """CONDITIONING of a prompt, as the core node makes it."""
+    """CONDITIONING of a prompt, as CLIP Text Encode makes it."""
     return clip.encode_from_tokens_scheduled(clip.tokenize(text))
 
 
@@ -28,10 +28,10 @@ def encode_with_identity(clip: Any, text: str, vectors: Tensor) -> list[Any]:
     """CONDITIONING of a prompt whose ``*`` is replaced by a vector.
 
     Args:
-        vectors: [N, D] token embeddings, one a person; N > 1 gives a conditioning of batch N.
+        vectors: [N, D] token embeddings, one per person; N > 1 gives a conditioning of batch N.
 
     Raises:
-        InputError: The prompt has no ``*``, or one that touches another word.
+        InputError: The prompt has no ``*``, or it touches another word.
         IncompatibleError: The text encoder is not SD1.x's, or its width is not D.
     """
     _check_width(clip, vectors.shape[-1])
@@ -45,20 +45,20 @@ def _encode_one(clip: Any, text: str, number: int, vector: Tensor) -> list[Any]:
     tokens = clip.tokenize(text)
     for chunk in tokens[SD1_KEY]:
         for i, (token, *rest) in enumerate(chunk):
-            # Textual inversions already stand as vectors among the numbers.
+            # Textual inversions are already vectors among the ids.
             if not torch.is_tensor(token) and token == number:
                 chunk[i] = (vector, *rest)
     return clip.encode_from_tokens_scheduled(tokens)
 
 
 def _placeholder_number(clip: Any) -> int:
-    """The number of ``*`` in the host's tokenizer (265 in CLIP-L)."""
+    """The id of ``*`` in the host's tokenizer (265 in CLIP-L)."""
     first = clip.tokenize(PLACEHOLDER)[SD1_KEY][0]
     return int(first[1][0])
 
 
 def _check_width(clip: Any, width: int) -> None:
-    """The host would drop a vector of a foreign width with a log line; we say so instead."""
+    """Raise IncompatibleError for a vector of another width, which the host would silently drop."""
     model = getattr(clip.cond_stage_model, "clip_" + SD1_KEY, None)
     if model is None or set(clip.tokenize("")) != {SD1_KEY}:
         raise IncompatibleError(

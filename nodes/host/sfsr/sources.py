@@ -69,7 +69,7 @@ def put_sources(model: Any, sources: tuple[Source, ...], mask: Tensor | None) ->
     """Put sources that act into a cloned MODEL.
 
     Args:
-        sources: Of the same layers, which the MODEL has (``fit.py``).
+        sources: Of the same layers, which the MODEL has (``compatibility.py``).
         mask: [M, H, W] in 0..1 over the whole image, 1 = act; None = everywhere.
     """
     uid = uuid4().hex

@@ -20,16 +20,16 @@ from ....faces.masks.mask_reader import FoundMasks
 from ..memory import load, managed
 
 _AT_ONCE = 16
-"""Images in one call; between calls the host may interrupt."""
+"""Images per call; the host can interrupt between calls."""
 
 
 def load_analyzer(path: Path) -> tuple[Any, str]:
-    """(the host's handle, name of the encoder) of the analyzer in a file; raises ModelFileError."""
+    """(patcher, name of the encoder) of the analyzer in a file; raises ModelFileError."""
     return managed(tiny.load_analyzer(path)), tiny.ENCODER
 
 
 def find_tiny(patcher: Any, image: Tensor) -> list[Face]:
-    """The faces that the tiny world's analyzer finds in an image [3, H, W] in 0..1."""
+    """The faces that the tiny world's analyzer detects in an image [3, H, W] in 0..1."""
     load(patcher, image.numel() * image.element_size())
     return TinyWorldFaces(patcher.model).find(image)
 
@@ -67,7 +67,7 @@ def load_evaluator(path: Path) -> EvaluatorRecogniser:
 
 
 def analyse(patcher: Any, images: Tensor) -> tiny.Analysis:
-    """What the analyzer sees in images [B, 3, H, W] in 0..1 of any size; tensors on the CPU."""
+    """The analysis of images [B, 3, H, W] in 0..1 of any size; tensors on the CPU."""
     working = _AT_ONCE * images[0].numel() * images.element_size()
     device = load(patcher, working)
     seen = []

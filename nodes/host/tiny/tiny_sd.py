@@ -1,8 +1,8 @@
 """A small model of Stable Diffusion's architecture as ordinary MODEL, CLIP and VAE.
 
 The host's own loaders recognise SD1.5 by its widths (320 channels, 768-wide text), so a smaller one
-is built here from the same classes. Whatever its tensors tell is read from them; only the numbers
-of attention heads come from the ``config`` in the file's metadata.
+is built here from the same classes. All sizes are read from its tensors, except the numbers of
+attention heads, which come from the ``config`` in the file's metadata.
 
 Host objects used: ``supported_models.SD15``, ``model_detection.detect_unet_config``,
 ``sd.VAE(sd, config)``, ``cached_patcher_init`` (0.15.1).
@@ -35,10 +35,10 @@ TEXT_PREFIX = "cond_stage_model.transformer.text_model."
 
 
 def load_tiny_sd(path: Path) -> tuple[Any, Any, Any]:
-    """(MODEL, CLIP, VAE) from one file of the original key layout.
+    """(MODEL, CLIP, VAE) from one file in the original (LDM) layout.
 
     Raises:
-        ModelFileError: The file is missing, altered, or lacks a part.
+        ModelFileError: The file is missing, corrupt or incomplete.
     """
     tensors, metadata = read_weights(path)
     heads = _heads(metadata, path)
@@ -50,7 +50,7 @@ def load_tiny_sd(path: Path) -> tuple[Any, Any, Any]:
 
 
 def _model_again(path: Path, disable_dynamic: bool = False) -> Any:
-    """A fresh MODEL from the file: the host copies it so to other devices and for torch.compile."""
+    """A fresh MODEL from the file: the host calls this to copy it to other devices."""
     tensors, metadata = read_weights(path)
     heads = _heads(metadata, path)["unet"]
     return build_model(_part(tensors, UNET_PREFIX, path), heads, disable_dynamic)
@@ -66,7 +66,7 @@ def build_model(tensors: dict[str, Tensor], heads: int, disable_dynamic: bool = 
     """A MODEL from the tensors of a UNet of SD1.x's architecture (names without file prefix)."""
 
     class TinySD(comfy.supported_models.SD15):
-        """SD1.5 in all but its sizes."""
+        """SD1.5 with other sizes."""
 
         unet_extra_config = {"num_heads": heads, "num_head_channels": -1}  # noqa: RUF012 (host API)
 
@@ -82,7 +82,7 @@ def build_model(tensors: dict[str, Tensor], heads: int, disable_dynamic: bool = 
     net = comfy.model_base.BaseModel(config, device=offload)
     cls = comfy.model_patcher.ModelPatcher if disable_dynamic else patcher_class()
     patcher = cls(net, load_device=device, offload_device=offload)
-    # After the wrapping, as the host does it: a dynamic patcher keeps the given tensors.
+    # After wrapping, as the host does: a dynamic patcher keeps the given tensors.
     assign = getattr(patcher, "is_dynamic", lambda: False)()
     net.diffusion_model.load_state_dict(tensors, strict=True, assign=assign)
     return patcher

@@ -1,8 +1,8 @@
 """The text encoder of the tiny world as a CLIP of the host.
 
-Only the words differ from SD1.5's CLIP-L: the tokenizer is the pack's own word list, put into the
-host's tokenizer class, so that weights like ``(red hair:1.3)``, long prompts and textual inversion
-stay the host's business.
+Only the vocabulary differs from SD1.5's CLIP-L: the tokenizer is the pack's own word list in the
+host's tokenizer class, so the host handles weights like ``(red hair:1.3)``, long prompts and
+textual inversion.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from ....demo.vocabulary import END, START
 
 
 class WordTokenizer:
-    """The part of a transformers tokenizer that the host's ``SDTokenizer`` calls."""
+    """The part of the transformers tokenizer interface that the host's ``SDTokenizer`` uses."""
 
     @classmethod
     def from_pretrained(cls, path: str, **kwargs: Any) -> WordTokenizer:
-        """Nothing to load: the words are part of the pack."""
+        """The tokenizer; the vocabulary is part of the pack, so nothing is loaded."""
         return cls()
 
     def __call__(self, text: str) -> dict[str, list[int]]:
         return {"input_ids": [START, *vocabulary.encode(text), END]}
 
     def get_vocab(self) -> dict[str, int]:
-        """Word -> number."""
+        """Word -> token id."""
         return {word: number for number, word in enumerate(vocabulary.WORDS)}
 
     def decode(self, token_ids: list[int], skip_special_tokens: bool = True) -> str:
-        """The words of the given numbers, joined by spaces."""
+        """The words of the given token ids, joined by spaces."""
         words = (vocabulary.WORDS[i] for i in token_ids if not skip_special_tokens or i > END)
         return " ".join(words)
 
@@ -64,7 +64,7 @@ def build_clip(tensors: Mapping[str, Tensor], heads: int, disable_dynamic: bool 
         max_length=length,
         textmodel_json_config=sizes,
         model_class=WordClipModel,
-        # The end token also pads, as in CLIP-L.
+        # The end token is also the padding token, as in CLIP-L.
         special_tokens={"start": START, "end": END, "pad": END},
         return_projected_pooled=False,
     )
@@ -77,7 +77,7 @@ def build_clip(tensors: Mapping[str, Tensor], heads: int, disable_dynamic: bool 
     )
 
     class Target:
-        """What the host's ``CLIP`` is told to build."""
+        """The models that the host's ``CLIP`` builds."""
 
         params: dict[str, Any] = {}  # noqa: RUF012 (host API)
         clip = partial(comfy.sd1_clip.SD1ClipModel, clip_model=text_model)
@@ -85,7 +85,7 @@ def build_clip(tensors: Mapping[str, Tensor], heads: int, disable_dynamic: bool 
 
     inside = "clip_l.transformer."
     weights = {f"{inside}text_model.{k}": t for k, t in tensors.items() if "position_ids" not in k}
-    # SD1.x never uses it, and the host leaves what no file fills uninitialised.
+    # SD1.x never uses it, and the host leaves tensors missing from the file uninitialised.
     weights[f"{inside}text_projection.weight"] = torch.eye(width)
     weights["clip_l.logit_scale"] = torch.tensor(4.6055)
     return comfy.sd.CLIP(
@@ -98,7 +98,7 @@ def build_clip(tensors: Mapping[str, Tensor], heads: int, disable_dynamic: bool 
 
 
 def _sizes(tensors: Mapping[str, Tensor], heads: int) -> dict[str, Any]:
-    """The CLIP configuration that the tensors have."""
+    """The CLIP configuration, from the tensors' shapes."""
     words, width = tensors["embeddings.token_embedding.weight"].shape
     layers = {k.split(".")[2] for k in tensors if k.startswith("encoder.layers.")}
     return {

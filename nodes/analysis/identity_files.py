@@ -1,0 +1,120 @@
+"""Identities in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfy_api.latest import io, ui
+
+from ...errors import InputError, ModelFileError
+from ..host.folders import IDENTITIES, file_mark, full_path, identities_folder, list_files, places
+from ..sockets import IdentitySocket, People
+from .identity import CATEGORY, IDENTITY_TIP
+
+NONE_YET = "none yet"
+"""The only entry of the list while no identity is saved."""
+
+
+class SaveIdentity(io.ComfyNode):
+    """Identity -> file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_SaveIdentity",
+            display_name="Save Identity",
+            category=CATEGORY,
+            description="Saves an identity to a safetensors file in output/identities, with the "
+            "name of its encoder. A face vector is personal data: keep it as carefully as the "
+            "photo.",
+            search_aliases=["save face", "export embedding", "face model"],
+            inputs=[
+                IdentitySocket.Input("identity", tooltip="From Encode Identity."),
+                io.String.Input(
+                    "name",
+                    default="person",
+                    tooltip="Start of the file's name; a number is added, so nothing is "
+                    "overwritten.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "file", display_name="file", tooltip="The file's name in Load Identity."
+                )
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, identity: People, name: str) -> io.NodeOutput:
+        from ...faces.identity_file import save_identities
+
+        path = _new_file(name)
+        save_identities(path, identity.identities)
+        file = path.relative_to(identities_folder()).as_posix()
+        return io.NodeOutput(file, ui=ui.PreviewText(f"Saved as {file}"))
+
+
+class LoadIdentity(io.ComfyNode):
+    """File -> identity."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_LoadIdentity",
+            display_name="Load Identity",
+            category=CATEGORY,
+            description="Loads an identity from a file written by Save Identity.",
+            search_aliases=["load face", "import embedding", "face model"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=list_files(IDENTITIES) or [NONE_YET],
+                    tooltip="A file in output/identities or models/dense_face/identities.",
+                )
+            ],
+            outputs=[
+                IdentitySocket.Output("identity", display_name="identity", tooltip=IDENTITY_TIP),
+                io.String.Output(
+                    "encoder",
+                    display_name="encoder",
+                    tooltip="The face encoder that computed it.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        try:
+            return file_mark(full_path(IDENTITIES, file, "identity"))
+        except ModelFileError:
+            return ""  # reported when the node runs
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        from ...faces.identity_file import load_identities
+
+        if file == NONE_YET:
+            raise ModelFileError(
+                "no identity is saved yet",
+                where=places(IDENTITIES),
+                fix="Make one with Encode Identity and Save Identity, then reload the lists",
+            )
+        identities = load_identities(full_path(IDENTITIES, file, "identity"))
+        return io.NodeOutput(People(identities), identities[0].encoder)
+
+
+def _new_file(name: str) -> Path:
+    """The next free ``<name>_00001.safetensors`` in the folder of identities."""
+    folder = identities_folder()
+    given = Path(name.strip())
+    if not given.name or given.is_absolute() or ".." in given.parts:
+        raise InputError(
+            f"an identity cannot be saved under the name {name!r}",
+            where="Save Identity",
+            fix="Give a plain name such as anna",
+        )
+    number = 1
+    while (path := folder / given.parent / f"{given.name}_{number:05}.safetensors").exists():
+        number += 1
+    return path

@@ -1,0 +1,35 @@
+"""The host's executor: progress and interruption inside a node, blocking of what follows it.
+
+Host object used: ``ExecutionBlocker`` (0.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.utils
+from comfy_execution.graph_utils import ExecutionBlocker
+
+
+def steps(count: int) -> Callable[[], None]:
+    """A function to call after each of ``count`` steps.
+
+    It moves the progress bar, and raises the host's exception when the user has stopped the run.
+    """
+    bar = comfy.utils.ProgressBar(count)
+
+    def step() -> None:
+        bar.update(1)
+        mm.throw_exception_if_processing_interrupted()
+
+    return step
+
+
+def blocked(why: str | None = None) -> Any:
+    """A value for an output: nodes connected to it do not run, and the run still succeeds.
+
+    why: Message shown at the first of those nodes.
+    """
+    return ExecutionBlocker(why)

@@ -1,0 +1,80 @@
+"""Help pages and workflow notes: complete, and naming only nodes that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from locate_host import ROOT
+from node_schemas import FILE_LISTS
+
+HELP = ROOT / "web" / "docs"
+WORKFLOWS = ROOT / "workflows"
+LONGEST_OPTION_LIST = 8
+"""Longer lists of options, such as the words, are described as a whole."""
+
+CORE_NODES = {
+    "Apply ControlNet",
+    "CFG Guider",
+    "CLIP Text Encode",
+    "Detect Face Landmarks (MediaPipe)",
+    "KSampler",
+    "Load Face Detection Model (MediaPipe)",
+    "Load Image",
+    "Preview Image",
+    "SamplerCustom",
+    "SamplerCustomAdvanced",
+    "Set Latent Noise Mask",
+    "VAE Decode",
+    "VAE Encode",
+}
+"""Display names of the host's own nodes that our texts mention."""
+
+BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+TITLE_IN_ITALICS = re.compile(r"(?<![*\w`])\*([A-Z][^*`\n]*)\*(?![*\w`])")
+
+
+def notes() -> Iterator[tuple[str, str]]:
+    """(file, Markdown) of every note in the workflows."""
+    for path in sorted(WORKFLOWS.glob("*.json")):
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+            if node["type"] == "MarkdownNote":
+                yield path.name, node["widgets_values"][0]
+
+
+def test_every_node_has_a_complete_help_page(schemas: dict[str, Any]) -> None:
+    for schema in schemas.values():
+        page = (HELP / f"{schema.node_id}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {schema.display_name}\n")
+        for item in (*schema.inputs, *schema.outputs):
+            name = getattr(item, "display_name", None) or item.id
+            assert f"`{name}`" in page, f"{schema.node_id}: {name} is not in its help page"
+
+
+def test_help_pages_spell_options_as_the_nodes_do(schemas: dict[str, Any]) -> None:
+    missing = []
+    for schema in schemas.values():
+        page = (HELP / f"{schema.node_id}.md").read_text(encoding="utf-8")
+        for item in schema.inputs:
+            options = getattr(item, "options", None) or ()
+            listed = (schema.node_id, item.id) in FILE_LISTS or len(options) > LONGEST_OPTION_LIST
+            for option in () if listed or item.io_type != "COMBO" else options:
+                if option not in page:
+                    missing.append(f"{schema.node_id}.{item.id}: {option}")
+    assert missing == []
+
+
+def test_no_page_without_a_node(schemas: dict[str, Any]) -> None:
+    assert {page.stem for page in HELP.glob("*.md")} == set(schemas)
+
+
+def test_pages_and_notes_name_only_nodes_that_exist(schemas: dict[str, Any]) -> None:
+    """Help pages set node names in bold; notes, where bold is for their sections, in italics."""
+    known = CORE_NODES | {schema.display_name for schema in schemas.values()}
+    pages = [(page.name, page.read_text(encoding="utf-8")) for page in HELP.glob("*.md")]
+    named = [(name, found) for name, text in pages for found in BOLD.findall(text)]
+    named += [(name, found) for name, text in notes() for found in TITLE_IN_ITALICS.findall(text)]
+    assert len(named) > len(pages)
+    assert [f"{name}: {found}" for name, found in named if found not in known] == []
