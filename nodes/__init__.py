@@ -10,15 +10,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .analysis.crops import CropFace, PasteFace
-from .analysis.detect import DetectFaces
-from .analysis.face_images import DrawFaces, MaskFaces
-from .analysis.face_mask import FaceMask
+from .analysis.detect import DetectFaces, DrawFaces
 from .analysis.faces_from import FacesByHand, FacesFromBoxes, FacesFromLandmarks
-from .analysis.head_swap import PasteMask
 from .analysis.identity import EncodeIdentity, IdentityAwayFrom
 from .analysis.identity_files import LoadIdentity, SaveIdentity
 from .analysis.load_analyzer import AnalyzerFromPack, LoadAnalyzer
 from .analysis.load_encoder import LoadEncoder
+from .analysis.masks import FaceMask, MaskFaces, PasteMask
 from .analysis.measure_change import MeasureChange
 from .analysis.measure_face import MeasureExpression, MeasurePose
 from .analysis.measure_likeness import MeasureLikeness

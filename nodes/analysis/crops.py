@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import torch
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..images import as_rgb, channels_last, checked_mask
 from ..sockets import FacesSocket, FoundFaces
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CATEGORY = "face/analysis"
 
@@ -135,8 +132,6 @@ class PasteFace(io.ComfyNode):
         match_colours: bool,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        import torch
-
         from ...faces.crops.batch import paste_crops
 
         places = faces.require_places("Paste Face")

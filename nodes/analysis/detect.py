@@ -1,4 +1,4 @@
-"""Detecting faces in a batch of images and choosing among them."""
+"""Detecting faces in a batch of images, choosing among them, and drawing them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...errors import InputError
-from ..images import channels_last
+from ..images import channels_first, channels_last
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
 
 CATEGORY = "face/analysis"
 ALL = -1
-NAME = "Detect Faces"
+NAME, DRAW = "Detect Faces", "Draw Faces"
 
 
 class DetectFaces(io.ComfyNode):
@@ -143,3 +143,62 @@ class DetectFaces(io.ComfyNode):
             report(detections),
             ui=ui.PreviewImage(shown, cls=cls),
         )
+
+
+class DrawFaces(io.ComfyNode):
+    """Images and their faces -> images with boxes, landmarks and axes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DenseFace_DrawFaces",
+            display_name=DRAW,
+            category=CATEGORY,
+            description="Draws detected faces into the images: boxes, numbers, landmarks and head "
+            "axes, to see what the analyzer found.",
+            search_aliases=["show landmarks", "face boxes", "pose axes", "face mesh preview"],
+            inputs=[
+                FacesSocket.Input("faces", tooltip="From Detect Faces."),
+                io.Image.Input("image", tooltip="The images that the faces were detected in."),
+                io.Boolean.Input("boxes", default=True, tooltip="A rectangle around each face."),
+                io.Boolean.Input(
+                    "numbers", default=True, tooltip="The number of each face, as in Detect Faces."
+                ),
+                io.Boolean.Input("landmarks", default=True, tooltip="A dot for each landmark."),
+                io.Boolean.Input(
+                    "pose",
+                    default=True,
+                    tooltip="The head's axes at the tip of the nose: red to the side, green down, "
+                    "blue along the nose.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "image", display_name="image", tooltip="The images with the drawings."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        faces: FoundFaces,
+        image: Tensor,
+        boxes: bool,
+        numbers: bool,
+        landmarks: bool,
+        pose: bool,
+    ) -> io.NodeOutput:
+        from ...faces.drawing import DrawOptions, draw_faces
+
+        images = channels_first(image, DRAW)
+        count = len(images)
+        found, names = faces.for_batch(count, DRAW), faces.numbered(count)
+        show = DrawOptions(boxes, numbers, landmarks, pose)
+        for face in sum(found, ()):
+            face.require_size(image.shape[2], image.shape[1])
+        drawn = [
+            draw_faces(each, some, called, show)
+            for each, some, called in zip(images, found, names, strict=True)
+        ]
+        return io.NodeOutput(channels_last(torch.stack(drawn)))

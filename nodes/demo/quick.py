@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..analysis.face_mask import HEAD
 from ..analysis.identity import ONE_PERSON
+from ..analysis.masks import HEAD
 from ..host.folders import BUNDLED
 from ..inputs import YAW, angle
 from .tiny_world import ANGLE_LIMITS

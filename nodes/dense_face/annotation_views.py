@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ...faces.parts import PART_NAMES
 from ..images import channels_first, channels_last
 from ..inputs import feather_pixels
 from ..sockets import AnnotationsSocket, ImageAnnotations
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CATEGORY = "face/dense_face"
 FACE = "face"

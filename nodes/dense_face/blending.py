@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from comfy_api.latest import io
+from torch import Tensor
+from torch.nn import functional as F
 
 from ..images import channels_first, channels_last, checked_mask
 from ..inputs import feather_pixels
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 CATEGORY = "face/dense_face"
 FRESH, FIXED = "fresh in every step", "one for all steps"
@@ -118,8 +115,6 @@ class Composite(io.ComfyNode):
     def execute(
         cls, scene: Tensor, generated: Tensor, mask: Tensor, feather: float
     ) -> io.NodeOutput:
-        from torch.nn import functional as F
-
         from ...faces.masks.compositing import composite
 
         base = channels_first(scene, "Composite Face")
