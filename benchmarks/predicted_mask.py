@@ -39,7 +39,7 @@ from ..pipelines.annotation import SamplingCapture
 from ..pipelines.guided import face_model, text_model
 from ..pipelines.sampling import clean_schedule, sample, seeded_noise
 from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
-from ..pipelines.tiny.inputs import Faces, Parts
+from ..pipelines.tiny.inputs import DenseFaceInputs, Parts
 
 START = 0.3
 """Share of the steps after which the face is drawn, the default of the nodes."""
@@ -65,7 +65,7 @@ class Bench:
     pipeline: DenseFacePipeline
     head: AnnotationHead
     texts: Sequence[str]
-    faces: Faces
+    faces: DenseFaceInputs
     noise: Tensor
 
     def batch(self, part: slice) -> tuple[Way, Way, Tensor]:
@@ -157,7 +157,7 @@ def measure(seed: int, count: int) -> dict[str, Report]:
     who = pipeline.analyse(references).identity
     people = [Identity(who[i % PEOPLE], pipeline.adapter.encoder) for i in range(count)]
     texts = caption(heads)
-    faces = Faces.asked(
+    faces = DenseFaceInputs.prepare(
         people, "", (0.0, 0.0, 0.0), count,
         encoder=pipeline.adapter.encoder, size=pipeline.side, parts=Parts(pose=False),
     )  # fmt: skip

@@ -19,14 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write ``dense_face.png``, ``people.png``, ``sfsr.png`` and ``report.json``; all or none."""
     started = time.perf_counter()  # before the libraries are imported: their time counts
-    from ..demo.bundled import WEIGHTS
+    from ..demo.bundled import WEIGHTS, load_bundled
     from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.demo import demo
     from ..evaluation.demo_people import people_sheet
     from ..evaluation.demo_sfsr import sfsr_demo
     from ..evaluation.metrics import json_of
     from ..pipelines.tiny.sfsr import SFSRPipeline
-    from ..pipelines.tiny.weights import load_bundled
     from ..storage import atomic_path
 
     names = ("dense_face.png", "people.png", "sfsr.png", "report.json")

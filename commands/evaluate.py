@@ -56,11 +56,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _dense_face(args: argparse.Namespace) -> Report:
-    from ..demo.bundled import WEIGHTS
+    from ..demo.bundled import WEIGHTS, load_bundled
     from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.dense_face import Plan, evaluate
     from ..pipelines.tiny.dense_face import GUIDANCE, DenseFacePipeline
-    from ..pipelines.tiny.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
@@ -70,11 +69,10 @@ def _dense_face(args: argparse.Namespace) -> Report:
 
 
 def _annotations(args: argparse.Namespace) -> Report:
-    from ..demo.bundled import WEIGHTS
+    from ..demo.bundled import WEIGHTS, load_bundled
     from ..dense_face.annotation.head_file import load_head
     from ..evaluation.annotations import evaluate
     from ..pipelines.tiny.dense_face import GUIDANCE, DenseFacePipeline
-    from ..pipelines.tiny.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
@@ -84,11 +82,10 @@ def _annotations(args: argparse.Namespace) -> Report:
 
 
 def _sfsr(args: argparse.Namespace) -> Report:
-    from ..demo.bundled import WEIGHTS
+    from ..demo.bundled import WEIGHTS, load_bundled
     from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.sfsr import Plan, evaluate, load_estimates
     from ..pipelines.tiny.sfsr import GUIDANCE, SFSRPipeline
-    from ..pipelines.tiny.weights import load_bundled
     from ..sfsr.adapter import load_adapter
 
     folder = args.weights or WEIGHTS

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..faces.angles import Angles
     from ..pipelines.tiny.dense_face import DenseFacePipeline
-    from ..pipelines.tiny.inputs import Angles
 
 DESCRIPTION = """\
 Make a new image of the person on the reference images, in the bundled tiny world.
@@ -68,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write one image and print its name."""
     from ..errors import InputError
+    from ..faces.angles import ANGLE_NAMES, check_angles
     from ..pipelines.images import check_image_name, read_image, write_image
-    from ..pipelines.tiny.inputs import ANGLE_NAMES, check_angles
     from ..pipelines.tiny.prompts import face_prompt, unread_words
     from ..storage import atomic_path
 
@@ -130,7 +130,7 @@ def _drawn(
 
 def _angles(args: argparse.Namespace, pipeline: DenseFacePipeline, scene: Tensor | None) -> Angles:
     """The given angles; the others are those of the scene's head, or 0."""
-    from ..pipelines.tiny.inputs import ANGLE_NAMES
+    from ..faces.angles import ANGLE_NAMES
 
     given = [getattr(args, name) for name in ANGLE_NAMES]
     usual = (0.0, 0.0, 0.0)

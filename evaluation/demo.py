@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..demo.networks.evaluator import TinyEvaluator
+from ..faces.angles import Angles
 from ..pipelines.tiny.dense_face import DenseFacePipeline
-from ..pipelines.tiny.inputs import Angles
 from .dense_face import Plan, evaluate
 from .held_out import PEOPLE, reference_heads, rendered
 from .labelled_sheet import labelled_sheet

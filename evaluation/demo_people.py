@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
+from ..faces.angles import Angles
 from ..pipelines.tiny.dense_face import DenseFacePipeline
-from ..pipelines.tiny.inputs import Angles
 from .demo import STEPS
 from .held_out import reference_heads, rendered
 from .labelled_sheet import labelled_sheet

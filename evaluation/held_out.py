@@ -19,7 +19,7 @@ from ..demo.people import Heads, sample_heads
 from ..demo.renderer.renderer import render
 from ..demo.seeds import held_out_seed
 from ..errors import InputError
-from ..pipelines.tiny.inputs import Angles
+from ..faces.angles import Angles
 
 PEOPLE = 64
 """Size of the crowd among which a person has to be found again."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..demo.networks.evaluator import TinyEvaluator
 from ..demo.people import BACKGROUND_PATTERNS, CLASSES, IDENTITY_INDEX, Heads
-from ..pipelines.tiny.inputs import ANGLE_NAMES
+from ..faces.angles import ANGLE_NAMES
 
 Report = dict[str, float]
 _AT_ONCE = 64

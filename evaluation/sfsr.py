@@ -15,12 +15,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..demo.bundled import load_bundled
 from ..demo.networks.evaluator import TinyEvaluator
 from ..faces.identity import Identity
 from ..pipelines.tiny.dense_face import STEPS
 from ..pipelines.tiny.scenes import Personalised
 from ..pipelines.tiny.sfsr import BLEND, GUIDANCE, HINT, SFSRPipeline
-from ..pipelines.tiny.weights import load_bundled
 from ..sfsr.adapter import SFSRAdapter, load_adapter
 from ..sfsr.expression import Expression
 from .expression_metrics import expression_metrics, leak_metrics, visible_blendshapes

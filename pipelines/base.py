@@ -7,18 +7,17 @@ have the LDM names. The bundled tiny world is such a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..demo.bundled import BASE_FILE, WEIGHTS
-from ..demo.vocabulary import CONTEXT_LENGTH, WORDS, encode
+from ..demo.vocabulary import CONTEXT_LENGTH, END, START, WORDS
 from ..errors import ModelFileError
 from ..storage import read_weights, write_weights
 from .layout import UNetLayout, VAELayout
@@ -26,7 +25,6 @@ from .ldm import text_from_ldm, text_to_ldm, unet_from_ldm, unet_to_ldm, vae_fro
 
 TINY_BASE = WEIGHTS / BASE_FILE
 LATENT_SCALE = 0.18215
-START, END = 0, 1
 
 TINY_UNET = UNetLayout(
     model_channels=64,
@@ -135,15 +133,6 @@ def build_base(
     for module in (unet, vae, text_encoder):
         _frozen(module)
     return Base(unet, vae, text_encoder, metadata)
-
-
-def token_ids(texts: Sequence[str]) -> Tensor:
-    """Token numbers [B, 48] of the tiny world's vocabulary; longer texts lose their end."""
-    rows = []
-    for text in texts:
-        ids = [START, *encode(text)[: CONTEXT_LENGTH - 2]]
-        rows.append(ids + [END] * (CONTEXT_LENGTH - len(ids)))
-    return torch.tensor(rows)
 
 
 def _frozen(module: nn.Module) -> None:

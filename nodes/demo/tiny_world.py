@@ -5,13 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ...demo.bundled import ANALYZER_FILE, BASE_FILE, WEIGHTS
+from ...faces.angles import ANGLE_LIMITS
 from ..host.folders import file_mark
 from ..images import channels_last
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 
 CATEGORY = "face/demo"
-MOST_ANGLES = (60.0, 35.0, 35.0)
-"""The renderer's limits of yaw, pitch, roll."""
 MOST_NUMBER = 2**20 - 1
 """Of people and scenes: as many as there are held-out seeds of a kind (``demo.seeds``)."""
 
@@ -96,7 +95,7 @@ class TinyPortrait(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        yaw, pitch, roll = MOST_ANGLES
+        yaw, pitch, roll = ANGLE_LIMITS
         return io.Schema(
             node_id="DenseFace_TinyPortrait",
             display_name="Tiny-World Portrait",

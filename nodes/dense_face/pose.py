@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io, ui
 
 from ...errors import InputError
+from ...faces.angles import ANGLE_LIMITS
 from ..analysis.chosen_face import chosen, detections_of, index_input
+from ..images import channels_last
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, HeadPoses, LoadedAnalyzer, PoseSocket
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ log = logging.getLogger(__name__)
 SIZE = 256
 """Side of the pose image that the released adapter was trained on, in pixels."""
 CATEGORY = "face/dense_face"
-USUAL = (60.0, 35.0, 35.0)
-"""Beyond these angles (yaw, pitch, roll) the adapters have seen few heads."""
 
 AS_MEASURED, AS_PAPER = "as measured", "as 6DRepNet reads it"
 
@@ -67,15 +67,12 @@ def _outputs() -> list[Any]:
 
 def drawn(node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float) -> io.NodeOutput:
     """Poses and their images as a node's output, shown in the node; warns of unusual angles."""
-    import torch
-
-    from ...dense_face.pose_image import pose_image
+    from ...dense_face.pose_image import pose_images
 
     for angles in poses.angles:
-        if any(abs(angle) > usual for angle, usual in zip(angles, USUAL, strict=True)):
-            log.warning("Head pose %s is beyond the usual training range %s.", angles, USUAL)
-    images = [torch.from_numpy(pose_image(*angles, size=size)) for angles in poses.angles]
-    image = torch.stack(images).float() / 255
+        if any(abs(angle) > limit for angle, limit in zip(angles, ANGLE_LIMITS, strict=True)):
+            log.warning("Head pose %s is beyond the training range %s.", angles, ANGLE_LIMITS)
+    image = channels_last(pose_images(poses.angles, size).float() / 255)
     return io.NodeOutput(poses, image, *more, ui=ui.PreviewImage(image, cls=node))
 
 

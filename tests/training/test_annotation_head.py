@@ -19,7 +19,6 @@ from comfyui_dense_face.pipelines.base import (
     new_text_encoder,
     new_unet,
     new_vae,
-    token_ids,
 )
 from comfyui_dense_face.pipelines.layout import VAELayout
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, text_to_ldm, unet_to_ldm, vae_to_ldm
@@ -30,6 +29,7 @@ from comfyui_dense_face.pipelines.single_file import (
     load_checkpoint,
     tokenizer_for,
 )
+from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.storage import write_weights
 from comfyui_dense_face.training import annotation_head
 from comfyui_dense_face.training.data.stream import FaceStream, batches

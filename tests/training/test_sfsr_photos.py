@@ -15,7 +15,8 @@ from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
 from comfyui_dense_face.faces.encoders.aligned_recogniser import AlignedRecogniser
 from comfyui_dense_face.faces.encoders.ir_se50 import ENCODER, IRSE50
 from comfyui_dense_face.faces.face import Face, five_points
-from comfyui_dense_face.pipelines.base import Base, load_base, token_ids
+from comfyui_dense_face.pipelines.base import Base, load_base
+from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.sfsr.adapter import load_adapter
 from comfyui_dense_face.storage import read_weights
 from comfyui_dense_face.training import sfsr

@@ -14,10 +14,10 @@ from ...dense_face.identity_token import IdentityToken
 from ...dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from ...dense_face.schedule import alphas_cumprod
 from ...pipelines.attention import install_adapter, layers_for
-from ...pipelines.base import Base, token_ids
+from ...pipelines.base import Base
 from ...pipelines.layout import UNetLayout
 from ...pipelines.ldm import unet_to_ldm
-from ...pipelines.text import encode_text
+from ...pipelines.text import encode_text, token_ids
 from .base import DROPPED_GROUP, EMPTY_CAPTION, noised
 from .data import PER_PERSON, Latents
 
