@@ -32,7 +32,7 @@ from ..dense_face.annotation.head_file import load_head
 from ..dense_face.annotation.predicted_mask import predicted_mask
 from ..dense_face.blending import Model
 from ..evaluation.held_out import PEOPLE, prompt_heads, reference_heads, rendered
-from ..evaluation.metrics import Report, identity_metrics, judged, psnr_where
+from ..evaluation.metrics import Report, evaluated, identity_metrics, psnr_where
 from ..faces.identity import Identity
 from ..faces.masks.compositing import blend
 from ..pipelines.annotation import SamplingCapture
@@ -172,18 +172,18 @@ def measure(seed: int, count: int) -> dict[str, Report]:
             way.masks += one.masks
             way.seconds += one.seconds
             way.rows += one.rows
-    crowd = judged(evaluator, references)[0][None]
+    gallery = evaluated(evaluator, references)[0][None]
     before = pipeline.decode(torch.cat(scenes))
     there = pipeline.analyse(before).face_logit > 0
     report: dict[str, Report] = {
-        "nobody put in": {"likeness top1": _likeness(evaluator, before, crowd)["top1"]}
+        "nobody put in": {"likeness top1": _likeness(evaluator, before, gallery)["top1"]}
     }
     # Outside both masks, so that neither way is measured where it may draw.
     outside = torch.maximum(*(torch.cat(way.masks) for way in ways.values())) <= 0
     outside = F.interpolate(outside.float(), scale_factor=8.0, mode="nearest")
     for name, way in ways.items():
         images = pipeline.decode(torch.cat(way.latents))
-        alike = _likeness(evaluator, images, crowd)
+        alike = _likeness(evaluator, images, gallery)
         report[name] = {
             "background dB": psnr_where(images[there], before[there], outside[there]),
             "likeness top1": alike["top1"],
@@ -195,9 +195,9 @@ def measure(seed: int, count: int) -> dict[str, Report]:
     return report
 
 
-def _likeness(evaluator: TinyEvaluator, images: Tensor, crowd: Tensor) -> Report:
+def _likeness(evaluator: TinyEvaluator, images: Tensor, gallery: Tensor) -> Report:
     return identity_metrics(
-        judged(evaluator, images)[0], crowd.expand(-(-len(images) // PEOPLE), -1, -1)
+        evaluated(evaluator, images)[0], gallery.expand(-(-len(images) // PEOPLE), -1, -1)
     )
 
 

@@ -1,4 +1,4 @@
-"""``denseface demo``: images and measures of the bundled tiny world in less than a minute."""
+"""``denseface demo``: images and metrics of the bundled tiny world in less than a minute."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write to")
-    parser.add_argument("--seed", type=int, default=1, help="chooses the people, 1 by default")
-    parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+    parser.add_argument("--seed", type=int, default=1, help="selects the people, 1 by default")
+    parser.add_argument(
+        "--weights", type=Path, help="folder with other weights than the bundled ones"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _peak_memory() -> dict[str, float]:
-    """The most memory this process held; nothing where the system does not tell."""
+    """The peak memory of this process; empty where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

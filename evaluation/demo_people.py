@@ -1,4 +1,4 @@
-"""The demo's second sheet: the same words and the same seed, and only the person differs."""
+"""The demo's second sheet: same words, same seed, different people."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
 
     Args:
         pipeline: The tiny world.
-        seed: Chooses the people, whom no network has seen, and the noise.
+        seed: Chooses the held-out people and the noise.
 
     Raises:
         InputError: The seed is out of range.

@@ -157,7 +157,7 @@ def test_guidance_strengthens_what_is_asked_and_not_the_scene(
 
     def predicted(guidance: float, channels: Tensor | None, weight: float) -> Tensor:
         inputs = SFSRInputs.prepare(
-            sfsr.adapter, people[0], neutral(), "", [(0.0, 0.0, 0.0)], channels,
+            sfsr.adapter, [people[0]], neutral(), "", (0.0, 0.0, 0.0), channels,
             (weight, weight), (0.0, 0.0), size=128,
         )  # fmt: skip
         base = sfsr.world.base

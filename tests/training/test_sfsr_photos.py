@@ -185,8 +185,8 @@ def test_images_without_faces_teach_nothing(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--ir-se50", "a.pth"], "not settled who measures identities"),
-        (["--encoder", ""], "not settled who measures identities"),
+        (["--ir-se50", "a.pth"], "exactly one identity encoder"),
+        (["--encoder", ""], "exactly one identity encoder"),
         (["--steps", "0"], "0 steps"),
         (["--batch", "1"], "batch size is 1"),
         (["--tokens", "0"], "number of tokens is 0"),
