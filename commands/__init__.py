@@ -18,11 +18,11 @@ COMMANDS: dict[str, str] = {
     "express": "put a person with an expression into a scene",
     "evaluate": "evaluate a method on held-out people",
     "faces": "find faces in images: landmarks, head pose, expression",
-    "calibrate-identity": "find out how given face features were computed, from images and features",
+    "calibrate-identity": "find out how given face features were computed",
     "annotate": "make a dense-annotation data set from a folder of photos",
     "render": "render heads of the tiny world: contact sheets and data sets",
     "conformance": "recompute the golden values of the reference and compare",
-    "train-annotations": "train an annotation head (depth, parts, landmarks) for Stable Diffusion 1.5",
+    "train-annotations": "train an annotation head for Stable Diffusion 1.5 on a data set of faces",
     "train-sfsr": "train an SFSR adapter for Stable Diffusion 1.5 on a data set of faces",
     "train-demo": "train the tiny world's models from scratch, stage by stage",
 }

@@ -1,4 +1,4 @@
-"""``denseface conformance``: recompute every golden value of a parity fixture and report the differences."""
+"""``denseface conformance``: recompute the golden values of a parity fixture and compare."""
 
 from __future__ import annotations
 

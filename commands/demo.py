@@ -13,9 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write to")
     parser.add_argument("--seed", type=int, default=1, help="selects the people, 1 by default")
-    parser.add_argument(
-        "--weights", type=Path, help="folder with other weights than the bundled ones"
-    )
+    parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=256, help="images, 256 by default")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
     parser.add_argument("--guidance", type=float, help="guidance scale, 3 by default, 2 for sfsr")
-    parser.add_argument(
-        "--weights", type=Path, help="folder with other weights than the bundled ones"
-    )
+    parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
     parser.add_argument(
         "--other",
         type=Path,

@@ -45,14 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--expression",
         type=Path,
         metavar="IMAGE",
-        help="a face with this expression, of any person",
+        help="anybody's face with this expression",
     )
     parser.add_argument(
         "--intensity", type=float, help="intensity of --word, 0 to 1.5, 1 by default"
     )
     scene = parser.add_mutually_exclusive_group(required=True)
     scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
-    scene.add_argument("--prompt", metavar="WORDS", help="generate the scene from these words")
+    scene.add_argument("--prompt", metavar="WORDS", help="make the scene from these words")
     parser.add_argument("--out", type=Path, default=Path("out/express.png"), help="file to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
@@ -61,9 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--balance", type=float, default=0.0, help="-1 (identity alone) to 1 (expression alone)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--weights", type=Path, help="folder with other weights than the bundled ones"
-    )
+    parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", nargs="+", type=Path, metavar="IMAGE", help="image files and folders"
     )
     parser.add_argument(
-        "--json", action="store_true", help="print a JSON list, one object per image"
+        "--json", action="store_true", help="print a JSON list, an object per image"
     )
     add_analyzer(parser)
     parser.add_argument(

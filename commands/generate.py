@@ -57,17 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=float, metavar="DEGREES", help=meaning)
     scene = parser.add_mutually_exclusive_group()
     scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
-    scene.add_argument(
-        "--scene-prompt", metavar="WORDS", help="generate the scene from these words"
-    )
+    scene.add_argument("--scene-prompt", metavar="WORDS", help="make the scene from these words")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
     parser.add_argument("--scene-seed", type=int, help="seed of the scene, --seed by default")
     parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="image to write")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
     parser.add_argument("--guidance", type=float, default=3.0, help="guidance scale, 3 by default")
-    parser.add_argument(
-        "--weights", type=Path, help="folder with other weights than the bundled ones"
-    )
+    parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -42,18 +42,14 @@ def add_options(
     parser.add_argument("--steps", type=int, default=20_000, help="training steps")
     parser.add_argument("--batch", type=int, default=batch, help="images per step and process")
     parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
-    parser.add_argument(
-        "--size", type=int, default=size, help="image side in pixels, a multiple of 64"
-    )
+    parser.add_argument("--size", type=int, default=size, help="image side in px, a multiple of 64")
     parser.add_argument(
         "--scheme", choices=("mesh", "ibug"), default="mesh", help="478 landmarks, or 68"
     )
     parser.add_argument("--workers", type=int, default=2, help="data loading processes")
     parser.add_argument("--save-every", type=int, default=200, help="steps between saved states")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and noise")
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default="bf16", help="precision of the networks"
-    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the networks")
 
 
 def schedule_of(args: argparse.Namespace) -> Schedule:
