@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="stages to run, all by default")

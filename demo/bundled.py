@@ -21,8 +21,9 @@ DENSE_FACE_FILE = "tiny_dense_face.safetensors"
 ANNOTATION_FILE = "tiny_annotation.safetensors"
 SFSR_FILE = "tiny_sfsr.safetensors"
 
+
 def stage_of(name: str) -> str:
-    """The stage of ``denseface train-demo`` that makes ``<name>.safetensors``: ``tiny_dense_face`` -> ``dense-face``."""
+    """The ``train-demo`` stage that makes a file: ``tiny_dense_face`` -> ``dense-face``."""
     return name.removeprefix("tiny_").replace("_", "-")
 
 
