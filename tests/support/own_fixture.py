@@ -16,8 +16,8 @@ from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from comfyui_dense_face.evaluation.parity.fixture import Fixture
 from comfyui_dense_face.evaluation.parity.golden_outputs import outputs
-from comfyui_dense_face.pipelines.attention import layers_for
 from comfyui_dense_face.evaluation.parity.release_mask import release_mask
+from comfyui_dense_face.pipelines.attention import layers_for
 from comfyui_dense_face.pipelines.layout import UNetLayout
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_to_ldm
 from diffusers import UNet2DConditionModel

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from ...demo.networks.analyzer import TinyAnalyzer
-from ...faces.pixels import to_uint8
 from ...faces.masks.face_mask import head_mask
+from ...faces.pixels import to_uint8
 from ...pipelines.tiny.scenes import GROW
 from ...sfsr.background import emptied, latent_mask
 from .augment import PART_GRID
