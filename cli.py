@@ -1,8 +1,8 @@
-"""The ``denseface`` command: calls one module of ``commands/``, tells mendable errors in a line.
+"""The ``denseface`` command: runs one module of ``commands/`` and prints user errors in one line.
 
-Exit codes: 0 done, 2 something the user can mend (one sentence on standard error), 130 stopped by
-Ctrl-C, 141 nobody reads on (``denseface ... | head``; nothing is said then). A fault of ours keeps
-its traceback and Python's exit code 1.
+Exit codes: 0 success, 2 user error (one sentence on standard error), 130 stopped by Ctrl-C, 141 the
+reader closed the pipe (``denseface ... | head``; silent). Any other exception keeps its traceback
+and Python's exit code 1.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EXTRA_OF = {
 
 
 class _OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the usage text is one ``--help`` away."""
+    """Prints errors in one line; the usage text is one ``--help`` away."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}. See {self.prog} --help\n")
@@ -66,7 +66,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Nothing is downloaded or reported, also not by the libraries we use.
+    # Libraries must not download or report anything either.
     for switch in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(switch, "1")
     try:
@@ -82,14 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped; nothing half-written is left", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # Python flushes once more at its end, and would complain then.
+        # Python flushes again on exit and would print an error.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return EXIT_NO_READER
 
 
 def _printed(arguments: list[str]) -> int:
-    """Run a command with all it prints handed over, so that a reader who left is known here."""
+    """Run a command and flush its output, so that a closed pipe shows up here."""
     named = next((word for word in arguments if not word.startswith("-")), None)
     try:
         args = build_parser(named if named in COMMANDS else None).parse_args(arguments)
@@ -102,7 +102,7 @@ def _printed(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    # One line whatever the message holds, so that scripts can show it as it is.
+    # Always one line, so that scripts can show it as it is.
     print(f"denseface: {' '.join(message.split())}", file=sys.stderr)
     return code
 

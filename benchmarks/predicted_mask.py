@@ -32,14 +32,14 @@ from ..dense_face.annotation.head_file import load_head
 from ..dense_face.annotation.predicted_mask import predicted_mask
 from ..dense_face.blending import Model
 from ..evaluation.held_out import PEOPLE, prompt_heads, reference_heads, rendered
-from ..evaluation.metrics import Report, identity_metrics, judged, psnr_where
+from ..evaluation.metrics import Report, evaluated, identity_metrics, psnr_where
 from ..faces.identity import Identity
 from ..faces.masks.compositing import blend
 from ..pipelines.annotation import SamplingCapture
 from ..pipelines.guided import face_model, text_model
 from ..pipelines.sampling import clean_schedule, sample, seeded_noise
 from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
-from ..pipelines.tiny.inputs import Faces, Parts
+from ..pipelines.tiny.inputs import DenseFaceInputs, Parts
 
 START = 0.3
 """Share of the steps after which the face is drawn, the default of the nodes."""
@@ -65,7 +65,7 @@ class Bench:
     pipeline: DenseFacePipeline
     head: AnnotationHead
     texts: Sequence[str]
-    faces: Faces
+    faces: DenseFaceInputs
     noise: Tensor
 
     def batch(self, part: slice) -> tuple[Way, Way, Tensor]:
@@ -157,7 +157,7 @@ def measure(seed: int, count: int) -> dict[str, Report]:
     who = pipeline.analyse(references).identity
     people = [Identity(who[i % PEOPLE], pipeline.adapter.encoder) for i in range(count)]
     texts = caption(heads)
-    faces = Faces.asked(
+    faces = DenseFaceInputs.prepare(
         people, "", (0.0, 0.0, 0.0), count,
         encoder=pipeline.adapter.encoder, size=pipeline.side, parts=Parts(pose=False),
     )  # fmt: skip
@@ -172,18 +172,18 @@ def measure(seed: int, count: int) -> dict[str, Report]:
             way.masks += one.masks
             way.seconds += one.seconds
             way.rows += one.rows
-    crowd = judged(evaluator, references)[0][None]
+    gallery = evaluated(evaluator, references)[0][None]
     before = pipeline.decode(torch.cat(scenes))
     there = pipeline.analyse(before).face_logit > 0
     report: dict[str, Report] = {
-        "nobody put in": {"likeness top1": _likeness(evaluator, before, crowd)["top1"]}
+        "nobody put in": {"likeness top1": _likeness(evaluator, before, gallery)["top1"]}
     }
     # Outside both masks, so that neither way is measured where it may draw.
     outside = torch.maximum(*(torch.cat(way.masks) for way in ways.values())) <= 0
     outside = F.interpolate(outside.float(), scale_factor=8.0, mode="nearest")
     for name, way in ways.items():
         images = pipeline.decode(torch.cat(way.latents))
-        alike = _likeness(evaluator, images, crowd)
+        alike = _likeness(evaluator, images, gallery)
         report[name] = {
             "background dB": psnr_where(images[there], before[there], outside[there]),
             "likeness top1": alike["top1"],
@@ -195,9 +195,9 @@ def measure(seed: int, count: int) -> dict[str, Report]:
     return report
 
 
-def _likeness(evaluator: TinyEvaluator, images: Tensor, crowd: Tensor) -> Report:
+def _likeness(evaluator: TinyEvaluator, images: Tensor, gallery: Tensor) -> Report:
     return identity_metrics(
-        judged(evaluator, images)[0], crowd.expand(-(-len(images) // PEOPLE), -1, -1)
+        evaluated(evaluator, images)[0], gallery.expand(-(-len(images) // PEOPLE), -1, -1)
     )
 
 

@@ -1,4 +1,4 @@
-"""``denseface calibrate-identity``: which channel order and alignment made given face features."""
+"""``denseface calibrate-identity``: the channel order and alignment behind given face features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features",
         type=Path,
         metavar="FOLDER",
-        help="where the features lie, files of the images' names (.pth, .npy, .safetensors); "
+        help="folder of the features, files named like the images (.pth, .npy, .safetensors); "
         "beside the images by default",
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""``denseface conformance``: recompute every golden of a parity fixture and tell the difference."""
+"""``denseface conformance``: recompute the golden values of a parity fixture and compare."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PREFIX",
-        help="check only the numbers whose names begin so, e.g. eps. (may be repeated)",
+        help="check only values whose names begin with this, e.g. eps. (may be repeated)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a row for each golden; 0 only if all stay below the tolerance, else 1."""
+    """Print a row for each golden value; 0 if all are within the tolerance, else 1."""
     from ..evaluation.parity.conformance import TOLERANCE, check_conformance
 
     rows = check_conformance(args.folder, args.only)

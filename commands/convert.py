@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unfused",
         action="store_true",
-        help="keep the adapter's maps apart (for training on); larger, draws the same",
+        help="keep the adapter's projections separate, for further training; larger, same images",
     )
     parser.add_argument(
         "--base",
@@ -35,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="precision of the files, float16 by default",
     )
     parser.add_argument(
-        "--source-sha256", action="store_true", help="note the source's SHA-256 in the files"
+        "--source-sha256", action="store_true", help="store the source's SHA-256 in the files"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print each file with its size; a bar goes to standard error."""
+    """Print each file with its size; progress goes to standard error."""
     import torch
     from tqdm import tqdm
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def peak_memory() -> int:
-    """Most bytes of memory this process has held so far; 0 where the system does not tell."""
+    """Peak memory of this process in bytes; 0 where the system does not report it."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""``denseface demo``: images and measures of the bundled tiny world in less than a minute."""
+"""``denseface demo``: images and metrics of the bundled tiny world in less than a minute."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write to")
-    parser.add_argument("--seed", type=int, default=1, help="chooses the people, 1 by default")
-    parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+    parser.add_argument("--seed", type=int, default=1, help="selects the people, 1 by default")
+    parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write ``dense_face.png``, ``people.png``, ``sfsr.png`` and ``report.json``; all or none."""
     started = time.perf_counter()  # before the libraries are imported: their time counts
-    from ..demo.bundled import WEIGHTS
+    from ..demo.bundled import WEIGHTS, load_bundled
     from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.demo import demo
     from ..evaluation.demo_people import people_sheet
     from ..evaluation.demo_sfsr import sfsr_demo
     from ..evaluation.metrics import json_of
     from ..pipelines.tiny.sfsr import SFSRPipeline
-    from ..pipelines.tiny.weights import load_bundled
     from ..storage import atomic_path
 
     names = ("dense_face.png", "people.png", "sfsr.png", "report.json")
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _peak_memory() -> dict[str, float]:
-    """The most memory this process held; nothing where the system does not tell."""
+    """The peak memory of this process; empty where the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""``denseface evaluate``: measure a method on people it has never seen."""
+"""``denseface evaluate``: evaluate a method on held-out people."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ METHODS = ("dense-face", "annotations", "sfsr")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("method", choices=METHODS, help="what to measure")
-    parser.add_argument("--seed", type=int, default=0, help="chooses the people, 0 by default")
+    parser.add_argument("method", choices=METHODS, help="method to evaluate")
+    parser.add_argument("--seed", type=int, default=0, help="selects the people, 0 by default")
     parser.add_argument("--count", type=int, default=256, help="images, 256 by default")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
-    parser.add_argument("--guidance", type=float, help="3 by default, for sfsr 2")
-    parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+    parser.add_argument("--guidance", type=float, help="guidance scale, 3 by default, 2 for sfsr")
+    parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
     parser.add_argument(
         "--other",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help="sfsr: another adapter file, measured on the same cases; may be given several times",
+        help="sfsr: another adapter file to evaluate on the same cases; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print each measure; bars go to standard error."""
+    """Print each metric; progress goes to standard error."""
     from ..errors import InputError
     from ..evaluation.held_out import check_count
     from ..evaluation.metrics import json_of
@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> None:
     check_count(args.count)
     if args.other and args.method != "sfsr":
         raise InputError(
-            f"{args.method} is not compared with other files",
+            f"{args.method} does not support other files",
             where="--other",
-            fix="Leave it out, or measure sfsr",
+            fix="Leave it out, or evaluate sfsr",
         )
     methods = {"dense-face": _dense_face, "annotations": _annotations, "sfsr": _sfsr}
     report = methods[args.method](args)
@@ -56,11 +56,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _dense_face(args: argparse.Namespace) -> Report:
-    from ..demo.bundled import WEIGHTS
+    from ..demo.bundled import WEIGHTS, load_bundled
     from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.dense_face import Plan, evaluate
     from ..pipelines.tiny.dense_face import GUIDANCE, DenseFacePipeline
-    from ..pipelines.tiny.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
@@ -70,11 +69,10 @@ def _dense_face(args: argparse.Namespace) -> Report:
 
 
 def _annotations(args: argparse.Namespace) -> Report:
-    from ..demo.bundled import WEIGHTS
+    from ..demo.bundled import WEIGHTS, load_bundled
     from ..dense_face.annotation.head_file import load_head
     from ..evaluation.annotations import evaluate
     from ..pipelines.tiny.dense_face import GUIDANCE, DenseFacePipeline
-    from ..pipelines.tiny.weights import load_bundled
 
     folder = args.weights or WEIGHTS
     pipeline = DenseFacePipeline.load(folder, progress=True)
@@ -84,11 +82,10 @@ def _annotations(args: argparse.Namespace) -> Report:
 
 
 def _sfsr(args: argparse.Namespace) -> Report:
-    from ..demo.bundled import WEIGHTS
+    from ..demo.bundled import WEIGHTS, load_bundled
     from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.sfsr import Plan, evaluate, load_estimates
     from ..pipelines.tiny.sfsr import GUIDANCE, SFSRPipeline
-    from ..pipelines.tiny.weights import load_bundled
     from ..sfsr.adapter import load_adapter
 
     folder = args.weights or WEIGHTS

@@ -18,9 +18,9 @@ DESCRIPTION = """\
 Put a person with an expression into a scene, in the bundled tiny world (SFSR, docs/sfsr.md).
 
 The identity comes from one or more images of one person, the expression from one of 135 words
-("denseface render words" shows them) or from somebody's image, everything else from the scene: a
-image, or words from which one is drawn first. The head in the scene is drawn anew, in the pose it
-has; outside it the scene stays as it is, to the last bit. Scenes may have any size; heads are drawn
+("denseface render words" shows them) or from somebody's image, everything else from the scene: an
+image, or words from which one is generated first. The head in the scene is redrawn in the same
+pose; outside it the scene is unchanged, bit for bit. Scenes may have any size; heads are drawn
 at 128 px.
 
 The tiny world is a demonstration: a small model trained on rendered heads. Images for it come
@@ -37,34 +37,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="IMAGE",
-        help="who it is; give several of one person for a truer likeness",
+        help="the person; several images of one person improve the likeness",
     )
     face = parser.add_mutually_exclusive_group(required=True)
     face.add_argument("--word", help="one of the 135 words, such as serenity")
     face.add_argument(
-        "--expression", type=Path, metavar="IMAGE", help="a face, of anybody, that makes it"
+        "--expression",
+        type=Path,
+        metavar="IMAGE",
+        help="anybody's face with this expression",
     )
     parser.add_argument(
-        "--intensity", type=float, help="of the word, 0 to 1.5; 1 by default (with --word)"
+        "--intensity", type=float, help="intensity of --word, 0 to 1.5, 1 by default"
     )
     scene = parser.add_mutually_exclusive_group(required=True)
     scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
-    scene.add_argument("--prompt", metavar="WORDS", help="draw the scene from these words")
+    scene.add_argument("--prompt", metavar="WORDS", help="make the scene from these words")
     parser.add_argument("--out", type=Path, default=Path("out/express.png"), help="file to write")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another image")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
-    parser.add_argument(
-        "--guidance", type=float, default=2.0, help="how strictly all is followed, from 1"
-    )
+    parser.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 2 by default")
     parser.add_argument(
         "--balance", type=float, default=0.0, help="-1 (identity alone) to 1 (expression alone)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object about it")
-    parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write one image and print its name, or what was asked and done."""
+    """Write one image and print its name, or its settings as JSON."""
     import torch
 
     from ..demo.bundled import WEIGHTS
@@ -79,11 +80,11 @@ def run(args: argparse.Namespace) -> None:
             "only words have an intensity", where="--intensity", fix="Leave it out, or give --word"
         )
     check_image_name(args.out)
-    # Read before the networks: a wrong word or file is told at once.
+    # Before the networks are loaded, so that a wrong word or file fails at once.
     word = None if args.word is None else _word(args)
     people = torch.cat([read_image(path, "identity") for path in args.identity])
     given = _opened(args)
-    with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
+    with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
         pipeline = SFSRPipeline.load(args.weights or WEIGHTS, progress=True)
         identity = pipeline.world.identity(people, [str(path) for path in args.identity])
         expression = word or _shown(args.expression, pipeline, given["expression"])

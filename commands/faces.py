@@ -20,18 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="image files and folders"
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON list, an object an image")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON list, an object per image"
+    )
     add_analyzer(parser)
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="look once; without it the landmarker looks twice and at the mirrored image too",
+        help="single pass; by default the landmarker runs twice and on the mirrored image too",
     )
     parser.add_argument(
         "--resume",
         type=Path,
         metavar="FILE",
-        help="keep results in this file; images that are in it are not looked at again",
+        help="keep results in this file; images already in it are skipped",
     )
 
 
@@ -52,7 +54,7 @@ def add_analyzer(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print what was found; a bar and what was skipped go to standard error."""
+    """Print the faces found; progress and skipped files go to standard error."""
     from ..errors import InputError
     from ..pipelines.face_report import FaceReport, Finding, image_files
 
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer:
-    """The analyzer that was chosen; ``fast``: the landmarker looks once.
+    """The chosen analyzer; ``fast``: the landmarker makes a single pass.
 
     Raises:
         InputError, ModelFileError: Its file or folder is not named, missing or damaged.

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..faces.angles import ANGLE_LIMITS, ANGLE_NAMES, check_angles
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..faces.angles import Angles
     from ..pipelines.tiny.dense_face import DenseFacePipeline
-    from ..pipelines.tiny.inputs import Angles
 
 DESCRIPTION = """\
 Make a new image of the person on the reference images, in the bundled tiny world.
@@ -20,17 +22,17 @@ The tiny world is a demonstration: a small model trained on rendered heads. Refe
 "denseface render sheet --count 1 --columns 1 --seed 7 --out a.png". It knows about 200 words: hair,
 skin, eyes, glasses, clothes, expressions, backgrounds.
 
-Without a scene the whole image is drawn in one go from the prompt. With --scene only the head in
-that image is drawn anew; everything outside it stays as it is, to the last bit. --scene-prompt
-first draws such a scene with anybody in it, from words alone. Angles that are not given follow the
+Without a scene the whole image is generated from the prompt. With --scene only the head in
+that image is redrawn; everything outside it is unchanged, bit for bit. --scene-prompt first
+generates such a scene with somebody in it, from words alone. Angles that are not given follow the
 head of the scene, or face the camera.
 
 Images are 128 px wide and high: of others the middle square is taken and scaled."""
 
 _ANGLES = {
-    "yaw": "degrees; above 0 turns the nose to the left of the image (-60 to 60)",
-    "pitch": "degrees; above 0 lifts the nose (-35 to 35)",
-    "roll": "degrees; above 0 turns the head clockwise as you see it (-35 to 35)",
+    "yaw": "degrees; above 0 turns the nose to the left of the image",
+    "pitch": "degrees; above 0 lifts the nose",
+    "roll": "degrees; above 0 turns the head clockwise as you see it",
 }
 
 
@@ -44,32 +46,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="IMAGE",
-        help="who it is; give several of one person for a truer likeness",
+        help="the person; several images of one person improve the likeness",
     )
     parser.add_argument(
         "--prompt",
         help='what the image shows, such as "smiling, in a forest"; * stands for the person',
     )
-    for name, meaning in _ANGLES.items():
+    for (name, meaning), limit in zip(_ANGLES.items(), ANGLE_LIMITS, strict=True):
+        meaning += f" (-{limit:g} to {limit:g})"
         parser.add_argument(f"--{name}", type=float, metavar="DEGREES", help=meaning)
     scene = parser.add_mutually_exclusive_group()
     scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
-    scene.add_argument("--scene-prompt", metavar="WORDS", help="draw the scene from these words")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another image")
-    parser.add_argument("--scene-seed", type=int, help="of the scene; as --seed if left out")
+    scene.add_argument("--scene-prompt", metavar="WORDS", help="make the scene from these words")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
+    parser.add_argument("--scene-seed", type=int, help="seed of the scene, --seed by default")
     parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="image to write")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
-    parser.add_argument(
-        "--guidance", type=float, default=3.0, help="how strictly the prompt is followed, from 1"
-    )
-    parser.add_argument("--weights", type=Path, help="folder of other weights than the bundled")
+    parser.add_argument("--guidance", type=float, default=3.0, help="guidance scale, 3 by default")
+    parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write one image and print its name."""
     from ..errors import InputError
     from ..pipelines.images import check_image_name, read_image, write_image
-    from ..pipelines.tiny.inputs import ANGLE_NAMES, check_angles
     from ..pipelines.tiny.prompts import face_prompt, unread_words
     from ..storage import atomic_path
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     check_angles(tuple(getattr(args, name) or 0.0 for name in ANGLE_NAMES))
     references = [read_image(path, "reference") for path in args.reference]
     scene = None if args.scene is None else read_image(args.scene, "scene")
-    with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
+    with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
         ignored = unread_words(prompt) + unread_words(args.scene_prompt or "")
         if ignored:
             words = ", ".join(ignored)
@@ -130,8 +130,6 @@ def _drawn(
 
 def _angles(args: argparse.Namespace, pipeline: DenseFacePipeline, scene: Tensor | None) -> Angles:
     """The given angles; the others are those of the scene's head, or 0."""
-    from ..pipelines.tiny.inputs import ANGLE_NAMES
-
     given = [getattr(args, name) for name in ANGLE_NAMES]
     usual = (0.0, 0.0, 0.0)
     if scene is not None and None in given:

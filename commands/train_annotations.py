@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train; what could not be used of the data set is told on standard error."""
+    """Train; unusable parts of the data set are reported on standard error."""
     import logging
 
     from ..dense_face.annotation.head_file import save_head

@@ -10,15 +10,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="stages to run, all by default")
     parser.add_argument("--folder", type=Path, default=Path("out/training"), help="work folder")
-    parser.add_argument("--weights", type=Path, help="folder of the results; ours by default")
+    parser.add_argument(
+        "--weights", type=Path, help="folder for the weights; the bundled ones by default"
+    )
     parser.add_argument("--images", type=int, default=20_000, help="training images")
-    parser.add_argument("--workers", type=int, default=2, help="processes that render")
-    parser.add_argument("--threads", type=int, default=2, help="threads that train")
-    parser.add_argument("--length", type=float, default=1.0, help="fraction of the full length")
+    parser.add_argument("--workers", type=int, default=2, help="rendering processes")
+    parser.add_argument("--threads", type=int, default=2, help="training threads")
+    parser.add_argument(
+        "--length", type=float, default=1.0, help="fraction of the full number of steps"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run stages; a stage that was interrupted resumes."""
+    """Run stages in order; an interrupted stage resumes."""
     import torch
 
     from ..demo.bundled import WEIGHTS

@@ -17,22 +17,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder that denseface annotate (with the landmarker) or render wrote",
     )
     add_options(parser, "adapter", "out/sfsr-adapter", batch=8, rate=1e-3, size=512)
-    parser.add_argument("--tokens", type=int, default=4, help="tokens of each source")
+    parser.add_argument("--tokens", type=int, default=4, help="tokens per source")
     parser.add_argument(
         "--ir-se50",
         type=Path,
         metavar="FILE",
-        help="IR-SE50's weights: they say who people are, and whether drawn faces show them",
+        help="IR-SE50's weights, for identities and for the identity loss",
     )
     parser.add_argument(
         "--encoder",
-        help="without --ir-se50: name of the network whose identities the data set has, such as "
+        help="without --ir-se50: name of the encoder of the data set's identities, such as "
         "insightface/buffalo_l",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train; what could not be used of the data set is told on standard error."""
+    """Train; unusable parts of the data set are reported on standard error."""
     import logging
 
     from ..errors import InputError
@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> None:
     schedule = schedule_of(args)
     if (args.ir_se50 is None) == (not args.encoder):
         raise InputError(
-            "it is not settled who measures identities",
+            "exactly one identity encoder is needed",
             where="--ir-se50, --encoder",
-            fix="Give IR-SE50's file, or the name of the data set's own encoder, one of the two",
+            fix="Give IR-SE50's file or the name of the data set's own encoder",
         )
     plan = SFSRPlan(
         args.dataset, args.folder, args.encoder or "", args.size, args.scheme, args.tokens,

@@ -1,4 +1,4 @@
-"""Options that the trainers on data sets of faces share, and the schedule they ask for."""
+"""Options shared by the trainers on data sets of faces, and their schedule."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def add_options(
         "--folder",
         type=Path,
         default=Path(folder),
-        help="work folder; a run that was stopped goes on from what it holds",
+        help="work folder; an interrupted run resumes from it",
     )
     parser.add_argument(
         "--tokenizer",
         type=Path,
         metavar="FOLDER",
-        help="CLIP's vocab.json and merges.txt, for captions; without it nothing is said",
+        help="CLIP's vocab.json and merges.txt, for captions; without it the prompt is empty",
     )
-    parser.add_argument("--steps", type=int, default=20_000, help="steps of training")
-    parser.add_argument("--batch", type=int, default=batch, help="images a step and process")
-    parser.add_argument("--rate", type=float, default=rate, help="learning rate at its highest")
-    parser.add_argument("--size", type=int, default=size, help="pixels along a side, by 64s")
+    parser.add_argument("--steps", type=int, default=20_000, help="training steps")
+    parser.add_argument("--batch", type=int, default=batch, help="images per step and process")
+    parser.add_argument("--rate", type=float, default=rate, help="peak learning rate")
+    parser.add_argument("--size", type=int, default=size, help="image side in px, a multiple of 64")
     parser.add_argument(
         "--scheme", choices=("mesh", "ibug"), default="mesh", help="478 landmarks, or 68"
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes that read images")
+    parser.add_argument("--workers", type=int, default=2, help="data loading processes")
     parser.add_argument("--save-every", type=int, default=200, help="steps between saved states")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and noise")
     parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the networks")
 
 
@@ -57,7 +57,7 @@ def schedule_of(args: argparse.Namespace) -> Schedule:
     from ..training.loop import Schedule
 
     if args.steps < 1:
-        raise InputError(f"{args.steps} steps were asked for", fix="Use 1 or more")
+        raise InputError(f"cannot train for {args.steps} steps", fix="Use 1 or more")
     return Schedule(
         args.steps,
         args.rate,
@@ -68,7 +68,7 @@ def schedule_of(args: argparse.Namespace) -> Schedule:
 
 
 def about(args: argparse.Namespace, command: str, metadata: dict[str, str]) -> dict[str, str]:
-    """What the file of the result says of its making.
+    """Metadata of the result: how it was trained.
 
     Args:
         metadata: Of the base's file.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..faces.angles import ANGLE_LIMITS
 from .expressions import sample_expression
 
 CONTINUOUS_NAMES: tuple[str, ...] = (
@@ -48,8 +49,6 @@ BACKGROUND_PATTERNS: tuple[str, ...] = (
     "plain", "striped", "dotted", "checked", "gradient", "window", "sunset", "forest",
 )  # fmt: skip
 SHIRT_COLORS: tuple[str, ...] = ("white", "black", "red", "blue", "green", "yellow", "purple")
-
-YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT = 60.0, 35.0, 35.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +132,7 @@ def sample_identity(seed: int) -> Tensor:
 def _sample_head(seed: int, identity: Tensor) -> Heads:
     generator = _generator(seed, 2)
     spread = torch.tensor([22.0, 12.0, 10.0])
-    limit = torch.tensor([YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT])
+    limit = torch.tensor(ANGLE_LIMITS)
     angles = (torch.randn(3, generator=generator) * spread).clamp(-limit, limit)
     light = _uniform(4, generator)
     camera = _uniform(3, generator) * torch.tensor([0.03, 0.03, 0.07])

@@ -12,8 +12,11 @@ edge (see ``thick_line``).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..errors import InputError
 from .thick_line import Image, Point, draw_thick_line
@@ -71,3 +74,13 @@ def pose_image(yaw: float, pitch: float, roll: float, size: int = SIZE) -> Image
     for end, colour in zip(axis_ends(yaw, pitch, roll, size), _COLOURS, strict=True):
         draw_thick_line(image, (centre, centre), end, colour, thickness)
     return image
+
+
+def pose_images(angles: Sequence[tuple[float, float, float]], size: int = SIZE) -> Tensor:
+    """Pose images of N (yaw, pitch, roll) as the pose branch reads them, uint8 [N, 3, size, size].
+
+    Raises:
+        InputError: As :func:`pose_image`.
+    """
+    images = np.stack([pose_image(*each, size=size) for each in angles])
+    return torch.from_numpy(images).permute(0, 3, 1, 2)

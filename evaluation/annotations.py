@@ -1,8 +1,8 @@
-"""How well the annotation head reads the tiny world, on people whom no network has seen.
+"""The annotation head in the tiny world, evaluated on held-out people.
 
-From rendered images at light noise, against what the renderer knows; from images while they are
-sampled, against the bundled analyzer on the finished image. Beside them the analyzer's own error,
-and controls with the features of another image, which have to fail.
+Rendered images at light noise are compared with the renderer's truth, images read during sampling
+with the bundled analyzer on the finished image. Beside them stand the analyzer's own error and
+controls with the features of another image, which must fail.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .metrics import Report
 
 NAME = "annotations"
 READ_AT = 0.6
-"""Share of the steps after which a generated image is read."""
-#: Outer corners of the eyes in iBUG order: the distance that landmark errors are told in.
+"""Fraction of the steps after which a generated image is read."""
+#: Outer corners of the eyes in iBUG order: the unit of landmark errors.
 _EYES = (36, 45)
 _PEOPLE = 6 * 2**17
 """Where the seeds of these people start, within the 2**20 of an evaluation seed."""
@@ -108,12 +108,12 @@ def face_iou(seen: Tensor, true: Tensor) -> float:
 
 
 def another_image(features: list[Tensor]) -> list[Tensor]:
-    """The features of the next image of the batch: what a head without any sight would get."""
+    """The features of the next image of the batch: a control that must fail."""
     return [feature.roll(1, 0) for feature in features]
 
 
 def against_truth(seen: Annotations, truth: Truth) -> Report:
-    """The three measures of rendered images."""
+    """The three metrics of rendered images."""
     return {
         "part_miou": part_miou(seen.parts, truth.parts),
         "landmark_error": landmark_error(seen.landmarks, truth.landmarks),
@@ -129,7 +129,7 @@ def evaluate(
     steps: int = STEPS,
     guidance: float = GUIDANCE,
 ) -> Report:
-    """All measures under flat names: ``annotations.*``, ``annotations.control.*``, ``seconds.*``.
+    """All metrics under flat names: ``annotations.*``, ``annotations.control.*``, ``seconds.*``.
 
     Raises:
         InputError: Seed, count, steps or guidance out of range.
@@ -150,7 +150,7 @@ def _of_renders(pipeline: DenseFacePipeline, head: AnnotationHead, seed: int, co
     latents = pipeline.encode(images)
     seeds = [held_out_seed(seed, _PEOPLE + i) for i in range(count)]
 
-    def looked(change: Change = list) -> Report:
+    def read(change: Change = list) -> Report:
         seen = annotate_latents(
             pipeline.base, head, latents, seeds, timestep=LIGHT_NOISE, change=change
         )
@@ -158,9 +158,9 @@ def _of_renders(pipeline: DenseFacePipeline, head: AnnotationHead, seed: int, co
 
     own = pipeline.analyse(images)
     logits = F.interpolate(own.part_logits, (size, size), mode="bilinear")
-    control = {f"control.shuffled.{n}": v for n, v in looked(another_image).items()}
+    control = {f"control.shuffled.{n}": v for n, v in read(another_image).items()}
     return {
-        **looked(),
+        **read(),
         "analyzer.part_miou": part_miou(logits.argmax(1), truth.parts),
         "analyzer.landmark_error": landmark_error(own.landmarks, truth.landmarks),
         **control,
@@ -186,16 +186,16 @@ def _of_samples(
     # faces/masks/face_mask.py and wherever the nodes make a mask.
     face, points = (logits.softmax(1)[:, 0] < 0.5)[there], finished.landmarks[there]
 
-    def measured(read: Annotations) -> Report:
+    def compared(read: Annotations) -> Report:
         return {
             "generated.face_iou": face_iou((read.face > 0.5)[there], face),
             "generated.landmark_error": landmark_error(read.landmarks[there], points),
         }
 
     return {
-        **measured(seen),
+        **compared(seen),
         "generated.with_face": float(there.double().mean()),
-        **{f"control.shuffled.{n}": v for n, v in measured(shuffled).items()},
+        **{f"control.shuffled.{n}": v for n, v in compared(shuffled).items()},
     }
 
 
@@ -207,17 +207,17 @@ def _sampled(
     steps: int,
     guidance: float,
 ) -> tuple[Tensor, Annotations, Annotations]:
-    """Latents of text-editing mode, what was read on the way, and the control's reading."""
+    """Latents of text-editing mode, the annotations read on the way, and the control's."""
     base, schedule = pipeline.base, clean_schedule(steps)
     step = round(READ_AT * len(schedule))
-    wanted = _the_step(int(schedule.timesteps.flip(0)[min(step, len(schedule) - 1)]))
+    at_step = _the_step(int(schedule.timesteps.flip(0)[min(step, len(schedule) - 1)]))
     latents, seen, shuffled = [], [], []
     starts = range(0, len(texts), _BATCH)
     bar = tqdm(total=len(starts) * len(schedule), leave=False, disable=not pipeline.progress)
     for start in starts:
         some = slice(start, start + _BATCH)
-        capture = SamplingCapture(base.unet, head, wanted)
-        control = SamplingCapture(base.unet, head, wanted, another_image)
+        capture = SamplingCapture(base.unet, head, at_step)
+        control = SamplingCapture(base.unet, head, at_step, another_image)
         model = control.around(capture.around(text_model(base, texts[some], guidance)))
         noise = seeded_noise(seeds[some], (4, *_latent_side(pipeline)))
         latents.append(sample(model, torch.zeros_like(noise), noise, schedule, None, bar.update))

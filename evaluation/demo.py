@@ -1,4 +1,4 @@
-"""``denseface demo``: five strangers in new scenes and head turns, and how well it went."""
+"""``denseface demo``: five strangers in new scenes and head poses, with metrics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..demo.networks.evaluator import TinyEvaluator
+from ..faces.angles import Angles
 from ..pipelines.tiny.dense_face import DenseFacePipeline
-from ..pipelines.tiny.inputs import Angles
 from .dense_face import Plan, evaluate
 from .held_out import PEOPLE, reference_heads, rendered
 from .labelled_sheet import labelled_sheet
@@ -30,12 +30,12 @@ SEED = 1
 #: Few enough for a minute on two cores; ``denseface evaluate`` takes more.
 COUNT, PROMPTS, SCENES = 24, 12, 4
 STEPS = 10
-"""Of all images of the demo's Dense-Face: the command line's 20 would not leave room for SFSR."""
+"""Fewer than the command line's 20, to leave time for SFSR."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene in words: who stands in it at first, and what stays when the person comes."""
+    """A scene in words: who is in it at first, and what stays when the person replaces them."""
 
     stranger: str
     rest: str
@@ -83,7 +83,7 @@ SCENES_OF_ROWS = (
 def demo(
     pipeline: DenseFacePipeline, evaluator: TinyEvaluator, seed: int = SEED
 ) -> tuple[Image.Image, Report]:
-    """The sheet and the measures, on people that no network has seen.
+    """The sheet and the metrics, on held-out people.
 
     Raises:
         InputError: The seed is out of range.

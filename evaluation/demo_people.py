@@ -1,12 +1,12 @@
-"""The demo's second sheet: the same words and the same seed, and only the person differs."""
+"""The demo's second sheet: same words, same seed, different people."""
 
 from __future__ import annotations
 
 import torch
 from PIL import Image
 
+from ..faces.angles import Angles
 from ..pipelines.tiny.dense_face import DenseFacePipeline
-from ..pipelines.tiny.inputs import Angles
 from .demo import STEPS
 from .held_out import reference_heads, rendered
 from .labelled_sheet import labelled_sheet
@@ -29,7 +29,7 @@ def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
 
     Args:
         pipeline: The tiny world.
-        seed: Chooses the people, whom no network has seen, and the noise.
+        seed: Chooses the held-out people and the noise.
 
     Raises:
         InputError: The seed is out of range.

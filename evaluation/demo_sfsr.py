@@ -1,4 +1,4 @@
-"""The demo's sheet of SFSR: two people, eight words, two scenes, and how well it went."""
+"""The demo's sheet of SFSR: two people, eight words, two scenes, with metrics."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SCENES = (
     "facing right, by a window",
 )
 TITLE = "SFSR in the bundled tiny world: a person, a word for the expression, a scene that stays"
-#: Fewer than the command line's: the demo shall take less than a minute on two cores.
+#: Fewer than the command line's: the demo has to finish within a minute on two cores.
 STEPS, COUNT = 10, 16
 
 
 def sfsr_demo(
     pipeline: SFSRPipeline, evaluator: TinyEvaluator, seed: int
 ) -> tuple[Image.Image, Report]:
-    """The sheet and the measures, on people that no network has seen.
+    """The sheet and the metrics, on held-out people.
 
     Raises:
         InputError: The seed is out of range.
@@ -71,7 +71,7 @@ def _notes(report: Report, seed: int) -> list[str]:
     return [
         f"{COUNT} other triples of three people each: recognised among {PEOPLE} by an independent "
         f"evaluator {value('identity_top1'):.0%} "
-        f"(true renders {value('identity_ceiling_top1'):.0%})   |   wanted expression, "
+        f"(true renders {value('identity_ceiling_top1'):.0%})   |   target expression, "
         f"correlation {value('expression_correlation'):.2f} (true renders "
         f"{value('expression_ceiling_correlation'):.2f})",
         f"head angles of the scene kept within {value('pose_mae_deg'):.1f}°   |   scene kept "

@@ -1,7 +1,7 @@
-"""How well Dense-Face does in the tiny world, on people whom no network has seen.
+"""Dense-Face in the tiny world, evaluated on held-out people.
 
-The evaluator that recognises people is a network of its own that conditions nothing. Each measure
-stands beside its ceiling (the same on true renders) and beside controls that have to fail.
+The evaluator that recognises people is a separate network that conditions nothing. Each metric
+comes with its ceiling (the same on true renders) and with controls that must fail.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
 from ..pipelines.tiny.inputs import Parts
 from .gallery import Gallery
 from .held_out import PEOPLE, Cases, angles_of, face_cases, prompt_heads, rendered, scene_heads
-from .metrics import Report, judged, largest_change, pose_errors, psnr_where, word_accuracy
+from .metrics import Report, evaluated, largest_change, pose_errors, psnr_where, word_accuracy
 
 NAME = "dense_face"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, on how many images.
+    """How many images are evaluated.
 
     Args:
         seed: Chooses the held-out people.
@@ -44,13 +44,13 @@ class Plan:
 
     @classmethod
     def full(cls, seed: int, count: int, steps: int = STEPS, guidance: float = GUIDANCE) -> Plan:
-        """All measures; what varies less, on at most 64 images."""
+        """All metrics; those that vary less, on at most 64 images."""
         some = min(count, PEOPLE)
         return cls(seed, count, count, some, some, steps, guidance)
 
 
 def evaluate(pipeline: DenseFacePipeline, evaluator: TinyEvaluator, plan: Plan) -> Report:
-    """All measures under flat names: ``dense_face.*``, ``dense_face.control.*``, ``seconds.*``.
+    """All metrics under flat names: ``dense_face.*``, ``dense_face.control.*``, ``seconds.*``.
 
     Raises:
         InputError: Seed, count, steps or guidance out of range.
@@ -68,25 +68,25 @@ def evaluate(pipeline: DenseFacePipeline, evaluator: TinyEvaluator, plan: Plan) 
 
 
 class _Bench:
-    """One evaluation: the networks, the people, and what is known of them once and for all."""
+    """One evaluation: networks, cases and the gallery."""
 
     def __init__(
         self, pipeline: DenseFacePipeline, evaluator: TinyEvaluator, plan: Plan, cases: Cases
     ) -> None:
         self.pipeline, self.evaluator, self.plan, self.cases = pipeline, evaluator, plan, cases
         self.options = {"steps": plan.steps, "guidance": plan.guidance}
-        self.people = Gallery(pipeline, evaluator, cases.references)
+        self.gallery = Gallery(pipeline, evaluator, cases.references)
 
     def faces(self) -> Report:
         """Identity and pose in face-generation mode, and the same of the true renders."""
         started = time.perf_counter()
-        images = self._drawn(len(self.cases))
+        images = self._generated(len(self.cases))
         seconds = (time.perf_counter() - started) / len(images)
         targets = rendered(
             self.cases.targets, progress=self.pipeline.progress, label="render targets"
         )
-        identity, pose = self.people.recognised(images), self._pose(images)
-        ceiling, seen = self.people.recognised(targets), self._pose(targets)
+        identity, pose = self.gallery.recognised(images), self._pose(images)
+        ceiling, seen = self.gallery.recognised(targets), self._pose(targets)
         return {
             f"{NAME}.identity_top1": identity["top1"],
             f"{NAME}.identity_ceiling_top1": ceiling["top1"],
@@ -105,22 +105,22 @@ class _Bench:
         """Words read back in text-editing mode, and from the true renders."""
         heads, seeds = prompt_heads(self.plan.seed, self.plan.prompts)
         images = self.pipeline.text_image(caption(heads), seeds, **self.options)
-        words = word_accuracy(judged(self.evaluator, images)[1], heads)
+        words = word_accuracy(evaluated(self.evaluator, images)[1], heads)
         truth = rendered(heads, progress=self.pipeline.progress, label="render prompts")
-        ceiling = word_accuracy(judged(self.evaluator, truth)[1], heads)["all"]
+        ceiling = word_accuracy(evaluated(self.evaluator, truth)[1], heads)["all"]
         return {
             f"{NAME}.prompt_accuracy": words.pop("all"),
             f"{NAME}.prompt_ceiling_accuracy": ceiling,
-            **{f"{NAME}.prompt_accuracy.{name}": share for name, share in words.items()},
+            **{f"{NAME}.prompt_accuracy.{name}": value for name, value in words.items()},
         }
 
     def scenes(self) -> Report:
-        """What blending keeps of a scene, and whether the person is still known in it."""
+        """What blending keeps of a scene, and whether the person is recognised in it."""
         count = min(self.plan.scenes, len(self.cases))
         heads, seeds = scene_heads(self.plan.seed, count)
         scenes = rendered(heads, progress=self.pipeline.progress, label="render scenes")
         prompts, angles = identity_free_caption(heads), angles_of(heads)
-        who = self.people.of_cases(count)
+        who = self.gallery.of_cases(count)
         made = self.pipeline.personalise(scenes, who, prompts, angles, seeds, **self.options)
         started = time.perf_counter()
         self.pipeline.personalise(
@@ -132,32 +132,32 @@ class _Bench:
         return {
             f"{NAME}.background_psnr_db": psnr_where(made.generated, scenes, kept),
             f"{NAME}.background_change_after_composite": largest_change(made.image, scenes, kept),
-            f"{NAME}.blended_identity_top1": self.people.top1(made.image),
+            f"{NAME}.blended_identity_top1": self.gallery.top1(made.image),
             f"{NAME}.blended_pose_mae_deg": errors["pose"],
             "seconds.per_image": seconds,
         }
 
     def controls(self) -> Report:
-        """The same measures with one thing taken away; each has to fail clearly."""
+        """The same metrics with one part switched off; each must fail clearly."""
         count = min(self.plan.controls, len(self.cases))
-        without_adapter = self._drawn(count, parts=Parts(adapter=False, token=False))
-        token_alone = self._drawn(count, parts=Parts(adapter=False))
-        adapter_alone = self._drawn(count, parts=Parts(token=False))
-        shuffled = self._drawn(count, shift=1)
-        unposed = self._drawn(count, parts=Parts(pose=False))
+        without_adapter = self._generated(count, parts=Parts(adapter=False, token=False))
+        token_alone = self._generated(count, parts=Parts(adapter=False))
+        adapter_alone = self._generated(count, parts=Parts(token=False))
+        shuffled = self._generated(count, shift=1)
+        unposed = self._generated(count, parts=Parts(pose=False))
         return {
-            f"{NAME}.control.adapter_off.identity_top1": self.people.top1(without_adapter),
-            f"{NAME}.control.token_alone.identity_top1": self.people.top1(token_alone),
-            f"{NAME}.control.adapter_alone.identity_top1": self.people.top1(adapter_alone),
-            f"{NAME}.control.shuffled_references.identity_top1": self.people.top1(shuffled),
+            f"{NAME}.control.adapter_off.identity_top1": self.gallery.top1(without_adapter),
+            f"{NAME}.control.token_alone.identity_top1": self.gallery.top1(token_alone),
+            f"{NAME}.control.adapter_alone.identity_top1": self.gallery.top1(adapter_alone),
+            f"{NAME}.control.shuffled_references.identity_top1": self.gallery.top1(shuffled),
             f"{NAME}.control.pose_branch_off.pose_mae_deg": self._pose(unposed)["pose"],
         }
 
-    def _drawn(self, count: int, *, shift: int = 0, parts: Parts | None = None) -> Tensor:
+    def _generated(self, count: int, *, shift: int = 0, parts: Parts | None = None) -> Tensor:
         """The first ``count`` cases, each with the reference of the ``shift``-th next person."""
         cases = self.cases
         return self.pipeline.face_image(
-            self.people.of_cases(count, shift),
+            self.gallery.of_cases(count, shift),
             cases.prompts[:count],
             cases.angles[:count],
             cases.seeds[:count],
@@ -166,5 +166,5 @@ class _Bench:
         )
 
     def _pose(self, images: Tensor) -> Report:
-        wanted = self.cases.targets.angles[: len(images)]
-        return pose_errors(self.pipeline.analyse(images).pose, wanted)
+        targets = self.cases.targets.angles[: len(images)]
+        return pose_errors(self.pipeline.analyse(images).pose, targets)

@@ -1,4 +1,4 @@
-"""What is measured on expressions, and on who else can be seen in a face."""
+"""Metrics of expressions, and of other people's identities that leak into an image."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ _STILL = 1e-6
 _ONE_SIDED = 1.645
 
 
-def correlations(read: Tensor, wanted: Tensor) -> Tensor:
-    """Over N cases, of each blendshape [51]: readings [N, 51] with wanted values [N, 51].
+def correlations(read: Tensor, target: Tensor) -> Tensor:
+    """Over N cases, of each blendshape [51]: readings [N, 51] with targets [N, 51].
 
     NaN for a blendshape that is the same in all cases; 0 where only its reading is.
     """
-    a, b = (x.double() - x.double().mean(0) for x in (read, wanted))
+    a, b = (x.double() - x.double().mean(0) for x in (read, target))
     spread = a.square().sum(0).sqrt() * b.square().sum(0).sqrt()
     found = (a * b).sum(0) / spread.clamp(min=1e-12)
     found = torch.where(a.abs().amax(0) > _STILL, found, 0.0)
     return torch.where(b.abs().amax(0) > _STILL, found, torch.nan)
 
 
-def visible_blendshapes(read: Tensor, wanted: Tensor) -> Tensor:
-    """Which blendshapes [51] are read well from images that show what is wanted."""
-    return correlations(read, wanted) >= VISIBLE
+def visible_blendshapes(read: Tensor, target: Tensor) -> Tensor:
+    """Which blendshapes [51] are read well from images that show the targets."""
+    return correlations(read, target) >= VISIBLE
 
 
-def expression_metrics(read: Tensor, wanted: Tensor, visible: Tensor) -> Report:
-    """How well wanted values [N, 51] are read from images [N, 51].
+def expression_metrics(read: Tensor, target: Tensor, visible: Tensor) -> Report:
+    """How well the readings of images [N, 51] match their targets [N, 51].
 
     Returns:
         correlation: Mean over the visible blendshapes of the correlation over the cases.
         correlation_all: The same over all that differ between the cases.
         error: Mean absolute error of the visible ones.
     """
-    each = correlations(read, wanted)
+    each = correlations(read, target)
     return {
         "correlation": float(each[visible].nanmean()),
         "correlation_all": float(each.nanmean()),
-        "error": float((read - wanted)[:, visible].abs().double().mean()),
+        "error": float((read - target)[:, visible].abs().double().mean()),
     }
 
 
 def leak_metrics(
-    shown: Tensor, true: Tensor, crowd: Tensor, owners: Tensor, hosts: Tensor
+    shown: Tensor, true: Tensor, gallery: Tensor, owners: Tensor, hosts: Tensor
 ) -> Report:
     """How much images resemble those who should not be in them.
 
@@ -58,7 +58,7 @@ def leak_metrics(
         shown: Identities of N images [N, D], unit norm; image i shows person i % P of round
             i // P.
         true: The same of the true renders.
-        crowd: Identities of the references [R, P, D].
+        gallery: Identities of the references [R, P, D].
         owners, hosts: [N], whose expression it is, and who was in the scene.
 
     Returns:
@@ -68,10 +68,10 @@ def leak_metrics(
             come by chance: the true renders' mean, and 1.645 standard errors of the difference.
         stranger: To those who have nothing to do with the image.
     """
-    people = crowd.shape[1]
+    people = gallery.shape[1]
     number = torch.arange(len(shown))
     similar, natural = (
-        torch.einsum("nd,npd->np", identities, crowd[number // people]).double()
+        torch.einsum("nd,npd->np", identities, gallery[number // people]).double()
         for identities in (shown, true)
     )
     report = {}

@@ -1,6 +1,6 @@
-"""People whom no network has seen, for measuring: references, targets, prompts, scenes.
+"""Held-out people for evaluation: references, targets, prompts, scenes.
 
-Every image has its own seed (``demo.seeds.held_out_seed``), so any count shows the same first
+Every image has its own seed (``demo.seeds.held_out_seed``), so every count begins with the same
 images. Image i shows person i % 64; its reference shows the same person in another pose,
 expression, light and scene.
 """
@@ -19,13 +19,13 @@ from ..demo.people import Heads, sample_heads
 from ..demo.renderer.renderer import render
 from ..demo.seeds import held_out_seed
 from ..errors import InputError
-from ..pipelines.tiny.inputs import Angles
+from ..faces.angles import Angles
 
 PEOPLE = 64
-"""Size of the crowd among which a person has to be found again."""
+"""Size of the gallery among which a person has to be recognised."""
 TARGET_RANGE: Angles = (45.0, 25.0, 20.0)
 """Targets are turned uniformly within these angles."""
-MOST = 16_384
+MAX_COUNT = 16_384
 
 # Where the seeds of each purpose start, within the 2**20 of an evaluation seed.
 _PERSON, _REFERENCE, _TARGET, _PROMPT, _SCENE, _ANGLE, _FACE, _PLACE = (i * 2**17 for i in range(8))
@@ -33,12 +33,12 @@ _PERSON, _REFERENCE, _TARGET, _PROMPT, _SCENE, _ANGLE, _FACE, _PLACE = (i * 2**1
 
 @dataclass(frozen=True, eq=False)
 class Cases:
-    """What is to be drawn, and what it is drawn from.
+    """Cases for face-generation mode: references and targets.
 
     N cases, R rounds of 64 references; case i is person i % 64 of round i // 64.
 
     references: Rendered [R * 64, 3, 128, 128].
-    targets: Heads of the cases. angles: Theirs. prompts: What is to be seen, not who.
+    targets: Heads of the cases. angles: Theirs. prompts: The scene in words, without the person.
     seeds: Of the noise.
     """
 
@@ -54,14 +54,14 @@ class Cases:
 
 @dataclass(frozen=True, eq=False)
 class Triples:
-    """A person, the expression of a second one, the scene of a third; all of one crowd of 64.
+    """A person, the expression of a second one, the scene of a third; all from one gallery of 64.
 
     N cases; case i is person i % 64 of round i // 64, as in :class:`Cases`.
 
-    owners, hosts: [N]: whose expression it is and who was in the scene, numbers in the crowd.
-    exemplars: Heads of the owners with the wanted expression.
+    owners, hosts: [N]: gallery numbers of the expression's and of the scene's person.
+    exemplars: Heads of the owners with the target expression.
     scenes: Heads of the hosts in the scenes.
-    wanted: The truth: the person with that expression in that scene.
+    targets: The truth: the person with that expression in that scene.
     seeds: Of the noise.
     """
 
@@ -69,7 +69,7 @@ class Triples:
     hosts: Tensor
     exemplars: Heads
     scenes: Heads
-    wanted: Heads
+    targets: Heads
     seeds: list[int]
 
     def __len__(self) -> int:
@@ -103,9 +103,9 @@ def triples(seed: int, count: int) -> Triples:
 
 
 def check_count(count: int) -> None:
-    """Raise InputError unless so many images can be measured."""
-    if not 1 <= count <= MOST:
-        raise InputError(f"{count} images were asked for", fix=f"Choose 1 to {MOST}")
+    """Raise InputError unless ``count`` images can be evaluated."""
+    if not 1 <= count <= MAX_COUNT:
+        raise InputError(f"cannot evaluate {count} images", fix=f"Choose 1 to {MAX_COUNT}")
 
 
 def face_cases(seed: int, count: int, *, progress: bool = False) -> Cases:
@@ -119,7 +119,7 @@ def face_cases(seed: int, count: int, *, progress: bool = False) -> Cases:
     turned = torch.rand(count, 3, generator=chance) * 2 - 1
     targets = _heads(seed, _TARGET, count).replace(angles=turned * torch.tensor(TARGET_RANGE))
     return Cases(
-        crowd(seed, count, progress=progress),
+        gallery_images(seed, count, progress=progress),
         targets,
         angles_of(targets),
         identity_free_caption(targets),
@@ -132,25 +132,25 @@ def reference_heads(seed: int, count: int) -> Heads:
     return _heads(seed, _REFERENCE, count)
 
 
-def crowd(seed: int, count: int, *, progress: bool = False) -> Tensor:
-    """References [R * 64, 3, 128, 128] for ``count`` cases: R rounds, each the whole crowd."""
+def gallery_images(seed: int, count: int, *, progress: bool = False) -> Tensor:
+    """References [R * 64, 3, 128, 128] for ``count`` cases: R rounds of the whole gallery."""
     return _references(seed, -(-count // PEOPLE) * PEOPLE, progress)
 
 
-@lru_cache(maxsize=1)  # two methods that are measured in one run have the same
+@lru_cache(maxsize=1)  # two methods evaluated in one run share them
 def _references(seed: int, count: int, progress: bool) -> Tensor:
     heads = reference_heads(seed, count)
     return rendered(heads, progress=progress, label="render references")
 
 
 def prompt_heads(seed: int, count: int) -> tuple[Heads, list[int]]:
-    """Heads that captions are to describe, and seeds of noise."""
+    """Heads for captions, and noise seeds."""
     seeds = _seeds(seed, _PROMPT, count)
     return sample_heads(seeds), seeds
 
 
 def scene_heads(seed: int, count: int) -> tuple[Heads, list[int]]:
-    """Heads of strangers in scenes that are to be kept, and seeds of noise."""
+    """Heads of strangers in scenes, and noise seeds."""
     seeds = _seeds(seed, _SCENE, count)
     return sample_heads(seeds), seeds
 
@@ -172,7 +172,7 @@ def _heads(seed: int, first: int, count: int) -> Heads:
 
 
 def _heads_of(seed: int, first: int, people: Tensor) -> Heads:
-    """Images ``first``, ``first + 1``, ... of these people of the crowd [N]."""
+    """Images ``first``, ``first + 1``, ... of these people of the gallery [N]."""
     who = [held_out_seed(seed, _PERSON + person) for person in people.tolist()]
     return sample_heads(_seeds(seed, first, len(who)), who)
 

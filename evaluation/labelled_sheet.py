@@ -1,4 +1,4 @@
-"""A table of images with words: columns above, a title, and what was measured below."""
+"""A table of images with a title, column names and notes below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured on images: who is shown, how turned, in what words, and what was kept."""
+"""Metrics of images: identity, head pose, words of the prompt, and what was preserved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..demo.networks.evaluator import TinyEvaluator
 from ..demo.people import BACKGROUND_PATTERNS, CLASSES, IDENTITY_INDEX, Heads
-from ..pipelines.tiny.inputs import ANGLE_NAMES
+from ..faces.angles import ANGLE_NAMES
 
 Report = dict[str, float]
 _AT_ONCE = 64
@@ -20,28 +20,28 @@ _SCENES = ("window", "sunset", "forest")
 
 
 @torch.no_grad()
-def judged(evaluator: TinyEvaluator, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The evaluator's identity [N, D] of unit norm and its word for each attribute [N]."""
+def evaluated(evaluator: TinyEvaluator, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The evaluator's identities [N, D], unit norm, and its class for each attribute [N]."""
     seen = [evaluator(some) for some in images.split(_AT_ONCE)]
     words = {name: torch.cat([logits[name].argmax(1) for _, logits in seen]) for name in seen[0][1]}
     return torch.cat([who for who, _ in seen]), words
 
 
-def identity_metrics(shown: Tensor, crowd: Tensor) -> Report:
+def identity_metrics(shown: Tensor, gallery: Tensor) -> Report:
     """Whether each image is recognised among the references.
 
     Args:
         shown: Identities of the images [N, D], unit norm; image i shows person i % P of round
             i // P.
-        crowd: Identities of the references [R, P, D].
+        gallery: Identities of the references [R, P, D].
 
     Returns:
-        top1: Share of images whose own reference is the most similar of its round.
+        top1: Fraction of images whose own reference is the most similar of its round.
         cosine, cosine_stranger: Mean similarity to the own reference, and to the others.
     """
-    people = crowd.shape[1]
+    people = gallery.shape[1]
     number = torch.arange(len(shown))
-    similar = torch.einsum("nd,npd->np", shown, crowd[number // people])
+    similar = torch.einsum("nd,npd->np", shown, gallery[number // people])
     own = similar[number, number % people]
     strangers = (similar.sum(1) - own) / (people - 1)
     return {
@@ -51,9 +51,9 @@ def identity_metrics(shown: Tensor, crowd: Tensor) -> Report:
     }
 
 
-def pose_errors(seen: Tensor, wanted: Tensor) -> Report:
+def pose_errors(seen: Tensor, target: Tensor) -> Report:
     """Mean absolute errors in degrees of angles [N, 3]: of each, and ``pose`` of all three."""
-    errors = (seen - wanted).abs()
+    errors = (seen - target).abs()
     single = {name: _mean(errors[:, i]) for i, name in enumerate(ANGLE_NAMES)}
     return {"pose": _mean(errors), **single}
 
@@ -80,7 +80,7 @@ def named_attributes(heads: Heads) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def word_accuracy(words: dict[str, Tensor], heads: Heads) -> Report:
-    """Share of the captions' words that the evaluator reads back: ``all``, and of each attribute.
+    """Fraction of the captions' words that the evaluator reads back: ``all``, and by attribute.
 
     An attribute that no caption names is left out.
     """
@@ -99,7 +99,7 @@ def psnr_where(images: Tensor, truth: Tensor, where: Tensor) -> float:
 
     Args:
         images, truth: [N, 3, H, W] in 0..1.
-        where: [N, 1, H, W], not 0 on the pixels that count.
+        where: [N, 1, H, W], nonzero on the pixels that count.
 
     Images without such a pixel are left out; equal ones count 100 dB.
     """
@@ -117,7 +117,7 @@ def largest_change(images: Tensor, truth: Tensor, where: Tensor) -> float:
 
 
 def json_of(report: Report) -> str:
-    """The report as a JSON object; what could not be measured is null, for JSON has no NaN."""
+    """The report as a JSON object; NaN becomes null."""
     known = {
         name: round(value, 6) if math.isfinite(value) else None for name, value in report.items()
     }

@@ -1,9 +1,9 @@
-"""How well SFSR does in the tiny world: a person, another's expression, a third one's scene.
+"""SFSR in the tiny world, evaluated on a person, another's expression and a third one's scene.
 
-All three are people whom no network has seen, from one crowd of 64, so that whoever leaks into a
-image is among those it could be taken for. The truth is known: the renderer draws the person
-with that expression in that scene. Every measure stands beside its ceilings (the same on that
-render, as it is and as the autoencoder gives it back) and beside controls that have to fail.
+All three are held-out people from one gallery of 64, so an identity that leaks into an image can be
+recognised. The truth is known: the renderer draws the person with that expression in that scene.
+Each metric comes with its ceilings (the same on that render, and on its VAE reconstruction) and
+with controls that must fail.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..demo.bundled import load_bundled
 from ..demo.networks.evaluator import TinyEvaluator
 from ..faces.identity import Identity
 from ..pipelines.tiny.dense_face import STEPS
 from ..pipelines.tiny.scenes import Personalised
 from ..pipelines.tiny.sfsr import BLEND, GUIDANCE, HINT, SFSRPipeline
-from ..pipelines.tiny.weights import load_bundled
 from ..sfsr.adapter import SFSRAdapter, load_adapter
 from ..sfsr.expression import Expression
 from .expression_metrics import expression_metrics, leak_metrics, visible_blendshapes
 from .gallery import Gallery
-from .held_out import PEOPLE, Triples, crowd, rendered, triples
+from .held_out import PEOPLE, Triples, gallery_images, rendered, triples
 from .metrics import Report, largest_change, pose_errors, psnr_where
 
 NAME = "sfsr"
@@ -36,7 +36,7 @@ nothing else. What the midpoint gives is seen between them, not against the fini
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, on how many images.
+    """How many images are evaluated.
 
     Args:
         seed: Chooses the held-out people.
@@ -53,7 +53,7 @@ class Plan:
 
     @classmethod
     def full(cls, seed: int, count: int, steps: int = STEPS, guidance: float = GUIDANCE) -> Plan:
-        """All measures; controls on at most 64 images each."""
+        """All metrics; controls on at most 64 images each."""
         return cls(seed, count, min(count, PEOPLE), steps, guidance)
 
 
@@ -64,11 +64,11 @@ def evaluate(
     others: Mapping[str, SFSRAdapter] | None = None,
     estimates: Mapping[str, SFSRAdapter] | None = None,
 ) -> Report:
-    """All measures under flat names: ``sfsr.*``, ``sfsr.control.*``, ``seconds.*``.
+    """All metrics under flat names: ``sfsr.*``, ``sfsr.control.*``, ``seconds.*``.
 
     Args:
-        estimates: Adapters that are measured among the controls (:func:`load_estimates`).
-        others: Adapters that are measured on the same cases, under ``sfsr.other.<name>.*``.
+        others: Further adapters, evaluated on the same cases, under ``sfsr.other.<name>.*``.
+        estimates: Adapters evaluated as controls (:func:`load_estimates`).
 
     Raises:
         InputError: Seed, count, steps or guidance out of range.
@@ -97,50 +97,50 @@ def load_estimates(folder: str | Path) -> dict[str, SFSRAdapter]:
 
 
 class _Bench:
-    """One evaluation: the networks, the people, and what is known of them once and for all."""
+    """One evaluation: networks, cases, their renders and the gallery."""
 
     def __init__(
         self, pipeline: SFSRPipeline, evaluator: TinyEvaluator, plan: Plan, cases: Triples
     ) -> None:
         self.pipeline, self.plan, self.cases = pipeline, plan, cases
         self.world = pipeline.world
-        references = crowd(plan.seed, plan.count, progress=self.world.progress)
-        self.people = Gallery(self.world, evaluator, references)
+        references = gallery_images(plan.seed, plan.count, progress=self.world.progress)
+        self.gallery = Gallery(self.world, evaluator, references)
         self.scenes = self._rendered("scenes", len(cases))
-        self.truth = self._rendered("wanted", len(cases))
-        self.wanted = cases.exemplars.expression
-        self.expressions = [Expression(values, "known") for values in self.wanted]
-        # What passes through the latents can be seen in a generated image; the rest cannot.
-        self.passed = self.world.decode(self.world.encode(self.truth))
-        self.visible = visible_blendshapes(self._read(self.passed), self.wanted)
+        self.truth = self._rendered("targets", len(cases))
+        self.targets = cases.exemplars.expression
+        self.expressions = [Expression(values, "known") for values in self.targets]
+        # A generated image can only show what the latents carry.
+        self.reconstructed = self.world.decode(self.world.encode(self.truth))
+        self.visible = visible_blendshapes(self._read(self.reconstructed), self.targets)
 
     def faces(self) -> Report:
         """Identity, expression, pose, leaks and background, and the same of the true renders."""
         started = time.perf_counter()
         made = self._made(len(self.cases))
         seconds = (time.perf_counter() - started) / len(self.cases)
-        identity, ceiling = (self.people.recognised(x) for x in (made.image, self.truth))
-        face, best_face, passed_face = (
-            self._expression(x) for x in (made.image, self.truth, self.passed)
+        identity, ceiling = (self.gallery.recognised(x) for x in (made.image, self.truth))
+        face, best_face, reconstructed_face = (
+            self._expression(x) for x in (made.image, self.truth, self.reconstructed)
         )
         leaks = self._leaks(made.image)
         return {
             f"{NAME}.identity_top1": identity["top1"],
             f"{NAME}.identity_ceiling_top1": ceiling["top1"],
-            f"{NAME}.identity_latent_ceiling_top1": self.people.top1(self.passed),
+            f"{NAME}.identity_latent_ceiling_top1": self.gallery.top1(self.reconstructed),
             f"{NAME}.identity_cosine": identity["cosine"],
             f"{NAME}.identity_ceiling_cosine": ceiling["cosine"],
             f"{NAME}.identity_cosine_stranger": identity["cosine_stranger"],
             f"{NAME}.expression_correlation": face["correlation"],
             f"{NAME}.expression_ceiling_correlation": best_face["correlation"],
-            f"{NAME}.expression_latent_ceiling_correlation": passed_face["correlation"],
+            f"{NAME}.expression_latent_ceiling_correlation": reconstructed_face["correlation"],
             f"{NAME}.expression_correlation_all": face["correlation_all"],
             f"{NAME}.expression_ceiling_correlation_all": best_face["correlation_all"],
             f"{NAME}.visible_blendshapes": float(self.visible.sum()),
             f"{NAME}.expression_error": face["error"],
             f"{NAME}.expression_error_of_scene": self._expression(self.scenes)["error"],
             f"{NAME}.expression_ceiling_error": best_face["error"],
-            f"{NAME}.expression_latent_ceiling_error": passed_face["error"],
+            f"{NAME}.expression_latent_ceiling_error": reconstructed_face["error"],
             **{f"{NAME}.leak_{key}": value for key, value in leaks.items()},
             f"{NAME}.background_psnr_db": self._psnr(made),
             f"{NAME}.background_change_after_composite": largest_change(
@@ -152,7 +152,7 @@ class _Bench:
         }
 
     def from_images(self) -> Report:
-        """The same expressions, asked for by images of their owners."""
+        """The same expressions, read from images of their owners."""
         count = self.plan.controls
         read = self.pipeline.read_expressions(self._rendered("exemplars", count))
         made = self._made(count, expressions=read).image
@@ -165,26 +165,26 @@ class _Bench:
         }
 
     def controls(self) -> Report:
-        """The same measures with one thing taken away; each has to fail clearly."""
+        """The same metrics with one part switched off; each must fail clearly."""
         count = self.plan.controls
         next_one = [(i + 1) % count for i in range(count)]
         nobody = self._made(count, weights=(0.0, 1.0)).image
         still = self._made(count, weights=(1.0, 0.0)).image
-        strangers = self._made(count, who=self.people.of_cases(count, 1)).image
+        strangers = self._made(count, who=self.gallery.of_cases(count, 1)).image
         exchanged = self._made(count, expressions=[self.expressions[i] for i in next_one]).image
         blended = self._made(count, background=BLEND)
         name = f"{NAME}.control"
         return {
-            f"{name}.identity_off.identity_top1": self.people.top1(nobody),
+            f"{name}.identity_off.identity_top1": self.gallery.top1(nobody),
             f"{name}.identity_off.expression_correlation": self._expression(nobody)["correlation"],
             f"{name}.expression_off.expression_correlation": self._expression(still)["correlation"],
-            f"{name}.expression_off.identity_top1": self.people.top1(still),
-            f"{name}.shuffled_identities.identity_top1": self.people.top1(strangers),
+            f"{name}.expression_off.identity_top1": self.gallery.top1(still),
+            f"{name}.shuffled_identities.identity_top1": self.gallery.top1(strangers),
             f"{name}.shuffled_expressions.expression_correlation": self._expression(exchanged)[
                 "correlation"
             ],
             f"{name}.hint_off.background_psnr_db": self._psnr(blended),
-            f"{name}.hint_off.identity_top1": self.people.top1(blended.image),
+            f"{name}.hint_off.identity_top1": self.gallery.top1(blended.image),
             f"{name}.hint_off.expression_correlation": self._expression(blended.image)[
                 "correlation"
             ],
@@ -195,7 +195,7 @@ class _Bench:
         made = self._made(len(self.cases), pipeline=replace(self.pipeline, adapter=adapter))
         face = self._expression(made.image)
         return {
-            f"{NAME}.{name}.identity_top1": self.people.top1(made.image),
+            f"{NAME}.{name}.identity_top1": self.gallery.top1(made.image),
             f"{NAME}.{name}.expression_correlation": face["correlation"],
             f"{NAME}.{name}.expression_error": face["error"],
             f"{NAME}.{name}.background_psnr_db": self._psnr(made),
@@ -216,7 +216,7 @@ class _Bench:
         hint = self.pipeline.adapter.hint if pipeline is None else pipeline.adapter.hint
         return (pipeline or self.pipeline).express(
             self.scenes[:count],
-            who or self.people.of_cases(count),
+            who or self.gallery.of_cases(count),
             expressions or self.expressions[:count],
             "",
             self.cases.seeds[:count],
@@ -234,14 +234,14 @@ class _Bench:
         return self.world.analyse(images).blendshapes
 
     def _expression(self, images: Tensor) -> Report:
-        wanted = self.wanted[: len(images)]
-        return expression_metrics(self._read(images), wanted, self.visible)
+        targets = self.targets[: len(images)]
+        return expression_metrics(self._read(images), targets, self.visible)
 
     def _leaks(self, images: Tensor) -> Report:
         count = len(images)
-        shown, true = (self.people.seen(x) for x in (images, self.truth[:count]))
+        shown, true = (self.gallery.identities_of(x) for x in (images, self.truth[:count]))
         owners, hosts = self.cases.owners[:count], self.cases.hosts[:count]
-        return leak_metrics(shown, true, self.people.crowd, owners, hosts)
+        return leak_metrics(shown, true, self.gallery.identities, owners, hosts)
 
     def _psnr(self, made: Personalised) -> float:
         return psnr_where(
@@ -249,5 +249,5 @@ class _Bench:
         )
 
     def _pose(self, images: Tensor) -> float:
-        wanted = self.cases.scenes.angles[: len(images)]
-        return pose_errors(self.world.analyse(images).pose, wanted)["pose"]
+        targets = self.cases.scenes.angles[: len(images)]
+        return pose_errors(self.world.analyse(images).pose, targets)["pose"]

@@ -15,10 +15,10 @@ from ..dense_face.blending import Model
 from ..dense_face.feature_hooks import capture_features
 from ..dense_face.schedule import alphas_cumprod
 from ..errors import InputError
-from .base import Base, token_ids
+from .base import Base
 from .layout import UNetLayout
 from .sampling import seeded_noise
-from .text import encode_text
+from .text import encode_text, token_ids
 
 LIGHT_NOISE = 1
 """The timestep at which finished images are looked at."""

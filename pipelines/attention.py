@@ -18,7 +18,7 @@ from torch import Tensor
 from ..dense_face.adapter import AdapterAttention, PCAdapter
 from ..dense_face.attention_layers import AttentionLayer, layers_of_block
 from ..errors import IncompatibleError, InputError
-from .layout import UNetLayout, site_of, unet_pieces
+from .ldm import attention_blocks, unet_ldm_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -83,13 +83,12 @@ class InstalledAdapter(InstalledProcessors):
         unet.set_attn_processor(self._processors(adapter))
 
     def _processors(self, adapter: PCAdapter) -> dict[str, Any]:
-        layout = UNetLayout.from_diffusers(self._unet.config)
         layers = {layer.key: layer for layer in adapter.layers}
         processors: dict[str, Any] = {}
         for name, former in self._former.items():
-            block, depth, kind = site_of(name, layout)
-            key = f"{block}.1.transformer_blocks.{depth}.{kind}"
-            attn = self._unet.get_submodule(name.removesuffix(".processor"))
+            module = name.removesuffix(".processor")
+            key = unet_ldm_name(module, self._unet.config)
+            attn = self._unet.get_submodule(module)
             layer = layers.pop(key, None)
             if layer is None or _widths(attn) != (layer.channels, layer.context_dim):
                 raise _mismatch(key, layer, _widths(attn))
@@ -176,12 +175,10 @@ def install_adapter(
 
 def layers_for(unet: UNet2DConditionModel) -> list[AttentionLayer]:
     """The layers of a fresh adapter for a UNet, in running order (input, middle, output)."""
-    layout = UNetLayout.from_diffusers(unet.config)
     layers: list[AttentionLayer] = []
-    for piece in unet_pieces(layout):
-        if piece.kind == "attn":
-            attn = unet.get_submodule(f"{piece.diffusers}.transformer_blocks.0.attn2")
-            layers += layers_of_block(piece.ldm.removesuffix(".1"), *_widths(attn))
+    for block, transformer in attention_blocks(unet).items():
+        attn = unet.get_submodule(f"{transformer}.transformer_blocks.0.attn2")
+        layers += layers_of_block(block, *_widths(attn))
     return layers
 
 

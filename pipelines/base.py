@@ -7,27 +7,24 @@ have the LDM names. The bundled tiny world is such a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..demo.bundled import BASE_FILE, WEIGHTS
-from ..demo.vocabulary import CONTEXT_LENGTH, WORDS, encode
+from ..demo.vocabulary import CONTEXT_LENGTH, END, START, WORDS
 from ..errors import ModelFileError
 from ..storage import read_weights, write_weights
-from .layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
-from .renaming import text_to_ldm, text_to_transformers, to_diffusers, to_ldm
-from .vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
+from .layout import UNetLayout, VAELayout
+from .ldm import text_from_ldm, text_to_ldm, unet_from_ldm, unet_to_ldm, vae_from_ldm, vae_to_ldm
 
 TINY_BASE = WEIGHTS / BASE_FILE
 LATENT_SCALE = 0.18215
-START, END = 0, 1
 
 TINY_UNET = UNetLayout(
     model_channels=64,
@@ -86,15 +83,12 @@ def save_base(
     metadata: dict[str, str],
 ) -> None:
     """Write one file in the original layout, fp16, with the sizes in its metadata."""
-    unet_layout = UNetLayout.from_diffusers(unet.config)
-    vae_layout = VAELayout.from_diffusers(vae.config)
-    text = {key: getattr(text_encoder.config, key) for key in TINY_TEXT}
-    config = {"unet": asdict(unet_layout), "vae": asdict(vae_layout), "text": text}
-    tensors = {
-        **to_ldm(unet.state_dict(), unet_to_diffusers_keys(unet_layout), UNET_PREFIX),
-        **to_ldm(vae.state_dict(), vae_to_diffusers_keys(vae_layout), VAE_PREFIX),
-        **text_to_ldm(text_encoder.state_dict()),
+    config = {
+        "unet": asdict(UNetLayout.from_diffusers(unet.config)),
+        "vae": asdict(VAELayout.from_diffusers(vae.config)),
+        "text": {key: getattr(text_encoder.config, key) for key in TINY_TEXT},
     }
+    tensors = unet_to_ldm(unet) | vae_to_ldm(vae) | text_to_ldm(text_encoder)
     half = {name: tensor.half() for name, tensor in tensors.items()}
     write_weights(path, half, {**metadata, "config": json.dumps(config)})
 
@@ -133,25 +127,12 @@ def build_base(
     """
     unet, vae = new_unet(unet_layout), new_vae(vae_layout)
     text_encoder = new_text_encoder(text)
-    unet.load_state_dict(
-        _float(to_diffusers(tensors, unet_to_diffusers_keys(unet_layout), UNET_PREFIX))
-    )
-    vae.load_state_dict(
-        _float(to_diffusers(tensors, vae_to_diffusers_keys(vae_layout), VAE_PREFIX))
-    )
-    text_encoder.load_state_dict(_float(text_to_transformers(tensors, text_encoder.state_dict())))
+    unet.load_state_dict(_float(unet_from_ldm(tensors, unet)))
+    vae.load_state_dict(_float(vae_from_ldm(tensors, vae)))
+    text_encoder.load_state_dict(_float(text_from_ldm(tensors, text_encoder)))
     for module in (unet, vae, text_encoder):
         _frozen(module)
     return Base(unet, vae, text_encoder, metadata)
-
-
-def token_ids(texts: Sequence[str]) -> Tensor:
-    """Token numbers [B, 48] of the tiny world's vocabulary; longer texts lose their end."""
-    rows = []
-    for text in texts:
-        ids = [START, *encode(text)[: CONTEXT_LENGTH - 2]]
-        rows.append(ids + [END] * (CONTEXT_LENGTH - len(ids)))
-    return torch.tensor(rows)
 
 
 def _frozen(module: nn.Module) -> None:

@@ -18,39 +18,38 @@ from ..errors import InputError
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.token_attention import SOURCES
 from .attention import install_adapter
-from .base import Base, token_ids
+from .base import Base
 from .source_attention import SourceInputs, install_sources
-from .text import encode_text
-from .tiny.inputs import Faces
-from .tiny.sfsr_inputs import SFSRInputs
+from .text import encode_text, token_ids
+from .tiny.inputs import DenseFaceInputs, SFSRInputs
 
 UNCONDITIONAL = ""
 MOST_GUIDANCE = 30.0
 
 
 def text_model(base: Base, texts: Sequence[str], guidance: float) -> Model:
-    """Text-editing mode: the untouched UNet under prompts for a batch of B."""
+    """Text-editing mode: the unchanged UNet with prompts for a batch of B."""
     contexts = _contexts(base, encode_text(base.text_encoder, token_ids(texts)))
     return _guided(base, contexts, guidance, _no_residuals)
 
 
 @contextmanager
 def face_model(
-    base: Base, dense_face: DenseFaceAdapter, faces: Faces, guidance: float
+    base: Base, dense_face: DenseFaceAdapter, inputs: DenseFaceInputs, guidance: float
 ) -> Iterator[Model]:
-    """Face-generation mode for a batch of faces; the UNet is as before after the block.
+    """Face-generation mode for a batch; the UNet is restored on exit.
 
-    The identity is in both halves of the guidance through the adapter, in the prompt's half also
-    as a word. The pose is in the prompt's half alone, so that guidance strengthens it like the
-    words; with the same pose in both halves, as in the release, small networks turn the head too
+    Through the adapter the identity acts in both halves of the guidance, as a token in the
+    prompt's half only. The pose acts in the prompt's half only, so guidance strengthens it like
+    the words; with the pose in both halves, as in the release, small networks turn the head too
     little (docs/measuring.md).
     """
-    parts, identities = faces.parts, faces.identities
-    ids = token_ids(faces.texts)
+    parts, identities = inputs.parts, inputs.identities
+    ids = token_ids(inputs.texts)
     who = identities if parts.token else None
     contexts = _contexts(base, encode_text(base.text_encoder, ids, dense_face.token, who))
     branch = dense_face.pose_branch if parts.pose else None
-    residuals = _no_residuals if branch is None else _posed(branch, faces.hints)
+    residuals = _no_residuals if branch is None else _posed(branch, inputs.hints)
     model = _guided(base, contexts, guidance, residuals)
     if not parts.adapter:
         yield model
@@ -64,10 +63,10 @@ def face_model(
 def expression_model(
     base: Base, adapter: SFSRAdapter, branch: PoseBranch | None, inputs: SFSRInputs, guidance: float
 ) -> Iterator[Model]:
-    """SFSR for a batch of wishes; the UNet is as before after the block.
+    """SFSR for a batch; the UNet is restored on exit.
 
-    Words, pose, identity and expression are in the prompt's half of the guidance alone; the scene
-    is in both, for it is known and nothing to be strengthened.
+    Words, pose, identity and expression act in the prompt's half of the guidance only. The scene
+    acts in both: it is given and needs no strengthening.
     """
     contexts = _contexts(base, encode_text(base.text_encoder, token_ids(inputs.texts)))
     residuals = _no_residuals if branch is None else _posed(branch, inputs.hints)
@@ -87,7 +86,7 @@ def expression_model(
 def acting(
     weights: Mapping[str, float | Tensor], starts: tuple[float, float], t: int
 ) -> dict[str, float | Tensor]:
-    """The sources that act at a timestep: from their share of the way down on, as in the host."""
+    """The sources that act at timestep ``t``; each starts at its fraction of the denoising."""
     by_source: dict[str, float] = dict(zip(SOURCES, starts, strict=True))
     last = TRAIN_STEPS - 1
     return {name: w for name, w in weights.items() if t <= last * (1 - by_source[name])}
@@ -105,14 +104,14 @@ def _source_inputs(adapter: SFSRAdapter, inputs: SFSRInputs, *, both: bool) -> S
             layer: {name: (torch.cat([k, k]), torch.cat([v, v])) for name, (k, v) in each.items()}
             for layer, each in keys_values.items()
         },
-        # A weight of 0 stays a number: nothing is then computed for it.
+        # A weight of 0 stays a number, so that its source is skipped.
         {name: weight and weight * halves for name, weight in weights.items()},
         background=None if background is None else torch.cat([background, background]),
     )
 
 
 Residuals = Callable[[Tensor, Tensor], dict[str, Any]]
-"""(x, t) of the prompt's half -> further arguments of the UNet for it."""
+"""(x, t) of the prompt's half -> additional arguments for the UNet."""
 
 
 def _no_residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
@@ -133,7 +132,7 @@ def _posed(branch: PoseBranch, hints: Tensor) -> Residuals:
 
 
 def _contexts(base: Base, prompt: Tensor) -> Tensor:
-    """[2B, L, D]: without words, then with them."""
+    """[2B, L, D]: the empty prompt, then the given ones."""
     empty = encode_text(base.text_encoder, token_ids([UNCONDITIONAL]))
     return torch.cat([empty.expand_as(prompt), prompt])
 

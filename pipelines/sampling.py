@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..dense_face.blending import Model, Step, blended_ddim
+from ..dense_face.blending import Model, Step, blended_ddim, q_sample
 from ..dense_face.schedule import DDIMSchedule, ddim_schedule, schedule_of
-from ..dense_face.soft_mask import softly_masked
+from ..faces.masks.compositing import blend
 
 
 def seeded_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -59,3 +59,34 @@ def sample(
     if mask is not None:
         model = softly_masked(model, base, mask, noise, schedule)
     return blended_ddim(model, base, None, schedule, lambda: noise, callback=callback)
+
+
+def softly_masked(
+    model: Model, base: Tensor, mask: Tensor, noise: Tensor, schedule: DDIMSchedule
+) -> Model:
+    """A model whose clean latent is the base's where ``mask`` is 0 and its own where it is 1.
+
+    This is ComfyUI's rule. ``blended_ddim`` mixes the latents before each step; ComfyUI mixes
+    twice, the network's input and the clean latent it predicts, and never overwrites its own
+    latent. Both agree where the mask is 0 or 1 and differ in between.
+
+    Sample it with DDIM at eta 0, starting from the base noised by ``noise``, without any other
+    blending.
+
+    Args:
+        model: Predicted noise, guidance included.
+        base: Clean latent [B, C, h, w], scaled.
+        mask: [B or 1, 1, h, w] in 0..1, 1 = redraw.
+        noise: The base's noise in every step [B, C, h, w].
+        schedule: The grid that the sampler uses.
+    """
+    alphas = dict(zip(schedule.timesteps.tolist(), schedule.alphas, strict=True))
+
+    def masked(x: Tensor, timestep: Tensor) -> Tensor:
+        alpha = alphas[int(timestep)]
+        root, rest = alpha.sqrt().to(x), (1 - alpha).sqrt().to(x)
+        model_in = blend(q_sample(base, alpha, noise), x, mask)
+        clean = (model_in - rest * model(model_in, timestep)) / root
+        return (x - root * blend(base, clean, mask)) / rest
+
+    return masked

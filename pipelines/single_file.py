@@ -16,9 +16,10 @@ from torch import Tensor
 from ..demo.vocabulary import WORDS
 from ..errors import IncompatibleError, InputError, ModelFileError
 from ..storage import read_weights
-from .base import Base, build_base, load_base, token_ids
-from .layout import UNET_PREFIX, UNetLayout
-from .vae_layout import VAELayout
+from .base import Base, build_base, load_base
+from .layout import UNetLayout, VAELayout
+from .ldm import UNET_PREFIX
+from .text import token_ids
 
 SD15_UNET = UNetLayout(image_size=64)
 SD15_TEXT: dict[str, Any] = {

@@ -19,7 +19,7 @@ from ..errors import IncompatibleError
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.token_attention import SOURCES, KeysValues, source_attention
 from .attention import AdapterProcessor, InstalledProcessors
-from .layout import UNetLayout, site_of
+from .ldm import attention_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,19 +147,11 @@ def layers_of(unet: UNet2DConditionModel) -> dict[str, int]:
 
 def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[str, Any]]:
     """Block in Stable Diffusion's own names (``input_blocks.1``) to processor name and module."""
-    layout = UNetLayout.from_diffusers(unet.config)
     found = {}
-    for name in unet.attn_processors:
-        block, _, kind = site_of(name, layout)
-        if kind == "attn2":
-            found[block] = name, unet.get_submodule(name.removesuffix(".processor"))
-    order = {"input_blocks": 0, "middle_block": 1, "output_blocks": 2}
-    return dict(sorted(found.items(), key=lambda item: _place(item[0], order)))
-
-
-def _place(block: str, order: Mapping[str, int]) -> tuple[int, int]:
-    kind, _, number = block.partition(".")
-    return order[kind], int(number or 0)
+    for block, transformer in attention_blocks(unet).items():
+        name = f"{transformer}.transformer_blocks.0.attn2"
+        found[block] = f"{name}.processor", unet.get_submodule(name)
+    return found
 
 
 def _width(attn: Any) -> int:

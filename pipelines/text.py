@@ -1,16 +1,25 @@
-"""Text with an identity in it, on a transformers CLIP text encoder."""
+"""Texts as context for the UNet: the tiny world's tokens, and text encoding with an identity."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from ..demo.vocabulary import encode
+from ..demo.vocabulary import CONTEXT_LENGTH, END, PLACEHOLDER, START, encode
 from ..dense_face.identity_token import IdentityToken
 
-PLACEHOLDER = encode("*")[0]
+
+def token_ids(texts: Sequence[str]) -> Tensor:
+    """Token numbers [B, 48] of the tiny world's vocabulary; longer texts are truncated."""
+    rows = []
+    for text in texts:
+        ids = [START, *encode(text)[: CONTEXT_LENGTH - 2]]
+        rows.append(ids + [END] * (CONTEXT_LENGTH - len(ids)))
+    return torch.tensor(rows)
 
 
 def encode_text(
@@ -22,7 +31,7 @@ def encode_text(
     """Context [B, L, D] of token numbers [B, L], last hidden state after the final norm.
 
     Args:
-        text_encoder: The base's text encoder; left as it was.
+        text_encoder: The base's text encoder; unchanged afterwards.
         ids: Token numbers.
         token: Puts ``identity`` [B or 1, 512] at every ``*``; None leaves ``*`` a plain word.
     """

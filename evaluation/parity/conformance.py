@@ -52,14 +52,14 @@ def check_conformance(folder: str | Path, prefixes: Sequence[str] = ()) -> list[
         raise InputError(
             f"the fixture has no part {unknown[0]!r}", fix=f"Choose from {', '.join(PARTS)}"
         )
-    wanted = tuple(prefixes or PARTS)
+    selected = tuple(prefixes or PARTS)
     fixture = Fixture.read(folder)
     goldens = fixture.goldens()
     if prefixes:
-        goldens = {name: golden for name, golden in goldens.items() if name.startswith(wanted)}
+        goldens = {name: golden for name, golden in goldens.items() if name.startswith(selected)}
     try:
         with torch.no_grad():
-            found = dict(outputs(fixture, wanted))
+            found = dict(outputs(fixture, selected))
     except FacePackError:
         raise
     except (KeyError, RuntimeError, ValueError) as error:

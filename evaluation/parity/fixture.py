@@ -20,7 +20,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ...errors import ModelFileError
-from ...pipelines.layout import UNetLayout, unet_pieces
+from ...pipelines.layout import UNetLayout
+from ...pipelines.ldm import UNET_PREFIX
 from ...storage import read_weights
 
 _INPUTS = ("in.", "noise.", "attn.in.", "tok.w.", "tok.ids", "tok.embeds_in")
@@ -74,7 +75,7 @@ class Fixture:
             for name in ("weights_fp16", "forward", "sampler")
         )
         weights, forward, sampler = files
-        block = str(config.get("block", "") or _tested_block(settings["layout"], forward))
+        block = str(config.get("block", "") or _tested_block(weights, forward))
         return cls(
             folder, block=block, weights=weights, forward=forward, sampler=sampler, **settings
         )
@@ -137,15 +138,16 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
-def _tested_block(layout: UNetLayout, forward: dict[str, Tensor]) -> str:
+def _tested_block(weights: dict[str, Tensor], forward: dict[str, Tensor]) -> str:
     """The block of the single-attention goldens: output_blocks.1, or the first that fits them."""
     width = forward["attn.in.h"].shape[-1] if "attn.in.h" in forward else 0
-    blocks = [
-        piece.ldm.removesuffix(".1")
-        for piece in unet_pieces(layout)
-        if piece.kind == "attn" and piece.width == width and piece.ldm.startswith("output_blocks")
+    query = f"{UNET_PREFIX}output_blocks.{{}}.1.transformer_blocks.0.attn1.to_q.weight"
+    fitting = [
+        block
+        for block in range(len(weights))
+        if query.format(block) in weights and len(weights[query.format(block)]) == width
     ]
-    return "output_blocks.1" if "output_blocks.1" in blocks or not blocks else blocks[0]
+    return f"output_blocks.{1 if 1 in fitting or not fitting else fitting[0]}"
 
 
 def _float32(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,9 +23,8 @@ from ...dense_face.pose_image import axis_ends, pose_image
 from ...dense_face.schedule import DDIMSchedule, ddim_schedule
 from ...errors import IncompatibleError
 from ...pipelines.attention import install_adapter, layers_for
-from ...pipelines.layout import UNET_PREFIX, UNetLayout, transformer_of, unet_to_diffusers_keys
-from ...pipelines.renaming import to_diffusers, to_ldm
-from ...pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
+from ...pipelines.layout import UNetLayout, VAELayout
+from ...pipelines.ldm import attention_blocks, unet_from_ldm, unet_to_ldm, vae_to_ldm
 from .fixture import Fixture
 from .release_mask import release_mask
 
@@ -41,10 +40,9 @@ class _Networks:
     """UNet, adapter, pose branch and identity token of a fixture."""
 
     def __init__(self, fixture: Fixture) -> None:
-        keys = unet_to_diffusers_keys(fixture.layout)
         self.unet = UNet2DConditionModel(**fixture.layout.diffusers_kwargs()).eval()
         where = str(fixture.folder)
-        self.unet.load_state_dict(to_diffusers(fixture.weights, keys, UNET_PREFIX, where=where))
+        self.unet.load_state_dict(unet_from_ldm(fixture.weights, self.unet, where=where))
         maps = {
             name: tensor
             for name, tensor in fixture.part(ADAPTER_PREFIX).items()
@@ -87,7 +85,7 @@ def _attention(fixture: Fixture, networks: _Networks) -> Named:
     """Single attentions and the whole transformer block, plain and with the adapter."""
     given = fixture.forward
     hidden, context = given["attn.in.h"], given["in.context"]
-    transformer = transformer_of(fixture.block, fixture.layout)
+    transformer = attention_blocks(networks.unet)[fixture.block]
     block = networks.unet.get_submodule(f"{transformer}.transformer_blocks.0")
     attn1, attn2 = block.get_submodule("attn1"), block.get_submodule("attn2")
     yield "attn.attn1.plain", attn1(hidden)
@@ -211,8 +209,7 @@ def _layout(fixture: Fixture, networks: _Networks) -> Named:
             (POSE_PREFIX, PoseBranch()),
             (TOKEN_PREFIX, IdentityToken()),
         ]
-    tensors = to_ldm(unet.state_dict(), unet_to_diffusers_keys(UNetLayout()), UNET_PREFIX)
-    tensors |= to_ldm(vae.state_dict(), vae_to_diffusers_keys(VAELayout()), VAE_PREFIX)
+    tensors = unet_to_ldm(unet) | vae_to_ldm(vae)
     for prefix, module in ours:
         tensors |= {prefix + name: tensor for name, tensor in module.state_dict().items()}
     for name, tensor in tensors.items():

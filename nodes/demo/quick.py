@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 from torch import Tensor
 
+from ...faces.angles import ANGLE_LIMITS
 from ..analysis.identity import ONE_PERSON
 from ..analysis.masks import HEAD
 from ..host.folders import BUNDLED
-from ..inputs import YAW, angle
-from .tiny_world import ANGLE_LIMITS
+from ..inputs import ANGLES, YAW, angle
 
 if TYPE_CHECKING:
     from comfy_execution.graph_utils import GraphBuilder
@@ -44,7 +44,7 @@ class QuickPortrait(io.ComfyNode):
                 ),
                 *(
                     angle(name, 25.0 if name == YAW else 0.0, limit)
-                    for name, limit in ANGLE_LIMITS.items()
+                    for name, limit in zip(ANGLES, ANGLE_LIMITS, strict=True)
                 ),
                 io.Int.Input(
                     "seed",

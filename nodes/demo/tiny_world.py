@@ -5,14 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ...demo.bundled import ANALYZER_FILE, BASE_FILE, EVALUATOR_FILE, WEIGHTS
+from ...faces.angles import ANGLE_LIMITS
 from ..host.folders import file_mark
 from ..images import channels_last
-from ..inputs import PITCH, ROLL, YAW, angle
+from ..inputs import ANGLES, angle
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 
 CATEGORY = "face/demo"
-ANGLE_LIMITS = {YAW: 60.0, PITCH: 35.0, ROLL: 35.0}
-"""Of the renderer, in degrees."""
 MAX_NUMBER = 2**20 - 1
 """Of people and scenes: each kind has this many held-out seeds (``demo.seeds``)."""
 
@@ -167,7 +166,10 @@ class TinyPortrait(io.ComfyNode):
                     max=MAX_NUMBER,
                     tooltip="Number of the scene: lighting, background, clothes, expression.",
                 ),
-                *(angle(name, limit=limit) for name, limit in ANGLE_LIMITS.items()),
+                *(
+                    angle(name, limit=limit)
+                    for name, limit in zip(ANGLES, ANGLE_LIMITS, strict=True)
+                ),
                 io.Int.Input(
                     "size",
                     default=128,

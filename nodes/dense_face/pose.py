@@ -10,7 +10,9 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...errors import InputError
+from ...faces.angles import ANGLE_LIMITS
 from ..analysis.chosen_face import chosen, detections_of, index_input
+from ..images import channels_last
 from ..inputs import ANGLES, YAW, angle
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, HeadPoses, LoadedAnalyzer, PoseSocket
 
@@ -24,8 +26,6 @@ log = logging.getLogger(__name__)
 SIZE = 256
 """Side of the pose image that the released adapter was trained on, in pixels."""
 CATEGORY = "face/dense_face"
-USUAL = (60.0, 35.0, 35.0)
-"""The adapters' training data holds few heads beyond these angles (yaw, pitch, roll)."""
 
 AS_MEASURED, AS_PAPER = "as measured", "as 6DRepNet reads it"
 
@@ -55,17 +55,13 @@ def _outputs() -> list[Any]:
 
 
 def drawn(node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float) -> io.NodeOutput:
-    """A node's output: the poses, their images (also as preview) and ``more``.
-
-    Logs a warning for angles beyond :data:`USUAL`.
-    """
-    from ...dense_face.pose_image import pose_image
+    """Poses and their images as a node's output, shown in the node; warns of unusual angles."""
+    from ...dense_face.pose_image import pose_images
 
     for angles in poses.angles:
-        if any(abs(angle) > usual for angle, usual in zip(angles, USUAL, strict=True)):
-            log.warning("Head pose %s is beyond the usual training range %s.", angles, USUAL)
-    images = [torch.from_numpy(pose_image(*angles, size=size)) for angles in poses.angles]
-    image = torch.stack(images).float() / 255
+        if any(abs(angle) > limit for angle, limit in zip(angles, ANGLE_LIMITS, strict=True)):
+            log.warning("Head pose %s is beyond the training range %s.", angles, ANGLE_LIMITS)
+    image = channels_last(pose_images(poses.angles, size).float() / 255)
     return io.NodeOutput(poses, image, *more, ui=ui.PreviewImage(image, cls=node))
 
 

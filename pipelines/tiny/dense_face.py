@@ -17,21 +17,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS
+from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS, load_bundled
 from ...demo.networks.analyzer import ENCODER, Analysis, TinyAnalyzer, analyse, load_analyzer
 from ...dense_face.blending import Model
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter
 from ...errors import InputError, ModelFileError
+from ...faces.angles import ANGLE_LIMITS, Angles
 from ...faces.identity import Identity, average
 from ...faces.masks.face_mask import head_mask
 from ...faces.masks.head_swap import NEW_MARGIN, OLD_MARGIN, swap
 from ..base import LATENT_SCALE, Base, load_base
 from ..guided import face_model, text_model
 from ..sampling import clean_schedule, sample, seeded_noise
-from .inputs import ALL_PARTS, LIMITS, Angles, Faces, Parts, as_seeds, for_each
+from .inputs import ALL_PARTS, DenseFaceInputs, Parts, as_seeds, for_each
 from .prompts import scene_prompt
 from .scenes import GROW, Personalised, check_scenes, finished, head_masks, redraw_masks
-from .weights import load_bundled
 
 STEPS = 20
 GUIDANCE = 3.0
@@ -226,7 +226,7 @@ class DenseFacePipeline:
 
     def scene_angles(self, scenes: Tensor) -> list[Angles]:
         """How the heads of scenes [B, 3, H, W] are turned, within what can be drawn."""
-        limits = torch.tensor(LIMITS)
+        limits = torch.tensor(ANGLE_LIMITS)
         seen = self.analyse(scenes).pose.cpu().clamp(-limits, limits)
         return [(yaw, pitch, roll) for yaw, pitch, roll in seen.tolist()]
 
@@ -266,9 +266,9 @@ class DenseFacePipeline:
         angles: Angles | Sequence[Angles],
         count: int,
         parts: Parts = ALL_PARTS,
-    ) -> Faces:
+    ) -> DenseFaceInputs:
         encoder, size = self.adapter.encoder, self.side
-        return Faces.asked(
+        return DenseFaceInputs.prepare(
             identities, prompts, angles, count, encoder=encoder, size=size, parts=parts
         )
 

@@ -1,34 +1,31 @@
-"""What is asked of face-generation mode: who, with which words, with the head turned how."""
+"""Inputs of both pipelines, checked and completed: people, prompts, head poses, expressions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ...demo.people import PITCH_LIMIT, ROLL_LIMIT, YAW_LIMIT
-from ...dense_face.pose_image import pose_image
+from ...dense_face.pose_image import pose_images
 from ...errors import InputError
+from ...faces.angles import Angles, check_angles
 from ...faces.identity import Identity
-from .prompts import face_prompt
+from ...sfsr.adapter import SFSRAdapter
+from ...sfsr.compound import CompoundTokens
+from ...sfsr.compound_inputs import expression_batch, identity_batch
+from ...sfsr.expression import Expression
+from .prompts import face_prompt, faceless_prompt
 
-Angles = tuple[float, float, float]
-"""Yaw, pitch, roll in degrees (signs: docs/conventions.md)."""
-
-ANGLE_NAMES = ("yaw", "pitch", "roll")
-LIMITS: Angles = (YAW_LIMIT, PITCH_LIMIT, ROLL_LIMIT)
-"""The largest angles that the tiny world was trained on."""
-
-_MOST_SEED = 2**63 - 1
+_MAX_SEED = 2**63 - 1
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Which parts of Dense-Face act in face-generation mode; all but for controls."""
+    """Which parts of Dense-Face act in face-generation mode; all of them except in controls."""
 
     adapter: bool = True
     token: bool = True
@@ -39,8 +36,8 @@ ALL_PARTS = Parts()
 
 
 @dataclass(frozen=True, eq=False)
-class Faces:
-    """B faces to draw.
+class DenseFaceInputs:
+    """Inputs of face-generation mode for B images.
 
     texts: Prompts with a ``*``. identities: [B, 512]. hints: Pose images [B, 3, S, S] in 0..1.
     """
@@ -50,11 +47,16 @@ class Faces:
     hints: Tensor
     parts: Parts
 
-    def __getitem__(self, part: slice) -> Faces:
-        return Faces(self.texts[part], self.identities[part], self.hints[part], self.parts)
+    def __getitem__(self, part: slice) -> DenseFaceInputs:
+        return replace(
+            self,
+            texts=self.texts[part],
+            identities=self.identities[part],
+            hints=self.hints[part],
+        )
 
     @classmethod
-    def asked(
+    def prepare(
         cls,
         identities: Identity | Sequence[Identity],
         prompts: str | Sequence[str],
@@ -64,60 +66,110 @@ class Faces:
         encoder: str,
         size: int,
         parts: Parts = ALL_PARTS,
-    ) -> Faces:
-        """Check and complete what a caller gave; one value serves all ``count`` images.
+    ) -> DenseFaceInputs:
+        """Check and complete the inputs; a single value serves all ``count`` images.
 
         Args:
-            encoder: The face encoder that the adapter understands.
+            encoder: The adapter's face encoder.
             size: Side of the pose images in pixels.
 
         Raises:
-            InputError: An angle beyond the range, a prompt that would lose the person, or counts
-                that differ.
-            IncompatibleError: The identity was measured by another encoder.
+            InputError: An angle is beyond the range, a prompt would lose the person, or counts
+                differ.
+            IncompatibleError: An identity was measured by another encoder.
         """
-        who = for_each(identities, Identity, count, "identities")
-        for identity in who:
+        people = for_each(identities, Identity, count, "identities")
+        for identity in people:
             identity.require(encoder)
-        turned: Sequence[Angles] = for_each(angles, tuple, count, "head poses")
         return cls(
             [face_prompt(text) for text in for_each(prompts, str, count, "prompts")],
-            torch.stack([identity.vector for identity in who]),
-            pose_hints(turned, size),
+            torch.stack([identity.vector for identity in people]),
+            pose_hints(for_each(angles, tuple, count, "head poses"), size),
             parts,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class SFSRInputs:
+    """Inputs of SFSR for B images.
+
+    texts: Prompts. tokens: Identity and expression [B, n, W]. hints: Pose images [B, 3, S, S] in
+    0..1. background: [B, 5, h, w] of ``sfsr.background``, or None. weights, starts: Of identity and
+    expression; a start is the fraction of the denoising after which the source acts.
+    """
+
+    texts: Sequence[str]
+    tokens: CompoundTokens
+    hints: Tensor
+    background: Tensor | None
+    weights: tuple[float, float]
+    starts: tuple[float, float]
+
+    def __getitem__(self, part: slice) -> SFSRInputs:
+        return replace(
+            self,
+            texts=self.texts[part],
+            tokens=CompoundTokens(self.tokens.identity[part], self.tokens.expression[part]),
+            hints=self.hints[part],
+            background=None if self.background is None else self.background[part],
+        )
+
+    @classmethod
+    @torch.no_grad()
+    def prepare(
+        cls,
+        adapter: SFSRAdapter,
+        identities: Sequence[Identity],
+        expressions: Expression | Sequence[Expression],
+        prompts: str | Sequence[str],
+        angles: Angles | Sequence[Angles],
+        background: Tensor | None,
+        weights: tuple[float, float],
+        starts: tuple[float, float],
+        *,
+        size: int,
+    ) -> SFSRInputs:
+        """Check and complete the inputs; a single value serves all images.
+
+        Args:
+            identities: One for each image.
+            size: Side of the pose images in pixels.
+
+        Raises:
+            InputError: An angle is beyond the range, a start is outside 0..1, or counts differ.
+            IncompatibleError: An identity, or the learned part of an expression, was measured by
+                another network than the adapter's.
+        """
+        for start in starts:
+            if not 0 <= start <= 1:
+                raise InputError(f"a start of {start:g}", fix="Give 0 (from the first step) to 1")
+        count, layout = len(identities), adapter.layout
+        people = identity_batch([[identity] for identity in identities], layout)
+        faces = expression_batch(for_each(expressions, Expression, count, "expressions"), layout)
+        texts = [faceless_prompt(text) for text in for_each(prompts, str, count, "prompts")]
+        hints = pose_hints(for_each(angles, tuple, count, "head poses"), size)
+        return cls(texts, adapter.embedding(people, faces), hints, background, weights, starts)
 
 
 def pose_hints(angles: Sequence[Angles], size: int) -> Tensor:
     """Pose images [B, 3, size, size] in 0..1.
 
     Raises:
-        InputError: An angle is beyond :data:`LIMITS`.
+        InputError: An angle is beyond ``faces.angles.ANGLE_LIMITS``.
     """
-    for one in angles:
-        check_angles(one)
-    drawn = [torch.from_numpy(pose_image(*one, size=size)) for one in angles]
-    return torch.stack(drawn).permute(0, 3, 1, 2).float() / 255
-
-
-def check_angles(angles: Sequence[float]) -> None:
-    """Raise InputError, naming the angle, where yaw, pitch or roll is beyond :data:`LIMITS`."""
-    for name, angle, limit in zip(ANGLE_NAMES, angles, LIMITS, strict=True):
-        if not abs(angle) <= limit:  # also catches NaN
-            raise InputError(
-                f"the {name} of {angle:g} degrees is beyond the trained range",
-                fix=f"Choose a value between {-limit:g} and {limit:g}",
-            )
+    for each in angles:
+        check_angles(each)
+    return pose_images(angles, size).float() / 255
 
 
 def as_seeds(seeds: int | Sequence[int]) -> list[int]:
-    """One seed for each image; raises InputError for none, or one out of 0..2**63 - 1."""
+    """Seeds as a list; InputError if it is empty or one is outside 0..2**63 - 1."""
     found = [seeds] if isinstance(seeds, int) else list(seeds)
     if not found:
         raise InputError("no seed was given", fix="Give one for each image")
     for seed in found:
-        if not 0 <= seed <= _MOST_SEED:
-            raise InputError(f"the seed {seed} is out of range", fix=f"Choose 0 to {_MOST_SEED}")
+        if not 0 <= seed <= _MAX_SEED:
+            raise InputError(f"the seed {seed} is out of range", fix=f"Choose 0 to {_MAX_SEED}")
     return found
 
 

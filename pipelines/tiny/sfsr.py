@@ -9,10 +9,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...demo.bundled import SFSR_FILE, WEIGHTS
+from ...demo.bundled import SFSR_FILE, WEIGHTS, load_bundled
 from ...demo.networks.analyzer import ENCODER
 from ...dense_face.blending import Model
 from ...errors import IncompatibleError, InputError
+from ...faces.angles import Angles
 from ...faces.identity import Identity, away_from
 from ...sfsr.adapter import SFSRAdapter, load_adapter
 from ...sfsr.background import background_channels, emptied, latent_mask, start_latent
@@ -20,10 +21,8 @@ from ...sfsr.expression import Expression
 from ...sfsr.guidance import balance_weights
 from ..guided import expression_model
 from .dense_face import STEPS, DenseFacePipeline
-from .inputs import Angles, as_seeds, for_each
+from .inputs import SFSRInputs, as_seeds, for_each
 from .scenes import Personalised, check_scenes, finished, redraw_masks, swapped
-from .sfsr_inputs import SFSRInputs
-from .weights import load_bundled
 
 GUIDANCE = 2.0
 """Lower than Dense-Face's: likeness, expression and scene all gain (docs/sfsr.md)."""
@@ -125,12 +124,12 @@ class SFSRPipeline:
         masks, small = redraw_masks(room, len(seeds), *world.latent_shape[1:])
         empty = world.encode(emptied(scenes, masks))
         turned = world.scene_angles(scenes) if angles is None else angles
-        inputs = SFSRInputs.asked(
+        inputs = SFSRInputs.prepare(
             self.adapter,
             self._apart(for_each(identities, Identity, len(seeds), "people"), scenes, away),
             expressions,
             prompts,
-            for_each(turned, tuple, len(seeds), "head poses"),
+            turned,
             self._channels(background, masks, empty),
             (weights[0] * by_balance[0], weights[1] * by_balance[1]),
             starts,

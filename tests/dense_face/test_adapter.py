@@ -15,8 +15,7 @@ from comfyui_dense_face.dense_face.attention_layers import (
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import ADAPTER_PREFIX
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.pipelines.attention import install_adapter, layers_for
-from comfyui_dense_face.pipelines.layout import UNET_PREFIX, unet_to_diffusers_keys
-from comfyui_dense_face.pipelines.renaming import to_diffusers
+from comfyui_dense_face.pipelines.ldm import unet_from_ldm, unet_ldm_name
 from diffusers import UNet2DConditionModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,8 +39,7 @@ def adapter() -> PCAdapter:
 @pytest.fixture(scope="module")
 def unet() -> UNet2DConditionModel:
     unet = UNet2DConditionModel(**parity().layout.diffusers_kwargs()).eval()
-    keys = unet_to_diffusers_keys(parity().layout)
-    unet.load_state_dict(to_diffusers(parity().weights, keys, UNET_PREFIX))
+    unet.load_state_dict(unet_from_ldm(parity().weights, unet))
     return unet.requires_grad_(False)
 
 
@@ -75,9 +73,9 @@ def test_fused_form_reaches_the_golden(
     Source: docs/reference/dense_face.md A3.
     """
     fused = adapter.fuse()
-    keys = unet_to_diffusers_keys(parity().layout)
     changed = copy.deepcopy(unet)
     weights = changed.state_dict()
+    keys = {unet_ldm_name(name, unet.config): name for name in weights}
     for name, weight in fused.weights.items():
         weights[keys[name]] += delta * weight.float()
     biases = fused.query_bias(parity().forward["in.id"], delta)

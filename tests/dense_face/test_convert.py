@@ -25,8 +25,8 @@ from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.pipelines.attention import install_adapter
-from comfyui_dense_face.pipelines.layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
-from comfyui_dense_face.pipelines.renaming import to_diffusers
+from comfyui_dense_face.pipelines.layout import UNetLayout
+from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_from_ldm
 from comfyui_dense_face.storage import read_weights, write_weights
 from diffusers import UNet2DConditionModel
 from released_file import (
@@ -148,7 +148,7 @@ def test_every_kind_of_file(released: Tensors, checkpoint: Path, tmp_path: Path,
 def eps(released: Tensors, dense_face: DenseFaceAdapter) -> Tensor:
     """Face-generation mode of the release's UNet with an adapter, strong enough to be seen."""
     unet = UNet2DConditionModel(**LAYOUT.diffusers_kwargs()).eval()
-    unet.load_state_dict(to_diffusers(released, unet_to_diffusers_keys(LAYOUT), UNET_PREFIX))
+    unet.load_state_dict(unet_from_ldm(released, unet))
     torch.manual_seed(0)
     x, t, hint = torch.randn(2, 4, 16, 16), torch.tensor([981, 321]), torch.rand(2, 3, 128, 128)
     identity = torch.nn.functional.normalize(torch.randn(2, 512))

@@ -26,8 +26,8 @@ from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
 from comfyui_dense_face.faces.encoders.ir_se50 import load_ir_se50
 from comfyui_dense_face.pipelines.attention import install_adapter
-from comfyui_dense_face.pipelines.layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
-from comfyui_dense_face.pipelines.renaming import to_diffusers
+from comfyui_dense_face.pipelines.layout import UNetLayout
+from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_from_ldm
 from diffusers import UNet2DConditionModel
 from released_file import full_shapes, random_tensors, write_lightning
 from torch import Tensor
@@ -128,9 +128,7 @@ def inputs() -> Inputs:
 def _unet(release: Release) -> UNet2DConditionModel:
     with torch.device("meta"):
         unet = UNet2DConditionModel(**UNetLayout().diffusers_kwargs()).eval()
-    tensors = LazyStateDict(release.base)
-    keys = unet_to_diffusers_keys(UNetLayout())
-    unet.load_state_dict(to_diffusers(tensors, keys, UNET_PREFIX), assign=True)
+    unet.load_state_dict(unet_from_ldm(LazyStateDict(release.base), unet), assign=True)
     return unet
 
 

@@ -22,8 +22,8 @@ def test_without_identity_it_is_the_core_encode(tiny: Tiny) -> None:
 def test_token_is_replaced_as_in_the_library(tiny: Tiny) -> None:
     """The same embedding as ``IdentityToken.replace`` makes, through transformers' encoder."""
     from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter
-    from comfyui_dense_face.pipelines.base import load_base, token_ids
-    from comfyui_dense_face.pipelines.text import encode_text
+    from comfyui_dense_face.pipelines.base import load_base
+    from comfyui_dense_face.pipelines.text import encode_text, token_ids
 
     people = tiny.people()
     base = load_base(tiny.folder / "tiny_base.safetensors")

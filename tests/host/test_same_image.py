@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from comfyui_dense_face.faces.angles import Angles
 from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
-from comfyui_dense_face.pipelines.tiny.inputs import Angles
 from in_host import Tiny
 from torch import Tensor
 

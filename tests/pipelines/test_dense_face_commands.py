@@ -236,7 +236,7 @@ def test_evaluate_prints_a_table(weights: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--count", "0"], "0 images were asked for"),
+        (["--count", "0"], "cannot evaluate 0 images"),
         (["--seed", "-1"], "seed -1 is outside"),
         (["--weights", "/nowhere"], "missing (/nowhere/tiny_base.safetensors)"),
     ],

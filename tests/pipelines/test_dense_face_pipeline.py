@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError, IncompatibleError
+from comfyui_dense_face.faces.angles import Angles
 from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.pipelines.tiny import dense_face
 from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
-from comfyui_dense_face.pipelines.tiny.inputs import Angles, Parts
+from comfyui_dense_face.pipelines.tiny.inputs import Parts
 from torch import Tensor
 
 FEW = {"steps": 2}

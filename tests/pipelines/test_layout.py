@@ -1,26 +1,30 @@
-"""Key maps between the LDM layout and diffusers, for widths and depths of every kind."""
+"""Weights between the LDM layout and diffusers, for widths and depths of every kind."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 
 import pytest
 import torch
 from comfyui_dense_face.errors import IncompatibleError, ModelFileError
-from comfyui_dense_face.pipelines.layout import (
+from comfyui_dense_face.pipelines import ldm
+from comfyui_dense_face.pipelines.base import TINY_BASE, Base, load_base, new_text_encoder
+from comfyui_dense_face.pipelines.layout import UNetLayout, VAELayout
+from comfyui_dense_face.pipelines.ldm import (
     UNET_PREFIX,
-    UNetLayout,
-    site_of,
-    transformer_of,
-    unet_to_diffusers_keys,
-)
-from comfyui_dense_face.pipelines.renaming import (
+    VAE_PREFIX,
+    attention_blocks,
+    text_from_ldm,
     text_to_ldm,
-    text_to_transformers,
-    to_diffusers,
-    to_ldm,
+    unet_from_ldm,
+    unet_ldm_name,
+    unet_to_ldm,
+    vae_from_ldm,
+    vae_to_ldm,
 )
-from comfyui_dense_face.pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
+from comfyui_dense_face.storage import read_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from parity_fixture import PARITY
 
@@ -34,31 +38,48 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_unet_keys_are_all_of_diffusers(layout: UNetLayout) -> None:
+def meta_unet(layout: UNetLayout) -> UNet2DConditionModel:
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**layout.diffusers_kwargs())
-    keys = unet_to_diffusers_keys(layout)
-    assert sorted(keys.values()) == sorted(unet.state_dict())
+        return UNet2DConditionModel(**layout.diffusers_kwargs())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_unet_round_trip_is_exact(layout: UNetLayout) -> None:
+    """Our names lead back through diffusers' conversion to the very same tensors."""
+    unet = meta_unet(layout)
     assert UNetLayout.from_diffusers(unet.config) == layout
+    own = unet.state_dict()
+    stored = {k: own[name] for k, name in zip(unet_to_ldm(unet), own, strict=True)}
+    back = unet_from_ldm(stored | {f"{UNET_PREFIX}input_blocks.1.1.per_q": torch.zeros(1)}, unet)
+    assert back.keys() == own.keys()
+    assert all(back[name] is tensor for name, tensor in own.items())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_attention_blocks_are_in_running_order(layout: UNetLayout) -> None:
+    unet = meta_unet(layout)
+    blocks = attention_blocks(unet)
+    order = [
+        ("input_blocks", "middle_block", "output_blocks").index(b.split(".")[0]) for b in blocks
+    ]
+    assert order == sorted(order)
+    stored = unet_to_ldm(unet, prefix="")
     for name in unet.attn_processors:
-        block, index, kind = site_of(name, layout)
-        inner = f"transformer_blocks.{index}.{kind}"
-        assert name == f"{transformer_of(block, layout)}.{inner}.processor"
-        assert f"{block}.1.{inner}.to_q.weight" in keys
+        module = unet_ldm_name(name.removesuffix(".processor"), unet.config)
+        block, _, inner = module.partition(".1.transformer_blocks.")
+        assert name == f"{blocks[block]}.transformer_blocks.{inner}.processor"
+        assert f"{module}.to_q.weight" in stored
 
 
 @pytest.mark.parametrize("layout", [VAELayout(), VAELayout((32, 32, 64, 96), 1)])
 def test_vae_round_trip_is_exact(layout: VAELayout) -> None:
     with torch.device("meta"):
         vae = AutoencoderKL(**layout.diffusers_kwargs())
-    assert VAELayout.from_diffusers(vae.config) == layout
-    keys = vae_to_diffusers_keys(layout)
-    assert sorted(keys.values()) == sorted(vae.state_dict())
-    stored = to_ldm(vae.state_dict(), keys, VAE_PREFIX)
-    attention = stored[f"{VAE_PREFIX}encoder.mid.attn_1.q.weight"]
-    assert attention.shape[2:] == (1, 1)
-    back = to_diffusers(stored, keys, VAE_PREFIX)
+        assert VAELayout.from_diffusers(vae.config) == layout
+        stored = vae_to_ldm(vae)
+        attention = stored[f"{VAE_PREFIX}encoder.mid.attn_1.q.weight"]
+        assert attention.shape[2:] == (1, 1)
+        back = vae_from_ldm(stored, vae)
     assert {k: t.shape for k, t in back.items()} == {
         k: t.shape for k, t in vae.state_dict().items()
     }
@@ -66,12 +87,25 @@ def test_vae_round_trip_is_exact(layout: VAELayout) -> None:
 
 def test_full_size_names_are_the_release_names() -> None:
     layout = json.loads((PARITY / "sd15_layout.json").read_text())
-    for prefix, keys in (
-        (UNET_PREFIX, unet_to_diffusers_keys(UNetLayout())),
-        (VAE_PREFIX, vae_to_diffusers_keys(VAELayout())),
-    ):
-        names = {k for k, v in layout.items() if k.startswith(prefix) and v[2] == "sd15_frozen"}
-        assert names == {prefix + key for key in keys}
+    with torch.device("meta"):
+        vae = AutoencoderKL(**VAELayout().diffusers_kwargs())
+    stored = unet_to_ldm(meta_unet(UNetLayout())) | vae_to_ldm(vae)
+    prefixes = (UNET_PREFIX, VAE_PREFIX)
+    expected = {
+        name: tuple(shape)
+        for name, (shape, _, part) in layout.items()
+        if name.startswith(prefixes) and part == "sd15_frozen"
+    }
+    assert {name: tuple(tensor.shape) for name, tensor in stored.items()} == expected
+
+
+def test_the_tiny_base_is_its_file() -> None:
+    """Every tensor of the bundled file, there and back."""
+    base: Base = load_base()
+    stored = unet_to_ldm(base.unet) | vae_to_ldm(base.vae) | text_to_ldm(base.text_encoder)
+    tensors, _ = read_weights(TINY_BASE)
+    assert stored.keys() == tensors.keys()
+    assert all(torch.equal(stored[name], tensor.float()) for name, tensor in tensors.items())
 
 
 def test_wide_first_level_is_refused() -> None:
@@ -80,24 +114,28 @@ def test_wide_first_level_is_refused() -> None:
 
 
 def test_missing_weight_is_named() -> None:
-    keys = unet_to_diffusers_keys(TINY)
-    tensors = {UNET_PREFIX + key: torch.zeros(1) for key in keys if key != "out.2.bias"}
+    unet = meta_unet(TINY)
+    tensors = unet_to_ldm(unet)
+    del tensors[f"{UNET_PREFIX}out.2.bias"]
     with pytest.raises(ModelFileError, match=r"out\.2\.bias \(here\)"):
-        to_diffusers(tensors, keys, UNET_PREFIX, where="here")
+        unet_from_ldm(tensors, unet, where="here")
 
 
-def test_names_outside_are_key_errors() -> None:
+def test_names_of_other_networks_are_key_errors() -> None:
     with pytest.raises(KeyError):
-        site_of("down_blocks.7.attentions.0.transformer_blocks.0.attn1", TINY)
-    with pytest.raises(KeyError):
-        transformer_of("input_blocks.2", TINY)
+        unet_ldm_name("class_embedding.linear_1.weight", meta_unet(TINY).config)
 
 
-@pytest.mark.parametrize("prefix", ["", "text_model."])
-def test_text_encoder_of_either_transformers(prefix: str) -> None:
-    own = {f"{prefix}final_layer_norm.weight": torch.randn(2)}
-    stored = text_to_ldm(own)
-    assert list(stored) == ["cond_stage_model.transformer.text_model.final_layer_norm.weight"]
+def test_text_encoder_round_trip() -> None:
+    text_encoder = new_text_encoder()
+    stored = text_to_ldm(text_encoder)
+    assert "cond_stage_model.transformer.text_model.final_layer_norm.weight" in stored
     position_ids = "cond_stage_model.transformer.text_model.embeddings.position_ids"
-    back = text_to_transformers(stored | {position_ids: torch.zeros(1)}, own)
-    assert back.keys() == own.keys()
+    back = text_from_ldm(stored | {position_ids: torch.zeros(1)}, text_encoder)
+    assert back.keys() == text_encoder.state_dict().keys()
+
+
+def test_a_diffusers_without_the_conversion_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers.loaders.single_file_utils", None)
+    with pytest.raises(ImportError, match="install diffusers"):
+        importlib.reload(ldm)

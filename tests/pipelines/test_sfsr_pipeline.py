@@ -16,9 +16,9 @@ from comfyui_dense_face.faces.masks.head_swap import NEW_MARGIN
 from comfyui_dense_face.pipelines.guided import expression_model
 from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.pipelines.tiny import dense_face
+from comfyui_dense_face.pipelines.tiny.inputs import SFSRInputs
 from comfyui_dense_face.pipelines.tiny.scenes import Personalised
 from comfyui_dense_face.pipelines.tiny.sfsr import AWAY, MARGIN, SFSRPipeline
-from comfyui_dense_face.pipelines.tiny.sfsr_inputs import SFSRInputs
 from comfyui_dense_face.sfsr.expression import Expression, neutral
 from comfyui_dense_face.sfsr.words import expression_of_word
 from torch import Tensor
@@ -156,8 +156,8 @@ def test_guidance_strengthens_what_is_asked_and_not_the_scene(
     background, x = torch.rand(1, 5, 16, 16, generator=chance), torch.randn(1, 4, 16, 16)
 
     def predicted(guidance: float, channels: Tensor | None, weight: float) -> Tensor:
-        inputs = SFSRInputs.asked(
-            sfsr.adapter, people[0], neutral(), "", [(0.0, 0.0, 0.0)], channels,
+        inputs = SFSRInputs.prepare(
+            sfsr.adapter, [people[0]], neutral(), "", (0.0, 0.0, 0.0), channels,
             (weight, weight), (0.0, 0.0), size=128,
         )  # fmt: skip
         base = sfsr.world.base

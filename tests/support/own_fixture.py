@@ -18,8 +18,8 @@ from comfyui_dense_face.evaluation.parity.fixture import Fixture
 from comfyui_dense_face.evaluation.parity.golden_outputs import outputs
 from comfyui_dense_face.evaluation.parity.release_mask import release_mask
 from comfyui_dense_face.pipelines.attention import layers_for
-from comfyui_dense_face.pipelines.layout import UNET_PREFIX, UNetLayout, unet_to_diffusers_keys
-from comfyui_dense_face.pipelines.renaming import to_ldm
+from comfyui_dense_face.pipelines.layout import UNetLayout
+from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_to_ldm
 from diffusers import UNet2DConditionModel
 from parity_fixture import PARITY, parity
 from safetensors.torch import save_file
@@ -76,7 +76,7 @@ def _weights(layout: UNetLayout, id_dim: int) -> tuple[dict[str, Tensor], dict[s
     for module in (branch, adapter, token):
         for parameter in module.parameters():
             parameter.data.normal_(std=0.05)
-    weights = to_ldm(unet.state_dict(), unet_to_diffusers_keys(layout), UNET_PREFIX)
+    weights = unet_to_ldm(unet)
     weights |= {UNET_PREFIX + k: t for k, t in adapter.state_dict().items()}
     weights |= {f"control_model.{k}": t for k, t in branch.state_dict().items()}
     stored = {f"tok.w.embedding_manager.{k}": t.clone() for k, t in token.state_dict().items()}

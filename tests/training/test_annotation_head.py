@@ -19,10 +19,9 @@ from comfyui_dense_face.pipelines.base import (
     new_text_encoder,
     new_unet,
     new_vae,
-    token_ids,
 )
-from comfyui_dense_face.pipelines.layout import UNET_PREFIX, unet_to_diffusers_keys
-from comfyui_dense_face.pipelines.renaming import text_to_ldm, to_ldm
+from comfyui_dense_face.pipelines.layout import VAELayout
+from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, text_to_ldm, unet_to_ldm, vae_to_ldm
 from comfyui_dense_face.pipelines.single_file import (
     SD15_TEXT,
     SD15_UNET,
@@ -30,7 +29,7 @@ from comfyui_dense_face.pipelines.single_file import (
     load_checkpoint,
     tokenizer_for,
 )
-from comfyui_dense_face.pipelines.vae_layout import VAE_PREFIX, VAELayout, vae_to_diffusers_keys
+from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.storage import write_weights
 from comfyui_dense_face.training import annotation_head
 from comfyui_dense_face.training.data.stream import FaceStream, batches
@@ -194,11 +193,7 @@ def test_a_whole_checkpoint_of_stable_diffusion_fits() -> None:
         nets = (unet, vae, text)
         counts = [sum(p.numel() for p in net.parameters()) for net in nets]
         assert counts == [859_520_964, 83_653_863, 123_060_480]
-        tensors = {
-            **to_ldm(unet.state_dict(), unet_to_diffusers_keys(SD15_UNET), UNET_PREFIX),
-            **to_ldm(vae.state_dict(), vae_to_diffusers_keys(VAELayout()), VAE_PREFIX),
-            **text_to_ldm(text.state_dict()),
-        }
+        tensors = unet_to_ldm(unet) | vae_to_ldm(vae) | text_to_ldm(text)
         base = build_base(tensors, SD15_UNET, VAELayout(), SD15_TEXT, {})
     assert stage_widths(base.unet) == HeadConfig().stage_widths
     for name, shape in SHAPES.items():

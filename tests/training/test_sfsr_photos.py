@@ -15,7 +15,8 @@ from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
 from comfyui_dense_face.faces.encoders.aligned_recogniser import AlignedRecogniser
 from comfyui_dense_face.faces.encoders.ir_se50 import ENCODER, IRSE50
 from comfyui_dense_face.faces.face import Face, five_points
-from comfyui_dense_face.pipelines.base import Base, load_base, token_ids
+from comfyui_dense_face.pipelines.base import Base, load_base
+from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.sfsr.adapter import load_adapter
 from comfyui_dense_face.storage import read_weights
 from comfyui_dense_face.training import sfsr
@@ -184,8 +185,8 @@ def test_images_without_faces_teach_nothing(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--ir-se50", "a.pth"], "not settled who measures identities"),
-        (["--encoder", ""], "not settled who measures identities"),
+        (["--ir-se50", "a.pth"], "exactly one identity encoder"),
+        (["--encoder", ""], "exactly one identity encoder"),
         (["--steps", "0"], "0 steps"),
         (["--batch", "1"], "batch size is 1"),
         (["--tokens", "0"], "number of tokens is 0"),

@@ -13,8 +13,8 @@ from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.pipelines.base import Base, load_base
 from comfyui_dense_face.pipelines.guided import expression_model
 from comfyui_dense_face.pipelines.source_attention import install_sources
+from comfyui_dense_face.pipelines.tiny.inputs import SFSRInputs
 from comfyui_dense_face.pipelines.tiny.sfsr import GUIDANCE, STARTS
-from comfyui_dense_face.pipelines.tiny.sfsr_inputs import SFSRInputs
 from comfyui_dense_face.sfsr.compound import CompoundTokens
 from comfyui_dense_face.sfsr.compound_inputs import IdentityBatch
 from comfyui_dense_face.training import sfsr

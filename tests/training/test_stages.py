@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from comfyui_dense_face import cli
-from comfyui_dense_face.demo.bundled import WEIGHTS
-from comfyui_dense_face.pipelines.tiny.weights import stage_of
+from comfyui_dense_face.demo.bundled import WEIGHTS, stage_of
 from comfyui_dense_face.training.tiny.stages import STAGES
 
 

@@ -13,7 +13,7 @@ from transformers import CLIPTextModel
 from ...demo.captions import caption
 from ...dense_face.schedule import alphas_cumprod
 from ...pipelines.attention import attend
-from ...pipelines.base import token_ids
+from ...pipelines.text import token_ids
 from .data import Latents
 
 #: Probability that a training caption is empty, for classifier-free guidance.

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ...demo.people import Heads, concatenate, sample_heads
 from ...demo.seeds import training_seed
-from ...dense_face.pose_image import pose_image
+from ...dense_face.pose_image import pose_images
 from ...faces.blendshapes import ARKIT_NAMES, mirrored_name
 from ...faces.pixels import to_uint8
 from ...storage import read_weights, write_weights
@@ -139,5 +139,5 @@ def _render_shard(job: tuple[Path, int]) -> None:
 
 def pose_hints(heads: Heads) -> Tensor:
     """Pose images of heads as bytes [N, 3, 128, 128], as the pose branch reads them."""
-    rendered = [torch.from_numpy(pose_image(*angles, size=128)) for angles in heads.angles.tolist()]
-    return torch.stack(rendered).permute(0, 3, 1, 2).contiguous()
+    angles = [(yaw, pitch, roll) for yaw, pitch, roll in heads.angles.tolist()]
+    return pose_images(angles, size=128).contiguous()

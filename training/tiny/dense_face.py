@@ -14,10 +14,10 @@ from ...dense_face.identity_token import IdentityToken
 from ...dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from ...dense_face.schedule import alphas_cumprod
 from ...pipelines.attention import install_adapter, layers_for
-from ...pipelines.base import Base, token_ids
-from ...pipelines.layout import UNetLayout, unet_to_diffusers_keys
-from ...pipelines.renaming import to_ldm
-from ...pipelines.text import encode_text
+from ...pipelines.base import Base
+from ...pipelines.layout import UNetLayout
+from ...pipelines.ldm import unet_to_ldm
+from ...pipelines.text import encode_text, token_ids
 from .base import DROPPED_GROUP, EMPTY_CAPTION, noised
 from .data import PER_PERSON, Latents
 
@@ -46,7 +46,7 @@ def new_pose_branch(base: Base) -> PoseBranch:
             hint_widths=TINY_HINT_WIDTHS,
         )
     )
-    encoder = to_ldm(base.unet.state_dict(), unet_to_diffusers_keys(layout), "")
+    encoder = unet_to_ldm(base.unet, prefix="")
     # The UNet's middle is block, attention, block; the branch has only the two blocks.
     encoder = {name.replace("middle_block.2.", "middle_block.1."): t for name, t in encoder.items()}
     own = branch.state_dict()

@@ -21,8 +21,8 @@ from ...dense_face.annotation.head import TIMESTEPS
 from ...dense_face.feature_hooks import capture_features
 from ...dense_face.schedule import alphas_cumprod
 from ...pipelines.annotation import stage_modules
-from ...pipelines.base import Base, token_ids
-from ...pipelines.text import encode_text
+from ...pipelines.base import Base
+from ...pipelines.text import encode_text, token_ids
 from ...storage import read_weights, write_weights
 from .base import DROPPED_GROUP, PlainAttention
 from .data import PER_SHARD, Latents

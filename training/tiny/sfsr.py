@@ -10,9 +10,9 @@ from transformers import CLIPTextModel
 
 from ...demo.captions import GROUPS, IDENTITY_GROUPS, caption
 from ...demo.networks.analyzer import ENCODER, IDENTITY_DIM, TinyAnalyzer
-from ...pipelines.base import LATENT_SCALE, Base, token_ids
+from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.source_attention import layers_of
-from ...pipelines.text import encode_text
+from ...pipelines.text import encode_text, token_ids
 from ...sfsr.adapter import SFSRAdapter
 from ...sfsr.background import background_channels
 from ...sfsr.compound_inputs import CompoundLayout

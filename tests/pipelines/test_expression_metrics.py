@@ -82,16 +82,16 @@ def test_three_people_in_every_triple() -> None:
         assert bool((one != other).all())
     assert not torch.equal(cases.owners[:PEOPLE], cases.owners[PEOPLE : 2 * PEOPLE])
     references = held_out.reference_heads(3, PEOPLE).identity
-    assert torch.equal(cases.wanted.identity, references[people])
+    assert torch.equal(cases.targets.identity, references[people])
     assert torch.equal(cases.exemplars.identity, references[cases.owners])
     assert torch.equal(cases.scenes.identity, references[cases.hosts])
-    assert torch.equal(cases.wanted.expression, cases.exemplars.expression)
+    assert torch.equal(cases.targets.expression, cases.exemplars.expression)
     for same in ("angles", "light", "camera", "background", "shirt"):
-        assert torch.equal(getattr(cases.wanted, same), getattr(cases.scenes, same))
+        assert torch.equal(getattr(cases.targets, same), getattr(cases.scenes, same))
 
 
 def test_images_of_triples_are_shown_nowhere_else() -> None:
-    count = held_out.MOST
+    count = held_out.MAX_COUNT
     purposes = ("_PERSON", "_REFERENCE", "_TARGET", "_PROMPT", "_SCENE", "_FACE", "_PLACE")
     seeds = [s for name in purposes for s in held_out._seeds(7, getattr(held_out, name), count)]
     assert len(set(seeds)) == len(seeds) and max(seeds) < min(held_out._seeds(8, 0, 1))
