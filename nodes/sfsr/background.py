@@ -36,8 +36,8 @@ class Background(io.ComfyNode):
                 io.Image.Input("image", tooltip="The scene; sides that 8 divides."),
                 io.Mask.Input(
                     "mask",
-                    tooltip="White where the new face comes: from Face Mask or Mask Faces. For the "
-                    "tiny world take the head with its hair.",
+                    tooltip="White where the new face comes: from Face Mask or Mask from Faces. "
+                    "For the tiny world take the head with its hair.",
                 ),
                 io.Vae.Input("vae", tooltip="Of the base model."),
                 io.Float.Input(
