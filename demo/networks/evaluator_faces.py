@@ -14,7 +14,7 @@ from ...faces.similarity import Similarity
 from ...faces.warping import warp
 from .analyzer import IMAGE_SIZE
 
-EVALUATOR = "tiny-world-judge"
+EVALUATOR = "tiny-world-evaluator"
 
 #: Side of a portrait over the height of the analyzer's face box in it: mean over held-out people.
 PORTRAIT = 1.42
