@@ -1,1 +1,1 @@
-"""Measured speed and memory: ``make bench``."""
+"""Benchmarks of speed and memory: ``make bench``."""

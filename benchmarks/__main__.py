@@ -1,4 +1,4 @@
-"""Print what the pack costs on this machine beside what is promised (``make bench``)."""
+"""Measure speed and memory on this machine and compare with the targets (``make bench``)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Part = Callable[[], Iterable[Result]]
 
 
 def full_size(size: Size, clock: str) -> dict[str, Part]:
-    """The parts that need ComfyUI."""
+    """The benchmarks that need ComfyUI."""
     from .applying import applying, importing_nodes, loading, sfsr_file
     from .midpoint import midpoint
     from .resident import resident
@@ -34,7 +34,7 @@ def full_size(size: Size, clock: str) -> dict[str, Part]:
             yield result
             if result.missed and result.what in variants.makers:
                 for name in (BARE, result.what):
-                    print(f"\nwhere the time goes: {name}\n{profiled(variants[name], size.side)}")
+                    print(f"\nprofile: {name}\n{profiled(variants[name], size.side)}")
 
     return {
         "import": importing_nodes,
@@ -48,16 +48,16 @@ def full_size(size: Size, clock: str) -> dict[str, Part]:
 
 
 def main() -> None:
-    """Measure one thing after the other."""
+    """Run the benchmarks one after another."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", metavar="PART", help="may be repeated")
-    parser.add_argument("--small", action="store_true", help="a network of no size, as a trial")
+    parser.add_argument("--small", action="store_true", help="use a trivial network, for a dry run")
     parser.add_argument("--pixels", type=int, default=0, help="side of the image, 256 or 512")
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="how steps are timed; cpu on a machine with other work, with one thread",
+        help="clock for steps: wall, or cpu (with one thread) on a busy machine",
     )
     chosen = parser.parse_args()
     threads = torch.get_num_threads()
@@ -79,7 +79,7 @@ def main() -> None:
         if torch.cuda.is_available() and not chosen.small and not chosen.pixels:
             parts |= {"steps512": full_size(replace(FULL, side=64), chosen.clock)["steps"]}
     else:
-        print("no ComfyUI at COMFYUI_PATH or ~/ComfyUI: the full-size part is left out")
+        print("no ComfyUI at COMFYUI_PATH or ~/ComfyUI: the full-size benchmarks are skipped")
     try:
         _print(parts, chosen.only or list(parts))
     except FacePackError as error:

@@ -2,7 +2,7 @@
 
 The folder holds links to a few photos, or to rendered heads if none are given, four per person.
 Prints the resident memory after 100 images and then at regular intervals. The files of a person
-are deleted at once, so that ten thousand images do not fill a disk; the person's lines of the
+are deleted at once, so that ten thousand images do not fill the disk; the person's lines of the
 table are kept, because they are joined at the end.
 """
 
@@ -34,7 +34,7 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Measurement:
-    """A measurement: images so far, seconds since the first one, and resident megabytes."""
+    """Images so far, seconds since the first one, and resident megabytes."""
 
     images: int
     seconds: float
@@ -42,7 +42,7 @@ class Measurement:
 
 
 class _DeletingWriter(FaceFolderWriter):
-    """Keeps the lines of a person and deletes the files."""
+    """Keeps a person's table rows and deletes the other files."""
 
     def write(self, group: int, people: Sequence[int], records: Sequence[Record]) -> None:
         super().write(group, people, records)
@@ -52,7 +52,7 @@ class _DeletingWriter(FaceFolderWriter):
 
 
 def link_photos(folder: Path, photos: Sequence[Path], count: int) -> None:
-    """Make ``count`` links to photos, :data:`PER_PERSON` in the folder of each person."""
+    """Make ``count`` links to photos, :data:`PER_PERSON` in each person's folder."""
     for number in range(count):
         photo = photos[number % len(photos)].resolve()
         home = folder / f"{number // PER_PERSON + 1:07d}"
@@ -99,11 +99,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path, nargs="*", help="rendered heads if none are given")
-    parser.add_argument("--landmarker", type=Path, help="the .task file; the tiny world's without")
+    parser.add_argument("--landmarker", type=Path, help=".task file; default: tiny world")
     parser.add_argument("--fast", action="store_true", help="run the landmarker once per face")
     parser.add_argument("--count", type=int, default=10_000, help="images")
     parser.add_argument("--every", type=int, default=1000, help="images between measurements")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 

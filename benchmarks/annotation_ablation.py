@@ -1,8 +1,8 @@
-"""Which decoder stages and which timesteps carry what: ``python -m ...annotation_ablation``.
+"""What each decoder stage and timestep contributes: ``python -m ...annotation_ablation``.
 
-The trained head reads held-out renders at several noise levels. At each it also reads with the
-features of one stage taken from another image: what then gets lost was carried by that stage.
-Prints a table and draws the curves.
+The trained head is evaluated on held-out renders at several noise levels, and again with the
+features of one stage taken from another image: what is then lost came from that stage.
+Prints a table and plots the curves.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TITLES = {
 
 
 def one_stage_of_another(stage: int) -> Change:
-    """The features of one stage are those of the next image of the batch."""
+    """Take the features of one stage from the next image in the batch."""
 
     def change(features: list[Tensor]) -> list[Tensor]:
         return [f.roll(1, 0) if i == stage else f for i, f in enumerate(features)]
@@ -41,7 +41,7 @@ def one_stage_of_another(stage: int) -> Change:
 
 
 def measure(seed: int, count: int) -> dict[str, list[Report]]:
-    """Name of the change -> measures at each timestep."""
+    """Name of the change -> metrics at each timestep."""
     pipeline = DenseFacePipeline.load(progress=True)
     head, _ = load_head(WEIGHTS / ANNOTATION_FILE)
     size = pipeline.base.unet.config["sample_size"] * head.config.scale
@@ -68,7 +68,7 @@ def measure(seed: int, count: int) -> dict[str, list[Report]]:
 
 
 def draw(found: dict[str, list[Report]], path: Path) -> None:
-    """Three curves over the timestep."""
+    """Plot the metrics over the timestep."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -81,7 +81,7 @@ def draw(found: dict[str, list[Report]], path: Path) -> None:
             pane.plot(TIMESTEPS, values, marker="o", markersize=3, label=name)
         pane.set(title=title, xlabel="timestep")
         pane.grid(alpha=0.3)
-    # Below the panes: inside one it would lie on a curve.
+    # Below the panes: inside one it would cover a curve.
     figure.legend(*panes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
@@ -89,7 +89,7 @@ def draw(found: dict[str, list[Report]], path: Path) -> None:
 
 
 def table(found: dict[str, list[Report]], tell: Callable[[str], object] = print) -> None:
-    """A line for each change, timestep and measure."""
+    """Print the metrics of each change and timestep."""
     for name, reports in found.items():
         for timestep, report in zip(TIMESTEPS, reports, strict=True):
             values = "  ".join(f"{key} {value:.3f}" for key, value in report.items())
@@ -97,7 +97,7 @@ def table(found: dict[str, list[Report]], tell: Callable[[str], object] = print)
 
 
 def main() -> None:
-    """Measure, print and draw."""
+    """Measure, print and plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7, help="chooses the people")
     parser.add_argument("--count", type=int, default=64, help="images")

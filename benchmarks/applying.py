@@ -1,4 +1,4 @@
-"""Time that the nodes take, not the steps: loading, applying on a warm graph, importing."""
+"""Time of the nodes, without sampling: loading, applying on a warm graph, importing."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from .tiny_world import PACKAGE, python
 from .variants import CFG
 
 WARM = 5.0
-"""Milliseconds that an apply node may take on a warm graph."""
+"""Target in milliseconds for an apply node on a warm graph."""
 SFSR_FILE = 90
-"""Megabytes that an SFSR adapter's file may have at the size of Stable Diffusion 1.5."""
+"""Target in megabytes for an SFSR adapter file for Stable Diffusion 1.5."""
 
 
 def warm(what: str, apply: Callable[[], object], runs: int = 21) -> Result:
-    """Milliseconds of a node's execution when the graph has run before."""
+    """Milliseconds of a node's execution on a warm graph."""
     apply()
     times = []
     for _ in range(runs):
         start = time.perf_counter()
         apply()
         times.append(1000 * (time.perf_counter() - start))
-    spread = (min(times), max(times))
-    return Result(what, statistics.median(times), "ms", WARM, spread=spread)
+    return Result(what, statistics.median(times), "ms", WARM, limits=(min(times), max(times)))
 
 
 def applying(size: Size) -> Iterator[Result]:
-    """The nodes on a MODEL of full size, whose weights need no values for that."""
+    """The nodes on a full-size MODEL; its weights stay uninitialised."""
     from ..nodes.dense_face.adapter import ApplyAdapter
     from ..nodes.dense_face.joint import JointGuider
 
@@ -62,7 +61,7 @@ def applying(size: Size) -> Iterator[Result]:
 
 
 def loading(size: Size) -> Iterator[Result]:
-    """An adapter file in half precision (adapter, pose branch, token) to objects of the host."""
+    """Loading a half-precision adapter file (adapter, pose branch, token) into the host."""
     from ..dense_face.adapter import PCAdapter
     from ..dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
     from ..dense_face.identity_token import IdentityToken
@@ -82,11 +81,11 @@ def loading(size: Size) -> Iterator[Result]:
             times.append(time.perf_counter() - start)
         megabytes = path.stat().st_size / 1e6
     what = f"load an adapter file of {megabytes:.0f} MB"
-    yield Result(what, statistics.median(times), "s", spread=(min(times), max(times)))
+    yield Result(what, statistics.median(times), "s", limits=(min(times), max(times)))
 
 
 def sfsr_file(size: Size) -> Iterator[Result]:
-    """An SFSR adapter's file in half precision: one recogniser, blendshapes, background hint."""
+    """Size of a half-precision SFSR adapter file: one recogniser, blendshapes, background hint."""
     adapter: Any = World(size, fill=False).sfsr.adapter
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sfsr.safetensors"
@@ -96,7 +95,7 @@ def sfsr_file(size: Size) -> Iterator[Result]:
 
 
 def importing_nodes() -> Iterator[Result]:
-    """The pack's nodes inside a host that has started, in processes of their own."""
+    """Importing the nodes into a running host, each time in a new process."""
     code = (
         f"from {PACKAGE}.benchmarks.host import start_host; start_host(); "
         "import time, comfy.utils, folder_paths; from comfy_api.latest import io; "

@@ -1,6 +1,6 @@
 """A UNet of Stable Diffusion 1.5's layout with random weights as a MODEL of ComfyUI.
 
-Speed does not depend on the values of weights; they are of a size at which nothing overflows.
+Speed does not depend on the weights' values; they are scaled so that nothing overflows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ENCODER = "ir-se50"
 
 
 def start_host() -> bool:
-    """Make ComfyUI importable, from COMFYUI_PATH or ~/ComfyUI; False where there is none."""
+    """Make ComfyUI importable, from COMFYUI_PATH or ~/ComfyUI; False if there is none."""
     path = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "ComfyUI").expanduser()
     if not (path / "main.py").is_file():
         return False
@@ -44,7 +44,7 @@ def start_host() -> bool:
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured: a network and the side of its latents."""
+    """The size of the network and the side of its latents."""
 
     layout: UNetLayout
     side: int
@@ -79,14 +79,14 @@ class Size:
 
 FULL = Size(UNetLayout(), 32)
 SMALL = Size(UNetLayout(32, (1, 2), 1, (True, True), 4, 64), 16)
-"""For trying the benchmark itself."""
+"""For a dry run."""
 
 
 class World:
-    """All that is compared, made when it is first asked for.
+    """The objects that are compared, created on first access.
 
     Args:
-        fill: Give the weights values; without, only what does not compute can be measured.
+        fill: Initialise the weights; without it nothing can be computed with them.
     """
 
     def __init__(self, size: Size, fill: bool = True) -> None:
@@ -113,7 +113,7 @@ class World:
 
     @cached_property
     def adapter(self) -> PCAdapter:
-        """A PC-adapter in the release's own form."""
+        """A PC-adapter in the release's unfused form."""
         from ..dense_face.adapter import PCAdapter
         from ..dense_face.attention_layers import layers_of_block
 
@@ -126,7 +126,7 @@ class World:
 
     @cached_property
     def loaded(self) -> LoadedAdapter:
-        """The fused adapter in half precision, as a converted file has it."""
+        """The fused adapter in half precision, as in a converted file."""
         from dataclasses import replace
 
         from ..nodes.sockets import LoadedAdapter
@@ -137,7 +137,7 @@ class World:
 
     @cached_property
     def sfsr(self) -> LoadedSFSR:
-        """An SFSR adapter of four tokens a side, with a background hint."""
+        """An SFSR adapter with four tokens per source and a background hint."""
         from ..nodes.sfsr.sockets import LoadedSFSR
         from ..sfsr.adapter import SFSRAdapter
         from ..sfsr.compound_inputs import CompoundLayout
@@ -154,7 +154,7 @@ class World:
 
     @cached_property
     def scene(self) -> SceneBackground:
-        """A scene with a face in its middle."""
+        """A scene with a face in the middle."""
         from ..nodes.sfsr.sockets import SceneBackground
 
         side = self.size.side
@@ -163,7 +163,7 @@ class World:
         return SceneBackground(mask, torch.randn(1, 4, side, side), "mask first")
 
     def with_sfsr(self, *, scene: bool = False) -> Any:
-        """The MODEL with Apply SFSR on it, person and expression."""
+        """The MODEL with Apply SFSR, identity and expression."""
         from ..nodes.sfsr.adapter import ApplySFSR
 
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
@@ -195,7 +195,7 @@ class World:
 
     @cached_property
     def pose_image(self) -> Tensor:
-        """IMAGE of the head's axes, 8 pixels for a cell of the latent."""
+        """Pose image, 8 pixels per latent cell."""
         from ..dense_face.pose_image import pose_image
 
         image = pose_image(20.0, 5.0, 0.0, size=8 * self.size.side)
@@ -203,14 +203,14 @@ class World:
 
 
 def with_control(conds: tuple[Any, Any], control: Any, image: Tensor) -> tuple[Any, Any]:
-    """Both conditionings with a control net, by the host's own node."""
+    """Both conditionings with a control net, applied by the host's node."""
     host_nodes: Any = importlib.import_module("nodes")
     apply = host_nodes.ControlNetApplyAdvanced().apply_controlnet
     return apply(*conds, control, image, 1.0, 0.0, 1.0)
 
 
 def random_pose_branch(size: Size) -> PoseBranch:
-    """A pose branch that fits the UNet."""
+    """A pose branch for the UNet, with random weights."""
     from ..dense_face.pose_branch import PoseBranch, PoseBranchConfig
 
     layout = size.layout
@@ -219,7 +219,7 @@ def random_pose_branch(size: Size) -> PoseBranch:
 
 
 def randomise(module: Any) -> Any:
-    """Fill all parameters; an uninitialised one of the host may hold anything."""
+    """Initialise all parameters; the host leaves them uninitialised."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.ndim > 1:

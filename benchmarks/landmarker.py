@@ -1,4 +1,4 @@
-"""What finding and measuring a face costs, beside the landmarker's three networks alone."""
+"""Time of the landmarker, compared with its three networks alone."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ from .result import Result
 
 ROUNDS = 9
 FRAMES = 32
-#: Two medians of the same thing differ by this share on a machine with other work.
+#: Relative difference of two medians of the same thing on a busy machine.
 _NOISE = 0.05
 
 
 def landmarker() -> Iterator[Result]:
-    """One photograph of 512 px and a batch of them; nothing without the landmarker file."""
+    """A 512 px photograph and a batch of them; skipped without the landmarker file."""
     path = os.environ.get(TASK_FILE_VARIABLE)
     if not path or importlib.util.find_spec("skimage") is None:
-        print(
-            f"landmarker left out: {TASK_FILE_VARIABLE} names no file, or scikit-image is missing"
-        )
+        print(f"landmarker skipped: {TASK_FILE_VARIABLE} names no file, or scikit-image is missing")
         return
     image = photograph()
     quick, steady = Landmarker(path), Landmarker(path, steady=True)
@@ -48,10 +46,10 @@ def landmarker() -> Iterator[Result]:
     per_frame = [seconds / FRAMES for seconds in frames]
     yield milliseconds("landmarker: its three networks alone", alone)
     yield milliseconds("landmarker: a face of a 512 px image", whole, 40)
-    yield Result("the same against the networks alone", _ratio(whole, alone), "x", 1.5)
+    yield Result("the same relative to the networks alone", _ratio(whole, alone), "x", 1.5)
     yield milliseconds("landmarker: a batch of one, all checks", single)
     yield milliseconds("landmarker: a frame of 32, all checks", per_frame)
-    yield Result("the same against a batch of one", _ratio(per_frame, single), "x", 1 + _NOISE)
+    yield Result("the same relative to a batch of one", _ratio(per_frame, single), "x", 1 + _NOISE)
     yield milliseconds("landmarker: looking twice", twice)
 
 
@@ -63,7 +61,7 @@ def photograph() -> Tensor:
 
 
 def networks(path: str) -> Callable[[], object]:
-    """Each of the three networks once, on input of the right form that is ready made."""
+    """Run each of the three networks once on prepared input."""
     task = read_task_file(path)
     detector = Network(task.detector, ("regressors", "classificators"), path)
     mesh = Network(task.mesh, ("Identity", "Identity_1"), path)
@@ -76,9 +74,9 @@ def networks(path: str) -> Callable[[], object]:
 
 
 def timed(functions: Sequence[Callable[[], object]]) -> list[list[float]]:
-    """Seconds of each function in each round, taken in turns.
+    """Seconds of each function in each round, interleaved.
 
-    Each runs once before it is timed: the processor's caches still hold what ran before.
+    Each runs once untimed first, to warm the processor's caches.
     """
     seconds: list[list[float]] = [[] for _ in functions]
     for _ in range(ROUNDS):
@@ -90,10 +88,10 @@ def timed(functions: Sequence[Callable[[], object]]) -> list[list[float]]:
     return seconds
 
 
-def milliseconds(what: str, seconds: Sequence[float], promise: float | None = None) -> Result:
-    """The middle of some times, with the smallest and largest."""
-    spread = (1e3 * min(seconds), 1e3 * max(seconds))
-    return Result(what, 1e3 * median(seconds), "ms", promise, spread=spread)
+def milliseconds(what: str, seconds: Sequence[float], target: float | None = None) -> Result:
+    """The median of some times, with the smallest and largest."""
+    limits = (1e3 * min(seconds), 1e3 * max(seconds))
+    return Result(what, 1e3 * median(seconds), "ms", target, limits=limits)
 
 
 def _ratio(one: Sequence[float], other: Sequence[float]) -> float:

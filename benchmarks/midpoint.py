@@ -1,8 +1,8 @@
-"""Time of an evaluation of the Midpoint Sampler, as a ratio to the host's own ``dpm_2``.
+"""Time per evaluation of the Midpoint Sampler, relative to the host's ``dpm_2``.
 
-Both ask the model for the same; what they do in between differs. On most machines one evaluation
-and the next differ by more than the percent that is promised, so the model's time and the samplers'
-own are taken apart: to a sampler's own time the same evaluation is added, the median of all.
+Both make the same model calls; only their own overhead differs. Single evaluations vary by more
+than the target of one percent, so model time and overhead are separated: the median of all
+evaluations is added to each sampler's own time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .steps import PAIRS, Clock, wait
 from .variants import BARE, Variants
 
 DPM_2, OURS = "dpm_2", "Midpoint Sampler (geometric, euler)"
-PROMISE = 1.01
+TARGET = 1.01
 SIGMAS = (14.6, 6.0, 2.0, 0.0)
-"""Five evaluations: two for each step, one for the last."""
+"""Five evaluations: two per step, one for the last."""
 
 
 @dataclass
 class Timed:
-    """A sampling: its latent, seconds in all and of each evaluation of the model."""
+    """A sampling: its latent, total seconds, and seconds of each model evaluation."""
 
     latent: Tensor = field(default_factory=lambda: torch.empty(0))
     seconds: float = 0.0
@@ -36,12 +36,12 @@ class Timed:
 
     @property
     def own(self) -> float:
-        """Seconds of the sampler itself for an evaluation."""
+        """Seconds of sampler overhead per evaluation."""
         return (self.seconds - sum(self.evaluations)) / len(self.evaluations)
 
 
 class _Watched:
-    """A model as samplers are given it, that notes how long each evaluation takes."""
+    """A model, as passed to samplers, that records the time of each evaluation."""
 
     def __init__(self, net: Any, clock: Clock, seconds: list[float]) -> None:
         self.inner_model = net.inner_model
@@ -56,7 +56,7 @@ class _Watched:
 
 
 def samplers() -> dict[str, Any]:
-    """Two SAMPLERs that ask the model for the same: their images agree bit for bit."""
+    """Two SAMPLERs that make the same model calls; their images agree bit for bit."""
     import comfy.samplers
 
     from ..nodes.sfsr.midpoint import MidpointSampler
@@ -66,7 +66,7 @@ def samplers() -> dict[str, Any]:
 
 
 def sampled(guider: Any, sampler: Any, side: int, *, clock: Clock = time.perf_counter) -> Timed:
-    """A sampling from the first evaluation to the end."""
+    """Run a sampling, timed from the first evaluation to the end."""
     import comfy.samplers
 
     found = Timed()
@@ -93,7 +93,7 @@ def sampled(guider: Any, sampler: Any, side: int, *, clock: Clock = time.perf_co
 def midpoint(
     variants: Variants, pairs: int = PAIRS, clock: Clock = time.perf_counter
 ) -> Iterator[Result]:
-    """In turn, and in another order each time: the first of two finds another machine."""
+    """Interleaved, in alternating order: the first of a pair runs under other conditions."""
     side, guider, both = variants.world.size.side, variants[BARE], samplers()
     sampled(guider, both[DPM_2], side)  # loads the network
     found: dict[str, list[Timed]] = {name: [] for name in both}
@@ -104,6 +104,6 @@ def midpoint(
     model = statistics.median(every)
     ours, theirs = ([model + run.own for run in found[name]] for name in (OURS, DPM_2))
     value = statistics.median(ours) / statistics.median(theirs)
-    spread = (min(ours) / max(theirs), max(ours) / min(theirs))
-    yield Result(OURS, value, f"x {DPM_2}", PROMISE, spread=spread)
-    yield Result("the model's share of its time", model / statistics.median(ours), "")
+    limits = (min(ours) / max(theirs), max(ours) / min(theirs))
+    yield Result(OURS, value, f"x {DPM_2}", TARGET, limits=limits)
+    yield Result("fraction of its time in the model", model / statistics.median(ours), "")

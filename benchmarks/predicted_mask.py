@@ -1,15 +1,15 @@
-"""Joint blending with the predicted mask against a detector's: ``python -m ...predicted_mask``.
+"""Joint blending with the predicted mask or a detector's: ``python -m ...predicted_mask``.
 
-A scene is drawn with a stranger in it, and Dense-Face puts a person in the stranger's place:
+A scene is generated with a stranger in it, and Dense-Face replaces the stranger by a person:
 
-* predicted: in one sampling; from ``START`` on the annotation head says in every step where the
-  face is.
-* detector: the scene is sampled to its end, the analyzer finds the face on the finished image,
-  and everything is sampled again with that mask.
+* predicted: in one sampling; from ``START`` on the annotation head predicts at every step where
+  the face is.
+* detector: the scene is sampled to the end, the analyzer detects the face in the finished image,
+  and a second sampling uses that mask.
 
-Both use the same seeds, prompts, margins and start, no head pose, and no composite afterwards. The
-evaluator, a network that conditions nothing, says who is seen; the scene without the person, drawn
-from the same seed, says what was changed outside the face. Prints a table.
+Both use the same seeds, prompts, margins and start, no head pose, and no final composite. The
+evaluator, a network that conditions nothing, recognises the person; the scene without the person,
+from the same seed, shows what changed outside the face. Prints a table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
 from ..pipelines.tiny.inputs import DenseFaceInputs, Parts
 
 START = 0.3
-"""Share of the steps after which the face is drawn, the default of the nodes."""
+"""Fraction of the steps after which the face is drawn, as in the nodes by default."""
 MARGIN = {"threshold": 0.5, "grow": 0.25, "feather": 1.0}
 _BATCH = 16
 MakeMask = Callable[[], Tensor]
@@ -50,7 +50,7 @@ MakeMask = Callable[[], Tensor]
 
 @dataclass
 class Way:
-    """One way of blending: what it made and what it took."""
+    """One method of blending: its images, masks and cost."""
 
     latents: list[Tensor] = field(default_factory=list)
     masks: list[Tensor] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """The networks and the images that are asked for."""
+    """Networks and inputs of the comparison."""
 
     pipeline: DenseFacePipeline
     head: AnnotationHead
@@ -69,9 +69,9 @@ class Bench:
     noise: Tensor
 
     def batch(self, part: slice) -> tuple[Way, Way, Tensor]:
-        """Some of the images by both ways, and the finished scenes without the person."""
+        """A slice of the images by both methods, and the scenes without the person."""
         pipeline, base, noise = self.pipeline, self.pipeline.base, self.noise[part]
-        # The adapter is installed in a UNet of its own: text-editing mode runs in the same steps.
+        # The adapter needs a UNet of its own, because text-editing mode runs in the same steps.
         own = replace(base, unet=copy.deepcopy(base.unet))
         counted = [0]
         scene = _counting(text_model(base, self.texts[part], GUIDANCE), counted)
@@ -100,7 +100,7 @@ class Bench:
 
         made = _sampled(_from_start(scene, person, mask), noise)
         masks = torch.stack([_mask(read.face, noise) for read in capture.read])
-        return made, masks.amax(0)  # what face-generation mode drew in any step
+        return made, masks.amax(0)  # redrawn at any step
 
 
 def _mask(face: Tensor, noise: Tensor) -> Tensor:
@@ -108,13 +108,13 @@ def _mask(face: Tensor, noise: Tensor) -> Tensor:
 
 
 def _from_start(scene: Model, person: Model, mask: MakeMask) -> Model:
-    """The scene alone at first, then both modes."""
+    """Text-editing mode at first, then both modes."""
 
     def model(x: Tensor, t: Tensor) -> Tensor:
         if int(t.flatten()[0]) > _first_timestep():
             return scene(x, t)
-        there = scene(x, t)  # first: the mask may be read from it
-        # At one x and t, mixing the predicted noises mixes the predicted clean latents.
+        there = scene(x, t)  # first, because the mask may depend on it
+        # For the same x and t, mixing predicted noises mixes predicted clean latents.
         return blend(there, person(x, t), mask())
 
     return model
@@ -130,7 +130,7 @@ def _sampled(model: Model, noise: Tensor) -> Tensor:
 
 
 def _counting(model: Model, counted: list[int]) -> Model:
-    """Counts images through the UNet; guidance takes two for each."""
+    """Counts the images passed through the UNet: two per image with guidance."""
 
     def counts(x: Tensor, t: Tensor) -> Tensor:
         counted[0] += 2 * len(x)
@@ -148,7 +148,7 @@ def _timed(counted: list[int], make: Callable[[], tuple[Tensor, Tensor]]) -> Way
 
 @torch.no_grad()
 def measure(seed: int, count: int) -> dict[str, Report]:
-    """Name of the way -> its measures."""
+    """Name of the method -> its metrics."""
     pipeline = DenseFacePipeline.load()
     head, _ = load_head(WEIGHTS / ANNOTATION_FILE)
     evaluator = load_evaluator()
@@ -176,9 +176,9 @@ def measure(seed: int, count: int) -> dict[str, Report]:
     before = pipeline.decode(torch.cat(scenes))
     there = pipeline.analyse(before).face_logit > 0
     report: dict[str, Report] = {
-        "nobody put in": {"likeness top1": _likeness(evaluator, before, gallery)["top1"]}
+        "scene only": {"likeness top1": _likeness(evaluator, before, gallery)["top1"]}
     }
-    # Outside both masks, so that neither way is measured where it may draw.
+    # Outside both masks, where neither method draws.
     outside = torch.maximum(*(torch.cat(way.masks) for way in ways.values())) <= 0
     outside = F.interpolate(outside.float(), scale_factor=8.0, mode="nearest")
     for name, way in ways.items():
@@ -188,9 +188,9 @@ def measure(seed: int, count: int) -> dict[str, Report]:
             "background dB": psnr_where(images[there], before[there], outside[there]),
             "likeness top1": alike["top1"],
             "likeness cosine": alike["cosine"],
-            "share drawn": float(torch.cat(way.masks).mean()),
-            "UNet passes an image": way.rows / count,
-            "seconds an image": way.seconds / count,
+            "fraction redrawn": float(torch.cat(way.masks).mean()),
+            "UNet passes per image": way.rows / count,
+            "seconds per image": way.seconds / count,
         }
     return report
 

@@ -1,4 +1,4 @@
-"""Resident memory of each variant after a step, each in a process of its own.
+"""Resident memory of each variant after a step, each in its own process.
 
 ``python -m comfyui_dense_face.benchmarks.resident NAME`` is such a process; it prints two numbers.
 """
@@ -30,7 +30,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def resident(size: Size) -> Iterator[Result]:
-    """Megabytes of a process that has built one variant and computed two steps of it."""
+    """Megabytes of a process after building a variant and computing two steps."""
     if not _STATUS.is_file():
         return
     small = size is SMALL
@@ -42,7 +42,7 @@ def resident(size: Size) -> Iterator[Result]:
     with written() as (base, adapter, release):
         found = {name: _measured(name, str(base), str(adapter)) for name in (OURS_WHOLE, OURS_HALF)}
         theirs = _measured(AUTHORS_WHOLE, str(release))
-    for i, what in enumerate(("while drawing", "at the peak")):
+    for i, what in enumerate(("while sampling", "at the peak")):
         yield Result(f"memory {what}: {AUTHORS_WHOLE}", theirs[i], "MB")
         for name, ours in found.items():
             yield Result(f"memory {what}: {name}", ours[i], "MB")
@@ -56,13 +56,13 @@ def _measured(*words: str) -> tuple[float, float]:
 
 
 def _megabytes(name: str) -> float:
-    """VmRSS (resident now) or VmHWM (at most so far)."""
+    """VmRSS (currently resident) or VmHWM (peak)."""
     lines = _STATUS.read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
 def main() -> None:
-    """One process: build, draw, say."""
+    """Build a variant, sample, and print the memory."""
     name, *rest = sys.argv[1:]
     start_host()
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Measured numbers beside what is promised."""
+"""Measured numbers and their targets."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ class Result:
     """One measured number.
 
     Args:
-        promise: Its limit (design of the pack), the lowest where ``more`` is better; None = none.
-        spread: Smallest and largest of the runs, where there were several.
+        target: A maximum, or a minimum where ``more`` is better; None = none.
+        limits: Smallest and largest of the runs, where there were several.
     """
 
     what: str
     value: float
     unit: str
-    promise: float | None = None
+    target: float | None = None
     more: bool = False
-    spread: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = None
 
     @property
     def missed(self) -> bool:
-        """Whether it breaks its promise."""
-        if self.promise is None:
+        """Whether the target is missed."""
+        if self.target is None:
             return False
-        return self.value < self.promise if self.more else self.value > self.promise
+        return self.value < self.target if self.more else self.value > self.target
 
     def __str__(self) -> str:
         text = f"{self.what:<52}{self.value:9.3f} {self.unit:<12}"
-        if self.spread is not None:
-            low, high = (f"{value:.3f}" for value in self.spread)
+        if self.limits is not None:
+            low, high = (f"{value:.3f}" for value in self.limits)
             text += f"{low}-{high:<8}"
-        if self.promise is None:
+        if self.target is None:
             return text.rstrip()
         sign, word = ("at least" if self.more else "at most"), ("MISSED" if self.missed else "ok")
-        return f"{text} promised {sign} {self.promise:g}  {word}"
+        return f"{text} target {sign} {self.target:g}  {word}"

@@ -1,9 +1,9 @@
-"""What ours is compared with, written for the comparison.
+"""The implementations that ours is compared with.
 
 :func:`authors_model` and :func:`authors_pose` compute as the release does
-(docs/reference/dense_face.md A2, A7): two projections a layer, the identity's at every position,
+(docs/reference/dense_face.md A2, A7): two projections per layer, the identity's at every position,
 attention by explicit softmax, the pose branch with its hint encoder for every CFG half and every
-step. :class:`ExtraTokens` is a plain IP-Adapter: keys and values of its own beside the text's.
+step. :class:`ExtraTokens` is a plain IP-Adapter: its own keys and values beside the text's.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _keep(x: Tensor, context: Tensor, value: Tensor, extra: dict[str, Any]) -> t
 
 
 class _EveryTime(PoseNet):
-    """The pose branch for all of the batch, its hint encoded in every step."""
+    """The pose branch on the whole batch, with the hint encoded at every step."""
 
     def forward(
         self,
@@ -80,7 +80,7 @@ class _EveryTime(PoseNet):
 
 
 def authors_pose(control: PoseControl) -> ControlNet:
-    """A CONTROL_NET over the same weights that computes as the release does."""
+    """A CONTROL_NET with the same weights that computes as the release does."""
     net = _EveryTime(control.control_model.branch, control.control_model.dtype)
     return PoseControl(
         net, load_device=control.load_device, manual_cast_dtype=control.manual_cast_dtype
@@ -88,7 +88,7 @@ def authors_pose(control: PoseControl) -> ControlNet:
 
 
 class ExtraTokens:
-    """Decoupled cross-attention to tokens of an image, one set for each CFG half."""
+    """Decoupled cross-attention to image tokens, one set per CFG half."""
 
     def __init__(self, channels: int, tokens: Tensor) -> None:
         self.to_k = nn.Linear(tokens.shape[-1], channels, bias=False).requires_grad_(False)
@@ -96,7 +96,7 @@ class ExtraTokens:
         self.tokens = tokens
 
     def to(self, target: Any) -> ExtraTokens:
-        """The host's way of bringing patches to its device and dtype."""
+        """Called by the host to move patches to its device and dtype."""
         self.to_k, self.to_v = self.to_k.to(target), self.to_v.to(target)
         self.tokens = self.tokens.to(target)
         return self
@@ -109,7 +109,7 @@ class ExtraTokens:
 
 
 def with_extra_tokens(model: Any, adapter: PCAdapter, count: int) -> Any:
-    """A clone of MODEL with ``count`` tokens more in every cross-attention."""
+    """A clone of MODEL with ``count`` additional tokens in every cross-attention."""
     patched = model.clone()
     for maps in adapter.attentions():
         if maps.layer.cross:

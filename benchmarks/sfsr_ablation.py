@@ -1,6 +1,6 @@
-"""What each choice of SFSR is worth at equal training: ``python -m ...sfsr_ablation --steps 750``.
+"""Ablation of SFSR's design choices: ``python -m ...sfsr_ablation --steps 750``.
 
-Every variant learns for the same number of steps from the same batches and is then measured on the
+Every variant is trained for the same number of steps on the same batches and evaluated on the
 same held-out triples. Needs the work folder of ``denseface train-demo`` (its stages up to
 ``dense-face``). Prints a table; the adapters stay in the work folder, in ``ablation-<steps>``, for
 ``denseface evaluate sfsr --other``.
@@ -42,14 +42,14 @@ SHOWN = (
 
 
 class _Unbalanced(CompoundEmbedding):
-    """Expression tokens an eighth as large as those of the identity."""
+    """Expression tokens with an eighth of the norm of the identity tokens."""
 
     def expression(self, face: ExpressionBatch) -> Tensor:
         return _FAINT * super().expression(face)
 
 
 class _SingleSource(CompoundEmbedding):
-    """As IP-Adapter has it: one vector of all that is known, one set of tokens."""
+    """As in IP-Adapter: one concatenated vector, one set of tokens."""
 
     def __init__(self, layout: CompoundLayout) -> None:
         super().__init__(replace(layout, tokens=2 * layout.tokens))
@@ -87,7 +87,7 @@ VARIANTS: dict[str, tuple[Callable[[Base], SFSRAdapter], FaceLosses | None]] = {
 
 
 def main() -> None:
-    """Train, measure and print one variant after the other."""
+    """Train, evaluate and print the variants one after another."""
     parser = argparse.ArgumentParser(prog="sfsr_ablation", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/training"))
     parser.add_argument("--steps", type=int, default=BRIEF_STEPS)

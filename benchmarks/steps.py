@@ -1,4 +1,4 @@
-"""Time of one denoising step of each variant, as a ratio to the bare UNet's in the same run."""
+"""Time of one denoising step of each variant, relative to the bare UNet's in the same run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from .result import Result
-from .variants import AUTHORS, BARE, BLENDED_TIME, BOTH, PROMISES, Variants
+from .variants import AUTHORS, BARE, BLENDED_TIME, BOTH, TARGETS, Variants
 
 PAIRS = 5
 _SIGMA = 2.0
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
-"""``cpu`` counts this process alone: for one thread on a machine that has other work."""
+"""``cpu`` counts only this process: for one thread on a busy machine."""
 
 
 def step(guider: Any, side: int, *, clock: Clock = time.perf_counter) -> tuple[float, Tensor]:
     """Seconds and clean latent of a step: the second model call of a sampling.
 
-    What is made once a sampling (patched weights fresh in memory, an encoded hint) is the first's.
+    Work done once per sampling (patching weights, encoding the hint) falls into the first.
     """
     import comfy.samplers
 
@@ -49,7 +49,7 @@ def step(guider: Any, side: int, *, clock: Clock = time.perf_counter) -> tuple[f
 
 
 def wait() -> None:
-    """For a graphics card that has work left."""
+    """Wait for the GPU, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -57,7 +57,7 @@ def wait() -> None:
 def steps(
     variants: Variants, pairs: int = PAIRS, clock: Clock = time.perf_counter
 ) -> Iterator[Result]:
-    """Interleaved: a bare step between each two variants', so that neighbours see one machine."""
+    """Variants interleaved with bare steps, so that each pair runs under the same conditions."""
     side = variants.world.size.side
     names = [name for name in variants.makers if name != BARE]
     bare: list[float] = []
@@ -73,18 +73,18 @@ def steps(
                 ratios[name].append(seconds[name] / seconds[BARE])
     yield _median(f"{BARE}, both CFG halves, {8 * side} px", bare, "s")
     for name, values in ratios.items():
-        yield _median(name, values, "x bare", PROMISES.get(name))
+        yield _median(name, values, "x bare", TARGETS.get(name))
     blended = [ours / theirs for ours, theirs in zip(ratios[BOTH], ratios[AUTHORS], strict=True)]
     yield _median("blended generation", blended, "x authors", BLENDED_TIME)
 
 
-def _median(what: str, values: list[float], unit: str, promise: float | None = None) -> Result:
-    spread = (min(values), max(values))
-    return Result(what, statistics.median(values), unit, promise, spread=spread)
+def _median(what: str, values: list[float], unit: str, target: float | None = None) -> Result:
+    limits = (min(values), max(values))
+    return Result(what, statistics.median(values), unit, target, limits=limits)
 
 
 def profiled(guider: Any, side: int, rows: int = 12) -> str:
-    """Where the time of a step goes, as a table of operators."""
+    """Profile of a step, as a table of operators."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
         step(guider, side)
     table = seen.key_averages().table(

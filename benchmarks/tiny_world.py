@@ -1,4 +1,4 @@
-"""What the bundled tiny world costs: rendering, one image, the whole demo."""
+"""Time and memory of the bundled tiny world: rendering, one image, the whole demo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def best(function: Callable[[], object], runs: int = 3) -> float:
-    """Seconds of the fastest of some runs, after one that warms up."""
+    """Seconds of the fastest of several runs, after a warm-up run."""
     function()
     seconds = []
     for _ in range(runs):
@@ -37,7 +37,7 @@ def rendering() -> Iterator[Result]:
 
 
 def one_image() -> Iterator[Result]:
-    """A head put into a scene: 20 steps with guidance, encoding, decoding, mask, composite."""
+    """Redrawing a scene's head: 20 steps with guidance, encoding, decoding, mask, composite."""
     pipeline = DenseFacePipeline.load()
     images = render(sample_heads([2**41, 2**41 + 1])).rgb
     scene, who = images[:1], pipeline.identity(images[1:])
@@ -53,7 +53,7 @@ def one_image() -> Iterator[Result]:
 
 
 def whole_demo() -> Iterator[Result]:
-    """``denseface demo`` in a process of its own, start and imports included."""
+    """``denseface demo`` in its own process, including start and imports."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         python("-m", f"{PACKAGE}.cli", "demo", "--out", folder)
@@ -61,17 +61,17 @@ def whole_demo() -> Iterator[Result]:
         report = json.loads((Path(folder) / "report.json").read_text())
     yield Result("denseface demo", seconds, "s", 60)
     if "memory.peak_mb" in report:
-        yield Result("denseface demo, most memory", report["memory.peak_mb"], "MB", 3072)
+        yield Result("denseface demo, peak memory", report["memory.peak_mb"], "MB", 3072)
 
 
 def weights() -> Iterator[Result]:
-    """What the pack carries."""
+    """Size of the bundled weights."""
     size = sum(file.stat().st_size for file in (ROOT / "demo" / "weights").glob("*.safetensors"))
     yield Result("bundled weights", size / 1e6, "MB", 20)
 
 
 def importing() -> Iterator[Result]:
-    """The pack itself, as the host sees it at its start (the host's own report: tests/host)."""
+    """Import of the pack, as at the host's start (the host's own report: tests/host)."""
     code = (
         "import time; start = time.perf_counter(); "
         f"import {PACKAGE}; print(time.perf_counter() - start)"
@@ -81,7 +81,7 @@ def importing() -> Iterator[Result]:
 
 
 def python(*words: str) -> str:
-    """What a Python process of its own prints."""
+    """The output of a new Python process."""
     command = [sys.executable, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     return done.stdout

@@ -1,4 +1,4 @@
-"""Everything whose step is measured, as guiders of the host at CFG 4 (both halves in one batch)."""
+"""The variants whose steps are timed, as host guiders at CFG 4 (both halves in one batch)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SFSR = "+ SFSR adapter, 8 tokens"
 SFSR_SCENE = "+ SFSR adapter, 8 tokens, and scene"
 AUTHORS = "the authors' way: adapter + pose branch"
 
-PROMISES = {WEIGHTS: 1.01, RUNTIME: 1.08, BOTH: 1.10, HEAD: 1.03, IDLE: 1.01, SFSR: 1.05}
-"""Times the bare step (design of the pack; an idle head costs nothing, within 1 %)."""
+TARGETS = {WEIGHTS: 1.01, RUNTIME: 1.08, BOTH: 1.10, HEAD: 1.03, IDLE: 1.01, SFSR: 1.05}
+"""Targets, as multiples of the bare step; an idle head costs nothing, within 1 %."""
 BLENDED_TIME, BLENDED_MEMORY = 0.70, 0.5
-"""A step of blended generation against the authors' way."""
+"""A step of blended generation, relative to the authors' way."""
 
 
 class Variants:
-    """Name -> guider, made when asked for."""
+    """Name -> guider, created on first access."""
 
     def __init__(self, size: Size) -> None:
         self.world = World(size)
@@ -77,7 +77,7 @@ class Variants:
         return ApplyAdapter.execute(*arguments).result[0]
 
     def _captured(self, *, reads: bool) -> Any:
-        """The model with a head of full size on it that reads every step, or none."""
+        """The model with a full-size head that reads every step, or none."""
         from comfy.patcher_extension import WrappersMP
 
         from ..dense_face.annotation.head import AnnotationHead, HeadConfig

@@ -1,7 +1,7 @@
-"""Blended generation with all that it needs in memory: ours, and the authors' way.
+"""Memory of blended generation end to end: ours, and the authors' way.
 
-Ours: an ordinary half-precision checkpoint by the host's own loader, and a converted adapter file.
-Theirs: one file in float32 with UNet, adapter, pose branch, VAE, text encoder and face encoder, all
+Ours: an ordinary half-precision checkpoint by the host's loader, and a converted adapter file.
+Theirs: one float32 file with UNet, adapter, pose branch, VAE, text encoder and face encoder, all
 of it read and then copied into the networks (docs/reference/dense_face.md A10, C1.10).
 """
 
@@ -41,7 +41,7 @@ BASE, ENCODER = "sd15_frozen", "arcface_ir_se50_frozen"
 
 @contextmanager
 def written() -> Iterator[tuple[Path, Path, Path]]:
-    """A base checkpoint, a converted adapter and a release, of full size with random values."""
+    """A full-size base checkpoint, converted adapter and release file with random values."""
     from safetensors.torch import save_file
 
     from ..dense_face.checkpoints.convert import Plan, convert
@@ -77,7 +77,7 @@ def _random_release() -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def run_ours(base: Path, adapter: Path) -> object:
-    """Two blended steps in the host, VAE and text encoder included; returns what stays alive."""
+    """Two blended steps in the host with VAE and text encoder; returns what must stay alive."""
     import comfy.samplers
     import comfy.sd
 
@@ -109,15 +109,15 @@ def run_ours(base: Path, adapter: Path) -> object:
             face.get_model_object("model_sampling"), "ddim_uniform", 2
         )
         noise = torch.randn_like(latent)
-        drawn = guider.sample(
+        sampled = guider.sample(
             noise, latent, blended_sampler(Blending()), levels, mask, disable_pbar=True, seed=0
         )
-        vae.decode(drawn)
+        vae.decode(sampled)
     return model, clip, vae, loaded, control
 
 
 def run_authors(release: Path) -> object:
-    """Two steps of the authors' way with the whole file in memory; returns what stays alive."""
+    """Two steps of the authors' way with the whole file in memory; returns what must stay alive."""
     from ..nodes.host.dense_face.control import pose_control
     from .host import random_pose_branch
     from .rivals import authors_model, authors_pose

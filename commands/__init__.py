@@ -1,4 +1,4 @@
-"""The commands of ``denseface``, one file each; ``cli.py`` imports only the one that is called.
+"""The commands of ``denseface``, one file each; ``cli.py`` imports only the one called.
 
 A command module holds two functions::
 
@@ -13,8 +13,8 @@ from __future__ import annotations
 #: Command name to the line that ``denseface --help`` shows for it.
 COMMANDS: dict[str, str] = {
     "demo": "generate and evaluate images in the bundled tiny world",
-    "convert": "make adapter files from the checkpoint that the authors released",
-    "generate": "generate an image of the person on a reference image",
+    "convert": "convert the authors' released checkpoint to adapter files",
+    "generate": "generate an image of the person in a reference image",
     "express": "put a person with an expression into a scene",
     "evaluate": "evaluate a method on held-out people",
     "faces": "find faces in images: landmarks, head pose, expression",

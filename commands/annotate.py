@@ -15,7 +15,7 @@ FORMATS = ("folder", "webdataset")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="photos, a subfolder for each person"
+        "folder", type=Path, metavar="FOLDER", help="photos, one subfolder per person"
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
     parser.add_argument(
@@ -28,18 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard",
         default="1/1",
         metavar="I/N",
-        help="the share of this process or machine, 1/4 to 4/4; who is finished is left alone",
+        help="shard I of N, for several processes or machines; finished people are skipped",
     )
     faces.add_analyzer(parser)
     parser.add_argument(
         "--fast",
         action="store_true",
-        help="look once; without it the landmarker looks twice and at the mirrored image too",
+        help="single pass; by default the landmarker runs twice and on the mirrored image too",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Annotate who is not finished yet; what was left out goes to standard error."""
+    """Annotate unfinished people; skipped images are reported on standard error."""
     from tqdm import tqdm
 
     from ..errors import InputError
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     with tqdm(total=-(-images // shard[1]), desc="annotate", unit="image") as bar:
         annotate(people, writer, annotator, shard=shard, progress=bar.update)
     for line in annotator.defects.lines():
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"skipped: {line}", file=sys.stderr)
     if sum(annotator.defects.counts.values()) == images:
         raise InputError(f"none of {images} images could be annotated", fix="See the lines above")
     print(args.out)

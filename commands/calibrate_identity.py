@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features",
         type=Path,
         metavar="FOLDER",
-        help="folder of the features, files named like the images (.pth, .npy, .safetensors); "
-        "beside the images by default",
+        help="folder of feature files named like the images (.pth, .npy, .safetensors); "
+        "the images' folder by default",
     )
     parser.add_argument(
         "--encoder",
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the variants, best first, and what follows from them."""
+    """Print the variants, best first, and the conclusion."""
     from ..faces.encoders.calibration import calibrate
     from ..faces.encoders.ir_se50 import load_ir_se50
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     if best.reproduces:
         print(f"These features were made with {best.channel_order} and {best.alignment}.")
     else:
-        print("None of these ways reproduces the features: another encoder or another alignment.")
+        print("No variant reproduces the features: another encoder or another alignment was used.")
 
 
 def _pairs(args: argparse.Namespace) -> list[Pair]:
@@ -73,16 +73,16 @@ def _pairs(args: argparse.Namespace) -> list[Pair]:
             named.append((image, feature))
     if not named:
         raise InputError(
-            "no image has a file of features of the same name",
+            "no image has a feature file of the same name",
             where=str(args.features or args.images[0]),
-            fix="Name the folder of the .pth or .npy files with --features",
+            fix="Give the folder of the feature files with --features",
         )
     analyzer = analyzer_of(args)
     pairs = []
     for image, feature in named:
         pixels = tensor_of(open_rgb(image))[0]
         found = find_faces(analyzer, pixels, order="largest first")
-        # Boxes alone cannot be aligned: such a face counts as none.
+        # A face with only a box cannot be aligned.
         face = next((face for face in found if face.five is not None), None)
         pairs.append(Pair(pixels, face, read_feature(feature)))
     return pairs

@@ -11,20 +11,20 @@ EXIT_DIFFERENT = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The folder and the form of the answer."""
+    """Arguments of the command."""
     parser.add_argument("folder", type=Path, help="fixture folder, e.g. tests/data/parity")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="PREFIX",
-        help="check only values whose names begin with this, e.g. eps. (may be repeated)",
+        help="check only values whose names start with this, e.g. eps. (may be repeated)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a row for each golden value; 0 if all are within the tolerance, else 1."""
+    """Print a row per golden value; 0 if all are within the tolerance, else 1."""
     from ..evaluation.parity.conformance import TOLERANCE, check_conformance
 
     rows = check_conformance(args.folder, args.only)
@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _finite(difference: float) -> float | None:
-    """JSON knows no infinity: null says that the two cannot be compared."""
+    """JSON has no infinity: null means that the two cannot be compared."""
     return difference if math.isfinite(difference) else None

@@ -1,4 +1,4 @@
-"""``denseface convert``: make files of this pack from the authors' released checkpoint."""
+"""``denseface convert``: convert the authors' released checkpoint to this pack's files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Source, targets and form."""
+    """Arguments of the command."""
     parser.add_argument("source", type=Path, metavar="IN", help="the .ckpt or .safetensors file")
     parser.add_argument(
         "adapter", type=Path, metavar="OUT", help="adapter file, for models/dense_face"
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base",
         type=Path,
         metavar="FILE",
-        help="also write the Stable Diffusion 1.5 inside, for models/checkpoints",
+        help="also write the contained Stable Diffusion 1.5, for models/checkpoints",
     )
     parser.add_argument(
         "--ir-se50", type=Path, metavar="FILE", help="also write the face encoder IR-SE50"

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write ``dense_face.png``, ``people.png``, ``sfsr.png`` and ``report.json``; all or none."""
-    started = time.perf_counter()  # before the libraries are imported: their time counts
+    started = time.perf_counter()  # includes the time to import libraries
     from ..demo.bundled import WEIGHTS, load_bundled
     from ..demo.networks.evaluator import load_evaluator
     from ..evaluation.demo import demo

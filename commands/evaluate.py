@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     check_count(args.count)
     if args.other and args.method != "sfsr":
         raise InputError(
-            f"{args.method} does not support other files",
+            f"--other is not available for {args.method}",
             where="--other",
             fix="Leave it out, or evaluate sfsr",
         )

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--expression",
         type=Path,
         metavar="IMAGE",
-        help="anybody's face with this expression",
+        help="a face with this expression",
     )
     parser.add_argument(
         "--intensity", type=float, help="intensity of --word, 0 to 1.5, 1 by default"
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.intensity is not None and args.word is None:
         raise InputError(
-            "only words have an intensity", where="--intensity", fix="Leave it out, or give --word"
+            "only words have an intensity", where="--intensity", fix="Omit it, or use --word"
         )
     check_image_name(args.out)
     # Before the networks are loaded, so that a wrong word or file fails at once.
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _opened(args: argparse.Namespace) -> dict[str, Tensor]:
-    """The scene and the expression's image [3, H, W] in their own sizes, where given."""
+    """The scene and the expression's image [3, H, W], unscaled, where given."""
     from ..pipelines.images import open_rgb, tensor_of
     from ..pipelines.tiny.prompts import unread_words
 

@@ -1,4 +1,4 @@
-"""``denseface faces``: what is found in images, as lines or as JSON."""
+"""``denseface faces``: detect faces in images; prints text or JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", nargs="+", type=Path, metavar="IMAGE", help="image files and folders"
     )
     parser.add_argument(
-        "--json", action="store_true", help="print a JSON list, an object per image"
+        "--json", action="store_true", help="print a JSON list, one object per image"
     )
     add_analyzer(parser)
     parser.add_argument(
@@ -94,7 +94,7 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
     """The chosen analyzer; ``fast``: the landmarker makes a single pass.
 
     Raises:
-        InputError, ModelFileError: Its file or folder is not named, missing or damaged.
+        InputError, ModelFileError: Its file or folder was not given, is missing or damaged.
     """
     from ..errors import InputError, ModelFileError
 

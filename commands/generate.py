@@ -1,4 +1,4 @@
-"""``denseface generate``: a new image of the person on one or more reference images."""
+"""``denseface generate``: a new image of the person in one or more reference images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..pipelines.tiny.dense_face import DenseFacePipeline
 
 DESCRIPTION = """\
-Make a new image of the person on the reference images, in the bundled tiny world.
+Make a new image of the person in the reference images, in the bundled tiny world.
 
 The tiny world is a demonstration: a small model trained on rendered heads. References come from
 "denseface render sheet --count 1 --columns 1 --seed 7 --out a.png". It knows about 200 words: hair,
@@ -24,10 +24,10 @@ skin, eyes, glasses, clothes, expressions, backgrounds.
 
 Without a scene the whole image is generated from the prompt. With --scene only the head in
 that image is redrawn; everything outside it is unchanged, bit for bit. --scene-prompt first
-generates such a scene with somebody in it, from words alone. Angles that are not given follow the
+generates such a scene from words. Angles that are not given follow the
 head of the scene, or face the camera.
 
-Images are 128 px wide and high: of others the middle square is taken and scaled."""
+Images are 128 x 128 px: others are cropped to their central square and resized."""
 
 _ANGLES = {
     "yaw": "degrees; above 0 turns the nose to the left of the image",
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
         if ignored:
             words = ", ".join(ignored)
             print(f"note: the tiny world does not read these words: {words}", file=sys.stderr)
-        image, angles = _drawn(args, references, scene, prompt)
+        image, angles = _generated(args, references, scene, prompt)
         about: dict[str, Any] = {
             "prompt": prompt,
             "angles": angles,
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     print(args.out)
 
 
-def _drawn(
+def _generated(
     args: argparse.Namespace, references: list[Tensor], scene: Tensor | None, prompt: str
 ) -> tuple[Tensor, Angles]:
     import torch

@@ -1,4 +1,4 @@
-"""``denseface render``: heads of the tiny world as a contact sheet or as a data set, or 135 words.
+"""``denseface render``: heads of the tiny world as contact sheets and data sets.
 
 ``denseface render OUT`` is short for ``denseface render faces OUT``.
 """
@@ -18,7 +18,7 @@ FORMATS = ("folder", "webdataset")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the forms of the command."""
+    """Arguments of the command and its forms."""
     forms = parser.add_subparsers(
         dest="form", metavar="sheet|words|dataset|faces|OUT", required=True
     )
@@ -27,21 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sheet.add_argument("--out", type=Path, default=Path("out/heads.png"), help="image to write")
     sheet.add_argument("--columns", type=int, default=8, help="heads in a row")
     sheet.add_argument(
-        "--annotations", action="store_true", help="beside each head its landmarks, depth and parts"
+        "--annotations", action="store_true", help="add landmarks, depth and parts to each head"
     )
-    words = forms.add_parser("words", help="all 135 words for emotions, a head each")
+    words = forms.add_parser("words", help="the 135 emotion words, one head each")
     words.add_argument("--out", type=Path, default=Path("out/words.png"), help="image to write")
-    words.add_argument("--size", type=int, default=96, help="pixels along a side of a head")
-    words.add_argument("--intensity", type=float, default=1.0, help="of all words, 0 to 1.5")
+    words.add_argument("--size", type=int, default=96, help="side of a head in px")
+    words.add_argument("--intensity", type=float, default=1.0, help="of every word, 0 to 1.5")
     words.add_argument("--seed", type=int, default=0, help="chooses the stronger side of the face")
     words.add_argument(
         "--generated",
         action="store_true",
-        help="drawn by the bundled SFSR adapter from one person's image, not by the renderer",
+        help="generate the heads with the bundled SFSR adapter instead of the renderer",
     )
-    dataset = forms.add_parser("dataset", help="WebDataset shards with all that is true in them")
+    dataset = forms.add_parser("dataset", help="WebDataset shards with ground truth")
     dataset.add_argument("--out", type=Path, required=True, help="folder to write to")
-    dataset.add_argument("--per-shard", type=int, default=1000, help="images in a tar file")
+    dataset.add_argument("--per-shard", type=int, default=1000, help="images per tar file")
     faces = forms.add_parser("faces", help="the layout of the Dense-Face data set")
     faces.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
     faces.add_argument(
@@ -55,19 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--shard",
             default="1/1",
             metavar="I/N",
-            help="the share of this process or machine, 1/4 to 4/4; what is finished is kept",
+            help="shard I of N, for several processes or machines; finished ones are skipped",
         )
     for form, per_person, size in ((sheet, 1, 128), (dataset, 1, 128), (faces, 4, 256)):
         form.add_argument("--count", type=int, default=32, help="number of images")
         form.add_argument("--seed", type=int, default=0, help="seed of the first image")
-        form.add_argument(
-            "--per-person", type=int, default=per_person, help="images of each person"
-        )
-        form.add_argument("--size", type=int, default=size, help="pixels along a side, 16 to 1024")
+        form.add_argument("--per-person", type=int, default=per_person, help="images per person")
+        form.add_argument("--size", type=int, default=size, help="image side in px, 16 to 1024")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw what was asked for; nothing half-written is left behind."""
+    """Render sheets or data sets; files are written atomically."""
     if args.form != "words":
         _check_plan(args)
     forms = {"sheet": _sheet, "words": _words, "dataset": _dataset, "faces": _faces}
@@ -75,23 +73,23 @@ def run(args: argparse.Namespace) -> None:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """``I/N`` as the number of a shard, from 1, and the number of shards.
+    """Parse ``I/N``: the number of a shard, from 1, and the number of shards.
 
     Raises:
-        InputError: The text is nothing of the kind.
+        InputError: The text is not of this form.
     """
     shard, _, shards = text.partition("/")
     if not (shard.isdigit() and shards.isdigit() and 1 <= int(shard) <= int(shards)):
         raise InputError(
             "--shard is not of the form I/N",
             where=text,
-            fix="Give the number of the shard and of all shards, such as 2/4",
+            fix="Give the shard's number and the number of shards, such as 2/4",
         )
     return int(shard), int(shards)
 
 
 def _understand_bare_folder(parser: argparse.ArgumentParser, forms: dict[str, Any]) -> None:
-    """Let ``denseface render OUT`` stand for the form ``faces``."""
+    """Make ``denseface render OUT`` an abbreviation of ``denseface render faces OUT``."""
     parse = parser.parse_known_args
 
     def parse_words(args: Sequence[str] | None = None, namespace: Any = None) -> Any:
@@ -130,11 +128,11 @@ def _sheet(args: argparse.Namespace) -> None:
     _within("--columns", args.columns, 1, SHEET_LIMIT)
     _check_format(args.out)
     heads = sample_people(range(args.seed, args.seed + args.count), args.seed, args.per_person)
-    with atomic_path(args.out) as temporary:  # first, so that a wrong place is told at once
+    with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
         images = []
         for i in tqdm(range(args.count), desc="render", unit="head"):
-            drawn = render(heads[i], args.size)
-            images.append(annotation_rows(drawn) if args.annotations else drawn.rgb)
+            rendered = render(heads[i], args.size)
+            images.append(annotation_rows(rendered) if args.annotations else rendered.rgb)
         columns = args.columns * (4 if args.annotations else 1)
         contact_sheet(torch.cat(images), columns, gap=2).save(temporary)
     print(args.out)
@@ -158,7 +156,7 @@ def _words(args: argparse.Namespace) -> None:
             draw = word_drawer(args.seed)
         with tqdm(total=len(emotion_words()), desc="render", unit="head") as bar:
             sheet = word_sheet(args.size, args.intensity, args.seed, bar.update, draw)
-        if args.out.suffix.lower() == ".png":  # one person before grey: 256 colours are enough
+        if args.out.suffix.lower() == ".png":  # one person on grey: 256 colours are enough
             sheet = sheet.quantize(256)
         sheet.save(temporary, optimize=True)
     print(args.out)
@@ -169,7 +167,7 @@ def _check_format(out: Path) -> None:
 
     if out.suffix.lower() not in Image.registered_extensions():
         raise InputError(
-            "the image's format is unknown", where=str(out), fix="End its name in .png"
+            "the image's format is unknown", where=str(out), fix="Use a name ending in .png"
         )
 
 

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset",
         type=Path,
         metavar="DATASET",
-        help="folder that denseface annotate or render wrote, or the T2I-Dense-Face data set",
+        help="output of denseface annotate or render, or the T2I-Dense-Face data set",
     )
     add_options(parser, "head", "out/annotation-head", batch=16, rate=2e-3, size=256)
     parser.add_argument("--width", type=int, default=192, help="channels inside the head")

@@ -1,4 +1,4 @@
-"""``denseface train-demo``: train the tiny world's models from zero, stage by stage."""
+"""``denseface train-demo``: train the tiny world's models from scratch, stage by stage."""
 
 from __future__ import annotations
 

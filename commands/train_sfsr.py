@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset",
         type=Path,
         metavar="DATASET",
-        help="folder that denseface annotate (with the landmarker) or render wrote",
+        help="output of denseface annotate (with the landmarker) or render",
     )
     add_options(parser, "adapter", "out/sfsr-adapter", batch=8, rate=1e-3, size=512)
     parser.add_argument("--tokens", type=int, default=4, help="tokens per source")
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             "exactly one identity encoder is needed",
             where="--ir-se50, --encoder",
-            fix="Give IR-SE50's file or the name of the data set's own encoder",
+            fix="Give IR-SE50's file or the name of the data set's encoder",
         )
     plan = SFSRPlan(
         args.dataset, args.folder, args.encoder or "", args.size, args.scheme, args.tokens,

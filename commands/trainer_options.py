@@ -17,11 +17,11 @@ PRECISIONS = ("no", "bf16", "fp16")
 def add_options(
     parser: argparse.ArgumentParser, what: str, folder: str, *, batch: int, rate: float, size: int
 ) -> None:
-    """Base, files, and length of a training.
+    """Add the options for base, files and schedule.
 
     Args:
-        what: Is trained, for the help. folder: Work folder by default.
-        batch, rate, size: By default.
+        what: What is trained, for the help. folder: Default work folder.
+        batch, rate, size: Defaults.
     """
     parser.add_argument(
         "--base", type=Path, required=True, help="Stable Diffusion 1.5, one .safetensors file"
@@ -53,7 +53,7 @@ def add_options(
 
 
 def schedule_of(args: argparse.Namespace) -> Schedule:
-    """The schedule of :func:`add_options`; InputError without a step."""
+    """The schedule from :func:`add_options`; InputError unless there is a step."""
     from ..training.loop import Schedule
 
     if args.steps < 1:
@@ -68,10 +68,10 @@ def schedule_of(args: argparse.Namespace) -> Schedule:
 
 
 def about(args: argparse.Namespace, command: str, metadata: dict[str, str]) -> dict[str, str]:
-    """Metadata of the result: how it was trained.
+    """The result's metadata: how it was trained.
 
     Args:
-        metadata: Of the base's file.
+        metadata: The base file's.
     """
     return {
         "base_model": metadata.get("base_model") or str(args.base.stem),

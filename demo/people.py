@@ -131,9 +131,9 @@ def sample_identity(seed: int) -> Tensor:
 
 def _sample_head(seed: int, identity: Tensor) -> Heads:
     generator = _generator(seed, 2)
-    spread = torch.tensor([22.0, 12.0, 10.0])
+    deviation = torch.tensor([22.0, 12.0, 10.0])
     limit = torch.tensor(ANGLE_LIMITS)
-    angles = (torch.randn(3, generator=generator) * spread).clamp(-limit, limit)
+    angles = (torch.randn(3, generator=generator) * deviation).clamp(-limit, limit)
     light = _uniform(4, generator)
     camera = _uniform(3, generator) * torch.tensor([0.03, 0.03, 0.07])
     camera[2] += 1.0

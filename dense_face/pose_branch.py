@@ -4,7 +4,7 @@ Source: docs/reference/dense_face.md A7.
 
 A copy of the UNet's encoder without its transformers reads the noisy latent and the encoded pose
 image and returns one residual for each skip connection and one for the middle. It does not read
-the text, so one call is enough for all parts of classifier-free guidance that share latent and
+the text, so one call is enough for all parts of classifier-free guidance with the same latent and
 timestep; the encoded image (:meth:`PoseBranch.encode_hint`) is reused in every step.
 """
 

@@ -92,8 +92,8 @@ def _side(corners: list[Point], top: int, step: int, first: int, last: int) -> N
         rows = row_end - row
         slope = _divide((x_end - x) * 2 + rows, 2 * rows)
         # The next edge, if any, overwrites the row in which this one ends.
-        reach = np.arange(min(rows, last - row) + 1)
-        xs[row - first : row - first + len(reach)] = x + slope * reach
+        rows_drawn = np.arange(min(rows, last - row) + 1)
+        xs[row - first : row - first + len(rows_drawn)] = x + slope * rows_drawn
         row = row_end
         if row > last:
             break
@@ -161,9 +161,9 @@ def _fill_circle(image: Image, centre: Point, radius: int, colour: tuple[int, in
     x0, y0 = centre
     error, dx, dy, plus, minus = 0, radius, 0, 1, (radius << 1) - 1
     while dx >= dy:
-        for row, reach in ((y0 - dy, dx), (y0 + dy, dx), (y0 - dx, dy), (y0 + dx, dy)):
+        for row, half in ((y0 - dy, dx), (y0 + dy, dx), (y0 - dx, dy), (y0 + dx, dy)):
             if 0 <= row < image.shape[0]:
-                image[row, max(x0 - reach, 0) : max(x0 + reach + 1, 0)] = colour
+                image[row, max(x0 - half, 0) : max(x0 + half + 1, 0)] = colour
         dy += 1
         error += plus
         plus += 2

@@ -1,8 +1,8 @@
 """The annotation head in the tiny world, evaluated on held-out people.
 
-Rendered images at light noise are compared with the renderer's truth, images read during sampling
-with the bundled analyzer on the finished image. Beside them stand the analyzer's own error and
-controls with the features of another image, which must fail.
+Predictions for lightly noised renders are compared with the ground truth, those made during
+sampling with the bundled analyzer on the finished image. Also reported: the analyzer's own error,
+and negative controls with the features of another image.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .metrics import Report
 
 NAME = "annotations"
 READ_AT = 0.6
-"""Fraction of the steps after which a generated image is read."""
+"""Fraction of the steps after which a generated image is annotated."""
 #: Outer corners of the eyes in iBUG order: the unit of landmark errors.
 _EYES = (36, 45)
 _PEOPLE = 6 * 2**17
@@ -43,7 +43,7 @@ _BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What is true of N images at the size of the maps.
+    """Ground truth of N images at the size of the maps.
 
     parts [N, H, W] uint8; landmarks [N, 68, 2] as fractions; depth [N, H, W], background 1.
     """
@@ -54,7 +54,7 @@ class Truth:
 
 
 def rendered_truth(seed: int, count: int, size: int, *, progress: bool) -> tuple[Tensor, Truth]:
-    """Images [N, 3, 128, 128] of held-out people and what is true in them."""
+    """Images [N, 3, 128, 128] of held-out people and their ground truth."""
     heads = sample_heads([held_out_seed(seed, _PEOPLE + i) for i in range(count)])
     bar = tqdm(range(count), desc="render", leave=False, disable=not progress)
     drawn = [render(heads[i]) for i in bar]
@@ -69,12 +69,12 @@ def rendered_truth(seed: int, count: int, size: int, *, progress: bool) -> tuple
 
 
 def part_miou(seen: Tensor, true: Tensor) -> float:
-    """Mean over the ten classes of intersection over union, cells of all images together.
+    """Mean over the ten classes of the intersection over union.
 
-    The usual definition of the field (PASCAL VOC): both are counted over the whole set first.
+    As in PASCAL VOC: intersections and unions are summed over all images first.
 
     Args:
-        seen, true: Classes [N, H, W]. Classes that occur in neither are left out.
+        seen, true: Classes [N, H, W]. Classes in neither are ignored.
     """
     found = []
     for number in range(len(PART_NAMES)):
@@ -92,7 +92,7 @@ def landmark_error(seen: Tensor, true: Tensor) -> float:
 
 
 def depth_error(seen: Tensor, true: Tensor) -> float:
-    """Mean absolute error of depth [N, H, W] where there is no background, in depth ranges."""
+    """Mean absolute error of depth [N, H, W] outside the background, relative to its range."""
     errors = []
     for ours, theirs in zip(seen, true, strict=True):
         there = theirs < 1
@@ -108,7 +108,7 @@ def face_iou(seen: Tensor, true: Tensor) -> float:
 
 
 def another_image(features: list[Tensor]) -> list[Tensor]:
-    """The features of the next image of the batch: a control that must fail."""
+    """The features of the next image in the batch: a negative control."""
     return [feature.roll(1, 0) for feature in features]
 
 
@@ -182,8 +182,8 @@ def _of_samples(
     there = finished.face_logit > 0
     size = seen.depth.shape[-2:]
     logits = F.interpolate(finished.part_logits, size, mode="bilinear")
-    # A cell is of the face where all its parts together are likelier than the background, as in
-    # faces/masks/face_mask.py and wherever the nodes make a mask.
+    # A cell is face where all parts together are more likely than the background, as in
+    # faces/masks/face_mask.py and the nodes' masks.
     face, points = (logits.softmax(1)[:, 0] < 0.5)[there], finished.landmarks[there]
 
     def compared(read: Annotations) -> Report:
@@ -207,7 +207,7 @@ def _sampled(
     steps: int,
     guidance: float,
 ) -> tuple[Tensor, Annotations, Annotations]:
-    """Latents of text-editing mode, the annotations read on the way, and the control's."""
+    """Latents of text-editing mode, the annotations read during sampling, and the control's."""
     base, schedule = pipeline.base, clean_schedule(steps)
     step = round(READ_AT * len(schedule))
     at_step = _the_step(int(schedule.timesteps.flip(0)[min(step, len(schedule) - 1)]))

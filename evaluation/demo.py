@@ -24,10 +24,10 @@ COLUMNS = (
     *(f"turned {yaw:+d}°" if yaw else "turned 0°" for yaw in TURNS),
     "other scene",
 )
-TITLE = "Dense-Face in the bundled tiny world: rendered heads, for trying and measuring"
+TITLE = "Dense-Face in the bundled tiny world of rendered heads"
 FRONT: Angles = (0.0, 0.0, 0.0)
 SEED = 1
-#: Few enough for a minute on two cores; ``denseface evaluate`` takes more.
+#: Few enough for a minute on two cores; ``denseface evaluate`` uses more.
 COUNT, PROMPTS, SCENES = 24, 12, 4
 STEPS = 10
 """Fewer than the command line's 20, to leave time for SFSR."""
@@ -35,7 +35,7 @@ STEPS = 10
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene in words: who is in it at first, and what stays when the person replaces them."""
+    """A scene prompt in two parts: the person at first, and what stays when they are replaced."""
 
     stranger: str
     rest: str
@@ -46,7 +46,7 @@ class Scene:
         return f"a close-up photo of a person with {self.stranger}, {self.rest}, facing forward"
 
 
-#: For each person the scene of the row, and the other one in the last column.
+#: Per person: the scene of the row, and the other scene of the last column.
 SCENES_OF_ROWS = (
     (
         Scene("long brown hair, light skin", "wearing a blue shirt, smiling, in a forest"),
@@ -108,7 +108,7 @@ def _rows(pipeline: DenseFacePipeline, seed: int) -> list[Tensor]:
         steps=STEPS,
     )
     bases = pipeline.decode(latents)
-    # Each person in the own scene as it is, in its turns, and in the other scene.
+    # Each person in the row's scene, in its own head pose and each yaw, and in the other scene.
     owner, place, angles = [], [], []
     own = pipeline.scene_angles(bases)
     for person in range(people):
@@ -135,9 +135,9 @@ def _notes(report: Report, seed: int) -> list[str]:
         f"{COUNT} images, recognised among {PEOPLE} people by an independent evaluator: "
         f"{value('identity_top1'):.0%} (true renders {value('identity_ceiling_top1'):.0%}), chance "
         f"{1 / PEOPLE:.0%}   |   "
-        f"head angles off by {value('pose_mae_deg'):.1f}°   |   "
-        f"words of the prompt read back: {value('prompt_accuracy'):.0%}",
-        f"scene kept before the final composite: {value('background_psnr_db'):.1f} dB, after it "
-        f"bit for bit   |   {STEPS} steps, people of evaluation seed {seed}, never trained on; all "
-        "computed in the run that drew this sheet",
+        f"head pose error {value('pose_mae_deg'):.1f}°   |   "
+        f"prompt words recognised: {value('prompt_accuracy'):.0%}",
+        f"background before the final composite: {value('background_psnr_db'):.1f} dB, after it "
+        f"unchanged   |   {STEPS} steps, held-out people of evaluation seed {seed}; all computed "
+        "in the run that made this sheet",
     ]

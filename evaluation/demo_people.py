@@ -1,4 +1,4 @@
-"""The demo's second sheet: same words, same seed, different people."""
+"""The demo's second sheet: same prompt, same seed, different people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .held_out import reference_heads, rendered
 from .labelled_sheet import labelled_sheet
 
 PEOPLE = 5
-#: One column each: words below the image, prompt, head angles. Row after row the same seed.
+#: One column each: label, prompt, head angles. All rows use the same seeds.
 IMAGES: tuple[tuple[str, str, Angles], ...] = (
     ("smiling", "wearing a red shirt, smiling, on a blue gradient background", (0, 0, 0)),
     ("surprised", "wearing a white shirt, surprised, by a window", (-20, 0, 0)),
@@ -21,11 +21,11 @@ IMAGES: tuple[tuple[str, str, Angles], ...] = (
     ("looking down", "wearing a yellow shirt, sad, on a pink dotted background", (15, -20, 0)),
     ("tilted", "wearing a black shirt, smiling, on a yellow striped background", (0, 0, 18)),
 )
-TITLE = "Down a column the words, the angles and the seed are the same; only the reference differs"
+TITLE = "Prompt, head pose and seed are the same within a column; only the reference differs"
 
 
 def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
-    """Five people in six images of face-generation mode over the full frame.
+    """Five people in six images each, by face-generation mode over the full frame.
 
     Args:
         pipeline: The tiny world.

@@ -16,15 +16,15 @@ from .sfsr import NAME, Plan, evaluate
 
 PERSONS = 2
 WORDS = ("joy", "contentment", "surprise", "anger", "disgust", "sorrow", "terror", "contempt")
-#: The scenes are made from words, as in the paper: whoever is in them comes from the base model.
+#: The scenes are generated from prompts, as in the paper, including the person in them.
 SCENES = (
     "a close-up photo of a person with short black hair, tan skin, wearing a blue shirt, "
     "neutral expression, facing left, in a forest",
     "a close-up photo of a person with long blond hair, pale skin, wearing a red shirt, smiling, "
     "facing right, by a window",
 )
-TITLE = "SFSR in the bundled tiny world: a person, a word for the expression, a scene that stays"
-#: Fewer than the command line's: the demo has to finish within a minute on two cores.
+TITLE = "SFSR in the bundled tiny world: a person, an expression by word, a scene that is kept"
+#: Fewer than the command line's, so that the demo finishes within a minute on two cores.
 STEPS, COUNT = 10, 16
 
 
@@ -69,12 +69,12 @@ def _notes(report: Report, seed: int) -> list[str]:
         return report[f"{NAME}.{name}"]
 
     return [
-        f"{COUNT} other triples of three people each: recognised among {PEOPLE} by an independent "
+        f"{COUNT} held-out triples of people: recognised among {PEOPLE} by an independent "
         f"evaluator {value('identity_top1'):.0%} "
         f"(true renders {value('identity_ceiling_top1'):.0%})   |   target expression, "
         f"correlation {value('expression_correlation'):.2f} (true renders "
         f"{value('expression_ceiling_correlation'):.2f})",
-        f"head angles of the scene kept within {value('pose_mae_deg'):.1f}°   |   scene kept "
-        f"before the final composite: {value('background_psnr_db'):.1f} dB, after it bit for bit"
-        f"   |   {STEPS} steps, people of evaluation seed {seed}, never trained on",
+        f"head pose error {value('pose_mae_deg'):.1f}°   |   background before "
+        f"the final composite: {value('background_psnr_db'):.1f} dB, after it unchanged"
+        f"   |   {STEPS} steps, held-out people of evaluation seed {seed}",
     ]

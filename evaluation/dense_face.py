@@ -1,7 +1,7 @@
 """Dense-Face in the tiny world, evaluated on held-out people.
 
-The evaluator that recognises people is a separate network that conditions nothing. Each metric
-comes with its ceiling (the same on true renders) and with controls that must fail.
+People are recognised by a separate network that conditions nothing. Each metric
+comes with its ceiling (the same on true renders) and with negative controls.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ NAME = "dense_face"
 
 @dataclass(frozen=True)
 class Plan:
-    """How many images are evaluated.
+    """Which images are evaluated.
 
     Args:
         seed: Chooses the held-out people.
         count: Images in face-generation mode, 64 people in turn.
         prompts: Images in text-editing mode.
         scenes: Blended images.
-        controls: Images for each control; 0 leaves them out.
+        controls: Images per control; 0 skips the controls.
     """
 
     seed: int
@@ -44,7 +44,7 @@ class Plan:
 
     @classmethod
     def full(cls, seed: int, count: int, steps: int = STEPS, guidance: float = GUIDANCE) -> Plan:
-        """All metrics; those that vary less, on at most 64 images."""
+        """All metrics; the less variable ones on at most 64 images."""
         some = min(count, PEOPLE)
         return cls(seed, count, count, some, some, steps, guidance)
 
@@ -78,7 +78,7 @@ class _Bench:
         self.gallery = Gallery(pipeline, evaluator, cases.references)
 
     def faces(self) -> Report:
-        """Identity and pose in face-generation mode, and the same of the true renders."""
+        """Identity and pose in face-generation mode and in the true renders."""
         started = time.perf_counter()
         images = self._generated(len(self.cases))
         seconds = (time.perf_counter() - started) / len(images)
@@ -102,7 +102,7 @@ class _Bench:
         }
 
     def prompts(self) -> Report:
-        """Words read back in text-editing mode, and from the true renders."""
+        """Prompt accuracy in text-editing mode and of the true renders."""
         heads, seeds = prompt_heads(self.plan.seed, self.plan.prompts)
         images = self.pipeline.text_image(caption(heads), seeds, **self.options)
         words = word_accuracy(evaluated(self.evaluator, images)[1], heads)
@@ -115,7 +115,7 @@ class _Bench:
         }
 
     def scenes(self) -> Report:
-        """What blending keeps of a scene, and whether the person is recognised in it."""
+        """How well blending keeps a scene, and whether the person in it is recognised."""
         count = min(self.plan.scenes, len(self.cases))
         heads, seeds = scene_heads(self.plan.seed, count)
         scenes = rendered(heads, progress=self.pipeline.progress, label="render scenes")
@@ -138,7 +138,7 @@ class _Bench:
         }
 
     def controls(self) -> Report:
-        """The same metrics with one part switched off; each must fail clearly."""
+        """The same metrics with one part switched off: negative controls."""
         count = min(self.plan.controls, len(self.cases))
         without_adapter = self._generated(count, parts=Parts(adapter=False, token=False))
         token_alone = self._generated(count, parts=Parts(adapter=False))
@@ -154,7 +154,7 @@ class _Bench:
         }
 
     def _generated(self, count: int, *, shift: int = 0, parts: Parts | None = None) -> Tensor:
-        """The first ``count`` cases, each with the reference of the ``shift``-th next person."""
+        """The first ``count`` cases, each with the reference of the person ``shift`` places on."""
         cases = self.cases
         return self.pipeline.face_image(
             self.gallery.of_cases(count, shift),

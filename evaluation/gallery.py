@@ -1,4 +1,4 @@
-"""The gallery of an evaluation: references encoded once, images recognised among them."""
+"""The gallery of an evaluation: references encoded once, to recognise images among them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .metrics import Report, evaluated, identity_metrics
 
 
 class Gallery:
-    """Rounds of 64 people, by one reference image each.
+    """Rounds of 64 people with one reference image each.
 
     Args:
         pipeline: Its analyzer encodes the identities that condition the adapters.
@@ -31,7 +31,7 @@ class Gallery:
         """The evaluator's identities [R, 64, D], unit norm."""
 
     def of_cases(self, count: int, shift: int = 0) -> list[Identity]:
-        """The people of the first ``count`` cases, or the ``shift``-th next ones of their round."""
+        """The people of the first ``count`` cases, or those ``shift`` places on in their round."""
         return [self._conditions[i // PEOPLE * PEOPLE + (i + shift) % PEOPLE] for i in range(count)]
 
     def identities_of(self, images: Tensor) -> Tensor:

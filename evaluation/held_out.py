@@ -1,6 +1,6 @@
 """Held-out people for evaluation: references, targets, prompts, scenes.
 
-Every image has its own seed (``demo.seeds.held_out_seed``), so every count begins with the same
+Every image has its own seed (``demo.seeds.held_out_seed``), so every count starts with the same
 images. Image i shows person i % 64; its reference shows the same person in another pose,
 expression, light and scene.
 """
@@ -22,12 +22,12 @@ from ..errors import InputError
 from ..faces.angles import Angles
 
 PEOPLE = 64
-"""Size of the gallery among which a person has to be recognised."""
+"""Number of people in the gallery."""
 TARGET_RANGE: Angles = (45.0, 25.0, 20.0)
-"""Targets are turned uniformly within these angles."""
+"""Targets' angles are uniform within these limits."""
 MAX_COUNT = 16_384
 
-# Where the seeds of each purpose start, within the 2**20 of an evaluation seed.
+# First seed for each purpose, within the 2**20 of an evaluation seed.
 _PERSON, _REFERENCE, _TARGET, _PROMPT, _SCENE, _ANGLE, _FACE, _PLACE = (i * 2**17 for i in range(8))
 
 
@@ -38,8 +38,8 @@ class Cases:
     N cases, R rounds of 64 references; case i is person i % 64 of round i // 64.
 
     references: Rendered [R * 64, 3, 128, 128].
-    targets: Heads of the cases. angles: Theirs. prompts: The scene in words, without the person.
-    seeds: Of the noise.
+    targets: Heads of the cases. angles: Their poses. prompts: The scene, without the person.
+    seeds: Noise seeds.
     """
 
     references: Tensor
@@ -58,10 +58,10 @@ class Triples:
 
     N cases; case i is person i % 64 of round i // 64, as in :class:`Cases`.
 
-    owners, hosts: [N]: gallery numbers of the expression's and of the scene's person.
+    owners, hosts: [N], gallery indices of the people who provide expression and scene.
     exemplars: Heads of the owners with the target expression.
     scenes: Heads of the hosts in the scenes.
-    targets: The truth: the person with that expression in that scene.
+    targets: Ground truth: the person with that expression in that scene.
     seeds: Of the noise.
     """
 
@@ -85,7 +85,7 @@ def triples(seed: int, count: int) -> Triples:
     check_count(count)
     number = torch.arange(count)
     turn = number // PEOPLE
-    # Other partners in every round; never two of the three the same.
+    # Different partners in every round; the three are always different people.
     half = PEOPLE // 2
     owners = (number + 1 + turn % (half - 1)) % PEOPLE
     hosts = (number + half + turn % half) % PEOPLE
@@ -137,7 +137,7 @@ def gallery_images(seed: int, count: int, *, progress: bool = False) -> Tensor:
     return _references(seed, -(-count // PEOPLE) * PEOPLE, progress)
 
 
-@lru_cache(maxsize=1)  # two methods evaluated in one run share them
+@lru_cache(maxsize=1)  # for runs that evaluate two methods
 def _references(seed: int, count: int, progress: bool) -> Tensor:
     heads = reference_heads(seed, count)
     return rendered(heads, progress=progress, label="render references")
@@ -167,12 +167,12 @@ def rendered(heads: Heads, *, progress: bool = False, label: str = "render") -> 
 
 
 def _heads(seed: int, first: int, count: int) -> Heads:
-    """Images ``first``, ``first + 1``, ... of the people 0..63 in turn."""
+    """Images ``first``, ``first + 1``, ... of people 0..63 in turn."""
     return _heads_of(seed, first, torch.arange(count) % PEOPLE)
 
 
 def _heads_of(seed: int, first: int, people: Tensor) -> Heads:
-    """Images ``first``, ``first + 1``, ... of these people of the gallery [N]."""
+    """Images ``first``, ``first + 1``, ... of the given people [N] of the gallery."""
     who = [held_out_seed(seed, _PERSON + person) for person in people.tolist()]
     return sample_heads(_seeds(seed, first, len(who)), who)
 

@@ -23,7 +23,7 @@ def labelled_sheet(
 
     Args:
         rows: At least one; all of one shape.
-        columns: One short name for each image of a row; cut where it is wider than an image.
+        columns: A short name per column, truncated to an image's width.
         title: One line on top.
         notes: Lines at the bottom.
     """

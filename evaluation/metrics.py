@@ -1,4 +1,4 @@
-"""Metrics of images: identity, head pose, words of the prompt, and what was preserved."""
+"""Metrics of images: identity, head pose, prompt accuracy, and background preservation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evaluated(evaluator: TinyEvaluator, images: Tensor) -> tuple[Tensor, dict[st
 
 
 def identity_metrics(shown: Tensor, gallery: Tensor) -> Report:
-    """Whether each image is recognised among the references.
+    """Recognition of each image among the references.
 
     Args:
         shown: Identities of the images [N, D], unit norm; image i shows person i % P of round
@@ -52,14 +52,14 @@ def identity_metrics(shown: Tensor, gallery: Tensor) -> Report:
 
 
 def pose_errors(seen: Tensor, target: Tensor) -> Report:
-    """Mean absolute errors in degrees of angles [N, 3]: of each, and ``pose`` of all three."""
+    """Mean absolute errors of angles [N, 3] in degrees: each angle's, and ``pose`` over all."""
     errors = (seen - target).abs()
     single = {name: _mean(errors[:, i]) for i, name in enumerate(ANGLE_NAMES)}
     return {"pose": _mean(errors), **single}
 
 
 def named_attributes(heads: Heads) -> dict[str, tuple[Tensor, Tensor]]:
-    """What captions say of hair, skin, glasses and background.
+    """The attributes that captions describe: hair, skin, glasses and background.
 
     Returns:
         Attribute -> (class of each head [N], whether its caption names it [N]).
@@ -80,9 +80,9 @@ def named_attributes(heads: Heads) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def word_accuracy(words: dict[str, Tensor], heads: Heads) -> Report:
-    """Fraction of the captions' words that the evaluator reads back: ``all``, and by attribute.
+    """Fraction of captioned attributes that the evaluator recognises: ``all``, and each one.
 
-    An attribute that no caption names is left out.
+    Attributes that no caption names are omitted.
     """
     report: Report = {}
     right, named = 0, 0
@@ -95,13 +95,13 @@ def word_accuracy(words: dict[str, Tensor], heads: Heads) -> Report:
 
 
 def psnr_where(images: Tensor, truth: Tensor, where: Tensor) -> float:
-    """Mean over images of the PSNR in dB of some of their pixels.
+    """Mean over images of the PSNR in dB over selected pixels.
 
     Args:
         images, truth: [N, 3, H, W] in 0..1.
-        where: [N, 1, H, W], nonzero on the pixels that count.
+        where: [N, 1, H, W], nonzero at the pixels to compare.
 
-    Images without such a pixel are left out; equal ones count 100 dB.
+    Images without such pixels are ignored; identical ones count as 100 dB.
     """
     found = []
     for image, true, here in zip(images, truth, where.bool(), strict=True):
@@ -112,7 +112,7 @@ def psnr_where(images: Tensor, truth: Tensor, where: Tensor) -> float:
 
 
 def largest_change(images: Tensor, truth: Tensor, where: Tensor) -> float:
-    """Largest absolute difference of pixels ``where`` [N, 1, H, W]."""
+    """Largest absolute difference over the pixels ``where`` [N, 1, H, W] is nonzero."""
     return float(((images - truth).abs() * where).max())
 
 

@@ -1,9 +1,9 @@
-"""SFSR in the tiny world, evaluated on a person, another's expression and a third one's scene.
+"""SFSR in the tiny world, evaluated on triples: person, another's expression, a third's scene.
 
-All three are held-out people from one gallery of 64, so an identity that leaks into an image can be
-recognised. The truth is known: the renderer draws the person with that expression in that scene.
-Each metric comes with its ceilings (the same on that render, and on its VAE reconstruction) and
-with controls that must fail.
+All three are held-out people from one gallery of 64, so an identity leak into an image can be
+recognised. Ground truth is a render of the person with that expression in that scene.
+Each metric comes with its ceilings (that render, and its VAE reconstruction) and
+with negative controls.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from .metrics import Report, largest_change, pose_errors, psnr_where
 
 NAME = "sfsr"
 ESTIMATES = ("midpoint", "one_step")
-"""Of the clean image in the face losses: two adapters that were trained briefly and differ in
-nothing else. What the midpoint gives is seen between them, not against the finished one."""
+"""Estimates of the clean image in the face losses: two briefly trained adapters that differ only
+in this. The midpoint's effect is the difference between them, not to the shipped adapter."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many images are evaluated.
+    """Which images are evaluated.
 
     Args:
         seed: Chooses the held-out people.
         count: Images of triples, 64 people in turn.
-        controls: Images for expressions read from images and for each control but the
-            estimates', which are on all; 0 leaves them out.
+        controls: Images for expressions read from images and for each control, except the
+            estimates, which use all; 0 skips them.
     """
 
     seed: int
@@ -67,7 +67,7 @@ def evaluate(
     """All metrics under flat names: ``sfsr.*``, ``sfsr.control.*``, ``seconds.*``.
 
     Args:
-        others: Further adapters, evaluated on the same cases, under ``sfsr.other.<name>.*``.
+        others: More adapters to evaluate on the same cases, under ``sfsr.other.<name>.*``.
         estimates: Adapters evaluated as controls (:func:`load_estimates`).
 
     Raises:
@@ -88,7 +88,7 @@ def evaluate(
 
 
 def load_estimates(folder: str | Path) -> dict[str, SFSRAdapter]:
-    """The briefly trained adapters of a folder of weights, by their estimate.
+    """The briefly trained adapters in a folder of weights, by their estimate.
 
     Raises:
         ModelFileError, IncompatibleError: As :func:`load_bundled`.
@@ -110,12 +110,12 @@ class _Bench:
         self.truth = self._rendered("targets", len(cases))
         self.targets = cases.exemplars.expression
         self.expressions = [Expression(values, "known") for values in self.targets]
-        # A generated image can only show what the latents carry.
+        # A generated image can show only what the latents can represent.
         self.reconstructed = self.world.decode(self.world.encode(self.truth))
         self.visible = visible_blendshapes(self._read(self.reconstructed), self.targets)
 
     def faces(self) -> Report:
-        """Identity, expression, pose, leaks and background, and the same of the true renders."""
+        """Identity, expression, pose, leaks and background, with those of the true renders."""
         started = time.perf_counter()
         made = self._made(len(self.cases))
         seconds = (time.perf_counter() - started) / len(self.cases)
@@ -152,7 +152,7 @@ class _Bench:
         }
 
     def from_images(self) -> Report:
-        """The same expressions, read from images of their owners."""
+        """The same expressions, read from renders of their owners."""
         count = self.plan.controls
         read = self.pipeline.read_expressions(self._rendered("exemplars", count))
         made = self._made(count, expressions=read).image
@@ -165,7 +165,7 @@ class _Bench:
         }
 
     def controls(self) -> Report:
-        """The same metrics with one part switched off; each must fail clearly."""
+        """The same metrics with one part switched off: negative controls."""
         count = self.plan.controls
         next_one = [(i + 1) % count for i in range(count)]
         nobody = self._made(count, weights=(0.0, 1.0)).image
@@ -212,7 +212,7 @@ class _Bench:
         background: str = HINT,
         pipeline: SFSRPipeline | None = None,
     ) -> Personalised:
-        """The first ``count`` cases."""
+        """Results for the first ``count`` cases."""
         hint = self.pipeline.adapter.hint if pipeline is None else pipeline.adapter.hint
         return (pipeline or self.pipeline).express(
             self.scenes[:count],

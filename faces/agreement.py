@@ -9,7 +9,7 @@ import torch
 
 from .identity import Identity, average
 
-#: With fewer images an outlier cannot be told from the rest.
+#: Fewer images are too few to identify an outlier.
 _MIN_IMAGES = 3
 #: An image below this fraction of the median cosine is an outlier. It is relative, because encoders
 #: differ in the cosines that they give for the same person.

@@ -30,7 +30,7 @@ _OVERSHOOT = 0.5
 
 
 class FaceAnalyzer(Protocol):
-    """Detects and measures faces."""
+    """Detects faces, with landmarks and, depending on the analyzer, pose and expression."""
 
     @property
     def name(self) -> str:
@@ -161,18 +161,18 @@ def manual_face(
         InputError: There are neither points nor a box, or they are not a valid face.
     """
     if box is None and five is None:
-        raise InputError("no face was described", fix="Type in a box or five points")
+        raise InputError("neither a box nor points were given", fix="Give a box or five points")
     if five is not None and five.shape == (5, 2):
         points = five.float()
         if box is None:
             # From eyes to mouth is about half of a face.
             low, high = points.min(0).values, points.max(0).values
-            centre, reach = (low + high) / 2, float((high - low).max())
+            centre, half = (low + high) / 2, float((high - low).max())
             x, y = (float(v) for v in centre)
-            box = (x - reach, y - reach, x + reach, y + reach)
+            box = (x - half, y - half, x + half, y + half)
         return Face(image_size, box, 1.0, points, "five", "by hand", pose=pose)
     if box is None:
-        raise InputError("five points with x and y are needed", fix="Type in five points")
+        raise InputError("five points with x and y are needed", fix="Give five points")
     return Face(image_size, box, 1.0, torch.zeros(0, 2), "none", "by hand", five=five, pose=pose)
 
 

@@ -54,7 +54,7 @@ class Face:
         scheme: The landmark scheme, a key of :data:`SCHEMES`.
         five: [5, 2] in the order of scheme ``five``; derived from the landmarks if None.
         blendshapes: Value, about 0..1, by ARKit name (``faces.blendshapes``); MediaPipe adds
-            ``_neutral`` as the 52nd. None if the analyzer measures none.
+            ``_neutral`` as the 52nd. None if the analyzer gives none.
         pose: Head pose in Euler order zyx (``faces.head_pose``), if measured.
         identity: Identity vector, if the analyzer computes one.
         source: Name of the analyzer.

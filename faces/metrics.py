@@ -52,7 +52,7 @@ class PoseError:
 
 
 def pose_error(measured: HeadPose, target: HeadPose) -> PoseError:
-    """Compare a measured pose with its target.
+    """Compare a head pose with its target.
 
     Args:
         measured: Euler order zyx, degrees.
@@ -92,7 +92,7 @@ def expression_agreement(one: dict[str, float], other: dict[str, float]) -> Expr
     """
     if not one or not other:
         raise InputError(
-            "the analyzer measures no expression",
+            "the analyzer gives no expression",
             fix="Use one that does: the landmarker, or the tiny world's",
         )
     a, b = (torch.tensor([max(0.0, of.get(name, 0.0)) for name in ARKIT_NAMES])

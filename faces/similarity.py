@@ -1,6 +1,6 @@
 """Fitting a similarity transform between two sets of points (Umeyama 1991).
 
-In 2D it aligns faces, in 3D it measures the head pose (weighted orthogonal Procrustes).
+In 2D it aligns faces, in 3D it estimates the head pose (weighted orthogonal Procrustes).
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None
     middle_x, middle_y = w @ x, w @ y
     x, y = x - middle_x, y - middle_y
     variance = float((w[:, None] * x * x).sum())
-    spread = float((w[:, None] * y * y).sum())
-    if not (variance > 0 and spread > 0 and len(x) >= x.shape[1]):  # also catches NaN
+    target_variance = float((w[:, None] * y * y).sum())
+    if not (variance > 0 and target_variance > 0 and len(x) >= x.shape[1]):  # also catches NaN
         raise InputError(
-            "the points to be aligned are not numbers or lie all in one place",
+            "the points to align are not finite or all coincide",
             fix="Use another image, or give other points",
         )
     u, s, vt = torch.linalg.svd((w[:, None] * y).T @ x)

@@ -152,7 +152,7 @@ class LoadedAnalyzer:
         return find_tiny(self.patcher, image)
 
     def masks(self, where: str) -> MaskReader:
-        """What reads masks of heads and faces off images.
+        """The reader of head and face masks.
 
         Raises:
             IncompatibleError: This analyzer makes no masks; ``where`` names the node.
@@ -163,7 +163,7 @@ class LoadedAnalyzer:
             return TinyMasks(self.patcher)
         if not self.locates:
             raise IncompatibleError(
-                f"the analyzer {self.name} only measures head poses and makes no masks",
+                f"the analyzer {self.name} only estimates head poses and makes no masks",
                 where=where,
                 fix="Load the landmarker, insightface or the tiny world in Load Face Analyzer",
             )

@@ -1,4 +1,4 @@
-"""The annotation head on a diffusers UNet: which modules are tapped, and one look at an image."""
+"""The annotation head on a diffusers UNet: the hooked modules, and annotating images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .sampling import seeded_noise
 from .text import encode_text, token_ids
 
 LIGHT_NOISE = 1
-"""The timestep at which finished images are looked at."""
+"""The timestep at which finished images are annotated."""
 _AT_ONCE = 32
 
 
@@ -35,18 +35,18 @@ def stage_modules(unet: UNet2DConditionModel) -> list[nn.Module]:
 
 
 def stage_widths(unet: UNet2DConditionModel) -> tuple[int, ...]:
-    """Channels of what :func:`stage_modules` return."""
+    """Output channels of the :func:`stage_modules`."""
     layout = UNetLayout.from_diffusers(unet.config)
     return tuple(layout.model_channels * mult for mult in reversed(layout.channel_mult))
 
 
 def fitting_config(unet: UNet2DConditionModel, width: int, scale: int, scheme: str) -> HeadConfig:
-    """The numbers of a fresh head for a UNet."""
+    """The configuration of a new head for a UNet."""
     return HeadConfig(stage_widths(unet), width, scale, scheme)
 
 
 Change = Callable[[list[Tensor]], list[Tensor]]
-"""Something done to the features before the head sees them; for controls that have to fail."""
+"""A change to the features before the head reads them; for negative controls."""
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def read_maps(
     context: Tensor,
     change: Change = list,
 ) -> AnnotationMaps:
-    """One pass of the UNet over noisy latents [B, 4, h, w] at timesteps [B], read by the head.
+    """The head's maps from one UNet pass over noisy latents [B, 4, h, w] at timesteps [B].
 
     Raises:
         IncompatibleError: The head was trained for another UNet.
@@ -79,13 +79,13 @@ def annotate_latents(
     texts: Sequence[str] | None = None,
     change: Change = list,
 ) -> Annotations:
-    """Look at finished images: scaled latents [B, 4, h, w], lightly noised, one pass.
+    """Annotations of finished images: scaled latents [B, 4, h, w], lightly noised, in one pass.
 
     Args:
-        seeds: Of the noise, one for each image.
-        timestep: How much noise, 0..999.
-        texts: What the images show; nothing is said if left out.
-        change: Of the features; for controls.
+        seeds: Noise seeds, one per image.
+        timestep: Noise level, 0..999.
+        texts: Prompts, one per image; empty if None.
+        change: Applied to the features; for controls.
 
     Raises:
         IncompatibleError: The head was trained for another UNet.
@@ -96,7 +96,7 @@ def annotate_latents(
     if len(seeds) != count or len(texts) != count:
         raise InputError(
             f"{len(seeds)} seeds and {len(texts)} texts were given for {count} images",
-            fix="Give one of each for every image",
+            fix="Give one of each per image",
         )
     head.require(stage_widths(base.unet), "annotation head")
     noise = seeded_noise(seeds, latents.shape[1:])
@@ -104,7 +104,7 @@ def annotate_latents(
     if not 0 <= timestep < len(steps):
         raise InputError(
             f"the timestep {timestep} is outside 0..{len(steps) - 1}",
-            fix="Choose one inside; small ones are light noise",
+            fix="Choose one within it; low timesteps mean little noise",
         )
     alpha = float(steps[timestep])
     noisy = alpha**0.5 * latents + (1 - alpha) ** 0.5 * noise
@@ -120,7 +120,7 @@ def annotate_latents(
 
 
 def joined(several: Sequence[Annotations]) -> Annotations:
-    """The annotations of several batches as one."""
+    """Concatenate the annotations of several batches."""
     return Annotations(
         depth=torch.cat([a.depth for a in several]),
         part_logits=torch.cat([a.part_logits for a in several]),
@@ -132,13 +132,13 @@ def joined(several: Sequence[Annotations]) -> Annotations:
 
 @dataclass(eq=False)
 class SamplingCapture:
-    """Reads annotations while a sampler runs: wrap the model, sample, then ask ``result``.
+    """Reads annotations during sampling: wrap the model, sample, then call ``result``.
 
     Args:
-        unet: The UNet that the model runs.
-        head: The head; it must be one for this UNet.
-        wanted: Whether a timestep is to be read.
-        change: Of the features; for controls.
+        unet: The model's UNet.
+        head: A head for this UNet.
+        wanted: Whether to read a timestep.
+        change: Applied to the features; for controls.
 
     Raises:
         IncompatibleError: The head was trained for another UNet.
@@ -151,17 +151,17 @@ class SamplingCapture:
     read: list[Annotations] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Refuse a head of another UNet at once, not in the middle of sampling."""
+        """Reject a head for another UNet here, not in the middle of sampling."""
         self.head.require(stage_widths(self.unet), "annotation head")
 
     def around(self, model: Model) -> Model:
-        """The same model, listened to; what it returns is the same, bit for bit."""
+        """The model with feature capture; its output is unchanged, bit for bit."""
 
-        def listened(x: Tensor, t: Tensor) -> Tensor:
+        def captured(x: Tensor, t: Tensor) -> Tensor:
             step = int(t.flatten()[0])
             if not self.wanted(step):
                 return model(x, t)
-            # Guidance puts the half with words last; without guidance there is only that one.
+            # With guidance the conditional half comes last; without it there is no other.
             with capture_features(stage_modules(self.unet), slice(-len(x), None)) as features:
                 out = model(x, t)
             with torch.no_grad():
@@ -169,14 +169,14 @@ class SamplingCapture:
             self.read.append(decode(maps, self.head.config.scheme))
             return out
 
-        return listened
+        return captured
 
     def result(self, *, mean: bool = False) -> Annotations:
-        """The last reading, or the mean of all.
+        """The last annotations read, or the mean of all.
 
         Raises:
             InputError: No step was read.
         """
         if not self.read:
-            raise InputError("no step was tapped", fix="Widen the range of steps")
+            raise InputError("no step was read", fix="Widen the range of steps")
         return mean_annotations(self.read) if mean else self.read[-1]

@@ -1,8 +1,8 @@
-"""The PC-adapter on a diffusers UNet: attention processors in the run-time form.
+"""The PC-adapter on a diffusers UNet: attention processors for the run-time form.
 
-Differences from folding: the base's weights stay as they are, every sample of a batch may have its
-own identity, and gradients reach the adapter. Without the adapter (text-editing mode) the layers
-run the processors that they had before.
+Unlike the fused form: the base's weights are unchanged, every sample of a batch may have its
+own identity, and the adapter receives gradients. Without the adapter (text-editing mode) the layers
+run their original processors.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention [B, H, N, D]; on CPUs always in float32.
+    """Scaled dot-product attention [B, H, N, D]; always in float32 on CPUs.
 
-    There torch's half-precision kernel takes almost twice the time (measured, N 256 and D 16).
+    There torch's half-precision kernel takes almost twice as long (measured at N 256, D 16).
     """
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -37,14 +37,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 
 class InstalledProcessors:
-    """Attention processors at work in a UNet; ``remove`` or leaving a ``with`` block undoes it."""
+    """Attention processors installed in a UNet until ``remove`` or the end of a ``with`` block."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         self._unet = unet
         self._former = dict(unet.attn_processors)
 
     def remove(self) -> None:
-        """Give the UNet its former processors back."""
+        """Restore the UNet's original processors."""
         self._unet.set_attn_processor(dict(self._former))
 
     def __enter__(self) -> Self:
@@ -60,14 +60,14 @@ class InstalledProcessors:
 
 
 class InstalledAdapter(InstalledProcessors):
-    """An adapter at work in a UNet; ``remove`` (or leaving the ``with`` block) undoes it.
+    """An adapter installed in a UNet until ``remove`` or the end of a ``with`` block.
 
     Args:
-        unet: The UNet whose attention processors are exchanged.
-        adapter: The adapter; it is called, not copied, so it can be trained through the UNet.
-        identity: [B, D] for a batch of B (both halves of classifier-free guidance), [1, D] for
-            all, or None: no identity anywhere. May be reassigned between calls.
-        delta: Strength, the adapter's own if None. 0 runs the former processors.
+        unet: The UNet whose attention processors are replaced.
+        adapter: Called, not copied, so it can be trained through the UNet.
+        identity: [B, D] for a batch of B (both halves of classifier-free guidance), [1, D] shared
+            by all, or None for no identity. May be reassigned between calls.
+        delta: Strength, the adapter's own if None. 0 runs the original processors.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class InstalledAdapter(InstalledProcessors):
 
 
 class AdapterProcessor:
-    """Attention of one layer with the adapter's share in q, k and v (SD 1.x layers only)."""
+    """Attention of one layer with the adapter's deltas on q, k and v (SD 1.x layers only)."""
 
     def __init__(self, installed: InstalledAdapter, maps: AdapterAttention, former: Any) -> None:
         self._installed = installed
@@ -116,7 +116,7 @@ class AdapterProcessor:
         temb: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
+        """[B, N, C] -> [B, N, C], with the signature of diffusers' processors."""
         delta = self._installed.delta
         if delta == 0:
             return self._former(
@@ -140,7 +140,7 @@ class AdapterProcessor:
         return attn.to_out[1](out)
 
     def query(self, attn: Any, hidden_states: Tensor) -> Tensor:
-        """The layer's queries [B, N, C] with the adapter's share, for others who ask with them."""
+        """The layer's queries [B, N, C] with the adapter's delta; SFSR's sources use them too."""
         delta = self._installed.delta
         query = attn.to_q(hidden_states)
         if delta == 0:
@@ -154,7 +154,7 @@ class AdapterProcessor:
         if identity is not None and identity.shape[0] not in (1, batch):
             raise InputError(
                 f"{identity.shape[0]} identities were given for a batch of {batch}",
-                fix="Give one identity, or one for each sample of both guidance halves",
+                fix="Give one identity, or one per sample of both guidance halves",
             )
         return identity
 
@@ -165,16 +165,16 @@ def install_adapter(
     identity: Tensor | None = None,
     delta: float | None = None,
 ) -> InstalledAdapter:
-    """Put an adapter into a UNet; see :class:`InstalledAdapter`.
+    """Install an adapter in a UNet; see :class:`InstalledAdapter`.
 
     Raises:
-        IncompatibleError: Blocks or widths of adapter and UNet differ; the UNet is left alone.
+        IncompatibleError: Blocks or widths of adapter and UNet differ; the UNet is unchanged.
     """
     return InstalledAdapter(unet, adapter, identity, delta)
 
 
 def layers_for(unet: UNet2DConditionModel) -> list[AttentionLayer]:
-    """The layers of a fresh adapter for a UNet, in running order (input, middle, output)."""
+    """The layers of a new adapter for a UNet, in execution order (input, middle, output)."""
     layers: list[AttentionLayer] = []
     for block, transformer in attention_blocks(unet).items():
         attn = unet.get_submodule(f"{transformer}.transformer_blocks.0.attn2")

@@ -1,6 +1,6 @@
-"""A base model of Stable Diffusion 1.x shape on diffusers, from one file in the original layout.
+"""A base model of Stable Diffusion 1.x architecture in diffusers, from one LDM-layout file.
 
-The file's metadata ``config`` (JSON) gives the sizes of UNet, VAE and text encoder; its tensors
+The file's metadata ``config`` (JSON) holds the sizes of UNet, VAE and text encoder; its tensors
 have the LDM names. The bundled tiny world is such a file.
 """
 
@@ -52,7 +52,7 @@ TINY_TEXT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Base:
-    """UNet, autoencoder and text encoder of one model, with the metadata of their file."""
+    """UNet, autoencoder and text encoder of one model, with the file's metadata."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -82,7 +82,7 @@ def save_base(
     text_encoder: CLIPTextModel,
     metadata: dict[str, str],
 ) -> None:
-    """Write one file in the original layout, fp16, with the sizes in its metadata."""
+    """Write one fp16 file in LDM layout, with the sizes in its metadata."""
     config = {
         "unet": asdict(UNetLayout.from_diffusers(unet.config)),
         "vae": asdict(VAELayout.from_diffusers(vae.config)),
@@ -94,10 +94,10 @@ def save_base(
 
 
 def load_base(path: str | Path = TINY_BASE) -> Base:
-    """Read a base in float32, frozen, evaluation mode.
+    """Read a base in float32, frozen, in evaluation mode.
 
     Raises:
-        ModelFileError: The file is missing, altered, or does not say its sizes.
+        ModelFileError: The file is missing, altered, or lacks its sizes.
     """
     tensors, metadata = read_weights(path)
     try:
@@ -106,7 +106,7 @@ def load_base(path: str | Path = TINY_BASE) -> Base:
         vae_layout = VAELayout(**_tuples(config["vae"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
-            "the file does not say the sizes of its networks",
+            "the metadata lack the sizes of the networks",
             where=str(path),
             fix="Use a base file written by this pack",
         ) from error
@@ -120,7 +120,7 @@ def build_base(
     text: dict[str, Any],
     metadata: dict[str, str],
 ) -> Base:
-    """A base of the given sizes from tensors in the original layout: float32, frozen.
+    """A base of the given sizes from tensors in LDM layout: float32, frozen.
 
     Raises:
         ModelFileError: A weight is missing.

@@ -1,4 +1,4 @@
-"""Looking at many images for faces: resumable, and one bad file costs that file only."""
+"""Face detection over many images: resumable, and unreadable files are skipped."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _DIGITS = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found in one image: ``path``, ``size`` and ``faces`` (see :func:`as_object`)."""
+    """The result for one image: ``path``, ``size`` and ``faces`` (see :func:`as_object`)."""
 
     json: str
 
     @property
     def text(self) -> str:
-        """For people: a line for the image and one for each face, counted from 0."""
+        """Human-readable: a line for the image and one per face, numbered from 0."""
         found = json.loads(self.json)
         faces = found["faces"]
         size = "x".join(map(str, found["size"]))
@@ -43,7 +43,7 @@ class Finding:
 
 
 def as_object(path: Path, size: tuple[int, int], faces: Sequence[Face]) -> dict[str, Any]:
-    """One image as plain values: landmarks and boxes in pixels, pose in degrees, as measured."""
+    """The result for one image as JSON values: landmarks and boxes in pixels, pose in degrees."""
     return {
         "path": str(path),
         "size": list(size),
@@ -67,10 +67,10 @@ def as_object(path: Path, size: tuple[int, int], faces: Sequence[Face]) -> dict[
 
 
 def image_files(given: Sequence[Path]) -> list[Path]:
-    """Files as given, folders as all images below them, sorted; each once.
+    """The given files and all images below the given folders, sorted, without duplicates.
 
     Raises:
-        InputError: A folder holds no image.
+        InputError: A folder contains no image.
     """
     files: dict[Path, None] = {}
     for path in given:
@@ -80,20 +80,20 @@ def image_files(given: Sequence[Path]) -> list[Path]:
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not inside:
             raise InputError(
-                "the folder holds no images", where=str(path), fix="Give PNG, JPEG or WebP files"
+                "the folder contains no images", where=str(path), fix="Give PNG, JPEG or WebP files"
             )
         files.update(dict.fromkeys(inside))
     return list(files)
 
 
 class FaceReport:
-    """Looks at images one by one.
+    """Detects faces in images one by one.
 
     Args:
-        analyzer: Makes the analyzer; called only when there is an image to look at.
-        kept: File of results, a JSON object a line; images in it that have not changed since are
-            not looked at again. None keeps nothing.
-        settings: Which analyzer in which mode; results of others are not taken over.
+        analyzer: Makes the analyzer; called only when there is an image to analyse.
+        kept: Results file, one JSON object per line; images in it that have not changed are
+            not analysed again. None keeps nothing.
+        settings: Analyzer and mode; results with other settings are not reused.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class FaceReport:
         self._kept, self._settings = kept, settings
 
     def look(self, files: Sequence[Path], *, bar: bool = False) -> Iterator[Finding | str]:
-        """A finding for each file that can be read, a sentence for each other one, in order.
+        """A finding per readable file, an error sentence per unreadable one, in order.
 
         Raises:
-            FacePackError: The analyzer cannot be made, or the file of results not be used.
+            FacePackError: The analyzer or the results file cannot be used.
         """
         done = self._read_kept()
         for path in tqdm(files, desc="faces", unit="image", disable=not bar):
@@ -131,7 +131,7 @@ class FaceReport:
             yield Finding(text)
 
     def _stamp(self, path: Path) -> str:
-        """Changes when the image does."""
+        """A key that changes when the image does."""
         try:
             state = path.stat()
         except OSError as error:
@@ -150,19 +150,19 @@ class FaceReport:
             lines = content.splitlines()
             for line in lines:
                 stamp, tab, text = line.partition("\t")
-                # The last line of a run that was killed may be cut off: that image comes again.
+                # A killed run may leave its last line incomplete: that image is analysed again.
                 if tab and text.endswith("}"):
                     json.loads(text)
                     done[stamp] = text
         except (OSError, ValueError) as error:
             raise InputError(
-                "the file of results cannot be read", where=str(self._kept), fix="Name another one"
+                "the results file cannot be read", where=str(self._kept), fix="Name another one"
             ) from error
         if lines and not done:
             raise FacePackError(
-                "the file given for results holds something else",
+                "this is not a results file",
                 where=str(self._kept),
-                fix="Name another file, or one that does not exist yet",
+                fix="Choose another file, or one that does not exist yet",
             )
         if content and not content.endswith("\n"):
             self._append("\n")
@@ -180,7 +180,7 @@ class FaceReport:
                 file.write(text)
         except OSError as error:
             raise InputError(
-                f"the file of results cannot be written: {error.strerror or error}",
+                f"the results file cannot be written: {error.strerror or error}",
                 where=str(path),
-                fix="Choose a folder that can be written and has room",
+                fix="Choose a writable folder with free space",
             ) from error

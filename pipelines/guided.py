@@ -1,4 +1,4 @@
-"""Predicted noise with classifier-free guidance: Dense-Face's two modes, and SFSR."""
+"""Noise prediction with classifier-free guidance: Dense-Face's two modes, and SFSR."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_GUIDANCE = 30.0
 
 
 def text_model(base: Base, texts: Sequence[str], guidance: float) -> Model:
-    """Text-editing mode: the unchanged UNet with prompts for a batch of B."""
+    """Text-editing mode: the base UNet with one prompt per sample."""
     contexts = _contexts(base, encode_text(base.text_encoder, token_ids(texts)))
     return _guided(base, contexts, guidance, _no_residuals)
 
@@ -39,10 +39,9 @@ def face_model(
 ) -> Iterator[Model]:
     """Face-generation mode for a batch; the UNet is restored on exit.
 
-    Through the adapter the identity acts in both halves of the guidance, as a token in the
-    prompt's half only. The pose acts in the prompt's half only, so guidance strengthens it like
-    the words; with the pose in both halves, as in the release, small networks turn the head too
-    little (docs/measuring.md).
+    The adapter acts in both halves of the guidance, the identity token only in the conditional
+    half. So does the pose, and guidance strengthens it like the prompt; with the pose in both
+    halves, as in the release, small networks turn the head too little (docs/measuring.md).
     """
     parts, identities = inputs.parts, inputs.identities
     ids = token_ids(inputs.texts)
@@ -65,8 +64,8 @@ def expression_model(
 ) -> Iterator[Model]:
     """SFSR for a batch; the UNet is restored on exit.
 
-    Words, pose, identity and expression act in the prompt's half of the guidance only. The scene
-    acts in both: it is given and needs no strengthening.
+    Prompt, pose, identity and expression act only in the conditional half of the guidance, the
+    scene in both: guidance need not strengthen it.
     """
     contexts = _contexts(base, encode_text(base.text_encoder, token_ids(inputs.texts)))
     residuals = _no_residuals if branch is None else _posed(branch, inputs.hints)
@@ -86,7 +85,7 @@ def expression_model(
 def acting(
     weights: Mapping[str, float | Tensor], starts: tuple[float, float], t: int
 ) -> dict[str, float | Tensor]:
-    """The sources that act at timestep ``t``; each starts at its fraction of the denoising."""
+    """The sources active at timestep ``t``; each starts at its fraction of the denoising."""
     by_source: dict[str, float] = dict(zip(SOURCES, starts, strict=True))
     last = TRAIN_STEPS - 1
     return {name: w for name, w in weights.items() if t <= last * (1 - by_source[name])}
@@ -104,14 +103,14 @@ def _source_inputs(adapter: SFSRAdapter, inputs: SFSRInputs, *, both: bool) -> S
             layer: {name: (torch.cat([k, k]), torch.cat([v, v])) for name, (k, v) in each.items()}
             for layer, each in keys_values.items()
         },
-        # A weight of 0 stays a number, so that its source is skipped.
+        # A zero weight stays a number, so that its source is skipped.
         {name: weight and weight * halves for name, weight in weights.items()},
         background=None if background is None else torch.cat([background, background]),
     )
 
 
 Residuals = Callable[[Tensor, Tensor], dict[str, Any]]
-"""(x, t) of the prompt's half -> additional arguments for the UNet."""
+"""(x, t) of the conditional half -> additional arguments for the UNet."""
 
 
 def _no_residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
@@ -132,7 +131,7 @@ def _posed(branch: PoseBranch, hints: Tensor) -> Residuals:
 
 
 def _contexts(base: Base, prompt: Tensor) -> Tensor:
-    """[2B, L, D]: the empty prompt, then the given ones."""
+    """[2B, L, D]: the empty prompt's context, then the given ones."""
     empty = encode_text(base.text_encoder, token_ids([UNCONDITIONAL]))
     return torch.cat([empty.expand_as(prompt), prompt])
 

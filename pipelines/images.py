@@ -1,4 +1,4 @@
-"""Image files: read into tensors with every mishap told in one sentence, written with a note."""
+"""Image files: read into tensors with clear errors, written with JSON metadata."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ..errors import InputError
 from ..faces.pixels import to_array
 
 SMALLEST, LARGEST = 32, 8192
-"""Sides of images that are read, in pixels."""
+"""Limits for the sides of input images, in pixels."""
 
 
 def read_image(path: str | Path, what: str = "image", size: int = IMAGE_SIZE) -> Tensor:
     """An image file as [1, 3, size, size] in 0..1.
 
-    Grey, palette, 16-bit and CMYK images become RGB; an alpha channel is left out; the middle
-    square of an oblong one is taken; another size is scaled.
+    Grey, palette, 16-bit and CMYK images are converted to RGB; alpha is dropped; the image is
+    cropped to its central square and resized.
 
     Args:
-        path: Any format that Pillow reads.
-        what: Its role, for the error ("reference").
+        path: A file in any format that Pillow reads.
+        what: The image's role, for errors ("reference").
         size: Side in pixels.
 
     Raises:
-        InputError: The file is missing, truncated, no image, or of an unusable size.
+        InputError: The file is missing, truncated, not an image, or of an unusable size.
     """
     image = open_rgb(path, what)
     if image.size != (size, size):
@@ -42,7 +42,7 @@ def read_image(path: str | Path, what: str = "image", size: int = IMAGE_SIZE) ->
 
 
 def open_rgb(path: str | Path, what: str = "image") -> Image.Image:
-    """An image file as 8-bit RGB in its own size, turned as its EXIF data say.
+    """An image file as 8-bit RGB in its original size, with its EXIF orientation applied.
 
     Raises:
         InputError: As :func:`read_image`.
@@ -56,14 +56,14 @@ def open_rgb(path: str | Path, what: str = "image") -> Image.Image:
             _check_size(file.size, what, path)
             return ImageOps.exif_transpose(_eight_bit(file, what, path)).convert("RGB")
     except UnidentifiedImageError as error:
-        raise InputError(f"the {what} is no image", where=str(path), fix=again) from error
+        raise InputError(f"the {what} is not an image", where=str(path), fix=again) from error
     except Image.DecompressionBombError as error:
         raise _wrong_size("too large", what, path) from error
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InputError(
-            f"the {what} cannot be read, it is truncated or damaged: {error}",
+            f"the {what} is truncated or damaged: {error}",
             where=str(path),
             fix=again,
         ) from error
@@ -77,10 +77,10 @@ def tensor_of(image: Image.Image) -> Tensor:
 def check_image_name(path: Path) -> None:
     """Raise InputError unless an image can be written under this name."""
     if path.is_dir():
-        raise InputError("the output is a folder", where=str(path), fix="Name a file in it")
+        raise InputError("the output is a folder", where=str(path), fix="Give a file name in it")
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise InputError(
-            "the output's format is unknown", where=str(path), fix="End its name in .png"
+            "the output's format is unknown", where=str(path), fix="Use a name ending in .png"
         )
 
 
@@ -90,7 +90,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def write_image(path: Path, image: Tensor, about: Mapping[str, Any]) -> None:
-    """Write an image [1, 3, H, W]; a PNG carries ``about`` as JSON in its text ``denseface``."""
+    """Write an image [1, 3, H, W]; PNG files hold ``about`` as JSON in the text ``denseface``."""
     pil = to_pil(image)
     if path.suffix.lower() == ".png":
         note = PngInfo()
@@ -101,10 +101,10 @@ def write_image(path: Path, image: Tensor, about: Mapping[str, Any]) -> None:
 
 
 def _eight_bit(image: Image.Image, what: str, path: Path) -> Image.Image:
-    """16-bit grey scaled to 8 bits: Pillow itself would cut it off at white."""
+    """Scale 16-bit grey to 8 bits: Pillow's own conversion clips it at 255."""
     if image.mode == "F":
         raise InputError(
-            f"the {what} holds floating-point values", where=str(path), fix="Save it as a PNG"
+            f"the {what} has floating-point pixels", where=str(path), fix="Save it as a PNG"
         )
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image

@@ -1,4 +1,4 @@
-"""The sizes of a Stable Diffusion 1.x UNet and autoencoder; a base file's metadata holds them."""
+"""The sizes of a Stable Diffusion 1.x UNet and autoencoder, as stored in a base file's metadata."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..errors import IncompatibleError
 
 @dataclass(frozen=True)
 class UNetLayout:
-    """The numbers that fix a Stable Diffusion 1.x UNet.
+    """The hyperparameters of a Stable Diffusion 1.x UNet.
 
     ``attention[l]`` says whether level ``l`` (downsampling 2**l) has transformers; the middle
-    always has one. ``heads`` is the number of heads, the same on every level. The defaults are SD
+    block always has one. ``heads`` is the number of heads on every level. The defaults are SD
     1.5.
     """
 
@@ -70,7 +70,7 @@ class UNetLayout:
         )
 
     def diffusers_kwargs(self) -> dict[str, Any]:
-        """Constructor arguments of the equal ``UNet2DConditionModel``.
+        """Constructor arguments of the equivalent ``UNet2DConditionModel``.
 
         Raises:
             IncompatibleError: The first level is wider than the first convolution; LDM can build
@@ -79,7 +79,7 @@ class UNetLayout:
         if self.channel_mult[0] != 1:
             raise IncompatibleError(
                 f"diffusers cannot build a UNet with channel_mult {self.channel_mult}",
-                fix="Use one that begins with 1",
+                fix="Use one that starts with 1",
             )
         down = tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in self.attention)
         up = tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(self.attention))
@@ -100,7 +100,7 @@ class UNetLayout:
 
 @dataclass(frozen=True)
 class VAELayout:
-    """The numbers that fix a Stable Diffusion 1.x autoencoder. The defaults are SD 1.5."""
+    """The hyperparameters of a Stable Diffusion 1.x autoencoder. The defaults are SD 1.5."""
 
     channels: tuple[int, ...] = (128, 256, 512, 512)
     num_res_blocks: int = 2
@@ -111,7 +111,7 @@ class VAELayout:
         return cls(tuple(config["block_out_channels"]), config["layers_per_block"])
 
     def diffusers_kwargs(self) -> dict[str, Any]:
-        """Constructor arguments of the equal ``AutoencoderKL``."""
+        """Constructor arguments of the equivalent ``AutoencoderKL``."""
         levels = len(self.channels)
         return {
             "in_channels": 3,

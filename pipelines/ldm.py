@@ -3,7 +3,7 @@
 Files of this pack and of the Dense-Face release use the LDM names (``input_blocks.1.1...``), the
 diffusers classes their own (``down_blocks.0.attentions.0...``). Files are read by diffusers' own
 conversion, which is not a documented API: this is the only module that touches it. diffusers has
-no way back, so the LDM names of a network's tensors are computed here.
+no inverse, so the LDM names of a network's tensors are computed here.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def vae_ldm_name(name: str, config: Mapping[str, Any]) -> str:
 
 
 def attention_blocks(unet: UNet2DConditionModel) -> dict[str, str]:
-    """LDM block (``middle_block``) -> diffusers name of its transformer, in running order."""
+    """LDM block (``middle_block``) -> diffusers name of its transformer, in execution order."""
     found = {}
     for name in unet.attn_processors:
         transformer = name.partition(".transformer_blocks.")[0]
@@ -118,7 +118,7 @@ def attention_blocks(unet: UNet2DConditionModel) -> dict[str, str]:
 def unet_from_ldm(
     tensors: Mapping[str, Tensor], unet: UNet2DConditionModel, *, where: str = ""
 ) -> dict[str, Tensor]:
-    """The state dict for a UNet from the tensors of a file; other networks' are ignored.
+    """The state dict for a UNet from the tensors of a file, which may hold other networks too.
 
     Args:
         where: The file, for the error.
@@ -166,7 +166,7 @@ def vae_to_ldm(vae: AutoencoderKL) -> dict[str, Tensor]:
 def text_from_ldm(tensors: Mapping[str, Tensor], text_encoder: CLIPTextModel) -> dict[str, Tensor]:
     """The CLIP tensors of a file under the names that the installed transformers uses.
 
-    transformers 4 prefixes them with ``text_model.``, transformers 5 does not. The stored
+    transformers 4 prefixes them with ``text_model.``; transformers 5 does not. The stored
     ``embeddings.position_ids`` is dropped where the model has no such buffer.
     """
     own = text_encoder.state_dict()

@@ -1,6 +1,6 @@
-"""The sampler of the command line: DDIM without fresh noise, from a seed to a clean latent.
+"""The command line's sampler: DDIM with eta 0, from a seed to a clean latent.
 
-It equals the host's ``euler`` sampler with the ``ddim_uniform`` scheduler and a noise mask, so a
+It is equivalent to ComfyUI's ``euler`` with ``ddim_uniform`` and a noise mask, so a
 seed gives the same image in both.
 """
 
@@ -17,7 +17,7 @@ from ..faces.masks.compositing import blend
 
 
 def seeded_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Noise [B, *shape], each image from its own seed, whatever the rest of the batch."""
+    """Noise [B, *shape]; each image's depends only on its own seed."""
     noises = [
         torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds
     ]
@@ -25,10 +25,10 @@ def seeded_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
 
 
 def clean_schedule(steps: int) -> DDIMSchedule:
-    """The grid t = 1, 1 + 1000 // steps, ... without fresh noise, ending without any noise.
+    """The grid t = 1, 1 + 1000 // steps, ... at eta 0, ending without noise.
 
     Raises:
-        InputError: Steps out of 1..1000.
+        InputError: Steps outside 1..1000.
     """
     grid = ddim_schedule(steps, eta=0)
     return schedule_of(grid.timesteps, grid.alphas, torch.ones(1), eta=0)
@@ -46,9 +46,9 @@ def sample(
 
     Args:
         model: Predicted noise, guidance included.
-        base: Clean latents to start from and to keep [B, C, h, w]; zeros where there are none.
+        base: Clean latents to start from and to keep [B, C, h, w]; zeros if there are none.
         noise: [B, C, h, w].
-        schedule: Of :func:`clean_schedule`.
+        schedule: From :func:`clean_schedule`.
         mask: [B or 1, 1, h, w] in 0..1, 1 = redraw; None redraws everything.
         on_step: Called after each step.
     """
@@ -77,8 +77,8 @@ def softly_masked(
         model: Predicted noise, guidance included.
         base: Clean latent [B, C, h, w], scaled.
         mask: [B or 1, 1, h, w] in 0..1, 1 = redraw.
-        noise: The base's noise in every step [B, C, h, w].
-        schedule: The grid that the sampler uses.
+        noise: Noise added to the base at every step [B, C, h, w].
+        schedule: The sampler's grid.
     """
     alphas = dict(zip(schedule.timesteps.tolist(), schedule.alphas, strict=True))
 

@@ -1,7 +1,7 @@
-"""Base models from one local file in the original layout: the pack's own, or Stable Diffusion 1.5.
+"""Base models from one local file in LDM layout: this pack's own, or Stable Diffusion 1.5.
 
-Nothing is fetched. Checkpoints hold no tokenizer, so words need a folder with one; the empty prompt
-does not.
+Nothing is downloaded. Checkpoints contain no tokenizer, so prompts other than the empty one
+need a folder with one.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ SD15_TEXT: dict[str, Any] = {
     "eos_token_id": 49407,
     "pad_token_id": 49407,
 }
-#: Weights whose shapes tell Stable Diffusion 1.5 from its relatives.
+#: Weights whose shapes distinguish Stable Diffusion 1.5 from related models.
 SHAPES = {
     "input_blocks.0.0.weight": (320, 4, 3, 3),
     "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
 }
 
 Tokenize = Callable[[Sequence[str]], Tensor]
-"""Texts -> token numbers [B, L]."""
+"""Texts -> token ids [B, L]."""
 
 
 def load_checkpoint(path: str | Path) -> Base:
-    """A base in float32, frozen, from a file that says its sizes or has those of SD 1.5.
+    """A frozen float32 base, from a file with sizes in its metadata or with those of SD 1.5.
 
     Raises:
         ModelFileError: The file is missing, altered or lacks a weight.
@@ -58,31 +58,31 @@ def load_checkpoint(path: str | Path) -> Base:
         found = tensors.get(UNET_PREFIX + name)
         if found is None or tuple(found.shape) != shape:
             raise IncompatibleError(
-                "the file holds no Stable Diffusion 1.5",
+                "the file is not a Stable Diffusion 1.5 checkpoint",
                 where=str(path),
-                fix="Choose a checkpoint of that model, one .safetensors file with its VAE and "
+                fix="Use a single .safetensors file of that model that contains VAE and "
                 "text encoder",
             )
     try:
         return build_base(tensors, SD15_UNET, VAELayout(), SD15_TEXT, metadata)
-    except RuntimeError as error:  # torch's word for missing weights
+    except RuntimeError as error:  # load_state_dict: weights are missing
         raise ModelFileError(
             "the file's text encoder or autoencoder is incomplete",
             where=str(path),
-            fix="Choose a whole checkpoint, with its VAE and text encoder",
+            fix="Use a full checkpoint with VAE and text encoder",
         ) from error
 
 
 def tokenizer_for(base: Base, folder: Path | None) -> Tokenize:
-    """How texts become token numbers for a base.
+    """The tokenizer for a base.
 
     Args:
-        base: The tiny world has its own words; others need a tokenizer or say nothing.
-        folder: With the files of CLIP's tokenizer (``vocab.json``, ``merges.txt``); None for the
-            empty prompt, whatever the text.
+        base: The tiny world has its own vocabulary; other bases need a tokenizer's folder.
+        folder: Contains CLIP's tokenizer (``vocab.json``, ``merges.txt``). None: every text is
+            replaced by the empty prompt.
 
     Raises:
-        InputError: The folder holds no tokenizer.
+        InputError: The folder contains no tokenizer.
     """
     config = base.text_encoder.config
     if config.vocab_size == len(WORDS):
@@ -99,15 +99,15 @@ def _clip_tokenizer(folder: Path, words: int, length: int) -> Tokenize:
     from transformers import CLIPTokenizer
 
     refusal = InputError(
-        f"the folder holds no CLIP tokenizer of {words} words",
+        f"the folder contains no CLIP tokenizer with {words} tokens",
         where=str(folder),
-        fix="Name a folder with its vocab.json and merges.txt",
+        fix="Give a folder with its vocab.json and merges.txt",
     )
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
         raise refusal from error
-    # transformers makes an empty tokenizer of an empty folder.
+    # transformers loads an empty tokenizer from an empty folder.
     if len(tokenizer) != words:
         raise refusal
 

@@ -1,7 +1,7 @@
-"""SFSR on a diffusers UNet: identity and expression in the cross-attention, the scene behind it.
+"""SFSR on a diffusers UNet: identity and expression in cross-attention, and the scene hint.
 
-What is installed is called, not copied: an adapter can be trained through the UNet. Processors that
-are there already (Dense-Face's adapter) go on running; the sources ask with their queries.
+The adapter is called, not copied, so it can be trained through the UNet. Existing processors
+(Dense-Face's adapter) keep running; the sources attend with their queries.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .ldm import attention_blocks
 
 @dataclass(frozen=True, eq=False)
 class SourceInputs:
-    """What one call of the UNet is told, for a batch of B (both halves of guidance).
+    """The inputs of one UNet call, for a batch of B (both halves of guidance).
 
-    keys_values: Layer to source to keys and values [B or 1, n, C].
-    weights: Source to its weight, one for all or [B]; 0 where it is absent. A source that is not
-        named does not act.
-    mask: [B or 1, h, w] in 0..1, where the sources act, over the whole image; None everywhere.
+    keys_values: Layer -> source -> keys and values [B or 1, n, C].
+    weights: Source -> weight, a number or [B]; 0 where it is absent. Sources not listed do
+        not act.
+    mask: [B or 1, h, w] in 0..1, where the sources act, stretched over the image; None: everywhere.
     background: [B or 1, 5, h, w] (``sfsr.background.background_channels``) or None.
-    background_weight: One for all or [B].
+    background_weight: A number or [B].
     """
 
     keys_values: Mapping[str, Mapping[str, KeysValues]] = field(default_factory=dict)
@@ -42,11 +42,11 @@ class SourceInputs:
 
 
 class InstalledSources(InstalledProcessors):
-    """An SFSR adapter at work in a UNet; ``remove`` (or leaving the ``with`` block) undoes it.
+    """An SFSR adapter installed in a UNet until ``remove`` or the end of a ``with`` block.
 
     Args:
         unet: The UNet whose cross-attention processors are wrapped.
-        adapter: Fits it.
+        adapter: An adapter for this UNet.
         source_inputs: May be reassigned between calls; the default changes nothing.
     """
 
@@ -63,7 +63,7 @@ class InstalledSources(InstalledProcessors):
         self._hook = unet.conv_in.register_forward_hook(self._with_background)
 
     def remove(self) -> None:
-        """Give the UNet its former processors back."""
+        """Restore the UNet's original processors and convolution."""
         self._hook.remove()
         super().remove()
 
@@ -73,7 +73,7 @@ class InstalledSources(InstalledProcessors):
         if {layer: _width(attn) for layer, (_, attn) in found.items()} != self._adapter.layers:
             raise IncompatibleError(
                 "the SFSR adapter does not fit this UNet: their cross-attention layers differ",
-                fix="Use the base model that the adapter was trained on, or one built alike",
+                fix="Use the adapter's own base model, or one of the same architecture",
             )
         for layer, (name, _) in found.items():
             processors[name] = SourceProcessor(self, layer, self._former[name])
@@ -89,7 +89,7 @@ class InstalledSources(InstalledProcessors):
 
 
 class SourceProcessor:
-    """One layer's former attention plus what the sources add before its ``to_out``."""
+    """One layer's original attention plus the sources' attention before ``to_out``."""
 
     def __init__(self, installed: InstalledSources, layer: str, former: Any) -> None:
         self._installed = installed
@@ -103,7 +103,7 @@ class SourceProcessor:
         encoder_hidden_states: Tensor | None = None,
         **kwargs: Any,
     ) -> Tensor:
-        """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
+        """[B, N, C] -> [B, N, C], with the signature of diffusers' processors."""
         out = self._former(attn, hidden_states, encoder_hidden_states, **kwargs)
         source_inputs = self._installed.source_inputs
         acting = [
@@ -125,28 +125,28 @@ class SourceProcessor:
                 for s in acting
             ]
         ).sum(0)
-        # to_out is linear: its bias is in ``out`` already.
+        # to_out is linear, and ``out`` already includes its bias.
         return out + F.linear(added, attn.to_out[0].weight.to(added))
 
 
 def install_sources(
     unet: UNet2DConditionModel, adapter: SFSRAdapter, source_inputs: SourceInputs | None = None
 ) -> InstalledSources:
-    """Put an SFSR adapter into a UNet; see :class:`InstalledSources`.
+    """Install an SFSR adapter in a UNet; see :class:`InstalledSources`.
 
     Raises:
-        IncompatibleError: Layers or widths of adapter and UNet differ; the UNet is left alone.
+        IncompatibleError: Layers or widths of adapter and UNet differ; the UNet is unchanged.
     """
     return InstalledSources(unet, adapter, source_inputs)
 
 
 def layers_of(unet: UNet2DConditionModel) -> dict[str, int]:
-    """The layers of a fresh SFSR adapter for a UNet: block to width, in running order."""
+    """The layers of a new SFSR adapter for a UNet: block -> width, in execution order."""
     return {layer: _width(attn) for layer, (_, attn) in cross_attentions(unet).items()}
 
 
 def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[str, Any]]:
-    """Block in Stable Diffusion's own names (``input_blocks.1``) to processor name and module."""
+    """LDM block name (``input_blocks.1``) -> processor name and module."""
     found = {}
     for block, transformer in attention_blocks(unet).items():
         name = f"{transformer}.transformer_blocks.0.attn2"
@@ -163,7 +163,7 @@ def _acts(weight: float | Tensor) -> bool:
 
 
 def _over(mask: Tensor, tokens: int) -> Tensor:
-    """[B, h, w] -> [B, N] of a layer whose N tokens cover the same image."""
+    """[B, h, w] -> [B, N], for a layer whose N tokens cover the same image."""
     height, width = mask.shape[-2:]
     shrink = round((height * width / tokens) ** 0.5)
     size = (-(-height // shrink), -(-width // shrink))

@@ -1,4 +1,4 @@
-"""Texts as context for the UNet: the tiny world's tokens, and text encoding with an identity."""
+"""Texts as context for the UNet: the tiny world's tokenizer, and text encoding with an identity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..dense_face.identity_token import IdentityToken
 
 
 def token_ids(texts: Sequence[str]) -> Tensor:
-    """Token numbers [B, 48] of the tiny world's vocabulary; longer texts are truncated."""
+    """Token ids [B, 48] of the tiny world's vocabulary; longer texts are truncated."""
     rows = []
     for text in texts:
         ids = [START, *encode(text)[: CONTEXT_LENGTH - 2]]
@@ -28,12 +28,12 @@ def encode_text(
     token: IdentityToken | None = None,
     identity: Tensor | None = None,
 ) -> Tensor:
-    """Context [B, L, D] of token numbers [B, L], last hidden state after the final norm.
+    """Context [B, L, D] for token ids [B, L]: the last hidden state after the final norm.
 
     Args:
         text_encoder: The base's text encoder; unchanged afterwards.
-        ids: Token numbers.
-        token: Puts ``identity`` [B or 1, 512] at every ``*``; None leaves ``*`` a plain word.
+        ids: Token ids.
+        token: Puts ``identity`` [B or 1, 512] at every ``*``; None leaves ``*`` an ordinary token.
     """
     if token is None:
         return text_encoder(ids).last_hidden_state

@@ -69,7 +69,7 @@ def exemplar_expression(
     Args:
         roots: Folders with one subfolder per word.
         word: One of the 135 words.
-        analyzer: Detects the face and measures its blendshapes.
+        analyzer: Detects the face and its blendshapes.
         read: Opens an image.
         choice: ``medoid``: the image whose expression is closest to all others; ``seed``: one image
             at random, the only one that is analysed.

@@ -146,7 +146,7 @@ def from_face(face: Face, source: str = "image") -> Expression:
     """
     if not face.blendshapes:
         raise InputError(
-            "the analyzer measures no expression",
+            "the analyzer gives no expression",
             where=face.source,
             fix="Use the landmarker, the host's face landmarks or the tiny world's analyzer",
         )

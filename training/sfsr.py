@@ -165,7 +165,7 @@ class SFSRTask(nn.Module):
         clean = shown.latents
         denoise, x, sigma = self._start(installed, inputs, shown, faces, generator)
         found = midpoint_estimate(denoise, x, sigma, self.levels, nodes=faces.nodes)
-        # The reader sees the new head in the scene. Gradients of the identity reach the head only,
+        # The reader sees the new head in the scene. The identity's gradients affect the head only,
         # those of the expression eyes, brows and mouth only: elsewhere the adapter would learn to
         # fool the reader with patterns that are no face.
         head = shown.heads

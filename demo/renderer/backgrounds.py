@@ -74,6 +74,6 @@ def _forest(x: Tensor, y: Tensor, phase: float) -> Tensor:
         u = torch.remainder(x + phase * width + 0.07 * layer, width) / width - 0.5
         top = 0.02 + 0.13 * layer
         tier = torch.remainder(y - top, 0.22) / 0.22
-        spread = (y > top) * (0.12 + 0.34 * tier)
-        colour = _blend(colour, ((spread - u.abs()) * 30).clamp(0, 1), tree)
+        half = (y > top) * (0.12 + 0.34 * tier)
+        colour = _blend(colour, ((half - u.abs()) * 30).clamp(0, 1), tree)
     return _blend(colour, smoothstep(0.90, 0.92, y), (84, 120, 60))

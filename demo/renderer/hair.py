@@ -157,6 +157,6 @@ def beard_mesh(face: FaceGeometry, head: Mesh) -> list[Mesh]:
     points = (skin + out * size[..., None]).reshape(-1, 3)
     faces = grid_faces(points.shape[0] // COLUMNS, COLUMNS, True)
     # The rest of the shell lies under the skin.
-    grown = (d.reshape(-1) > -0.1)[faces].any(-1)
+    covered = (d.reshape(-1) > -0.1)[faces].any(-1)
     chart = torch.stack([x, y, phi], -1).reshape(-1, 3)
-    return [Mesh(points, chart, faces[grown], BEARD)]
+    return [Mesh(points, chart, faces[covered], BEARD)]

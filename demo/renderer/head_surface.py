@@ -110,10 +110,10 @@ def relief(face: FaceGeometry, x: Tensor, y: Tensor) -> Tensor:
         sneer = face.pair("noseSneer", side)
         wing = bump(x, y, side * half * 0.72, nose_y - 0.015 - 0.05 * sneer, half * 0.5, 0.085)
         z += (0.085 + 0.05 * identity["nose_width"] + 0.03 * sneer) * wing
-    reach = 0.185 + 0.07 * identity["nose_length"]
+    length = 0.185 + 0.07 * identity["nose_length"]
     along = ((y - (eye_y - 0.08)) / (nose_y - eye_y + 0.08)).clamp(0, 1)
     ridge = torch.exp(-((x / (0.07 + 0.50 * half * along)) ** 2))
-    z += reach * ridge * (0.30 + 0.70 * along**1.3) * smoothstep(nose_y + 0.11, nose_y - 0.05, y) \
+    z += length * ridge * (0.30 + 0.70 * along**1.3) * smoothstep(nose_y + 0.11, nose_y - 0.05, y) \
         * smoothstep(eye_y - 0.25, eye_y + 0.05, y)  # fmt: skip
     z += 0.10 * bump(x, y, 0.0, nose_y - 0.03, half * 0.85, 0.11)
     s, top, inner_up, inner_low, bottom = face.mouth_curves(x)

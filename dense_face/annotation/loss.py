@@ -22,7 +22,7 @@ NO_PART = -1
 WEIGHTS = {"depth": 4.0, "parts": 4.0, "overlap": 1.0, "heat": 0.2, "points": 20.0}
 _BACKGROUND_DEPTH = 0.25
 """Weight of a background cell relative to one of the head: they are easy and many."""
-_HEAT_SPREAD = 1.0
+_HEAT_SIGMA = 1.0
 """Standard deviation of the target heat, in cells."""
 
 
@@ -77,7 +77,7 @@ def annotation_losses(maps: AnnotationMaps, labels: AnnotationLabels) -> dict[st
 
 
 def _without_gaps(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels with 0 for NaN, and where they are known: NaN must not reach a gradient."""
+    """Labels with 0 for NaN, and where they are known: NaN must not enter a gradient."""
     return labels.nan_to_num(0.0), ~labels.isnan()
 
 
@@ -122,4 +122,4 @@ def _landmarks(heat: Tensor, truth: Tensor) -> dict[str, Tensor]:
 def _gaussians(positions: Tensor, cells: int) -> Tensor:
     """Positions [B, K] in 0..1 -> Gaussians [B, K, cells] along one side that sum to 1."""
     apart = (cell_centres(cells).to(positions) - positions[..., None]) * cells
-    return (-apart.square() / (2 * _HEAT_SPREAD**2)).softmax(-1)
+    return (-apart.square() / (2 * _HEAT_SIGMA**2)).softmax(-1)

@@ -79,10 +79,10 @@ def read_elements(stream: BufferedIOBase, count: int, dtype: torch.dtype) -> Ten
     if count == 0:
         return torch.empty(0, dtype=dtype)
     buffer = memoryview(bytearray(count * dtype.itemsize))
-    filled = 0
-    while filled < len(buffer):
-        step = stream.readinto(buffer[filled : filled + _STEP])
+    done = 0
+    while done < len(buffer):
+        step = stream.readinto(buffer[done : done + _STEP])
         if not step:
             raise ModelFileError("the model file is truncated", fix="Download it again")
-        filled += step
+        done += step
     return torch.frombuffer(buffer, dtype=dtype)

@@ -160,7 +160,7 @@ class _Unpickler(pickle._Unpickler):
         if builtin or module.partition(".")[0] in _INERT_MODULES:
             return self._inert
         raise ModelFileError(
-            f"the checkpoint asks for the Python object {module}.{name}, "
+            f"the checkpoint refers to the Python object {module}.{name}, "
             "which a state dict does not need",
             fix="It may be malicious: do not open it, download it again from its authors",
         )

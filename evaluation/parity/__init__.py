@@ -1,1 +1,1 @@
-"""Does this pack compute what a reference implementation computed? Fixtures of golden tensors."""
+"""Parity with a reference implementation, by fixtures of golden tensors."""

@@ -1,6 +1,6 @@
-"""Does this pack compute what the reference computed? Every golden of a fixture, recomputed.
+"""Conformance: recomputes every golden value of a fixture and compares.
 
-Differences are relative to the golden's largest value; ``golden_outputs`` says how each is made.
+Differences are relative to the golden's largest value; ``golden_outputs`` computes the values.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether it stays below the tolerance."""
+        """Whether the difference is below the tolerance."""
         return self.difference < TOLERANCE
 
 
 def check_conformance(folder: str | Path, prefixes: Sequence[str] = ()) -> list[Row]:
     """Recompute every golden of a fixture folder, in float32 on the CPU.
 
-    A golden that nothing here computes, and a computed one that the folder lacks, count as
+    Goldens that are not computed here, and computed values that the folder lacks, count as
     infinitely different.
 
     Args:
@@ -44,7 +44,7 @@ def check_conformance(folder: str | Path, prefixes: Sequence[str] = ()) -> list[
         prefixes: Check only these parts (``eps.``, ``ref.``: the keys of ``PARTS``); all if empty.
 
     Raises:
-        InputError: A prefix names no part.
+        InputError: A prefix is not a part.
         FacePackError: The folder cannot be read or its inputs do not fit its networks.
     """
     unknown = [prefix for prefix in prefixes if prefix not in PARTS]

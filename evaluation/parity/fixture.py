@@ -1,9 +1,9 @@
-"""A folder of golden tensors (docs/reference/parity.md 3) as one object: settings, inputs, goldens.
+"""A fixture folder (docs/reference/parity.md 3) as one object: settings, inputs, goldens.
 
 The folder holds ``config.json``, ``weights_fp16.safetensors``, ``forward.safetensors``,
 ``sampler.safetensors``, ``pose_angles.json`` with ``pose_N.png``, ``mask_512.png``,
 ``ddim50_eta1.json`` and ``sd15_layout.json``. Widths, depths, strengths, batch, latent size and
-number of steps are read from it, none is assumed.
+number of steps are read from it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ...storage import read_weights
 
 _INPUTS = ("in.", "noise.", "attn.in.", "tok.w.", "tok.ids", "tok.embeds_in")
 _CHECKED_INPUTS = ("in.mask", "in.mask_raw")
-"""Inputs that we can compute ourselves from ``mask_512.png``."""
+"""Inputs that are also computed here, from ``mask_512.png``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Fixture:
     """Inputs, weights and goldens of one folder; half-precision tensors widened to float32.
 
     ``deltas`` are the small and the full adapter strength, ``tensors`` the union of the forward
-    and sampler files (inputs that both hold are kept apart as ``forward`` and ``sampler``).
+    and sampler files (``forward`` and ``sampler`` keep each file's own inputs).
     """
 
     folder: Path
@@ -66,9 +66,9 @@ class Fixture:
             }
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(
-                f"the settings of the fixture cannot be used: {error!r}",
+                f"the fixture's settings are unusable: {error!r}",
                 where=str(folder / "config.json"),
-                fix="Write it as the reference fixture does",
+                fix="Use the format of the reference fixture",
             ) from error
         files = (
             _float32(read_weights(folder / f"{name}.safetensors")[0])
@@ -93,7 +93,7 @@ class Fixture:
         }
 
     def goldens(self) -> dict[str, Tensor]:
-        """Everything that has to be computed, by name, from all files of the folder."""
+        """All values to recompute, by name, from all files of the folder."""
         found = {
             name: tensor
             for tensors in (self.forward, self.sampler)
@@ -117,7 +117,7 @@ class Fixture:
             yield (pose["yaw"], pose["pitch"], pose["roll"]), torch.tensor(ends)
 
     def image(self, name: str) -> Tensor:
-        """An image of the folder as uint8 [H, W] or [H, W, 3]."""
+        """An image from the folder as uint8 [H, W] or [H, W, 3]."""
         path = self.folder / name
         try:
             with Image.open(path) as image:
@@ -129,17 +129,17 @@ class Fixture:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file; ModelFileError if it is missing or broken."""
+    """Content of a JSON file; ModelFileError if it is missing or invalid."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelFileError(
-            "the file is missing or holds no JSON", where=str(path), fix="Copy the fixture again"
+            "the file is missing or not valid JSON", where=str(path), fix="Copy the fixture again"
         ) from error
 
 
 def _tested_block(weights: dict[str, Tensor], forward: dict[str, Tensor]) -> str:
-    """The block of the single-attention goldens: output_blocks.1, or the first that fits them."""
+    """The block of the single-attention goldens: output_blocks.1, or the first of their width."""
     width = forward["attn.in.h"].shape[-1] if "attn.in.h" in forward else 0
     query = f"{UNET_PREFIX}output_blocks.{{}}.1.transformer_blocks.0.attn1.to_q.weight"
     fitting = [

@@ -1,6 +1,6 @@
-"""Everything that a parity fixture holds, computed by this pack.
+"""Recomputes the golden values of a parity fixture.
 
-The networks are built from the fixture's weights by the code that the pipelines use: the UNet by
+The networks are built from the fixture's weights with the pipelines' code: the UNet by
 diffusers with the adapter's attention processors; pose branch, identity token, schedule, blending
 and pose images by ``dense_face``.
 """
@@ -64,7 +64,7 @@ class _Networks:
     def eps(
         self, x: Tensor, t: Tensor, context: Tensor, residuals: list[Tensor] | None = None
     ) -> Tensor:
-        """Predicted noise with whatever adapter is installed."""
+        """Predicted noise, with the installed adapter if there is one."""
         down = None if residuals is None else tuple(residuals[:-1])
         middle = None if residuals is None else residuals[-1]
         return self.unet(
@@ -76,7 +76,7 @@ class _Networks:
         ).sample
 
     def posed(self, given: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Encoded hints and pose residuals of the forward inputs."""
+        """Encoded hints and pose residuals for the forward inputs."""
         hint = self.pose_branch.encode_hint(given["in.hint_rgb_u8"].float() / 255)
         return hint, self.pose_branch.residuals(given["in.x"], hint, given["in.t"])
 
@@ -124,7 +124,7 @@ def _eps(fixture: Fixture, networks: _Networks) -> Named:
 
 
 def _token(fixture: Fixture, networks: _Networks) -> Named:
-    """Token embeddings with the identity, for a pair, for one, and for the unconditional call."""
+    """Token embeddings with the identity: batch of two, batch of one, and unconditional."""
     given, token, star = fixture.forward, networks.token, fixture.placeholder_id
     embeds, ids, identity = given["tok.embeds_in"], given["tok.ids"], given["in.id"]
     yield "tok.embeds_face", token.replace(embeds, ids, star, identity)
@@ -147,7 +147,7 @@ def _sampler_run(run: str, eta: float, full: bool, fixture: Fixture, networks: _
     steps: list[Step] = []
 
     def model(x: Tensor, t: Tensor) -> Tensor:
-        # Both halves share latent, timestep and hint: the branch runs once for the two.
+        # Both halves have the same latent, timestep and hint: the branch runs once.
         once = networks.pose_branch.residuals(x, hint, t[None])
         twice = [residual.repeat(2, 1, 1, 1) for residual in once]
         uncond, cond = networks.eps(x.repeat(2, 1, 1, 1), t, contexts, twice).chunk(2)
@@ -200,7 +200,7 @@ def _images(fixture: Fixture, networks: _Networks) -> Named:
 
 
 def _layout(fixture: Fixture, networks: _Networks) -> Named:
-    """Names and shapes of a full-size model, built without memory for its weights."""
+    """Names and shapes of a full-size model, built on the meta device."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(**UNetLayout().diffusers_kwargs())
         vae = AutoencoderKL(**VAELayout().diffusers_kwargs())
@@ -229,11 +229,11 @@ PARTS: dict[str, Callable[[Fixture, _Networks], Named]] = {
     "d1.": partial(_sampler_run, "d1", 1.0, True),
     "eta0.": partial(_sampler_run, "eta0", 0.0, False),
 }
-"""How the names of the goldens begin, and what computes them; cheap ones first."""
+"""Name prefix of goldens -> what computes them; cheap ones first."""
 
 
 def outputs(fixture: Fixture, prefixes: Iterable[str] = tuple(PARTS)) -> Named:
-    """Name and value of each output of the parts asked for (keys of ``PARTS``)."""
+    """Name and value of each output of the selected parts (keys of ``PARTS``)."""
     networks = _Networks(fixture)
     for prefix in prefixes:
         yield from PARTS[prefix](fixture, networks)

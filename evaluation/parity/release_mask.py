@@ -20,5 +20,5 @@ def release_mask(image: Tensor, height: int, width: int) -> Tensor:
     redrawn (0).
     """
     small = area_resize(image.float(), height, width).clamp(0, 1)
-    # The release resizes images of 8 bits, so it compares whole grey levels with the threshold.
+    # The release resizes 8-bit images, so it compares integer grey levels with the threshold.
     return ((small * 255).round() / 255 >= KEEP_THRESHOLD).float()

@@ -30,10 +30,10 @@ def place_for_face(face: Face, size: int, padding: float = 0.0) -> CropPlace:
         return crop_place(face.five, face.image_size, size, padding)
     left, top, right, bottom = face.box
     # Upright points that give a square of this side and centre.
-    reach = AROUND_BOX * max(right - left, bottom - top) / 4
-    x, y = (left + right) / 2, (top + bottom) / 2 - 0.1 * reach
+    half = AROUND_BOX * max(right - left, bottom - top) / 4
+    x, y = (left + right) / 2, (top + bottom) / 2 - 0.1 * half
     unit = torch.tensor([[-1.0, 0], [1, 0], [0, 1], [-0.5, 2], [0.5, 2]])
-    return crop_place(unit * (reach / 2) + torch.tensor([x, y]), face.image_size, size, padding)
+    return crop_place(unit * (half / 2) + torch.tensor([x, y]), face.image_size, size, padding)
 
 
 def crop_faces(
@@ -95,19 +95,19 @@ def paste_crops(
     Raises:
         InputError: The numbers or sizes of images, crops and masks do not match.
     """
-    wanted = sum(map(len, places))
-    if not wanted:
+    expected = sum(map(len, places))
+    if not expected:
         return images
-    if len(places) == wanted == 1 and len(crops) > 1:
+    if len(places) == expected == 1 and len(crops) > 1:
         places = places * len(crops)
-        wanted = len(crops)
+        expected = len(crops)
     if len(images) == 1:
         images = images.expand(len(places), -1, -1, -1)
-    if len(images) != len(places) or len(crops) != wanted:
+    if len(images) != len(places) or len(crops) != expected:
         raise InputError(
-            f"{len(crops)} crops cannot be put into {len(images)} images: {wanted} faces were "
-            f"cut out of {len(places)}",
-            fix="Give the images the crops were taken from, and one crop for each face",
+            f"{len(crops)} crops cannot be put into {len(images)} images: {expected} faces were "
+            f"cropped from {len(places)}",
+            fix="Give the images the crops were taken from, and one crop per face",
         )
     if masks is not None:
         masks = _masks(masks, len(crops), crops.shape[-1])

@@ -35,10 +35,10 @@ def _detect(analyzer: FaceAnalyzer, image: Tensor, box: Face) -> Face:
     height, width = image.shape[-2:]
     box.require_size(width, height)
     left, top, right, bottom = box.box
-    reach = max(right - left, bottom - top) * _CONTEXT / 2
+    half = max(right - left, bottom - top) * _CONTEXT / 2
     x, y = (left + right) / 2, (top + bottom) / 2
-    x0, y0 = max(0, int(x - reach)), max(0, int(y - reach))
-    x1, y1 = min(width, int(x + reach) + 1), min(height, int(y + reach) + 1)
+    x0, y0 = max(0, int(x - half)), max(0, int(y - half))
+    x1, y1 = min(width, int(x + half) + 1), min(height, int(y + half) + 1)
     if x0 >= x1 or y0 >= y1:
         return box
     found = find_faces(analyzer, image[:, y0:y1, x0:x1], order="largest first")

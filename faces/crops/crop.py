@@ -70,12 +70,12 @@ def crop_place(
     across, down = p[1] - p[0], mouth - eyes
     # The eyes alone are unreliable in a profile, so the mouth counts as well.
     axis = across + torch.stack([down[1], -down[0]])
-    reach = max(2 * float(across.norm()), 1.8 * float(down.norm())) * (1 + 2 * padding)
-    if not (float(axis.norm()) > 0 and reach > 1):  # also catches NaN
+    half = max(2 * float(across.norm()), 1.8 * float(down.norm())) * (1 + 2 * padding)
+    if not (float(axis.norm()) > 0 and half > 1):  # also catches NaN
         raise InputError(
-            "the face's points lie all in one place", fix="Use another face, or give other points"
+            "the face's points all coincide", fix="Use another face, or give other points"
         )
-    x = axis / axis.norm() * reach
+    x = axis / axis.norm() * half
     y = torch.stack([-x[1], x[0]])
     centre = eyes + 0.1 * down
     quad = torch.stack([centre - x - y, centre + x - y, centre + x + y, centre - x + y])
@@ -110,9 +110,9 @@ def pasted(
         place: Where it was taken.
         mask: [s, s] in 0..1 on the crop, 1 = the crop, 0 = keep the image; the whole crop if None.
             A border of ``soft`` is kept in any case, so that the crop's own edge does not show.
-        soft: Width of the transition inside the mask, as a share of the crop's side.
-        match_colours: Bring the crop's colours to the image's, judged by the kept part (or, if
-            nothing is kept, by the whole).
+        soft: Width of the transition inside the mask, as a fraction of the crop's side.
+        match_colours: Match the crop's colours to the image's over the kept part (or, if
+            nothing is kept, over the whole).
 
     Returns:
         [C, H, W]; every value outside the mask is that of ``image``, bit for bit.

@@ -61,13 +61,13 @@ def _blend(base: Tensor, generated: Tensor, weight: Tensor) -> Tensor:
 
 def _feathered(weight: Tensor, radius: float) -> Tensor:
     """The base's weight, raised near the mask's border and nowhere lowered."""
-    reach = int(radius + 0.5)
-    if reach < 1:
+    size = int(radius + 0.5)
+    if size < 1:
         return weight
-    offsets = torch.arange(-reach, reach + 1, dtype=weight.dtype, device=weight.device)
+    offsets = torch.arange(-size, size + 1, dtype=weight.dtype, device=weight.device)
     kernel = torch.exp(-0.5 * (offsets / (radius / 2)) ** 2)
     kernel = kernel / kernel.sum()
-    soft = F.pad(weight, (reach, reach, reach, reach), mode="replicate")
+    soft = F.pad(weight, (size, size, size, size), mode="replicate")
     soft = F.conv2d(soft, kernel.view(1, 1, 1, -1))
     soft = F.conv2d(soft, kernel.view(1, 1, -1, 1))
     # At a straight border the blurred weight is one half: doubled, it meets the base at 1.

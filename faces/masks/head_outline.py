@@ -34,11 +34,11 @@ _SQUARE = 16
 def head_outline(face: Face) -> Tensor:
     """The outline [N, 2], in pixels of the image, of the head with ears and hair.
 
-    Contains the outline of the face. Faces without a measured pose are taken to look at the camera;
-    with a box alone the head is upright as well.
+    Contains the outline of the face. Faces without a head pose are assumed frontal;
+    with only a box also upright.
 
     Raises:
-        InputError: The face's points lie all in one place.
+        InputError: The face's points all coincide.
     """
     yaw = 0.0 if face.pose is None else math.radians(face.pose.yaw)
     centre = torch.tensor([_BEHIND_FACE * math.sin(yaw), _CENTRE_Y])

@@ -12,7 +12,7 @@ OLD_MARGIN = 0.08
 """Margin around the head that is removed, as a fraction of its diameter: its edges are soft."""
 NEW_MARGIN = 0.03
 """Margin around the new head, as a fraction of its diameter: enough for the seam to fade."""
-_REACH = 1 / 32
+_INPAINT_RADIUS = 1 / 32
 """Radius of the neighbourhood that a pixel is inpainted from, as a fraction of the longer side."""
 
 
@@ -59,14 +59,14 @@ def inpaint(images: Tensor, mask: Tensor) -> Tensor:
         FacePackError: OpenCV is not installed.
     """
     cv2 = opencv()
-    reach = max(images.shape[-2:]) * _REACH
+    radius = max(images.shape[-2:]) * _INPAINT_RADIUS
     made = []
     for image, hole in zip(images, mask > 0, strict=True):
         if not hole.any() or hole.all():
             made.append(image)
             continue
         shown = (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu().numpy()
-        guess = cv2.inpaint(shown, hole.cpu().numpy().astype(np.uint8), reach, cv2.INPAINT_TELEA)
+        guess = cv2.inpaint(shown, hole.cpu().numpy().astype(np.uint8), radius, cv2.INPAINT_TELEA)
         guess = torch.from_numpy(guess).to(image).movedim(-1, 0) / 255
         made.append(torch.where(hole, guess, image))
     return torch.stack(made)

@@ -15,16 +15,16 @@ _MOST_CELLS = 3072
 _SHIFT = 8
 
 
-def signed_distance(polygon: Tensor, height: int, width: int, reach: float) -> Tensor:
+def signed_distance(polygon: Tensor, height: int, width: int, limit: float) -> Tensor:
     """Distance of each pixel's centre to the outline of a polygon: positive inside.
 
     Rasterised at four cells per pixel and averaged: 0.06 px off in the mean and 0.25 px at most,
     for polygons of up to 768 px, and within about a pixel for larger ones.
 
     Args:
-        polygon: [N, 2] corners in pixels, in order, either way round; filled by the even-odd rule.
+        polygon: [N, 2] corners in pixels, in either direction; rasterised by the even-odd rule.
         height, width: Of the result.
-        reach: Pixels; distances above this, on either side of the outline, are only bounds.
+        limit: Pixels; beyond this distance on either side of the outline values are only bounds.
 
     Returns:
         [height, width] float32, in pixels.
@@ -34,7 +34,7 @@ def signed_distance(polygon: Tensor, height: int, width: int, reach: float) -> T
     """
     cv2 = opencv()
     corners = polygon.detach().cpu().double().numpy()
-    pad = reach + 2
+    pad = limit + 2
     low = np.floor(np.maximum(corners.min(0), 0) - pad).astype(int)
     high = np.ceil(np.minimum(corners.max(0), (width, height)) + pad).astype(int)
     result = torch.full((height, width), -pad)

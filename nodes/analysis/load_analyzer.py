@@ -39,7 +39,7 @@ class LoadAnalyzer(io.ComfyNode):
             node_id="DenseFace_LoadAnalyzer",
             display_name="Load Face Analyzer",
             category=CATEGORY,
-            description="Loads a model that detects and measures faces. Nothing is downloaded: if "
+            description="Loads a model that detects and analyses faces. Nothing is downloaded: if "
             "a file is missing, the error says which file goes where.",
             search_aliases=["face detector", "face analysis", "landmarks", "mediapipe", "buffalo"],
             inputs=[

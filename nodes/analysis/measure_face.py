@@ -22,12 +22,11 @@ class MeasurePose(io.ComfyNode):
             node_id="DenseFace_MeasurePose",
             display_name=POSE,
             category=CATEGORY,
-            description="Measures how far the head pose in an image is from a target pose, in "
-            "degrees.",
+            description="Compares the head pose in an image with a target pose, in degrees.",
             search_aliases=["pose error", "head angle error", "yaw pitch roll"],
             is_output_node=True,
             inputs=[
-                AnalyzerSocket.Input("analyzer", tooltip="Measures the pose."),
+                AnalyzerSocket.Input("analyzer", tooltip="Estimates the pose."),
                 io.Image.Input("image", tooltip=MEASURED_TIP),
                 PoseSocket.Input(
                     "pose",
@@ -63,7 +62,7 @@ class MeasurePose(io.ComfyNode):
             face = chosen(detections[i])
             if face.pose is None:
                 raise InputError(
-                    "the analyzer measures no head pose", where=face.source, fix="Use another one"
+                    "the analyzer gives no head pose", where=face.source, fix="Use another one"
                 )
             errors.append(pose_error(face.pose, HeadPose(*targets[i])))
         means = [mean([getattr(e, name) for e in errors]) for name in ("yaw", "pitch", "roll")]
@@ -86,7 +85,7 @@ class MeasureExpression(io.ComfyNode):
             display_name=EXPRESSION,
             category=CATEGORY,
             description="Measures how well two expressions agree: the movement that both faces "
-            "share, divided by the movement that either makes.",
+            "have in common, divided by the movement that either makes.",
             search_aliases=["expression similarity", "blendshape difference", "emotion score"],
             is_output_node=True,
             inputs=[

@@ -1,4 +1,4 @@
-"""What all Measure nodes share: a number, its text, and which images were not measured."""
+"""Common to all Measure nodes: a number, its text, and which images were not measured."""
 
 from __future__ import annotations
 

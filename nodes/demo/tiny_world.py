@@ -67,7 +67,7 @@ class LoadTinyAnalyzer(io.ComfyNode):
             node_id="DenseFace_LoadTinyAnalyzer",
             display_name="Load Tiny-World Analyzer",
             category=CATEGORY,
-            description="Measures heads of the tiny world: identity, pose, expression, face parts. "
+            description="Analyses heads of the tiny world: identity, pose, expression, face parts. "
             "It does not work on photographs.",
             search_aliases=["face analysis", "face encoder", "demo analyzer"],
             inputs=[],

@@ -54,7 +54,9 @@ def _outputs() -> list[Any]:
     ]
 
 
-def drawn(node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float) -> io.NodeOutput:
+def pose_output(
+    node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float
+) -> io.NodeOutput:
     """Poses and their images as a node's output, shown in the node; warns of unusual angles."""
     from ...dense_face.pose_image import pose_images
 
@@ -82,7 +84,7 @@ class PoseFromAngles(io.ComfyNode):
 
     @classmethod
     def execute(cls, yaw: float, pitch: float, roll: float, size: int) -> io.NodeOutput:
-        return drawn(cls, HeadPoses(((yaw, pitch, roll),)), size)
+        return pose_output(cls, HeadPoses(((yaw, pitch, roll),)), size)
 
 
 class PoseSweep(io.ComfyNode):
@@ -121,7 +123,7 @@ class PoseSweep(io.ComfyNode):
         poses = HeadPoses(
             tuple((yaw, pitch, roll) for yaw, pitch, roll in torch.stack(angles, 1).tolist())
         )
-        return drawn(cls, poses, size)
+        return pose_output(cls, poses, size)
 
 
 class PoseFromImage(io.ComfyNode):
@@ -166,7 +168,7 @@ class PoseFromImage(io.ComfyNode):
         detections = detections_of(analyzer, image, face_index, "Head Pose from Image")
         remaining(detections, "error", "Head Pose from Image")
         poses = poses_of([chosen(detection) for detection in detections], reading)
-        return drawn(cls, poses, size, *poses.angles[0])
+        return pose_output(cls, poses, size, *poses.angles[0])
 
 
 class PoseFromFaces(io.ComfyNode):
@@ -199,11 +201,11 @@ class PoseFromFaces(io.ComfyNode):
 
         picked = [pick(list(found), face_index) for found in faces.images]
         poses = poses_of(picked, reading)
-        return drawn(cls, poses, size, *poses.angles[0])
+        return pose_output(cls, poses, size, *poses.angles[0])
 
 
 def poses_of(faces: Sequence[Face], reading: str) -> HeadPoses:
-    """The poses of faces, as :func:`drawn` expects them (``xyz`` Euler order, degrees).
+    """The poses of faces, as :func:`pose_output` expects them (``xyz`` Euler order, degrees).
 
     Args:
         reading: :data:`AS_PAPER` for an adapter that was trained on 6DRepNet's angles; poses

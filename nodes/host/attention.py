@@ -7,7 +7,7 @@ adapter to q, k and v (docs/reference/dense_face.md A2.2), and leaves room for o
 - packs applied later add theirs through :meth:`AttentionSlot.add`, the protocol that
   IP-Adapter, InstantID and PuLID use (``callback(out, q, k, v, extra, **options)`` returns a
   residual);
-- cloning a MODEL copies its slots (:func:`copy_slots`), so that such additions never reach a
+- cloning a MODEL copies its slots (:func:`copy_slots`), so that such additions never affect a
   cached MODEL.
 
 Host hooks used, all older than the pack's floor: ``patches_replace``, ``attn1_patch`` and
@@ -78,7 +78,7 @@ class AttentionSlot:
         return self
 
     def copied(self) -> AttentionSlot:
-        """An independent copy: later ``add`` calls on it do not reach this one."""
+        """An independent copy: later ``add`` calls on it do not affect this one."""
         fresh = copy.copy(self)
         fresh.callbacks = list(self.callbacks)
         fresh._cache = DeviceCache()

@@ -65,7 +65,7 @@ POSE_NETWORK = FaceModel(
     ("6drepnet", "sixdrepnet"),
     "Put 6DRepNet_300W_LP_AFLW2000.pth there (157 MB; published with thohemp/6DRepNet: code MIT, "
     "trained on research data)",
-    "Without it the landmarker measures head poses as well",
+    "Without it the landmarker estimates head poses as well",
 )
 
 

@@ -1,1 +1,1 @@
-"""Both methods in the tiny world: from a request to finished images."""
+"""Both methods in the tiny world, end to end: from prompts and references to images."""

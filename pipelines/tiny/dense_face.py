@@ -1,8 +1,8 @@
 """Dense-Face in the tiny world: text-editing mode, face-generation mode, and both blended.
 
-Text-editing mode is the untouched base model. Face-generation mode adds the person (PC-adapter and
-identity token) and the head's angles (pose branch). :meth:`DenseFacePipeline.personalise` draws the
-head of a scene anew in face-generation mode and keeps the rest.
+Text-editing mode is the base model alone. Face-generation mode adds the person (PC-adapter and
+identity token) and the head pose (pose branch). :meth:`DenseFacePipeline.personalise` redraws the
+head of a scene in face-generation mode and keeps the rest.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _VAE_FACTOR = 8
 class DenseFacePipeline:
     """The tiny world's base model with Dense-Face on top.
 
-    Where a method takes several images at once, each of prompts, identities, angles and seeds is
-    one value for all or one for each; the seeds say how many. An image depends on its own values
-    only (up to rounding), not on its neighbours.
+    Where a method makes several images at once, prompts, identities, angles and seeds are
+    one value for all or one per image; the seeds give the count. An image depends on its own values
+    only (up to rounding), not on the rest of the batch.
 
     Args:
         base, adapter, analyzer: The networks, frozen.
-        progress: Whether to show bars on standard error.
-        batch: Images computed at once.
+        progress: Whether to show progress bars on standard error.
+        batch: Batch size.
     """
 
     base: Base
@@ -78,17 +78,17 @@ class DenseFacePipeline:
         return cls(base, adapter, analyzer, progress)
 
     def analyse(self, images: Tensor) -> Analysis:
-        """What the analyzer sees in images [B, 3, H, W] in 0..1."""
+        """The analyzer's output for images [B, 3, H, W] in 0..1."""
         return analyse(self.analyzer, images)
 
     def identity(self, images: Tensor, names: Sequence[str] = ()) -> Identity:
-        """Who is on reference images [N, 3, H, W] in 0..1 of one person.
+        """The identity from reference images [N, 3, H, W] in 0..1 of one person.
 
         Args:
-            names: Of the images, for the error.
+            names: The images' names, for errors.
 
         Raises:
-            InputError: An image without a face.
+            InputError: An image has no face.
         """
         seen = self.analyse(images)
         for number, logit in enumerate(seen.face_logit.tolist()):
@@ -97,7 +97,7 @@ class DenseFacePipeline:
                     "no face was found in the reference",
                     where=names[number] if names else f"image {number + 1}",
                     fix="Use an image of a tiny-world head that fills most of the frame "
-                    "(denseface render draws some)",
+                    "(denseface render makes some)",
                 )
         return average([Identity(vector, ENCODER) for vector in seen.identity.cpu()])
 
@@ -109,10 +109,10 @@ class DenseFacePipeline:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
     ) -> Tensor:
-        """Text-editing mode: images [B, 3, 128, 128] in 0..1 of anybody.
+        """Text-editing mode: images [B, 3, 128, 128] in 0..1, without an identity.
 
         Raises:
-            InputError: Counts that differ, or steps or guidance out of range.
+            InputError: Counts differ, or steps or guidance are out of range.
         """
         return self.decode(self.text_latents(prompts, seeds, steps=steps, guidance=guidance))
 
@@ -124,7 +124,7 @@ class DenseFacePipeline:
         steps: int = STEPS,
         guidance: float = GUIDANCE,
     ) -> Tensor:
-        """As :meth:`text_image`, not decoded: scaled latents [B, 4, 16, 16]."""
+        """As :meth:`text_image`, without decoding: scaled latents [B, 4, 16, 16]."""
         seeds = as_seeds(seeds)
         texts = [scene_prompt(text) for text in for_each(prompts, str, len(seeds), "prompts")]
         return self.sampled(
@@ -151,8 +151,8 @@ class DenseFacePipeline:
         Prompts without a ``*`` are completed (``prompts.face_prompt``).
 
         Raises:
-            InputError: An angle beyond the trained range, a prompt that would lose the person,
-                counts that differ, steps or guidance out of range.
+            InputError: An angle outside the trained range, a ``*`` that would not be read,
+                counts that differ, or steps or guidance out of range.
             IncompatibleError: The identity was measured by another encoder.
         """
         seeds = as_seeds(seeds)
@@ -184,7 +184,7 @@ class DenseFacePipeline:
         Args:
             scenes: [B, 3, 128, 128] in 0..1.
             mask: [B or 1, 128, 128] in 0..1, 1 = redraw; the scene's head if None.
-            latents: The scenes' own, where they are known; encoded from the images if None.
+            latents: The scenes' latents, where they are known; encoded from the images if None.
 
         Raises:
             InputError: As :meth:`face_image`; also a scene without a head or of another size.
@@ -225,7 +225,7 @@ class DenseFacePipeline:
         return swap(scenes, before, after, mask)
 
     def scene_angles(self, scenes: Tensor) -> list[Angles]:
-        """How the heads of scenes [B, 3, H, W] are turned, within what can be drawn."""
+        """Head poses in scenes [B, 3, H, W], clamped to the trained range."""
         limits = torch.tensor(ANGLE_LIMITS)
         seen = self.analyse(scenes).pose.cpu().clamp(-limits, limits)
         return [(yaw, pitch, roll) for yaw, pitch, roll in seen.tolist()]
@@ -246,17 +246,17 @@ class DenseFacePipeline:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Of one image."""
+        """Shape of one image's latent."""
         config = self.base.unet.config
         return config["in_channels"], config["sample_size"], config["sample_size"]
 
     @property
     def side(self) -> int:
-        """Of an image, in pixels."""
+        """Side of an image in pixels."""
         return self.latent_shape[1] * _VAE_FACTOR
 
     def nothing(self, count: int) -> Tensor:
-        """Latents to start from where there is no image [count, 4, 16, 16]."""
+        """Zero latents [count, 4, 16, 16], to start from without an image."""
         return torch.zeros(count, *self.latent_shape)
 
     def _faces(
@@ -286,10 +286,10 @@ class DenseFacePipeline:
         """Clean latents [B, 4, 16, 16], computed in batches.
 
         Args:
-            model_of: Opens the model of some of the images.
+            model_of: Context manager with the model for a slice of the images.
             base: Clean latents to start from and to keep.
             mask: [B, 1, h, w], 1 = redraw; None redraws everything.
-            label: Of the bar.
+            label: Label of the progress bar.
         """
         schedule = clean_schedule(steps)
         noise = seeded_noise(seeds, self.latent_shape)

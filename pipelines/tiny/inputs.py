@@ -1,4 +1,4 @@
-"""Inputs of both pipelines, checked and completed: people, prompts, head poses, expressions."""
+"""Inputs of both pipelines, checked and completed: identities, prompts, poses, expressions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Parts:
-    """Which parts of Dense-Face act in face-generation mode; all of them except in controls."""
+    """The parts of Dense-Face that act in face-generation mode; controls switch some off."""
 
     adapter: bool = True
     token: bool = True
@@ -74,7 +74,7 @@ class DenseFaceInputs:
             size: Side of the pose images in pixels.
 
         Raises:
-            InputError: An angle is beyond the range, a prompt would lose the person, or counts
+            InputError: An angle is out of range, a prompt's ``*`` would not be read, or counts
                 differ.
             IncompatibleError: An identity was measured by another encoder.
         """
@@ -132,17 +132,17 @@ class SFSRInputs:
         """Check and complete the inputs; a single value serves all images.
 
         Args:
-            identities: One for each image.
+            identities: One per image.
             size: Side of the pose images in pixels.
 
         Raises:
-            InputError: An angle is beyond the range, a start is outside 0..1, or counts differ.
-            IncompatibleError: An identity, or the learned part of an expression, was measured by
-                another network than the adapter's.
+            InputError: An angle is out of range, a start is outside 0..1, or counts differ.
+            IncompatibleError: An identity, or the learned part of an expression, comes from
+                a network other than the adapter's.
         """
         for start in starts:
             if not 0 <= start <= 1:
-                raise InputError(f"a start of {start:g}", fix="Give 0 (from the first step) to 1")
+                raise InputError(f"the start is {start:g}", fix="Use 0 (from the first step) to 1")
         count, layout = len(identities), adapter.layout
         people = identity_batch([[identity] for identity in identities], layout)
         faces = expression_batch(for_each(expressions, Expression, count, "expressions"), layout)
@@ -155,7 +155,7 @@ def pose_hints(angles: Sequence[Angles], size: int) -> Tensor:
     """Pose images [B, 3, size, size] in 0..1.
 
     Raises:
-        InputError: An angle is beyond ``faces.angles.ANGLE_LIMITS``.
+        InputError: An angle is outside ``faces.angles.ANGLE_LIMITS``.
     """
     for each in angles:
         check_angles(each)
@@ -166,7 +166,7 @@ def as_seeds(seeds: int | Sequence[int]) -> list[int]:
     """Seeds as a list; InputError if it is empty or one is outside 0..2**63 - 1."""
     found = [seeds] if isinstance(seeds, int) else list(seeds)
     if not found:
-        raise InputError("no seed was given", fix="Give one for each image")
+        raise InputError("no seed was given", fix="Give one per image")
     for seed in found:
         if not 0 <= seed <= _MAX_SEED:
             raise InputError(f"the seed {seed} is out of range", fix=f"Choose 0 to {_MAX_SEED}")
@@ -174,11 +174,11 @@ def as_seeds(seeds: int | Sequence[int]) -> list[int]:
 
 
 def for_each(values: T | Sequence[T], kind: type, count: int, what: str) -> list[T]:
-    """One value (of type ``kind``) for all, or a sequence of one for each; else InputError."""
+    """One value (of type ``kind``) for all, or a sequence with one per image; else InputError."""
     found: list[T] = [values] if isinstance(values, kind) else list(values)  # type: ignore[arg-type]
     if len(found) not in (1, count):
         raise InputError(
             f"{len(found)} {what} were given for {count} seeds",
-            fix="Give one for all or one for each seed",
+            fix="Give one for all or one per seed",
         )
     return found * count if len(found) == 1 else found

@@ -1,4 +1,4 @@
-"""Prompts of the tiny world: with a person in them, or with anybody."""
+"""Prompts of the tiny world, with and without the ``*`` for a person."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ def face_prompt(text: str) -> str:
     """The prompt with a ``*`` for the person.
 
     Without one, the text describes an image of the person: "smiling, in a forest" becomes
-    "a close-up photo of *, smiling, in a forest". An empty text leaves everything open.
+    "a close-up photo of *, smiling, in a forest". An empty text gives "a close-up photo of *".
 
     Raises:
-        InputError: The ``*`` touches another word, or stands beyond the last word that is read.
+        InputError: The ``*`` touches another word, or lies beyond the token limit.
     """
     if PLACEHOLDER not in text:
         return f"{FACE}, {text.strip()}" if text.strip() else FACE
     spaced = spaced_prompt(text)
     if PLACEHOLDER not in words_of(spaced)[:MOST_WORDS]:
         raise InputError(
-            f"the * stands beyond the {MOST_WORDS} words that are read",
-            fix="Shorten the prompt or write the * earlier",
+            f"the * comes after the first {MOST_WORDS} words, which are all that is read",
+            fix="Shorten the prompt or move the * forward",
         )
     return spaced
 
 
 def scene_prompt(text: str) -> str:
-    """The prompt with anybody in place of the ``*``; an empty one shows somebody."""
+    """The prompt with "a person" in place of the ``*``; :data:`SCENE` if empty."""
     return text.replace(PLACEHOLDER, " a person ").strip() or SCENE
 
 
 def faceless_prompt(text: str) -> str:
-    """The prompt beside an expression that is given by numbers; an empty one leaves all open.
+    """The prompt for SFSR, whose identity and expression come from tokens; may be empty.
 
-    It may say what is worn and where it is, not who it is or what the face does.
+    It describes clothes and place, not the person or the expression.
     """
     return text.replace(PLACEHOLDER, " a person ").strip()
 
 
 def unread_words(text: str) -> list[str]:
-    """Words that the tiny world does not know, or that stand beyond the last one it reads."""
+    """Words outside the tiny world's vocabulary or beyond its token limit."""
     words = words_of(text)
     unknown = [word for word in words[:MOST_WORDS] if word not in WORD_INDEX]
     return unknown + words[MOST_WORDS:]

@@ -31,13 +31,13 @@ def express_in(
 
     Args:
         scene: [3, H, W] in 0..1.
-        choices: Further arguments of ``express``.
+        choices: Other arguments of ``express``.
 
     Returns:
-        [3, H, W]; outside the head's mask the scene's own values, bit for bit.
+        [3, H, W]; unchanged outside the head's mask, bit for bit.
 
     Raises:
-        InputError: No head is found; or as ``express``.
+        InputError: No head was found; or as ``express``.
     """
     side = pipeline.world.side
     place = _place(pipeline, scene)
@@ -49,7 +49,7 @@ def express_in(
 
 
 def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
-    """Where the largest head is cropped; None where the scene is a portrait already."""
+    """The crop around the largest head; None if the scene is already a portrait."""
     side = pipeline.world.side
     faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), scene, order="largest first")
     if not faces:
@@ -61,6 +61,6 @@ def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
     box, size = faces[0].box, faces[0].image_size
     if size == (side, side) and PORTRAIT * (box[3] - box[1]) > WHOLE * side:
         return None
-    # From the box and not the points: eyes and mouth of a turned head are far from its centre.
+    # From the box, not the landmarks: eyes and mouth of a turned head are far from its centre.
     padding = (PORTRAIT / AROUND_BOX - 1) / 2
     return place_for_face(manual_face(size, box=box), side, padding)

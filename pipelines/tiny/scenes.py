@@ -1,4 +1,4 @@
-"""Scenes whose head is redrawn: the masks and the finished image."""
+"""Redrawing heads in scenes: masks and the final composite."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FEATHER = 4.0
 class Personalised:
     """Scenes with a new head, tensors [B, 3, 128, 128] in 0..1.
 
-    image: Finished; where ``mask`` is 0 the scene's own values, bit for bit.
-    generated: As decoded, before the composite.
-    mask: [B, 1, 128, 128], 0 where the finished image keeps the scene.
-    sampling_mask: [B, 1, 128, 128], 1 where the sampling redrew the scene, 0 where it kept it.
+    image: The finished image; equal to the scene where ``mask`` is 0, bit for bit.
+    generated: The decoded image, before compositing.
+    mask: [B, 1, 128, 128], nonzero where the finished image may differ from the scene.
+    sampling_mask: [B, 1, 128, 128], 1 where sampling redrew the scene, 0 where it kept it.
     """
 
     image: Tensor
@@ -38,8 +38,8 @@ def check_scenes(scenes: Tensor, count: int, side: int) -> None:
     """Raise InputError unless there are ``count`` scenes [3, side, side]."""
     if scenes.shape != (count, 3, side, side):
         raise InputError(
-            f"the scenes have the shape {list(scenes.shape)}",
-            fix=f"Give {count} images of {side} px, one for each seed",
+            f"the scenes have shape {list(scenes.shape)}",
+            fix=f"Give {count} images of {side} px, one per seed",
         )
 
 
@@ -69,12 +69,12 @@ def redraw_masks(mask: Tensor, count: int, height: int, width: int) -> tuple[Ten
         Masks [count, 1, H, W], and those of the latents [count, 1, height, width].
     """
     masks = mask.expand(count, -1, -1)[:, None].float()
-    # Resized like this by the host, so both redraw the same cells.
+    # As ComfyUI resizes them, so both redraw the same cells.
     return masks, F.interpolate(masks, (height, width), mode="bilinear")
 
 
 def finished(scenes: Tensor, generated: Tensor, mask: Tensor) -> Personalised:
-    """The generated images in their scenes, inside the mask [B, 1, H, W] of the sampling."""
+    """The generated images composited into their scenes with the sampling mask [B, 1, H, W]."""
     image = composite(scenes, generated, mask, FEATHER)
     return Personalised(image, generated, feather(mask, FEATHER), mask)
 
@@ -82,10 +82,10 @@ def finished(scenes: Tensor, generated: Tensor, mask: Tensor) -> Personalised:
 def swapped(
     scenes: Tensor, generated: Tensor, mask: Tensor, without: Tensor, heads: Tensor
 ) -> Personalised:
-    """The generated heads alone, in their scenes without the old ones.
+    """Only the generated heads composited, into the scenes with the old heads removed.
 
     Args:
-        mask: Of the sampling [B, 1, H, W].
+        mask: The sampling mask [B, 1, H, W].
         without, heads: From ``faces.masks.head_swap.swap``: [B, 3, H, W] and [B, H, W].
     """
     heads = heads[:, None]

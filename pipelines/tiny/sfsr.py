@@ -1,4 +1,4 @@
-"""SFSR in the tiny world: a person with an expression in a scene, whose head is drawn anew."""
+"""SFSR in the tiny world: redraw a scene's head as another person with a chosen expression."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from .inputs import SFSRInputs, as_seeds, for_each
 from .scenes import Personalised, check_scenes, finished, redraw_masks, swapped
 
 GUIDANCE = 2.0
-"""Lower than Dense-Face's: likeness, expression and scene all gain (docs/sfsr.md)."""
+"""Lower than Dense-Face's: likeness, expression and scene all improve (docs/sfsr.md)."""
 MARGIN = 0.2
-"""Around the scene's head, as a share of its diameter. Wider than for Dense-Face: a narrow mask
-tells the outline of the head that was there, and with it the hair (docs/sfsr.md)."""
+"""Around the scene's head, as a fraction of its diameter. Wider than for Dense-Face: a narrow mask
+reveals the outline of the original head, and with it the hair (docs/sfsr.md)."""
 AWAY = 0.06
-"""Share of the scene's own person that is taken from the wanted one (docs/sfsr.md, leaks)."""
+"""Fraction of the scene's identity subtracted from the target's (docs/sfsr.md, leaks)."""
 HINT, BLEND = "hint", "blend"
 BACKGROUNDS = (HINT, BLEND)
 STARTS = (0.0, 0.3)
-"""When identity and expression set in. An expression from the first step on costs likeness and
-sharpness and gains nothing (docs/sfsr.md)."""
+"""Start of identity and expression, as fractions of the denoising. Starting the expression at the
+first step costs likeness and sharpness and gains nothing (docs/sfsr.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class SFSRPipeline:
     """The tiny world's base model with an SFSR adapter and Dense-Face's pose branch.
 
     Args:
-        world: Base, analyzer and pose branch; Dense-Face's own adapter does not act.
+        world: Base, analyzer and pose branch; Dense-Face's adapter is not used.
         adapter: Frozen.
     """
 
@@ -63,14 +63,14 @@ class SFSRPipeline:
         if set(adapter.layout.identities) != {ENCODER}:
             raise IncompatibleError(
                 f"the adapter reads identities by {', '.join(adapter.layout.identities)}, "
-                f"the tiny world measures them by {ENCODER}",
+                f"the tiny world's are from {ENCODER}",
                 where=str(Path(folder) / SFSR_FILE),
                 fix="Use an adapter that was trained in the tiny world",
             )
         return cls(world, adapter)
 
     def read_expressions(self, images: Tensor) -> list[Expression]:
-        """What the faces of images [B, 3, H, W] in 0..1 do, as the analyzer sees it."""
+        """The expressions in images [B, 3, H, W] in 0..1, by the analyzer."""
         seen = self.world.analyse(images).blendshapes.cpu().clamp(0, 1)
         return [Expression(values, f"image by {ENCODER}") for values in seen]
 
@@ -92,29 +92,28 @@ class SFSRPipeline:
         guidance: float = GUIDANCE,
         background: str = HINT,
     ) -> Personalised:
-        """Draw the head of each scene anew: another person, another expression, the same pose.
+        """Redraw the head of each scene: another person, another expression, the same pose.
 
         Args:
             scenes: [B, 3, 128, 128] in 0..1.
-            prompts: What is to be seen besides (clothes, place); may be empty.
-            angles: Of the new head; those of the scene's head if None.
-            mask: [B or 1, 128, 128] in 0..1, 1 = draw anew, and all of it comes into the scene. If
-                None the scene's head with room around it; of that only the new head comes into it,
-                and the rest of the old one's place is filled from the scene around it.
-            balance: -1 (identity alone) to 1 (expression alone), 0 both in full.
-            weights: Of identity and expression, times those of the balance; 0 leaves one out.
-            starts: Share of the way down the noise (0..1) from which identity and expression act:
-                first who it is, then what the face does.
-            away: How much less each person is like the scene's own one, 0 (as they are) to less
-                than 1 (``faces.identity.away_from``).
-            background: ``hint`` tells the UNet the scene without its head; ``blend`` only puts its
-                latents back in every step, as is done with the hint too.
+            prompts: Everything else (clothes, place); may be empty.
+            angles: Of the new head; the scene's head pose if None.
+            mask: [B or 1, 128, 128] in 0..1, 1 = redraw; all of it is composited. If None, the
+                scene's head with a margin is redrawn, only the new head is composited, and the
+                rest of the old head is inpainted from the scene.
+            balance: -1 (identity only) to 1 (expression only); 0: both in full.
+            weights: Of identity and expression, times those from ``balance``; 0 switches one off.
+            starts: Fractions of the denoising (0..1) after which identity and expression act.
+            away: How far each identity is moved away from the scene's, 0 to below 1
+                (``faces.identity.away_from``).
+            background: ``hint`` gives the UNet the scene without its head; ``blend`` only restores
+                the scene's latents at every step, which ``hint`` does too.
 
         Raises:
-            InputError: Counts that differ, scenes of another size or without a head, a mask of
-                everything or nothing, angles, balance, ``away``, steps or guidance out of range, an
-                unknown background.
-            IncompatibleError: The identity was measured by another encoder, or the adapter has no
+            InputError: Counts differ, scenes of another size or without a head, a full or empty
+                mask, angles, balance, ``away``, steps or guidance out of range, or an unknown
+                background.
+            IncompatibleError: The identity comes from another encoder, or the adapter has no
                 background hint.
         """
         world, seeds = self.world, as_seeds(seeds)
@@ -149,13 +148,13 @@ class SFSRPipeline:
         return swapped(scenes, made, masks, *world.swap(scenes, made, room))
 
     def _apart(self, people: Sequence[Identity], scenes: Tensor, away: float) -> list[Identity]:
-        """The people as the adapter is told them: less like those whose place they take."""
+        """The identities, each moved away from that of the scene's head."""
         if away == 0:
             return list(people)
         for person in people:
             person.require(ENCODER)
         seen = self.world.analyse(scenes)
-        there = (seen.face_logit > 0).tolist()  # a mask may be given for a scene without anybody
+        there = (seen.face_logit > 0).tolist()  # with a mask the scene may have no face
         each = zip(people, seen.identity.cpu(), there, strict=True)
         return [
             away_from(who, Identity(v, ENCODER), away) if face else who for who, v, face in each
@@ -168,7 +167,7 @@ class SFSRPipeline:
         )
 
     def _channels(self, background: str, mask: Tensor, empty: Tensor) -> Tensor | None:
-        """What the hint reads [B, 5, h, w]; None for blending alone."""
+        """The hint's input [B, 5, h, w]; None for latent blending."""
         if background not in BACKGROUNDS:
             raise InputError(
                 f"the background {background!r} is unknown", fix=f"Use {' or '.join(BACKGROUNDS)}"

@@ -109,7 +109,7 @@ def test_resumes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert Always.asked == 8
     (tmp_path / "diary.txt").write_text("Dear diary\n")
     code, _, err = faces(capsys, folder, "--resume", tmp_path / "diary.txt")
-    assert code == 2 and "holds something else" in err
+    assert code == 2 and "not a results file" in err
     assert (tmp_path / "diary.txt").read_text() == "Dear diary\n"
 
 

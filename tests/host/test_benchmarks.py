@@ -59,14 +59,14 @@ def test_dpm_2_gives_the_midpoint_samplers_result(comfy: ModuleType) -> None:
     assert [len(run.evaluations) for run in made] == [5, 5]
     assert all(run.own > 0 and sum(run.evaluations) < run.seconds for run in made)
     result, share = midpoint(variants, pairs=1)
-    assert result.value > 0 and result.promise == 1.01 and 0 < share.value < 1
+    assert result.value > 0 and result.target == 1.01 and 0 < share.value < 1
 
 
 @pytest.mark.parametrize(
     ("value", "more", "missed"), [(1.0, False, False), (1.2, False, True), (1.0, True, True)]
 )
 def test_results_are_rated(value: float, more: bool, missed: bool) -> None:
-    result: Any = Result("a step", value, "x bare", 1.1, more, spread=(0.9, 1.3))
+    result: Any = Result("a step", value, "x bare", 1.1, more, limits=(0.9, 1.3))
     assert result.missed is missed
     assert ("MISSED" in str(result)) is missed and "0.900-1.300" in str(result)
-    assert "promised" not in str(Result("a step", value, "s"))
+    assert "target" not in str(Result("a step", value, "s"))

@@ -104,7 +104,7 @@ def test_expression_of_faces(tiny: Tiny) -> None:
     assert seen.codes[0].named() == {"jawOpen": pytest.approx(0.3)}
     text = tiny.run("PreviewExpression", seen, 7, 64)[1]
     assert text == "image by test: jawOpen 0.30 (50 not measured)"
-    with pytest.raises(ValueError, match=r"the analyzer measures no expression \(test\)"):
+    with pytest.raises(ValueError, match=r"the analyzer gives no expression \(test\)"):
         tiny.run("ExpressionOfFaces", faces_of(tiny, None))
 
 

@@ -188,7 +188,7 @@ def test_a_graph_runs_without_any_model(tiny: Tiny, grey: Tensor) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 0, "height": 0}, "no face was described"),
+        ({"width": 0, "height": 0}, "neither a box nor points"),
         ({"width": 0}, "is empty"),
         ({"five_points": "1 2 3"}, "ten numbers, 3 were given"),
         ({"five_points": "a b"}, "not numbers"),

@@ -104,7 +104,7 @@ def test_an_analyzer_without_masks_is_one_sentence(tiny: Tiny, node: str) -> Non
     arguments = (white(), HEAD, 0.1, 0.0)
     if node == "Paste Mask":
         arguments = (white(), white(), torch.ones(1, HEIGHT, WIDTH), 0.1)
-    with pytest.raises(ValueError, match=rf"fake only measures head poses.*\({node}\)"):
+    with pytest.raises(ValueError, match=rf"fake only estimates head poses.*\({node}\)"):
         tiny.run(node.replace(" ", ""), one, *arguments)
 
 

@@ -88,7 +88,7 @@ def test_sampling_is_the_same_with_a_tap(base: Base, head: AnnotationHead) -> No
     assert torch.allclose(first[0].result().depth, first[1].result().depth, atol=1e-4)
     silent = SamplingCapture(base.unet, head, lambda t: False)
     drawn(silent)
-    with pytest.raises(InputError, match="no step was tapped"):
+    with pytest.raises(InputError, match="no step was read"):
         silent.result()
 
 

@@ -54,8 +54,8 @@ def test_eight_bits_come_back_unchanged(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "is missing"),
-        (b"", "no image"),
-        (b"hello", "no image"),
+        (b"", "not an image"),
+        (b"hello", "not an image"),
         ("truncated", "truncated"),
         ((1, 1), "only 1x1 px"),
         ((9000, 40), "9000x40 px"),

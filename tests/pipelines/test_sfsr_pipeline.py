@@ -217,7 +217,7 @@ def test_expressions_are_read_from_images(sfsr: SFSRPipeline, portraits: Tensor)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scenes": torch.zeros(1, 3, 64, 64)}, "the scenes have the shape"),
+        ({"scenes": torch.zeros(1, 3, 64, 64)}, "the scenes have shape"),
         ({"mask": torch.zeros(1, 128, 128)}, "the mask covers nothing"),
         ({"mask": torch.ones(1, 128, 128)}, "the mask covers everything"),
         ({"balance": 1.5}, "the balance is 1.5"),
@@ -229,7 +229,7 @@ def test_expressions_are_read_from_images(sfsr: SFSRPipeline, portraits: Tensor)
             "by the encoder 'arcface'",
         ),
         ({"guidance": 0.5}, "the guidance is 0.5"),
-        ({"starts": (0.0, 1.5)}, "a start of 1.5"),
+        ({"starts": (0.0, 1.5)}, "the start is 1.5"),
     ],
 )
 def test_bad_wishes_are_told(ask: Any, changes: dict[str, object], message: str) -> None:

@@ -88,7 +88,7 @@ def test_expression_of_a_face() -> None:
     assert code.named() == {"jawOpen": 1.0, "mouthSmileLeft": 0.0}
     assert code.source == "image by test"
     for none in (None, {}):
-        with pytest.raises(InputError, match="measures no expression"):
+        with pytest.raises(InputError, match="gives no expression"):
             from_face(face(none))
 
 

@@ -32,14 +32,14 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class SFSRInputs:
-    """What Apply SFSR is told.
+    """The inputs of Apply SFSR, prepared.
 
-    layers: Block to width C of all cross-attentions of the adapter.
-    text_width: Of the base that it was made for.
+    layers: Block -> width C of all cross-attentions of the adapter.
+    text_width: Of the adapter's base model.
     sources: Identity, and expression where there is one.
     mask: [M, H, W] in 0..1 over the whole image, where the sources act; None = everywhere.
-    scene: None where it is not given.
-    lora: Weights that belong to the identity: place to (down, up); they act as long as it does.
+    scene: None if not given.
+    lora: LoRA of the identity: layer -> (down, up); active while the identity is.
     """
 
     layers: Mapping[str, int]
@@ -51,10 +51,10 @@ class SFSRInputs:
 
 
 def apply_sfsr(model: Any, inputs: SFSRInputs) -> Any:
-    """A clone of MODEL that does what it is told; the given MODEL where that is nothing.
+    """A clone of MODEL with the inputs applied; MODEL itself if they change nothing.
 
     Raises:
-        IncompatibleError: The MODEL lacks a layer, or has it in another width.
+        IncompatibleError: The MODEL lacks a layer, or its width differs.
     """
     require_layers(model, inputs.layers, inputs.text_width, WHERE)
     empty = inputs.mask is not None and not bool(inputs.mask.any())

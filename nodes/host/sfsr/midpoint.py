@@ -20,7 +20,7 @@ def midpoint_sampler(settings: MidpointSettings) -> Any:
 
 
 def count_evaluations(sigmas: Tensor, settings: MidpointSettings, model: Any) -> int:
-    """How often the sampler will ask this MODEL; 0 where that takes a model and there is none."""
+    """Number of model evaluations; 0 if a MODEL is needed to count them and there is none."""
     if model is None and settings.finish_nodes > 1:
         return 0
     sampling = None if model is None else model.get_model_object("model_sampling")

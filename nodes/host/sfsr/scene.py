@@ -98,9 +98,9 @@ class _Scene:
         if whole.shape[-2:] != x.shape[-2:]:
             have, want = ("x".join(str(8 * n) for n in t.shape[:-3:-1]) for t in (whole, x))
             raise InputError(
-                f"the scene has {have} px, the image to be drawn {want}",
+                f"the scene has {have} px, the generated image {want}",
                 where=WHERE,
-                fix="Draw at the scene's size: connect the latent of SFSR Background",
+                fix="Generate at the scene's size: connect the latent of SFSR Background",
             )
         options = (args[1] if len(args) > 1 else kw.get("model_options", {})) or {}
         extra = options.get("transformer_options", {})

@@ -1,12 +1,12 @@
 """SFSR's sources on a MODEL: keys and values of a few tokens beside those of the text.
 
-Each cross-attention gets ``weight * A(q, source)`` added before its ``to_out``, for the prompt's
-half of the guidance; the query is the layer's own, Dense-Face's share included. Keys and values
-are made before the sampling (``nodes/sfsr/sockets.py``), so that no network of ours runs in a
-step. They enter the attention's slots as any other pack's do, through ``AttentionSlot.add``.
+``weight * A(q, source)`` is added to each cross-attention before its ``to_out``, in the conditional
+half of the guidance; the query is the layer's own, including Dense-Face's delta. Keys and values
+are computed before sampling (``nodes/sfsr/sockets.py``), so that no additional network runs in a
+step. They use the attention slots as other packs do, through ``AttentionSlot.add``.
 
-Host objects used: ``WrappersMP.APPLY_MODEL``, ``patches_replace``, ``ON_CLONE``; and of a call
-``cond_or_uncond``, in which 0 is the prompt.
+Host objects used: ``WrappersMP.APPLY_MODEL``, ``patches_replace``, ``ON_CLONE``; and in a call
+``cond_or_uncond``, where 0 is the conditional half.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _OPTIONS = 5
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Who it is, or what the face does, as the layers read it.
+    """Identity or expression, as the layers read it.
 
-    name: ``IDENTITIES`` or ``EXPRESSIONS``; for messages too.
-    keys_values: Layer to keys and values [N, n, C] on the CPU; N is 1 or the number of images.
+    name: ``IDENTITIES`` or ``EXPRESSIONS``; also used in messages.
+    keys_values: Layer -> keys and values [N, n, C] on the CPU; N is 1 or the number of images.
     weight: 0 = absent.
-    start, end: Share of the denoising, 0 = pure noise, 1 = finished.
-    absent: The same for the half without prompt, [1, n, C]; None where nothing stands there.
+    start, end: Fractions of the denoising, 0 = pure noise, 1 = finished.
+    absent: The same for the unconditional half, [1, n, C]; None if it gets no tokens.
     """
 
     name: str
@@ -105,7 +105,7 @@ class LayerSources:
     ) -> Tensor | None:
         """None where no source acts."""
         names = extra.get(ACTING, {}).get(self._uid, ())
-        share: Tensor | None = None
+        total: Tensor | None = None
         for source in self._sources:
             if source.name not in names:
                 continue
@@ -113,9 +113,9 @@ class LayerSources:
                 present = _present(source, half, extra)
                 if not present and source.absent is None:
                     continue
-                share = torch.zeros_like(out) if share is None else share
-                share[rows] += self._added(source, q[rows], present, extra)
-        return share
+                total = torch.zeros_like(out) if total is None else total
+                total[rows] += self._added(source, q[rows], present, extra)
+        return total
 
     def cleanup(self) -> None:
         """After a sampling: drop copies on the device."""

@@ -1,7 +1,7 @@
-"""Guidance with a scale for each of SFSR's sources, as a GUIDER of the host.
+"""A GUIDER with a guidance scale for each of SFSR's sources.
 
-A step asks the model for four predictions: without prompt, with the prompt alone, with the
-identity too, and with everything. ``sources.py`` reads which sources act in which of them.
+Each step makes four predictions: unconditional, with the prompt, with the identity as well, and
+with everything. ``sources.py`` reads which sources act in which of them.
 
 Host objects used: ``samplers.CFGGuider``, ``samplers.calc_cond_batch``, ``samplers.cfg_function``,
 and of a call ``cond_or_uncond``.
