@@ -9,7 +9,7 @@ A line of thickness 4 is a filled quadrilateral, 2 px to either side, and a fill
 The outline of the quadrilateral is drawn too, which is why the band is 5 px wide.
 
 **Outside the frame**: nothing is moved or shortened before the corners are computed, so a line
-keeps its direction when its end lies outside. The inside of the quadrilateral is filled row by row
+keeps its direction when its end lies outside. The quadrilateral's interior is rasterised by row
 and each row is clipped to the frame. Its four outline edges are clipped one by one, and a clipped
 edge restarts from the (rounded) crossing point, which can shift its pixels by one.
 """

@@ -74,7 +74,7 @@ def _frames(value: Any) -> list[list[Any]]:
         if all(isinstance(one, Sequence) and not isinstance(one, str) for one in value):
             return [list(one) for one in value]
     raise InputError(
-        f"a value of the type {type(value).__name__} is no bounding box",
+        f"a value of type {type(value).__name__} is not a bounding box",
         fix="Give x, y, width and height in pixels, or a list of such boxes",
     )
 

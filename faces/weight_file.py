@@ -52,7 +52,7 @@ def read_torch_file(path: str | Path, what: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file may raise anything
         raise ModelFileError(
-            f"the file of {what} is damaged, or is no file of weights",
+            f"the file of {what} is damaged, or not a weight file",
             where=str(path),
             fix="Download it again, from its authors",
         ) from error

@@ -238,7 +238,7 @@ class FoundFaces:
         """Where the faces were cropped; raises InputError if they were not."""
         if self.places is None:
             raise InputError(
-                "these faces were not cut out",
+                "these faces were not cropped",
                 where=where,
                 fix="Connect the faces output of Crop Face",
             )

@@ -167,7 +167,7 @@ class SFSRTask(nn.Module):
         found = midpoint_estimate(denoise, x, sigma, self.levels, nodes=faces.nodes)
         # The reader sees the new head in the scene. The identity's gradients affect the head only,
         # those of the expression eyes, brows and mouth only: elsewhere the adapter would learn to
-        # fool the reader with patterns that are no face.
+        # fool the reader with patterns that do not look like faces.
         head = shown.heads
         near = F.max_pool2d((shown.features > 0).float(), 3, stride=1, padding=1)
         placed = head * found + (1 - head) * clean

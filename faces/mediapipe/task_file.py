@@ -71,7 +71,7 @@ def read_task_file(path: str | Path) -> TaskFile:
             lacking = [n for n in (DETECTOR, MESH, BLENDSHAPES, GEOMETRY) if n not in names]
             if lacking:
                 raise ModelFileError(
-                    f"the file is no face landmarker with blendshapes: it lacks {lacking[0]}",
+                    f"the file is not a face landmarker with blendshapes: it lacks {lacking[0]}",
                     where=str(path),
                     fix=_FIX,
                 )
@@ -79,7 +79,7 @@ def read_task_file(path: str | Path) -> TaskFile:
             geometry = _geometry(_part(archive, GEOMETRY, path))
     except zipfile.BadZipFile as error:
         raise ModelFileError(
-            "the face landmarker file is truncated or is no .task file", where=str(path), fix=_FIX
+            "the face landmarker file is truncated or not a .task file", where=str(path), fix=_FIX
         ) from error
     except (IndexError, struct.error, ValueError, RuntimeError, NotImplementedError) as error:
         if isinstance(error, ModelFileError):

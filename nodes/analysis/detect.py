@@ -53,15 +53,14 @@ class DetectFaces(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Leave out faces with a lower detection score.",
+                    tooltip="Ignore faces with a lower detection score.",
                 ),
                 io.Int.Input(
                     "min_size",
                     default=0,
                     min=0,
                     max=16384,
-                    tooltip="Leave out faces whose box is smaller, in pixels along its longer "
-                    "side.",
+                    tooltip="Ignore faces whose box is smaller, in pixels along its longer side.",
                 ),
                 io.Combo.Input(
                     "on_missing",

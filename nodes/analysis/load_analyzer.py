@@ -143,7 +143,7 @@ class AnalyzerFromPack(io.ComfyNode):
             display_name="Analyzer from Another Pack",
             category=CATEGORY,
             description="Uses the InsightFace model that a loader of another pack (IPAdapter, "
-            "InstantID, PuLID, ...) has loaded already.",
+            "InstantID, PuLID, ...) has already loaded.",
             search_aliases=["FACEANALYSIS", "INSIGHTFACE", "antelopev2", "convert insightface"],
             inputs=[
                 io.MultiType.Input(

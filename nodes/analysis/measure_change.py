@@ -26,7 +26,7 @@ class MeasureChange(io.ComfyNode):
             node_id="DenseFace_MeasureChange",
             display_name=NAME,
             category=CATEGORY,
-            description="Measures how much has changed outside the mask, where the scene should be kept.",
+            description="Measures how much the images differ outside the mask.",
             search_aliases=["difference", "psnr", "metric", "background kept", "compare images"],
             is_output_node=True,
             inputs=[

@@ -25,7 +25,7 @@ class AnnotationImages(io.ComfyNode):
             node_id="DenseFace_AnnotationPictures",
             display_name="Annotation Images",
             category=CATEGORY,
-            description="Shows depth, face parts and landmarks side by side, and gives them out as "
+            description="Shows depth, face parts and landmarks side by side, and outputs them as "
             "images, mask and landmarks.",
             search_aliases=[
                 "preview depth",

@@ -144,7 +144,7 @@ class AnnotateImage(io.ComfyNode):
 
 
 class SampleAnnotated(io.ComfyNode):
-    """GUIDER and SAMPLER -> LATENT, and annotations read on the way."""
+    """GUIDER and SAMPLER -> LATENT, and annotations read during sampling."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -153,8 +153,8 @@ class SampleAnnotated(io.ComfyNode):
             display_name="Sample with Annotations",
             category=CATEGORY,
             description="Samples exactly like the core SamplerCustomAdvanced, and also gives "
-            "depth, face parts and landmarks, predicted from the model's features on the way. No "
-            "detector, no second pass.",
+            "depth, face parts and landmarks, predicted from the model's features during sampling. "
+            "No detector, no second pass.",
             search_aliases=["sampler", "depth while sampling", "mask while sampling"],
             inputs=[
                 io.Noise.Input("noise", tooltip="From RandomNoise."),

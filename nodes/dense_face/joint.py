@@ -84,7 +84,7 @@ class PredictedJointGuider(io.ComfyNode):
             node_id="DenseFace_PredictedJointGuider",
             display_name=PREDICTED,
             category=CATEGORY,
-            description="Joint Guider without a mask of yours: text-editing mode draws a scene "
+            description="Joint Guider that makes its own mask: text-editing mode draws a scene "
             "with somebody in it, the annotation head finds that face in every step, and "
             "face-generation mode draws the person there. For SamplerCustomAdvanced.",
             search_aliases=["automatic mask", "no detector", "predicted mask", "two models"],

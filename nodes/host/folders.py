@@ -28,7 +28,7 @@ def register_folders() -> None:
     for name, endings in FOLDERS.items():
         own = str(Path(folder_paths.models_dir) / name)
         _register(name, [own], endings)
-        # Created so that people see where files go; a read-only models folder is no error.
+        # Created so that people see where files go; a read-only models folder is not an error.
         try:
             Path(own).mkdir(parents=True, exist_ok=True)
         except OSError:

@@ -229,7 +229,7 @@ def test_what_does_not_belong_together_is_told(tiny: Tiny, analyzer: Any) -> Non
     faces, *_ = detect(tiny, analyzer, image)
     with pytest.raises(ValueError, match="found in an image of 320x320 px, this one has 160x320"):
         tiny.run("CropFace", faces, image[:, :, :160], 64, 0.0)
-    with pytest.raises(ValueError, match=r"these faces were not cut out \(Paste Face\)"):
+    with pytest.raises(ValueError, match=r"these faces were not cropped \(Paste Face\)"):
         tiny.run("PasteFace", image, image, faces, 0.06, False)
     crops, placed = tiny.run("CropFace", faces, image, 64, 0.0)
     with pytest.raises(ValueError, match="image of 320x320 px, this one has 160x320"):
@@ -255,7 +255,7 @@ def test_masks_for_images_faces_and_crops(tiny: Tiny, analyzer: Any) -> None:
     assert whole.shape == (2, SIDE, SIDE) and not bool(whole[1].any())
     each = mask(tiny, faces, image, "a face")
     assert len(each) == 3 and torch.equal(each.amax(0), whole[0])
-    with pytest.raises(ValueError, match=r"not cut out \(Mask from Faces\)"):
+    with pytest.raises(ValueError, match=r"not cropped \(Mask from Faces\)"):
         mask(tiny, faces, image, "a crop")
     crops, placed = tiny.run("CropFace", faces, image, 96, 0.0)
     on_crops = mask(tiny, placed, image, "a crop", feather=4.0)

@@ -143,5 +143,5 @@ def test_a_hostile_file_is_not_run(tmp_path: Path) -> None:
 
     path = tmp_path / "x.bin"
     torch.save({"image_proj": Trap(), "ip_adapter": {}}, path)
-    with pytest.raises(FacePackError, match="damaged, or is no file of weights"):
+    with pytest.raises(FacePackError, match="damaged, or not a weight file"):
         load_faceid(path)

@@ -92,7 +92,7 @@ def decode_landmarks(data: bytes) -> Tensor:
     except FAULTS as error:
         raise InputError("the landmarks are unreadable") from error
     if rows.shape[1] != 2 or not len(rows) or not np.isfinite(rows).all():
-        raise InputError("the landmarks are no table of x and y")
+        raise InputError("the landmarks are not a table of x and y")
     return torch.from_numpy(rows)
 
 
