@@ -101,7 +101,7 @@ def test_malicious_pickles_do_nothing(
     call = Calls(function, argument.format(trap))
     content = {"state_dict": {"a": torch.zeros(1)}, "x": call} if beside else {"state_dict": call}
     path = saved(tmp_path / "x.ckpt", content)
-    with pytest.raises(ModelFileError, match=f"asks for the Python object ({name}).*malicious"):
+    with pytest.raises(ModelFileError, match=f"refers to the Python object ({name}).*malicious"):
         read(path)
     assert not trap.exists()
 

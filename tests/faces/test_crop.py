@@ -124,7 +124,7 @@ def test_mismatches_are_named() -> None:
         pasted(torch.zeros(3, 100, 100), torch.zeros(3, 64, 64), place, torch.zeros(32, 32))
     with pytest.raises(InputError, match="square crop"):
         pasted(torch.zeros(3, 100, 100), torch.zeros(4, 64, 64), place)
-    with pytest.raises(InputError, match="all in one place"):
+    with pytest.raises(InputError, match="all coincide"):
         crop_place(torch.ones(5, 2), (100, 100), 64)
     with pytest.raises(InputError, match="crop of 8 px"):
         crop_place(five, (100, 100), 8)

@@ -127,7 +127,7 @@ def test_missing_files_are_named(
         err = capsys.readouterr().err
         assert code == 2 and said in err.splitlines()[-1]
     (tmp_path / "empty").mkdir()
-    assert "holds no images" in faces(capsys, tmp_path / "empty")[2]
+    assert "contains no images" in faces(capsys, tmp_path / "empty")[2]
 
 
 def test_the_landmarker_file_comes_from_the_environment(

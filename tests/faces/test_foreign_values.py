@@ -101,8 +101,8 @@ def test_all_forms_of_boxes(boxes: Any, counts: list[int]) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("box", "no bounding box"),
-        (3, "no bounding box"),
+        ("box", "not a bounding box"),
+        (3, "not a bounding box"),
         ({"x": 1, "y": 2, "width": 3}, "no height"),
         ({**BOX, "width": 0}, "is empty"),
         ([[BOX]] * 3, "boxes for 3 images and 2 images"),

@@ -62,7 +62,7 @@ def test_procrustes_in_3d_ignores_points_of_weight_0(seed: int, scale: float) ->
 
 
 def test_degenerate_points_are_refused() -> None:
-    with pytest.raises(InputError, match="all in one place"):
+    with pytest.raises(InputError, match="all coincide"):
         alignment(torch.ones(5, 2))
     with pytest.raises(InputError, match="not numbers"):
         alignment(torch.full((5, 2), float("nan")))

@@ -219,7 +219,7 @@ def test_invalid_files_are_refused(tmp_path: Path) -> None:
 
     assert "missing" in said(tmp_path / "none.task")
     (tmp_path / "text.task").write_text("hello")
-    assert "no .task file" in said(tmp_path / "text.task")
+    assert "not a .task file" in said(tmp_path / "text.task")
     assert "lacks face_blendshapes" in said(
         write_task(tmp_path / "b.task", detector=b"a", mesh=b"b", geometry=geometry_message())
     )

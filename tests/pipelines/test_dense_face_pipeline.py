@@ -150,7 +150,7 @@ def test_text_editing_is_untouched_by_a_face_before_it(
         ({"angles": (0.0, -36.0, 0.0)}, "pitch of -36 degrees"),
         ({"angles": (0.0, 0.0, float("nan"))}, "roll of nan"),
         ({"prompts": "a*b"}, "touches another word"),
-        ({"prompts": "red " * 60 + "*"}, "beyond the 46 words"),
+        ({"prompts": "red " * 60 + "*"}, "after the first 46 words"),
         ({"prompts": ["a", "b", "c"]}, "3 prompts"),
         ({"seeds": -1}, "seed -1"),
         ({"seeds": []}, "no seed"),

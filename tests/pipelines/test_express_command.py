@@ -188,4 +188,4 @@ def test_evaluate_prints_pure_json(
 
 def test_other_files_are_for_sfsr(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", "dense-face", "--other", "a.safetensors"]) == 2
-    assert "does not support other files" in capsys.readouterr().err
+    assert "--other is not available" in capsys.readouterr().err

@@ -161,7 +161,7 @@ def test_what_cannot_be_used_is_told(
     other = tmp_path / "sdxl.safetensors"
     write_weights(other, {UNET_PREFIX + "input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3)}, {})
     assert _train(faces, other, tmp_path) == cli.EXIT_USER_ERROR
-    assert "holds no Stable Diffusion 1.5" in capsys.readouterr().err
+    assert "not a Stable Diffusion 1.5 checkpoint" in capsys.readouterr().err
     with pytest.raises(IncompatibleError):
         load_checkpoint(other)
     assert _train(tmp_path / "nowhere", base, tmp_path) == cli.EXIT_USER_ERROR

@@ -181,7 +181,7 @@ def test_planted_defects_are_reported(tmp_path: Path) -> None:
     assert counts["the mask holds colours that stand for no part"] == 1
     assert counts["no identity features"] >= 1
     assert counts["absurd depths, clipped"] == 256 * 256
-    assert counts["the landmarks are no table of x and y"] == 1
+    assert counts["the landmarks are not a table of x and y"] == 1
     assert bool((samples[3]["parts"] == -1).all())
     assert bool(samples[4]["feature"].isnan().all())
     assert float(samples[5]["depth"].max()) <= 0.4
