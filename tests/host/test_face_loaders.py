@@ -93,7 +93,7 @@ def test_a_missing_encoder_is_told(tiny: Tiny, places: Path) -> None:
 def test_files_that_are_something_else(tiny: Tiny, places: Path) -> None:
     folder = places / "models" / "dense_face"
     (folder / "face_landmarker.task").write_text("no zip")
-    with pytest.raises(ValueError, match=r"no \.task file"):
+    with pytest.raises(ValueError, match=r"not a \.task file"):
         load(tiny, "landmarker")
     torch.save({"a": torch.ones(1)}, folder / "6DRepNet.pth")
     with pytest.raises(ValueError, match=r"6DRepNet in 6DRepNet\.pth lacks"):

@@ -109,7 +109,7 @@ def test_the_tiny_base_is_its_file() -> None:
 
 
 def test_wide_first_level_is_refused() -> None:
-    with pytest.raises(IncompatibleError, match="begins with 1"):
+    with pytest.raises(IncompatibleError, match="starts with 1"):
         UNetLayout(32, (2, 4), 1, (True, True), 4, 32).diffusers_kwargs()
 
 
