@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny
+from locate_host import PARITY
 from torch import Tensor
 
 
@@ -110,12 +111,11 @@ def test_image_of_nan_is_refused(tiny: Tiny, analyzer: Any, portrait: Tensor) ->
 
 
 def test_pose_image_is_the_golden(tiny: Tiny) -> None:
-    from pathlib import Path
 
     import numpy as np
     from PIL import Image
 
-    golden = Path(__file__).resolve().parents[1] / "data" / "parity" / "pose_1.png"
+    golden = PARITY / "pose_1.png"
     poses, image = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 256)
     assert poses.angles == ((30.0, 0.0, 0.0),)
     pixels = np.asarray(Image.open(golden))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +20,10 @@ from comfyui_dense_face.pipelines.tiny.scenes import Personalised
 from comfyui_dense_face.pipelines.tiny.sfsr import AWAY, MARGIN, SFSRPipeline
 from comfyui_dense_face.sfsr.expression import Expression, neutral
 from comfyui_dense_face.sfsr.words import expression_of_word
+from locate_host import ROOT
 from torch import Tensor
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+WORKFLOWS = ROOT / "workflows"
 ROUNDING = 1e-3  # a quarter of a grey level: batches of other sizes sum in another order
 
 

@@ -1,4 +1,4 @@
-"""Where a ComfyUI checkout is, for tests of the pack inside its host."""
+"""Where this repository, its test data and a ComfyUI checkout are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PARITY = ROOT / "tests" / "data" / "parity"
+"""The fixture of the release's own numbers."""
 
 
 class HostPathError(ValueError):

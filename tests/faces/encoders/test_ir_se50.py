@@ -11,11 +11,12 @@ import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.faces.encoders.ir_se50 import IRSE50, RELEASE_PREFIX, Unit, load_ir_se50
 from comfyui_dense_face.storage import write_weights
+from locate_host import PARITY
 from random_ir_se50 import randomised
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LAYOUT = Path(__file__).resolve().parents[1] / "data" / "parity" / "sd15_layout.json"
+LAYOUT = PARITY / "sd15_layout.json"
 
 
 def meta_net() -> IRSE50:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from locate_host import PARITY
 from torch import Tensor
 
-LAYOUT = Path(__file__).resolve().parents[1] / "data" / "parity" / "sd15_layout.json"
+LAYOUT = PARITY / "sd15_layout.json"
 SMALL_CHANNELS = 32
 SMALL_CONTEXT = 48
 """Of the scaled-down UNet: a tenth and a sixteenth of Stable Diffusion 1.5."""

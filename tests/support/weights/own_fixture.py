@@ -21,7 +21,8 @@ from comfyui_dense_face.pipelines.attention import layers_for
 from comfyui_dense_face.pipelines.layout import UNetLayout
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_to_ldm
 from diffusers import UNet2DConditionModel
-from parity_fixture import PARITY, parity
+from locate_host import PARITY
+from parity_fixture import parity
 from safetensors.torch import save_file
 from torch import Tensor
 

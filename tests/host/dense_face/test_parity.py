@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny, difference
+from locate_host import PARITY
 from safetensors.torch import load_file
 from torch import Tensor
 
-FIXTURE = Path(__file__).resolve().parents[1] / "data" / "parity"
 TOLERANCE = 1e-4
 SCALE = 0.18215
 ADAPTER_MAPS = ("per_q", "per_k", "per_v", "feat_to_q")
@@ -29,13 +29,13 @@ class Release:
 
     def __init__(self, tiny: Tiny) -> None:
         self.tiny = tiny
-        self.forward = load_file(FIXTURE / "forward.safetensors")
-        self.sampler = load_file(FIXTURE / "sampler.safetensors")
-        weights = load_file(FIXTURE / "weights_fp16.safetensors")
+        self.forward = load_file(PARITY / "forward.safetensors")
+        self.sampler = load_file(PARITY / "sampler.safetensors")
+        weights = load_file(PARITY / "weights_fp16.safetensors")
         unet = _part(weights, "model.diffusion_model.")
         self.own = {k: t for k, t in unet.items() if k.split(".")[-2] in ADAPTER_MAPS}
         base = {k: t.float() for k, t in unet.items() if k not in self.own}
-        heads = json.loads((FIXTURE / "config.json").read_text())["net"]["num_heads"]
+        heads = json.loads((PARITY / "config.json").read_text())["net"]["num_heads"]
         branch = _part(weights, "control_model.")
         with torch.inference_mode():
             self.model = tiny.module("nodes.host.tiny.tiny_sd").build_model(base, heads)
@@ -129,7 +129,7 @@ def test_converted_file(release: Release, tmp_path: Path, mode: str) -> None:
     """The fixture's weights bear the release's names: converted as a release, they draw alike."""
     module, path = release.tiny.module("dense_face.checkpoints.convert"), tmp_path / "a.safetensors"
     plan = module.Plan(path, dtype=torch.float32)
-    module.convert(FIXTURE / "weights_fp16.safetensors", plan)
+    module.convert(PARITY / "weights_fp16.safetensors", plan)
     load = release.tiny.module("nodes.host.dense_face.adapter_file").load_parts
     with torch.inference_mode():
         fused, token, control, encoder = load(path)

@@ -1,4 +1,4 @@
-"""The parity fixture for tests: where it lies, its tensors, and altered copies of it."""
+"""The parity fixture for tests: its tensors, and altered copies of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from comfyui_dense_face.evaluation.parity.fixture import Fixture
+from locate_host import PARITY
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-PARITY = Path(__file__).resolve().parents[1] / "data" / "parity"
 
 
 @cache

@@ -16,8 +16,9 @@ from comfyui_dense_face.errors import FacePackError
 from comfyui_dense_face.evaluation.parity import golden_outputs
 from comfyui_dense_face.evaluation.parity.conformance import Row, check_conformance
 from comfyui_dense_face.pipelines.attention import InstalledAdapter
+from locate_host import PARITY
 from own_fixture import write_own_fixture
-from parity_fixture import PARITY, alter, altered_copy
+from parity_fixture import alter, altered_copy
 from torch import Tensor
 
 GROUPS = {
