@@ -1,4 +1,4 @@
-"""The midpoint sampler on a problem with known paths; in the host: tests/host/sfsr/test_midpoint.py."""
+"""The midpoint sampler on a problem with known paths (in the host: tests/host/sfsr)."""
 
 from __future__ import annotations
 
