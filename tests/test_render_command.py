@@ -1,4 +1,4 @@
-"""``denseface render``: sheets and shards follow from the seeds, and mistakes cost one sentence."""
+"""``denseface render``: sheets and shards follow from the seeds, and errors are one sentence."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_shards_hold_the_truth(tmp_path: Path) -> None:
 
 
 def test_machines_share_the_work(tmp_path: Path) -> None:
-    """Two shares together are byte for byte what one machine writes alone."""
+    """Two ranks together write byte for byte what one machine writes alone."""
     alone = _dataset(tmp_path / "alone")
     assert len(_dataset(tmp_path / "shared", "--shard", "2/2")) == 1
     shared = _dataset(tmp_path / "shared", "--shard", "1/2")
@@ -91,7 +91,7 @@ def test_sheet(tmp_path: Path) -> None:
         (["dataset", "--out", "d", "--shard", "x"], "--shard is not of the form"),
     ],
 )
-def test_mistakes(
+def test_wrong_arguments(
     words: list[str],
     message: str,
     tmp_path: Path,
@@ -104,7 +104,7 @@ def test_mistakes(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unwritable_place_is_told_before_the_work(
+def test_unwritable_place_is_named_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocker = tmp_path / "file"

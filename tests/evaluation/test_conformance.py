@@ -1,4 +1,4 @@
-"""Parity with the reference: all goldens agree, altered goldens and mistaken code do not."""
+"""Parity with the reference: all goldens agree, altered goldens and wrong code do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures of expressions and leaks on made-up numbers with known answers."""
+"""Metrics of expressions and identity leaks on made-up numbers with known answers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 
 import pytest
 import torch
-from comfyui_dense_face.evaluation import expression_metrics as measures
+from comfyui_dense_face.evaluation import expression_metrics as metrics
 from comfyui_dense_face.evaluation import held_out
 from comfyui_dense_face.evaluation.held_out import PEOPLE, triples
 from torch.nn import functional as F
 
 
 def test_correlation_of_each_blendshape() -> None:
-    wanted = torch.tensor([[0.0, 1.0, 0.3, 0.0], [1.0, 0.0, 0.3, 1.0], [0.5, 0.5, 0.3, 0.5]])
-    read = torch.stack([2 * wanted[:, 0] + 1, -wanted[:, 1], wanted[:, 0], torch.ones(3)], 1)
-    found = measures.correlations(read, wanted)
+    target = torch.tensor([[0.0, 1.0, 0.3, 0.0], [1.0, 0.0, 0.3, 1.0], [0.5, 0.5, 0.3, 0.5]])
+    read = torch.stack([2 * target[:, 0] + 1, -target[:, 1], target[:, 0], torch.ones(3)], 1)
+    found = metrics.correlations(read, target)
     assert found[:2].tolist() == pytest.approx([1, -1])
     assert math.isnan(found[2])  # the same in all cases: there is nothing to follow
     assert found[3] == 0  # nothing was followed
@@ -23,26 +23,26 @@ def test_correlation_of_each_blendshape() -> None:
 
 def test_only_visible_blendshapes_count() -> None:
     chance = torch.Generator().manual_seed(1)
-    wanted = torch.rand(200, 3, generator=chance)
-    truth = wanted + 0.02
+    target = torch.rand(200, 3, generator=chance)
+    truth = target + 0.02
     truth[:, 2] = torch.rand(200, generator=chance)  # cannot be read even from true renders
-    visible = measures.visible_blendshapes(truth, wanted)
+    visible = metrics.visible_blendshapes(truth, target)
     assert visible.tolist() == [True, True, False]
-    read = wanted.clone()
+    read = target.clone()
     read[:, 1] += 0.5
     read[:, 2] = torch.rand(200, generator=chance)
-    found = measures.expression_metrics(read, wanted, visible)
+    found = metrics.expression_metrics(read, target, visible)
     assert found["correlation"] == pytest.approx(1)
     assert found["correlation_all"] < 0.8
     assert found["error"] == pytest.approx(0.25)
 
 
-def test_leaks_are_told_apart_from_strangers() -> None:
-    crowd = torch.eye(5)[None]
+def test_leaks_are_distinguished_from_strangers() -> None:
+    gallery = torch.eye(5)[None]
     owners, hosts = torch.tensor([1, 2]), torch.tensor([3, 4])
     shown = torch.tensor([[0.0, 1, 0, 0, 0], [0, 0, 0.6, 0, 0.8]])
     true = torch.tensor([[1.0, 0, 0, 0, 0], [0, 0.8, 0.6, 0, 0]])
-    found = measures.leak_metrics(shown, true, crowd, owners, hosts)
+    found = metrics.leak_metrics(shown, true, gallery, owners, hosts)
     assert found["expression_owner"] == pytest.approx(0.8)
     assert found["scene"] == pytest.approx(0.4)
     assert found["stranger"] == 0
@@ -54,7 +54,7 @@ def test_leaks_are_told_apart_from_strangers() -> None:
 
 @pytest.mark.parametrize(("leak", "least", "most"), [(0.0, 0.02, 0.09), (0.2, 0.9, 1.0)])
 def test_only_what_leaks_is_above_chance(leak: float, least: float, most: float) -> None:
-    """People who are alike by nature are not taken for a leak: nineteen times in twenty."""
+    """Natural resemblance does not count as a leak, nineteen times in twenty."""
     rng = torch.Generator().manual_seed(5)
     people, rounds, runs = 64, 2, 200
     number = torch.arange(people * rounds) % people
@@ -62,13 +62,13 @@ def test_only_what_leaks_is_above_chance(leak: float, least: float, most: float)
     alike = torch.randn(32, generator=rng)
     above = 0
     for _ in range(runs):
-        crowd = F.normalize(torch.randn(rounds, people, 32, generator=rng) + alike / 2, dim=-1)
-        own, host = crowd.flatten(0, 1), crowd[:, hosts[:people]].flatten(0, 1)
+        gallery = F.normalize(torch.randn(rounds, people, 32, generator=rng) + alike / 2, dim=-1)
+        own, host = gallery.flatten(0, 1), gallery[:, hosts[:people]].flatten(0, 1)
         true, made = (
             F.normalize(own + torch.randn(len(own), 32, generator=rng) / 4, dim=-1) for _ in "ab"
         )
         shown = F.normalize(made + leak * host, dim=-1)
-        found = measures.leak_metrics(shown, true, crowd, (number + 1) % people, hosts)
+        found = metrics.leak_metrics(shown, true, gallery, (number + 1) % people, hosts)
         above += found["scene"] > found["scene_chance"]
         assert found["scene"] > 0.05
     assert least < above / runs <= most

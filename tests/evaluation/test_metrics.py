@@ -1,4 +1,4 @@
-"""The measures on made-up numbers with known answers."""
+"""The metrics on made-up numbers with known answers."""
 
 from __future__ import annotations
 
@@ -10,36 +10,35 @@ from comfyui_dense_face.demo.captions import attributes
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.seeds import training_seed
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.evaluation import held_out
-from comfyui_dense_face.evaluation import metrics as measures
+from comfyui_dense_face.evaluation import held_out, metrics
 
 
 def test_everybody_is_found_in_his_own_round() -> None:
-    crowd = torch.eye(6).reshape(2, 3, 6)
-    shown = crowd.flatten(0, 1)[:5]
-    found = measures.identity_metrics(shown, crowd)
+    gallery = torch.eye(6).reshape(2, 3, 6)
+    shown = gallery.flatten(0, 1)[:5]
+    found = metrics.identity_metrics(shown, gallery)
     assert found == {"top1": 1, "cosine": 1, "cosine_stranger": 0}
-    exchanged = measures.identity_metrics(shown[[1, 0, 2, 3, 4]], crowd)
+    exchanged = metrics.identity_metrics(shown[[1, 0, 2, 3, 4]], gallery)
     assert exchanged["top1"] == pytest.approx(0.6)
 
 
 def test_angles_are_averaged() -> None:
-    errors = measures.pose_errors(torch.tensor([[1.0, 2.0, -3.0]]), torch.zeros(1, 3))
+    errors = metrics.pose_errors(torch.tensor([[1.0, 2.0, -3.0]]), torch.zeros(1, 3))
     assert errors == {"pose": 2, "yaw": 1, "pitch": 2, "roll": 3}
 
 
 def test_captions_name_what_is_counted() -> None:
     """An attribute counts exactly where its word stands in the caption."""
     heads = sample_heads(list(range(40)))
-    named = measures.named_attributes(heads)
+    named = metrics.named_attributes(heads)
     for i, words in enumerate(attributes(heads)):
         assert bool(named["glasses"][1][i]) == ("glasses" in words)
         assert bool(named["hair_color"][1][i]) == ("bald" not in words["hair"])
         assert bool(named["background_color"][1][i]) == words["background"].startswith("on a")
     truth = {name: target for name, (target, _) in named.items()}
-    assert set(measures.word_accuracy(truth, heads).values()) == {1}
+    assert set(metrics.word_accuracy(truth, heads).values()) == {1}
     wrong = {**truth, "skin": (truth["skin"] + 1) % 5}
-    found = measures.word_accuracy(wrong, heads)
+    found = metrics.word_accuracy(wrong, heads)
     assert found["skin"] == 0 and found["hair_color"] == 1 and 0.7 < found["all"] < 1
 
 
@@ -48,10 +47,10 @@ def test_psnr_of_some_pixels() -> None:
     where[..., :2] = 1
     image = truth.clone()
     image[..., :2], image[..., 2:] = 0.1, 1.0
-    assert measures.psnr_where(image, truth, where) == pytest.approx(20, abs=0.01)
-    assert measures.largest_change(image, truth, where) == pytest.approx(0.1)
-    nowhere = measures.psnr_where(image, truth, 0 * where)
-    assert json.loads(measures.json_of({"a": nowhere, "b": 0.5})) == {"a": None, "b": 0.5}
+    assert metrics.psnr_where(image, truth, where) == pytest.approx(20, abs=0.01)
+    assert metrics.largest_change(image, truth, where) == pytest.approx(0.1)
+    nowhere = metrics.psnr_where(image, truth, 0 * where)
+    assert json.loads(metrics.json_of({"a": nowhere, "b": 0.5})) == {"a": None, "b": 0.5}
 
 
 def test_people_of_an_evaluation_are_held_out_and_apart() -> None:

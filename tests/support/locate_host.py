@@ -19,7 +19,7 @@ def find_host() -> Path | None:
 
     Raises:
         HostPathError: COMFYUI_PATH points to a place without a ComfyUI. A wrong path is never
-            taken for "no host wanted": the tests it should have run would silently not run.
+            taken for "no host": the host tests would be skipped in silence.
     """
     named = os.environ.get("COMFYUI_PATH")
     if named:

@@ -1,4 +1,4 @@
-"""Crops of batches: all faces out and back, several crops of one face, what does not fit."""
+"""Crops of batches: all faces out and back, several crops of one face, mismatches."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def test_upright_face_gives_an_upright_square() -> None:
     five = torch.tensor([[40.0, 40], [60, 40], [50, 50], [42, 60], [58, 60]])
     place = crop_place(five, (100, 100), 128)
     # Eyes 20 apart and 20 above the mouth: reach 40, middle 2 below the eyes.
-    wanted = torch.tensor([[10.0, 2], [90, 2], [90, 82], [10, 82]], dtype=torch.float64)
-    assert torch.allclose(place.quad(), wanted, atol=1e-5)
+    expected = torch.tensor([[10.0, 2], [90, 2], [90, 82], [10, 82]], dtype=torch.float64)
+    assert torch.allclose(place.quad(), expected, atol=1e-5)
     assert place.to_image.scale == pytest.approx(80 / 128)
     wide = crop_place(five, (100, 100), 128, padding=0.25)
     assert wide.to_image.scale == pytest.approx(120 / 128)

@@ -109,9 +109,9 @@ def test_feature_files(tmp_path: Path) -> None:
 def test_the_command_needs_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
-    (tmp_path / "pictures").mkdir()
-    Image.new("RGB", (40, 40)).save(tmp_path / "pictures" / "a.png")
-    images = str(tmp_path / "pictures")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "images" / "a.png")
+    images = str(tmp_path / "images")
     command = ["calibrate-identity", images, "--encoder", str(tmp_path / "none.pth")]
     assert main(command) == 2
     assert "none.pth" in capsys.readouterr().err

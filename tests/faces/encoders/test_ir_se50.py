@@ -1,4 +1,4 @@
-"""IR-SE50: names and shapes of the release, and the numbers of a second way to compute it."""
+"""IR-SE50: names and shapes of the release, and agreement with a second implementation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def meta_net() -> IRSE50:
 
 def test_names_and_shapes_are_those_of_the_release() -> None:
     layout = json.loads(LAYOUT.read_text())
-    wanted = {
+    expected = {
         name.removeprefix(RELEASE_PREFIX): (shape, dtype)
         for name, (shape, dtype, _) in layout.items()
         if name.startswith(RELEASE_PREFIX)
@@ -35,7 +35,7 @@ def test_names_and_shapes_are_those_of_the_release() -> None:
         name: (list(tensor.shape), str(tensor.dtype).removeprefix("torch."))
         for name, tensor in meta_net().state_dict().items()
     }
-    assert found == wanted and len(found) == 397
+    assert found == expected and len(found) == 397
     assert sum(t.numel() for t in meta_net().state_dict().values()) == 43_824_118
 
 

@@ -1,4 +1,4 @@
-"""6DRepNet: its layout, the numbers of a second way to compute it, its angles as the paper draws
+"""6DRepNet: its layout, agreement with a second implementation, its angles as the paper draws
 them.
 """
 
@@ -65,16 +65,16 @@ def turned(pose: HeadPose) -> Tensor:
 
 @pytest.mark.parametrize("pose", [HeadPose(30, 0, 0), HeadPose(-20, 15, 5), HeadPose(50, -10, -25)])
 def test_rotation_and_angles_from_six_numbers(pose: HeadPose) -> None:
-    wanted = turned(pose)
+    expected = turned(pose)
     # Lengths do not matter, nor what of the second vector lies along the first.
-    numbers = torch.cat([3 * wanted[:, 0], 0.5 * wanted[:, 1] - 2 * wanted[:, 0]])[None]
+    numbers = torch.cat([3 * expected[:, 0], 0.5 * expected[:, 1] - 2 * expected[:, 0]])[None]
     found = rotation_from_6d(numbers)[0]
-    assert torch.allclose(found, wanted, atol=1e-9)
+    assert torch.allclose(found, expected, atol=1e-9)
     assert tuple(angles(found)) == pytest.approx(pose, abs=1e-6)
 
 
 def test_angles_match_the_pose_image() -> None:
-    """What the network says is what the pose branch gets, digit by digit."""
+    """The pose branch gets exactly the network's angles."""
     pose = HeadPose(38, -12, 7)
     network = SixDRepNetPose(lambda images: turned(pose)[None].expand(len(images), 3, 3))
     (face,) = network.find(torch.rand(3, 60, 80))
@@ -103,11 +103,11 @@ def test_resize_and_crop_match_the_original() -> None:
     pixels = (smooth * 255).round().byte().permute(1, 2, 0).numpy()
     resized = Image.fromarray(pixels).resize((int(224 * 500 / 330), 224), Image.Resampling.BILINEAR)
     left = round((resized.width - 224) / 2)
-    wanted = torch.from_numpy(np.array(resized.crop((left, 0, left + 224, 224)))).float() / 255
+    expected = torch.from_numpy(np.array(resized.crop((left, 0, left + 224, 224)))).float() / 255
     ready = preprocess(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255)[0]
     deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    assert float((ready * deviation + mean - wanted.permute(2, 0, 1)).abs().max()) < 1.5 / 255
+    assert float((ready * deviation + mean - expected.permute(2, 0, 1)).abs().max()) < 1.5 / 255
 
 
 @pytest.mark.slow
@@ -141,8 +141,8 @@ def test_whole_network_and_its_file(tmp_path: Path) -> None:
     one = six[:3] / six[:3].norm()
     two = six[3:] - (six[3:] @ one) * one
     two = two / two.norm()
-    wanted = torch.stack([one, two, torch.linalg.cross(one, two)], 1)
-    assert torch.allclose(found[0], wanted, atol=1e-4)
+    expected = torch.stack([one, two, torch.linalg.cross(one, two)], 1)
+    assert torch.allclose(found[0], expected, atol=1e-4)
 
 
 def test_invalid_files_are_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""InsightFace: its real code on tiny generated models, and what is said about wrong folders."""
+"""InsightFace: its real code on tiny generated models, and errors for wrong folders."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ def logits(radius: float) -> torch.Tensor:
     return radius - ((x - 15.5) ** 2 + (y - 15.5) ** 2).sqrt()[None]
 
 
-def test_it_covers_the_head_and_grows_with_it() -> None:
+def test_it_covers_the_head_and_scales_with_it() -> None:
     plain = head_mask(logits(8), 128, 128, grow=0)
     dilated = head_mask(logits(8), 128, 128, grow=0.1)
     assert plain.shape == (1, 128, 128)

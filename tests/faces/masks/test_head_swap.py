@@ -1,4 +1,4 @@
-"""A new head where an old one was: what is pasted, onto which scene."""
+"""Replacing a head: what is pasted, onto which scene."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def logits(radius: float) -> Tensor:
 
 
 def masks(before: Tensor, after: Tensor, grow: float = NEW_MARGIN) -> tuple[Tensor, Tensor]:
-    """Of the old and the new head, from their logits."""
+    """Masks of the old and the new head, from their logits."""
     return (
         head_mask(before, SIDE, SIDE, grow=OLD_MARGIN),
         head_mask(after, SIDE, SIDE, grow=grow),
@@ -45,7 +45,7 @@ def test_the_new_head_alone_is_pasted_on_a_wall_without_the_old_one(
     assert torch.equal(without[:, :, outside[0]], scene(before)[:, :, outside[0]])
 
 
-def test_nothing_changes_that_was_not_drawn() -> None:
+def test_pixels_that_were_not_generated_stay() -> None:
     drawn = head_mask(logits(6), SIDE, SIDE, grow=0)
     without, new = swap(scene(10), *masks(logits(10), logits(14)), drawn)
     assert torch.equal(new, drawn)
@@ -53,7 +53,7 @@ def test_nothing_changes_that_was_not_drawn() -> None:
     assert torch.equal(without[:, :, kept], scene(10)[:, :, kept])
 
 
-def test_without_one_of_the_heads_all_that_was_drawn_is_pasted() -> None:
+def test_without_one_of_the_heads_the_whole_generated_area_is_pasted() -> None:
     drawn = head_mask(logits(8), SIDE, SIDE, grow=0.4).expand(3, -1, -1)
     before, after = (torch.cat([logits(r) for r in each]) for each in ((8, 8, -1), (8, -1, 8)))
     without, new = swap(scene(8).expand(3, -1, -1, -1), *masks(before, after), drawn)
@@ -65,7 +65,7 @@ def test_without_one_of_the_heads_all_that_was_drawn_is_pasted() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
-def test_filling_touches_the_hole_alone_and_stays_in_range(
+def test_inpainting_changes_the_hole_alone_and_stays_in_range(
     height: int, width: int, seed: int
 ) -> None:
     rng = torch.Generator().manual_seed(seed)

@@ -14,14 +14,14 @@ from comfyui_dense_face.faces.mediapipe.face_search import rotate_back, search
 class Detector:
     """Finds bright squares whose corner mark is at the upper left, of a fifth of the frame or more.
 
-    The first point is the mark; a turned square is found with little conviction, as it lies.
+    The first point is the mark; a turned square is found with a low score, as it lies.
     """
 
     def __init__(self, unsure: float = 0.0) -> None:
-        self.unsure, self.looks = unsure, 0
+        self.unsure, self.calls = unsure, 0
 
     def __call__(self, pixels: Any) -> Any:
-        self.looks += 1
+        self.calls += 1
         rows = []
         for y, x in np.argwhere(pixels[..., 0] == 255):
             block = pixels[y : y + 20, x : x + 20, 0]
@@ -46,7 +46,7 @@ def image(width: int, height: int, *places: tuple[int, int]) -> Any:
 def test_high_scores_need_a_single_detection() -> None:
     detector = Detector()
     rows = search(detector, image(90, 60, (30, 20)))
-    assert detector.looks == 1 and rows[0, 1:5].tolist() == [30, 20, 50, 40]
+    assert detector.calls == 1 and rows[0, 1:5].tolist() == [30, 20, 50, 40]
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
@@ -95,15 +95,15 @@ def test_small_faces_are_found_exactly_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_small_faces_beside_a_large_one() -> None:
-    """In an image large enough; what a tile sees of the large face is no second one."""
+    """In an image large enough; the part of the large face in a tile is no second face."""
 
-    looks = []
+    tiles = []
     seen = {50: (0.9, 300), 100: (0.8, 40), 150: (0.7, 60)}
 
     def detect(pixels: Any) -> Any:
         """The large face at any size, the small one only in tiles, the large one's nose too."""
         tile = pixels.shape[1] < 900
-        looks.append(tile)
+        tiles.append(tile)
         rows = []
         for value, (score, side) in seen.items():
             for y, x in np.argwhere(pixels[..., 0] == value):
@@ -117,9 +117,9 @@ def test_small_faces_beside_a_large_one() -> None:
     rows = search(detect, pixels)
     assert [round(float(v), 1) for v in rows[:, 0]] == [0.9, 0.8]
     assert rows[1, 1:5].tolist() == [800, 200, 840, 240]
-    # What a tile sees clearly better is taken instead of what the whole image seemed to show.
+    # A clearly higher score in a tile replaces the detection in the whole image.
     seen[50], seen[150] = (0.86, 300), (0.97, 60)
     assert search(detect, pixels)[:, 1:3].tolist() == [[120, 120], [800, 200]]
-    looks.clear()
+    tiles.clear()
     search(detect, np.ascontiguousarray(pixels[:, :700]))
-    assert len(looks) == 1
+    assert len(tiles) == 1

@@ -1,4 +1,4 @@
-"""The landmarker: its parts on made-up numbers, and the whole on a photograph if the file is there.
+"""The landmarker: its parts on made-up numbers, and the whole on photographs.
 
 The photograph tests need MediaPipe's ``face_landmarker_v2_with_blendshapes.task`` at the path in
 DENSEFACE_TASK_FILE or in the host's models/dense_face, and scikit-image's astronaut.

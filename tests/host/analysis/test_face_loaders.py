@@ -1,4 +1,4 @@
-"""Nodes that load analyzers, take over faces of others, and keep identities."""
+"""Nodes that load analyzers, convert other nodes' faces, and save identities."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ POINTS = "20, 20; 40, 20; 30, 30; 22, 40; 38, 40"
         ("6DRepNet", ["6DRepNet_300W_LP_AFLW2000.pth", "dense_face", "research data"]),
     ],
 )
-def test_a_missing_model_is_told(tiny: Tiny, places: Path, finder: str, said: list[str]) -> None:
+def test_a_missing_model_is_explained(
+    tiny: Tiny, places: Path, finder: str, said: list[str]
+) -> None:
     """Which file, which folder, where from, its licence, what works without it."""
     with pytest.raises(ValueError, match="is missing") as error:
         load(tiny, finder)
@@ -80,7 +82,7 @@ def test_a_missing_model_is_told(tiny: Tiny, places: Path, finder: str, said: li
     assert cls.fingerprint_inputs(finder=finder, **DEFAULTS) == ""
 
 
-def test_a_missing_encoder_is_told(tiny: Tiny, places: Path) -> None:
+def test_a_missing_encoder_is_explained(tiny: Tiny, places: Path) -> None:
     analyzer = tiny.module("nodes.sockets").LoadedAnalyzer(None, "")
     with pytest.raises(ValueError, match=r"IR-SE50 file is missing .*denseface convert.*MIT"):
         tiny.run("LoadEncoder", analyzer, "IR-SE50", **ENCODER)
@@ -138,7 +140,7 @@ def test_insightface_from_its_folder(tiny: Tiny, places: Path) -> None:
     people, score, report = tiny.run("EncodeIdentity", analyzer, image, "one person")
     assert people.identities[0].encoder == "insightface/tiny" and score > 0.5
     assert report.startswith("1 of 1 images with a face")
-    # The same recogniser for points that were typed in where the detector saw them.
+    # The same recogniser, with the detector's points typed in.
     points = "144.5 48.5 176.5 48.5 160.5 64.5 147.7 80.5 173.3 80.5"
     faces = manual_face(tiny, image, five_points=points, width=0, height=0)
     other = tiny.run("LoadEncoder", load(tiny, "tiny world"), "insightface", **ENCODER)
@@ -149,7 +151,7 @@ def test_insightface_from_its_folder(tiny: Tiny, places: Path) -> None:
 def test_networks_are_managed_by_the_host(
     tiny: Tiny, places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """IR-SE50 and 6DRepNet run where and when the host says."""
+    """The host loads and unloads IR-SE50 and 6DRepNet."""
     import comfy.model_management as mm
 
     module = tiny.module("nodes.host.encoder")
@@ -172,7 +174,7 @@ def test_networks_are_managed_by_the_host(
     assert face.pose is not None and len(loaded) == 1 and isinstance(loaded[0].model, Small)
 
 
-# ---- faces of others ---------------------------------------------------------------------------
+# ---- faces of other nodes-----------------------------------------------------------------------
 
 
 def test_a_graph_runs_without_any_model(tiny: Tiny, grey: Tensor) -> None:
@@ -305,7 +307,7 @@ def test_images_are_weighed_and_compared(tiny: Tiny) -> None:
     sockets, identity = tiny.module("nodes.sockets"), tiny.module("faces.identity").Identity
 
     class Colours:
-        """Says that the mean colour is who somebody is."""
+        """Identifies a person by the mean colour."""
 
         encoder = "colours"
 

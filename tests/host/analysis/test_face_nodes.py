@@ -167,7 +167,7 @@ def one_trouble(image: Tensor, sentence: str) -> Any:
         one_trouble(squares((64, 64))[..., :1], "no face was found"),  # grey: nothing is red
     ],
 )
-def test_bad_images_cost_one_sentence(
+def test_bad_images_are_one_sentence(
     tiny: Tiny, analyzer: Any, image: Tensor, sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=sentence) as message:
@@ -217,14 +217,14 @@ def test_images_without_a_face_pass_through(tiny: Tiny, analyzer: Any) -> None:
     assert torch.equal(tiny.run("PasteFace", image[:1], crops, placed, 0.06, False), image[:1])
 
 
-def test_several_drawings_of_one_face(tiny: Tiny, analyzer: Any) -> None:
+def test_several_crops_of_one_face(tiny: Tiny, analyzer: Any) -> None:
     image = squares((64, 64))
     _, placed = tiny.run("CropFace", detect(tiny, analyzer, image)[0], image, 64, 0.0)
     done = tiny.run("PasteFace", image, torch.rand(4, 96, 96, 3), placed, 0.06, False)
     assert done.shape == (4, SIDE, SIDE, 3)
 
 
-def test_what_does_not_belong_together_is_told(tiny: Tiny, analyzer: Any) -> None:
+def test_mismatched_inputs_are_refused(tiny: Tiny, analyzer: Any) -> None:
     image = squares((64, 64))
     faces, *_ = detect(tiny, analyzer, image)
     with pytest.raises(ValueError, match="found in an image of 320x320 px, this one has 160x320"):

@@ -1,4 +1,4 @@
-"""Meters on heads whose truth is known, and on batches with bad images."""
+"""Metric nodes on heads whose truth is known, and on batches with bad images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHO = ("left to right", 1, 0.0, 0, "error", True)
 EMPTY = torch.full((1, 128, 128, 3), 0.5)
 
 
-def test_the_same_person_is_more_alike_than_another(
+def test_the_same_person_is_more_similar_than_another(
     tiny: Tiny, analyzer: Any, evaluator: Any
 ) -> None:
     reference = portrait(tiny, 2)
@@ -70,7 +70,7 @@ def test_batches_with_bad_images_are_measured_without_them(tiny: Tiny, analyzer:
         tiny.run("MeasureLikeness", analyzer, EMPTY, reference)
 
 
-def test_pose_of_a_render_is_what_was_asked_for(tiny: Tiny, analyzer: Any) -> None:
+def test_pose_of_a_render_is_its_target(tiny: Tiny, analyzer: Any) -> None:
     image, _, pose = tiny.run("TinyPortrait", 2, 3, 25.0, 5.0, -10.0, 128)
     error, text = tiny.run("MeasurePose", analyzer, image, pose)
     assert error < 6

@@ -1,4 +1,4 @@
-"""The adapter on a MODEL of the real host: right, exact when off, and nobody else's trouble."""
+"""The adapter on a MODEL of the real host: correct, exact when off, and without side effects."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _one_call(tiny: Tiny, model: Any, noise: torch.Tensor) -> torch.Tensor:
 
 
 def test_identity_acts_in_both_cfg_halves(tiny: Tiny) -> None:
-    """With cfg 0 only the unconditional half is seen."""
+    """With cfg 0 only the unconditional half counts."""
     one = tiny.sample(tiny.apply(people=tiny.people(seed=1)), cfg=0.0)
     other = tiny.sample(tiny.apply(people=tiny.people(seed=2)), cfg=0.0)
     assert difference(one, other) > 1e-3
@@ -92,7 +92,7 @@ def test_mask_acts_where_it_is_white(tiny: Tiny) -> None:
 
 
 def test_percent_range_ends_the_adapter(tiny: Tiny) -> None:
-    """Outside its range the adapter is not only weak: it is not there."""
+    """Outside its range the adapter is absent, not just weak."""
     late = tiny.apply(start_percent=0.7)
     first_half = {"steps": 4, "start_step": 0, "last_step": 2, "force_full_denoise": False}
     assert torch.equal(tiny.sample(late, **first_half), tiny.sample(tiny.model, **first_half))
@@ -122,7 +122,7 @@ def test_two_adapters_add_up(tiny: Tiny) -> None:
 
 
 def test_bypassed_node_leaves_no_trace(tiny: Tiny, base: torch.Tensor) -> None:
-    """A MODEL made before and one made after an adapted run draw the same, bit for bit."""
+    """A MODEL made before and one made after an adapted run give the same image, bit for bit."""
     before = tiny.model.clone()
     tiny.sample(tiny.apply(mode="weights"))
     tiny.sample(tiny.apply(mode="runtime"))
@@ -140,7 +140,7 @@ def test_apply_touches_no_input(tiny: Tiny) -> None:
 
 
 def test_weight_patches_are_as_the_host_makes_them(tiny: Tiny) -> None:
-    """They are put in by a short cut; the host's own way is the evaluator."""
+    """They are applied by a short cut and must equal the host's own result."""
     ours = tiny.apply(mode="weights", weight=0.5)
     by_host = tiny.model.clone()
     deltas = tiny.adapter.fused.weights
@@ -166,7 +166,7 @@ def test_nothing_is_rebuilt_on_a_warm_graph(tiny: Tiny, monkeypatch: pytest.Monk
         tiny.apply(people=people, mode=mode, weight=0.7)
 
 
-def test_other_people_after_the_first_are_seen(tiny: Tiny) -> None:
+def test_other_people_after_the_first_count(tiny: Tiny) -> None:
     one, other = tiny.people(seed=1), tiny.people(seed=2)
     first = tiny.sample(tiny.apply(people=one))
     assert difference(tiny.sample(tiny.apply(people=other)), first) > 1e-3
@@ -186,7 +186,7 @@ def test_weights_mode_refuses_what_varies(tiny: Tiny) -> None:
         tiny.apply(mode="weights", end_percent=0.5)
 
 
-def test_wrong_number_of_people_is_told(tiny: Tiny) -> None:
+def test_wrong_number_of_people_is_refused(tiny: Tiny) -> None:
     with pytest.raises(ValueError, match="2 identities for a batch of 3 images"):
         tiny.sample(tiny.apply(people=tiny.people(2)), batch=3)
 

@@ -1,4 +1,4 @@
-"""Annotations in the host: the tap changes nothing, hears the prompt alone, and leaves no hook."""
+"""Annotations in the host: capture changes nothing, reads the prompt alone, leaves no hook."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _hooks(tiny: Tiny) -> int:
 
 
 @pytest.mark.parametrize(("cfg", "sampler"), [(3.0, "euler"), (1.0, "euler"), (3.0, "heun")])
-def test_result_is_identical_with_and_without_the_tap(
+def test_result_is_identical_with_and_without_capture(
     tiny: Tiny, head: Any, cfg: float, sampler: str
 ) -> None:
     inputs = _inputs(tiny, _guider(tiny, cfg), batch=2, sampler=sampler)
@@ -78,8 +78,8 @@ def test_result_is_identical_with_and_without_the_tap(
     assert not inputs["guider"].model_patcher.additional_models
 
 
-def test_only_the_prompt_is_heard(tiny: Tiny, head: Any) -> None:
-    """Guidance or none, another negative prompt or not: at the first step the reading is one."""
+def test_only_the_prompt_is_read(tiny: Tiny, head: Any) -> None:
+    """Guidance and negative prompt do not matter at the first step."""
     first = {"start_percent": 0.0, "end_percent": 0.01}
     alone = _annotated(tiny, head, _inputs(tiny, _guider(tiny, 1.0)), **first)[2].seen
     guided = _annotated(tiny, head, _inputs(tiny, _guider(tiny, 5.0)), **first)[2].seen
@@ -155,7 +155,7 @@ def test_models_that_do_not_fit(tiny: Tiny, head: Any) -> None:
 
 
 def test_annotate_image(tiny: Tiny, head: Any) -> None:
-    """The node sees what the command line sees: same weights, same noise."""
+    """The node gives what the command line gives: same weights, same noise."""
     from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, HeadConfig
     from comfyui_dense_face.pipelines.annotation import annotate_latents
     from comfyui_dense_face.pipelines.base import LATENT_SCALE, load_base

@@ -47,7 +47,7 @@ def scene_mask() -> Tensor:
 
 @pytest.mark.parametrize("noise", [FRESH, FIXED])
 @pytest.mark.parametrize("start", ["noised scene", "noise"])
-def test_scene_is_kept_and_face_is_drawn(tiny: Tiny, noise: str, start: str) -> None:
+def test_scene_is_kept_and_face_is_generated(tiny: Tiny, noise: str, start: str) -> None:
     drawn = draw(tiny, background_noise=noise, start=start)
     outside = scene_mask().expand(1, 4, 16, 16) == 0
     # The host scales latents by 0.18215 and back: not the last bit.
@@ -55,7 +55,7 @@ def test_scene_is_kept_and_face_is_drawn(tiny: Tiny, noise: str, start: str) -> 
     assert (drawn - scene())[~outside].abs().mean() > 0.1
 
 
-def test_released_end_is_drawn_by_the_network_alone(tiny: Tiny) -> None:
+def test_released_end_is_generated_by_the_network_alone(tiny: Tiny) -> None:
     drawn = draw(tiny, end="as released")
     outside = scene_mask().expand(1, 4, 16, 16) == 0
     assert (drawn - scene())[outside].abs().mean() > 1e-3

@@ -1,4 +1,4 @@
-"""Both modes in one sampling: exact at its ends, right in between, and nobody's weights changed."""
+"""Both modes in one sampling: exact at its ends, correct in between, and no weights changed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def text_conds(tiny: Tiny) -> Conds:
 
 
 def face_conds(tiny: Tiny) -> Conds:
-    """With the person in the prompt and a pose, as an artist connects it."""
+    """With the person in the prompt and a pose, as in a workflow."""
     import nodes
 
     prompt = tiny.run("EncodePrompt", tiny.clip, tiny.adapter, "a photo of *", tiny.people())
@@ -111,14 +111,14 @@ EMPTY: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("empty", EMPTY, ids=["black mask", "empty range", "reversed range"])
-def test_without_a_share_it_is_text_editing_to_the_bit(
+def test_a_black_mask_is_text_editing_to_the_bit(
     tiny: Tiny, text_only: Tensor, empty: dict[str, Any]
 ) -> None:
     assert torch.equal(draw(tiny, joint(tiny, **empty)), text_only)
 
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
-def test_with_the_whole_share_it_is_face_generation_to_the_bit(tiny: Tiny, mode: str) -> None:
+def test_a_white_mask_is_face_generation_to_the_bit(tiny: Tiny, mode: str) -> None:
     model = tiny.apply(mode=mode)
     alone = draw(tiny, single(model, face_conds(tiny), FACE_CFG))
     assert torch.equal(draw(tiny, joint(tiny, white(), face_model=model)), alone)
@@ -135,7 +135,7 @@ def test_the_mix_itself_is_exact_at_both_ends(
 
 
 def test_short_cuts_change_nothing(tiny: Tiny) -> None:
-    """A white mask in part of the steps, with and without computing what has no share."""
+    """A white mask in part of the steps, with and without computing a mode that has no weight."""
     ranged = {"start_percent": 0.3, "end_percent": 0.9}
     short = draw(tiny, joint(tiny, white(), **ranged), steps=6)
     guider = joint(tiny, white(), **ranged)
@@ -147,7 +147,7 @@ def test_short_cuts_change_nothing(tiny: Tiny) -> None:
 
 
 def test_each_side_follows_its_own_mode(tiny: Tiny, text_only: Tensor, face_only: Tensor) -> None:
-    """One step from one noise: each place is exactly its mode's, whatever the other draws."""
+    """One step from one noise: each place is exactly its mode's, whatever the other generates."""
     guider = joint(tiny, left())
     mixed = draw(tiny, guider, steps=1)
     scene = draw(tiny, single(tiny.model, text_conds(tiny), TEXT_CFG), steps=1)
@@ -160,7 +160,7 @@ def test_each_side_follows_its_own_mode(tiny: Tiny, text_only: Tensor, face_only
 
 
 def test_white_is_the_face(tiny: Tiny) -> None:
-    """The pack's polarity, as in every node with a mask: white = draw anew."""
+    """The pack's polarity, as in every node with a mask: white = redraw."""
     schema = next(
         n for n in tiny.module("nodes").NODES if n.__name__ == "JointGuider"
     ).define_schema()
@@ -200,7 +200,7 @@ def test_batch_of_three(tiny: Tiny, masks: int) -> None:
         assert difference(together[i], draw(tiny, alone, latent=one_noise, steps=1)[i]) < CLOSE
 
 
-def test_wrong_number_of_masks_is_told(tiny: Tiny) -> None:
+def test_wrong_number_of_masks_is_refused(tiny: Tiny) -> None:
     with pytest.raises(ValueError, match="2 masks for a batch of 3 images"):
         draw(tiny, joint(tiny, left().repeat(2, 1, 1)), batch=3)
 
@@ -264,7 +264,7 @@ def with_lora(tiny: Tiny, model: Any) -> Any:
     return patched
 
 
-def test_lora_before_the_ways_part_acts_in_both(tiny: Tiny) -> None:
+def test_lora_before_both_modes_acts_in_both(tiny: Tiny) -> None:
     base = with_lora(tiny, tiny.model)
     for mode in ("weights", "runtime"):
         face = tiny.apply(base, mode=mode)
@@ -275,7 +275,7 @@ def test_lora_before_the_ways_part_acts_in_both(tiny: Tiny) -> None:
         assert difference(mixed[..., :8], drawn[..., :8]) < CLOSE
 
 
-def test_lora_on_one_mode_alone_is_refused_in_words(tiny: Tiny) -> None:
+def test_lora_on_one_mode_alone_is_refused(tiny: Tiny) -> None:
     with pytest.raises(ValueError, match=r"one network.*LoRA.*load the checkpoint a second time"):
         joint(tiny, left(), face_model=with_lora(tiny, tiny.apply()))
 

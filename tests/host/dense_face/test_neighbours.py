@@ -1,4 +1,4 @@
-"""Living with other packs in the same attention slot (IP-Adapter, InstantID, PuLID and kin)."""
+"""Other packs in the same attention slot (IP-Adapter, InstantID, PuLID and the like)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_sigma_range_of_a_neighbour_is_kept(tiny: Tiny) -> None:
 
 
 def test_inputs_changed_by_a_later_pack_reach_the_deltas(tiny: Tiny) -> None:
-    """A patch that adds tokens to the text after ours must be seen by k and v deltas alike."""
+    """A patch that adds tokens to the text after ours must reach k and v deltas alike."""
 
     def longer(n: Tensor, context: Tensor, value: Tensor, extra: Any) -> tuple[Tensor, ...]:
         context = torch.cat([context, context[:, :4]], 1)
@@ -106,7 +106,7 @@ def test_masked_slot_mixes_by_the_place_of_the_query(tiny: Tiny) -> None:
     "window", [{"ad_params": {"sub_idxs": [3, 1]}}, {"context_window": "core"}], ids=["ad", "core"]
 )
 def test_sliding_windows_pick_their_people(tiny: Tiny, window: dict[str, Any]) -> None:
-    """A window shows the network some images of a long batch; each keeps its own person."""
+    """A window gives the network some images of a long batch; each keeps its own person."""
     import comfy.context_windows
 
     attention = tiny.module("nodes.host.attention")

@@ -58,7 +58,7 @@ class Release:
     def posed(
         self, positive: Any, negative: Any, hint: Tensor, control: Any = None
     ) -> tuple[Any, Any]:
-        """Conditionings with a pose branch (the fixture's), put on by the host's own node."""
+        """Conditionings with a pose branch (the fixture's), applied by the host's own node."""
         import nodes
 
         image = hint.float().movedim(1, -1) / 255
@@ -126,7 +126,7 @@ def test_face_generation_mode(release: Release, name: str, delta: float, mode: s
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
 def test_converted_file(release: Release, tmp_path: Path, mode: str) -> None:
-    """The fixture's weights bear the release's names: converted as a release, they draw alike."""
+    """The fixture's weights bear the release's names: converted, they give the same output."""
     module, path = release.tiny.module("dense_face.checkpoints.convert"), tmp_path / "a.safetensors"
     plan = module.Plan(path, dtype=torch.float32)
     module.convert(PARITY / "weights_fp16.safetensors", plan)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from in_host import Tiny, difference
+from in_host import Tiny, difference, little_memory
 from torch import Tensor
 
 
@@ -59,21 +59,23 @@ def test_kernels_stored_in_eight_bits_turn_the_head_as_far(
     checkpoint.save_adapter(half, whole)
     checkpoint.save_adapter(path, whole, pose_dtype=torch.float8_e4m3fn)
     control = tiny.module("nodes.host.dense_face.control")
-    asked = []
+    stored_dtypes = []
     choose = control.compute_dtypes
 
     def asking(parameters: int, stored: torch.dtype) -> Any:
-        asked.append(stored)
+        stored_dtypes.append(stored)
         return choose(parameters, stored)
 
     monkeypatch.setattr(control, "compute_dtypes", asking)
     load = tiny.module("nodes.host.dense_face.adapter_file").load_parts
     with torch.inference_mode():
         small, usual = (load(file)[2] for file in (path, half))
-    assert asked == [torch.float16, torch.float16]
-    drawn, wanted = (tiny.sample(tiny.model, *posed(tiny, hint, control=c)) for c in (small, usual))
+    assert stored_dtypes == [torch.float16, torch.float16]
+    drawn, expected = (
+        tiny.sample(tiny.model, *posed(tiny, hint, control=c)) for c in (small, usual)
+    )
     straight = tiny.sample(tiny.model, tiny.prompt("a person"))
-    assert 0 < difference(drawn, wanted) < 0.1 * difference(wanted, straight)
+    assert 0 < difference(drawn, expected) < 0.1 * difference(expected, straight)
 
 
 def test_strength_0_and_empty_range_are_exactly_the_base(tiny: Tiny, hint: Tensor) -> None:
@@ -96,9 +98,7 @@ def test_once_for_all_equals_once_for_each(
     tiny: Tiny, hint: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = tiny.sample(tiny.model, *posed(tiny, hint), batch=2)
-    monkeypatch.setattr(
-        tiny.module("nodes.host.dense_face.control"), "_parts_agree", lambda *_: False
-    )
+    little_memory(tiny, monkeypatch)
     assert difference(tiny.sample(tiny.model, *posed(tiny, hint), batch=2), once) < 1e-5
 
 
@@ -144,9 +144,7 @@ def test_area_prompts_with_different_crops_are_not_confused(
         [[c, {**d, "area": a}] for c, d in positive] for a in ((16, 8, 0, 0), (16, 8, 0, 8))
     )
     together = tiny.sample(tiny.model, left + right, negative)
-    monkeypatch.setattr(
-        tiny.module("nodes.host.dense_face.control"), "_parts_agree", lambda *_: False
-    )
+    little_memory(tiny, monkeypatch)
     assert difference(tiny.sample(tiny.model, left + right, negative), together) < 1e-5
 
 
@@ -160,7 +158,7 @@ def test_two_controls_chain(tiny: Tiny, hint: Tensor) -> None:
 
 
 def test_with_adapter_and_noise_mask(tiny: Tiny, hint: Tensor) -> None:
-    """The whole job: adapter, pose, and a scene kept around the mask."""
+    """All together: adapter, pose, and a scene kept around the mask."""
     scene = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(9))
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., 32:96, 32:96] = 1

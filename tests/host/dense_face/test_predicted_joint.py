@@ -1,4 +1,4 @@
-"""The joint guider with the mask that the head predicts: exact at its ends, fresh in every step."""
+"""The joint guider with the mask that the head predicts: exact at its ends, new in every step."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_ends_are_the_single_modes(tiny: Tiny, head: Any) -> None:
 
 
 def test_mask_comes_from_the_features(tiny: Tiny, head: Any) -> None:
-    """In between, the image is none of the two, the same again, and each of a batch its own."""
+    """In between, the image is neither of the two, repeatable, and independent of its batch."""
     guider = _predicted(tiny, head, threshold=0.9)
     drawn = _draw(tiny, guider)
     assert torch.equal(_draw(tiny, guider), drawn)

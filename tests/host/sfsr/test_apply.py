@@ -1,4 +1,4 @@
-"""SFSR on a MODEL of the real host: each source acts, off is nothing, images keep apart."""
+"""SFSR on a MODEL of the real host: sources act, off changes nothing, images stay independent."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def base(tiny: Tiny) -> Tensor:
 
 
 def one_step(tiny: Tiny, model: Any, positive: Any = None, **options: Any) -> Tensor:
-    """Three images, one step: what one call of the network shows, nothing amplified."""
+    """Three images, one step: a single call of the network, nothing amplified."""
     positive = positive or tiny.prompt("a person")
     return tiny.sample(model, positive, tiny.prompt(""), batch=3, steps=1, **options)
 
 
-def test_each_source_is_seen_and_the_base_stays(tiny: Tiny, adapter: Any, base: Tensor) -> None:
+def test_each_source_acts_and_the_base_stays(tiny: Tiny, adapter: Any, base: Tensor) -> None:
     both = tiny.sample(apply(tiny, adapter))
     identity = tiny.sample(apply(tiny, adapter, expression_weight=0.0))
     expression = tiny.sample(apply(tiny, adapter, identity_weight=0.0))
@@ -62,8 +62,8 @@ def test_off_is_bit_identical_to_absent(
     assert torch.equal(tiny.sample(apply(tiny, adapter, **off)), base)
 
 
-def test_the_half_without_prompt_knows_nothing(tiny: Tiny, adapter: Any) -> None:
-    """With cfg 0 only that half is seen; with cfg 1 there is none, and all the same it acts."""
+def test_the_half_without_prompt_gets_no_source(tiny: Tiny, adapter: Any) -> None:
+    """With cfg 0 only that half counts; with cfg 1 there is none, and it still acts."""
     plain = tiny.sample(tiny.model, cfg=0.0, steps=1)
     assert difference(tiny.sample(apply(tiny, adapter), cfg=0.0, steps=1), plain) < 1e-6
     alone = tiny.sample(tiny.model, cfg=1.0, steps=1)
@@ -195,7 +195,7 @@ def test_its_lora_is_a_weight_patch(tiny: Tiny, base: Tensor) -> None:
 # ---- errors, each one sentence ------------------------------------------------------------------
 
 
-def test_counts_that_do_not_fit(tiny: Tiny, adapter: Any) -> None:
+def test_mismatched_counts_are_refused(tiny: Tiny, adapter: Any) -> None:
     two = expressions(tiny, OPEN, SMILE)
     with pytest.raises(ValueError, match="2 expressions for a batch of 3 images"):
         one_step(tiny, apply(tiny, adapter, expression=two))

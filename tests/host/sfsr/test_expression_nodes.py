@@ -1,4 +1,4 @@
-"""Nodes of expressions: from words, sliders, images, and calculated."""
+"""Expression nodes: words, sliders, images, and algebra."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def word(tiny: Tiny, option: str = "joy / joy", **changes: Any) -> Any:
 
 
 def head(tiny: Tiny, expression: Any, size: int = 128) -> Tensor:
-    """IMAGE of the drawn head."""
+    """IMAGE of the rendered head."""
     return tiny.run("PreviewExpression", expression, 7, size)[0]
 
 
@@ -44,7 +44,7 @@ def test_words_in_six_groups(tiny: Tiny) -> None:
     assert groups == sorted(groups, key=list(dict.fromkeys(groups)).index)
 
 
-def test_the_bare_word_will_do(tiny: Tiny) -> None:
+def test_the_bare_word_is_enough(tiny: Tiny) -> None:
     assert torch.equal(values(word(tiny, "anger / rage")), values(word(tiny, "Rage")))
     node = tiny.module("nodes.sfsr.expression_word").ExpressionFromWord
     assert node.validate_inputs("anger / rage") is True and node.validate_inputs("rage") is True
@@ -76,8 +76,8 @@ def test_sliders(tiny: Tiny) -> None:
 
 
 def test_expression_of_images(tiny: Tiny, analyzer: Any) -> None:
-    wanted = [word(tiny, name, variation=0.0) for name in ("jubilation", "grief")]
-    image = torch.cat([head(tiny, one) for one in wanted])
+    expected = [word(tiny, name, variation=0.0) for name in ("jubilation", "grief")]
+    image = torch.cat([head(tiny, one) for one in expected])
     seen = tiny.run("ExpressionFromImage", analyzer, image)
     assert len(seen) == 2 and seen.codes[0].source == "image by tiny-world"
     happy, sad = (code.named() for code in seen.codes)
@@ -85,7 +85,7 @@ def test_expression_of_images(tiny: Tiny, analyzer: Any) -> None:
     assert sad["mouthFrownLeft"] > happy["mouthFrownLeft"] + 0.2
 
 
-def test_images_without_a_face_are_told(tiny: Tiny, analyzer: Any) -> None:
+def test_images_without_a_face_are_named(tiny: Tiny, analyzer: Any) -> None:
     with pytest.raises(ValueError, match=r"no face was found \(Expression from Image\)"):
         tiny.run("ExpressionFromImage", analyzer, torch.full((1, 128, 128, 3), 0.5))
     with pytest.raises(ValueError, match=r"the image is empty \(Expression from Image\)"):
@@ -138,7 +138,7 @@ def test_exemplar_images(tiny: Tiny, analyzer: Any, folder: Path) -> None:
         exemplars(tiny, analyzer, "joy / joy")
 
 
-def test_new_images_are_noticed_and_damaged_ones_told(
+def test_new_images_are_noticed_and_damaged_ones_named(
     tiny: Tiny, analyzer: Any, folder: Path
 ) -> None:
     node = tiny.module("nodes.sfsr.expression_word").ExpressionFromExemplars

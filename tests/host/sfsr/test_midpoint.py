@@ -49,18 +49,18 @@ def midpoint(
 
 @contextmanager
 def counted(tiny: Tiny) -> Iterator[tuple[Any, list[int]]]:
-    """A clone of the model that notes each time the network is asked."""
+    """A clone of the model that notes each time the network is calls."""
     from comfy.patcher_extension import WrappersMP
 
-    asked: list[int] = []
+    calls: list[int] = []
 
     def wrapper(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        asked.append(1)
+        calls.append(1)
         return executor(*args, **kwargs)
 
     model = tiny.model.clone()
     model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "count", wrapper)
-    yield model, asked
+    yield model, calls
 
 
 @pytest.mark.parametrize("scheduler", ["karras", "normal", "ddim_uniform"])
@@ -129,9 +129,9 @@ def test_evaluations_are_those_that_happen(
     sampler, evaluations = tiny.run(
         "MidpointSampler", "geometric", switch, finish, model=tiny.model, sigmas=sigmas
     )
-    with counted(tiny) as (model, asked):
+    with counted(tiny) as (model, calls):
         sample(tiny, sampler, model=model, sigmas=sigmas)
-    assert evaluations == len(asked) == count
+    assert evaluations == len(calls) == count
 
 
 def test_evaluations_without_what_it_takes(tiny: Tiny) -> None:
@@ -152,9 +152,9 @@ def test_previews_and_stopping(tiny: Tiny) -> None:
         if step == 2:
             raise mm.InterruptProcessingException
 
-    with counted(tiny) as (model, asked), pytest.raises(mm.InterruptProcessingException):
+    with counted(tiny) as (model, calls), pytest.raises(mm.InterruptProcessingException):
         sample(tiny, midpoint(tiny), model=model, callback=callback)
-    assert steps_done == [(0, 4), (1, 4), (2, 4)] and len(asked) == 5
+    assert steps_done == [(0, 4), (1, 4), (2, 4)] and len(calls) == 5
 
 
 def test_flow_models_are_sampled_like_dpm_2(tiny: Tiny) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from foreign_pack import foreign_node
-from in_host import Tiny, difference
+from in_host import Tiny, device_caches, difference
 from sfsr_in_host import apply, background, expressions, face_mask, random_adapter
 from torch import Tensor
 
@@ -54,7 +54,7 @@ def test_dense_face_in_either_order(tiny: Tiny, adapter: Any, options: dict[str,
 
 @pytest.mark.parametrize("dense", [None, "weights", "runtime"])
 def test_packs_in_the_same_slot_in_any_order(tiny: Tiny, adapter: Any, dense: str | None) -> None:
-    """The foreign pack first, between and last; its share depends on the query."""
+    """The foreign pack first, between and last; its output depends on the query."""
 
     def drawn(order: str) -> Tensor:
         model = tiny.model
@@ -124,7 +124,7 @@ def test_two_people_with_a_mask_each(tiny: Tiny, adapter: Any) -> None:
 
 
 def test_as_face_mode_of_the_joint_guider(tiny: Tiny, adapter: Any) -> None:
-    """SFSR on the face's MODEL only: where that has no share nothing is seen of it."""
+    """SFSR on the face's MODEL only: where that has no weight it changes nothing."""
     import comfy.samplers
 
     place = background(tiny)[0]
@@ -151,14 +151,12 @@ def test_as_face_mode_of_the_joint_guider(tiny: Tiny, adapter: Any) -> None:
 
 
 def test_nothing_stays_after_a_sampling(tiny: Tiny, adapter: Any) -> None:
+    before = device_caches(tiny)
     model = apply(tiny, adapter, tiny.apply(), background=background(tiny)[0], mask=face_mask())
     tiny.sample(model)
-    table = model.model_options["transformer_options"]["patches_replace"]["attn2"]
-    shares = [callback for slot in table.values() for callback, _ in slot.callbacks]
-    assert len(shares) == 7 and all(not share._cache for share in shares)
-    wrappers = [w for kind in model.wrappers.values() for list_ in kind.values() for w in list_]
-    scenes = [wrapper for wrapper in wrappers if hasattr(wrapper, "_whole")]
-    assert len(scenes) == 1 and not scenes[0]._cache
+    caches = device_caches(tiny, before)
+    assert len(caches) >= 7 + 1  # one for each layer, one for the scene
+    assert not any(len(cache) for cache in caches)
 
 
 def test_an_adapter_keeps_no_model_alive(tiny: Tiny) -> None:
@@ -221,7 +219,7 @@ def test_small_bases(tiny: Tiny, adapter: Any, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_layers_in_half_precision(tiny: Tiny, adapter: Any, dtype: torch.dtype) -> None:
-    """The share of a layer is of the query's own kind, near the one in full precision."""
+    """The sources' output has the query's dtype and is close to full precision."""
     sources = tiny.module("nodes.host.sfsr.sources")
     who = adapter.identity((tiny.people(),))
     source = sources.Source("identities", who)

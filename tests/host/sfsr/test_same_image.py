@@ -31,8 +31,8 @@ def test_person_expression_scene_and_pose(tiny: Tiny) -> None:
     posed, _ = nodes.ControlNetApplyAdvanced().apply_controlnet(
         tiny.prompt(PROMPT), negative, tiny.control, hint, 1.0, 0.0, 1.0
     )
-    message = {"expression_weight": 1.2, "expression_start_percent": 0.3, "balance": 0.2}
-    model = apply(tiny, adapter, background=place, **message)
+    settings = {"expression_weight": 1.2, "expression_start_percent": 0.3, "balance": 0.2}
+    model = apply(tiny, adapter, background=place, **settings)
     with torch.inference_mode():
         noise = comfy.sample.prepare_noise(latent["samples"], SEED)
         drawn = comfy.sample.sample(

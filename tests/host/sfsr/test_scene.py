@@ -29,12 +29,12 @@ def halves(tiny: Tiny, model: Any, **options: Any) -> tuple[Tensor, Tensor, Tens
     """(x, eps with prompt, eps without) of the first step, at the highest noise level."""
     seen: dict[str, Tensor] = {}
 
-    def look(source_inputs: dict[str, Any]) -> Tensor:
+    def capture(source_inputs: dict[str, Any]) -> Tensor:
         seen.update({k: v for k, v in source_inputs.items() if torch.is_tensor(v)})
         return source_inputs["denoised"]
 
     watched = model.clone()
-    watched.set_model_sampler_post_cfg_function(look)
+    watched.set_model_sampler_post_cfg_function(capture)
     tiny.sample(watched, steps=1, **options)
     x, sigma = seen["input"], seen["sigma"].reshape(-1, 1, 1, 1)
     cond, uncond = ((x - seen[f"{half}_denoised"]) / sigma for half in ("cond", "uncond"))
@@ -81,7 +81,7 @@ def test_same_prediction_as_on_diffusers(tiny: Tiny, adapter: Any, dense: bool) 
     assert difference(with_prompt, without) > SEEN
 
 
-def test_scene_is_seen_in_both_halves(tiny: Tiny, adapter: Any) -> None:
+def test_scene_acts_in_both_halves(tiny: Tiny, adapter: Any) -> None:
     place = background(tiny)[0]
     model = apply(tiny, adapter, background=place, **ONLY_SCENE)
     _, cond, uncond = halves(tiny, model)
@@ -89,8 +89,8 @@ def test_scene_is_seen_in_both_halves(tiny: Tiny, adapter: Any) -> None:
     assert difference(cond, plain) > SEEN and difference(uncond, bare) > SEEN
 
 
-def test_what_is_under_the_mask_is_not_seen(tiny: Tiny, adapter: Any) -> None:
-    """Two scenes that differ in the face alone draw the same, bit for bit."""
+def test_pixels_under_the_mask_do_not_matter(tiny: Tiny, adapter: Any) -> None:
+    """Two scenes that differ in the face alone give the same image, bit for bit."""
     one, other = scene(), scene()
     inside = face_mask()[0].bool()
     other[0, inside] = 1 - other[0, inside]
@@ -101,8 +101,8 @@ def test_what_is_under_the_mask_is_not_seen(tiny: Tiny, adapter: Any) -> None:
     assert torch.equal(*drawn)
 
 
-def test_areas_see_their_part_of_the_scene(tiny: Tiny, adapter: Any) -> None:
-    """One area of the whole image is no area; two halves see each their own."""
+def test_areas_get_their_part_of_the_scene(tiny: Tiny, adapter: Any) -> None:
+    """One area of the whole image is no area; two halves each get their own."""
     place = background(tiny)[0]
     model = apply(tiny, adapter, background=place, **ONLY_SCENE)
     text = tiny.prompt("a person")[0]
@@ -187,7 +187,7 @@ def test_without_hint_the_latent_is_blended(tiny: Tiny) -> None:
     assert difference(drawn[~kept], latent["samples"][~kept]) > 0.1
 
 
-def test_what_the_node_gives(tiny: Tiny) -> None:
+def test_outputs_of_the_node(tiny: Tiny) -> None:
     image, mask = scene(), face_mask()
     place, latent, emptied = background(tiny, image, mask)
     dilated = place.mask[0, 0].bool()

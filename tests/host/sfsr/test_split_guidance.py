@@ -64,9 +64,7 @@ def test_equal_scales_are_the_usual_guidance(tiny: Tiny, adapter: Any) -> None:
 
 
 @pytest.mark.parametrize("scene", [False, True], ids=["alone", "in a scene"])
-def test_each_source_counts_as_often_as_its_scale_says(
-    tiny: Tiny, adapter: Any, scene: bool
-) -> None:
+def test_each_source_is_scaled_by_its_own_guidance(tiny: Tiny, adapter: Any, scene: bool) -> None:
     """Over several steps, against models that have fewer sources at a guidance of 1."""
     place = {"background": background(tiny)[0]} if scene else {}
     everything = apply(tiny, adapter, **place)
@@ -83,19 +81,19 @@ def test_each_source_counts_as_often_as_its_scale_says(
 
 
 def test_scales_add_up(tiny: Tiny, adapter: Any) -> None:
-    """In one step the image is what the four predictions say, each by its scale."""
+    """In one step the image is the sum of the four predictions, each by its scale."""
     model = apply(tiny, adapter)
     nothing, text, who, all_of_it = (
         draw(tiny, split(tiny, model, *scales), steps=1)
         for scales in ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (1.0, 1.0, 1.0))
     )
-    wanted = nothing + 3 * (text - nothing) + 2 * (who - text) + 0.5 * (all_of_it - who)
-    assert difference(draw(tiny, split(tiny, model, 3.0, 2.0, 0.5), steps=1), wanted) < CLOSE
+    expected = nothing + 3 * (text - nothing) + 2 * (who - text) + 0.5 * (all_of_it - who)
+    assert difference(draw(tiny, split(tiny, model, 3.0, 2.0, 0.5), steps=1), expected) < CLOSE
     assert difference(all_of_it, who) > VISIBLE
 
 
 def test_what_stands_for_an_absent_identity(tiny: Tiny) -> None:
-    """IP-Adapter-FaceID has tokens of nobody; they are in the words' prediction, too."""
+    """IP-Adapter-FaceID has tokens of a zero identity; they are in the text prediction, too."""
     person = tiny.people(encoder="insightface/buffalo_l")
     model = apply(tiny, random_faceid(tiny), people=person, expression=None)
     usual = draw(tiny, plain(tiny, model, 2.0), steps=1)
@@ -117,11 +115,11 @@ def test_model_without_sources(tiny: Tiny) -> None:
 def test_functions_after_the_guidance_are_called(tiny: Tiny, adapter: Any) -> None:
     seen: list[float] = []
 
-    def look(inputs: dict[str, Any]) -> Tensor:
+    def capture(inputs: dict[str, Any]) -> Tensor:
         seen.append(inputs["cond_scale"])
         return inputs["denoised"]
 
     model = apply(tiny, adapter)
-    model.set_model_sampler_post_cfg_function(look)
+    model.set_model_sampler_post_cfg_function(capture)
     draw(tiny, split(tiny, model, 1.0, 2.0, 3.0), steps=2)
     assert seen == [1.0, 1.0]

@@ -26,7 +26,7 @@ def pixels(server: ComfyServer, image: dict[str, str]) -> Any:
 
 
 def test_words_travel_and_are_drawn(server: ComfyServer) -> None:
-    """The bare word will do beside the entry of the list; a batch of expressions passes on."""
+    """The bare word works as well as the list entry, and a batch of expressions passes through."""
     graph: Graph = {
         "start": word("sadness / grief"),
         "end": word("bliss"),
@@ -42,7 +42,7 @@ def test_words_travel_and_are_drawn(server: ComfyServer) -> None:
     assert not np.array_equal(first, middle) and not np.array_equal(middle, last)
 
 
-def test_unknown_word_is_told_before_anything_runs(server: ComfyServer) -> None:
+def test_unknown_word_is_refused_before_anything_runs(server: ComfyServer) -> None:
     with pytest.raises(ServerError, match=r"not one of the 135 words\. The closest are happiness"):
         server.queue({"word": word("hapyness"), "drawn": preview("word")})
 

@@ -1,4 +1,4 @@
-"""Detect, encode, crop, paste in a real server: the shipped workflow without its drawing."""
+"""Detect, encode, crop, paste in a real server: the shipped workflow without its sampling."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def shipped(server: ComfyServer) -> Graph:
     return to_api(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
 
 
-def undrawn(shipped: Graph, image: tuple[str, dict[str, Any]] | None, **changes: Any) -> Graph:
-    """The workflow with its crops going straight back, on another image if one is given."""
+def without_sampling(
+    shipped: Graph, image: tuple[str, dict[str, Any]] | None, **changes: Any
+) -> Graph:
+    """The workflow with its crops pasted back unchanged, on another image if one is given."""
     graph: Graph = json.loads(json.dumps(shipped))
     detect, crop = node_of(graph, "DenseFace_DetectFaces"), node_of(graph, "DenseFace_CropFace")
     paste, save = node_of(graph, "DenseFace_PasteFace"), node_of(graph, "SaveImage")
@@ -51,13 +53,13 @@ def undrawn(shipped: Graph, image: tuple[str, dict[str, Any]] | None, **changes:
     graph["who"] = {"class_type": "DenseFace_SaveIdentity", "inputs": who}
     graph["result"] = {**graph.pop(save), "class_type": "PreviewImage"}
     graph["result"]["inputs"] = {"images": [paste, 0]}
-    wanted = ["before", "result", "who"]
+    pending = ["before", "result", "who"]
     kept: dict[str, dict[str, Any]] = {}
-    while wanted:
-        number = wanted.pop()
+    while pending:
+        number = pending.pop()
         kept[number] = graph[number]
         links = [value for value in graph[number]["inputs"].values() if isinstance(value, list)]
-        wanted += [str(link[0]) for link in links if str(link[0]) not in kept]
+        pending += [str(link[0]) for link in links if str(link[0]) not in kept]
     return kept
 
 
@@ -69,7 +71,7 @@ def portrait(person: int, yaw: float = 0.0) -> tuple[str, dict[str, Any]]:
 @pytest.mark.parametrize(("faces", "index"), [(1, 0), (3, 0), (3, 2), (3, -1)])
 def test_one_and_three_faces(server: ComfyServer, shipped: Graph, faces: int, index: int) -> None:
     image = portrait(2) if faces == 1 else None
-    outputs = server.run(undrawn(shipped, image, face_index=index))
+    outputs = server.run(without_sampling(shipped, image, face_index=index))
     before, after = (pixels(server, outputs[n]["images"][0]) for n in ("before", "result"))
     assert after.shape == before.shape == (128, 128 * faces, 3)
     changed = np.abs(after - before).max(axis=(0, 2)) > 0
@@ -82,7 +84,7 @@ def test_one_and_three_faces(server: ComfyServer, shipped: Graph, faces: int, in
 
 @pytest.mark.parametrize("mode", ["error", "skip", "pass through"])
 def test_image_without_a_face(server: ComfyServer, shipped: Graph, mode: str) -> None:
-    graph = undrawn(shipped, ("EmptyImage", EMPTY), on_missing=mode, face_index=-1)
+    graph = without_sampling(shipped, ("EmptyImage", EMPTY), on_missing=mode, face_index=-1)
     if mode == "pass through":  # nobody is there to be encoded or masked
         graph.pop("who")
         graph[node_of(graph, "DenseFace_PasteFace")]["inputs"].pop("mask")
@@ -105,7 +107,7 @@ def test_queue_of_twenty_with_two_bad_images(server: ComfyServer, shipped: Graph
     for i in range(20):
         bad = {4: "error", 13: "skip"}.get(i)
         image = ("EmptyImage", EMPTY) if bad else portrait(i)
-        runs.append(undrawn(shipped, image, on_missing=bad or "error", face_index=0))
+        runs.append(without_sampling(shipped, image, on_missing=bad or "error", face_index=0))
     entries = [server.wait(number) for number in [server.queue(run) for run in runs]]
     done = [bool(entry["outputs"].get("result", {}).get("images")) for entry in entries]
     assert [i for i, good in enumerate(done) if not good] == [4, 13]

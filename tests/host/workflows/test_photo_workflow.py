@@ -45,7 +45,7 @@ def places(server: ComfyServer) -> Iterator[Path]:
 
 
 def portrait(turn: float = 0, side: int = SIDE, mirrored: bool = False, light: int = 0) -> Any:
-    """The astronaut's head, turned counter-clockwise by degrees and drawn in ``side`` pixels."""
+    """The astronaut's head, turned counter-clockwise by degrees, ``side`` pixels wide."""
     image = Image.fromarray(pytest.importorskip("skimage.data").astronaut())
     head = image.rotate(turn, center=(224, 110)).crop((84, 0, 364, 280)).resize((side, side))
     pixels = np.asarray(head).astype(int) + light
@@ -93,7 +93,7 @@ def run(server: ComfyServer, graph: Graph) -> dict[str, Any]:
 
 
 def test_one_face(server: ComfyServer, places: Path) -> None:
-    """Only the head is made coarse, and who it is is kept."""
+    """Only the head becomes coarse, and the identity is kept."""
     from comfyui_dense_face.faces.identity_file import load_identities
 
     before, known = portrait(10), identities(places)

@@ -1,4 +1,4 @@
-"""The pack loads in the real ComfyUI, fast, and adds what it promises."""
+"""The pack loads quickly in the real ComfyUI and adds its nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_pack_is_imported(server: ComfyServer) -> None:
 
 
 def test_import_takes_no_time(server: ComfyServer, host_path: Path, tmp_path: Path) -> None:
-    """The promise, by the host's own report; 0.0 is what is below 0.05."""
+    """By the host's own report, where 0.0 means below 0.05."""
     seconds = import_seconds(server.log())
     for attempt in range(2):  # other work on the machine can only have slowed it down
         if seconds < PROMISED_IMPORT_SECONDS:

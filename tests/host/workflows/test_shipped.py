@@ -1,6 +1,6 @@
 """Every shipped workflow runs as shipped in a real server, through its API, to an image.
 
-Those that read files of one's own have tests that bring some (``test_photo_workflow.py``).
+Those that read the user's own files have tests that bring some (``test_photo_workflow.py``).
 """
 
 from __future__ import annotations

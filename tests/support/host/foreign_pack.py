@@ -1,4 +1,4 @@
-"""A stand-in for the Apply node of packs that use the attention slots (IP-Adapter and its kin)."""
+"""A stand-in for the Apply node of packs that use the attention slots (IP-Adapter and the like)."""
 
 from __future__ import annotations
 

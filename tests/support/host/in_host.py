@@ -1,13 +1,16 @@
-"""Short hands for tests that run our nodes inside the host's process."""
+"""Helpers for tests that run the pack's nodes inside the host's process."""
 
 from __future__ import annotations
 
+import gc
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -68,7 +71,7 @@ class Tiny:
         return self.run("ApplyAdapter", **{**inputs, **changes})
 
     def prompt(self, text: str) -> Any:
-        """CONDITIONING by the core way."""
+        """CONDITIONING from the core node."""
         with torch.inference_mode():
             return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
@@ -111,6 +114,18 @@ class Tiny:
             net.diffusion_model.load_state_dict(self.model.model.diffusion_model.state_dict())
         cpu = torch.device("cpu")
         return comfy.model_patcher.ModelPatcher(net, load_device=cpu, offload_device=cpu)
+
+
+def device_caches(tiny: Tiny, before: Sequence[object] = ()) -> list[Any]:
+    """All device caches that are alive in this process but those of ``before``."""
+    kind = tiny.module("nodes.host.device_cache").DeviceCache
+    found = [thing for thing in gc.get_objects() if type(thing) is kind]
+    return [cache for cache in found if not any(cache is old for old in before)]
+
+
+def little_memory(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a card with little memory: the host computes each part of the batch by itself."""
+    monkeypatch.setattr(type(tiny.model.model), "memory_required", lambda *_, **__: 1e30)
 
 
 def difference(a: Tensor, b: Tensor) -> float:

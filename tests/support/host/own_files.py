@@ -1,4 +1,4 @@
-"""Which shipped workflows need files of the person who runs them."""
+"""Which shipped workflows need the user's own files."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ SIDE = 128
 
 
 def random_adapter(tiny: Tiny, *, hint: bool = True, identities: Any = None, seed: int = 4) -> Any:
-    """SFSR_ADAPTER for the random base, strong enough to be seen in every output."""
+    """SFSR_ADAPTER for the random base, strong enough to matter in every output."""
     layout = tiny.module("sfsr.compound_inputs").CompoundLayout(
         identities or {ENCODER: 512}, tokens=4, width=CONTEXT, hidden=32
     )

@@ -1,6 +1,6 @@
 """A saved workflow (the frontend's format) as the graph that the server's API takes.
 
-The frontend does this when a person presses Run; here it is done without a browser, from the
+The frontend does this when the user presses Run; here it is done without a browser, from the
 server's own description of the nodes. ``tests/browser`` checks that both come out alike.
 """
 
@@ -12,7 +12,7 @@ from comfy_server import Graph
 
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 SEEDS = {"seed", "noise_seed"}
-"""A number of this name gets the seed's widget even where the node does not ask for it."""
+"""A number of this name gets the seed's widget even where the node does not declare it."""
 NOTES = {"Note", "MarkdownNote"}
 
 

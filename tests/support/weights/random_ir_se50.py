@@ -1,4 +1,4 @@
-"""A file of the form of the published IR-SE50, with random weights: it knows nobody."""
+"""A file of the form of the published IR-SE50, with random weights: it recognises nobody."""
 
 from __future__ import annotations
 

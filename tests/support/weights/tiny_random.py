@@ -45,7 +45,7 @@ def write_base(path: Path, seed: int = 0) -> Path:
 
 
 def write_adapter(path: Path, seed: int = 1, *, delta: float = 1.0, encoder: str = ENCODER) -> Path:
-    """A Dense-Face adapter with all three parts, strong enough to be seen in every output."""
+    """A Dense-Face adapter with all three parts, strong enough to matter in every output."""
     generator = torch.Generator().manual_seed(seed)
     layers: list[AttentionLayer] = []
     for block, width in BLOCKS.items():
@@ -82,7 +82,7 @@ def write_analyzer(path: Path, seed: int = 2) -> Path:
 
 
 def write_sfsr(path: Path, seed: int = 5) -> Path:
-    """An SFSR adapter with background hint, strong enough to be seen in every output."""
+    """An SFSR adapter with background hint, strong enough to matter in every output."""
     layout = CompoundLayout({ENCODER: 512}, tokens=4, width=CONTEXT, hidden=32)
     adapter = fill(SFSRAdapter(layout, BLOCKS, 64), torch.Generator().manual_seed(seed))
     adapter.save(path, {"base_model": "tiny-random"})
