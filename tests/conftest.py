@@ -67,7 +67,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_leaves_this_machine() -> Iterator[None]:
-    """No test, and nothing it imports, reaches another machine or asks for its name."""
+    """No test, nor anything it imports, connects to another machine or resolves its name."""
     yield
     attempts = GUARD.take()
     assert not attempts, f"tried to reach other machines: {'; '.join(attempts)}"
@@ -75,7 +75,7 @@ def nothing_leaves_this_machine() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def host_path(pytestconfig: pytest.Config) -> Path:
-    """The ComfyUI checkout; tests that ask for it are skipped without one."""
+    """The ComfyUI checkout; tests that use it are skipped without one."""
     checkout = pytestconfig.stash[_HOST_KEY]
     if checkout is None:
         pytest.skip(NO_HOST)

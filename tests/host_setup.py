@@ -53,9 +53,9 @@ def main(checkout: Path) -> None:
         for library in (SITE / "torchaudio" / "lib").glob("_torchaudio*.so"):
             library.unlink()  # links to CUDA; the Python parts work without it
     with tempfile.TemporaryDirectory() as folder:
-        wanted = Path(folder) / "requirements.txt"
-        wanted.write_text("\n".join(others), encoding="utf-8")
-        pip_install("-r", str(wanted))
+        requirements = Path(folder) / "requirements.txt"
+        requirements.write_text("\n".join(others), encoding="utf-8")
+        pip_install("-r", str(requirements))
 
 
 if __name__ == "__main__":

@@ -120,8 +120,8 @@ def test_python_files_named_in_this_pack_exist() -> None:
     assert missing_modules(ROOT) == []
 
 
-def test_the_walk_sees_the_pack() -> None:
-    """An empty walk would make the test above worthless."""
+def test_the_pack_is_seen() -> None:
+    """Without any file found, the tests above would be worthless."""
     cited = {
         Path(found.page).name
         for path in citing_files(ROOT)
@@ -161,7 +161,7 @@ CITING = ["a.py", "deep/a.py", f"docs/{_md('a')}", f"docs/deep/{_md('a')}"]
 
 @pytest.mark.parametrize("citing", CITING)
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "named"),
     [
         (f"see docs/{_md('nowhere')}", "docs/nowhere"),
         (f"see {_md('nowhere')} A2", "nowhere"),
@@ -181,11 +181,11 @@ CITING = ["a.py", "deep/a.py", f"docs/{_md('a')}", f"docs/deep/{_md('a')}"]
         ("docs/reference/PAPER E.", "section E"),
     ],
 )
-def test_broken_citations_are_seen(tmp_path: Path, citing: str, text: str, told: str) -> None:
+def test_broken_citations_are_seen(tmp_path: Path, citing: str, text: str, named: str) -> None:
     found = broken_citations(_tree(tmp_path, citing, text))
     assert len(found) == 1
     assert found[0].startswith(f"{citing}:1: ")
-    assert told in found[0]
+    assert named in found[0]
 
 
 @pytest.mark.parametrize("citing", CITING)

@@ -1,4 +1,4 @@
-"""The command line: one sentence and exit code 2 for what a user can mend, never a traceback."""
+"""The command line: one sentence and exit code 2 for what a user can fix, never a traceback."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_exit_codes(
     assert printed.count("\n") == (1 if message else 0)
 
 
-def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     _pretend(monkeypatch, ModuleNotFoundError(name="comfyui_dense_face.typo"))
     with pytest.raises(ModuleNotFoundError):
         cli.main(["demo"])
@@ -90,7 +90,7 @@ def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("words", [[], ["no-such-command"], ["demo", "--no-such-option"]])
-def test_wrong_words_are_one_line(
+def test_wrong_arguments_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     _pretend(monkeypatch, None)

@@ -1,4 +1,4 @@
-"""The guard itself: it sees what would leave this machine, and lets local servers be."""
+"""The guard itself: it records what would leave this machine and allows local servers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_connections_and_look_ups_are_refused_and_remembered() -> None:
         socket.getaddrinfo("example.org", 80)
     with pytest.raises(PermissionError):
         socket.gethostbyname("example.org")
-    # A library that swallows the error would still fail its test: the fixture asks for this list.
+    # A library that swallows the error would still fail its test: the fixture checks this list.
     assert len(GUARD.take()) == 5
 
 

@@ -3,7 +3,7 @@
 PyPI's torchvision for Linux is built for CUDA. Beside a CPU build of torch its C extension cannot
 load, and the Python part then stops at "operator torchvision::nms does not exist", although nothing
 that a test needs is missing. ``host_setup.py`` copies this file into the environment and lets a
-``.pth`` line import it at interpreter start. It waits until torchvision is asked for, declares the
+``.pth`` line import it at interpreter start. At the first import of torchvision it declares the
 two operators that torchvision registers fake kernels for, and steps aside: transforms and models
 then import, and only the compiled operators themselves raise when they are called.
 """

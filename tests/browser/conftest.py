@@ -1,4 +1,4 @@
-"""A server to look at, for tests that need a real browser."""
+"""The server that a real browser opens."""
 
 from __future__ import annotations
 

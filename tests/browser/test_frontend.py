@@ -1,4 +1,4 @@
-"""The driver itself: a workflow of core nodes opens, runs and is seen in the real frontend."""
+"""The driver itself: a workflow of core nodes opens and runs in the real frontend."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Every shipped workflow opens in the real frontend without a missing node and runs.
 
-Those that read files of one's own are opened and not run.
+Workflows that read the user's own files are only opened.
 """
 
 from __future__ import annotations

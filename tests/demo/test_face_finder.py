@@ -29,7 +29,7 @@ def test_results_are_those_of_the_network() -> None:
 
 
 def test_three_heads_in_one_image() -> None:
-    """Each is found in its place, with the identity that it has alone."""
+    """Each is found in its place, with the same identity as in an image of its own."""
     finder = TinyWorldFaces()
     alone = [portrait(p, 3, (yaw, 0.0, 0.0))[0][0] for p, yaw in ((2, 0.0), (5, 20.0), (9, -15.0))]
     faces = find_faces(finder, torch.cat(alone, 2))

@@ -16,8 +16,8 @@ def plain_head(seed: int = 3, **classes: str) -> Heads:
     """A frontal, neutral, bald head without glasses or beard, unless ``classes`` says otherwise."""
     heads = sample_heads([seed])
     identity = heads.identity.clone()
-    wanted = {"glasses": "none", "facial_hair": "none", "hair_style": "bald"} | classes
-    for name, word in wanted.items():
+    expected = {"glasses": "none", "facial_hair": "none", "hair_style": "bald"} | classes
+    for name, word in expected.items():
         identity[0, IDENTITY_INDEX[name]] = CLASSES[name][0].index(word)
     return heads.replace(
         identity=identity,

@@ -1,4 +1,4 @@
-"""Losses of the annotation head: zero for the truth, deaf to labels that are missing."""
+"""Losses of the annotation head: zero for the truth, missing labels ignored."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_truth_costs_least() -> None:
 
 @pytest.mark.parametrize("gap", ["depth", "parts", "landmarks"])
 def test_missing_labels_train_nothing(gap: str) -> None:
-    """One image lacks a label: its map gets no gradient, the other image's is a number."""
+    """One image lacks a label: its map gets no gradient, the other image's gets a finite one."""
     labels = _labels()
     changed = getattr(labels, gap).clone()
     changed[0] = NO_PART if gap == "parts" else float("nan")

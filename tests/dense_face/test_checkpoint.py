@@ -147,20 +147,20 @@ def fused_file(path: Path, whole: DenseFaceAdapter, dtype: torch.dtype) -> PCAda
 
 
 @torch.no_grad()
-def test_both_forms_fold_to_the_same(tmp_path: Path, whole: DenseFaceAdapter) -> None:
+def test_both_forms_fuse_to_the_same(tmp_path: Path, whole: DenseFaceAdapter) -> None:
     fused_file(tmp_path / "fused.safetensors", whole, torch.float32)
     save_adapter(tmp_path / "unfused.safetensors", whole, dtype=torch.float32)
     parts = read_parts(tmp_path / "fused.safetensors")
     ours, theirs = parts.fused(), read_parts(tmp_path / "unfused.safetensors").fused()
     assert parts.metadata["form"] == "folded" and parts.metadata["encoder"] == "tiny-world"
     assert ours.delta == theirs.delta == 0.25
-    for found, wanted in (
+    for found, expected in (
         (ours.weights, theirs.weights),
         (ours.bias_matrices, theirs.bias_matrices),
         (theirs.weights, whole.adapter.fuse().weights),
     ):
-        assert found.keys() == wanted.keys()
-        assert all(torch.equal(found[name], wanted[name]) for name in found)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def test_fused_half_precision_file_keeps_weights_and_widens_biases(
@@ -180,12 +180,12 @@ def test_fused_form_at_run_time(tmp_path: Path, whole: DenseFaceAdapter) -> None
     for ours, theirs in zip(loaded.attentions(), whole.adapter.attentions(), strict=True):
         x, text = torch.randn(2, 3, ours.layer.channels), torch.randn(2, 5, ours.layer.context_dim)
         context = text if ours.layer.cross else None
-        found, wanted = (maps.deltas(x, context, identity) for maps in (ours, theirs))
-        for a, b in zip(found, wanted, strict=True):
+        found, expected = (maps.deltas(x, context, identity) for maps in (ours, theirs))
+        for a, b in zip(found, expected, strict=True):
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
-    found, wanted = loaded.query_bias(identity), whole.adapter.query_bias(identity)
-    assert found.keys() == wanted.keys() == {"input_blocks.1"}
-    assert torch.allclose(found["input_blocks.1"], wanted["input_blocks.1"], rtol=1e-4, atol=1e-4)
+    found, expected = loaded.query_bias(identity), whole.adapter.query_bias(identity)
+    assert found.keys() == expected.keys() == {"input_blocks.1"}
+    assert torch.allclose(found["input_blocks.1"], expected["input_blocks.1"], rtol=1e-4, atol=1e-4)
     cross = loaded.attention("input_blocks.1", cross=True)
     with pytest.raises(InputError, match="cannot run without an identity"):
         cross.query(torch.zeros(1, 1, 32), None)

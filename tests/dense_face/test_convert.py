@@ -1,4 +1,4 @@
-"""The released checkpoint, in small: what converts, what is refused, and that it draws the same."""
+"""The released checkpoint, scaled down: what converts, what is refused, same predictions."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ def test_all_parts(released: Tensors, checkpoint: Path, tmp_path: Path) -> None:
     assert about["id_dim"] == "512" and "input_blocks.1=32," in about["widths"]
     assert "base_model" not in about  # it is a small one
     for found, prefix in ((parts.pose_branch, POSE_PREFIX), (parts.token, TOKEN_PREFIX)):
-        wanted = part(released, prefix)
-        assert found.keys() == wanted.keys()
-        assert all(torch.equal(found[name], wanted[name]) for name in found)
+        expected = part(released, prefix)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in found)
     ours = parts.fused()
     theirs = PCAdapter.from_state_dict(adapter_of(released)).fuse()
     for one, other in (
@@ -146,7 +146,7 @@ def test_every_kind_of_file(released: Tensors, checkpoint: Path, tmp_path: Path,
 
 
 def eps(released: Tensors, dense_face: DenseFaceAdapter) -> Tensor:
-    """Face-generation mode of the release's UNet with an adapter, strong enough to be seen."""
+    """Face-generation mode of the release's UNet with an adapter, strong enough to matter."""
     unet = UNet2DConditionModel(**LAYOUT.diffusers_kwargs()).eval()
     unet.load_state_dict(unet_from_ldm(released, unet))
     torch.manual_seed(0)
@@ -172,11 +172,11 @@ def test_same_eps_as_unconverted(released: Tensors, checkpoint: Path, tmp_path: 
         PoseBranch.from_state_dict(part(released, POSE_PREFIX)).eval(),
         IdentityToken.from_state_dict(part(released, TOKEN_PREFIX)),
     )
-    wanted = eps(released, unconverted)
+    expected = eps(released, unconverted)
     for name, dtype, tolerance in (("f", torch.float32, 1e-5), ("h", torch.float16, 5e-4)):
         path = tmp_path / f"{name}.safetensors"
         convert(checkpoint, Plan(path, dtype=dtype))
-        error = (eps(released, load_adapter(path)) - wanted).abs().max() / wanted.abs().max()
+        error = (eps(released, load_adapter(path)) - expected).abs().max() / expected.abs().max()
         assert error < tolerance, name
 
 
@@ -216,7 +216,7 @@ def test_incomplete_checkpoints_leave_no_file(released: Tensors, tmp_path: Path)
 
 
 def test_missing_last_blocks_are_noticed(released: Tensors) -> None:
-    """A branch without its deepest blocks looks like a smaller one."""
+    """A branch without its deepest blocks has the form of a smaller one."""
     ends = tuple(
         f"control_model.{kind}.{i}." for kind in ("input_blocks", "zero_convs") for i in (9, 10, 11)
     )
@@ -310,7 +310,7 @@ def legacy(released: Tensors, path: Path) -> None:
         (lambda r, path: None, "cannot be read"),
     ],
 )
-def test_other_files_are_told(
+def test_other_files_are_refused(
     released: Tensors, tmp_path: Path, write: Callable[[Tensors, Path], None], message: str
 ) -> None:
     write(released, tmp_path / "x.ckpt")

@@ -1,4 +1,4 @@
-"""The released checkpoint in full size, random values: memory, files, and the same drawing in both
+"""The released checkpoint at full size, random values: memory, files, same predictions in both
 hosts. Takes minutes, 9 GB of memory and 12 GB of disk.
 """
 
@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Converted:
-    """What the command made and said: its files; size of ``half`` and peak memory, in MB."""
+    """The command's files; size of ``half`` and peak memory, in MB."""
 
     half: Path
     exact: Path
@@ -69,7 +69,7 @@ class Converted:
 
 @pytest.fixture(scope="module")
 def converted(checkpoint: Path) -> Converted:
-    """By the command in processes of their own, so that memory is theirs alone."""
+    """By the command, in separate processes so that their memory can be measured."""
     half, exact, base, encoder = (
         checkpoint.with_name(f"{name}.safetensors") for name in ("half", "exact", "base", "encoder")
     )
@@ -108,7 +108,7 @@ def test_parts_are_complete(converted: Converted) -> None:
 
 @dataclass(frozen=True)
 class Inputs:
-    """One step of one image at 256 px."""
+    """One step of one image at 128 px."""
 
     x: Tensor
     t: Tensor
@@ -121,8 +121,8 @@ class Inputs:
 def inputs() -> Inputs:
     torch.manual_seed(0)
     identity = torch.nn.functional.normalize(torch.randn(1, 512))
-    x, context = torch.randn(1, 4, 32, 32), torch.randn(1, 77, 768)
-    return Inputs(x, torch.tensor([601]), context, torch.rand(1, 3, 256, 256), identity)
+    x, context = torch.randn(1, 4, 16, 16), torch.randn(1, 77, 768)
+    return Inputs(x, torch.tensor([601]), context, torch.rand(1, 3, 128, 128), identity)
 
 
 def _unet(release: Release) -> UNet2DConditionModel:
@@ -173,8 +173,8 @@ def on_diffusers(checkpoint: Path, converted: Converted, inputs: Inputs) -> Seen
     return seen
 
 
-def _relative(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).abs().max() / wanted.abs().max())
+def _relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
 
 
 TOLERANCES = {
@@ -186,12 +186,12 @@ TOLERANCES = {
 
 
 def test_same_eps_on_diffusers(on_diffusers: Seen) -> None:
-    wanted = on_diffusers["release"]
+    expected = on_diffusers["release"]
     for (name, delta), tolerance in TOLERANCES.items():
-        error = _relative(on_diffusers[name][delta], wanted[delta])
+        error = _relative(on_diffusers[name][delta], expected[delta])
         print(f"diffusers, {name}, delta {delta:g}: {error:.1e}")
         assert error < tolerance
-    assert _relative(wanted[0.01], wanted[1.0]) > 1e-2  # the adapter is seen
+    assert _relative(expected[0.01], expected[1.0]) > 1e-2  # the adapter matters
 
 
 @pytest.mark.host
@@ -215,7 +215,7 @@ def test_same_eps_in_the_host(
 def test_embedded_base_is_an_ordinary_checkpoint(
     pack: ModuleType, on_diffusers: Seen, converted: Converted, inputs: Inputs
 ) -> None:
-    """The core loader takes it, and the adapter fits: what an artist does, in half precision."""
+    """The core loader loads it and the adapter applies, as in a workflow, in half precision."""
     import comfy.sd
 
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Pose branch: built from the weights alone, silent when fresh, made of the host's layers."""
+"""Pose branch: built from the weights alone, zero when fresh, built from the host's layers."""
 
 from __future__ import annotations
 

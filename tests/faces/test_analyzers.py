@@ -16,10 +16,10 @@ class NeedsRoom:
     name = "needs room"
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
 
     def find(self, image: Tensor) -> list[Face]:
-        self.asked += 1
+        self.calls += 1
         height, width = image.shape[-2:]
         y, x = (image[0] > 0.9).nonzero().T.float()
         if not len(x):
@@ -37,7 +37,7 @@ def test_a_face_that_fills_the_frame_is_found_with_a_border() -> None:
     image[:, 2:58, 2:78] = 1
     analyzer = NeedsRoom()
     (face,) = find_faces(analyzer, image)
-    assert analyzer.asked == 2
+    assert analyzer.calls == 2
     assert face.image_size == (80, 60) and face.box == (2, 2, 78, 58)
     assert face.require_five()[0].tolist() == [2, 3]
     assert torch.equal(face.landmarks, face.require_five())

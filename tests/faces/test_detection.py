@@ -71,9 +71,9 @@ def test_index_is_applied_before_the_limits() -> None:
 
 def test_bad_images_do_not_affect_the_others() -> None:
     batch = [THREE, image(), NAN, THREE * 255, torch.zeros(3, 0, 4), THREE]
-    asked: list[int] = []
-    detections = detect_faces(BrightSquares(), batch, FaceSelection(), lambda: asked.append(1))
-    assert len(asked) == len(detections) == 6
+    calls: list[int] = []
+    detections = detect_faces(BrightSquares(), batch, FaceSelection(), lambda: calls.append(1))
+    assert len(calls) == len(detections) == 6
     assert [len(detection.chosen) for detection in detections] == [3, 0, 0, 0, 0, 3]
     assert report(detections).startswith("2 of 6 images with a face, 6 faces; image 2: no face was")
     assert "image 3: the image holds values that are not numbers" in report(detections)

@@ -26,8 +26,8 @@ def face(box: Box = (10, 10, 30, 40), **changes: Any) -> Face:
 
 def test_five_points_come_from_the_landmarks() -> None:
     ibug = torch.arange(136.0).reshape(68, 2)
-    wanted = torch.stack([ibug[36:42].mean(0), ibug[42:48].mean(0), ibug[30], ibug[48], ibug[54]])
-    assert torch.equal(face(landmarks=ibug, scheme="ibug").require_five(), wanted)
+    expected = torch.stack([ibug[36:42].mean(0), ibug[42:48].mean(0), ibug[30], ibug[48], ibug[54]])
+    assert torch.equal(face(landmarks=ibug, scheme="ibug").require_five(), expected)
     mesh = torch.rand(478, 3)
     assert torch.equal(face(landmarks=mesh, scheme="mesh").require_five()[2], mesh[4, :2])
     own = torch.rand(5, 2)

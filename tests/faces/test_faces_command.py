@@ -19,13 +19,13 @@ from torch import Tensor
 
 
 class Always:
-    """Finds two faces in every image and counts the questions."""
+    """Finds two faces in every image and counts its calls."""
 
     name = "always"
-    asked = 0
+    calls = 0
 
     def find(self, image: Tensor) -> list[Face]:
-        type(self).asked += 1
+        type(self).calls += 1
         size = (image.shape[-1], image.shape[-2])
         five = torch.tensor([[4.0, 4], [6, 4], [5, 5], [4, 6], [6, 6.5]])
         pose = HeadPose(10.12345, -5, 3)
@@ -42,7 +42,7 @@ class Always:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(face_finder, "TinyWorldFaces", Always)
     monkeypatch.delenv("DENSEFACE_TASK_FILE", raising=False)
-    Always.asked = 0
+    Always.calls = 0
     folder = tmp_path / "images"
     (folder / "below").mkdir(parents=True)
     for name in ("b.png", "a.JPG", "below/c.webp"):
@@ -98,15 +98,15 @@ def test_bad_files_are_skipped_with_a_report(
 def test_resumes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = tmp_path / "new" / "found.jsonl"
     first = faces(capsys, folder, "--json", "--resume", kept)[1]
-    assert Always.asked == 3
-    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.asked == 3
+    assert Always.calls == 3
+    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.calls == 3
     # A run that was killed in the middle of a line, and an image that has changed since.
     kept.write_text(kept.read_text()[:-30])
-    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.asked == 4
+    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.calls == 4
     os.utime(folder / "b.png", (1, 1))
-    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.asked == 5
+    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first and Always.calls == 5
     faces(capsys, folder, "--json", "--resume", kept, "--fast")
-    assert Always.asked == 8
+    assert Always.calls == 8
     (tmp_path / "diary.txt").write_text("Dear diary\n")
     code, _, err = faces(capsys, folder, "--resume", tmp_path / "diary.txt")
     assert code == 2 and "not a results file" in err

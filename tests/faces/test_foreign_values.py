@@ -1,4 +1,4 @@
-"""Faces that other nodes found: the host's landmarks and boxes, and looking into boxes."""
+"""Faces that other nodes found: the host's landmarks and boxes, and detection inside boxes."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_detecting_in_boxes() -> None:
 
 
 class LikeInsightFace:
-    """The little that is asked of an InsightFace object of another pack."""
+    """The parts of an InsightFace object that the pack uses."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer

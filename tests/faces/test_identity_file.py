@@ -1,4 +1,4 @@
-"""Several references of one person: which does not fit; and identities in files."""
+"""Outliers among several references of one person, and identities in files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meters: their values on pairs whose answer is known."""
+"""Metrics of faces on pairs whose answer is known."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ angle = st.floats(-60, 60)
 
 @given(yaw=angle, pitch=angle, roll=angle)
 def test_target_pose_has_no_error(yaw: float, pitch: float, roll: float) -> None:
-    wanted = HeadPose(yaw, pitch, roll)
-    found = pose_error(xyz_to_zyx(wanted), wanted)
+    target = HeadPose(yaw, pitch, roll)
+    found = pose_error(xyz_to_zyx(target), target)
     assert found.mean == pytest.approx(0, abs=1e-6)
     assert found.turn == pytest.approx(0, abs=1e-4)
 

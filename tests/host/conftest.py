@@ -1,4 +1,4 @@
-"""Our nodes in this process, for the tests of this folder."""
+"""The pack's nodes in this process, for the tests of this folder."""
 
 from __future__ import annotations
 

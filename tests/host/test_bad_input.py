@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, before anything is drawn, and nothing is changed by it."""
+"""Bad input: one clear sentence before any sampling, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def other_net(net: nn.Module) -> Any:
-    """A MODEL of another architecture, as far as an adapter looks at it."""
+    """A MODEL of another architecture, as far as an adapter reads it."""
     return SimpleNamespace(model=SimpleNamespace(diffusion_model=net))
 
 
@@ -56,7 +56,7 @@ def test_models_of_another_kind(
 
 
 def refused(tiny: Tiny, attempt: Callable[[], Any]) -> str:
-    """The sentence that the attempt ends in; everything else must be as before."""
+    """The error sentence of the attempt; everything else must be as before."""
     patches, options = dict(tiny.model.patches), repr(tiny.model.model_options)
     weights = tiny.adapter.fused.weights
     before = {name: tensor.clone() for name, tensor in weights.items()}
@@ -134,7 +134,7 @@ def test_number_of_masks(tiny: Tiny) -> None:
     assert "2 masks for a batch of 3 images" in message
 
 
-def test_model_draws_as_before_after_every_refusal(tiny: Tiny) -> None:
+def test_model_is_unchanged_after_every_refusal(tiny: Tiny) -> None:
     before = tiny.sample(tiny.model)
     refused(tiny, lambda: tiny.sample(tiny.apply(people=tiny.people(2)), batch=3))
     refused(tiny, lambda: tiny.apply(model=flux(tiny)))

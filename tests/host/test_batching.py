@@ -1,4 +1,4 @@
-"""Whatever way the host cuts and joins its calls, each image keeps its person, pose and place.
+"""However the host splits and joins its calls, each image keeps its person, pose and place.
 
 The route through the weights needs no batching but for the query bias; the run-time route follows
 every cut by itself. So the two agree only where both are right.
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from in_host import Tiny, difference
+from in_host import Tiny, difference, little_memory
 from torch import Tensor
 
 CLOSE = 1e-4
@@ -19,7 +19,7 @@ CASES = [1, 3]
 
 
 def one_step(tiny: Tiny, model: Any, positive: Any, **options: Any) -> Tensor:
-    """Three images, one step: what one call of the network shows, nothing amplified."""
+    """Three images, one step: a single call of the network, nothing amplified."""
     return tiny.sample(model, positive, tiny.prompt(""), batch=3, steps=1, **options)
 
 
@@ -50,11 +50,6 @@ def areas(tiny: Tiny) -> Any:
 def longer(tiny: Tiny) -> Any:
     """Two chunks of text beside one of the negative prompt."""
     return tiny.prompt("a portrait of a person with " + "red hair, " * 30)
-
-
-def little_memory(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a card with little memory: the host computes each part of the batch by itself."""
-    monkeypatch.setattr(type(tiny.model.model), "memory_required", lambda *_, **__: 1e30)
 
 
 @pytest.mark.parametrize("count", CASES)

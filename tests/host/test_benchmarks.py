@@ -1,4 +1,4 @@
-"""What `make bench` compares does the same work: a rival that computes something else is none."""
+"""What `make bench` compares does the same work; otherwise the comparison means nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 @pytest.fixture(scope="module")
 def drawn(comfy: ModuleType) -> dict[str, Tensor]:
-    """The clean latent that each variant predicts from one noise, on a network of no size."""
+    """The clean latent that each variant predicts from one noise, on a minimal network."""
     from comfyui_dense_face.benchmarks.steps import step
     from comfyui_dense_face.benchmarks.variants import Variants
 
@@ -25,7 +25,7 @@ def drawn(comfy: ModuleType) -> dict[str, Tensor]:
     return {name: step(variants[name], SMALL.side)[1] for name in variants.makers}
 
 
-def test_the_authors_way_gives_our_result(drawn: dict[str, Tensor]) -> None:
+def test_the_authors_method_gives_our_result(drawn: dict[str, Tensor]) -> None:
     from comfyui_dense_face.benchmarks import variants as v
 
     for name in (v.BOTH, v.BOTH_RUNTIME):
@@ -41,7 +41,7 @@ def test_the_routes_of_the_adapter_agree(drawn: dict[str, Tensor]) -> None:
 def test_every_variant_does_something_of_its_own(drawn: dict[str, Tensor]) -> None:
     from comfyui_dense_face.benchmarks import variants as v
 
-    reading = {name for name in drawn if "annotation head" in name}  # it only looks
+    reading = {name for name in drawn if "annotation head" in name}  # it only reads features
     alike = ({v.BOTH, v.BOTH_RUNTIME, v.AUTHORS}, {v.RUNTIME, v.WEIGHTS}, {v.BARE, *reading})
     for pair in combinations(drawn, 2):
         if not any(set(pair) <= group for group in alike):

@@ -1,4 +1,4 @@
-"""The small nodes: images in, images out, and what they say about bad input."""
+"""The small nodes: images in, images out, and their errors for bad input."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny
+from locate_host import PARITY
 from torch import Tensor
 
 
@@ -24,7 +25,7 @@ def portrait(tiny: Tiny) -> Tensor:
 
 @pytest.fixture
 def blind(analyzer: Any) -> Any:
-    """An analyzer that sees no face in dark images, and one in the others."""
+    """An analyzer that finds no face in dark images, and one in the others."""
     import copy
 
     import comfy.model_patcher
@@ -47,7 +48,7 @@ def blind(analyzer: Any) -> Any:
 # ---- tiny world --------------------------------------------------------------------------------
 
 
-def test_portrait_is_a_image_of_the_host(portrait: Tensor) -> None:
+def test_portrait_is_an_image_of_the_host(portrait: Tensor) -> None:
     assert portrait.shape == (1, 128, 128, 3) and portrait.dtype == torch.float32
     assert portrait.min() >= 0 and portrait.max() <= 1
     assert portrait.std() > 0.05
@@ -88,7 +89,7 @@ def test_any_size_and_an_alpha_channel(tiny: Tiny, analyzer: Any, shape: tuple[i
     assert people.vectors.shape == (1, 512)
 
 
-def test_missing_face_is_told(tiny: Tiny, blind: Any, portrait: Tensor) -> None:
+def test_missing_face_is_named(tiny: Tiny, blind: Any, portrait: Tensor) -> None:
     dark = torch.zeros_like(portrait)
     with pytest.raises(ValueError, match=r"no face was found \(Encode Identity\)"):
         tiny.run("EncodeIdentity", blind, dark, "one person")
@@ -110,24 +111,23 @@ def test_image_of_nan_is_refused(tiny: Tiny, analyzer: Any, portrait: Tensor) ->
 
 
 def test_pose_image_is_the_golden(tiny: Tiny) -> None:
-    from pathlib import Path
 
     import numpy as np
     from PIL import Image
 
-    golden = Path(__file__).resolve().parents[1] / "data" / "parity" / "pose_1.png"
+    golden = PARITY / "pose_1.png"
     poses, image = tiny.run("PoseFromAngles", 30.0, 0.0, 0.0, 256)
     assert poses.angles == ((30.0, 0.0, 0.0),)
     pixels = np.asarray(Image.open(golden))
     assert np.array_equal((image[0].numpy() * 255).round().astype("uint8"), pixels)
 
 
-def test_far_angles_are_warned_of(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+def test_large_angles_give_a_warning(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
     tiny.run("PoseFromAngles", 80.0, 0.0, 0.0, 128)
     assert "beyond the usual training range" in caplog.text
 
 
-def test_pose_from_image_draws_what_it_measures(
+def test_pose_from_image_draws_the_measured_pose(
     tiny: Tiny, analyzer: Any, portrait: Tensor
 ) -> None:
     poses, image, *angles = tiny.run("PoseFromImage", analyzer, portrait, 128)
@@ -156,15 +156,13 @@ def test_composite_keeps_the_scene_to_the_last_bit(tiny: Tiny, portrait: Tensor)
     assert edge.abs().max() < (generated[0, 32, 64] - portrait[0, 32, 64]).abs().max()
 
 
-def test_composite_brings_sizes_and_batches_together(tiny: Tiny, portrait: Tensor) -> None:
+def test_composite_matches_sizes_and_batches(tiny: Tiny, portrait: Tensor) -> None:
     generated = torch.rand(3, 64, 64, 3, generator=torch.Generator().manual_seed(3))
     done = tiny.run("Composite", portrait, generated, torch.ones(1, 32, 32), 0.0)
     assert done.shape == (3, 128, 128, 3)
 
 
-def test_paste_mask_refuses_what_does_not_go_together(
-    tiny: Tiny, analyzer: Any, portrait: Tensor
-) -> None:
+def test_paste_mask_refuses_mismatches(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
     two, three = portrait.expand(2, -1, -1, -1), portrait.expand(3, -1, -1, -1)
     with pytest.raises(ValueError, match="2 scenes, 3 generated images and 1 masks"):
         tiny.run("PasteMask", analyzer, two, three, torch.ones(1, 128, 128), 0.05)
@@ -180,7 +178,7 @@ def test_head_and_person_are_those_of_the_command_line(
 
     pipeline = DenseFacePipeline.load(tiny.folder)
     net = load_analyzer(tiny.folder / "tiny_analyzer.safetensors")
-    # Random weights see a head everywhere or nowhere: the middle of what they say, for both.
+    # Random weights find a head everywhere or nowhere: the median of their logits gives both.
     middle = float(net(portrait.movedim(-1, 1)).head_logit.median())
     for other in (pipeline.analyzer, analyzer.patcher.model):
         other.part_out[-1].bias.data[-1] -= middle
@@ -214,7 +212,7 @@ def test_identity_away_from(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None
 # ---- files -------------------------------------------------------------------------------------
 
 
-def test_missing_and_broken_files_are_told(tiny: Tiny, tmp_path: Any) -> None:
+def test_missing_and_broken_files_are_named(tiny: Tiny, tmp_path: Any) -> None:
     load = tiny.module("nodes.host.dense_face.adapter_file").load_parts
     with pytest.raises(ValueError, match="missing"):
         load(tmp_path / "none.safetensors")

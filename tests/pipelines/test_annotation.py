@@ -1,4 +1,4 @@
-"""The tap on diffusers: nothing changes, nothing is left, and the control hears someone else."""
+"""Feature capture on diffusers: nothing changes, no hook stays, other features give other maps."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_hooks_go_after_an_error(base: Base) -> None:
     assert _hooks(base) == 0
 
 
-def test_sampling_is_the_same_with_a_tap(base: Base, head: AnnotationHead) -> None:
+def test_sampling_is_the_same_with_capture(base: Base, head: AnnotationHead) -> None:
     schedule, noise = clean_schedule(4), seeded_noise([1, 2], (4, 16, 16))
 
     def drawn(capture: SamplingCapture | None, guidance: float = 3.0) -> torch.Tensor:
@@ -81,7 +81,7 @@ def test_sampling_is_the_same_with_a_tap(base: Base, head: AnnotationHead) -> No
     assert len(capture.read) == 3 and len(capture.result()) == 2
     assert not torch.equal(capture.result().depth, capture.result(mean=True).depth)
     assert _hooks(base) == 0
-    # The half without words is not heard: at the first step, guidance changes nothing.
+    # The half without words is not captured: at the first step, guidance changes nothing.
     first = [SamplingCapture(base.unet, head, lambda t: t > 700) for _ in range(2)]
     drawn(first[0], 1.0)
     drawn(first[1], 5.0)
@@ -92,7 +92,7 @@ def test_sampling_is_the_same_with_a_tap(base: Base, head: AnnotationHead) -> No
         silent.result()
 
 
-def test_one_look(base: Base, head: AnnotationHead) -> None:
+def test_single_capture(base: Base, head: AnnotationHead) -> None:
     latents = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     seen = annotate_latents(base, head, latents, [5, 6, 7])
     alone = [annotate_latents(base, head, latents[i : i + 1], [5 + i]) for i in range(3)]
@@ -110,8 +110,8 @@ def test_one_look(base: Base, head: AnnotationHead) -> None:
         SamplingCapture(base.unet, wrong, lambda t: True)
 
 
-def test_measures() -> None:
-    """Of what is true nothing is wrong; of what is shifted, what the shift makes."""
+def test_metrics() -> None:
+    """No error against the truth itself; against a shifted one, the error of the shift."""
     parts = torch.arange(100).reshape(1, 10, 10) % 10
     assert part_miou(parts, parts) == 1
     assert part_miou(torch.zeros_like(parts), parts) == pytest.approx(0.01)

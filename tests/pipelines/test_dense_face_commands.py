@@ -1,4 +1,4 @@
-"""``denseface generate``, ``evaluate`` and ``demo``: what they write, and what they say instead."""
+"""``denseface generate``, ``evaluate`` and ``demo``: what they write, and their errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def generate(tmp_path: Path, weights: Path, portrait: Path) -> Command:
     return Command(tmp_path, weights, portrait)
 
 
-def test_a_image_is_written_again_the_same(
+def test_an_image_is_written_again_the_same(
     generate: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert generate(prompt="smiling, in a forest", yaw=25, seed=4) == 0
@@ -76,7 +76,7 @@ def test_a_scene_is_kept_outside_the_head(
     assert not torch.equal(made, scene)
 
 
-def test_a_scene_can_be_drawn_from_words(
+def test_a_scene_can_be_generated_from_a_prompt(
     generate: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert generate(scene_prompt="by a window in a spaceship", scene_seed=2) == 0
@@ -104,7 +104,7 @@ def test_a_scene_can_be_drawn_from_words(
         ({"weights": "/nowhere"}, "a file of the tiny world is missing (/nowhere/tiny_base"),
     ],
 )
-def test_bad_input_is_told_in_one_line(
+def test_bad_input_is_one_line(
     generate: Command,
     capsys: pytest.CaptureFixture[str],
     changes: dict[str, object],
@@ -142,32 +142,32 @@ def test_a_scene_without_a_head(weights: Path, tmp_path: Path, portraits: torch.
 
 
 @pytest.mark.parametrize("name", ["tiny_base", "tiny_dense_face", "tiny_analyzer"])
-@pytest.mark.parametrize("harm", ["missing", "truncated", "altered"])
-def test_harmed_weights_are_told(
+@pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
+def test_damaged_weights_are_named(
     generate: Command,
     weights: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     name: str,
-    harm: str,
+    damage: str,
 ) -> None:
     folder = linked_world(weights, tmp_path / "harmed")
     path = folder / f"{name}.safetensors"
     content = path.read_bytes()
     tensors, metadata = read_weights(path)
     path.unlink()
-    if harm == "truncated":
+    if damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
-    elif harm == "altered":
+    elif damage == "altered":
         next(iter(tensors.values())).reshape(-1)[0] += 1
         save_file(tensors, path, metadata)
     assert generate(weights=folder) == 2
     message = capsys.readouterr().err
-    assert harm in message and str(path) in message and message.count("\n") == 1
+    assert damage in message and str(path) in message and message.count("\n") == 1
     assert generate.files == []
 
 
-def test_files_of_another_version_are_told(
+def test_files_of_another_version_are_named(
     generate: Command, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = linked_world(weights, tmp_path / "mixed")
@@ -209,7 +209,7 @@ CONTROLS = {
 
 @pytest.fixture
 def village(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five people instead of 64: what is tested here is not how well it works."""
+    """Five people instead of 64: quality is not tested here."""
     for module in (held_out, gallery, evaluate, evaluate_sfsr):
         monkeypatch.setattr(module, "PEOPLE", 5)
 
@@ -219,8 +219,8 @@ def test_evaluate_prints_pure_json(weights: Path, capsys: pytest.CaptureFixture[
     words = ["evaluate", "dense-face", "--seed", "5", "--count", "4", "--steps", "1", "--json"]
     assert cli.main([*words, "--weights", str(weights)]) == 0
     report = json.loads(capsys.readouterr().out)
-    wanted = {f"dense_face.{name}" for name in KEYS | CONTROLS}
-    assert wanted | {"seconds.total", "seconds.per_image"} <= report.keys()
+    expected = {f"dense_face.{name}" for name in KEYS | CONTROLS}
+    assert expected | {"seconds.total", "seconds.per_image"} <= report.keys()
     assert report["dense_face.background_change_after_composite"] == 0
     assert all(value is None or isinstance(value, float | int) for value in report.values())
 
@@ -241,7 +241,7 @@ def test_evaluate_prints_a_table(weights: Path, capsys: pytest.CaptureFixture[st
         (["--weights", "/nowhere"], "missing (/nowhere/tiny_base.safetensors)"),
     ],
 )
-def test_evaluate_tells_bad_input(
+def test_evaluate_refuses_bad_input(
     weights: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     usual = [] if "--weights" in words else ["--weights", str(weights)]
@@ -259,7 +259,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch, village: None) -> None:
     monkeypatch.setattr(demo, "COLUMNS", ("reference", "base", "result", "turned", "other"))
     monkeypatch.setattr(demo_people, "PEOPLE", 1)
     monkeypatch.setattr(demo_people, "IMAGES", demo_people.IMAGES[:1])
-    # The words' scenes of one step show nobody whose head could be drawn anew.
+    # A scene sampled in one step has no head that could be redrawn.
     head = torch.zeros(1, 128, 128)
     head[:, 30:90, 30:90] = 1
     monkeypatch.setattr(dense_face.DenseFacePipeline, "scene_mask", lambda *_: head)
@@ -280,8 +280,8 @@ def test_demo_writes_sheet_and_report(
         "sfsr.png",
     ]
     report = json.loads((out / "report.json").read_text())
-    wanted = {f"dense_face.{name}" for name in KEYS} | {"seconds.total", "seconds.per_image"}
-    assert wanted <= report.keys()
+    expected = {f"dense_face.{name}" for name in KEYS} | {"seconds.total", "seconds.per_image"}
+    assert expected <= report.keys()
     assert {"sfsr.identity_top1", "sfsr.expression_correlation"} <= report.keys()
     with Image.open(out / "sfsr.png") as sheet:
         assert sheet.width > 3 * 128 and sheet.height > 2 * 128

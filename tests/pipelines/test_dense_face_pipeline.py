@@ -22,7 +22,7 @@ ROUNDING = 1e-3  # a quarter of a grey level: batches of other sizes sum in anot
 
 @pytest.fixture(scope="module")
 def people() -> list[Identity]:
-    """Made-up ones: an analyzer with random weights takes everybody for the same person."""
+    """Random identities: an analyzer of random weights gives every face the same one."""
     chance = torch.Generator().manual_seed(1)
     vectors = torch.randn(2, 512, generator=chance)
     return [Identity.from_features(vector, "tiny-world") for vector in vectors]
@@ -75,7 +75,7 @@ def test_each_part_changes_the_image(pipeline: DenseFacePipeline, people: list[I
 def test_without_any_part_it_is_text_editing(
     pipeline: DenseFacePipeline, people: list[Identity]
 ) -> None:
-    """Nobody and no angle is left in it: only the placeholder differs from a plain prompt."""
+    """Without identity and angles, only the placeholder differs from a plain prompt."""
     nothing = Parts(adapter=False, token=False, pose=False)
     one = pipeline.face_image(people[0], "sad", LEFT, 1, parts=nothing, **FEW)
     other = pipeline.face_image(people[1], "sad", FRONT, 1, parts=nothing, **FEW)
@@ -159,7 +159,7 @@ def test_text_editing_is_untouched_by_a_face_before_it(
         ({"guidance": float("nan")}, "guidance is nan"),
     ],
 )
-def test_wrong_values_are_told(
+def test_wrong_values_are_refused(
     pipeline: DenseFacePipeline,
     people: list[Identity],
     changes: dict[str, object],

@@ -1,4 +1,4 @@
-"""``denseface express`` and ``evaluate sfsr``: what they write, and what they say instead."""
+"""``denseface express`` and ``evaluate sfsr``: what they write, and their errors."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def test_a_word_in_a_scene(
 
 
 @pytest.mark.usefixtures("known_head")
-def test_the_expression_of_a_image_and_a_scene_of_words(
+def test_the_expression_of_an_image_and_a_scene_of_words(
     express: Command, portrait: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Fewer steps would draw a scene in which nobody can be found.
+    # Fewer steps would give a scene in which no face is found.
     changes = {"word": None, "expression": portrait, "scene": None, "steps": 6}
     assert express(**changes, prompt="in a spaceship") == 0
     printed = capsys.readouterr()
@@ -121,7 +121,7 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
         ({"weights": "/nowhere"}, "a file of the tiny world is missing (/nowhere/tiny_base"),
     ],
 )
-def test_bad_input_is_told_in_one_line(
+def test_bad_input_is_one_line(
     express: Command,
     capsys: pytest.CaptureFixture[str],
     changes: dict[str, object],

@@ -1,4 +1,4 @@
-"""Image files: every mode is understood, every mishap is told in one sentence."""
+"""Image files: every mode is read, every error is one sentence."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_eight_bits_come_back_unchanged(tmp_path: Path) -> None:
         ("float", "floating-point"),
     ],
 )
-def test_mishaps_are_told(tmp_path: Path, content: object, message: str) -> None:
+def test_unreadable_files_are_one_sentence(tmp_path: Path, content: object, message: str) -> None:
     path = tmp_path / ("a.tif" if content == "float" else "a.png")
     if isinstance(content, bytes):
         path.write_bytes(content)

@@ -26,7 +26,7 @@ from comfyui_dense_face.pipelines.ldm import (
 )
 from comfyui_dense_face.storage import read_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from parity_fixture import PARITY
+from locate_host import PARITY
 
 TINY = UNetLayout(64, (1, 2), 1, (True, True), 4, 128, image_size=16)
 LAYOUTS = [

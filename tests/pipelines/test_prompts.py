@@ -20,6 +20,6 @@ def test_the_person_in_words(text: str, face: str, scene: str) -> None:
     assert scene_prompt(text) == scene
 
 
-def test_words_that_are_not_read() -> None:
+def test_unknown_words_are_refused() -> None:
     assert unread_words("a person, smiling, in a Spaceship") == ["spaceship"]
     assert unread_words("red " * 46 + "blue") == ["blue"]

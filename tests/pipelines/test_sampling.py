@@ -71,7 +71,7 @@ def test_hard_masks_give_what_blending_each_step_gives(base: Tensor) -> None:
     assert (sample(network, base, noise, grid, mask) - blended).abs().max() < 1e-4
 
 
-def test_every_step_is_told(base: Tensor) -> None:
+def test_every_step_is_reported(base: Tensor) -> None:
     calls: list[None] = []
     sample(network, base, base, clean_schedule(4), on_step=lambda: calls.append(None))
     assert len(calls) == 4

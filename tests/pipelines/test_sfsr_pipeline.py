@@ -1,10 +1,9 @@
-"""SFSR on diffusers: every wish is heard, the scene is kept, nothing stays behind."""
+"""SFSR on diffusers: every input acts, the scene is kept, nothing stays behind."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +20,10 @@ from comfyui_dense_face.pipelines.tiny.scenes import Personalised
 from comfyui_dense_face.pipelines.tiny.sfsr import AWAY, MARGIN, SFSRPipeline
 from comfyui_dense_face.sfsr.expression import Expression, neutral
 from comfyui_dense_face.sfsr.words import expression_of_word
+from locate_host import ROOT
 from torch import Tensor
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+WORKFLOWS = ROOT / "workflows"
 ROUNDING = 1e-3  # a quarter of a grey level: batches of other sizes sum in another order
 
 
@@ -34,7 +34,7 @@ def people() -> list[Identity]:
 
 
 @pytest.fixture
-def ask(sfsr: SFSRPipeline, people: list[Identity], portraits: Tensor, hole: Tensor) -> Any:
+def express(sfsr: SFSRPipeline, people: list[Identity], portraits: Tensor, hole: Tensor) -> Any:
     usual = {
         "scenes": portraits[:1],
         "identities": people[0],
@@ -47,15 +47,17 @@ def ask(sfsr: SFSRPipeline, people: list[Identity], portraits: Tensor, hole: Ten
         "starts": (0.0, 0.0),
     }
 
-    def asked(pipeline: SFSRPipeline = sfsr, **changes: object) -> Personalised:
-        wanted: dict[str, Any] = {**usual, **changes}
-        return pipeline.express(**wanted)
+    def run(pipeline: SFSRPipeline = sfsr, **changes: object) -> Personalised:
+        inputs: dict[str, Any] = {**usual, **changes}
+        return pipeline.express(**inputs)
 
-    return asked
+    return run
 
 
-def test_the_scene_is_untouched_outside_the_mask(ask: Any, portraits: Tensor, hole: Tensor) -> None:
-    made = ask()
+def test_the_scene_is_untouched_outside_the_mask(
+    express: Any, portraits: Tensor, hole: Tensor
+) -> None:
+    made = express()
     outside = (hole == 0).expand_as(portraits[:1])
     assert torch.equal(made.image[outside], portraits[:1][outside])
     assert (made.image - portraits[:1]).abs().max() > 0.05
@@ -63,7 +65,7 @@ def test_the_scene_is_untouched_outside_the_mask(ask: Any, portraits: Tensor, ho
 
 
 def test_of_the_room_around_a_head_only_the_new_head_comes_into_the_scene(
-    ask: Any, portraits: Tensor, hole: Tensor, monkeypatch: pytest.MonkeyPatch
+    express: Any, portraits: Tensor, hole: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = hole.clone()
     heads[..., : hole.shape[-1] // 2] = 0
@@ -78,7 +80,7 @@ def test_of_the_room_around_a_head_only_the_new_head_comes_into_the_scene(
 
     monkeypatch.setattr(dense_face.DenseFacePipeline, "scene_mask", scene_mask)
     monkeypatch.setattr(dense_face.DenseFacePipeline, "swap", lambda *_: (without, heads))
-    made, whole = ask(mask=None), ask()
+    made, whole = express(mask=None), express()
     assert margins == [MARGIN]
     assert torch.equal(made.generated, whole.generated)
     assert torch.equal(made.sampling_mask[:, 0], hole)
@@ -92,7 +94,7 @@ def test_of_the_room_around_a_head_only_the_new_head_comes_into_the_scene(
 
 
 def test_people_are_kept_away_from_who_was_in_the_scene(
-    ask: Any,
+    express: Any,
     people: list[Identity],
     sfsr: SFSRPipeline,
     portraits: Tensor,
@@ -100,15 +102,15 @@ def test_people_are_kept_away_from_who_was_in_the_scene(
 ) -> None:
     seen = sfsr.world.analyse(portraits[:1])
     host = Identity(seen.identity[0], "tiny-world")
-    apart = ask(identities=away_from(people[0], host, 0.3), away=0.0).generated
-    plain = ask(away=0.0).generated
+    apart = express(identities=away_from(people[0], host, 0.3), away=0.0).generated
+    plain = express(away=0.0).generated
     assert not torch.equal(plain, apart)
-    for face, wanted in ((-1.0, plain), (1.0, apart)):
+    for face, inputs in ((-1.0, plain), (1.0, apart)):
         known = replace(seen, face_logit=torch.tensor([face]))
         monkeypatch.setattr(dense_face.DenseFacePipeline, "analyse", lambda *_, k=known: k)
-        assert torch.equal(ask(away=0.3).generated, wanted)
+        assert torch.equal(express(away=0.3).generated, inputs)
     with pytest.raises(InputError, match="amount"):
-        ask(away=1.5)
+        express(away=1.5)
 
 
 @pytest.mark.parametrize("name", ["word", "photo", "travel", "all_controls"])
@@ -120,8 +122,10 @@ def test_the_workflows_take_the_same_values(name: str) -> None:
     assert widgets["DenseFace_IdentityAwayFrom"] == [AWAY]
 
 
-def test_every_wish_changes_the_image(ask: Any, people: list[Identity], sfsr: SFSRPipeline) -> None:
-    usual = ask().generated
+def test_every_input_changes_the_image(
+    express: Any, people: list[Identity], sfsr: SFSRPipeline
+) -> None:
+    usual = express().generated
     changes: list[dict[str, object]] = [
         {"identities": people[1]},
         {"expressions": expression_of_word("joy")},
@@ -136,19 +140,19 @@ def test_every_wish_changes_the_image(ask: Any, people: list[Identity], sfsr: SF
         {"starts": (1.0, 0.0)},
     ]
     for change in changes:
-        assert (ask(**change).generated - usual).abs().max() > 1e-4, change
+        assert (express(**change).generated - usual).abs().max() > 1e-4, change
 
 
-def test_what_weighs_nothing_is_not_heard(ask: Any, people: list[Identity]) -> None:
-    first = ask(weights=(0.0, 1.0)).generated
-    assert torch.equal(first, ask(weights=(0.0, 1.0), identities=people[1]).generated)
-    alone = ask(balance=1.0).generated
+def test_sources_of_weight_0_do_not_act(express: Any, people: list[Identity]) -> None:
+    first = express(weights=(0.0, 1.0)).generated
+    assert torch.equal(first, express(weights=(0.0, 1.0), identities=people[1]).generated)
+    alone = express(balance=1.0).generated
     assert torch.equal(first, alone)
-    nothing = ask(weights=(0.0, 0.0), expressions=expression_of_word("rage")).generated
-    assert torch.equal(nothing, ask(weights=(0.0, 0.0)).generated)
+    nothing = express(weights=(0.0, 0.0), expressions=expression_of_word("rage")).generated
+    assert torch.equal(nothing, express(weights=(0.0, 0.0)).generated)
 
 
-def test_guidance_strengthens_what_is_asked_and_not_the_scene(
+def test_guidance_amplifies_the_inputs_and_not_the_scene(
     sfsr: SFSRPipeline, people: list[Identity]
 ) -> None:
     """Without words, pose and sources both halves are the same, whatever the scene is."""
@@ -170,41 +174,41 @@ def test_guidance_strengthens_what_is_asked_and_not_the_scene(
     assert (predicted(7, None, 1) - predicted(1, None, 1)).abs().max() > 1e-2
 
 
-def test_sources_set_in_on_the_way(ask: Any, people: list[Identity]) -> None:
-    """Two steps, at t 501 and 1: what sets in at half of the way is heard in the second alone."""
+def test_sources_start_within_the_run(express: Any, people: list[Identity]) -> None:
+    """Two steps, at t 501 and 1: a source that starts at 60 % acts in the second alone."""
     two = {"steps": 2, "weights": (0.0, 1.0)}
     joy = expression_of_word("joy")
-    early = ask(**two, expressions=joy).generated
-    late = ask(**two, expressions=joy, starts=(0.0, 0.6)).generated
-    never = ask(**two, expressions=joy, starts=(0.0, 1.0)).generated
-    off = ask(steps=2, weights=(0.0, 0.0)).generated
+    early = express(**two, expressions=joy).generated
+    late = express(**two, expressions=joy, starts=(0.0, 0.6)).generated
+    never = express(**two, expressions=joy, starts=(0.0, 1.0)).generated
+    off = express(steps=2, weights=(0.0, 0.0)).generated
     assert torch.equal(never, off)
     assert min((late - early).abs().max(), (late - off).abs().max()) > 1e-4
 
 
 def test_a_batch_gives_the_images_of_single_calls(
-    sfsr: SFSRPipeline, ask: Any, people: list[Identity], portraits: Tensor
+    sfsr: SFSRPipeline, express: Any, people: list[Identity], portraits: Tensor
 ) -> None:
     faces = [neutral(), expression_of_word("terror")]
     many = {"scenes": portraits, "identities": people, "expressions": faces, "seeds": [1, 2]}
-    both = ask(**many).generated
+    both = express(**many).generated
     small = replace(sfsr, world=replace(sfsr.world, batch=1))
-    assert (ask(small, **many).generated - both).abs().max() < ROUNDING
+    assert (express(small, **many).generated - both).abs().max() < ROUNDING
 
 
 def test_without_angles_the_head_keeps_the_scenes_pose(
-    sfsr: SFSRPipeline, ask: Any, portraits: Tensor
+    sfsr: SFSRPipeline, express: Any, portraits: Tensor
 ) -> None:
     seen = sfsr.world.scene_angles(portraits[:1])[0]
-    assert torch.equal(ask(angles=None).generated, ask(angles=seen).generated)
+    assert torch.equal(express(angles=None).generated, express(angles=seen).generated)
 
 
-def test_nothing_stays_behind(sfsr: SFSRPipeline, ask: Any) -> None:
+def test_nothing_stays_behind(sfsr: SFSRPipeline, express: Any) -> None:
     unet = sfsr.world.base.unet
     before, hooks = unet.attn_processors, dict(unet.conv_in._forward_hooks)
-    first = ask().generated
+    first = express().generated
     assert unet.attn_processors == before and unet.conv_in._forward_hooks == hooks
-    assert torch.equal(ask().generated, first)
+    assert torch.equal(express().generated, first)
 
 
 def test_expressions_are_read_from_images(sfsr: SFSRPipeline, portraits: Tensor) -> None:
@@ -232,12 +236,14 @@ def test_expressions_are_read_from_images(sfsr: SFSRPipeline, portraits: Tensor)
         ({"starts": (0.0, 1.5)}, "the start is 1.5"),
     ],
 )
-def test_bad_wishes_are_told(ask: Any, changes: dict[str, object], message: str) -> None:
+def test_bad_inputs_are_refused(express: Any, changes: dict[str, object], message: str) -> None:
     with pytest.raises(FacePackError, match=message):
-        ask(**changes)
+        express(**changes)
 
 
-def test_words_are_drawn_on_one_head(sfsr: SFSRPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_generated_on_one_head(
+    sfsr: SFSRPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dense_face, "clean_schedule", lambda steps: clean_schedule(1))
     draw = word_drawer(3, sfsr)
     codes = torch.stack([expression_of_word(word).face() for word in ("joy", "terror", "joy")])

@@ -70,7 +70,7 @@ def test_each_source_and_the_background_reach_the_output(
             assert (call(unet) - plain).abs().max() > 1e-3
 
 
-def test_nothing_told_is_the_bare_unet_and_leaving_puts_it_back(
+def test_without_sources_it_is_the_bare_unet_and_leaving_restores_it(
     unet: UNet2DConditionModel, adapter: SFSRAdapter
 ) -> None:
     plain = call(unet)

@@ -1,4 +1,4 @@
-"""The whole adapter: it changes nothing at first, and its file brings back the same."""
+"""The whole adapter: fresh ones change nothing, and files round-trip."""
 
 from __future__ import annotations
 

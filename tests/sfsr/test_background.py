@@ -1,4 +1,4 @@
-"""The scene without its face, and what a network is told of it."""
+"""The scene without its face, and the network's inputs made from it."""
 
 from __future__ import annotations
 

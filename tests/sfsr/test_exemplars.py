@@ -1,4 +1,4 @@
-"""A word's own images: which are taken, and what is said about bad ones."""
+"""A word's own images: which are used, and errors for bad ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Reader:
-    """Sees a smile as wide as the image is bright; nobody in black images."""
+    """Finds a smile as wide as the image is bright, and no face in black images."""
 
     name = "reader"
 
@@ -28,7 +28,7 @@ class Reader:
         return [Face((64, 64), box, 1.0, points, "none", self.name, blendshapes=shapes)]
 
 
-def read(path: Path) -> Tensor:
+def read_image(path: Path) -> Tensor:
     return torch.full((3, 64, 64), float(path.read_text()))
 
 
@@ -43,27 +43,27 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def look(root: Path, word: str = "bliss", **choice: object) -> Expression:
-    return exemplar_expression([root / "none", root], word, Reader(), read, **choice)
+def read(root: Path, word: str = "bliss", **choice: object) -> Expression:
+    return exemplar_expression([root / "none", root], word, Reader(), read_image, **choice)
 
 
 def test_medoid(root: Path) -> None:
     seen: list[None] = []
-    code = look(root, each=lambda: seen.append(None))
+    code = read(root, each=lambda: seen.append(None))
     assert code.named() == {"mouthSmileLeft": pytest.approx(0.55)}
     assert code.source == "exemplar bliss/4.png by reader" and len(seen) == 5
 
 
-def test_seed_draws_one_and_looks_at_no_other(root: Path) -> None:
+def test_seed_picks_one_and_reads_no_other(root: Path) -> None:
     (root / "bliss" / "0.png").write_text("damaged")
     found = set()
     for seed in range(30):
         try:
-            found.add(look(root, choice=BY_SEED, seed=seed).source)
+            found.add(read(root, choice=BY_SEED, seed=seed).source)
         except ValueError:
             found.add("damaged")
         else:
-            assert look(root, choice=BY_SEED, seed=seed).source in found
+            assert read(root, choice=BY_SEED, seed=seed).source in found
     assert len(found) == 5
 
 
@@ -71,7 +71,7 @@ def test_bad_images_are_named(root: Path) -> None:
     def strict(path: Path) -> Tensor:
         if path.stem == "3":
             raise OSError("truncated")
-        return read(path)
+        return read_image(path)
 
     (root / "bliss" / "1.png").write_text("0")
     with pytest.raises(InputError) as message:
@@ -83,11 +83,11 @@ def test_bad_images_are_named(root: Path) -> None:
 
 def test_no_images(root: Path) -> None:
     with pytest.raises(InputError, match="there are no exemplar images of rage"):
-        look(root, "rage")
+        read(root, "rage")
     with pytest.raises(InputError, match=r"'blis' is not one of the 135 words.*bliss"):
-        look(root, "blis")
+        read(root, "blis")
     with pytest.raises(InputError, match="the choice 'first' is unknown"):
-        look(root, choice="first")
+        read(root, choice="first")
 
 
 def test_files_of_several_places_in_one_order(root: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Expression records, and calculating with them."""
+"""Expression records and their algebra."""
 
 from __future__ import annotations
 

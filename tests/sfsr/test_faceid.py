@@ -131,7 +131,7 @@ def without(name: str) -> dict[str, Tensor]:
         ),
     ],
 )
-def test_other_kinds_and_damage_are_told(tensors: Any, says: str) -> None:
+def test_other_kinds_and_damage_are_named(tensors: Any, says: str) -> None:
     with pytest.raises(FacePackError, match=says):
         convert_faceid(tensors(), "models/ipadapter/x.bin")
 

@@ -31,10 +31,10 @@ class Mixture:
         self.images = torch.cat([place.sin(), place.cos()], 1) @ dilate
         self.truth = self.images[torch.randint(400, (384,), generator=generator)]
         self.noise = torch.randn(384, 64, generator=generator, dtype=torch.float64)
-        self.asked = 0
+        self.calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        self.asked += 1
+        self.calls += 1
         near = -torch.cdist(x, self.images).square() / (2 * sigma[:, None] ** 2)
         return near.softmax(1) @ self.images
 
@@ -50,7 +50,7 @@ class Mixture:
 
 @pytest.mark.parametrize("t", [500, 700, 900])
 def test_order_of_the_known_problem(t: int) -> None:
-    """Nearer to real images by each: two steps, a lower node, three nodes. Not by error."""
+    """Two steps, a lower node, three nodes: each is nearer to real images, not lower in error."""
     mixture = Mixture()
     one, one_away = mixture.measured(t, 1, "geometric")
     half_t, half_t_away = mixture.measured(t, 2, "half_t")
@@ -71,7 +71,7 @@ def test_order_of_the_known_problem(t: int) -> None:
 def test_so_many_evaluations_at_falling_levels(rule: str, nodes: int) -> None:
     mixture = Mixture()
     mixture.measured(700, nodes, rule)
-    assert mixture.asked == nodes
+    assert mixture.calls == nodes
     sigma = LEVELS.sigmas[[300, 999]]
     places = torch.stack(node_sigmas(sigma, LEVELS, nodes, rule))
     assert torch.equal(places[0], sigma) and bool((places.diff(dim=0) < 0).all())
@@ -160,8 +160,8 @@ def test_gradients_through_the_last_evaluation_only() -> None:
 @given(t=st.floats(0, 999))
 @settings(max_examples=60, deadline=None)
 def test_time_and_noise_are_inverse(t: float) -> None:
-    wanted = torch.tensor([t], dtype=torch.float64)
-    assert torch.allclose(LEVELS.t_of(LEVELS.sigma_of(wanted)), wanted, atol=1e-5)
+    expected = torch.tensor([t], dtype=torch.float64)
+    assert torch.allclose(LEVELS.t_of(LEVELS.sigma_of(expected)), expected, atol=1e-5)
 
 
 def test_levels_of_stable_diffusion() -> None:
@@ -190,10 +190,10 @@ def test_networks_that_predict_noise() -> None:
     """With the true noise for an answer every estimate is the truth."""
     generator = torch.Generator().manual_seed(0)
     truth, noise = torch.randn(2, 3, 4, 4, 4, generator=generator, dtype=torch.float64)
-    asked: list[Tensor] = []
+    calls: list[Tensor] = []
 
     def eps(z: Tensor, t: Tensor) -> Tensor:
-        asked.append(t)
+        calls.append(t)
         alpha = 1 / (1 + LEVELS.sigma_of(t) ** 2).reshape(-1, 1, 1, 1)
         return (z - alpha.sqrt() * truth) / (1 - alpha).sqrt()
 
@@ -201,11 +201,11 @@ def test_networks_that_predict_noise() -> None:
     x = truth + sigma.reshape(-1, 1, 1, 1) * noise
     found = midpoint_estimate(denoiser(eps, LEVELS), x, sigma, LEVELS, nodes=3)
     assert torch.allclose(found, truth, atol=1e-8)
-    assert torch.allclose(asked[0], torch.tensor([200.0, 600, 900]).double())
+    assert torch.allclose(calls[0], torch.tensor([200.0, 600, 900]).double())
 
 
 @pytest.mark.parametrize(
-    ("ask", "sentence"),
+    ("call", "sentence"),
     [
         (
             lambda x, s: midpoint_estimate(lambda a, b: a, x, s, LEVELS, nodes=5),
@@ -223,6 +223,6 @@ def test_networks_that_predict_noise() -> None:
         ),
     ],
 )
-def test_choices_out_of_range(ask: Callable[[Tensor, Tensor], object], sentence: str) -> None:
+def test_choices_out_of_range(call: Callable[[Tensor, Tensor], object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        ask(torch.zeros(1, 2), torch.ones(1))
+        call(torch.zeros(1, 2), torch.ones(1))

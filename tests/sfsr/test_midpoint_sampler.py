@@ -1,4 +1,4 @@
-"""The midpoint sampler on a problem with known paths; in the host: tests/host/test_midpoint.py."""
+"""The midpoint sampler on a problem with known paths (in the host: tests/host/sfsr)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Bell:
     """Exact denoiser of numbers around 3 with deviation 0.5; where each path ends is known."""
 
     def __init__(self) -> None:
-        self.asked: list[float] = []
+        self.calls: list[float] = []
 
     def __call__(self, x: Tensor, sigma: Tensor, **_: Any) -> Tensor:
-        self.asked.append(float(sigma[0]))
+        self.calls.append(float(sigma[0]))
         share = 0.25 / (0.25 + sigma[:, None] ** 2)
         return 3 + share * (x - 3)
 
@@ -80,8 +80,8 @@ def test_evaluations_are_counted_exactly(
     sigmas = sigmas if whole else sigmas[:-1]
     choice = {"rule": rule, "switch": switch, "finish_nodes": finish}
     _, bell = run(sigmas, **choice)
-    assert len(bell.asked) == evaluations(sigmas, MidpointSettings(**choice), LEVELS)
-    assert all(later < earlier for earlier, later in pairwise(bell.asked))
+    assert len(bell.calls) == evaluations(sigmas, MidpointSettings(**choice), LEVELS)
+    assert all(later < earlier for earlier, later in pairwise(bell.calls))
 
 
 def test_counts_in_words() -> None:
@@ -100,7 +100,7 @@ def test_counts_in_words() -> None:
     assert evaluations(sigmas[:1], MidpointSettings()) == 0
 
 
-def test_callback_is_told_every_step_and_can_end_the_run() -> None:
+def test_callback_gets_every_step_and_can_end_the_run() -> None:
     class Stop(BaseException):
         pass
 
@@ -115,10 +115,10 @@ def test_callback_is_told_every_step_and_can_end_the_run() -> None:
     bell = Bell()
     with pytest.raises(Stop):
         sample_midpoint(bell, torch.zeros(1, 1), karras(8).float(), callback=callback)
-    assert steps_done == [0, 1, 2, 3] and len(bell.asked) == 7
+    assert steps_done == [0, 1, 2, 3] and len(bell.calls) == 7
 
 
-def test_what_the_model_needs_is_handed_on() -> None:
+def test_extra_arguments_reach_the_model() -> None:
     seen: list[Any] = []
 
     def model(x: Tensor, sigma: Tensor, **extra: Any) -> Tensor:

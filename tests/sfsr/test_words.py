@@ -1,4 +1,4 @@
-"""The 135 words: their tree, their codes, and what is said about unknown ones."""
+"""The 135 words: their tree, their codes, and errors for unknown ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_tree_of_shaver_and_others() -> None:
     assert all(word == word.strip().lower() and word.isalpha() for word in table)
 
 
-def test_every_word_says_on_what_it_rests() -> None:
+def test_every_word_names_its_source() -> None:
     bases = {e.word: e.basis for e in emotion_words().values()}
     own = [word for word, basis in bases.items() if basis == "authors"]
     assert len(own) == 127

@@ -1,16 +1,16 @@
-"""Which folder of the house imports which, read from the source without running it."""
+"""Which folder of the pack imports which, read from the source without running it."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SIDE_FOLDERS = {"tests", "benchmarks", "docs", "out", "build", "node_modules"}
+SIDE_FOLDERS = {"tests", "docs", "out", "build", "node_modules"}
 
-#: Part of the house to the parts it may import; itself and FOUNDATION always. A folder that is not
-#: listed here must not exist (docs/architecture.md).
+#: Part (folder or root file) to the parts it may import besides itself and FOUNDATION. A part
+#: that is not listed must not exist (docs/architecture.md).
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "storage": set(),
@@ -25,15 +25,36 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"pipelines", "dense_face", "sfsr", "faces", "demo"},
     "commands": {"evaluation", "pipelines", "training", "dense_face", "sfsr", "faces", "demo"},
     "cli": {"commands"},
+    "benchmarks": {
+        "commands",
+        "evaluation",
+        "pipelines",
+        "training",
+        "nodes",
+        "dense_face",
+        "sfsr",
+        "faces",
+        "demo",
+    },
     "__init__": {"nodes"},
 }
 FOUNDATION = {"errors", "storage", "state_dict", "__init__"}
 
-HOST = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "execution", "server"}
-#: Libraries that may only be imported by these parts at module level, and anywhere by ANYWHERE.
+HOST = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfy_extras",
+    "execution",
+    "folder_paths",
+    "latent_preview",
+    "nodes",
+    "server",
+}
+#: Library to the parts that may import it. Libraries that are not listed are free.
 AT_MODULE_LEVEL: dict[str, set[str]] = {
     **{name: {"nodes"} for name in HOST},
-    "latent_preview": {"nodes"},
+    "comfy": {"nodes", "benchmarks"},
     "diffusers": {"evaluation", "pipelines", "training"},
     "transformers": {"pipelines", "training"},
     "accelerate": {"training"},
@@ -41,14 +62,25 @@ AT_MODULE_LEVEL: dict[str, set[str]] = {
     "cv2": set(),
     "insightface": set(),
     "onnxruntime": set(),
+    "matplotlib": set(),
+    "skimage": set(),
 }
-#: The same with imports inside functions: heavy libraries may be lazy, the host never leaks.
-ANYWHERE: dict[str, set[str]] = {name: {"nodes", "__init__"} for name in HOST}
+#: Library to further parts that may import it inside functions.
+IN_FUNCTIONS: dict[str, set[str]] = {
+    **{name: {"__init__"} for name in HOST},
+    "nodes": {"__init__", "benchmarks"},
+    "cv2": {"faces"},
+    "insightface": {"faces"},
+    "onnxruntime": {"faces"},
+    "matplotlib": {"benchmarks"},
+    "skimage": {"benchmarks"},
+}
+_BY_NAME = {"import_module", "__import__"}
 
 
 @dataclass(frozen=True)
 class Import:
-    """One import statement: ``part`` of the house imports ``target`` at ``place`` (file:line)."""
+    """One import: ``part`` of the pack imports ``target`` at ``place`` (file:line)."""
 
     part: str
     target: str
@@ -69,28 +101,38 @@ def imports_of(root: Path) -> Iterator[Import]:
         if path.parts[0] in SIDE_FOLDERS or any(part.startswith(".") for part in path.parts):
             continue
         tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
-        yield from _walk(tree, path, lazy=False)
+        yield from _imports_below(tree, path, lazy=False)
 
 
-def _walk(node: ast.AST, path: Path, lazy: bool) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and _is_type_checking(child.test):
-            continue
-        if isinstance(child, ast.Import | ast.ImportFrom):
+def _imports_below(node: ast.AST, path: Path, lazy: bool) -> Iterator[Import]:
+    children: Iterable[ast.AST] = ast.iter_child_nodes(node)
+    if isinstance(node, ast.If) and _last_name(node.test) == "TYPE_CHECKING":
+        children = node.orelse
+    for child in children:
+        if isinstance(child, ast.Import | ast.ImportFrom | ast.Call):
             for target, ours in _targets(child, path):
                 place = f"{path.as_posix()}:{child.lineno}"
                 yield Import(part_of(path), target, ours, lazy, place)
         inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        yield from _walk(child, path, lazy or inside)
+        yield from _imports_below(child, path, lazy or inside)
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+def _last_name(node: ast.expr) -> str:
+    """``b`` of ``b`` and ``a.b``."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
 
 
-def _targets(node: ast.Import | ast.ImportFrom, path: Path) -> Iterator[tuple[str, bool]]:
-    """(part or library, whether it is ours) for each name of one statement."""
-    if isinstance(node, ast.Import):
+def _targets(
+    node: ast.Import | ast.ImportFrom | ast.Call, path: Path
+) -> Iterator[tuple[str, bool]]:
+    """(part or library, whether it is ours) for each name that a statement or call imports."""
+    if isinstance(node, ast.Call):
+        name = node.args[0] if node.args and _last_name(node.func) in _BY_NAME else None
+        if isinstance(name, ast.Constant) and isinstance(name.value, str):
+            yield name.value.split(".")[0], name.value.startswith("comfyui_dense_face")
+    elif isinstance(node, ast.Import):
         for alias in node.names:
             yield alias.name.split(".")[0], alias.name.startswith("comfyui_dense_face")
     elif node.level == 0:
@@ -113,14 +155,16 @@ def wrong_arrows(root: Path) -> list[str]:
     for found in imports_of(root):
         arrow = f"{found.place}: {found.part} -> {found.target}"
         if found.part not in ALLOWED:
-            wrong.append(f"{found.place}: {found.part} is no part of the house")
+            wrong.append(f"{found.place}: {found.part} is no part of the pack")
         elif found.target == "comfyui_dense_face":
             wrong.append(f"{arrow} (imports inside the pack are relative)")
         elif found.ours:
             if found.target not in ALLOWED[found.part] | FOUNDATION | {found.part}:
                 wrong.append(arrow)
         else:
-            allowed = ANYWHERE if found.lazy else AT_MODULE_LEVEL
-            if found.part not in allowed.get(found.target, {found.part}):
+            allowed = AT_MODULE_LEVEL.get(found.target, {found.part})
+            if found.lazy:
+                allowed = allowed | IN_FUNCTIONS.get(found.target, set())
+            if found.part not in allowed:
                 wrong.append(arrow)
     return wrong

@@ -1,4 +1,4 @@
-"""Where a ComfyUI checkout is, for tests of the pack inside its host."""
+"""Where this repository, its test data and a ComfyUI checkout are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PARITY = ROOT / "tests" / "data" / "parity"
+"""The fixture of the release's own numbers."""
 
 
 class HostPathError(ValueError):
@@ -17,7 +19,7 @@ def find_host() -> Path | None:
 
     Raises:
         HostPathError: COMFYUI_PATH points to a place without a ComfyUI. A wrong path is never
-            taken for "no host wanted": the tests it should have run would silently not run.
+            taken for "no host": the host tests would be skipped in silence.
     """
     named = os.environ.get("COMFYUI_PATH")
     if named:

@@ -1,4 +1,4 @@
-"""Nothing leaves this machine: every connection or name look-up of this process is seen.
+"""Nothing leaves this machine: every connection or name look-up of this process is recorded.
 
 A Python audit hook, because it also sees what imported modules do with sockets of their own, and
 what was imported before it. Processes that a test starts are not seen.

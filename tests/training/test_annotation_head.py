@@ -42,7 +42,7 @@ HEAD = ["--size", str(SIDE), "--width", "32", "--scale", "4", "--scheme", "ibug"
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven images of four people; what is missing of them trains nothing."""
+    """Seven images of four people; missing labels train nothing."""
     out = tmp_path_factory.mktemp("data") / "faces"
     words = ["render", str(out), "--count", "7", "--per-person", "2", "--size", "64", "--seed", "3"]
     assert cli.main(words) == 0
@@ -118,7 +118,7 @@ def _stream(folder: Path, **more: Any) -> FaceStream:
 
 
 @pytest.mark.parametrize("form", ["folder", "webdataset"])
-def test_streams_go_on_where_they_were(form: str, faces: Path, tmp_path: Path) -> None:
+def test_streams_resume_where_they_were(form: str, faces: Path, tmp_path: Path) -> None:
     """The order differs from pass to pass, is the same again, and can be entered anywhere."""
     if form == "webdataset":
         words = ["render", str(tmp_path / "tar"), "--count", "7", "--per-person", "2"]
@@ -154,10 +154,10 @@ def test_processes_draw_their_own_noise(faces: Path, base: Path, tmp_path: Path)
     assert not torch.equal(drawn[0][1], drawn[1][1])
 
 
-def test_what_cannot_be_used_is_told(
+def test_unusable_inputs_are_refused(
     faces: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a sentence: another model, no data set, no tokenizer, odd sizes, another run's folder."""
+    """One sentence each: other model, no data set, no tokenizer, odd sizes, other run's folder."""
     other = tmp_path / "sdxl.safetensors"
     write_weights(other, {UNET_PREFIX + "input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3)}, {})
     assert _train(faces, other, tmp_path) == cli.EXIT_USER_ERROR

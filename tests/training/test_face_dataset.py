@@ -145,7 +145,7 @@ def test_absurd_depths_are_clipped() -> None:
 
 
 def test_planted_defects_are_reported(tmp_path: Path) -> None:
-    """Each defect costs its own record or label, and is told; the rest is read."""
+    """Each defect costs its own record or label and is reported; the rest is read."""
     writer = FaceFolderWriter(tmp_path)
     broken = {
         1: {},
@@ -278,7 +278,7 @@ def test_annotate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # The crop is upright and around the face: the nose is near its middle.
     assert (points[30] - 0.5).abs().max() < 0.15
 
-    # Finished people are not looked at again, not even if their images are gone.
+    # Finished people are not analysed again, even if their images are gone.
     before = _bytes(out)
     (photos / "person 1" / "0.png").write_bytes(b"")
     assert cli.main(_annotate(photos, out)) == 0
@@ -314,7 +314,7 @@ def test_full_disk_leaves_no_half_person(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 class _Quick(Annotator):
-    """Records without looking: who is killed while writing is what this is about."""
+    """Writes records without analysis: here only the writing matters."""
 
     def _record(self, path: Path, person: Person, index: int) -> Record:
         chance = np.random.default_rng(person.subject_id * 100 + index)

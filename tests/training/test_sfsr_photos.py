@@ -99,21 +99,21 @@ def test_a_killed_run_gives_the_same_adapter(
 
 
 def test_the_recogniser_reads_as_for_the_nodes(faces: Path, net: IRSE50) -> None:
-    """Who is told in training is who Encode Identity will measure."""
+    """Training uses the same identity as Encode Identity."""
     sample = next(iter(FaceDataset(faces, 96, scheme="ibug")))
     points, image = 96 * sample["landmarks"], sample["image"]
     low, high = points.min(0).values.tolist(), points.max(0).values.tolist()
     face = Face((96, 96), (*low, *high), 1.0, points, "ibug", "test")
-    wanted = AlignedRecogniser(ENCODER, net).identify(image, face).vector
+    expected = AlignedRecogniser(ENCODER, net).identify(image, face).vector
     five = five_points(sample["landmarks"], "ibug")[None]
     found = ArcFaceReader(net).identities(image[None], five)[0]
-    assert float(found @ wanted) > 0.9999
+    assert float(found @ expected) > 0.9999
 
 
-def test_drawn_faces_are_looked_at(
+def test_generated_faces_are_recognised(
     faces: Path, base: Base, net: IRSE50, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a recogniser, faces of others are drawn, and their likeness teaches."""
+    """With a recogniser, faces of others are generated, and their similarity is a loss."""
     seen: list[dict[str, torch.Tensor]] = []
     as_it_is = sfsr.SFSRTask._face_losses
 
@@ -130,8 +130,8 @@ def test_drawn_faces_are_looked_at(
     assert int(source.stream.used) == 2
 
 
-def test_the_face_is_not_told_by_its_scene(faces: Path, base: Base, tmp_path: Path) -> None:
-    """Whatever the pixels of the face are, what is told of the scene is the same."""
+def test_the_scene_does_not_reveal_the_face(faces: Path, base: Base, tmp_path: Path) -> None:
+    """The scene's inputs are the same whatever the pixels of the face are."""
     plan = _plan(faces, tmp_path)
     plain, painted = (PhotoFaces(base, plan, token_ids) for _ in range(2))
     next_of = painted._next

@@ -1,4 +1,4 @@
-"""The sampler's way to where a face loss starts."""
+"""The sampler's rollout to the step at which a face loss starts."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_a_range_between_two_steps_is_refused() -> None:
 
 
 def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
-    """With a network that always sees the same image, the noise shrinks with its level."""
+    """With a network that always predicts the same image, the noise shrinks with its level."""
     draw = torch.Generator().manual_seed(0)
-    latents, empty, noise, wanted = (torch.randn(2, 4, 8, 8, generator=draw) for _ in range(4))
+    latents, empty, noise, target = (torch.randn(2, 4, 8, 8, generator=draw) for _ in range(4))
     new = torch.zeros(2, 1, 8, 8)
     new[:, :, 2:6, 2:6] = 1
     shown = SFSRFaces(
@@ -48,12 +48,12 @@ def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
 
     def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         levels.append(sigma.tolist())
-        return wanted
+        return target
 
     x, sigma = Rollout().sample(denoise, shown, noise, sigmas)
     assert torch.allclose(sigma, sigmas[-1].float().expand(2))
     assert levels == [[float(s)] * 2 for s in sigmas[:-1].float()]
     around = latents + sigmas[-1].float() * noise
     start = empty + sigmas[0].float() * noise
-    inside = wanted + (sigmas[-1] / sigmas[0]).float() * (start - wanted)
+    inside = target + (sigmas[-1] / sigmas[0]).float() * (start - target)
     assert torch.allclose(x, torch.where(new > 0, inside, around), atol=1e-4)

@@ -62,7 +62,7 @@ def _source(task: SFSRTask) -> TinyFaces:
     return task.source
 
 
-def test_scenes_do_not_tell_of_the_head(base: Base, shown: Images, analyzer: TinyAnalyzer) -> None:
+def test_scenes_do_not_reveal_the_head(base: Base, shown: Images, analyzer: TinyAnalyzer) -> None:
     """Another face in the same place leaves the same emptied scene; mirror images are mirrored."""
     scenes = encode_scenes(shown, base.vae, analyzer)
     inside = shown.head[:, None].expand(-1, 3, -1, -1).bool()
@@ -106,13 +106,13 @@ def test_only_the_adapter_learns(
 def test_the_analyzer_keeps_its_statistics(
     base: Base, shown: Images, analyzer: TinyAnalyzer
 ) -> None:
-    """It judges single faces by what it has learned, not by the other faces of a batch."""
+    """Its batch norms use their running statistics, not the other faces of a batch."""
     before = {name: buffer.clone() for name, buffer in analyzer.named_buffers()}
     _task(base, shown, analyzer, FaceLosses(rows=2)).train()(step_generator(1, 0))
     assert all(torch.equal(before[name], buffer) for name, buffer in analyzer.named_buffers())
 
 
-def test_the_outline_of_the_own_head_is_never_told(
+def test_the_outline_of_the_own_head_is_never_an_input(
     base: Base,
     shown: Images,
     analyzer: TinyAnalyzer,
@@ -138,7 +138,7 @@ def test_the_outline_of_the_own_head_is_never_told(
 def test_a_face_is_to_be_taken_for_nobody_else(
     base: Base, shown: Images, analyzer: TinyAnalyzer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is lost on the person asked for; the most on who had been in the scene."""
+    """The loss is zero for the target person and largest for the scene's own."""
     task = _task(base, shown, analyzer, FaceLosses(rows=2))
     scenes = replace(_source(task).scenes, identities=torch.eye(8, 512))
     task.source = replace(_source(task), scenes=scenes)
@@ -153,17 +153,17 @@ def test_a_face_is_to_be_taken_for_nobody_else(
 
     monkeypatch.setattr(task, "_source_inputs", recorded)
     lost = {}
-    for seen in ("wanted", "host"):
+    for seen in ("target", "host"):
 
         def sees(images: torch.Tensor, seen: str = seen) -> SimpleNamespace:
-            everyone, wanted = source_inputs[-2:]
-            who = {"wanted": wanted, "host": everyone[:2]}[seen]
+            everyone, target = source_inputs[-2:]
+            who = {"target": target, "host": everyone[:2]}[seen]
             return SimpleNamespace(identity=who.repeat(2, 1), blendshapes=torch.zeros(4, 51))
 
         monkeypatch.setattr(analyzer, "forward", sees)
         lost[seen] = task(step_generator(1, different))
-    assert lost["wanted"]["identity"] == 0 and lost["host"]["identity"] == 1
-    assert lost["wanted"]["mistaken"] < 1 < lost["host"]["mistaken"]
+    assert lost["target"]["identity"] == 0 and lost["host"]["identity"] == 1
+    assert lost["target"]["mistaken"] < 1 < lost["host"]["mistaken"]
 
 
 def test_the_scene_around_a_strangers_head_stays(
@@ -204,7 +204,7 @@ def test_expressions_of_others_move_nothing_but_eyes_brows_and_mouth(
 
 @pytest.mark.parametrize(("t", "expressed"), [(855, False), (285, True)])
 @torch.no_grad()
-def test_on_its_way_the_network_is_asked_as_in_sampling(
+def test_the_rollout_calls_the_network_as_sampling_does(
     base: Base, shown: Images, analyzer: TinyAnalyzer, t: int, expressed: bool
 ) -> None:
     """With the pipeline's guidance, and an expression only where it has set in."""

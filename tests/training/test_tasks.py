@@ -92,7 +92,7 @@ def test_reconstructions_are_what_the_autoencoder_gives_back(images: Images) -> 
 
 
 def test_noise_weights_are_those_of_the_clean_latents() -> None:
-    """An error of the clean latents weighs SNR, no more than 5 and no less than asked for."""
+    """An error of the clean latents weighs SNR, at most 5 and at least the given minimum."""
     alphas, latents = alphas_cumprod(), torch.zeros(256, 4, 2, 2)
     for least in (0.0, 0.25):
         _, _, t, weight = noised(latents, alphas, torch.Generator().manual_seed(3), least=least)

@@ -1,0 +1,107 @@
+"""The blended sampler's choices in the host (the release's own numbers: test_parity.py)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from in_host import Tiny, difference
+from torch import Tensor
+
+FRESH, FIXED = "fresh in every step", "one for all steps"
+
+
+def draw(tiny: Tiny, *, masked: bool = True, sigmas: Tensor | None = None, **choice: Any) -> Tensor:
+    import comfy.sample
+    import comfy.samplers
+
+    defaults = {
+        "eta": 1.0, "background_noise": FRESH, "start": "noised scene", "end": "clean",
+        "mask_edge": "soft",
+    }  # fmt: skip
+    sampler = tiny.run("BlendedSampler", **{**defaults, **choice})
+    levels = tiny.model.get_model_object("model_sampling")
+    if sigmas is None:
+        sigmas = comfy.samplers.calculate_sigmas(levels, "ddim_uniform", 4)
+    conds = tiny.prompt("a person"), tiny.prompt("")
+    mask = scene_mask() if masked else None
+    with torch.inference_mode():
+        noise = comfy.sample.prepare_noise(scene(), 3)
+        return comfy.sample.sample_custom(
+            tiny.model, noise, 3.0, sampler, sigmas, *conds, scene(), noise_mask=mask,
+            disable_pbar=True, seed=3,
+        )  # fmt: skip
+
+
+def scene() -> Tensor:
+    return torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+
+
+def scene_mask() -> Tensor:
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 4:12, 4:12] = 1
+    return mask
+
+
+@pytest.mark.parametrize("noise", [FRESH, FIXED])
+@pytest.mark.parametrize("start", ["noised scene", "noise"])
+def test_scene_is_kept_and_face_is_generated(tiny: Tiny, noise: str, start: str) -> None:
+    drawn = draw(tiny, background_noise=noise, start=start)
+    outside = scene_mask().expand(1, 4, 16, 16) == 0
+    # The host scales latents by 0.18215 and back: not the last bit.
+    assert (drawn - scene())[outside].abs().max() < 1e-5
+    assert (drawn - scene())[~outside].abs().mean() > 0.1
+
+
+def test_released_end_is_generated_by_the_network_alone(tiny: Tiny) -> None:
+    drawn = draw(tiny, end="as released")
+    outside = scene_mask().expand(1, 4, 16, 16) == 0
+    assert (drawn - scene())[outside].abs().mean() > 1e-3
+
+
+def test_same_seed_same_image(tiny: Tiny) -> None:
+    assert torch.equal(draw(tiny), draw(tiny))
+
+
+def test_seed_does_not_touch_the_global_generator(tiny: Tiny) -> None:
+    state = torch.random.get_rng_state()
+    draw(tiny)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_without_a_mask_and_eta_0_it_is_the_hosts_euler(tiny: Tiny) -> None:
+    """DDIM without fresh noise is Euler in the host's terms."""
+    import comfy.sample
+    import comfy.samplers
+
+    levels = tiny.model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(levels, "ddim_uniform", 4)
+    ours = draw(tiny, masked=False, eta=0.0, start="noise")
+    conds = tiny.prompt("a person"), tiny.prompt("")
+    with torch.inference_mode():
+        noise = comfy.sample.prepare_noise(scene(), 3)
+        euler = comfy.sample.sample_custom(
+            tiny.model, noise, 3.0, comfy.samplers.sampler_object("euler"), sigmas, *conds,
+            scene(), disable_pbar=True, seed=3,
+        )  # fmt: skip
+    assert difference(ours, euler) < 1e-4
+
+
+def test_nothing_to_do_gives_the_input_back(tiny: Tiny) -> None:
+    assert torch.equal(draw(tiny, sigmas=torch.FloatTensor([])), scene())
+
+
+def test_flow_models_are_refused(tiny: Tiny) -> None:
+    import comfy.model_sampling
+
+    class Flow(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+        pass
+
+    flow = tiny.model.clone()
+    flow.add_object_patch("model_sampling", Flow())
+    other = copy.copy(tiny)
+    other.model = flow
+    with pytest.raises(ValueError, match="flow model"):
+        draw(other)

@@ -1,0 +1,14 @@
+"""Which shipped workflows need the user's own files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+READERS = {"LoadImage", "DenseFace_LoadAnalyzer", "DenseFace_LoadEncoder"}
+
+
+def needs_own_files(workflow: Path) -> bool:
+    """Whether a saved workflow reads anything that does not come with the pack."""
+    saved = json.loads(workflow.read_text(encoding="utf-8"))
+    return any(node["type"] in READERS for node in saved["nodes"])
