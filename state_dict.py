@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from .errors import IncompatibleError, ModelFileError
 
+T = TypeVar("T")
 _AGAIN = "Download or convert the file again"
 
 
@@ -22,7 +24,6 @@ def check_state_dict(
 
     Args:
         module: The module, on any device including ``meta``.
-        tensors: The state dict.
         what: Name of the part for error messages ("the pose branch").
         optional: Names that may be missing.
 
@@ -53,13 +54,18 @@ def check_state_dict(
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     """Load a state dict that must match the module exactly.
 
-    Args:
-        module: The module.
-        tensors: The state dict.
-        what: Name of the part for error messages ("the pose branch").
-
     Raises:
         ModelFileError, IncompatibleError: As :func:`check_state_dict`.
     """
     check_state_dict(module, tensors, what)
     module.load_state_dict(dict(tensors))
+
+
+def as_float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point tensors in float32, integer ones as they are."""
+    return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
+
+
+def without_prefix(tensors: Mapping[str, T], prefix: str) -> dict[str, T]:
+    """The entries whose names begin with a prefix, under the rest of their names."""
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}

@@ -75,6 +75,19 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
+def read_format(
+    path: str | Path, expected: str, fix: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """:func:`read_weights` of a file whose metadata has this ``format``; else ModelFileError."""
+    tensors, metadata = read_weights(path)
+    found = metadata.get("format")
+    if found != expected:
+        raise ModelFileError(
+            f"the file says format={found!r} instead of {expected!r}", where=str(path), fix=fix
+        )
+    return tensors, metadata
+
+
 def write_weights(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:

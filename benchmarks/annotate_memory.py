@@ -27,9 +27,9 @@ from ..training.data.annotate_folder import Annotator, annotate, people_of
 from ..training.data.codec import jpeg
 from ..training.data.folder import FACES, FaceFolderWriter
 from ..training.data.record import KINDS, Record
+from .result import megabytes
 
 PER_PERSON = 4
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,9 @@ def measure(
         nonlocal done
         done += more
         if done == 100 or done % every == 0:
-            report(Measurement(done, time.perf_counter() - started, _megabytes()))
+            report(Measurement(done, time.perf_counter() - started, megabytes()))
 
     annotate(people_of(photos), _DeletingWriter(out), Annotator(analyzer), progress=progress)
-
-
-def _megabytes() -> float:
-    lines = _STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ Prints a table and plots the curves.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -88,12 +87,12 @@ def draw(found: dict[str, list[Report]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def table(found: dict[str, list[Report]], tell: Callable[[str], object] = print) -> None:
-    """Print the metrics of each change and timestep."""
+def table(found: dict[str, list[Report]]) -> None:
+    """A line for each change, timestep and measure."""
     for name, reports in found.items():
         for timestep, report in zip(TIMESTEPS, reports, strict=True):
             values = "  ".join(f"{key} {value:.3f}" for key, value in report.items())
-            tell(f"{name:<50} t {timestep:>3}  {values}")
+            print(f"{name:<50} t {timestep:>3}  {values}")
 
 
 def main() -> None:

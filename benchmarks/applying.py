@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .host import ENCODER, IDENTITY, Size, World, random_pose_branch, randomise
-from .result import Result
-from .tiny_world import PACKAGE, python
-from .variants import CFG
+from .host import CFG, ENCODER, IDENTITY, Size, World, random_pose_branch, randomise
+from .result import Result, seconds
+from .tiny_world import PACKAGE, import_seconds
 
 WARM = 5.0
 """Target in milliseconds for an apply node on a warm graph."""
@@ -23,14 +20,8 @@ SFSR_FILE = 90
 
 
 def warm(what: str, apply: Callable[[], object], runs: int = 21) -> Result:
-    """Milliseconds of a node's execution on a warm graph."""
-    apply()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        apply()
-        times.append(1000 * (time.perf_counter() - start))
-    return Result(what, statistics.median(times), "ms", WARM, limits=(min(times), max(times)))
+    """Milliseconds of a node's execution when the graph has run before."""
+    return Result.of(what, [1000 * each for each in seconds(apply, runs)], "ms", WARM)
 
 
 def applying(size: Size) -> Iterator[Result]:
@@ -74,14 +65,8 @@ def loading(size: Size) -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "adapter.safetensors"
         save_adapter(path, whole, dtype=torch.float16)
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            load_parts(path)
-            times.append(time.perf_counter() - start)
-        megabytes = path.stat().st_size / 1e6
-    what = f"load an adapter file of {megabytes:.0f} MB"
-    yield Result(what, statistics.median(times), "s", limits=(min(times), max(times)))
+        what = f"load an adapter file of {path.stat().st_size / 1e6:.0f} MB"
+        yield Result.of(what, seconds(lambda: load_parts(path)), "s")
 
 
 def sfsr_file(size: Size) -> Iterator[Result]:
@@ -90,16 +75,14 @@ def sfsr_file(size: Size) -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sfsr.safetensors"
         adapter.save(path, {}, torch.float16)
-        megabytes = path.stat().st_size / 1e6
-    yield Result("SFSR adapter's file", megabytes, "MB", SFSR_FILE)
+        yield Result("SFSR adapter's file", path.stat().st_size / 1e6, "MB", SFSR_FILE)
 
 
 def importing_nodes() -> Iterator[Result]:
-    """Importing the nodes into a running host, each time in a new process."""
-    code = (
+    """The pack's nodes inside a host that has started, in processes of their own."""
+    host = (
         f"from {PACKAGE}.benchmarks.host import start_host; start_host(); "
-        "import time, comfy.utils, folder_paths; from comfy_api.latest import io; "
-        f"start = time.perf_counter(); import {PACKAGE}.nodes; print(time.perf_counter() - start)"
+        "import comfy.utils, folder_paths; from comfy_api.latest import io; "
     )
-    times = [float(python("-c", code)) for _ in range(3)]
-    yield Result("import of the pack's nodes in the host", min(times), "s", 0.05)
+    duration = import_seconds(f"{PACKAGE}.nodes", after=host)
+    yield Result("import of the pack's nodes in the host", duration, "s", 0.05)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..nodes.sfsr.sockets import LoadedSFSR, SceneBackground
     from ..nodes.sockets import Expressions, LoadedAdapter, People
 
+CFG = 4.0
 IDENTITY = 512
 ENCODER = "ir-se50"
 
@@ -207,6 +208,16 @@ def with_control(conds: tuple[Any, Any], control: Any, image: Tensor) -> tuple[A
     host_nodes: Any = importlib.import_module("nodes")
     apply = host_nodes.ControlNetApplyAdvanced().apply_controlnet
     return apply(*conds, control, image, 1.0, 0.0, 1.0)
+
+
+def guider(model: Any, conds: tuple[Any, Any]) -> Any:
+    """A guider of the host with classifier-free guidance."""
+    import comfy.samplers
+
+    made = comfy.samplers.CFGGuider(model)
+    made.set_conds(*conds)
+    made.set_cfg(CFG)
+    return made
 
 
 def random_pose_branch(size: Size) -> PoseBranch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
@@ -17,7 +16,7 @@ from ..faces.detection import FaceSelection, detect_faces
 from ..faces.dnn import Network
 from ..faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
 from ..faces.mediapipe.task_file import read_task_file
-from .result import Result
+from .result import Result, seconds
 
 ROUNDS = 9
 FRAMES = 32
@@ -43,14 +42,16 @@ def landmarker() -> Iterator[Result]:
             lambda: detect_faces(quick, batch, FaceSelection()),
         ]
     )
-    per_frame = [seconds / FRAMES for seconds in frames]
-    yield milliseconds("landmarker: its three networks alone", alone)
-    yield milliseconds("landmarker: a face of a 512 px image", whole, 40)
-    yield Result("the same relative to the networks alone", _ratio(whole, alone), "x", 1.5)
-    yield milliseconds("landmarker: a batch of one, all checks", single)
-    yield milliseconds("landmarker: a frame of 32, all checks", per_frame)
-    yield Result("the same relative to a batch of one", _ratio(per_frame, single), "x", 1 + _NOISE)
-    yield milliseconds("landmarker: looking twice", twice)
+    per_frame = [each / FRAMES for each in frames]
+    yield Result.of("landmarker: its three networks alone", alone, "ms")
+    yield Result.of("landmarker: a face of a 512 px image", whole, "ms", 40)
+    ratio = median(whole) / median(alone)
+    yield Result("the same against the networks alone", ratio, "x", 1.5)
+    yield Result.of("landmarker: a batch of one, all checks", single, "ms")
+    yield Result.of("landmarker: a frame of 32, all checks", per_frame, "ms")
+    ratio = median(per_frame) / median(single)
+    yield Result("the same against a batch of one", ratio, "x", 1 + _NOISE)
+    yield Result.of("landmarker: looking twice", twice, "ms")
 
 
 def photograph() -> Tensor:
@@ -74,25 +75,12 @@ def networks(path: str) -> Callable[[], object]:
 
 
 def timed(functions: Sequence[Callable[[], object]]) -> list[list[float]]:
-    """Seconds of each function in each round, interleaved.
+    """Milliseconds of each function in each round, taken in turns.
 
     Each runs once untimed first, to warm the processor's caches.
     """
-    seconds: list[list[float]] = [[] for _ in functions]
+    times: list[list[float]] = [[] for _ in functions]
     for _ in range(ROUNDS):
-        for function, kept in zip(functions, seconds, strict=True):
-            function()
-            start = time.perf_counter()
-            function()
-            kept.append(time.perf_counter() - start)
-    return seconds
-
-
-def milliseconds(what: str, seconds: Sequence[float], target: float | None = None) -> Result:
-    """The median of some times, with the smallest and largest."""
-    limits = (1e3 * min(seconds), 1e3 * max(seconds))
-    return Result(what, 1e3 * median(seconds), "ms", target, limits=limits)
-
-
-def _ratio(one: Sequence[float], other: Sequence[float]) -> float:
-    return median(one) / median(other)
+        for function, kept in zip(functions, times, strict=True):
+            kept += [1000 * each for each in seconds(function, runs=1)]
+    return times

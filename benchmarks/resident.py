@@ -12,26 +12,16 @@ from pathlib import Path
 import torch
 
 from .host import FULL, SMALL, Size, start_host
-from .result import Result
+from .result import STATUS, Result, megabytes
 from .steps import step
 from .tiny_world import PACKAGE, python
-from .variants import BARE, Variants
-from .whole import (
-    AUTHORS_WHOLE,
-    BLENDED_MEMORY,
-    OURS_HALF,
-    OURS_WHOLE,
-    run_authors,
-    run_ours,
-    written,
-)
-
-_STATUS = Path("/proc/self/status")
+from .variants import BARE, BLENDED_MEMORY, Variants
+from .whole import AUTHORS_WHOLE, OURS_HALF, OURS_WHOLE, run_authors, run_ours, written
 
 
 def resident(size: Size) -> Iterator[Result]:
-    """Megabytes of a process after building a variant and computing two steps."""
-    if not _STATUS.is_file():
+    """Megabytes of a process that has built one variant and computed two steps of it."""
+    if not STATUS.is_file():
         return
     small = size is SMALL
     for name in Variants(size).makers:
@@ -55,12 +45,6 @@ def _measured(*words: str) -> tuple[float, float]:
     return float(held), float(peak)
 
 
-def _megabytes(name: str) -> float:
-    """VmRSS (currently resident) or VmHWM (peak)."""
-    lines = _STATUS.read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
-
-
 def main() -> None:
     """Build a variant, sample, and print the memory."""
     name, *rest = sys.argv[1:]
@@ -79,7 +63,7 @@ def main() -> None:
         variants = Variants(size)
         step(variants[name if name in variants.makers else BARE], size.side)
         kept = variants
-    print(_megabytes("VmRSS"), _megabytes("VmHWM"))
+    print(megabytes("VmRSS"), megabytes("VmHWM"))
     del kept
 
 

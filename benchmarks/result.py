@@ -1,8 +1,14 @@
-"""Measured numbers and their targets."""
+"""Measured numbers beside what is promised, and how times and memory are measured."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,13 @@ class Result:
     more: bool = False
     limits: tuple[float, float] | None = None
 
+    @classmethod
+    def of(
+        cls, what: str, runs: Sequence[float], unit: str, promise: float | None = None
+    ) -> Result:
+        """The median of several runs, with the smallest and the largest."""
+        return cls(what, median(runs), unit, promise, spread=(min(runs), max(runs)))
+
     @property
     def missed(self) -> bool:
         """Whether the target is missed."""
@@ -36,4 +49,21 @@ class Result:
         if self.target is None:
             return text.rstrip()
         sign, word = ("at least" if self.more else "at most"), ("MISSED" if self.missed else "ok")
-        return f"{text} target {sign} {self.target:g}  {word}"
+        return f"{text} promised {sign} {self.promise:g}  {word}"
+
+
+def seconds(function: Callable[[], object], runs: int = 3) -> list[float]:
+    """Seconds of each of some runs, after one that warms up."""
+    function()
+    found = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - start)
+    return found
+
+
+def megabytes(name: str = "VmRSS") -> float:
+    """Memory of this process: VmRSS (resident now) or VmHWM (at most so far)."""
+    lines = STATUS.read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))

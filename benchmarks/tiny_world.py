@@ -7,33 +7,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..demo.people import sample_heads
 from ..demo.renderer.renderer import render
 from ..pipelines.tiny.dense_face import DenseFacePipeline
-from .result import Result
+from .result import Result, seconds
 
 PACKAGE = (__package__ or "").rpartition(".")[0]
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def best(function: Callable[[], object], runs: int = 3) -> float:
-    """Seconds of the fastest of several runs, after a warm-up run."""
-    function()
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
 def rendering() -> Iterator[Result]:
     """Heads with image, depth, parts, landmarks and mask."""
     heads = sample_heads(range(16))
-    yield Result("render", 16 / best(lambda: render(heads)), "images/s", 15, more=True)
+    yield Result("render", 16 / min(seconds(lambda: render(heads))), "images/s", 15, more=True)
 
 
 def one_image() -> Iterator[Result]:
@@ -48,8 +37,8 @@ def one_image() -> Iterator[Result]:
     def alone() -> object:
         return pipeline.face_image(who, "smiling", (25.0, 0.0, 0.0), 1)
 
-    yield Result("one blended image, 128 px, 20 steps", best(blended), "s", 4)
-    yield Result("one image without a scene", best(alone), "s", 4)
+    yield Result("one blended image, 128 px, 20 steps", min(seconds(blended)), "s", 4)
+    yield Result("one image without a scene", min(seconds(alone)), "s", 4)
 
 
 def whole_demo() -> Iterator[Result]:
@@ -57,9 +46,9 @@ def whole_demo() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         python("-m", f"{PACKAGE}.cli", "demo", "--out", folder)
-        seconds = time.perf_counter() - start
+        duration = time.perf_counter() - start
         report = json.loads((Path(folder) / "report.json").read_text())
-    yield Result("denseface demo", seconds, "s", 60)
+    yield Result("denseface demo", duration, "s", 60)
     if "memory.peak_mb" in report:
         yield Result("denseface demo, peak memory", report["memory.peak_mb"], "MB", 3072)
 
@@ -71,13 +60,14 @@ def weights() -> Iterator[Result]:
 
 
 def importing() -> Iterator[Result]:
-    """Import of the pack, as at the host's start (the host's own report: tests/host)."""
-    code = (
-        "import time; start = time.perf_counter(); "
-        f"import {PACKAGE}; print(time.perf_counter() - start)"
-    )
-    times = [float(python("-c", code)) for _ in range(3)]
-    yield Result("import of the pack", min(times), "s", 0.05)
+    """The pack itself, as the host sees it at its start (the host's own report: tests/host)."""
+    yield Result("import of the pack", import_seconds(PACKAGE), "s", 0.05)
+
+
+def import_seconds(module: str, after: str = "") -> float:
+    """Seconds of an import in a process of its own, after some code; the fastest of three."""
+    timed = f"start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
+    return min(float(python("-c", f"import time; {after}{timed}")) for _ in range(3))
 
 
 def python(*words: str) -> str:

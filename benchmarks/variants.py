@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from .host import Size, World, random_pose_branch, randomise, with_control
+from .host import Size, World, guider, random_pose_branch, randomise, with_control
 
-CFG = 4.0
 BARE = "bare UNet"
 WEIGHTS = "+ adapter, in the weights"
 RUNTIME = "+ adapter, at run time"
@@ -37,20 +36,20 @@ class Variants:
 
     def __init__(self, size: Size) -> None:
         self.world = World(size)
-        self.makers: dict[str, Callable[[], Any]] = {
-            BARE: lambda: self._guider(self.world.model, self.world.text),
-            WEIGHTS: lambda: self._guider(self._adapted("weights"), self.world.text),
-            RUNTIME: lambda: self._guider(self._adapted("runtime"), self.world.text),
-            POSE: lambda: self._guider(self.world.model, self._posed),
-            BOTH: lambda: self._guider(self._adapted("weights"), self._posed),
-            BOTH_RUNTIME: lambda: self._guider(self._adapted("runtime"), self._posed),
-            CONTROLNET: lambda: self._guider(self.world.model, self._with(self._controlnet)),
-            FEW: lambda: self._guider(self._tokens(4), self.world.text),
-            MANY: lambda: self._guider(self._tokens(16), self.world.text),
-            HEAD: lambda: self._guider(self._captured(reads=True), self.world.text),
-            IDLE: lambda: self._guider(self._captured(reads=False), self.world.text),
-            SFSR: lambda: self._guider(self.world.with_sfsr(), self.world.text),
-            SFSR_SCENE: lambda: self._guider(self.world.with_sfsr(scene=True), self.world.text),
+        self.makers: dict[str, Callable[[], tuple[Any, tuple[Any, Any]]]] = {
+            BARE: lambda: (self.world.model, self.world.text),
+            WEIGHTS: lambda: (self._adapted("weights"), self.world.text),
+            RUNTIME: lambda: (self._adapted("runtime"), self.world.text),
+            POSE: lambda: (self.world.model, self._posed),
+            BOTH: lambda: (self._adapted("weights"), self._posed),
+            BOTH_RUNTIME: lambda: (self._adapted("runtime"), self._posed),
+            CONTROLNET: lambda: (self.world.model, self._with(self._controlnet)),
+            FEW: lambda: (self._tokens(4), self.world.text),
+            MANY: lambda: (self._tokens(16), self.world.text),
+            HEAD: lambda: (self._captured(reads=True), self.world.text),
+            IDLE: lambda: (self._captured(reads=False), self.world.text),
+            SFSR: lambda: (self.world.with_sfsr(), self.world.text),
+            SFSR_SCENE: lambda: (self.world.with_sfsr(scene=True), self.world.text),
             AUTHORS: self._authors,
         }
         self._made: dict[str, Any] = {}
@@ -58,16 +57,8 @@ class Variants:
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
             with torch.inference_mode():
-                self._made[name] = self.makers[name]()
+                self._made[name] = guider(*self.makers[name]())
         return self._made[name]
-
-    def _guider(self, model: Any, conds: tuple[Any, Any]) -> Any:
-        import comfy.samplers
-
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(*conds)
-        guider.set_cfg(CFG)
-        return guider
 
     def _adapted(self, mode: str) -> Any:
         from ..nodes.dense_face.adapter import ApplyAdapter
@@ -99,12 +90,12 @@ class Variants:
 
         return with_extra_tokens(self.world.model, self.world.adapter, count)
 
-    def _authors(self) -> Any:
+    def _authors(self) -> tuple[Any, tuple[Any, Any]]:
         from .rivals import authors_model, authors_pose
 
         world = self.world
         model = authors_model(world.model, world.adapter, world.people.vectors)
-        return self._guider(model, self._with(authors_pose(self._pose)))
+        return model, self._with(authors_pose(self._pose))
 
     def _with(self, control: Any) -> tuple[Any, Any]:
         return with_control(self.world.text, control, self.world.pose_image)

@@ -12,31 +12,20 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .host import FULL, World, with_control
+from ..state_dict import without_prefix
+from .host import FULL, World, guider, random_pose_branch, with_control
 from .steps import step
-from .variants import BLENDED_MEMORY, CFG
-
-__all__ = [
-    "AUTHORS_WHOLE",
-    "BLENDED_MEMORY",
-    "OURS_HALF",
-    "OURS_WHOLE",
-    "run_authors",
-    "run_ours",
-    "written",
-]
 
 OURS_WHOLE = "blended generation, ours"
 OURS_HALF = "blended generation, ours, under the host's --fp16-unet"
 AUTHORS_WHOLE = "blended generation, the authors' way"
 LAYOUT = Path(__file__).resolve().parents[1] / "tests" / "data" / "parity" / "sd15_layout.json"
 UNET, CONTROL, TOKEN = "model.diffusion_model.", "control_model.", "embedding_manager."
-BASE, ENCODER = "sd15_frozen", "arcface_ir_se50_frozen"
+BASE = "sd15_frozen"
 
 
 @contextmanager
@@ -47,25 +36,22 @@ def written() -> Iterator[tuple[Path, Path, Path]]:
     from ..dense_face.checkpoints.convert import Plan, convert
 
     with tempfile.TemporaryDirectory() as folder:
-        base, adapter, release = (
-            Path(folder) / name
-            for name in ("base.safetensors", "adapter.safetensors", "release.ckpt")
-        )
-        tensors, origins = _random_release()
+        names = ("base.safetensors", "adapter.safetensors", "release.ckpt")
+        base, adapter, release = (Path(folder) / name for name in names)
+        tensors, of_base = _random_release()
         torch.save({"state_dict": tensors}, release)
-        half = {
-            k: t.half() for k, t in tensors.items() if origins[k] == BASE and t.is_floating_point()
-        }
+        half = {name: tensors[name].half() for name in of_base}
         save_file(half, base)
         del tensors, half
         convert(release, Plan(adapter))
         yield base, adapter, release
 
 
-def _random_release() -> tuple[dict[str, Tensor], dict[str, str]]:
+def _random_release() -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a release, and the names of the base's numbers among them."""
     layout = json.loads(LAYOUT.read_text())
-    tensors = {}
-    for name, (shape, dtype, _) in layout.items():
+    tensors, of_base = {}, []
+    for name, (shape, dtype, origin) in layout.items():
         tensor = torch.zeros(shape, dtype=getattr(torch, dtype))
         if len(shape) > 1 and tensor.is_floating_point():
             bound = tensor[0].numel() ** -0.5
@@ -73,7 +59,9 @@ def _random_release() -> tuple[dict[str, Tensor], dict[str, str]]:
         elif name.endswith(("weight", "running_var")):
             tensor.fill_(1)
         tensors[name] = tensor
-    return tensors, {name: origin for name, (_, _, origin) in layout.items()}
+        if origin == BASE and tensor.is_floating_point():
+            of_base.append(name)
+    return tensors, of_base
 
 
 def run_ours(base: Path, adapter: Path) -> object:
@@ -102,14 +90,11 @@ def run_ours(base: Path, adapter: Path) -> object:
         latent = vae.encode(torch.rand(1, side, side, 3))
         mask = torch.zeros(1, 1, FULL.side, FULL.side)
         mask[..., 8:24, 8:24] = 1
-        guider = comfy.samplers.CFGGuider(face)
-        guider.set_conds(*posed)
-        guider.set_cfg(CFG)
         levels = comfy.samplers.calculate_sigmas(
             face.get_model_object("model_sampling"), "ddim_uniform", 2
         )
         noise = torch.randn_like(latent)
-        sampled = guider.sample(
+        drawn = guider(face, posed).sample(
             noise, latent, blended_sampler(Blending()), levels, mask, disable_pbar=True, seed=0
         )
         vae.decode(sampled)
@@ -119,15 +104,14 @@ def run_ours(base: Path, adapter: Path) -> object:
 def run_authors(release: Path) -> object:
     """Two steps of the authors' way with the whole file in memory; returns what must stay alive."""
     from ..nodes.host.dense_face.control import pose_control
-    from .host import random_pose_branch
     from .rivals import authors_model, authors_pose
 
     state: Mapping[str, Tensor] = torch.load(release, weights_only=True)["state_dict"]
     world = World(FULL, fill=False)
-    world.model.model.diffusion_model.load_state_dict(_part(state, UNET), strict=False)
-    world.adapter.load_state_dict(_part(state, UNET), strict=False)
+    world.model.model.diffusion_model.load_state_dict(without_prefix(state, UNET), strict=False)
+    world.adapter.load_state_dict(without_prefix(state, UNET), strict=False)
     branch = random_pose_branch(FULL)
-    branch.load_state_dict(_part(state, CONTROL))
+    branch.load_state_dict(without_prefix(state, CONTROL))
     control = pose_control(branch.state_dict())
     del branch
     mine = (UNET, CONTROL)
@@ -135,18 +119,6 @@ def run_authors(release: Path) -> object:
     del state
     model = authors_model(world.model, world.adapter, world.people.vectors)
     kept = (world, rest, control)
-    step(_guider(world, model, authors_pose(control)), FULL.side)
+    conds = with_control(world.text, authors_pose(control), world.pose_image)
+    step(guider(model, conds), FULL.side)
     return kept
-
-
-def _guider(world: World, model: Any, control: Any) -> Any:
-    import comfy.samplers
-
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(*with_control(world.text, control, world.pose_image))
-    guider.set_cfg(CFG)
-    return guider
-
-
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): t for k, t in state.items() if k.startswith(prefix)}

@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
     from ..pipelines.images import check_image_name, read_image, write_image
     from ..pipelines.tiny.scene_crop import express_in
     from ..pipelines.tiny.sfsr import SFSRPipeline
+    from ..sfsr.words import expression_of_word
     from ..storage import atomic_path
 
     if args.intensity is not None and args.word is None:
@@ -81,7 +82,10 @@ def run(args: argparse.Namespace) -> None:
         )
     check_image_name(args.out)
     # Before the networks are loaded, so that a wrong word or file fails at once.
-    word = None if args.word is None else _word(args)
+    word = None
+    if args.word is not None:
+        intensity = 1.0 if args.intensity is None else args.intensity
+        word = expression_of_word(args.word, intensity, args.seed)
     people = torch.cat([read_image(path, "identity") for path in args.identity])
     given = _opened(args)
     with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
@@ -120,14 +124,6 @@ def _opened(args: argparse.Namespace) -> dict[str, Tensor]:
     return {
         what: tensor_of(open_rgb(path, what))[0] for what, path in paths.items() if path is not None
     }
-
-
-def _word(args: argparse.Namespace) -> Expression:
-    from ..sfsr.words import expression_of_word
-
-    return expression_of_word(
-        args.word, 1.0 if args.intensity is None else args.intensity, args.seed
-    )
 
 
 def _shown(path: Path, pipeline: SFSRPipeline, image: Tensor) -> Expression:

@@ -43,16 +43,15 @@ _HAIR = {
     "mohawk": "a {} mohawk", "pigtails": "{} pigtails",
 }  # fmt: skip
 _GLASSES = {
-    "round": "round {} glasses",
-    "square": "square {} glasses",
-    "sunglasses": "{} sunglasses",
-}
+    "round": "round {} glasses", "square": "square {} glasses", "sunglasses": "{} sunglasses",
+}  # fmt: skip
 _FACIAL = {
-    "stubble": "stubble",
-    "moustache": "a moustache",
-    "goatee": "a goatee",
-    "beard": "a full beard",
-}
+    "stubble": "stubble", "moustache": "a moustache", "goatee": "a goatee", "beard": "a full beard",
+}  # fmt: skip
+#: Groups that are dropped, in this order, when a caption is too long for the text encoder.
+_EXPENDABLE = (
+    "gaze", "ears", "brows", "tilt", "shirt", "freckles", "earrings", "lips", "nose", "face",
+)  # fmt: skip
 _SCENES = {"window": "by a window", "sunset": "at sunset", "forest": "in a forest"}
 
 
@@ -175,20 +174,7 @@ def attributes(heads: Heads) -> list[dict[str, str]]:
 
 
 def _sentence(subject: str, words: dict[str, str], kept: Collection[str], limit: int = 44) -> str:
-    # Dropped in this order when the sentence is too long for the text encoder.
-    expendable = [
-        "gaze",
-        "ears",
-        "brows",
-        "tilt",
-        "shirt",
-        "freckles",
-        "earrings",
-        "lips",
-        "nose",
-        "face",
-    ]
-    kept = set(kept)
+    kept, expendable = set(kept), list(_EXPENDABLE)
     while True:
         chosen = [(group, words[group]) for group in GROUPS if group in words and group in kept]
         body = [phrase for group, phrase in chosen if group not in _WITHOUT_WITH]
@@ -210,10 +196,7 @@ def caption(
     """A caption of at most 44 words for each head, its groups in a fixed order.
 
     Args:
-        heads: B heads.
-        generator: Random generator, required if ``drop`` is above 0.
         drop: Probability with which each group is left out.
-        groups: The groups to use.
 
     Raises:
         ValueError: ``drop`` is above 0 without a generator.

@@ -1,15 +1,17 @@
-"""Heads of the tiny world that differ by their expression alone."""
+"""Portraits of held-out people by number, and heads that differ by their expression alone."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from .captions import caption
 from .people import CLASSES, IDENTITY_INDEX, Heads, sample_heads
-from .portrait import PEOPLE
 from .renderer.renderer import render
 from .seeds import held_out_seed
 
+PEOPLE, SCENES = 0, 1
+"""Evaluation seeds (``held_out_seed``) of the people and of the scenes."""
 #: The default person, with light skin and large eyes.
 FACE = 7
 #: Nothing that hides the face, and brows that are visible in small images.
@@ -50,3 +52,15 @@ def expression_heads(
 def expression_images(expressions: Tensor, person: int = FACE, size: int = 128) -> Tensor:
     """Render :func:`expression_heads`: images [B, 3, size, size] in 0..1."""
     return render(expression_heads(expressions, person), size).rgb
+
+
+def portrait(
+    person: int, scene: int, angles: tuple[float, float, float], size: int = 128
+) -> tuple[Tensor, str]:
+    """Person number ``person`` in scene number ``scene``, both 0 to 2**20 - 1, and the caption.
+
+    The image is [1, 3, size, size] in 0..1; angles are yaw, pitch, roll in degrees.
+    """
+    seeds = held_out_seed(SCENES, scene), held_out_seed(PEOPLE, person)
+    heads = sample_heads([seeds[0]], [seeds[1]]).replace(angles=torch.tensor([angles]))
+    return render(heads, size).rgb, caption(heads)[0]

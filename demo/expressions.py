@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES
+from ..faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES, mirrored_name
 
 # A trailing "*" stands for both sides.
 PATTERNS: dict[str, dict[str, float]] = {
@@ -47,24 +47,15 @@ _ONE_SIDED = frozenset({"jawLeft", "jawRight", "mouthLeft", "mouthRight"})
 
 
 def pattern_expression(name: str, strength: float = 1.0, mirrored: bool = False) -> Tensor:
-    """A pattern as a vector [51] in ARKit order.
+    """A pattern, a key of :data:`PATTERNS`, times ``strength`` as a vector [51] in ARKit order.
 
-    Args:
-        name: A key of :data:`PATTERNS`.
-        strength: Factor on all values.
-        mirrored: Exchange the person's left and right.
-
-    Raises:
-        KeyError: The name is unknown.
+    ``mirrored`` exchanges the person's left and right.
     """
     vector = torch.zeros(len(ARKIT_NAMES))
     for key, value in PATTERNS[name].items():
         names = [key[:-1] + side for side in ("Left", "Right")] if key[-1] == "*" else [key]
         for single in names:
-            if mirrored and single.endswith("Left"):
-                single = single[:-4] + "Right"
-            elif mirrored and single.endswith("Right"):
-                single = single[:-5] + "Left"
+            single = mirrored_name(single) if mirrored else single
             vector[ARKIT_INDEX[single]] = value * strength
     return vector
 
@@ -88,20 +79,17 @@ def sample_expression(generator: torch.Generator) -> Tensor:
             amount = 0.3 + 0.7 * uniform()
             name = ARKIT_NAMES[index]
             vector[index] = torch.maximum(vector[index], torch.tensor(amount))
-            other = name[:-4] + "Right" if name.endswith("Left") else name
-            other = name[:-5] + "Left" if name.endswith("Right") else other
             # Most faces move both sides together; a third of the time one side moves alone.
             if name not in _ONE_SIDED and "Look" not in name and uniform() < 0.67:
-                slot = ARKIT_INDEX[other]
+                slot = ARKIT_INDEX[mirrored_name(name)]
                 vector[slot] = torch.maximum(vector[slot], torch.tensor(amount))
         vector = vector * (0.8 + 0.2 * torch.rand(vector.shape, generator=generator))
     _gaze(vector, uniform)
     for one, two in (("jawLeft", "jawRight"), ("mouthLeft", "mouthRight")):
-        vector[ARKIT_INDEX[one]] = max(
-            0.0, float(vector[ARKIT_INDEX[one]] - vector[ARKIT_INDEX[two]])
-        )
-        if vector[ARKIT_INDEX[one]] > 0:
-            vector[ARKIT_INDEX[two]] = 0.0
+        a, b = ARKIT_INDEX[one], ARKIT_INDEX[two]
+        vector[a] = max(0.0, float(vector[a] - vector[b]))
+        if vector[a] > 0:
+            vector[b] = 0.0
     return vector.clamp(0, 1)
 
 

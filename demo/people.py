@@ -29,10 +29,7 @@ CLASSES: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
         ("black", "brown", "blond", "red", "gray", "white", "blue", "pink"),
         (1.2, 1.2, 1.2, 1.2, 0.8, 0.7, 0.7, 0.7),
     ),
-    "facial_hair": (
-        ("none", "stubble", "moustache", "goatee", "beard"),
-        (2.4, 0.6, 0.7, 0.6, 0.9),
-    ),
+    "facial_hair": (("none", "stubble", "moustache", "goatee", "beard"), (2.4, 0.6, 0.7, 0.6, 0.9)),
     "glasses": (("none", "round", "square", "sunglasses"), (1.7, 0.9, 0.9, 0.5)),
     "frame_color": (("black", "red", "blue", "gold", "white"), (1.4, 1, 1, 1, 0.8)),
     "lip_color": (("natural", "red", "pink", "purple"), (2, 0.7, 0.6, 0.6)),
@@ -84,26 +81,16 @@ class Heads:
 
     def replace(self, **changes: Tensor) -> Heads:
         """A copy with some tensors replaced; those of batch size 1 are repeated B times."""
-        count = len(self)
-        return dataclasses.replace(
-            self,
-            **{
-                name: value.expand(count, *value.shape[1:]).clone()
-                if value.shape[0] == 1
-                else value
-                for name, value in changes.items()
-            },
-        )
+        for name, value in changes.items():
+            if value.shape[0] == 1:
+                changes[name] = value.expand(len(self), *value.shape[1:]).clone()
+        return dataclasses.replace(self, **changes)
 
 
 def concatenate(batches: Sequence[Heads]) -> Heads:
     """Concatenate batches of heads."""
-    return Heads(
-        **{
-            f.name: torch.cat([getattr(batch, f.name) for batch in batches])
-            for f in dataclasses.fields(Heads)
-        }
-    )
+    names = [field.name for field in dataclasses.fields(Heads)]
+    return Heads(*(torch.cat([getattr(batch, name) for batch in batches]) for name in names))
 
 
 def _generator(seed: int, purpose: int) -> torch.Generator:
@@ -156,7 +143,6 @@ def sample_heads(seeds: Sequence[int], identity_seeds: Sequence[int] | None = No
     """Sample heads; head i depends on ``seeds[i]`` alone, whatever the batch.
 
     Args:
-        seeds: One per head.
         identity_seeds: Seeds of the persons; ``seeds`` if None.
 
     Raises:
@@ -165,12 +151,8 @@ def sample_heads(seeds: Sequence[int], identity_seeds: Sequence[int] | None = No
     people = seeds if identity_seeds is None else identity_seeds
     if len(people) != len(seeds) or not len(seeds):
         raise ValueError("seeds and identity_seeds need the same length, at least 1.")
-    return concatenate(
-        [
-            _sample_head(seed, sample_identity(person))
-            for seed, person in zip(seeds, people, strict=True)
-        ]
-    )
+    pairs = zip(seeds, people, strict=True)
+    return concatenate([_sample_head(seed, sample_identity(person)) for seed, person in pairs])
 
 
 def sample_people(seeds: range, first: int, per_person: int) -> Heads:

@@ -11,13 +11,12 @@ from torch import Tensor
 
 from ..sfsr.emotion_table import emotion_words
 from ..sfsr.words import expression_of_word
-from .contact_sheet import contact_sheet
+from .contact_sheet import FAINT, INK, contact_sheet
 from .expression_heads import expression_images
 
 _COLUMNS = 12
 _LABEL, _HEADING, _MARGIN = 14, 24, 8
 _SMOOTH = Image.Resampling.LANCZOS
-_INK, _FAINT = (32, 34, 38), (104, 108, 116)
 
 Draw = Callable[[Tensor], Tensor]
 """Expressions [N, 51] in 0..1 -> images [N, 3, S, S] in 0..1."""
@@ -33,7 +32,6 @@ def word_sheet(
     """A sheet of the 135 emotion words, each with a head of its expression.
 
     Args:
-        size: Side of a head in pixels.
         intensity, seed: As for ``expression_of_word``.
         each: Called after every head.
         draw: Renders the expressions; the tiny world's renderer if None.
@@ -51,14 +49,14 @@ def word_sheet(
     large, small = ImageFont.load_default(15), ImageFont.load_default(10)
     top = 0
     for primary, words in groups:
-        pen.text((_MARGIN, top + 5), f"{primary} ({len(words)})", _INK, large)
+        pen.text((_MARGIN, top + 5), f"{primary} ({len(words)})", INK, large)
         top += _HEADING
         for i, word in enumerate(words):
             code = expression_of_word(word, intensity, seed).face()
             head = contact_sheet(draw(torch.stack([code])), 1).resize((size, size), _SMOOTH)
             place = (_MARGIN + i % _COLUMNS * size, top + i // _COLUMNS * step)
             sheet.paste(head, place)
-            pen.text((place[0] + 2, place[1] + size), word, _FAINT, small)
+            pen.text((place[0] + 2, place[1] + size), word, FAINT, small)
             each()
         top += -(-len(words) // _COLUMNS) * step
     return sheet

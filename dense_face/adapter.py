@@ -12,8 +12,8 @@ projections of the base and W' those of the adapter:
 The cross-attentions of the input and output blocks receive the identity. Self-attentions and the
 middle block do not, as in the release.
 
-There are two equivalent ways to compute this: at run time (``AdapterAttention.deltas``, also used
-in training) and fused (:meth:`PCAdapter.fuse`): constant deltas on the base's weights and, because
+There are two equivalent ways to compute this: at run time (:meth:`AdapterAttention.projected`, used
+in training too) and fused (:meth:`PCAdapter.fuse`): constant deltas on the base's weights and, because
 F a does not depend on the position, one query bias per layer that receives the identity. Both work
 with either form of the stored weights (``attention_layers.py``).
 """
@@ -89,22 +89,6 @@ class AdapterAttention(nn.Module):
             return self.id_to_q(identity)
         return self.per_q(self.feat_to_q(identity))
 
-    def deltas(
-        self, x: Tensor, context: Tensor | None, identity: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Deltas of q, k and v, before the strength.
-
-        Args:
-            x: Hidden tokens [B, N, C].
-            context: Text embeddings [B, M, context_dim]; None in self-attention.
-            identity: [B, D] or None.
-
-        Raises:
-            InputError: The adapter is fused and needs an identity.
-        """
-        context = x if context is None else context
-        return self.query(x, identity), self.per_k(context), self.per_v(context)
-
     def projected(
         self,
         base: Projections,
@@ -115,7 +99,14 @@ class AdapterAttention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """q [B, N, C], k and v [B, M, C] of base + delta * adapter.
 
-        Arguments as in :meth:`deltas`; ``base`` holds the layer's own to_q, to_k and to_v.
+        Args:
+            base: The layer's own to_q, to_k and to_v.
+            x: Hidden tokens [B, N, C].
+            context: Text embeddings [B, M, context_dim]; None in self-attention.
+            identity: [B, D] or None.
+
+        Raises:
+            InputError: The adapter is fused and needs an identity.
         """
         to_q, to_k, to_v = base
         context = x if context is None else context
@@ -220,21 +211,6 @@ class PCAdapter(nn.Module):
         """The state dict without weights that have no effect: all that a file needs."""
         unused = self._unused()
         return {name: tensor for name, tensor in self.state_dict().items() if name not in unused}
-
-    def query_bias(self, identity: Tensor) -> dict[str, Tensor]:
-        """Query bias of each layer that receives the identity, times ``delta``.
-
-        Args:
-            identity: [B, D].
-
-        Returns:
-            Block name -> [B, C], to add to q [B, N, C] at every position.
-        """
-        return {
-            attention.layer.block: self.delta * attention.identity_query(identity)
-            for attention in self.attentions()
-            if attention.layer.takes_identity
-        }
 
     def fuse(self) -> FusedAdapter:
         """The equivalent weight deltas and bias matrices (docs/reference/dense_face.md A3)."""

@@ -26,8 +26,6 @@ class IdentityToken(nn.Module):
 
     Args:
         width: Width of the text encoder's embeddings.
-        id_dim: Width of the identity.
-        reference_delta: Strength of the offset.
         initial: P as [width]; zero if left out.
     """
 

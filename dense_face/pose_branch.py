@@ -88,9 +88,7 @@ class PoseBranch(nn.Module):
     names are the release's, without the prefix ``control_model.``.
 
     Args:
-        config: Widths and depths.
         operations: Namespace with Conv2d, Linear and GroupNorm; ComfyUI passes its own.
-        device, dtype: Of the weights.
     """
 
     def __init__(
@@ -160,10 +158,8 @@ class PoseBranch(nn.Module):
         found.append(self.middle_block_out(self.middle_block(h, embedding)))
         return found
 
-    def forward(
-        self, x: Tensor, hint: Tensor, timesteps: Tensor, context: Tensor | None = None
-    ) -> list[Tensor]:
-        """Encode the hint and return the residuals; ``context`` is ignored."""
+    def forward(self, x: Tensor, hint: Tensor, timesteps: Tensor) -> list[Tensor]:
+        """Encode the hint and return the residuals."""
         return self.residuals(x, self.encode_hint(hint), timesteps)
 
 

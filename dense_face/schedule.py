@@ -16,14 +16,12 @@ TRAIN_STEPS = 1000
 BETA_START, BETA_END = 0.00085, 0.012
 
 
-def alphas_cumprod(
-    train_steps: int = TRAIN_STEPS, beta_start: float = BETA_START, beta_end: float = BETA_END
-) -> Tensor:
-    """Cumulative product of 1 - beta, [train_steps] float32, of scaled-linear betas.
+def alphas_cumprod() -> Tensor:
+    """Cumulative product of 1 - beta, [1000] float32, of scaled-linear betas.
 
     Computed in float64 and then rounded, as in the release.
     """
-    roots = torch.linspace(beta_start**0.5, beta_end**0.5, train_steps, dtype=torch.float64)
+    roots = torch.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS, dtype=torch.float64)
     return torch.cumprod(1 - roots**2, 0).float()
 
 
@@ -44,9 +42,7 @@ class DDIMSchedule:
         return len(self.timesteps)
 
 
-def ddim_schedule(
-    steps: int = 50, eta: float = 1.0, cumulative: Tensor | None = None
-) -> DDIMSchedule:
+def ddim_schedule(steps: int = 50, eta: float = 1.0) -> DDIMSchedule:
     """The release's timesteps: t = 1, 1 + stride, ... with stride = 1000 // steps.
 
     The step before the first is t = 0, so the last step ends at alpha_0 = 0.99915 and not at 1.
@@ -56,12 +52,11 @@ def ddim_schedule(
     Args:
         steps: 1 to 1000.
         eta: DDIM eta, 0..1; 0 is deterministic, the release uses 1.
-        cumulative: Cumulative alphas [T], :func:`alphas_cumprod` by default.
 
     Raises:
         InputError: Steps or eta out of range.
     """
-    table = (alphas_cumprod() if cumulative is None else cumulative).double().cpu()
+    table = alphas_cumprod().double()
     if not 1 <= steps <= len(table):
         raise InputError(
             f"{steps} steps cannot be sampled", fix=f"Choose a number between 1 and {len(table)}"

@@ -35,7 +35,6 @@ def draw_thick_line(
     """Draw into an image [H, W, 3] in place.
 
     Args:
-        image: Changed in place.
         start, end: (x, y) in pixels; may lie outside.
         colour: Value of the pixels, in the image's channel order.
         thickness: Even number of pixels, at least 2.

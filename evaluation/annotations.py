@@ -8,8 +8,9 @@ and negative controls with the features of another image.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from operator import eq
 
 import torch
 from torch import Tensor
@@ -210,7 +211,7 @@ def _sampled(
     """Latents of text-editing mode, the annotations read during sampling, and the control's."""
     base, schedule = pipeline.base, clean_schedule(steps)
     step = round(READ_AT * len(schedule))
-    at_step = _the_step(int(schedule.timesteps.flip(0)[min(step, len(schedule) - 1)]))
+    at_step = partial(eq, int(schedule.timesteps.flip(0)[min(step, len(schedule) - 1)]))
     latents, seen, shuffled = [], [], []
     starts = range(0, len(texts), _BATCH)
     bar = tqdm(total=len(starts) * len(schedule), leave=False, disable=not pipeline.progress)
@@ -219,18 +220,9 @@ def _sampled(
         capture = SamplingCapture(base.unet, head, at_step)
         control = SamplingCapture(base.unet, head, at_step, another_image)
         model = control.around(capture.around(text_model(base, texts[some], guidance)))
-        noise = seeded_noise(seeds[some], (4, *_latent_side(pipeline)))
+        noise = seeded_noise(seeds[some], pipeline.latent_shape)
         latents.append(sample(model, torch.zeros_like(noise), noise, schedule, None, bar.update))
         seen.append(capture.result())
         shuffled.append(control.result())
     bar.close()
     return torch.cat(latents), joined(seen), joined(shuffled)
-
-
-def _the_step(timestep: int) -> Callable[[int], bool]:
-    return lambda t: t == timestep
-
-
-def _latent_side(pipeline: DenseFacePipeline) -> tuple[int, int]:
-    side = pipeline.base.unet.config["sample_size"]
-    return side, side

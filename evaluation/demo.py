@@ -8,12 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..demo.contact_sheet import labelled_sheet
 from ..demo.networks.evaluator import TinyEvaluator
-from ..faces.angles import Angles
 from ..pipelines.tiny.dense_face import DenseFacePipeline
 from .dense_face import Plan, evaluate
 from .held_out import PEOPLE, reference_heads, rendered
-from .labelled_sheet import labelled_sheet
 from .metrics import Report
 
 TURNS = (-40, -20, 0, 20, 40)
@@ -24,8 +23,7 @@ COLUMNS = (
     *(f"turned {yaw:+d}°" if yaw else "turned 0°" for yaw in TURNS),
     "other scene",
 )
-TITLE = "Dense-Face in the bundled tiny world of rendered heads"
-FRONT: Angles = (0.0, 0.0, 0.0)
+TITLE = "Dense-Face in the bundled tiny world: rendered heads, for trying and measuring"
 SEED = 1
 #: Few enough for a minute on two cores; ``denseface evaluate`` uses more.
 COUNT, PROMPTS, SCENES = 24, 12, 4
@@ -83,14 +81,9 @@ SCENES_OF_ROWS = (
 def demo(
     pipeline: DenseFacePipeline, evaluator: TinyEvaluator, seed: int = SEED
 ) -> tuple[Image.Image, Report]:
-    """The sheet and the metrics, on held-out people.
-
-    Raises:
-        InputError: The seed is out of range.
-    """
-    report = evaluate(
-        pipeline, evaluator, Plan(seed, COUNT, PROMPTS, SCENES, controls=0, steps=STEPS)
-    )
+    """The sheet and the metrics, on held-out people; InputError if the seed is out of range."""
+    plan = Plan(seed, COUNT, PROMPTS, SCENES, controls=0, steps=STEPS)
+    report = evaluate(pipeline, evaluator, plan)
     rows = _rows(pipeline, seed)
     return labelled_sheet(rows, COLUMNS, TITLE, _notes(report, seed)), report
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from PIL import Image
 
+from ..demo.contact_sheet import labelled_sheet
 from ..faces.angles import Angles
 from ..pipelines.tiny.dense_face import DenseFacePipeline
 from .demo import STEPS
 from .held_out import reference_heads, rendered
-from .labelled_sheet import labelled_sheet
 
 PEOPLE = 5
 #: One column each: label, prompt, head angles. All rows use the same seeds.
@@ -25,11 +25,7 @@ TITLE = "Prompt, head pose and seed are the same within a column; only the refer
 
 
 def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
-    """Five people in six images each, by face-generation mode over the full frame.
-
-    Args:
-        pipeline: The tiny world.
-        seed: Chooses the held-out people and the noise.
+    """Five people in six images of face-generation mode; the seed chooses people and noise.
 
     Raises:
         InputError: The seed is out of range.

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..demo.contact_sheet import labelled_sheet
 from ..demo.networks.evaluator import TinyEvaluator
 from ..pipelines.tiny.sfsr import SFSRPipeline
 from ..sfsr.words import expression_of_word
 from .held_out import PEOPLE, reference_heads, rendered
-from .labelled_sheet import labelled_sheet
 from .metrics import Report
 from .sfsr import NAME, Plan, evaluate
 
@@ -31,11 +31,7 @@ STEPS, COUNT = 10, 16
 def sfsr_demo(
     pipeline: SFSRPipeline, evaluator: TinyEvaluator, seed: int
 ) -> tuple[Image.Image, Report]:
-    """The sheet and the metrics, on held-out people.
-
-    Raises:
-        InputError: The seed is out of range.
-    """
+    """The sheet and the metrics, on held-out people; InputError if the seed is out of range."""
     report = evaluate(pipeline, evaluator, Plan(seed, COUNT, controls=0, steps=STEPS))
     report = {name: value for name, value in report.items() if name.startswith(NAME)}
     columns = ("identity", "scene", *WORDS)

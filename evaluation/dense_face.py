@@ -27,7 +27,6 @@ class Plan:
     """Which images are evaluated.
 
     Args:
-        seed: Chooses the held-out people.
         count: Images in face-generation mode, 64 people in turn.
         prompts: Images in text-editing mode.
         scenes: Blended images.
@@ -123,9 +122,8 @@ class _Bench:
         who = self.gallery.of_cases(count)
         made = self.pipeline.personalise(scenes, who, prompts, angles, seeds, **self.options)
         started = time.perf_counter()
-        self.pipeline.personalise(
-            scenes[:1], who[0], prompts[0], angles[0], seeds[0], **self.options
-        )
+        alone = (scenes[:1], who[0], prompts[0], angles[0], seeds[0])
+        self.pipeline.personalise(*alone, **self.options)
         seconds = time.perf_counter() - started
         kept = made.mask == 0
         errors = pose_errors(self.pipeline.analyse(made.image).pose, heads.angles)

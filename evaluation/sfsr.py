@@ -39,7 +39,6 @@ class Plan:
     """Which images are evaluated.
 
     Args:
-        seed: Chooses the held-out people.
         count: Images of triples, 64 people in turn.
         controls: Images for expressions read from images and for each control, except the
             estimates, which use all; 0 skips them.
@@ -176,18 +175,14 @@ class _Bench:
         name = f"{NAME}.control"
         return {
             f"{name}.identity_off.identity_top1": self.gallery.top1(nobody),
-            f"{name}.identity_off.expression_correlation": self._expression(nobody)["correlation"],
-            f"{name}.expression_off.expression_correlation": self._expression(still)["correlation"],
+            f"{name}.identity_off.expression_correlation": self._correlation(nobody),
+            f"{name}.expression_off.expression_correlation": self._correlation(still),
             f"{name}.expression_off.identity_top1": self.gallery.top1(still),
             f"{name}.shuffled_identities.identity_top1": self.gallery.top1(strangers),
-            f"{name}.shuffled_expressions.expression_correlation": self._expression(exchanged)[
-                "correlation"
-            ],
+            f"{name}.shuffled_expressions.expression_correlation": self._correlation(exchanged),
             f"{name}.hint_off.background_psnr_db": self._psnr(blended),
             f"{name}.hint_off.identity_top1": self.gallery.top1(blended.image),
-            f"{name}.hint_off.expression_correlation": self._expression(blended.image)[
-                "correlation"
-            ],
+            f"{name}.hint_off.expression_correlation": self._correlation(blended.image),
         }
 
     def other(self, name: str, adapter: SFSRAdapter) -> Report:
@@ -212,9 +207,9 @@ class _Bench:
         background: str = HINT,
         pipeline: SFSRPipeline | None = None,
     ) -> Personalised:
-        """Results for the first ``count`` cases."""
-        hint = self.pipeline.adapter.hint if pipeline is None else pipeline.adapter.hint
-        return (pipeline or self.pipeline).express(
+        """The first ``count`` cases."""
+        pipeline = pipeline or self.pipeline
+        return pipeline.express(
             self.scenes[:count],
             who or self.gallery.of_cases(count),
             expressions or self.expressions[:count],
@@ -223,7 +218,7 @@ class _Bench:
             weights=weights,
             steps=self.plan.steps,
             guidance=self.plan.guidance,
-            background=background if hint is not None else BLEND,
+            background=BLEND if pipeline.adapter.hint is None else background,
         )
 
     def _rendered(self, what: str, count: int) -> Tensor:
@@ -237,6 +232,9 @@ class _Bench:
         targets = self.targets[: len(images)]
         return expression_metrics(self._read(images), targets, self.visible)
 
+    def _correlation(self, images: Tensor) -> float:
+        return self._expression(images)["correlation"]
+
     def _leaks(self, images: Tensor) -> Report:
         count = len(images)
         shown, true = (self.gallery.identities_of(x) for x in (images, self.truth[:count]))
@@ -244,9 +242,8 @@ class _Bench:
         return leak_metrics(shown, true, self.gallery.identities, owners, hosts)
 
     def _psnr(self, made: Personalised) -> float:
-        return psnr_where(
-            made.generated, self.scenes[: len(made.sampling_mask)], made.sampling_mask == 0
-        )
+        scenes = self.scenes[: len(made.sampling_mask)]
+        return psnr_where(made.generated, scenes, made.sampling_mask == 0)
 
     def _pose(self, images: Tensor) -> float:
         targets = self.cases.scenes.angles[: len(images)]

@@ -12,14 +12,9 @@ ALIGNED_SIZE = 112
 #: ArcFace's template (docs/reference/libraries.md 8): eyes, nose, mouth corners. Published with the
 #: centre of the first pixel at (0, 0), here at (0.5, 0.5).
 TEMPLATE = 0.5 + torch.tensor(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-)
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655],
+     [70.7299, 92.2041]]
+)  # fmt: skip
 
 
 def alignment(five: Tensor, size: int = ALIGNED_SIZE) -> Similarity:

@@ -8,7 +8,6 @@ can also be typed in (``manual_face``), so that a graph runs without any model.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .face import Box, Face, HeadPose, in_order
 from .identity import Identity
-from .large_images import downscale, upscale_face
+from .warping import downscale
 
 #: Borders to retry with when nothing is found, as fractions of the longer side: detectors miss
 #: faces that fill the frame.
@@ -65,7 +64,6 @@ def find_faces(
     """Find the faces of an image, with all checks.
 
     Args:
-        analyzer: The analyzer to run.
         image: [C, H, W] in 0..1; one channel is grey, a fourth is alpha and ignored.
         order: Order of the result, one of ``faces.face.ORDERS``.
         retry: If nothing is found, try again with borders added around the image.
@@ -84,7 +82,7 @@ def find_faces(
     found = analyzer.find(rgb)
     if not found and retry and factor == 1:  # in larger images faces are too small, not too large
         found = _find_with_border(analyzer, rgb)
-    return in_order([upscale_face(face, factor, (width, height)) for face in found], order)
+    return in_order([face.moved((width, height), scale=factor) for face in found], order)
 
 
 def _find_with_border(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
@@ -94,9 +92,10 @@ def _find_with_border(analyzer: FaceAnalyzer, image: Tensor) -> list[Face]:
     for fraction in _BORDERS:
         border = max(1, round(fraction * max(small.shape[-2:])))
         padded = F.pad(small[None], (border,) * 4, mode="replicate")[0]
-        found = [_remove_border(face, border) for face in analyzer.find(padded)]
+        size = (small.shape[-1], small.shape[-2])
+        found = [face.moved(size, x=-border, y=-border) for face in analyzer.find(padded)]
         if found:
-            return [upscale_face(face, factor, (width, height)) for face in found]
+            return [face.moved((width, height), scale=factor) for face in found]
     return []
 
 
@@ -174,18 +173,3 @@ def manual_face(
     if box is None:
         raise InputError("five points with x and y are needed", fix="Give five points")
     return Face(image_size, box, 1.0, torch.zeros(0, 2), "none", "by hand", five=five, pose=pose)
-
-
-def _remove_border(face: Face, border: int) -> Face:
-    """A face found in a padded image, in pixels of the original."""
-    shift = torch.zeros(face.landmarks.shape[-1])
-    shift[:2] = border
-    left, top, right, bottom = (value - border for value in face.box)
-    width, height = face.image_size
-    return replace(
-        face,
-        image_size=(width - 2 * border, height - 2 * border),
-        box=(left, top, right, bottom),
-        landmarks=face.landmarks - shift,
-        five=None if face.five is None else face.five - border,
-    )

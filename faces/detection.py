@@ -64,9 +64,7 @@ def detect_faces(
     """Find and select faces in images, one by one; a bad image does not affect the others.
 
     Args:
-        analyzer: The analyzer to run.
         images: [C, H, W] each, in 0..1.
-        selection: Which faces to use.
         on_image: Called after every image (progress, interruption).
 
     Returns:
@@ -87,7 +85,6 @@ def remaining(detections: Sequence[Detection], on_missing: str, where: str) -> l
     """Indices of the images to continue with.
 
     Args:
-        detections: One per image.
         on_missing: ``error``: every image needs a face; ``skip``: drop those without one (possibly
             all); ``pass through``: keep all.
         where: Name of the caller, for the error.

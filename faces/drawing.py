@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .face import Face
 from .head_pose import matrix_from_zyx
-from .large_images import downscale
+from .warping import downscale
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -118,6 +118,21 @@ class Face:
     def area(self) -> float:
         """Area of the box in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
+
+    def moved(
+        self, image_size: tuple[int, int], *, scale: float = 1, x: float = 0, y: float = 0
+    ) -> Face:
+        """The same face in an image of another size: coordinates times ``scale``, then shifted."""
+        left, top, right, bottom = (scale * value for value in self.box)
+        shift = torch.zeros(self.landmarks.shape[-1])
+        shift[:2] = torch.tensor([x, y])
+        return replace(
+            self,
+            image_size=image_size,
+            box=(left + x, top + y, right + x, bottom + y),
+            landmarks=scale * self.landmarks + shift,
+            five=None if self.five is None else scale * self.five + shift[:2],
+        )
 
     def require_five(self) -> Tensor:
         """The five points [5, 2]; raises InputError if the face has none."""

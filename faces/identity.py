@@ -81,7 +81,6 @@ def average(identities: Sequence[Identity], weights: Sequence[float] | None = No
     """Weighted mean of several references of one person, normalised to unit length.
 
     Args:
-        identities: At least one, all of the same encoder.
         weights: One per identity; all equal if None.
 
     Raises:
@@ -110,8 +109,6 @@ def away_from(identity: Identity, other: Identity, amount: float) -> Identity:
     subtracted remove the trace; 0.1 rotates the vector by six degrees at most.
 
     Args:
-        identity: The identity to change.
-        other: The identity to move away from.
         amount: From 0 (no change) to less than 1.
 
     Raises:

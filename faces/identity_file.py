@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,15 +16,11 @@ _VECTORS = "identities"
 _MAX_COUNT = 4096
 
 
-def save_identities(
-    path: str | Path, identities: Sequence[Identity], about: Mapping[str, str] | None = None
-) -> None:
+def save_identities(path: str | Path, identities: Sequence[Identity]) -> None:
     """Write identities of one encoder: one person, or one per image of a batch.
 
     Args:
         path: The ``.safetensors`` file; an existing file is replaced.
-        identities: At least one.
-        about: Further metadata.
 
     Raises:
         InputError: There are no identities, or the file cannot be written.
@@ -36,8 +32,7 @@ def save_identities(
     for other in identities[1:]:
         other.require(encoder)
     vectors = torch.stack([identity.vector for identity in identities])
-    about = {**(about or {}), "format": FORMAT, "encoder": encoder}
-    write_weights(path, {_VECTORS: vectors}, about)
+    write_weights(path, {_VECTORS: vectors}, {"format": FORMAT, "encoder": encoder})
 
 
 def load_identities(path: str | Path) -> tuple[Identity, ...]:

@@ -1,4 +1,4 @@
-"""Resampling an image by a similarity transform."""
+"""Resampling images: by a similarity transform, and very large ones in bands."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from .similarity import Similarity
 #: Pixels of the downscaled image per pixel of the result, along a side: above 1, because the second
 #: resampling blurs as well.
 _OVERSAMPLING = 1.5
+LONGEST = 4096
+"""Longest side in pixels of the images that analyzers get; larger ones are downscaled."""
+_BAND = 16
+"""Rows of the result that are computed at once."""
 
 
 def warp(
@@ -52,3 +56,27 @@ def warp(
     if smooth:
         result = result.clamp(float(image.min()), float(image.max()))
     return result[0]
+
+
+def downscale(image: Tensor, longest: int = LONGEST) -> tuple[Tensor, int]:
+    """Downscale an image by an integer factor until its longer side is at most ``longest`` pixels.
+
+    It is read in bands, so that an image of gigabytes only needs memory for the smaller copy.
+
+    Args:
+        image: [C, H, W].
+        longest: Longest side of the result in pixels.
+
+    Returns:
+        [C, ceil(H / factor), ceil(W / factor)] and the factor; the image itself and 1 if it fits.
+    """
+    height, width = image.shape[-2:]
+    factor = -(-max(height, width) // longest)
+    if factor == 1:
+        return image, 1
+    bands = image.split(_BAND * factor, dim=-2)
+    small = [
+        F.avg_pool2d(band[None].float(), factor, ceil_mode=True, count_include_pad=False)[0]
+        for band in bands
+    ]
+    return torch.cat(small, -2), factor

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelFileError
+from ..state_dict import as_float32
 from ..storage import read_weights
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -35,15 +36,11 @@ def read_network(path: str | Path, what: str) -> dict[str, Tensor]:
         tensors, _ = read_weights(path)
     else:
         tensors = _tensors_of(read_torch_file(path, what), path, what)
-    return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}
+    return as_float32(tensors)
 
 
 def read_torch_file(path: str | Path, what: str) -> Any:
     """Load a file written by ``torch.save``: tensors and plain values only, no code is run.
-
-    Args:
-        path: The file.
-        what: Name of the network for errors.
 
     Raises:
         ModelFileError: The file is damaged, or holds other objects.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io
 
+ANALYZER_TIP = "From Load Face Analyzer or Load Tiny-World Analyzer."
 YAW, PITCH, ROLL = "yaw", "pitch", "roll"
 ANGLES = {
     YAW: "Degrees; positive turns the nose to the left of the image.",
@@ -13,6 +15,24 @@ ANGLES = {
     ROLL: "Degrees; positive turns the head clockwise as you see it.",
 }
 """Tooltips of the three angles of a head, in their usual order."""
+
+
+def between(
+    low: float, high: float, *, default: float, step: float | None = None
+) -> dict[str, Any]:
+    """The arguments of an INT or FLOAT input that takes low..high."""
+    limits = {"default": default, "min": low, "max": high}
+    return limits if step is None else {**limits, "step": step}
+
+
+def choice(name: str, options: Sequence[str], tooltip: str) -> Any:
+    """COMBO, the first option by default."""
+    return io.Combo.Input(name, options=list(options), default=options[0], tooltip=tooltip)
+
+
+def output(kind: Any, name: str, tooltip: str) -> Any:
+    """An output of a type of the host or of ``nodes.sockets``, displayed under its own name."""
+    return kind.Output(name, display_name=name, tooltip=tooltip)
 
 
 def angle(name: str, default: float = 0.0, limit: float = 90.0, prefix: str = "") -> Any:
@@ -44,14 +64,11 @@ def feather_pixels(default: float = 0.0, tooltip: str = "") -> Any:
     """FLOAT, the width in pixels of a mask's soft edge."""
     return io.Float.Input(
         "feather",
-        default=default,
-        min=0.0,
-        max=256.0,
-        step=1.0,
+        **between(0.0, 256.0, step=1.0, default=default),
         tooltip=tooltip or "Width in pixels of the soft edge, which lies inside the mask.",
     )
 
 
 def guider_output() -> Any:
     """GUIDER."""
-    return io.Guider.Output("guider", display_name="guider", tooltip="For SamplerCustomAdvanced.")
+    return output(io.Guider, "guider", "For SamplerCustomAdvanced.")

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ..dense_face.annotation.annotations import Annotations, decode, mean_annotations
-from ..dense_face.annotation.head import AnnotationHead, AnnotationMaps, HeadConfig
+from ..dense_face.annotation.head import AnnotationHead, HeadConfig
 from ..dense_face.blending import Model
 from ..dense_face.feature_hooks import capture_features
 from ..dense_face.schedule import alphas_cumprod
@@ -50,25 +50,6 @@ Change = Callable[[list[Tensor]], list[Tensor]]
 
 
 @torch.no_grad()
-def read_maps(
-    unet: UNet2DConditionModel,
-    head: AnnotationHead,
-    x: Tensor,
-    t: Tensor,
-    context: Tensor,
-    change: Change = list,
-) -> AnnotationMaps:
-    """The head's maps from one UNet pass over noisy latents [B, 4, h, w] at timesteps [B].
-
-    Raises:
-        IncompatibleError: The head was trained for another UNet.
-        InputError: A timestep is outside 0..999.
-    """
-    with capture_features(stage_modules(unet)) as features:
-        unet(x, t, context)
-    return head(change(features), t)
-
-
 def annotate_latents(
     base: Base,
     head: AnnotationHead,
@@ -111,11 +92,11 @@ def annotate_latents(
     found = []
     for start in range(0, count, _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        with torch.no_grad():
-            context = encode_text(base.text_encoder, token_ids(texts[some]))
+        context = encode_text(base.text_encoder, token_ids(texts[some]))
         t = torch.full((len(noisy[some]),), timestep)
-        maps = read_maps(base.unet, head, noisy[some], t, context, change)
-        found.append(decode(maps, head.config.scheme))
+        with capture_features(stage_modules(base.unet)) as features:
+            base.unet(noisy[some], t, context)
+        found.append(decode(head(change(features), t), head.config.scheme))
     return joined(found)
 
 
@@ -135,10 +116,8 @@ class SamplingCapture:
     """Reads annotations during sampling: wrap the model, sample, then call ``result``.
 
     Args:
-        unet: The model's UNet.
-        head: A head for this UNet.
-        wanted: Whether to read a timestep.
-        change: Applied to the features; for controls.
+        wanted: Whether a timestep is to be read.
+        change: Of the features; for controls.
 
     Raises:
         IncompatibleError: The head was trained for another UNet.

@@ -7,7 +7,6 @@ run their original processors.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,12 +49,7 @@ class InstalledProcessors:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.remove()
 
 
@@ -63,11 +57,13 @@ class InstalledAdapter(InstalledProcessors):
     """An adapter installed in a UNet until ``remove`` or the end of a ``with`` block.
 
     Args:
-        unet: The UNet whose attention processors are replaced.
-        adapter: Called, not copied, so it can be trained through the UNet.
-        identity: [B, D] for a batch of B (both halves of classifier-free guidance), [1, D] shared
-            by all, or None for no identity. May be reassigned between calls.
-        delta: Strength, the adapter's own if None. 0 runs the original processors.
+        adapter: The adapter; it is called, not copied, so it can be trained through the UNet.
+        identity: [B, D] for a batch of B (both halves of classifier-free guidance), [1, D] for
+            all, or None: no identity anywhere. May be reassigned between calls.
+        delta: Strength, the adapter's own if None. 0 runs the former processors.
+
+    Raises:
+        IncompatibleError: Blocks or widths of adapter and UNet differ; the UNet is left alone.
     """
 
     def __init__(
@@ -103,9 +99,7 @@ class AdapterProcessor:
     """Attention of one layer with the adapter's deltas on q, k and v (SD 1.x layers only)."""
 
     def __init__(self, installed: InstalledAdapter, maps: AdapterAttention, former: Any) -> None:
-        self._installed = installed
-        self._maps = maps
-        self._former = former
+        self._installed, self._maps, self._former = installed, maps, former
 
     def __call__(
         self,
@@ -145,9 +139,8 @@ class AdapterProcessor:
         query = attn.to_q(hidden_states)
         if delta == 0:
             return query
-        return query + delta * self._maps.query(
-            hidden_states, self._identity(hidden_states.shape[0])
-        )
+        identity = self._identity(hidden_states.shape[0])
+        return query + delta * self._maps.query(hidden_states, identity)
 
     def _identity(self, batch: int) -> Tensor | None:
         identity = self._installed.identity
@@ -157,20 +150,6 @@ class AdapterProcessor:
                 fix="Give one identity, or one per sample of both guidance halves",
             )
         return identity
-
-
-def install_adapter(
-    unet: UNet2DConditionModel,
-    adapter: PCAdapter,
-    identity: Tensor | None = None,
-    delta: float | None = None,
-) -> InstalledAdapter:
-    """Install an adapter in a UNet; see :class:`InstalledAdapter`.
-
-    Raises:
-        IncompatibleError: Blocks or widths of adapter and UNet differ; the UNet is unchanged.
-    """
-    return InstalledAdapter(unet, adapter, identity, delta)
 
 
 def layers_for(unet: UNet2DConditionModel) -> list[AttentionLayer]:

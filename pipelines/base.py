@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..demo.bundled import BASE_FILE, WEIGHTS
 from ..demo.vocabulary import CONTEXT_LENGTH, END, START, WORDS
 from ..errors import ModelFileError
+from ..state_dict import as_float32
 from ..storage import read_weights, write_weights
 from .layout import UNetLayout, VAELayout
 from .ldm import text_from_ldm, text_to_ldm, unet_from_ldm, unet_to_ldm, vae_from_ldm, vae_to_ldm
@@ -36,18 +37,27 @@ TINY_UNET = UNetLayout(
     image_size=16,
 )
 TINY_VAE = VAELayout(channels=(32, 32, 64, 64), num_res_blocks=1)
-TINY_TEXT: dict[str, Any] = {
-    "vocab_size": len(WORDS),
-    "hidden_size": 128,
-    "intermediate_size": 512,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": CONTEXT_LENGTH,
-    "hidden_act": "quick_gelu",
-    "bos_token_id": START,
-    "eos_token_id": END,
-    "pad_token_id": END,
-}
+
+
+def clip_config(
+    words: int, length: int, start: int, end: int, *, width: int, layers: int, heads: int
+) -> dict[str, Any]:
+    """Constructor arguments of a CLIP text encoder; ``start`` and ``end`` are token numbers."""
+    return {
+        "vocab_size": words,
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "max_position_embeddings": length,
+        "hidden_act": "quick_gelu",
+        "bos_token_id": start,
+        "eos_token_id": end,
+        "pad_token_id": end,
+    }
+
+
+TINY_TEXT = clip_config(len(WORDS), CONTEXT_LENGTH, START, END, width=128, layers=2, heads=4)
 
 
 @dataclass(frozen=True)
@@ -127,20 +137,12 @@ def build_base(
     """
     unet, vae = new_unet(unet_layout), new_vae(vae_layout)
     text_encoder = new_text_encoder(text)
-    unet.load_state_dict(_float(unet_from_ldm(tensors, unet)))
-    vae.load_state_dict(_float(vae_from_ldm(tensors, vae)))
-    text_encoder.load_state_dict(_float(text_from_ldm(tensors, text_encoder)))
+    unet.load_state_dict(as_float32(unet_from_ldm(tensors, unet)))
+    vae.load_state_dict(as_float32(vae_from_ldm(tensors, vae)))
+    text_encoder.load_state_dict(as_float32(text_from_ldm(tensors, text_encoder)))
     for module in (unet, vae, text_encoder):
-        _frozen(module)
+        module.eval().requires_grad_(False)
     return Base(unet, vae, text_encoder, metadata)
-
-
-def _frozen(module: nn.Module) -> None:
-    module.eval().requires_grad_(False)
-
-
-def _float(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.float() for name, tensor in tensors.items()}
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

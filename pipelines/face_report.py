@@ -127,7 +127,8 @@ class FaceReport:
                 yield f"{path}: {error}"
                 continue
             text = json.dumps(as_object(path, image.size, faces))
-            self._keep(stamp, text)
+            if self._kept is not None:
+                self._append(f"{stamp}\t{text}\n")
             yield Finding(text)
 
     def _stamp(self, path: Path) -> str:
@@ -167,10 +168,6 @@ class FaceReport:
         if content and not content.endswith("\n"):
             self._append("\n")
         return done
-
-    def _keep(self, stamp: str, text: str) -> None:
-        if self._kept is not None:
-            self._append(f"{stamp}\t{text}\n")
 
     def _append(self, text: str) -> None:
         path = Path(self._kept or "")

@@ -17,9 +17,9 @@ from ..dense_face.schedule import TRAIN_STEPS
 from ..errors import InputError
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.token_attention import SOURCES
-from .attention import install_adapter
+from .attention import InstalledAdapter
 from .base import Base
-from .source_attention import SourceInputs, install_sources
+from .source_attention import InstalledSources, SourceInputs
 from .text import encode_text, token_ids
 from .tiny.inputs import DenseFaceInputs, SFSRInputs
 
@@ -54,7 +54,7 @@ def face_model(
         yield model
         return
     both = identities if guidance == 1 else identities.repeat(2, 1)
-    with install_adapter(base.unet, dense_face.adapter, both):
+    with InstalledAdapter(base.unet, dense_face.adapter, both):
         yield model
 
 
@@ -71,7 +71,7 @@ def expression_model(
     residuals = _no_residuals if branch is None else _posed(branch, inputs.hints)
     model = _guided(base, contexts, guidance, residuals)
     source_inputs = _source_inputs(adapter, inputs, both=guidance != 1)
-    with install_sources(base.unet, adapter) as installed:
+    with InstalledSources(base.unet, adapter) as installed:
 
         def in_time(x: Tensor, t: Tensor) -> Tensor:
             installed.source_inputs = replace(
@@ -121,13 +121,17 @@ def _posed(branch: PoseBranch, hints: Tensor) -> Residuals:
     encoded = branch.encode_hint(hints)
 
     def residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
-        found = branch.residuals(x, encoded, t.expand(x.shape[0]))
-        return {
-            "down_block_additional_residuals": found[:-1],
-            "mid_block_additional_residual": found[-1],
-        }
+        return as_unet_arguments(branch.residuals(x, encoded, t.expand(x.shape[0])))
 
     return residuals
+
+
+def as_unet_arguments(residuals: Sequence[Tensor]) -> dict[str, Any]:
+    """Residuals of the pose branch as arguments of a diffusers UNet."""
+    return {
+        "down_block_additional_residuals": tuple(residuals[:-1]),
+        "mid_block_additional_residual": residuals[-1],
+    }
 
 
 def _contexts(base: Base, prompt: Tensor) -> Tensor:

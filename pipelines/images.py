@@ -113,10 +113,9 @@ def _eight_bit(image: Image.Image, what: str, path: Path) -> Image.Image:
 
 
 def _check_size(size: tuple[int, int], what: str, path: Path) -> None:
-    if min(size) < SMALLEST:
-        raise _wrong_size(f"only {size[0]}x{size[1]} px", what, path)
-    if max(size) > LARGEST:
-        raise _wrong_size(f"{size[0]}x{size[1]} px", what, path)
+    if min(size) < SMALLEST or max(size) > LARGEST:
+        only = "only " if min(size) < SMALLEST else ""
+        raise _wrong_size(f"{only}{size[0]}x{size[1]} px", what, path)
 
 
 def _wrong_size(size: str, what: str, path: Path) -> InputError:

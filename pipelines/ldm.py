@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from ..errors import ModelFileError
+from ..state_dict import without_prefix
 
 try:
     from diffusers.loaders.single_file_utils import (
@@ -55,7 +56,6 @@ def unet_ldm_name(name: str, config: Mapping[str, Any]) -> str:
 
     Args:
         name: ``down_blocks.0.attentions.0.proj_in.weight`` -> ``input_blocks.1.1.proj_in.weight``.
-        config: The UNet's.
 
     Raises:
         KeyError: A Stable Diffusion 1.x UNet has no such tensor.
@@ -171,11 +171,7 @@ def text_from_ldm(tensors: Mapping[str, Tensor], text_encoder: CLIPTextModel) ->
     """
     own = text_encoder.state_dict()
     prefix = "text_model." if any(key.startswith("text_model.") for key in own) else ""
-    found = {
-        prefix + key.removeprefix(TEXT_PREFIX): tensor
-        for key, tensor in tensors.items()
-        if key.startswith(TEXT_PREFIX)
-    }
+    found = {prefix + key: t for key, t in without_prefix(tensors, TEXT_PREFIX).items()}
     return {k: t for k, t in found.items() if k in own or not k.endswith("position_ids")}
 
 

@@ -50,7 +50,6 @@ def sample(
         noise: [B, C, h, w].
         schedule: From :func:`clean_schedule`.
         mask: [B or 1, 1, h, w] in 0..1, 1 = redraw; None redraws everything.
-        on_step: Called after each step.
     """
 
     def callback(_: Step) -> None:
@@ -77,8 +76,7 @@ def softly_masked(
         model: Predicted noise, guidance included.
         base: Clean latent [B, C, h, w], scaled.
         mask: [B or 1, 1, h, w] in 0..1, 1 = redraw.
-        noise: Noise added to the base at every step [B, C, h, w].
-        schedule: The sampler's grid.
+        noise: The base's noise in every step [B, C, h, w].
     """
     alphas = dict(zip(schedule.timesteps.tolist(), schedule.alphas, strict=True))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,25 +15,14 @@ from torch import Tensor
 from ..demo.vocabulary import WORDS
 from ..errors import IncompatibleError, InputError, ModelFileError
 from ..storage import read_weights
-from .base import Base, build_base, load_base
+from .base import Base, build_base, clip_config, load_base
 from .layout import UNetLayout, VAELayout
 from .ldm import UNET_PREFIX
 from .text import token_ids
 
 SD15_UNET = UNetLayout(image_size=64)
-SD15_TEXT: dict[str, Any] = {
-    "vocab_size": 49408,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "bos_token_id": 49406,
-    "eos_token_id": 49407,
-    "pad_token_id": 49407,
-}
-#: Weights whose shapes distinguish Stable Diffusion 1.5 from related models.
+SD15_TEXT = clip_config(49408, 77, 49406, 49407, width=768, layers=12, heads=12)
+#: Weights whose shapes tell Stable Diffusion 1.5 from its relatives.
 SHAPES = {
     "input_blocks.0.0.weight": (320, 4, 3, 3),
     "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),

@@ -45,9 +45,10 @@ class InstalledSources(InstalledProcessors):
     """An SFSR adapter installed in a UNet until ``remove`` or the end of a ``with`` block.
 
     Args:
-        unet: The UNet whose cross-attention processors are wrapped.
-        adapter: An adapter for this UNet.
         source_inputs: May be reassigned between calls; the default changes nothing.
+
+    Raises:
+        IncompatibleError: Layers or widths of adapter and UNet differ; the UNet is left alone.
     """
 
     def __init__(
@@ -92,9 +93,7 @@ class SourceProcessor:
     """One layer's original attention plus the sources' attention before ``to_out``."""
 
     def __init__(self, installed: InstalledSources, layer: str, former: Any) -> None:
-        self._installed = installed
-        self._layer = layer
-        self._former = former
+        self._installed, self._layer, self._former = installed, layer, former
 
     def __call__(
         self,
@@ -106,38 +105,20 @@ class SourceProcessor:
         """[B, N, C] -> [B, N, C], with the signature of diffusers' processors."""
         out = self._former(attn, hidden_states, encoder_hidden_states, **kwargs)
         source_inputs = self._installed.source_inputs
-        acting = [
-            s for s in SOURCES if s in source_inputs.weights and _acts(source_inputs.weights[s])
-        ]
+        weights, mask = source_inputs.weights, source_inputs.mask
+        acting = [source for source in SOURCES if source in weights and _acts(weights[source])]
         if not acting:
             return out
-        former = self._former
-        query = (
-            former.query(attn, hidden_states)
-            if isinstance(former, AdapterProcessor)
-            else attn.to_q(hidden_states)
-        )
+        if isinstance(self._former, AdapterProcessor):
+            query = self._former.query(attn, hidden_states)
+        else:
+            query = attn.to_q(hidden_states)
         here = source_inputs.keys_values[self._layer]
-        mask = None if source_inputs.mask is None else _over(source_inputs.mask, query.shape[1])
-        added = torch.stack(
-            [
-                source_attention(query, here[s], attn.heads, source_inputs.weights[s], mask)
-                for s in acting
-            ]
-        ).sum(0)
-        # to_out is linear, and ``out`` already includes its bias.
+        mask = None if mask is None else _over(mask, query.shape[1])
+        added = [source_attention(query, here[s], attn.heads, weights[s], mask) for s in acting]
+        # to_out is linear: its bias is in ``out`` already.
+        added = torch.stack(added).sum(0)
         return out + F.linear(added, attn.to_out[0].weight.to(added))
-
-
-def install_sources(
-    unet: UNet2DConditionModel, adapter: SFSRAdapter, source_inputs: SourceInputs | None = None
-) -> InstalledSources:
-    """Install an SFSR adapter in a UNet; see :class:`InstalledSources`.
-
-    Raises:
-        IncompatibleError: Layers or widths of adapter and UNet differ; the UNet is unchanged.
-    """
-    return InstalledSources(unet, adapter, source_inputs)
 
 
 def layers_of(unet: UNet2DConditionModel) -> dict[str, int]:

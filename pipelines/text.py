@@ -31,9 +31,7 @@ def encode_text(
     """Context [B, L, D] for token ids [B, L]: the last hidden state after the final norm.
 
     Args:
-        text_encoder: The base's text encoder; unchanged afterwards.
-        ids: Token ids.
-        token: Puts ``identity`` [B or 1, 512] at every ``*``; None leaves ``*`` an ordinary token.
+        token: Puts ``identity`` [B or 1, 512] at every ``*``; None leaves ``*`` a plain word.
     """
     if token is None:
         return text_encoder(ids).last_hidden_state

@@ -62,8 +62,6 @@ class HeadTask(nn.Module):
 
     Args:
         base: The model; it gets no gradients.
-        plan: Head and data set.
-        tokenize: Turns texts into token numbers.
         rank, world_size: This process and the number of processes.
     """
 

@@ -25,8 +25,6 @@ class MuonAdamW(torch.optim.Optimizer):
 
     Args:
         module: On its final device; parameters that need no gradient are left out.
-        lr: Learning rate of both.
-        weight_decay: Of both.
     """
 
     def __init__(self, module: nn.Module, lr: float, weight_decay: float) -> None:

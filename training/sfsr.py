@@ -24,8 +24,8 @@ from ..dense_face.blending import guided
 from ..dense_face.pose_branch import PoseBranch
 from ..dense_face.schedule import alphas_cumprod
 from ..pipelines.base import LATENT_SCALE, Base
-from ..pipelines.guided import acting
-from ..pipelines.source_attention import InstalledSources, SourceInputs, install_sources
+from ..pipelines.guided import acting, as_unet_arguments
+from ..pipelines.source_attention import InstalledSources, SourceInputs
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.compound_inputs import IdentityBatch
 from ..sfsr.guidance import SourceDropout
@@ -33,7 +33,7 @@ from ..sfsr.midpoint import Denoiser, NoiseLevels, denoiser, midpoint_estimate
 from ..sfsr.token_attention import EXPRESSION, IDENTITY
 from .sfsr_faces import FaceReader, FaceSource, SFSRFaces
 from .sfsr_rollout import Rollout
-from .tiny.base import PlainAttention, noised
+from .tiny.base import noised, use_plain_attention
 
 SOURCE_DROPOUT = SourceDropout(identity=0.1, expression=0.1, both=0.1)
 #: Probabilities that a training sample lacks the pose, or the background.
@@ -93,8 +93,7 @@ class SFSRTask(nn.Module):
         faces: FaceLosses | None = None,
     ) -> None:
         super().__init__()
-        plain: Any = PlainAttention()  # diffusers' annotation lists its own classes only
-        base.unet.set_attn_processor(plain)
+        use_plain_attention(base.unet)
         self.adapter = adapter
         self.unet, self.vae = base.unet, base.vae
         self.pose_branch = None if pose_branch is None else pose_branch.requires_grad_(False)
@@ -111,7 +110,7 @@ class SFSRTask(nn.Module):
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         shown = self.source.draw(generator)
-        with install_sources(self.unet, self.adapter) as installed:
+        with InstalledSources(self.unet, self.adapter) as installed:
             losses = self._noise_losses(installed, shown, generator)
             if self.faces is None or self.reader is None:
                 return losses
@@ -242,8 +241,7 @@ class SFSRTask(nn.Module):
                 encoded = self.pose_branch.encode_hint(shown.hints)
                 residuals = self.pose_branch.residuals(x, encoded, t)
             residuals = [r * posed[:, None, None, None].to(r) for r in residuals]
-            more["down_block_additional_residuals"] = tuple(residuals[:-1])
-            more["mid_block_additional_residual"] = residuals[-1]
+            more = as_unet_arguments(residuals)
         return self.unet(x, t, shown.context, **more).sample.float()
 
     def _source_inputs(

@@ -83,8 +83,6 @@ class PhotoFaces(nn.Module):
 
     Args:
         base: Encodes images and captions; it gets no gradients.
-        plan: Data set, image size and batch size.
-        tokenize: Turns texts into token numbers.
         recogniser: Encodes identities; None takes those of the data set.
         rank, world_size: This process and the number of processes.
     """
@@ -186,11 +184,7 @@ class PhotoFaces(nn.Module):
 
 
 class ArcFaceReader(nn.Module):
-    """IR-SE50 on aligned faces, as a :class:`.FaceReader` without expressions.
-
-    Args:
-        net: Frozen.
-    """
+    """IR-SE50 on aligned faces, as a :class:`.FaceReader` without expressions."""
 
     reliability: Tensor | None = None
 
@@ -222,10 +216,6 @@ def train_sfsr(
     Under ``accelerate launch``, on several GPUs or machines, each process reads other records.
 
     Args:
-        base: Frozen.
-        plan: Adapter and data set.
-        tokenize: Turns texts into token numbers.
-        schedule: Of the training.
         net: Encodes identities and enables the cross-identity losses; without it only the noise
             prediction loss is used.
 

@@ -38,7 +38,6 @@ class Rollout:
 
         Args:
             earliest, latest: Bounds of the last timestep.
-            generator: Chooses the stop.
 
         Raises:
             InputError: No step lies between the bounds.
@@ -63,8 +62,6 @@ class Rollout:
         an empty scene.
 
         Args:
-            denoise: The denoiser that the loss uses too.
-            faces: Their scenes.
             noise: [B, 4, h, w].
             sigmas: Noise levels of the timesteps [n], decreasing.
         """

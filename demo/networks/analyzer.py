@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...faces.parts import PART_NAMES
+from ...state_dict import as_float32
 from ...storage import read_weights
 from ..bundled import ANALYZER_FILE, WEIGHTS
 from .convnet import Residual, Trunk, conv_norm
@@ -101,14 +102,9 @@ class TinyAnalyzer(nn.Module):
 
 
 def load_analyzer(path: str | Path = WEIGHTS / ANALYZER_FILE) -> TinyAnalyzer:
-    """Load the bundled analyzer, frozen.
-
-    Raises:
-        ModelFileError: The file is missing or altered.
-    """
-    tensors, _ = read_weights(path)
+    """Load the bundled analyzer, frozen; ModelFileError if the file is missing or altered."""
     net = TinyAnalyzer().eval().requires_grad_(False)
-    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    net.load_state_dict(as_float32(read_weights(path)[0]))
     return net
 
 

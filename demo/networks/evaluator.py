@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...state_dict import as_float32
 from ...storage import read_weights
 from ..bundled import EVALUATOR_FILE, WEIGHTS
 from ..people import BACKGROUND_COLORS, BACKGROUND_PATTERNS, CLASSES
@@ -45,12 +46,7 @@ class TinyEvaluator(nn.Module):
 
 
 def load_evaluator(path: str | Path = WEIGHTS / EVALUATOR_FILE) -> TinyEvaluator:
-    """Load the bundled evaluator, frozen.
-
-    Raises:
-        ModelFileError: The file is missing or altered.
-    """
-    tensors, _ = read_weights(path)
+    """Load the bundled evaluator, frozen; ModelFileError if the file is missing or altered."""
     net = TinyEvaluator().eval().requires_grad_(False)
-    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    net.load_state_dict(as_float32(read_weights(path)[0]))
     return net

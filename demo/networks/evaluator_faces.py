@@ -35,11 +35,7 @@ class EvaluatorRecogniser:
         self._net = net
 
     def identify(self, image: Tensor, face: Face) -> Identity:
-        """The identity of a face in an image [3, H, W] in 0..1.
-
-        Raises:
-            InputError: The face was found in an image of another size.
-        """
+        """See ``faces.analyzers.Recogniser``; five points are not needed."""
         height, width = image.shape[-2:]
         face.require_size(width, height)
         return Identity.from_features(self._net(self._portrait(image, face)[None])[0], EVALUATOR)

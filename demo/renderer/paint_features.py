@@ -22,9 +22,8 @@ def paint_brow(
     distance = torch.minimum(distance, torch.minimum(q + 0.02, 1.02 - q) * face.eye_half * 2)
     hairs = 0.88 + 0.12 * torch.sin(70 * xs + 60 * (ys - centre))
     c[near] = mix(c[near], edge(distance) * hairs, brow_colour(face))
-    part[near[(distance > 0) & (part[near] > 0)]] = PART_INDEX[
-        "brow_left" if side > 0 else "brow_right"
-    ]
+    name = "brow_left" if side > 0 else "brow_right"
+    part[near[(distance > 0) & (part[near] > 0)]] = PART_INDEX[name]
 
 
 def paint_eye(face: FaceGeometry, side: float, x: Tensor, y: Tensor, c: Tensor, part: Tensor,
@@ -42,30 +41,22 @@ def paint_eye(face: FaceGeometry, side: float, x: Tensor, y: Tensor, c: Tensor, 
     full = 0.138 + 0.036 * face.identity["eye_size"]
     fuse = h + (max(upper, full * 0.75) + 0.052) * arch
     colour = colour * (1 - 0.42 * line(fuse, 0.017) * smoothstep(1.02, 0.7, q.abs()))[:, None]
-    colour = (
-        colour
-        * (1 - 0.16 * smoothstep(0.12, 0.0, -below) * (below < 0) * smoothstep(1.1, 0.6, q.abs()))[
-            :, None
-        ]
-    )
+    bag = smoothstep(0.12, 0.0, -below)
+    shade = 1 - 0.16 * bag * (below < 0) * smoothstep(1.1, 0.6, q.abs())
+    colour = colour * shade[:, None]
     gx, gy = face.gaze(side)
     dx, dy = xs - side * face.eye_x - gx, ys - face.eye_y - gy
     radius = 0.118 + 0.016 * face.identity["eye_size"]
-    r = (
-        (dx * (1 + 0.16 * face.identity["face_width"])) ** 2
-        + (dy * (1 + 0.11 * face.identity["face_length"])) ** 2
-    ).sqrt()
+    across = dx * (1 + 0.16 * face.identity["face_width"])
+    down = dy * (1 + 0.11 * face.identity["face_length"])
+    r = (across**2 + down**2).sqrt()
     iris = COLOURS["eye_color"][int(face.identity["eye_color"])]
-    white = (
-        rgb(250, 249, 246).expand(len(q), 3) * (0.88 + 0.12 * smoothstep(0.0, 0.10, above))[:, None]
-    )
+    shade = 0.88 + 0.12 * smoothstep(0.0, 0.10, above)
+    white = rgb(250, 249, 246).expand(len(q), 3) * shade[:, None]
     eye = mix(white, edge(radius - r), iris * 0.42)
     spokes = 1 + 0.12 * torch.cos(torch.atan2(dy, dx) * 11)
-    eye = mix(
-        eye,
-        edge(radius * 0.86 - r),
-        iris * (0.85 + 0.55 * (dy / radius).clamp(-0.6, 1))[:, None] * spokes[:, None],
-    )
+    light = 0.85 + 0.55 * (dy / radius).clamp(-0.6, 1)
+    eye = mix(eye, edge(radius * 0.86 - r), iris * light[:, None] * spokes[:, None])
     eye = mix(eye, edge(radius * 0.46 - r), rgb(14, 12, 16))
     eye = eye * (0.80 + 0.20 * smoothstep(0.0, 0.06, above))[:, None]
     shine = ((dx + 0.038) ** 2 + (dy + 0.042) ** 2).sqrt()
@@ -96,19 +87,16 @@ def paint_mouth(face: FaceGeometry, x: Tensor, y: Tensor, c: Tensor, part: Tenso
     lips = COLOURS["lip_color"][kind] if kind else skin * rgb(236, 150, 146) * 0.95
     colour = c[near]
     # Shadow below the lower lip and the lip's outline.
-    colour = (
-        colour
-        * (1 - 0.28 * line(ys - bottom - 0.035, 0.03) * smoothstep(1.0, 0.5, s.abs()))[:, None]
-    )
+    shadow = 0.28 * line(ys - bottom - 0.035, 0.03) * smoothstep(1.0, 0.5, s.abs())
+    colour = colour * (1 - shadow)[:, None]
     light = 0.86 + 0.30 * smoothstep(0.0, 0.05, lower)
     light = torch.where(upper > lower, torch.full_like(light, 0.84), light)
     colour = mix(colour, edge(whole), (lips * light[:, None]).clamp(0, 1))
     dark = rgb(72, 14, 20)
     depth = inner_low - inner_up
     mouth = dark.expand(len(xs), 3)
-    tongue = ((xs - face.mouth_x) / 0.17) ** 2 + (
-        (ys - inner_low - 0.01) / (0.02 + 0.5 * depth.clamp(min=0.02))
-    ) ** 2
+    height = (ys - inner_low - 0.01) / (0.02 + 0.5 * depth.clamp(min=0.02))
+    tongue = ((xs - face.mouth_x) / 0.17) ** 2 + height**2
     mouth = mix(mouth, smoothstep(1.15, 0.85, tongue), rgb(214, 92, 96))
     gap = face.jaw_drop * (1 - face.blendshapes["mouthClose"])
     teeth = torch.minimum(ys - inner_up, inner_up + 0.085 - ys)
@@ -124,11 +112,9 @@ def paint_mouth(face: FaceGeometry, x: Tensor, y: Tensor, c: Tensor, part: Tenso
     closed = smoothstep(0.05, 0.0, depth) * (s.abs() < 1.04)
     colour = mix(colour, 0.85 * closed * line(ys - seam, 0.014), lips * 0.34)
     press = face.blendshapes["mouthPressLeft"] + face.blendshapes["mouthPressRight"]
-    colour = mix(
-        colour,
-        0.3 * press * line(ys - seam, 0.05) * smoothstep(1.25, 0.95, s.abs()) * (s.abs() > 0.85),
-        skin * 0.5,
-    )
+    corners = smoothstep(1.25, 0.95, s.abs())
+    amount = 0.3 * press * line(ys - seam, 0.05) * corners * (s.abs() > 0.85)
+    colour = mix(colour, amount, skin * 0.5)
     c[near] = colour
     ok = part[near] > 0
     for name, distance in (("upper_lip", upper), ("lower_lip", lower), ("mouth_interior", opening)):

@@ -98,32 +98,21 @@ def _creases(face: FaceGeometry, x: Tensor, y: Tensor) -> Tensor:
             qx, h = face.eye_frame(x, y, side)
             rays = smoothstep(0.5, 1.0, torch.cos(torch.atan2(h, qx - 0.7) * 14))
             dark += 0.42 * age * rays * bump(qx, h, 1.35, 0.0, 0.26, 0.15)
-            dark += (
-                0.42
-                * age
-                * line(h - 0.16 - 0.03 * (1 - qx * qx), 0.016)
-                * smoothstep(1.1, 0.6, qx.abs())
-            )
+            fold = line(h - 0.16 - 0.03 * (1 - qx * qx), 0.016)
+            dark += 0.42 * age * fold * smoothstep(1.1, 0.6, qx.abs())
         if sneer > 0.05:
             rays = smoothstep(0.2, 1.0, torch.cos((y - 0.3 * x.abs()) * 2 * torch.pi / 0.075))
             dark += 0.4 * sneer * rays * bump(x, y, side * 0.08, 0.10, 0.06, 0.10)
         lift = face.pair("cheekSquint", side)
         if lift > 0.05:
             qx, h = face.eye_frame(x, y, side)
-            dark += (
-                0.30
-                * lift
-                * line(h - 0.13 - 0.02 * (1 - qx * qx), 0.02)
-                * smoothstep(1.2, 0.7, qx.abs())
-            )
+            fold = line(h - 0.13 - 0.02 * (1 - qx * qx), 0.02)
+            dark += 0.30 * lift * fold * smoothstep(1.2, 0.7, qx.abs())
         dimple = face.pair("mouthDimple", side)
         if dimple > 0.05:
             half, hang = face.mouth_corner(side)
-            dark += (
-                0.5
-                * dimple
-                * bump(x, y, face.mouth_x + side * (half + 0.06), face.mouth_y + hang, 0.03, 0.05)
-            )
+            across = face.mouth_x + side * (half + 0.06)
+            dark += 0.5 * dimple * bump(x, y, across, face.mouth_y + hang, 0.03, 0.05)
     dark += 0.22 * m["mouthShrugLower"] * bump(x, y, 0, 0.88, 0.14, 0.03)
     # The groove from nose to lip.
     dark += 0.12 * bump(x, y, 0, face.nose_y + 0.12, 0.03, 0.07)

@@ -38,14 +38,9 @@ def rasterize(
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     low_x = (x.amin(1) - 0.5).ceil().clamp(min=0)
     low_y = (y.amin(1) - 0.5).ceil().clamp(min=0)
-    span = torch.maximum(
-        (x.amax(1) - 0.5).floor().clamp(max=size - 1) - low_x,
-        (y.amax(1) - 0.5).floor().clamp(max=size - 1) - low_y,
-    )
-    narrow = torch.minimum(
-        (x.amax(1) - 0.5).floor().clamp(max=size - 1) - low_x,
-        (y.amax(1) - 0.5).floor().clamp(max=size - 1) - low_y,
-    )
+    wide = (x.amax(1) - 0.5).floor().clamp(max=size - 1) - low_x
+    high = (y.amax(1) - 0.5).floor().clamp(max=size - 1) - low_y
+    span, narrow = torch.maximum(wide, high), torch.minimum(wide, high)
     seen = (narrow >= 0) & torch.where(two_sided, area.abs() > 1e-7, area > 1e-7)
     # Two affine edge functions and depth per triangle: value = a * x + b * y + c.
     inverse = 1 / torch.where(area.abs() > 1e-7, area, torch.ones_like(area))
@@ -53,8 +48,8 @@ def rasterize(
     a2, b2 = -(y[:, 1] - y[:, 0]) * inverse, (x[:, 1] - x[:, 0]) * inverse
     dx, dy = low_x + 0.5 - x[:, 0], low_y + 0.5 - y[:, 0]
     w1, w2 = a1 * dx + b1 * dy, a2 * dx + b2 * dy
-    low, high = float(z.min()), float(z.max())
-    zn = (z - low) / max(high - low, 1e-9) * 8_000_000
+    near, far = float(z.min()), float(z.max())
+    zn = (z - near) / max(far - near, 1e-9) * 8_000_000
     az = a1 * (zn[:, 1] - zn[:, 0]) + a2 * (zn[:, 2] - zn[:, 0])
     bz = b1 * (zn[:, 1] - zn[:, 0]) + b2 * (zn[:, 2] - zn[:, 0])
     z0 = zn[:, 0] + w1 * (zn[:, 1] - zn[:, 0]) + w2 * (zn[:, 2] - zn[:, 0])

@@ -146,12 +146,8 @@ def _render_one(head: Heads, size: int) -> tuple[Tensor, ...]:
 def render(heads: Heads, size: int = 128) -> Renders:
     """Render B heads deterministically, with 2 x 2 samples per pixel.
 
-    Args:
-        heads: B heads.
-        size: Side of the images in pixels, 16 to 1024.
-
     Raises:
-        ValueError: The size is out of range.
+        ValueError: The size in pixels is not 16 to 1024.
     """
     if not 16 <= size <= 1024:
         raise ValueError(f"size must be 16..1024, not {size}.")

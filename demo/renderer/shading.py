@@ -22,21 +22,18 @@ def paint_hair(face: FaceGeometry, chart: Tensor, beard: bool) -> tuple[Tensor, 
     style = word(face, "hair_style")
     base = hair_colour(face)
     if beard:
-        strand = torch.sin(55 * x + 5 * torch.sin(9 * y)) * torch.sin(
-            34 * y + 4 * torch.sin(11 * x)
-        )
+        waves = torch.sin(34 * y + 4 * torch.sin(11 * x))
+        strand = torch.sin(55 * x + 5 * torch.sin(9 * y)) * waves
     elif style == "afro":
-        strand = torch.sin(30 * phi + 4 * torch.sin(20 * y)) * torch.sin(
-            34 * y + 4 * torch.sin(16 * phi)
-        )
+        waves = torch.sin(34 * y + 4 * torch.sin(16 * phi))
+        strand = torch.sin(30 * phi + 4 * torch.sin(20 * y)) * waves
     elif style == "buzzed":
         strand = 0.4 * torch.sin(61 * phi + 9 * y) * torch.sin(83 * y)
     elif style == "mohawk":
         strand = torch.sin(60 * y + 10 * x)
     else:
-        strand = 0.62 * torch.sin(19 * phi + 2.2 * torch.sin(5 * y)) + 0.38 * torch.sin(
-            47 * phi + 4 * y
-        )
+        fine = 0.38 * torch.sin(47 * phi + 4 * y)
+        strand = 0.62 * torch.sin(19 * phi + 2.2 * torch.sin(5 * y)) + fine
     amount = 0.13 + 0.05 * float(base.mean() > 0.6)
     colour = base * (1 + amount * strand)[:, None] + 0.02 * strand[:, None]
     if style == "buzzed" and not beard:

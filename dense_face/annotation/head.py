@@ -90,7 +90,6 @@ class AnnotationHead(nn.Module):
     """Decoder features of a UNet -> :class:`AnnotationMaps`.
 
     Args:
-        config: The sizes.
         operations: Namespace with the layer classes: ``torch.nn``, or ComfyUI's own.
     """
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from ...errors import FacePackError, ModelFileError
-from ...state_dict import load_strict
-from ...storage import read_weights, write_weights
+from ...state_dict import as_float32, load_strict
+from ...storage import read_format, write_weights
 from .head import AnnotationHead, HeadConfig
 
 FORMAT = "denseface-annotation-head/3"
@@ -27,9 +27,7 @@ def save_head(
     """Write a head, with its sizes in the metadata.
 
     Args:
-        path: The file.
         head: The head; biases, norms and the layers named below are stored in fp16.
-        metadata: More metadata.
         inner: dtype of the inner layers, which hold most of the weights; ``torch.float8_e4m3fn``
             nearly halves the file. The projection of the widest stage and the last layers stay in
             fp16, because rounding them would be visible.
@@ -53,13 +51,7 @@ def load_head(path: str | Path) -> tuple[AnnotationHead, dict[str, str]]:
             missing or unknown.
         IncompatibleError: A weight does not have the shape that the metadata imply.
     """
-    tensors, metadata = read_weights(path)
-    if metadata.get("format") != FORMAT:
-        raise ModelFileError(
-            f"the file says format={metadata.get('format')!r} instead of {FORMAT!r}",
-            where=str(path),
-            fix="Choose the file of an annotation head",
-        )
+    tensors, metadata = read_format(path, FORMAT, "Choose the file of an annotation head")
     try:
         numbers = json.loads(metadata["config"])
         config = HeadConfig(**{**numbers, "stage_widths": tuple(numbers["stage_widths"])})
@@ -70,6 +62,5 @@ def load_head(path: str | Path) -> tuple[AnnotationHead, dict[str, str]]:
             fix="Download or write it again",
         ) from error
     head = AnnotationHead(config, device="meta").to_empty(device="cpu")
-    floats = {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
-    load_strict(head, floats, "the annotation head")
+    load_strict(head, as_float32(tensors), "the annotation head")
     return head.eval().requires_grad_(False), metadata

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from ...faces.parts import PART_COLOURS
 from ...storage import atomic_path
 from .annotations import Annotations, resized
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Size = tuple[int, int]
 """Width and height of an image."""
@@ -114,13 +117,9 @@ def write_annotations(seen: Annotations, number: int, stem: Path) -> list[Path]:
     Raises:
         InputError: A file cannot be written.
     """
-    from PIL import Image
-
-    depth = ((seen.depth[number].clamp(-1, 1) + 1) / 2 * 65535).round().numpy().astype(np.uint16)
-    parts = Image.fromarray(seen.parts[number].numpy(), mode="P")
-    parts.putpalette([value for colour in PART_COLOURS for value in colour])
+    images = (depth_file(seen.depth[number]), parts_file(seen.parts[number]))
     paths = [stem.with_name(f"{stem.name}_{kind}") for kind in ("depth.png", "parts.png")]
-    for path, image in zip(paths, (Image.fromarray(depth), parts), strict=True):
+    for path, image in zip(paths, images, strict=True):
         with atomic_path(path) as temporary:
             image.save(temporary)
     table = stem.with_name(f"{stem.name}_landmarks.csv")
@@ -128,6 +127,23 @@ def write_annotations(seen: Annotations, number: int, stem: Path) -> list[Path]:
     with atomic_path(table) as temporary:
         temporary.write_text("".join(f"{x:.6f},{y:.6f},{c:.4f}\n" for x, y, c in rows))
     return [*paths, table]
+
+
+def depth_file(depth: Tensor) -> Image.Image:
+    """Depth [H, W] as a 16-bit image, 0 nearest."""
+    from PIL import Image
+
+    values = ((depth.clamp(-1, 1) + 1) / 2 * 65535).round().numpy()
+    return Image.fromarray(values.astype(np.uint16))
+
+
+def parts_file(parts: Tensor) -> Image.Image:
+    """Part classes [H, W], uint8, as an image with the palette of ``faces.parts``."""
+    from PIL import Image
+
+    image = Image.fromarray(parts.numpy(), mode="P")
+    image.putpalette([value for colour in PART_COLOURS for value in colour])
+    return image
 
 
 def _connections(scheme: str) -> dict[str, frozenset[tuple[int, int]]]:

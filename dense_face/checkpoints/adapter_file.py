@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ...errors import ModelFileError
-from ...storage import read_weights, write_weights
+from ...state_dict import as_float32
+from ...storage import read_format, write_weights
 from ..adapter import DELTA, PCAdapter
 from ..fused import FusedAdapter, fuse
 from ..identity_token import REFERENCE_DELTA, IdentityToken
@@ -26,6 +27,7 @@ FORMAT = "denseface-adapter/1"
 ADAPTER_PREFIX = "model.diffusion_model."
 POSE_PREFIX = "control_model."
 TOKEN_PREFIX = "embedding_manager."  # noqa: S105 (no password)
+_FIX = "Choose a Dense-Face adapter file; denseface convert makes one from the authors' checkpoint"
 _PREFIXES = (ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX)
 
 
@@ -103,14 +105,7 @@ def read_parts(path: str | Path) -> AdapterParts:
         ModelFileError: The file is missing, truncated, altered or of another format, or contains an
             unknown weight.
     """
-    tensors, metadata = read_weights(path)
-    if metadata.get("format") != FORMAT:
-        raise ModelFileError(
-            f"the file says format={metadata.get('format')!r} instead of {FORMAT!r}",
-            where=str(path),
-            fix="Choose a Dense-Face adapter file; denseface convert makes one from the authors' "
-            "checkpoint",
-        )
+    tensors, metadata = read_format(path, FORMAT, _FIX)
     split: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
     for name, tensor in tensors.items():
         prefix = next((p for p in _PREFIXES if name.startswith(p)), None)
@@ -135,13 +130,13 @@ def load_adapter(path: str | Path) -> DenseFaceAdapter:
         IncompatibleError: The weights are not those of a Stable Diffusion 1.x adapter.
     """
     parts = read_parts(path)
-    adapter = PCAdapter.from_state_dict(_float32(parts.adapter), delta=parts.delta)
+    adapter = PCAdapter.from_state_dict(as_float32(parts.adapter), delta=parts.delta)
     pose_branch = token = None
     if parts.pose_branch:
-        pose_branch = PoseBranch.from_state_dict(_float32(parts.pose_branch)).eval()
+        pose_branch = PoseBranch.from_state_dict(as_float32(parts.pose_branch)).eval()
     if parts.token:
         token = IdentityToken.from_state_dict(
-            _float32(parts.token), reference_delta=parts.reference_delta
+            as_float32(parts.token), reference_delta=parts.reference_delta
         )
     return DenseFaceAdapter(adapter.eval(), pose_branch, token, parts.metadata)
 
@@ -212,8 +207,3 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str, dtype: torch.dtype) ->
         prefix + name: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()
     }
-
-
-def _float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Floating point tensors in float32; integer counters unchanged."""
-    return {k: t.float() if t.is_floating_point() else t for k, t in tensors.items()}

@@ -25,8 +25,6 @@ class LazyTensor:
     """A tensor in a file.
 
     Args:
-        shape: Its shape.
-        dtype: Its dtype.
         read: Reads the values on each call; contiguous, on the CPU.
     """
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from ...errors import FacePackError, ModelFileError
 from ...faces.encoders.ir_se50 import IRSE50, RELEASE_PREFIX
-from ...state_dict import check_state_dict
+from ...state_dict import check_state_dict, without_prefix
 from ..adapter import PCAdapter
 from ..attention_layers import AttentionLayer
 from ..identity_token import IdentityToken
@@ -118,10 +119,7 @@ def open_release(path: str | Path) -> Iterator[Release]:
 
 def split(tensors: Mapping[str, LazyTensor], where: str = "") -> Release:
     """Sort a checkpoint's tensors by part; others (schedules, EMA) are dropped."""
-
-    def part(prefix: str) -> dict[str, LazyTensor]:
-        return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-
+    part = partial(without_prefix, tensors)
     adapter = {k: t for k, t in part(UNET_PREFIX).items() if _projection_of(k) in _PROJECTIONS}
     base = {
         name: tensor

@@ -23,17 +23,10 @@ from ...storage import CHECKSUM_KEY, atomic_path, tensor_checksum
 from .lazy_tensor import LazyStateDict, LazyTensor, read_elements
 
 DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LONGEST_HEADER = 100_000_000
 """The limit of the ``safetensors`` library."""
@@ -44,7 +37,6 @@ def read_stream(stream: BufferedIOBase, where: str) -> tuple[dict[str, LazyTenso
 
     Args:
         stream: A binary stream; must stay open while tensors are read.
-        where: The file's name, for messages.
 
     Raises:
         ModelFileError: The file is truncated, of another format, or contains a weight twice.
@@ -75,9 +67,7 @@ def write_stream(
     """Write a file as ``storage.write_weights`` does, reading one tensor at a time.
 
     Args:
-        path: The file, replaced only when everything is written.
         tensors: The tensors; each ``read`` is called once.
-        metadata: The metadata; the checksum is added.
         progress: Called after each tensor with its number of elements.
 
     Returns:

@@ -29,7 +29,6 @@ def read_checkpoint(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]
 
     Args:
         stream: A binary stream; must stay open while tensors are read.
-        where: The file's name, for messages.
 
     Raises:
         ModelFileError: The file is truncated, altered, malicious, or not a PyTorch checkpoint.

@@ -61,35 +61,16 @@ def read_state_dict(stream: BufferedIOBase) -> dict[str, StoredTensor]:
 
 
 _STORAGES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
+    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
-}
+}  # fmt: skip
 _INERT_MODULES = {
-    "_codecs",
-    "argparse",
-    "cldm",
-    "collections",
-    "copy_reg",
-    "copyreg",
-    "datetime",
-    "ldm",
-    "lightning",
-    "lightning_fabric",
-    "numpy",
-    "omegaconf",
-    "pathlib",
-    "pytorch_lightning",
-    "torch",
+    "_codecs", "argparse", "cldm", "collections", "copy_reg", "copyreg", "datetime", "ldm",
+    "lightning", "lightning_fabric", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "torch",
     "typing",
-}
+}  # fmt: skip
 _INERT_BUILTINS = {"set", "frozenset", "bytearray", "complex", "object", "list", "dict", "tuple"}
 _BUILTINS = ("builtins", "__builtin__")
 

@@ -40,7 +40,6 @@ def check_conformance(folder: str | Path, prefixes: Sequence[str] = ()) -> list[
     infinitely different.
 
     Args:
-        folder: A fixture folder.
         prefixes: Check only these parts (``eps.``, ``ref.``: the keys of ``PARTS``); all if empty.
 
     Raises:

@@ -22,6 +22,7 @@ from torch import Tensor
 from ...errors import ModelFileError
 from ...pipelines.layout import UNetLayout
 from ...pipelines.ldm import UNET_PREFIX
+from ...state_dict import without_prefix
 from ...storage import read_weights
 
 _INPUTS = ("in.", "noise.", "attn.in.", "tok.w.", "tok.ids", "tok.embeds_in")
@@ -86,11 +87,7 @@ class Fixture:
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The weights under a prefix, without it."""
-        return {
-            name.removeprefix(prefix): tensor
-            for name, tensor in self.weights.items()
-            if name.startswith(prefix)
-        }
+        return without_prefix(self.weights, prefix)
 
     def goldens(self) -> dict[str, Tensor]:
         """All values to recompute, by name, from all files of the folder."""

@@ -22,9 +22,11 @@ from ...dense_face.pose_branch import PoseBranch
 from ...dense_face.pose_image import axis_ends, pose_image
 from ...dense_face.schedule import DDIMSchedule, ddim_schedule
 from ...errors import IncompatibleError
-from ...pipelines.attention import install_adapter, layers_for
+from ...pipelines.attention import InstalledAdapter, layers_for
+from ...pipelines.guided import as_unet_arguments
 from ...pipelines.layout import UNetLayout, VAELayout
 from ...pipelines.ldm import attention_blocks, unet_from_ldm, unet_to_ldm, vae_to_ldm
+from ...state_dict import without_prefix
 from .fixture import Fixture
 from .release_mask import release_mask
 
@@ -53,27 +55,16 @@ class _Networks:
             raise IncompatibleError("the adapter's layers are not those of the UNet", where=where)
         self.pose_branch = PoseBranch.from_state_dict(fixture.part(POSE_PREFIX)).eval()
         self.token = IdentityToken.from_state_dict(
-            {
-                name.removeprefix(_TOKEN_WEIGHTS): tensor
-                for name, tensor in fixture.forward.items()
-                if name.startswith(_TOKEN_WEIGHTS)
-            },
+            without_prefix(fixture.forward, _TOKEN_WEIGHTS),
             reference_delta=fixture.reference_delta,
         )
 
     def eps(
         self, x: Tensor, t: Tensor, context: Tensor, residuals: list[Tensor] | None = None
     ) -> Tensor:
-        """Predicted noise, with the installed adapter if there is one."""
-        down = None if residuals is None else tuple(residuals[:-1])
-        middle = None if residuals is None else residuals[-1]
-        return self.unet(
-            x,
-            t,
-            context,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
-        ).sample
+        """Predicted noise with whatever adapter is installed."""
+        more = {} if residuals is None else as_unet_arguments(residuals)
+        return self.unet(x, t, context, **more).sample
 
     def posed(self, given: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Encoded hints and pose residuals for the forward inputs."""
@@ -92,7 +83,7 @@ def _attention(fixture: Fixture, networks: _Networks) -> Named:
     yield "attn.attn2.plain", attn2(hidden, context)
     yield "attn.block.plain", block(hidden, encoder_hidden_states=context)
     for delta in fixture.deltas:
-        with install_adapter(networks.unet, networks.adapter, given["in.id"], delta) as installed:
+        with InstalledAdapter(networks.unet, networks.adapter, given["in.id"], delta) as installed:
             yield f"attn.attn1.d{delta:g}", attn1(hidden)
             yield f"attn.attn2.face.d{delta:g}", attn2(hidden, context)
             face = block(hidden, encoder_hidden_states=context)
@@ -116,7 +107,7 @@ def _eps(fixture: Fixture, networks: _Networks) -> Named:
     _, residuals = networks.posed(given)
     yield "eps.text_editing", networks.eps(x, t, context)
     for delta in fixture.deltas:
-        with install_adapter(networks.unet, networks.adapter, given["in.id"], delta) as installed:
+        with InstalledAdapter(networks.unet, networks.adapter, given["in.id"], delta) as installed:
             yield f"eps.face.d{delta:g}", networks.eps(x, t, context, residuals)
             yield f"eps.id_nopose.d{delta:g}", networks.eps(x, t, context)
             installed.identity = None
@@ -155,7 +146,7 @@ def _sampler_run(run: str, eta: float, full: bool, fixture: Fixture, networks: _
         return guided(uncond, cond, _GUIDANCE)
 
     x0 = _LATENT_SCALE * given["in.x0_before_scale"]
-    with install_adapter(networks.unet, networks.adapter, given["in.id"], delta):
+    with InstalledAdapter(networks.unet, networks.adapter, given["in.id"], delta):
         yield (
             f"{run}.out",
             blended_ddim(model, x0, mask, schedule, lambda: next(noises), callback=steps.append),

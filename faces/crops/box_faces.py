@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from ..analyzers import FaceAnalyzer, find_faces
@@ -44,22 +42,9 @@ def _detect(analyzer: FaceAnalyzer, image: Tensor, box: Face) -> Face:
     found = find_faces(analyzer, image[:, y0:y1, x0:x1], order="largest first")
     if not found:
         return box
-    inside = [_shifted(face, x0, y0, (width, height)) for face in found]
+    inside = [face.moved((width, height), x=x0, y=y0) for face in found]
     # A neighbour may be larger than the face in the box.
     return min(inside, key=lambda face: _distance(face, x, y))
-
-
-def _shifted(face: Face, x: int, y: int, image_size: tuple[int, int]) -> Face:
-    left, top, right, bottom = face.box
-    shift = torch.zeros(face.landmarks.shape[-1])
-    shift[:2] = torch.tensor([float(x), float(y)])
-    return replace(
-        face,
-        image_size=image_size,
-        box=(left + x, top + y, right + x, bottom + y),
-        landmarks=face.landmarks + shift,
-        five=None if face.five is None else face.five + shift[:2],
-    )
 
 
 def _distance(face: Face, x: float, y: float) -> float:

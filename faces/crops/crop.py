@@ -127,13 +127,16 @@ def pasted(
             fix="Give a square crop with as many channels as the image",
         )
     side = crop.shape[-1]
-    to_image = _rescaled(place.to_image, place.size / side)
+    to_image, factor = place.to_image, place.size / side
+    to_image = Similarity(to_image.scale * factor, to_image.rotation, to_image.shift)
     if mask is not None and mask.shape != (side, side):
         raise InputError(
             f"the mask has shape {list(mask.shape)}, the crop {list(crop.shape[1:])}",
             fix="Bring the mask to the size of the crop",
         )
-    inner = _without_border(side, soft).to(crop)
+    border = min(side // 4, max(1, round(soft * side)))
+    inner = torch.zeros(side, side).to(crop)
+    inner[border:-border, border:-border] = 1
     mask = inner if mask is None else torch.minimum(inner, mask.to(crop))
     if match_colours:
         before = warp(image, to_image, side, side, outside="reflection")
@@ -176,18 +179,6 @@ def with_colours_of(crop: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     matched = crop.double() * gain[:, None, None] + shift[:, None, None]
     low, high = min(0.0, float(crop.min())), max(1.0, float(crop.max()))
     return matched.clamp(low, high).to(crop)
-
-
-def _without_border(side: int, soft: float) -> Tensor:
-    width = min(side // 4, max(1, round(soft * side)))
-    mask = torch.zeros(side, side)
-    mask[width:-width, width:-width] = 1
-    return mask
-
-
-def _rescaled(to_image: Similarity, factor: float) -> Similarity:
-    """For a crop whose pixels are ``factor`` times as large."""
-    return Similarity(to_image.scale * factor, to_image.rotation, to_image.shift)
 
 
 def _bounds(place: CropPlace) -> tuple[int, int, int, int]:

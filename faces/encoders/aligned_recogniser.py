@@ -49,11 +49,7 @@ class AlignedRecogniser:
 
     @torch.inference_mode()
     def identify(self, image: Tensor, face: Face) -> Identity:
-        """The identity of a face in an image [3, H, W] in 0..1.
-
-        Raises:
-            InputError: The face has no five points, or was found in an image of another size.
-        """
+        """See ``faces.analyzers.Recogniser``."""
         face.require_size(image.shape[-1], image.shape[-2])
         features = self._run(encoder_input(image, face, self._order, self._alignment))
         return Identity.from_features(features[0], self.encoder)

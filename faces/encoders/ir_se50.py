@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...state_dict import check_state_dict
+from ...state_dict import check_state_dict, without_prefix
 from ..weight_file import read_network
 
 ENCODER = "ir-se50"
@@ -119,12 +119,7 @@ def load_ir_se50(path: str | Path) -> IRSE50:
         IncompatibleError: A weight has another shape.
     """
     tensors = read_network(path, "IR-SE50")
-    prefixed = {
-        name.removeprefix(RELEASE_PREFIX): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(RELEASE_PREFIX)
-    }
-    tensors = prefixed or tensors
+    tensors = without_prefix(tensors, RELEASE_PREFIX) or tensors
     with torch.device("meta"):  # neither memory nor time for values that are replaced at once
         net = IRSE50().eval()
     check_state_dict(net, tensors, f"IR-SE50 in {Path(path).name}")

@@ -10,7 +10,6 @@ are those of the paper's pose images and need no conversion.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 
 from ...state_dict import check_state_dict
 from ..face import Face, HeadPose
-from ..head_pose import xyz_to_zyx
+from ..head_pose import xyz_to_zyx, zyx_from_matrix
 from ..weight_file import read_network
 
 NAME = "6drepnet"
@@ -81,11 +80,8 @@ def angles(rotation: Tensor) -> HeadPose:
 
     The paper puts these angles into its pose images (docs/reference/dense_face.md A6).
     """
-    R = rotation.detach().cpu().double()
-    pitch = math.atan2(float(R[2, 1]), float(R[2, 2]))
-    yaw = math.atan2(-float(R[2, 0]), math.hypot(float(R[0, 0]), float(R[1, 0])))
-    roll = math.atan2(float(R[1, 0]), float(R[0, 0]))
-    return HeadPose(math.degrees(yaw), math.degrees(pitch), math.degrees(roll))
+    yaw, pitch, roll = zyx_from_matrix(rotation)
+    return HeadPose(-yaw, pitch, roll)
 
 
 def preprocess(image: Tensor) -> Tensor:

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from ...errors import InputError, ModelFileError
 from ..face import Face
-from .model_pack import PACK_FIX, damaged_pack, encoder_name, import_insightface, pack_folder
+from .model_pack import (
+    PACK_FIX,
+    PROVIDERS,
+    damaged_pack,
+    encoder_name,
+    import_insightface,
+    pack_folder,
+)
 from .record import faces_from_insightface
 
 #: The models that are used here; others are not loaded.
@@ -29,7 +36,6 @@ class InsightFaceAnalyzer:
         folder: Folder of the ``.onnx`` files, or one with a single such folder in it.
         detection_size: Side of the detector's input in pixels, a multiple of 32.
         threshold: Lowest score of a detection.
-        providers: Execution providers of onnxruntime.
 
     Raises:
         ModelFileError: The folder is missing or empty, a file is damaged, there is no detector.
@@ -43,7 +49,6 @@ class InsightFaceAnalyzer:
         folder: str | Path,
         detection_size: int = 640,
         threshold: float = 0.5,
-        providers: tuple[str, ...] = ("CPUExecutionProvider",),
     ) -> None:
         if detection_size < _MULTIPLE or detection_size % _MULTIPLE:
             raise InputError(
@@ -53,7 +58,7 @@ class InsightFaceAnalyzer:
         app = import_insightface("insightface.app")
         try:
             self._app: Any = app.FaceAnalysis(
-                name=str(path.resolve()), allowed_modules=_TASKS, providers=list(providers)
+                name=str(path.resolve()), allowed_modules=_TASKS, providers=PROVIDERS
             )
         except AssertionError as error:
             raise ModelFileError(

@@ -9,6 +9,8 @@ from types import ModuleType
 
 from ...errors import FacePackError, ModelFileError
 
+#: Execution providers of onnxruntime.
+PROVIDERS = ["CPUExecutionProvider"]
 PACK_FIX = (
     "Give the folder that holds the pack's .onnx files, a detector among them "
     "(usually models/insightface/models/<pack>)"

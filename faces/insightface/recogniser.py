@@ -12,7 +12,14 @@ from ...errors import ModelFileError
 from ..alignment import align_face
 from ..face import Face
 from ..identity import Identity
-from .model_pack import PACK_FIX, damaged_pack, encoder_name, import_insightface, pack_folder
+from .model_pack import (
+    PACK_FIX,
+    PROVIDERS,
+    damaged_pack,
+    encoder_name,
+    import_insightface,
+    pack_folder,
+)
 from .record import bgr_array
 
 
@@ -24,22 +31,19 @@ class InsightFaceRecogniser:
     Args:
         folder: Folder of the ``.onnx`` files, or one with a single such folder in it. No detector
             is needed.
-        providers: Execution providers of onnxruntime.
 
     Raises:
         ModelFileError: The folder is missing or empty, a file is damaged, there is no recogniser.
         FacePackError: insightface is not installed.
     """
 
-    def __init__(
-        self, folder: str | Path, providers: tuple[str, ...] = ("CPUExecutionProvider",)
-    ) -> None:
+    def __init__(self, folder: str | Path) -> None:
         path = pack_folder(folder)
         zoo = import_insightface("insightface.model_zoo")
         self._net: Any = None
         for file in sorted(path.glob("*.onnx")):
             try:
-                net = zoo.get_model(str(file.resolve()), providers=list(providers))
+                net = zoo.get_model(str(file.resolve()), providers=PROVIDERS)
             except Exception as error:  # onnxruntime's own classes
                 raise damaged_pack(path, error) from error
             if getattr(net, "taskname", None) == "recognition":
@@ -53,11 +57,7 @@ class InsightFaceRecogniser:
         """Name of the recogniser, stored in its identities."""
 
     def identify(self, image: Tensor, face: Face) -> Identity:
-        """The identity of a face in an image [3, H, W] in 0..1.
-
-        Raises:
-            InputError: The face has no five points, or was found in an image of another size.
-        """
+        """See ``faces.analyzers.Recogniser``."""
         face.require_size(image.shape[-1], image.shape[-2])
         cut = align_face(image.float(), face.require_five())
         features = self._net.get_feat(bgr_array(cut))

@@ -23,7 +23,6 @@ def faces_from_insightface(
         get: ``FaceAnalysis.get``: an 8-bit BGR image [H, W, 3] -> InsightFace's records.
         image: [3, H, W] in 0..1.
         encoder: Name of the recogniser, stored in its identities.
-        source: Name of the analyzer.
 
     Raises:
         InputError: A coordinate in a record is not finite.

@@ -29,14 +29,8 @@ def face_mask(part_logits: Tensor, height: int, width: int, *, grow: float = 0.0
 def head_mask(head_logit: Tensor, height: int, width: int, *, grow: float = 0.1) -> Tensor:
     """Mask of the head, hair and ears included, with an even margin; 1 = redraw.
 
-    Args:
-        head_logit: [B, h, w], above 0 on the head with hair and ears.
-        height, width: Of the mask in pixels.
-        grow: Margin as a fraction of the head's diameter, that of the disc of equal area. It gives
-            room to another hair style or head pose.
-
-    Returns:
-        [B, height, width] in 0..1; all 0 where there is no head.
+    Arguments and result as of :func:`face_mask`, from ``head_logit`` [B, h, w], above 0 on the
+    head; the margin gives room to another hair style or head pose.
     """
     return _on_image(_on_grid(head_logit[:, None]) > 0, height, width, grow)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..dnn import opencv
+from ..pixels import to_array
 
 OLD_MARGIN = 0.08
 """Margin around the head that is removed, as a fraction of its diameter: its edges are soft."""
@@ -65,8 +66,9 @@ def inpaint(images: Tensor, mask: Tensor) -> Tensor:
         if not hole.any() or hole.all():
             made.append(image)
             continue
-        shown = (image.clamp(0, 1) * 255).round().byte().movedim(0, -1).contiguous().cpu().numpy()
-        guess = cv2.inpaint(shown, hole.cpu().numpy().astype(np.uint8), radius, cv2.INPAINT_TELEA)
+        guess = cv2.inpaint(
+            to_array(image), hole.cpu().numpy().astype(np.uint8), reach, cv2.INPAINT_TELEA
+        )
         guess = torch.from_numpy(guess).to(image).movedim(-1, 0) / 255
         made.append(torch.where(hole, guess, image))
     return torch.stack(made)

@@ -87,20 +87,15 @@ def outline(face: Face, region: str) -> Tensor:
             fix=f"Use one of {', '.join(REGIONS)}",
         )
     points = face.landmarks[:, :2]
-    if face.scheme == "mesh":
+    if face.scheme in ("mesh", "ibug"):
+        regions, nose = (_MESH, _MESH_NOSE) if face.scheme == "mesh" else (_IBUG, _IBUG_NOSE)
         if region == FACE:
             return convex_hull(points)
         if region == "nose":
-            return convex_hull(points[list(_MESH_NOSE)])
-        return points[list(_MESH[region])]
-    if face.scheme == "ibug":
-        if region == FACE:
-            return convex_hull(points)
-        if region == "nose":
-            return convex_hull(points[list(_IBUG_NOSE)])
-        if region in _IBUG_BROWS:
+            return convex_hull(points[list(nose)])
+        if face.scheme == "ibug" and region in _IBUG_BROWS:
             return _widened(points[list(_IBUG_BROWS[region])])
-        return points[list(_IBUG[region])]
+        return points[list(regions[region])]
     if face.five is not None and region in _ELLIPSES:
         return alignment(face.five).inverse()(_ellipse(*_ELLIPSES[region])).float()
     if region == FACE:

@@ -1,4 +1,4 @@
-"""Polygons through OpenCV: masks with soft edges, signed distance, convex hull."""
+"""Polygons through OpenCV (else FacePackError): masks with soft edges, signed distance, hull."""
 
 from __future__ import annotations
 
@@ -28,9 +28,6 @@ def signed_distance(polygon: Tensor, height: int, width: int, limit: float) -> T
 
     Returns:
         [height, width] float32, in pixels.
-
-    Raises:
-        FacePackError: OpenCV is not installed.
     """
     cv2 = opencv()
     corners = polygon.detach().cpu().double().numpy()
@@ -70,9 +67,6 @@ def polygon_mask(
     Args:
         margin: Pixels by which the polygon is dilated on all sides; below 0 erodes.
         feather: Pixels over which the edge fades, inwards; at least 1.
-
-    Raises:
-        FacePackError: OpenCV is not installed.
     """
     fade = max(1.0, feather)
     depth = signed_distance(polygon, height, width, abs(margin) + fade) + margin
@@ -87,10 +81,6 @@ def polygon_area(polygon: Tensor) -> float:
 
 
 def convex_hull(points: Tensor) -> Tensor:
-    """The corners [M, 2] of the smallest convex polygon around points [N, 2], in order.
-
-    Raises:
-        FacePackError: OpenCV is not installed.
-    """
+    """The corners [M, 2] of the smallest convex polygon around points [N, 2], in order."""
     hull = opencv().convexHull(points.detach().cpu().float().contiguous().numpy())
     return torch.from_numpy(hull[:, 0])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
 from ..dnn import opencv
 
 Array = NDArray[np.float32]
@@ -22,6 +21,8 @@ POINTS = 6
 #: Cells along a side and anchors in each cell.
 _GRIDS = ((16, 2), (8, 6))
 _LOGIT_LIMIT = 100.0
+#: Intersection over union above which two candidates are the same face.
+_SAME_FACE = 0.3
 
 
 @dataclass(frozen=True)
@@ -112,26 +113,20 @@ def intersection_over_union(box: Array, others: Array) -> Array:
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
-def weighted_nms(candidates: Array, limit: float = 0.3) -> Array:
+def weighted_nms(candidates: Array) -> Array:
     """Merge overlapping candidates to their mean, weighted by the scores.
 
     Args:
         candidates: [N, 1 + 4 + ...]: score, box, further coordinates.
-        limit: Intersection over union above which two candidates are the same face.
 
     Returns:
         [M, ...] in descending order of scores; the score of a group is its highest.
-
-    Raises:
-        InputError: The limit is not in 0..1.
     """
-    if not 0 <= limit <= 1:
-        raise InputError(f"the overlap {limit} is out of range", fix="Use 0 to 1")
     left = candidates[np.argsort(-candidates[:, 0], kind="stable")]
     found = []
     while len(left):
         best = left[0]
-        same = intersection_over_union(best[1:5], left[:, 1:5]) > limit
+        same = intersection_over_union(best[1:5], left[:, 1:5]) > _SAME_FACE
         same[0] = True  # even if its own box is empty
         group = left[same]
         mean = (group[:, :1] * group[:, 1:]).sum(0) / max(float(group[:, 0].sum()), 1e-9)

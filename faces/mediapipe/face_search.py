@@ -35,7 +35,6 @@ def search(detect: Detect, pixels: Image, detect_once: Detect | None = None) -> 
     face, are also searched in overlapping tiles.
 
     Args:
-        detect: The detector.
         pixels: [H, W, 3].
         detect_once: A cheaper detector for the tiles; ``detect`` if None.
 

@@ -49,7 +49,6 @@ class Landmarker:
     """The landmarker as an analyzer of photographs (``faces.analyzers``).
 
     Args:
-        path: The ``.task`` file.
         threshold: Lowest score of a detection, and lowest face presence of the mesh network.
         steady: Run the mesh a second time around the first result, run everything on the mirrored
             image too, and average. The result is then symmetric under mirroring and stable under

@@ -25,7 +25,6 @@ def mesh_rotation(landmarks: Tensor, image_size: tuple[int, int], geometry: Geom
     Args:
         landmarks: [478 or 468, 3] in pixels.
         image_size: Width and height in pixels; the optical axis is at the centre.
-        geometry: The landmark file's canonical face.
 
     Returns:
         [3, 3] float64, from the canonical face to the camera.

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
+from ..inputs import between
 
 if TYPE_CHECKING:
     from ...faces.detection import Detection
@@ -22,9 +23,7 @@ def index_input() -> Any:
     """INT, the number of a face in its image; optional."""
     return io.Int.Input(
         "face_index",
-        default=0,
-        min=0,
-        max=255,
+        **between(0, 255, default=0),
         optional=True,
         tooltip="Number of the face in its image, from 0. Connected faces keep their order; "
         "otherwise the largest face is 0.",

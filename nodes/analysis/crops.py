@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..images import as_rgb, channels_last, checked_mask
+from ..inputs import between, output
 from ..sockets import FacesSocket, FoundFaces
 
 CATEGORY = "face/analysis"
@@ -32,31 +33,23 @@ class CropFace(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "size",
-                    default=512,
-                    min=16,
-                    max=4096,
-                    step=8,
+                    **between(16, 4096, step=8, default=512),
                     tooltip="Side of the crops in pixels: the size your model works best at, 128 "
                     "for the tiny world.",
                 ),
                 io.Float.Input(
                     "padding",
-                    default=0.25,
-                    min=-0.4,
-                    max=4.0,
-                    step=0.01,
+                    **between(-0.4, 4.0, step=0.01, default=0.25),
                     tooltip="Extra surroundings on each side, as a fraction of the square from "
                     "forehead to chin. 0.25 includes the whole head.",
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "crops", display_name="crops", tooltip="One per face, image by image."
-                ),
-                FacesSocket.Output(
+                output(io.Image, "crops", "One per face, image by image."),
+                output(
+                    FacesSocket,
                     "faces",
-                    display_name="faces",
-                    tooltip="The faces with the places of their crops: for Paste Face.",
+                    "The faces with the places of their crops: for Paste Face.",
                 ),
             ],
         )
@@ -97,10 +90,7 @@ class PasteFace(io.ComfyNode):
                 FacesSocket.Input("faces", tooltip="From Crop Face."),
                 io.Float.Input(
                     "feather",
-                    default=0.06,
-                    min=0.0,
-                    max=0.25,
-                    step=0.01,
+                    **between(0.0, 0.25, step=0.01, default=0.06),
                     tooltip="Width of the soft edge inside the crop, as a fraction of its side. "
                     "Raise it if a seam shows.",
                 ),
@@ -117,9 +107,7 @@ class PasteFace(io.ComfyNode):
                     "Without it the whole crop is pasted.",
                 ),
             ],
-            outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The finished images.")
-            ],
+            outputs=[output(io.Image, "image", "The finished images.")],
         )
 
     @classmethod

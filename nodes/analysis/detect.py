@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..images import channels_first, channels_last
+from ..inputs import ANALYZER_TIP, between, choice, output
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
 
 CATEGORY = "face/analysis"
@@ -28,45 +29,35 @@ class DetectFaces(io.ComfyNode):
             "ones you choose, with a report on each image.",
             search_aliases=["face detection", "find face", "face index", "several people", "bbox"],
             inputs=[
-                AnalyzerSocket.Input(
-                    "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
-                ),
+                AnalyzerSocket.Input("analyzer", tooltip=ANALYZER_TIP),
                 io.Image.Input("image", tooltip="One or more images with any number of faces."),
-                io.Combo.Input(
+                choice(
                     "order",
-                    options=["left to right", "top to bottom", "largest first"],
-                    default="left to right",
-                    tooltip="How the faces of an image are numbered, from 0; the preview shows the "
+                    ["left to right", "top to bottom", "largest first"],
+                    "How the faces of an image are numbered, from 0; the preview shows the "
                     "numbers.",
                 ),
                 io.Int.Input(
                     "face_index",
-                    default=ALL,
-                    min=ALL,
-                    max=255,
+                    **between(ALL, 255, default=ALL),
                     tooltip="Only the face with this number; -1 takes all. Faces are numbered "
                     "before the two limits below are applied.",
                 ),
                 io.Float.Input(
                     "min_score",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Ignore faces with a lower detection score.",
+                    **between(0.0, 1.0, step=0.01, default=0.0),
+                    tooltip="Leave out faces with a lower detection score.",
                 ),
                 io.Int.Input(
                     "min_size",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    tooltip="Ignore faces whose box is smaller, in pixels along its longer side.",
+                    **between(0, 16384, default=0),
+                    tooltip="Leave out faces whose box is smaller, in pixels along its longer "
+                    "side.",
                 ),
-                io.Combo.Input(
+                choice(
                     "on_missing",
-                    options=["error", "skip", "pass through"],
-                    default="error",
-                    tooltip="For an image without such a face, or a broken one. error: stop and "
+                    ["error", "skip", "pass through"],
+                    "For an image without such a face, or a broken one. error: stop and "
                     "name it. skip: drop it; if none is left, connected nodes do not run. pass "
                     "through: keep it, without a face.",
                 ),
@@ -78,27 +69,13 @@ class DetectFaces(io.ComfyNode):
                 ),
             ],
             outputs=[
-                FacesSocket.Output(
-                    "faces", display_name="faces", tooltip="For Crop Face and the other face nodes."
+                output(FacesSocket, "faces", "For Crop Face and the other face nodes."),
+                output(io.Int, "count", "Number of faces in the output."),
+                output(
+                    io.Image, "preview", "All detected faces, numbered; those left out are grey."
                 ),
-                io.Int.Output(
-                    "count", display_name="count", tooltip="Number of faces in the output."
-                ),
-                io.Image.Output(
-                    "preview",
-                    display_name="preview",
-                    tooltip="All detected faces, numbered; those left out are grey.",
-                ),
-                io.Image.Output(
-                    "image",
-                    display_name="image",
-                    tooltip="The images of these faces, without the skipped ones.",
-                ),
-                io.String.Output(
-                    "report",
-                    display_name="report",
-                    tooltip="What was found, and what is wrong with which image.",
-                ),
+                output(io.Image, "image", "The images of these faces, without the skipped ones."),
+                output(io.String, "report", "What was found, and what is wrong with which image."),
             ],
         )
 
@@ -171,11 +148,7 @@ class DrawFaces(io.ComfyNode):
                     "blue along the nose.",
                 ),
             ],
-            outputs=[
-                io.Image.Output(
-                    "image", display_name="image", tooltip="The images with the drawings."
-                )
-            ],
+            outputs=[output(io.Image, "image", "The images with the drawings.")],
         )
 
     @classmethod

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
-from ..inputs import ANGLES, angle
+from ..inputs import ANGLES, angle, output
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _MAX_PIXELS = 16384
 
 
 def _output() -> Any:
-    return FacesSocket.Output("faces", display_name="faces", tooltip=_FACES_TIP)
+    return output(FacesSocket, "faces", _FACES_TIP)
 
 
 class FacesByHand(io.ComfyNode):

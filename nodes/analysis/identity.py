@@ -6,6 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
+from ..inputs import between, choice, output
 from ..sockets import (
     AnalyzerSocket,
     FacesSocket,
@@ -46,11 +47,10 @@ class EncodeIdentity(io.ComfyNode):
                     tooltip="Reference portraits, one face each. Several portraits of one person "
                     "in different light and pose give a better likeness than one.",
                 ),
-                io.Combo.Input(
+                choice(
                     "pictures_show",
-                    options=[ONE_PERSON, ONE_EACH],
-                    default=ONE_PERSON,
-                    tooltip="one person: the identities of the images are averaged. one person per "
+                    [ONE_PERSON, ONE_EACH],
+                    "one person: the identities of the images are averaged. one person per "
                     "picture: each image of the generated batch gets a person of its own.",
                 ),
                 FacesSocket.Input(
@@ -69,16 +69,14 @@ class EncodeIdentity(io.ComfyNode):
                 ),
             ],
             outputs=[
-                IdentitySocket.Output("identity", display_name="identity", tooltip=IDENTITY_TIP),
-                io.Float.Output(
-                    "score",
-                    display_name="score",
-                    tooltip="Detection score, 0 to 1: the lowest of the images used.",
+                output(IdentitySocket, "identity", IDENTITY_TIP),
+                output(
+                    io.Float, "score", "Detection score, 0 to 1: the lowest of the images used."
                 ),
-                io.String.Output(
+                output(
+                    io.String,
                     "report",
-                    display_name="report",
-                    tooltip="Which images were used and, for one person, how well each agrees with "
+                    "Which images were used and, for one person, how well each agrees with "
                     "the others; an image of somebody else is named.",
                 ),
             ],
@@ -146,17 +144,12 @@ class IdentityAwayFrom(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "amount",
-                    default=0.06,
-                    min=0.0,
-                    max=0.5,
-                    step=0.01,
+                    **between(0.0, 0.5, step=0.01, default=0.06),
                     tooltip="Fraction of the other identity that is subtracted; 0 changes nothing, "
                     "above 0.2 the likeness suffers.",
                 ),
             ],
-            outputs=[
-                IdentitySocket.Output("identity", display_name="identity", tooltip=IDENTITY_TIP)
-            ],
+            outputs=[output(IdentitySocket, "identity", IDENTITY_TIP)],
         )
 
     @classmethod

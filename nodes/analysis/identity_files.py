@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ...errors import InputError, ModelFileError
 from ..host.folders import IDENTITIES, file_mark, full_path, identities_folder, list_files, places
+from ..inputs import output
 from ..sockets import IdentitySocket, People
 from .identity import CATEGORY, IDENTITY_TIP
 
@@ -37,11 +38,7 @@ class SaveIdentity(io.ComfyNode):
                     "overwritten.",
                 ),
             ],
-            outputs=[
-                io.String.Output(
-                    "file", display_name="file", tooltip="The file's name in Load Identity."
-                )
-            ],
+            outputs=[output(io.String, "file", "The file's name in Load Identity.")],
             is_output_node=True,
         )
 
@@ -74,12 +71,8 @@ class LoadIdentity(io.ComfyNode):
                 )
             ],
             outputs=[
-                IdentitySocket.Output("identity", display_name="identity", tooltip=IDENTITY_TIP),
-                io.String.Output(
-                    "encoder",
-                    display_name="encoder",
-                    tooltip="The face encoder that computed it.",
-                ),
+                output(IdentitySocket, "identity", IDENTITY_TIP),
+                output(io.String, "encoder", "The face encoder that computed it."),
             ],
         )
 

@@ -19,6 +19,7 @@ from ..host.face_models import (
     model_file,
 )
 from ..host.folders import file_mark, list_files
+from ..inputs import between, choice, output
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 
 CATEGORY = "face/analysis"
@@ -64,19 +65,13 @@ class LoadAnalyzer(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "threshold",
-                    default=0.5,
-                    min=0.05,
-                    max=0.95,
-                    step=0.01,
+                    **between(0.05, 0.95, step=0.01, default=0.5),
                     tooltip="Lowest detection score of a face. Lower it if faces are missed, raise "
                     "it if other things are taken for faces.",
                 ),
                 io.Int.Input(
                     "detection_size",
-                    default=640,
-                    min=64,
-                    max=2048,
-                    step=32,
+                    **between(64, 2048, step=32, default=640),
                     tooltip="For insightface: side in pixels of the image given to the detector. "
                     "Larger finds smaller faces and takes longer.",
                 ),
@@ -87,9 +82,7 @@ class LoadAnalyzer(io.ComfyNode):
                     "mirrored image. Less jitter, four times as slow.",
                 ),
             ],
-            outputs=[
-                AnalyzerSocket.Output("analyzer", display_name="analyzer", tooltip=_OUTPUT_TIP)
-            ],
+            outputs=[output(AnalyzerSocket, "analyzer", _OUTPUT_TIP)],
         )
 
     @classmethod
@@ -152,9 +145,7 @@ class AnalyzerFromPack(io.ComfyNode):
                     tooltip="From the InsightFace or FaceAnalysis loader of another pack.",
                 )
             ],
-            outputs=[
-                AnalyzerSocket.Output("analyzer", display_name="analyzer", tooltip=_OUTPUT_TIP)
-            ],
+            outputs=[output(AnalyzerSocket, "analyzer", _OUTPUT_TIP)],
         )
 
     @classmethod
@@ -173,11 +164,10 @@ def file_list(input_id: str, suffixes: tuple[str, ...], tooltip: str) -> Any:
 
 def pack_list() -> Any:
     """The InsightFace packs; the first entry takes any of them."""
-    return io.Combo.Input(
+    return choice(
         "insightface_pack",
-        options=[FIRST, *insight_packs()],
-        default=FIRST,
-        tooltip="For insightface: a folder of .onnx files in models/insightface/models.",
+        [FIRST, *insight_packs()],
+        "For insightface: a folder of .onnx files in models/insightface/models.",
     )
 
 

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ...errors import ModelFileError
 from ..host.face_models import IR_SE50, NETWORKS, insight_pack, model_file
 from ..host.folders import file_mark
+from ..inputs import choice, output
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 from .load_analyzer import CATEGORY, INSIGHTFACE, file_list, pack_files, pack_list
 
@@ -36,11 +37,10 @@ class LoadEncoder(io.ComfyNode):
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="Detects the faces: from Load Face Analyzer."
                 ),
-                io.Combo.Input(
+                choice(
                     "encoder",
-                    options=list(ENCODERS),
-                    default=ENCODERS[0],
-                    tooltip="IR-SE50: used by the released Dense-Face. insightface: the recogniser "
+                    ENCODERS,
+                    "IR-SE50: used by the released Dense-Face. insightface: the recogniser "
                     "of a pack. Their vectors are not interchangeable.",
                 ),
                 file_list(
@@ -50,28 +50,25 @@ class LoadEncoder(io.ComfyNode):
                     "convert or as published.",
                 ),
                 pack_list(),
-                io.Combo.Input(
+                choice(
                     "channel_order",
-                    options=list(ORDERS),
-                    default=ORDERS[0],
-                    tooltip="For IR-SE50: its channel order, RGB or BGR. The authors do not say "
+                    ORDERS,
+                    "For IR-SE50: its channel order, RGB or BGR. The authors do not say "
                     "which; denseface calibrate-identity finds out from images with known "
                     "features.",
                 ),
-                io.Combo.Input(
+                choice(
                     "alignment",
-                    options=list(ALIGNMENTS),
-                    default=ALIGNMENTS[0],
-                    tooltip="For IR-SE50. five points: the face is aligned to the ArcFace "
+                    ALIGNMENTS,
+                    "For IR-SE50. five points: the face is aligned to the ArcFace "
                     "template. whole picture: for images that are already cropped to the face.",
                 ),
             ],
             outputs=[
-                AnalyzerSocket.Output(
+                output(
+                    AnalyzerSocket,
                     "analyzer",
-                    display_name="analyzer",
-                    tooltip="The analyzer with this encoder, for Encode Identity and the Measure "
-                    "nodes.",
+                    "The analyzer with this encoder, for Encode Identity and the Measure nodes.",
                 )
             ],
         )

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ..images import channels_first, channels_last, checked_mask
-from ..inputs import feather_pixels
+from ..inputs import ANALYZER_TIP, between, choice, feather_pixels, output
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
 
 CATEGORY = "face/analysis"
@@ -41,33 +41,23 @@ class FaceMask(io.ComfyNode):
             "kept. For Set Latent Noise Mask and Composite Face.",
             search_aliases=["face segmentation", "head mask", "face parsing"],
             inputs=[
-                AnalyzerSocket.Input(
-                    "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
-                ),
+                AnalyzerSocket.Input("analyzer", tooltip=ANALYZER_TIP),
                 io.Image.Input("image", tooltip="The scene; one head per image."),
-                io.Combo.Input(
+                choice(
                     "region",
-                    options=[HEAD, FACE],
-                    default=HEAD,
-                    tooltip="head with hair: for another person or another pose. face: from brows "
+                    [HEAD, FACE],
+                    "head with hair: for another person or another pose. face: from brows "
                     "to chin; keeps the hair.",
                 ),
                 io.Float.Input(
                     "grow",
-                    default=0.12,
-                    min=-0.5,
-                    max=2.0,
-                    step=0.01,
+                    **between(-0.5, 2.0, step=0.01, default=0.12),
                     tooltip="Margin around the region as a fraction of its diameter; leaves room "
                     "for another hairstyle or a larger turn.",
                 ),
                 feather_pixels(),
             ],
-            outputs=[
-                io.Mask.Output(
-                    "mask", display_name="mask", tooltip="White = redraw; same size as the image."
-                )
-            ],
+            outputs=[output(io.Mask, "mask", "White = redraw; same size as the image.")],
         )
 
     @classmethod
@@ -103,11 +93,10 @@ class MaskFaces(io.ComfyNode):
                     "image",
                     tooltip="The images that the faces were detected in; only their size is used.",
                 ),
-                io.Combo.Input(
+                choice(
                     "one_for",
-                    options=[EACH_IMAGE, EACH_FACE, EACH_CROP],
-                    default=EACH_IMAGE,
-                    tooltip="a picture: one mask per image with all its faces. a face: one mask of "
+                    [EACH_IMAGE, EACH_FACE, EACH_CROP],
+                    "a picture: one mask per image with all its faces. a face: one mask of "
                     "the image's size per face. a crop: one mask per crop (connect the faces of "
                     "Crop Face).",
                 ),
@@ -125,22 +114,13 @@ class MaskFaces(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "grow",
-                    default=0.0,
-                    min=-0.5,
-                    max=2.0,
-                    step=0.01,
+                    **between(-0.5, 2.0, step=0.01, default=0.0),
                     tooltip="Margin around each part as a fraction of the face's size; negative "
                     "values shrink it.",
                 ),
                 feather_pixels(),
             ],
-            outputs=[
-                io.Mask.Output(
-                    "mask",
-                    display_name="mask",
-                    tooltip="White = the face; all black without a face.",
-                )
-            ],
+            outputs=[output(io.Mask, "mask", "White = the face; all black without a face.")],
         )
 
     @classmethod
@@ -194,31 +174,22 @@ class PasteMask(io.ComfyNode):
             "Composite Face.",
             search_aliases=["tight mask", "paste back", "seam", "halo", "remove head"],
             inputs=[
-                AnalyzerSocket.Input(
-                    "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
-                ),
+                AnalyzerSocket.Input("analyzer", tooltip=ANALYZER_TIP),
                 io.Image.Input("scene", tooltip="The original image; one head per image."),
                 io.Image.Input("generated", tooltip="The image with the new head."),
                 io.Mask.Input("mask", tooltip="White = redrawn; from Face Mask."),
                 io.Float.Input(
                     "grow",
-                    default=0.03,
-                    min=-0.5,
-                    max=2.0,
-                    step=0.01,
+                    **between(-0.5, 2.0, step=0.01, default=0.03),
                     tooltip="Margin around the new head as a fraction of its diameter.",
                 ),
             ],
             outputs=[
-                io.Mask.Output(
-                    "mask",
-                    display_name="mask",
-                    tooltip="White = the new head. For Composite Face.",
-                ),
-                io.Image.Output(
+                output(io.Mask, "mask", "White = the new head. For Composite Face."),
+                output(
+                    io.Image,
                     "scene",
-                    display_name="scene",
-                    tooltip="The scene without the old head; the rest is unchanged, to the last "
+                    "The scene without the old head; the rest is unchanged, to the last "
                     "bit. For Composite Face.",
                 ),
             ],

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..images import channels_first, checked_mask
+from ..inputs import output
 from .metrics import CATEGORY, text_output
 
 if TYPE_CHECKING:
@@ -42,10 +43,10 @@ class MeasureChange(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Float.Output(
+                output(
+                    io.Float,
                     "change",
-                    display_name="change",
-                    tooltip="Mean absolute difference outside the mask, 0 to 255; 0 = identical.",
+                    "Mean absolute difference outside the mask, 0 to 255; 0 = identical.",
                 ),
                 text_output(),
             ],

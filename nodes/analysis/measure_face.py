@@ -6,6 +6,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...errors import InputError
+from ..inputs import output
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 from .chosen_face import chosen, detections_of
 from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
@@ -34,11 +35,10 @@ class MeasurePose(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Float.Output(
+                output(
+                    io.Float,
                     "error",
-                    display_name="error",
-                    tooltip="Mean absolute error of yaw, pitch and roll over all images, in "
-                    "degrees.",
+                    "Mean absolute error of yaw, pitch and roll over all images, in degrees.",
                 ),
                 text_output(),
             ],
@@ -99,10 +99,10 @@ class MeasureExpression(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Float.Output(
+                output(
+                    io.Float,
                     "agreement",
-                    display_name="agreement",
-                    tooltip="0 to 1, mean over the images; a smile half as wide gives about 0.5.",
+                    "0 to 1, mean over the images; a smile half as wide gives about 0.5.",
                 ),
                 text_output(),
             ],

@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...errors import InputError
+from ..inputs import output
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 from .chosen_face import chosen, detections_of
 from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
@@ -51,16 +52,12 @@ class MeasureLikeness(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Float.Output(
-                    "likeness",
-                    display_name="likeness",
-                    tooltip="By the analyzer, -1 to 1, mean over the images.",
-                ),
+                output(io.Float, "likeness", "By the analyzer, -1 to 1, mean over the images."),
                 text_output(),
-                io.Float.Output(
+                output(
+                    io.Float,
                     "independent_likeness",
-                    display_name="independent_likeness",
-                    tooltip="By the independent recogniser; nan without one.",
+                    "By the independent recogniser; nan without one.",
                 ),
             ],
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ...errors import InputError
+from ..inputs import output
 
 if TYPE_CHECKING:
     from ...faces.detection import Detection
@@ -17,7 +18,7 @@ MEASURED_TIP = "The images to measure; in each the largest face is used."
 
 def text_output() -> Any:
     """STRING, the text that every Measure node gives with its number."""
-    return io.String.Output("text", display_name="text", tooltip="The result as text.")
+    return output(io.String, "text", "The result in words.")
 
 
 def with_face(detections: list[Detection], where: str) -> list[int]:

@@ -11,7 +11,7 @@ from ...faces.angles import ANGLE_LIMITS
 from ..analysis.identity import ONE_PERSON
 from ..analysis.masks import HEAD
 from ..host.folders import BUNDLED
-from ..inputs import ANGLES, YAW, angle
+from ..inputs import ANGLES, YAW, angle, between, output
 
 if TYPE_CHECKING:
     from comfy_execution.graph_utils import GraphBuilder
@@ -48,9 +48,7 @@ class QuickPortrait(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=2**63 - 1,
+                    **between(0, 2**63 - 1, default=0),
                     control_after_generate=True,
                     tooltip="Seed of the initial noise.",
                 ),
@@ -62,7 +60,7 @@ class QuickPortrait(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The new image."),
+                output(io.Image, "image", "The new image."),
             ],
         )
 

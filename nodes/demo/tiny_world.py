@@ -8,7 +8,7 @@ from ...demo.bundled import ANALYZER_FILE, BASE_FILE, EVALUATOR_FILE, WEIGHTS
 from ...faces.angles import ANGLE_LIMITS
 from ..host.folders import file_mark
 from ..images import channels_last
-from ..inputs import ANGLES, angle
+from ..inputs import ANGLES, angle, between, output
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 
 CATEGORY = "face/demo"
@@ -31,19 +31,9 @@ class LoadTinyWorld(io.ComfyNode):
             search_aliases=["demo model", "tiny model", "toy checkpoint"],
             inputs=[],
             outputs=[
-                io.Model.Output(
-                    "model", display_name="model", tooltip="Draws 128 px images of heads."
-                ),
-                io.Clip.Output(
-                    "clip",
-                    display_name="clip",
-                    tooltip="Knows about 200 words; the help lists them.",
-                ),
-                io.Vae.Output(
-                    "vae",
-                    display_name="vae",
-                    tooltip="Its latents are 8 times smaller than the image.",
-                ),
+                output(io.Model, "model", "Draws 128 px images of heads."),
+                output(io.Clip, "clip", "Knows about 200 words; the help lists them."),
+                output(io.Vae, "vae", "Its latents are 8 times smaller than the image."),
             ],
         )
 
@@ -72,10 +62,10 @@ class LoadTinyAnalyzer(io.ComfyNode):
             search_aliases=["face analysis", "face encoder", "demo analyzer"],
             inputs=[],
             outputs=[
-                AnalyzerSocket.Output(
+                output(
+                    AnalyzerSocket,
                     "analyzer",
-                    display_name="analyzer",
-                    tooltip="For Encode Identity, Face Mask and Head Pose from Image.",
+                    "For Encode Identity, Face Mask and Head Pose from Image.",
                 )
             ],
         )
@@ -117,10 +107,10 @@ class LoadTinyEvaluator(io.ComfyNode):
             ],
             inputs=[],
             outputs=[
-                AnalyzerSocket.Output(
+                output(
+                    AnalyzerSocket,
                     "analyzer",
-                    display_name="analyzer",
-                    tooltip="For Measure Likeness. No adapter accepts its identities.",
+                    "For Measure Likeness. No adapter accepts its identities.",
                 )
             ],
         )
@@ -153,17 +143,13 @@ class TinyPortrait(io.ComfyNode):
             inputs=[
                 io.Int.Input(
                     "person",
-                    default=2,
-                    min=0,
-                    max=MAX_NUMBER,
+                    **between(0, MAX_NUMBER, default=2),
                     control_after_generate=True,
                     tooltip="Number of the person; the same number always gives the same person.",
                 ),
                 io.Int.Input(
                     "scene",
-                    default=3,
-                    min=0,
-                    max=MAX_NUMBER,
+                    **between(0, MAX_NUMBER, default=3),
                     tooltip="Number of the scene: lighting, background, clothes, expression.",
                 ),
                 *(
@@ -172,23 +158,16 @@ class TinyPortrait(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "size",
-                    default=128,
-                    min=64,
-                    max=1024,
-                    step=8,
+                    **between(64, 1024, step=8, default=128),
                     tooltip="Side of the image in pixels; the tiny world's own size is 128.",
                 ),
             ],
             outputs=[
-                io.Image.Output("image", display_name="image", tooltip="The portrait."),
-                io.String.Output(
-                    "caption",
-                    display_name="caption",
-                    tooltip="A caption in words that the tiny text encoder knows.",
+                output(io.Image, "image", "The portrait."),
+                output(
+                    io.String, "caption", "A caption in words that the tiny text encoder knows."
                 ),
-                PoseSocket.Output(
-                    "pose", display_name="pose", tooltip="The three angles, for the pose nodes."
-                ),
+                output(PoseSocket, "pose", "The three angles, for the pose nodes."),
             ],
         )
 
@@ -196,7 +175,7 @@ class TinyPortrait(io.ComfyNode):
     def execute(
         cls, person: int, scene: int, yaw: float, pitch: float, roll: float, size: int
     ) -> io.NodeOutput:
-        from ...demo.portrait import portrait
+        from ...demo.expression_heads import portrait
 
         rendered, caption = portrait(person, scene, (yaw, pitch, roll), size)
         image = channels_last(rendered)

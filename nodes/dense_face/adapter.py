@@ -12,7 +12,7 @@ from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS
 from ...errors import IncompatibleError
 from ..host.folders import BUNDLED, file_mark, full_path, list_files
 from ..images import checked_mask
-from ..inputs import percent
+from ..inputs import between, output, percent
 from ..sockets import AdapterSocket, IdentitySocket, LoadedAdapter, People
 
 FOLDER = "dense_face"
@@ -48,15 +48,15 @@ class LoadAdapter(io.ComfyNode):
                 )
             ],
             outputs=[
-                AdapterSocket.Output(
+                output(
+                    AdapterSocket,
                     "adapter",
-                    display_name="adapter",
-                    tooltip="For Apply Dense-Face Adapter and Encode Prompt with Identity.",
+                    "For Apply Dense-Face Adapter and Encode Prompt with Identity.",
                 ),
-                io.ControlNet.Output(
+                output(
+                    io.ControlNet,
                     "pose_control",
-                    display_name="pose_control",
-                    tooltip="The pose branch as an ordinary control net: for Apply ControlNet, "
+                    "The pose branch as an ordinary control net: for Apply ControlNet, "
                     "together with a pose image.",
                 ),
             ],
@@ -97,10 +97,7 @@ class ApplyAdapter(io.ComfyNode):
                 IdentitySocket.Input("identity", tooltip=IDENTITY_TIP),
                 io.Float.Input(
                     "weight",
-                    default=1.0,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
+                    **between(0.0, 3.0, step=0.05, default=1.0),
                     tooltip="Strength: 1 = as trained, 0 = no effect. Raise it for more likeness, "
                     "lower it if faces look waxy or broken.",
                 ),
@@ -121,11 +118,7 @@ class ApplyAdapter(io.ComfyNode):
                     "Stretched over the whole image.",
                 ),
             ],
-            outputs=[
-                io.Model.Output(
-                    "model", display_name="model", tooltip="The model with the adapter."
-                )
-            ],
+            outputs=[output(io.Model, "model", "The model with the adapter.")],
         )
 
     @classmethod
@@ -176,10 +169,10 @@ class EncodePrompt(io.ComfyNode):
                 IdentitySocket.Input("identity", optional=True, tooltip=IDENTITY_TIP),
             ],
             outputs=[
-                io.Conditioning.Output(
+                output(
+                    io.Conditioning,
                     "conditioning",
-                    display_name="conditioning",
-                    tooltip="The prompt with the person. For the negative prompt use CLIP Text "
+                    "The prompt with the person. For the negative prompt use CLIP Text "
                     "Encode, for instance with an empty text.",
                 )
             ],

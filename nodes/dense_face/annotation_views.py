@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...faces.parts import PART_NAMES
 from ..images import channels_first, channels_last
-from ..inputs import feather_pixels
+from ..inputs import between, choice, feather_pixels, output
 from ..sockets import AnnotationsSocket, ImageAnnotations
 
 CATEGORY = "face/dense_face"
@@ -43,31 +43,27 @@ class AnnotationImages(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(
+                output(
+                    io.Image,
                     "preview",
-                    display_name="preview",
-                    tooltip="Landmarks, depth and parts side by side, one row per image.",
+                    "Landmarks, depth and parts side by side, one row per image.",
                 ),
-                io.Image.Output(
+                output(
+                    io.Image,
                     "depth",
-                    display_name="depth",
-                    tooltip="White = near; contrast stretched over the face of each image.",
+                    "White = near; contrast stretched over the face of each image.",
                 ),
-                io.Image.Output(
+                output(
+                    io.Image,
                     "raw_depth",
-                    display_name="raw_depth",
-                    tooltip="Unstretched: 0 nearest, 1 background, comparable between images.",
+                    "Unstretched: 0 nearest, 1 background, comparable between images.",
                 ),
-                io.Image.Output(
-                    "parts", display_name="parts", tooltip="One colour for each of the ten classes."
-                ),
-                io.Mask.Output(
-                    "face", display_name="face", tooltip="White = the face, from brows to chin."
-                ),
-                FaceLandmarks.Output(
+                output(io.Image, "parts", "One colour for each of the ten classes."),
+                output(io.Mask, "face", "White = the face, from brows to chin."),
+                output(
+                    FaceLandmarks,
                     "landmarks",
-                    display_name="landmarks",
-                    tooltip="One face per image, for nodes that take FACE_LANDMARKS.",
+                    "One face per image, for nodes that take FACE_LANDMARKS.",
                 ),
             ],
         )
@@ -106,24 +102,20 @@ class PartMask(io.ComfyNode):
             search_aliases=["face mask", "eye mask", "mouth mask", "segmentation mask"],
             inputs=[
                 AnnotationsSocket.Input("annotations", tooltip=FROM_TIP),
-                io.Combo.Input(
+                choice(
                     "part",
-                    options=[FACE, *PART_NAMES],
-                    default=FACE,
-                    tooltip="face: all parts together. Left and right are the person's own.",
+                    [FACE, *PART_NAMES],
+                    "face: all parts together. Left and right are the person's own.",
                 ),
                 io.Float.Input(
                     "threshold",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
+                    **between(0.0, 1.0, step=0.01, default=0.5),
                     tooltip="Pixels of at least this probability are white; 0 gives the "
                     "probability itself.",
                 ),
                 feather_pixels(),
             ],
-            outputs=[io.Mask.Output("mask", display_name="mask", tooltip="White = this part.")],
+            outputs=[output(io.Mask, "mask", "White = this part.")],
         )
 
     @classmethod

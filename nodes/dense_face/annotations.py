@@ -12,6 +12,7 @@ from ...demo.bundled import ANNOTATION_FILE, WEIGHTS
 from ...errors import InputError
 from ..host.folders import BUNDLED, file_mark, full_path, list_files
 from ..images import channels_first
+from ..inputs import between, choice, output
 from ..sockets import AnnotationHeadSocket, AnnotationsSocket, ImageAnnotations, LoadedHead
 
 FOLDER = "dense_face"
@@ -47,10 +48,10 @@ class LoadAnnotationHead(io.ComfyNode):
                 )
             ],
             outputs=[
-                AnnotationHeadSocket.Output(
+                output(
+                    AnnotationHeadSocket,
                     "head",
-                    display_name="head",
-                    tooltip="For Annotate Image, Sample with Annotations and Joint Guider with "
+                    "For Annotate Image, Sample with Annotations and Joint Guider with "
                     "Predicted Mask.",
                 )
             ],
@@ -94,26 +95,18 @@ class AnnotateImage(io.ComfyNode):
                 io.Image.Input("image", tooltip="One face per image; sides in multiples of 8 px."),
                 io.Int.Input(
                     "timestep",
-                    default=1,
-                    min=0,
-                    max=999,
+                    **between(0, 999, default=1),
                     tooltip="Diffusion timestep of the added noise, 0 to 999: 0 hardly any, 999 "
                     "pure noise.",
                 ),
                 io.Int.Input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
+                    **between(0, 2**64 - 1, default=0),
                     control_after_generate=True,
                     tooltip="Seed of the added noise.",
                 ),
             ],
-            outputs=[
-                AnnotationsSocket.Output(
-                    "annotations", display_name="annotations", tooltip=ANNOTATIONS_TIP
-                )
-            ],
+            outputs=[output(AnnotationsSocket, "annotations", ANNOTATIONS_TIP)],
         )
 
     @classmethod
@@ -171,38 +164,27 @@ class SampleAnnotated(io.ComfyNode):
                 AnnotationHeadSocket.Input("head", tooltip=HEAD_TIP),
                 io.Float.Input(
                     "start_percent",
-                    default=0.6,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
+                    **between(0.0, 1.0, step=0.01, default=0.6),
                     tooltip="Fraction of the denoising after which steps are read.",
                 ),
                 io.Float.Input(
                     "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
+                    **between(0.0, 1.0, step=0.01, default=1.0),
                     tooltip="Fraction of the denoising up to which steps are read.",
                 ),
-                io.Combo.Input(
+                choice(
                     "take",
-                    options=[LAST, MEAN],
-                    default=LAST,
-                    tooltip="last step: reads only the last step of the range, at almost no cost. "
+                    [LAST, MEAN],
+                    "last step: reads only the last step of the range, at almost no cost. "
                     "mean of all steps: averages over every step of the range.",
                 ),
             ],
             outputs=[
-                io.Latent.Output("output", display_name="output", tooltip="The sampled latent."),
-                io.Latent.Output(
-                    "denoised_output",
-                    display_name="denoised_output",
-                    tooltip="The clean latent predicted in the last step.",
+                output(io.Latent, "output", "The sampled latent."),
+                output(
+                    io.Latent, "denoised_output", "The clean latent predicted in the last step."
                 ),
-                AnnotationsSocket.Output(
-                    "annotations", display_name="annotations", tooltip=ANNOTATIONS_TIP
-                ),
+                output(AnnotationsSocket, "annotations", ANNOTATIONS_TIP),
             ],
         )
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..images import channels_first, channels_last, checked_mask
-from ..inputs import feather_pixels
+from ..inputs import between, choice, feather_pixels, output
 
 CATEGORY = "face/dense_face"
 FRESH, FIXED = "fresh in every step", "one for all steps"
@@ -33,49 +33,36 @@ class BlendedSampler(io.ComfyNode):
             inputs=[
                 io.Float.Input(
                     "eta",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
+                    **between(0.0, 1.0, step=0.05, default=1.0),
                     tooltip="DDIM eta, the amount of new noise in each step: 1 as released, 0 "
                     "deterministic.",
                 ),
-                io.Combo.Input(
+                choice(
                     "background_noise",
-                    options=[FRESH, FIXED],
-                    default=FRESH,
-                    tooltip="Noise on the kept scene. fresh in every step: as released. one for "
+                    [FRESH, FIXED],
+                    "Noise on the kept scene. fresh in every step: as released. one for "
                     "all steps: as with the host's own noise mask.",
                 ),
-                io.Combo.Input(
+                choice(
                     "start",
-                    options=[FROM_BASE, FROM_NOISE],
-                    default=FROM_BASE,
-                    tooltip="noised scene (as released): the scene's colours and lighting leak "
+                    [FROM_BASE, FROM_NOISE],
+                    "noised scene (as released): the scene's colours and lighting leak "
                     "into the face. noise: the face starts from pure noise.",
                 ),
-                io.Combo.Input(
+                choice(
                     "end",
-                    options=[CLEAN, AS_RELEASED],
-                    default=CLEAN,
-                    tooltip="clean: ends without noise and restores the scene once more. as "
+                    [CLEAN, AS_RELEASED],
+                    "clean: ends without noise and restores the scene once more. as "
                     "released: ends one step early, without restoring it.",
                 ),
-                io.Combo.Input(
+                choice(
                     "mask_edge",
-                    options=[SOFT, HARD],
-                    default=SOFT,
-                    tooltip="soft: blends where the mask is grey. hard (as released): thresholds "
+                    [SOFT, HARD],
+                    "soft: blends where the mask is grey. hard (as released): thresholds "
                     "the mask at each latent cell.",
                 ),
             ],
-            outputs=[
-                io.Sampler.Output(
-                    "sampler",
-                    display_name="sampler",
-                    tooltip="For SamplerCustom and SamplerCustomAdvanced.",
-                )
-            ],
+            outputs=[output(io.Sampler, "sampler", "For SamplerCustom and SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -108,7 +95,7 @@ class Composite(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="White = the new face; from Face Mask."),
                 feather_pixels(4.0),
             ],
-            outputs=[io.Image.Output("image", display_name="image", tooltip="The finished image.")],
+            outputs=[output(io.Image, "image", "The finished image.")],
         )
 
     @classmethod

@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...faces.angles import ANGLE_LIMITS
 from ..analysis.chosen_face import chosen, detections_of, index_input
 from ..images import channels_last
-from ..inputs import ANGLES, YAW, angle
+from ..inputs import ANGLES, YAW, angle, between, output
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, HeadPoses, LoadedAnalyzer, PoseSocket
 
 if TYPE_CHECKING:
@@ -33,10 +33,7 @@ AS_MEASURED, AS_PAPER = "as measured", "as 6DRepNet reads it"
 def _size() -> Any:
     return io.Int.Input(
         "size",
-        default=SIZE,
-        min=64,
-        max=2048,
-        step=8,
+        **between(64, 2048, step=8, default=SIZE),
         tooltip="Side of the pose image in pixels: 256 for the released adapter, 128 for the "
         "bundled tiny world, as in training. The control node resizes it to your image.",
     )
@@ -44,11 +41,11 @@ def _size() -> Any:
 
 def _outputs() -> list[Any]:
     return [
-        PoseSocket.Output("pose", display_name="pose", tooltip="The angles, for Measure Pose."),
-        io.Image.Output(
+        output(PoseSocket, "pose", "The angles, for Measure Pose."),
+        output(
+            io.Image,
             "pose_picture",
-            display_name="pose_picture",
-            tooltip="The head's axes: red to the side, green down, blue along the nose. For the "
+            "The head's axes: red to the side, green down, blue along the nose. For the "
             "image input of Apply ControlNet.",
         ),
     ]
@@ -104,9 +101,7 @@ class PoseSweep(io.ComfyNode):
                 *(angle(name, 40.0 if name == YAW else 0.0, prefix="to_") for name in ANGLES),
                 io.Int.Input(
                     "count",
-                    default=5,
-                    min=1,
-                    max=256,
+                    **between(1, 256, default=5),
                     tooltip="Number of poses, both ends included.",
                 ),
                 _size(),

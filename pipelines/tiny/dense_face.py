@@ -24,6 +24,7 @@ from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapte
 from ...errors import InputError, ModelFileError
 from ...faces.angles import ANGLE_LIMITS, Angles
 from ...faces.identity import Identity, average
+from ...faces.masks.compositing import composite, feather
 from ...faces.masks.face_mask import head_mask
 from ...faces.masks.head_swap import NEW_MARGIN, OLD_MARGIN, swap
 from ..base import LATENT_SCALE, Base, load_base
@@ -31,7 +32,7 @@ from ..guided import face_model, text_model
 from ..sampling import clean_schedule, sample, seeded_noise
 from .inputs import ALL_PARTS, DenseFaceInputs, Parts, as_seeds, for_each
 from .prompts import scene_prompt
-from .scenes import GROW, Personalised, check_scenes, finished, head_masks, redraw_masks
+from .scenes import FEATHER, GROW, Personalised, check_scenes, redraw_masks
 
 STEPS = 20
 GUIDANCE = 3.0
@@ -82,10 +83,7 @@ class DenseFacePipeline:
         return analyse(self.analyzer, images)
 
     def identity(self, images: Tensor, names: Sequence[str] = ()) -> Identity:
-        """The identity from reference images [N, 3, H, W] in 0..1 of one person.
-
-        Args:
-            names: The images' names, for errors.
+        """Who is on reference images [N, 3, H, W] in 0..1 of one person; ``names`` for the error.
 
         Raises:
             InputError: An image has no face.
@@ -129,7 +127,7 @@ class DenseFacePipeline:
         texts = [scene_prompt(text) for text in for_each(prompts, str, len(seeds), "prompts")]
         return self.sampled(
             lambda part: nullcontext(text_model(self.base, texts[part], guidance)),
-            self.nothing(len(seeds)),
+            None,
             seeds,
             steps,
             label="text editing",
@@ -156,10 +154,13 @@ class DenseFacePipeline:
             IncompatibleError: The identity was measured by another encoder.
         """
         seeds = as_seeds(seeds)
-        faces = self._faces(identities, prompts, angles, len(seeds), parts)
+        faces = DenseFaceInputs.prepare(
+            identities, prompts, angles, len(seeds),
+            encoder=self.adapter.encoder, size=self.side, parts=parts,
+        )  # fmt: skip
         latents = self.sampled(
             lambda part: face_model(self.base, self.adapter, faces[part], guidance),
-            self.nothing(len(seeds)),
+            None,
             seeds,
             steps,
             label="face generation",
@@ -191,7 +192,9 @@ class DenseFacePipeline:
         """
         seeds = as_seeds(seeds)
         check_scenes(scenes, len(seeds), self.side)
-        faces = self._faces(identities, prompts, angles, len(seeds))
+        faces = DenseFaceInputs.prepare(
+            identities, prompts, angles, len(seeds), encoder=self.adapter.encoder, size=self.side
+        )
         mask = self.scene_mask(scenes) if mask is None else mask
         mask, small = redraw_masks(mask, len(seeds), *self.latent_shape[1:])
         blended = self.sampled(
@@ -202,7 +205,9 @@ class DenseFacePipeline:
             mask=small,
             label="blending",
         )
-        return finished(scenes, self.decode(blended), mask)
+        generated = self.decode(blended)
+        image = composite(scenes, generated, mask, FEATHER)
+        return Personalised(image, generated, feather(mask, FEATHER), mask)
 
     def scene_mask(self, scenes: Tensor, grow: float = GROW) -> Tensor:
         """Masks of the heads in scenes, with a margin: [B, H, W], 1 = redraw.
@@ -210,7 +215,14 @@ class DenseFacePipeline:
         Raises:
             InputError: A scene has no head.
         """
-        return head_masks(self.analyzer, scenes, grow)
+        mask = head_mask(self.analyse(scenes).head_logit, *scenes.shape[-2:], grow=grow)
+        if not bool((mask.amax((1, 2)) > 0).all()):
+            raise InputError(
+                "no head was found",
+                where="scene image",
+                fix="Use an image of a tiny-world head, or leave the scene out",
+            )
+        return mask
 
     def swap(self, scenes: Tensor, generated: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The scenes without their heads, and masks of the new ones: ``faces.masks.head_swap``.
@@ -255,28 +267,11 @@ class DenseFacePipeline:
         """Side of an image in pixels."""
         return self.latent_shape[1] * _VAE_FACTOR
 
-    def nothing(self, count: int) -> Tensor:
-        """Zero latents [count, 4, 16, 16], to start from without an image."""
-        return torch.zeros(count, *self.latent_shape)
-
-    def _faces(
-        self,
-        identities: Identity | Sequence[Identity],
-        prompts: str | Sequence[str],
-        angles: Angles | Sequence[Angles],
-        count: int,
-        parts: Parts = ALL_PARTS,
-    ) -> DenseFaceInputs:
-        encoder, size = self.adapter.encoder, self.side
-        return DenseFaceInputs.prepare(
-            identities, prompts, angles, count, encoder=encoder, size=size, parts=parts
-        )
-
     @torch.no_grad()
     def sampled(
         self,
         model_of: Callable[[slice], AbstractContextManager[Model]],
-        base: Tensor,
+        base: Tensor | None,
         seeds: Sequence[int],
         steps: int,
         *,
@@ -286,13 +281,13 @@ class DenseFacePipeline:
         """Clean latents [B, 4, 16, 16], computed in batches.
 
         Args:
-            model_of: Context manager with the model for a slice of the images.
-            base: Clean latents to start from and to keep.
+            model_of: Opens the model of some of the images.
+            base: Clean latents to start from and to keep; zeros if None.
             mask: [B, 1, h, w], 1 = redraw; None redraws everything.
-            label: Label of the progress bar.
         """
         schedule = clean_schedule(steps)
         noise = seeded_noise(seeds, self.latent_shape)
+        base = torch.zeros_like(noise) if base is None else base
         starts = range(0, len(seeds), self.batch)
         found = []
         total = len(starts) * len(schedule)

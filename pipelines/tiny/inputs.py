@@ -70,7 +70,6 @@ class DenseFaceInputs:
         """Check and complete the inputs; a single value serves all ``count`` images.
 
         Args:
-            encoder: The adapter's face encoder.
             size: Side of the pose images in pixels.
 
         Raises:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...demo.networks.analyzer import TinyAnalyzer, analyse
 from ...errors import InputError
 from ...faces.masks.compositing import composite, feather
-from ...faces.masks.face_mask import head_mask
 
 GROW = 0.12
 """Margin around the scene's head, as a fraction of its diameter."""
@@ -43,25 +41,6 @@ def check_scenes(scenes: Tensor, count: int, side: int) -> None:
         )
 
 
-def head_masks(analyzer: TinyAnalyzer, scenes: Tensor, grow: float = GROW) -> Tensor:
-    """Masks of the heads in scenes, with a margin: [B, H, W], 1 = redraw.
-
-    Args:
-        grow: The margin as a fraction of the head's diameter.
-
-    Raises:
-        InputError: A scene has no head.
-    """
-    mask = head_mask(analyse(analyzer, scenes).head_logit, *scenes.shape[-2:], grow=grow)
-    if not bool((mask.amax((1, 2)) > 0).all()):
-        raise InputError(
-            "no head was found",
-            where="scene image",
-            fix="Use an image of a tiny-world head, or leave the scene out",
-        )
-    return mask
-
-
 def redraw_masks(mask: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     """A mask [B or 1, H, W], 1 = redraw, for ``count`` images and their latents.
 
@@ -71,12 +50,6 @@ def redraw_masks(mask: Tensor, count: int, height: int, width: int) -> tuple[Ten
     masks = mask.expand(count, -1, -1)[:, None].float()
     # As ComfyUI resizes them, so both redraw the same cells.
     return masks, F.interpolate(masks, (height, width), mode="bilinear")
-
-
-def finished(scenes: Tensor, generated: Tensor, mask: Tensor) -> Personalised:
-    """The generated images composited into their scenes with the sampling mask [B, 1, H, W]."""
-    image = composite(scenes, generated, mask, FEATHER)
-    return Personalised(image, generated, feather(mask, FEATHER), mask)
 
 
 def swapped(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from torch import Tensor
 
 from ...demo.bundled import SFSR_FILE, WEIGHTS, load_bundled
 from ...demo.networks.analyzer import ENCODER
-from ...dense_face.blending import Model
 from ...errors import IncompatibleError, InputError
 from ...faces.angles import Angles
 from ...faces.identity import Identity, away_from
+from ...faces.masks.compositing import composite, feather
 from ...sfsr.adapter import SFSRAdapter, load_adapter
 from ...sfsr.background import background_channels, emptied, latent_mask, start_latent
 from ...sfsr.expression import Expression
@@ -22,7 +21,7 @@ from ...sfsr.guidance import balance_weights
 from ..guided import expression_model
 from .dense_face import STEPS, DenseFacePipeline
 from .inputs import SFSRInputs, as_seeds, for_each
-from .scenes import Personalised, check_scenes, finished, redraw_masks, swapped
+from .scenes import FEATHER, Personalised, check_scenes, redraw_masks, swapped
 
 GUIDANCE = 2.0
 """Lower than Dense-Face's: likeness, expression and scene all improve (docs/sfsr.md)."""
@@ -43,8 +42,7 @@ class SFSRPipeline:
     """The tiny world's base model with an SFSR adapter and Dense-Face's pose branch.
 
     Args:
-        world: Base, analyzer and pose branch; Dense-Face's adapter is not used.
-        adapter: Frozen.
+        world: Base, analyzer and pose branch; Dense-Face's own adapter does not act.
     """
 
     world: DenseFacePipeline
@@ -134,8 +132,9 @@ class SFSRPipeline:
             starts,
             size=world.side,
         )
+        branch = world.adapter.pose_branch
         latents = world.sampled(
-            lambda part: self._model(inputs[part], guidance),
+            lambda part: expression_model(world.base, self.adapter, branch, inputs[part], guidance),
             start_latent(world.encode(scenes), empty, masks),
             seeds,
             steps,
@@ -144,7 +143,8 @@ class SFSRPipeline:
         )
         made = world.decode(latents)
         if mask is not None:
-            return finished(scenes, made, masks)
+            image = composite(scenes, made, masks, FEATHER)
+            return Personalised(image, made, feather(masks, FEATHER), masks)
         return swapped(scenes, made, masks, *world.swap(scenes, made, room))
 
     def _apart(self, people: Sequence[Identity], scenes: Tensor, away: float) -> list[Identity]:
@@ -159,12 +159,6 @@ class SFSRPipeline:
         return [
             away_from(who, Identity(v, ENCODER), away) if face else who for who, v, face in each
         ]
-
-    def _model(self, inputs: SFSRInputs, guidance: float) -> AbstractContextManager[Model]:
-        dense_face = self.world.adapter
-        return expression_model(
-            self.world.base, self.adapter, dense_face.pose_branch, inputs, guidance
-        )
 
     def _channels(self, background: str, mask: Tensor, empty: Tensor) -> Tensor | None:
         """The hint's input [B, 5, h, w]; None for latent blending."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
+from comfyui_dense_face.demo.expression_heads import portrait
 from comfyui_dense_face.demo.networks.analyzer import ENCODER, TinyAnalyzer
 from comfyui_dense_face.demo.networks.face_finder import TinyWorldFaces
-from comfyui_dense_face.demo.portrait import portrait
 from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
 from comfyui_dense_face.faces.head_pose import zyx_to_xyz

@@ -14,7 +14,7 @@ from comfyui_dense_face.dense_face.attention_layers import (
 )
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import ADAPTER_PREFIX
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
-from comfyui_dense_face.pipelines.attention import install_adapter, layers_for
+from comfyui_dense_face.pipelines.attention import InstalledAdapter, layers_for
 from comfyui_dense_face.pipelines.ldm import unet_from_ldm, unet_ldm_name
 from diffusers import UNet2DConditionModel
 from hypothesis import given, settings
@@ -98,8 +98,10 @@ def test_middle_block_takes_a_weight_delta_and_no_bias(adapter: PCAdapter) -> No
 def test_query_bias_of_both_forms_agrees(adapter: PCAdapter) -> None:
     identity = parity().forward["in.id"]
     fused = adapter.fuse().query_bias(identity)
-    for block, bias in adapter.query_bias(identity).items():
-        assert torch.allclose(bias, fused[block], rtol=1e-4, atol=1e-8)
+    for attention in adapter.attentions():
+        if attention.layer.takes_identity:
+            bias = adapter.delta * attention.identity_query(identity)
+            assert torch.allclose(bias, fused[attention.layer.block], rtol=1e-4, atol=1e-8)
 
 
 sizes = st.integers(1, 5)
@@ -153,10 +155,8 @@ def test_projected_equals_the_formula(
     ):
         expected = source @ to.weight.T + delta * (inner @ per.weight.T)
         assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
-    dq, dk, dv = maps.deltas(x, context, identity)
+    dq = maps.query(x, identity)
     assert torch.allclose(base[0](x) + delta * dq, q, rtol=1e-3, atol=1e-3)
-    assert torch.allclose(base[1](c) + delta * dk, k, rtol=1e-3, atol=1e-3)
-    assert torch.allclose(base[2](c) + delta * dv, v, rtol=1e-3, atol=1e-3)
 
 
 def test_wrapped_projection_is_called(adapter: PCAdapter) -> None:
@@ -176,7 +176,7 @@ def test_wrapped_projection_is_called(adapter: PCAdapter) -> None:
 @torch.no_grad()
 def test_fresh_adapter_changes_nothing(unet: UNet2DConditionModel) -> None:
     plain = eps(unet)
-    with install_adapter(unet, PCAdapter(layers_for(unet)), parity().forward["in.id"], 1.0):
+    with InstalledAdapter(unet, PCAdapter(layers_for(unet)), parity().forward["in.id"], 1.0):
         assert relative(eps(unet), plain) < 1e-6
 
 
@@ -184,7 +184,7 @@ def test_gradients_arrive_where_training_needs_them(unet: UNet2DConditionModel) 
     fresh = PCAdapter(layers_for(unet), delta=1.0)
     for attention in fresh.attentions():  # one step away from zero, so that feat_to_q matters
         nn.init.normal_(attention.per_q.weight, std=0.01)
-    with install_adapter(unet, fresh, parity().forward["in.id"]):
+    with InstalledAdapter(unet, fresh, parity().forward["in.id"]):
         eps(unet).square().mean().backward()
     live = fresh.live_state_dict().keys()
     for name, parameter in fresh.named_parameters():
@@ -194,7 +194,7 @@ def test_gradients_arrive_where_training_needs_them(unet: UNet2DConditionModel) 
 
 def test_fresh_adapter_gets_gradients_too(unet: UNet2DConditionModel) -> None:
     fresh = PCAdapter(layers_for(unet))
-    with install_adapter(unet, fresh, parity().forward["in.id"]):
+    with InstalledAdapter(unet, fresh, parity().forward["in.id"]):
         eps(unet).square().mean().backward()
     for attention in fresh.attentions():
         for maps in (attention.per_q, attention.per_k, attention.per_v):
@@ -204,7 +204,7 @@ def test_fresh_adapter_gets_gradients_too(unet: UNet2DConditionModel) -> None:
 @torch.no_grad()
 def test_every_sample_has_its_own_identity(adapter: PCAdapter, unet: UNet2DConditionModel) -> None:
     given = parity().forward
-    with install_adapter(unet, adapter, given["in.id"], 1.0) as installed:
+    with InstalledAdapter(unet, adapter, given["in.id"], 1.0) as installed:
         both = eps(unet)
         installed.identity = given["in.id"][1:]
         alone = unet(given["in.x"][1:], given["in.t"][1:], given["in.context"][1:]).sample
@@ -216,7 +216,7 @@ def test_removed_or_zero_leaves_the_base_bit_identical(
     adapter: PCAdapter, unet: UNet2DConditionModel
 ) -> None:
     former, plain = unet.attn_processors, eps(unet)
-    with install_adapter(unet, adapter, parity().forward["in.id"], delta=0.0) as installed:
+    with InstalledAdapter(unet, adapter, parity().forward["in.id"], delta=0.0) as installed:
         assert torch.equal(eps(unet), plain)
         installed.delta = 1.0
         assert not torch.equal(eps(unet), plain)
@@ -228,7 +228,7 @@ def test_adapter_leaves_after_an_error(adapter: PCAdapter, unet: UNet2DCondition
     former = unet.attn_processors
     with (
         pytest.raises(InputError, match=r"3 identities .* batch of 2"),
-        install_adapter(unet, adapter, torch.zeros(3, 512), 1.0),
+        InstalledAdapter(unet, adapter, torch.zeros(3, 512), 1.0),
     ):
         eps(unet)
     assert unet.attn_processors == former
@@ -240,13 +240,13 @@ def test_other_width_is_refused_and_nothing_installed(unet: UNet2DConditionModel
         AttentionLayer(s.block, 48, 48 if not s.cross else 64, s.cross) for s in layers_for(unet)
     ]
     with pytest.raises(IncompatibleError, match=r"48 from 48 .* 32 from 32 .*input_blocks\.1"):
-        install_adapter(unet, PCAdapter(layers))
+        InstalledAdapter(unet, PCAdapter(layers))
     fewer = PCAdapter(layers_for(unet)[2:])
     with pytest.raises(IncompatibleError, match=r"nothing where .*input_blocks\.1"):
-        install_adapter(unet, fewer)
+        InstalledAdapter(unet, fewer)
     more = PCAdapter([*layers_for(unet), *layers_of_block("output_blocks.9", 8, 8)])
     with pytest.raises(IncompatibleError, match=r"the UNet has nothing .*output_blocks\.9"):
-        install_adapter(unet, more)
+        InstalledAdapter(unet, more)
     assert unet.attn_processors == former
 
 

@@ -180,12 +180,16 @@ def test_fused_form_at_run_time(tmp_path: Path, whole: DenseFaceAdapter) -> None
     for ours, theirs in zip(loaded.attentions(), whole.adapter.attentions(), strict=True):
         x, text = torch.randn(2, 3, ours.layer.channels), torch.randn(2, 5, ours.layer.context_dim)
         context = text if ours.layer.cross else None
-        found, expected = (maps.deltas(x, context, identity) for maps in (ours, theirs))
-        for a, b in zip(found, expected, strict=True):
+        base = tuple(
+            nn.Linear(width, ours.layer.channels, bias=False)
+            for width in (ours.layer.channels, *[ours.layer.context_dim] * 2)
+        )
+        found, wanted = (maps.projected(base, x, context, identity, 1.0) for maps in (ours, theirs))
+        for a, b in zip(found, wanted, strict=True):
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
-    found, expected = loaded.query_bias(identity), whole.adapter.query_bias(identity)
-    assert found.keys() == expected.keys() == {"input_blocks.1"}
-    assert torch.allclose(found["input_blocks.1"], expected["input_blocks.1"], rtol=1e-4, atol=1e-4)
+    found, wanted = (a.fuse().query_bias(identity) for a in (loaded, whole.adapter))
+    assert found.keys() == wanted.keys() == {"input_blocks.1"}
+    assert torch.allclose(found["input_blocks.1"], wanted["input_blocks.1"], rtol=1e-4, atol=1e-4)
     cross = loaded.attention("input_blocks.1", cross=True)
     with pytest.raises(InputError, match="cannot run without an identity"):
         cross.query(torch.zeros(1, 1, 32), None)

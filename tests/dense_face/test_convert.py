@@ -24,7 +24,7 @@ from comfyui_dense_face.dense_face.checkpoints.release import check, open_releas
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
-from comfyui_dense_face.pipelines.attention import install_adapter
+from comfyui_dense_face.pipelines.attention import InstalledAdapter
 from comfyui_dense_face.pipelines.layout import UNetLayout
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_from_ldm
 from comfyui_dense_face.storage import read_weights, write_weights
@@ -155,7 +155,7 @@ def eps(released: Tensors, dense_face: DenseFaceAdapter) -> Tensor:
     context = torch.randn(2, 7, SMALL_CONTEXT)
     assert dense_face.pose_branch is not None and dense_face.token is not None
     context[:, 3] = dense_face.token(identity)
-    with torch.no_grad(), install_adapter(unet, dense_face.adapter, 20 * identity, delta=1.0):
+    with torch.no_grad(), InstalledAdapter(unet, dense_face.adapter, 20 * identity, delta=1.0):
         *down, middle = dense_face.pose_branch(x, hint, t)
         return unet(
             x,

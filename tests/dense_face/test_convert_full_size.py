@@ -25,7 +25,7 @@ from comfyui_dense_face.dense_face.checkpoints.release import Release, open_rele
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
 from comfyui_dense_face.faces.encoders.ir_se50 import load_ir_se50
-from comfyui_dense_face.pipelines.attention import install_adapter
+from comfyui_dense_face.pipelines.attention import InstalledAdapter
 from comfyui_dense_face.pipelines.layout import UNetLayout
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_from_ldm
 from diffusers import UNet2DConditionModel
@@ -142,7 +142,7 @@ def _eps(
     adapter, branch, token = parts
     context = given.context.clone()
     context[:, 3] = token(given.identity)
-    with install_adapter(unet, adapter, given.identity, delta):
+    with InstalledAdapter(unet, adapter, given.identity, delta):
         *down, middle = branch(given.x, given.hint, given.t)
         return unet(
             given.x,

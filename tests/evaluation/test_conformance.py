@@ -108,14 +108,14 @@ def identity_in_self_attention(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_identity_in_the_unconditional_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = golden_outputs.install_adapter
+    real = golden_outputs.InstalledAdapter
 
     def mistaken(unet: object, adapter: object, identity: Tensor, delta: float) -> InstalledAdapter:
         if identity.shape[0] == 1:
             identity = torch.cat([torch.zeros_like(identity), identity])
         return real(unet, adapter, identity, delta)
 
-    monkeypatch.setattr(golden_outputs, "install_adapter", mistaken)
+    monkeypatch.setattr(golden_outputs, "InstalledAdapter", mistaken)
 
 
 def inverted_mask(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from comfyui_dense_face.faces.detection import (
     report,
 )
 from comfyui_dense_face.faces.face import Face
-from comfyui_dense_face.faces.large_images import downscale
+from comfyui_dense_face.faces.warping import downscale
 from torch import Tensor
 
 

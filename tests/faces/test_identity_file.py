@@ -40,7 +40,7 @@ def test_few_images_have_no_outliers() -> None:
 def test_identities_survive_a_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "anna.safetensors"
     people = [person(1, encoder="ir-se50"), person(2, encoder="ir-se50")]
-    save_identities(path, people, {"note": "x"})
+    save_identities(path, people)
     back = load_identities(path)
     assert [b.encoder for b in back] == ["ir-se50"] * 2
     assert all(torch.equal(b.vector, p.vector) for b, p in zip(back, people, strict=True))

@@ -8,9 +8,9 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
 from comfyui_dense_face.errors import IncompatibleError
-from comfyui_dense_face.pipelines.attention import install_adapter, layers_for
+from comfyui_dense_face.pipelines.attention import InstalledAdapter, layers_for
 from comfyui_dense_face.pipelines.base import new_unet
-from comfyui_dense_face.pipelines.source_attention import SourceInputs, install_sources, layers_of
+from comfyui_dense_face.pipelines.source_attention import InstalledSources, SourceInputs, layers_of
 from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from comfyui_dense_face.sfsr.compound import CompoundTokens
 from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout
@@ -66,7 +66,7 @@ def test_each_source_and_the_background_reach_the_output(
         source_inputs(adapter, identity=0.0),
         SourceInputs(background=background),
     ):
-        with install_sources(unet, adapter, one):
+        with InstalledSources(unet, adapter, one):
             assert (call(unet) - plain).abs().max() > 1e-3
 
 
@@ -79,7 +79,7 @@ def test_without_sources_it_is_the_bare_unet_and_leaving_restores_it(
         source_inputs(adapter, 0.0, 0.0),
         source_inputs(adapter, torch.zeros(2), torch.zeros(2)),
     ):
-        with install_sources(unet, adapter, one):
+        with InstalledSources(unet, adapter, one):
             assert torch.equal(call(unet), plain)
     assert torch.equal(call(unet), plain)
 
@@ -89,7 +89,7 @@ def test_a_weight_of_zero_for_a_sample_leaves_that_sample_alone(
 ) -> None:
     plain = call(unet)
     only_second = torch.tensor([0.0, 1.0])
-    with install_sources(unet, adapter, source_inputs(adapter, only_second, only_second)):
+    with InstalledSources(unet, adapter, source_inputs(adapter, only_second, only_second)):
         changed = call(unet)
     torch.testing.assert_close(changed[0], plain[0], rtol=0, atol=1e-6)
     assert (changed[1] - plain[1]).abs().max() > 1e-3
@@ -97,11 +97,11 @@ def test_a_weight_of_zero_for_a_sample_leaves_that_sample_alone(
 
 def test_a_mask_limits_where_sources_act(unet: UNet2DConditionModel, adapter: SFSRAdapter) -> None:
     plain = call(unet)
-    with install_sources(unet, adapter, source_inputs(adapter, mask=torch.zeros(1, 16, 16))):
+    with InstalledSources(unet, adapter, source_inputs(adapter, mask=torch.zeros(1, 16, 16))):
         nothing = call(unet)
-    with install_sources(unet, adapter, source_inputs(adapter, mask=torch.ones(1, 128, 128))):
+    with InstalledSources(unet, adapter, source_inputs(adapter, mask=torch.ones(1, 128, 128))):
         everywhere = call(unet)
-    with install_sources(unet, adapter, source_inputs(adapter)):
+    with InstalledSources(unet, adapter, source_inputs(adapter)):
         unmasked = call(unet)
     torch.testing.assert_close(nothing, plain, rtol=0, atol=1e-6)
     torch.testing.assert_close(everywhere, unmasked, rtol=0, atol=1e-6)
@@ -116,11 +116,11 @@ def test_it_works_on_top_of_dense_faces_adapter(
         torch.nn.init.normal_(parameter, std=0.05)
     dense.requires_grad_(False)
     person = torch.randn(1, 512, generator=torch.Generator().manual_seed(8))
-    with install_adapter(unet, dense, person):
+    with InstalledAdapter(unet, dense, person):
         alone = call(unet)
-        with install_sources(unet, adapter, source_inputs(adapter, 0.0, 0.0)):
+        with InstalledSources(unet, adapter, source_inputs(adapter, 0.0, 0.0)):
             assert torch.equal(call(unet), alone)
-        with install_sources(unet, adapter, source_inputs(adapter)):
+        with InstalledSources(unet, adapter, source_inputs(adapter)):
             both = call(unet)
     assert (both - alone).abs().max() > 1e-3
 
@@ -130,5 +130,5 @@ def test_another_unet_is_refused(adapter: SFSRAdapter) -> None:
     unet = new_unet()
     before = dict(unet.attn_processors)
     with pytest.raises(IncompatibleError, match="cross-attention layers differ"):
-        install_sources(unet, other)
+        InstalledSources(unet, other)
     assert dict(unet.attn_processors) == before

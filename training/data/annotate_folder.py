@@ -85,8 +85,6 @@ def annotate(
     """Annotate people who are not finished yet, and join the results.
 
     Args:
-        people: From :func:`people_of`.
-        writer: Of the data set.
         annotator: Its ``defects`` list what was left out.
         shard: Number of this machine, from 1, and number of machines.
         progress: Called with the number of images done since its last call.

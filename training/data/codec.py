@@ -36,40 +36,28 @@ FAULTS = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, Runti
 
 def jpeg(image: Tensor) -> bytes:
     """[3, H, W] in 0..1 as JPEG."""
-    return _saved(_image(image), "JPEG", quality=_QUALITY, subsampling=0)
+    return encoded(_image(image), "JPEG", quality=_QUALITY, subsampling=0)
 
 
 def png(image: Tensor) -> bytes:
     """[3, H, W] in 0..1 as PNG."""
-    return _saved(_image(image), "PNG")
+    return encoded(_image(image), "PNG")
 
 
 def decode_image(data: bytes) -> Tensor:
     """[3, H, W] in 0..1; raises InputError for anything but an image."""
-    try:
-        with Image.open(io.BytesIO(data)) as file:
-            if max(file.size) > _LARGEST_IMAGE:
-                raise ValueError("too large")
-            pixels = np.array(file.convert("RGB"))
-    except (*FAULTS, Image.DecompressionBombError) as error:
-        raise InputError("the image is unreadable") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(_pixels(data, "image")).permute(2, 0, 1).float() / 255
 
 
 def part_mask(labels: Tensor) -> bytes:
     """Classes of ``faces.parts`` [H, W] as PNG in exactly the ten colours of the data set."""
     colours = _PALETTE[labels.numpy().astype(np.int64)].astype(np.uint8)
-    return _saved(Image.fromarray(colours), "PNG")
+    return encoded(Image.fromarray(colours), "PNG")
 
 
 def decode_part_mask(data: bytes) -> Tensor:
     """[H, W] uint8; raises InputError if any colour is not one of the ten."""
-    try:
-        with Image.open(io.BytesIO(data)) as file:
-            pixels = np.array(file.convert("RGB")).astype(np.int32)
-    except (*FAULTS, Image.DecompressionBombError) as error:
-        raise InputError("the mask is unreadable") from error
-    code = pixels @ np.array([65536, 256, 1])
+    code = _pixels(data, "mask").astype(np.int32) @ np.array([65536, 256, 1])
     known = _PALETTE @ np.array([65536, 256, 1])
     order = np.argsort(known)
     place = np.searchsorted(known[order], code).clip(max=len(known) - 1)
@@ -176,11 +164,22 @@ def decode_blendshapes(data: bytes) -> Tensor:
     return torch.tensor(values).clamp(0, 1)
 
 
+def _pixels(data: bytes, what: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(data)) as file:
+            if max(file.size) > _LARGEST_IMAGE:
+                raise ValueError("too large")
+            return np.array(file.convert("RGB"))
+    except (*FAULTS, Image.DecompressionBombError) as error:
+        raise InputError(f"the {what} is unreadable") from error
+
+
 def _image(image: Tensor) -> Image.Image:
     return Image.fromarray(to_array(image))
 
 
-def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """An image in a format of Pillow."""
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()

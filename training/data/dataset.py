@@ -38,7 +38,6 @@ class FaceDataset(IterableDataset[dict[str, Any]]):
     of a DataLoader split the images among them.
 
     Args:
-        folder: Of the data set.
         size: Side of the images in pixels.
         map_size: Side of depth and parts in cells.
         scheme: Of the landmarks, a key of ``faces.face.SCHEMES``; others count as missing.

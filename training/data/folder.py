@@ -137,7 +137,6 @@ def read_records(
     Args:
         table: The CSV file; paths in it are relative to its folder, to ``faces`` in it, or to the
             folder above.
-        defects: Collects what was wrong.
         rank, world_size: Only every ``world_size``-th line is read, from number ``rank`` on.
 
     Raises:

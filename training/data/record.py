@@ -19,16 +19,10 @@ from ...errors import InputError
 
 #: Suffix of each kind of file, by the name of its folder.
 KINDS: dict[str, str] = {
-    "images": ".jpg",
-    "images_v2": ".png",
-    "masks": ".png",
-    "msmasks": ".png",
-    "landmarks": ".csv",
-    "xyzmaps": ".npy",
-    "attributes": ".json",
-    "captions": ".json",
+    "images": ".jpg", "images_v2": ".png", "masks": ".png", "msmasks": ".png",
+    "landmarks": ".csv", "xyzmaps": ".npy", "attributes": ".json", "captions": ".json",
     "feat_file_v2": ".pth",
-}
+}  # fmt: skip
 #: Columns of the table, in order.
 COLUMNS: tuple[str, ...] = (
     "face_file", "depth_range", "label_uncertainty", "landmark_file", "mask_file", "xyz_file",
@@ -38,15 +32,10 @@ COLUMNS: tuple[str, ...] = (
 )  # fmt: skip
 #: Columns that hold the paths of files, by kind.
 FILE_COLUMNS: dict[str, str] = {
-    "images": "face_file",
-    "landmarks": "landmark_file",
-    "masks": "mask_file",
-    "xyzmaps": "xyz_file",
-    "captions": "caption_file",
-    "msmasks": "msmask_file",
-    "attributes": "attr_file",
-    "feat_file_v2": "feat_file",
-}
+    "images": "face_file", "landmarks": "landmark_file", "masks": "mask_file",
+    "xyzmaps": "xyz_file", "captions": "caption_file", "msmasks": "msmask_file",
+    "attributes": "attr_file", "feat_file_v2": "feat_file",
+}  # fmt: skip
 ANNOTATION_SIZE = 256
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
@@ -161,12 +150,11 @@ def table_row(line: Mapping[str, str | None]) -> Row:
     )
 
 
-def table_text(lines: list[dict[str, str]], *, header: bool = True) -> str:
-    """Lines as CSV."""
+def table_text(lines: list[dict[str, str]]) -> str:
+    """Lines as CSV, below the header."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    if header:
-        writer.writeheader()
+    writer.writeheader()
     writer.writerows(lines)
     return out.getvalue()
 

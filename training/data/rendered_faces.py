@@ -54,8 +54,6 @@ def render_faces(
     """Render people who are not finished yet, and join the results.
 
     Args:
-        plan: What to render.
-        writer: Of the data set.
         shard: Number of this machine, from 1, and number of machines.
         progress: Called with the number of images done since its last call.
 

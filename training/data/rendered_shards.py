@@ -12,22 +12,19 @@ Everything follows from the seeds: the same arguments give the same bytes, on on
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from ...demo.captions import caption
 from ...demo.people import IDENTITY_NAMES, Heads, sample_people
 from ...demo.renderer.renderer import Renders, render
+from ...dense_face.annotation.views import depth_file, parts_file
 from ...faces.blendshapes import ARKIT_NAMES
-from ...faces.parts import PART_COLOURS
 from . import codec as codec
 from .shards import write_shard
 
@@ -58,7 +55,6 @@ def render_shard(plan: ShardPlan, shard: int, progress: Callable[[int], object])
     """Render one shard and write it, whole or not at all; an existing shard is kept.
 
     Args:
-        plan: What to render.
         shard: Number of the shard, from 0.
         progress: Called with the number of images done since its last call.
 
@@ -86,8 +82,8 @@ def _sample(plan: ShardPlan, seed: int) -> dict[str, bytes]:
     labels = {"seed": seed, "person": person, "caption": caption(head)[0]}
     return {
         "rgb.png": codec.png(rendered.rgb[0]),
-        "depth.png": _png(_depth(rendered.depth[0])),
-        "parts.png": _png(_parts(rendered.parts[0])),
+        "depth.png": codec.encoded(depth_file(rendered.depth[0]), "PNG"),
+        "parts.png": codec.encoded(parts_file(rendered.parts[0]), "PNG"),
         "json": json.dumps(labels | _labels(head, rendered)).encode(),
     }
 
@@ -106,20 +102,3 @@ def _labels(head: Heads, rendered: Renders) -> dict[str, Any]:
 
 def _rounded(values: Tensor) -> list[float]:
     return [round(value, 5) for value in values.tolist()]
-
-
-def _depth(depth: Tensor) -> Image.Image:
-    values = ((depth.clamp(-1, 1) + 1) / 2 * 65535).round().numpy()
-    return Image.fromarray(values.astype(np.uint16))
-
-
-def _parts(parts: Tensor) -> Image.Image:
-    image = Image.fromarray(parts.numpy(), mode="P")
-    image.putpalette([value for colour in PART_COLOURS for value in colour])
-    return image
-
-
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -80,8 +80,6 @@ def read_shards(
     """Stream the records of shards; unreadable ones are noted and left out.
 
     Args:
-        paths: Shards.
-        defects: Collects what was wrong.
         rank, world_size: Only every ``world_size``-th record is read, from number ``rank`` on.
     """
     number = 0

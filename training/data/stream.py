@@ -34,7 +34,6 @@ class FaceStream(FaceDataset):
 
     Args:
         folder, size, map_size, scheme: As in :class:`.FaceDataset`.
-        seed: Of the order.
         batch: Records in a batch.
         rank, world_size: This process and the number of processes; each reads other records.
         skip: Batches to skip, because an earlier run has used them.
@@ -100,7 +99,6 @@ class ResumedBatches(nn.Module):
     Args:
         dataset: Its folder, for error messages.
         open_stream: Opens the stream; its argument is the number of batches to skip.
-        workers: Processes that read images.
         rank, world_size: This training process and the number of them.
     """
 

@@ -50,8 +50,7 @@ class AnalyzerTask(nn.Module):
         self.classes = nn.ModuleDict(
             {name: nn.Linear(IDENTITY_DIM, len(words)) for name, (words, _) in CLASSES.items()}
         )
-        self.images = images
-        self.people = people
+        self.images, self.people = images, people
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = draw_pairs(self.images, self.people, generator)
@@ -93,8 +92,7 @@ class EvaluatorTask(nn.Module):
     def __init__(self, images: Images, people: int) -> None:
         super().__init__()
         self.net = TinyEvaluator()
-        self.images = images
-        self.people = people
+        self.images, self.people = images, people
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = draw_pairs(self.images, self.people, generator)

@@ -18,9 +18,6 @@ class AnnotationTask(nn.Module):
 
     Args:
         config: Of the head; its maps have the resolution of the labels.
-        cache: Features.
-        truth: Labels of the same images.
-        batch: Samples per step.
     """
 
     def __init__(

@@ -6,18 +6,16 @@ parameters in the shards, into files of its own; for other images it is unknown.
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ...demo.people import Heads
 from ...dense_face.annotation.loss import AnnotationLabels, small_parts
 from ...storage import read_weights, write_weights
-from .data import PER_SHARD, Images, mirrored_landmarks, mirrored_parts
+from .data import PER_SHARD, Images, in_processes, mirrored_landmarks, mirrored_parts
 
 MAP_SIZE = 64
 """Cells along a side (docs/reference/dense_face.md B1)."""
@@ -62,13 +60,7 @@ def render_depth(images: Path, folder: Path, count: int, workers: int) -> None:
     """Render the depth of the first ``count`` images of a folder; existing files are kept."""
     shards = range(-(-count // PER_SHARD))
     missing = [(images, folder, i) for i in shards if not _depth_file(folder, i).is_file()]
-    if not missing:
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        done = pool.imap_unordered(_render_shard, missing)
-        for _ in tqdm(done, total=len(missing), desc=f"depth of {PER_SHARD} images"):
-            pass
+    in_processes(_render_shard, missing, workers, f"depth of {PER_SHARD} images")
 
 
 def load_depth(folder: Path, count: int) -> Tensor:

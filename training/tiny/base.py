@@ -42,20 +42,13 @@ class BaseTask(nn.Module):
     """Noise prediction from noisy latents and captions with groups of words left out at random."""
 
     def __init__(
-        self,
-        unet: UNet2DConditionModel,
-        text_encoder: CLIPTextModel,
-        data: Latents,
-        batch: int,
+        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, data: Latents, batch: int
     ) -> None:
         super().__init__()
-        self.unet = unet
-        self.text_encoder = text_encoder
-        self.data = data
-        self.batch = batch
+        self.unet, self.text_encoder = unet, text_encoder
+        self.data, self.batch = data, batch
         self.alphas = alphas_cumprod()
-        plain: Any = PlainAttention()  # diffusers' annotation lists its own classes only
-        unet.set_attn_processor(plain)
+        use_plain_attention(unet)
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.data), (self.batch,), generator=generator)
@@ -67,6 +60,12 @@ class BaseTask(nn.Module):
         out = self.unet(x, t, context).sample.float()
         error = F.mse_loss(out, noise, reduction="none").mean((1, 2, 3))
         return {"loss": (error * weight).mean(), "mse": error.detach().mean()}
+
+
+def use_plain_attention(unet: UNet2DConditionModel) -> None:
+    """Give all attention layers of a UNet :class:`PlainAttention`."""
+    plain: Any = PlainAttention()  # diffusers' annotation lists its own classes only
+    unet.set_attn_processor(plain)
 
 
 class PlainAttention:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..loop import Schedule
+from ..loop import Schedule, train
 from .run import TrainingRun
 
 
@@ -18,7 +18,6 @@ def compressed_state_dict(net: nn.Module, float8: tuple[str, ...] = ()) -> dict[
     """All weights and buffers of a network, with floating-point ones in fp16.
 
     Args:
-        net: The network.
         float8: Prefixes of names whose matrices and kernels become float8 (e4m3) instead.
     """
     found = {}
@@ -28,6 +27,14 @@ def compressed_state_dict(net: nn.Module, float8: tuple[str, ...] = ()) -> dict[
             tensor = tensor.to(torch.float8_e4m3fn if small else torch.float16)
         found[name] = tensor
     return found
+
+
+def train_stage(
+    run: TrainingRun, stage: str, task: nn.Module, schedule: Schedule, *, batch: int, seed: int
+) -> dict[str, str]:
+    """Train the task of a stage and return the metadata of its file."""
+    seconds = train(task, schedule, seed=seed, folder=run.folder / stage)
+    return run_metadata(run, stage, schedule, batch, seed, seconds)
 
 
 def run_metadata(

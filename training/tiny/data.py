@@ -7,9 +7,10 @@ Training people have the seeds of ``demo.seeds.training_seed``, which evaluation
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from ...faces.blendshapes import ARKIT_NAMES, mirrored_name
 from ...faces.pixels import to_uint8
 from ...storage import read_weights, write_weights
 
+T = TypeVar("T")
 PER_SHARD = 250
 PER_PERSON = 2
 
@@ -69,14 +71,19 @@ class Latents:
 def render_shards(folder: Path, count: int, workers: int) -> None:
     """Render ``count`` images into files of 250; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    shards = range((count + PER_SHARD - 1) // PER_SHARD)
-    missing = [(folder, i) for i in shards if not _shard(folder, i).is_file()]
-    if not missing:
+    missing = [
+        (folder, i) for i in range(-(-count // PER_SHARD)) if not _shard(folder, i).is_file()
+    ]
+    in_processes(_render_shard, missing, workers, f"render {PER_SHARD} images")
+
+
+def in_processes(work: Callable[[T], None], jobs: Sequence[T], workers: int, label: str) -> None:
+    """Do the jobs in processes of one thread each, with a bar."""
+    if not jobs:
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        done = pool.imap_unordered(_render_shard, missing)
-        for _ in tqdm(done, total=len(missing), desc=f"render {PER_SHARD} images"):
+        for _ in tqdm(pool.imap_unordered(work, jobs), total=len(jobs), desc=label):
             pass
 
 

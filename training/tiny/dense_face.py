@@ -13,8 +13,9 @@ from ...dense_face.adapter import PCAdapter
 from ...dense_face.identity_token import IdentityToken
 from ...dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from ...dense_face.schedule import alphas_cumprod
-from ...pipelines.attention import install_adapter, layers_for
+from ...pipelines.attention import InstalledAdapter, layers_for
 from ...pipelines.base import Base
+from ...pipelines.guided import as_unet_arguments
 from ...pipelines.layout import UNetLayout
 from ...pipelines.ldm import unet_to_ldm
 from ...pipelines.text import encode_text, token_ids
@@ -78,11 +79,9 @@ class DenseFaceTask(nn.Module):
     work on their own. Only adapter, pose branch and token are trained; the base is frozen.
 
     Args:
-        base: The trained tiny base.
         data: Latents of N images and their mirror images.
         identities: Identity vectors [N, 512] of the images themselves.
         hints: Pose images [2N, 3, 128, 128] of the same images, bytes.
-        batch: Samples per step.
     """
 
     def __init__(
@@ -131,14 +130,8 @@ class DenseFaceTask(nn.Module):
         encoded = self.pose_branch.input_hint_block[-1](features)
         residuals = self.pose_branch.residuals(x, encoded, t)
         residuals = [r * posed[:, None, None, None].to(r) for r in residuals]
-        with install_adapter(self.unet, self.adapter, identity):
-            out = self.unet(
-                x,
-                t,
-                context,
-                down_block_additional_residuals=tuple(residuals[:-1]),
-                mid_block_additional_residual=residuals[-1],
-            ).sample.float()
+        with InstalledAdapter(self.unet, self.adapter, identity):
+            out = self.unet(x, t, context, **as_unet_arguments(residuals)).sample.float()
         error = F.mse_loss(out, noise, reduction="none").mean((1, 2, 3))
         read = self.angles(features).float()
         angles = F.mse_loss(read, heads.angles / DEGREES)

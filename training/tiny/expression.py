@@ -28,8 +28,6 @@ class ExpressionTask(nn.Module):
     """Squared error of the blendshapes; faces are cropped around jittered true landmarks.
 
     Args:
-        reader: To be trained.
-        images: Renders.
         reconstructed: VAE reconstructions of the same images, bytes [N, 3, 128, 128].
         batch: Samples per step, an even number.
     """

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from ...pipelines.annotation import stage_modules
 from ...pipelines.base import Base
 from ...pipelines.text import encode_text, token_ids
 from ...storage import read_weights, write_weights
-from .base import DROPPED_GROUP, PlainAttention
+from .base import DROPPED_GROUP, use_plain_attention
 from .data import PER_SHARD, Latents
 
 #: Fraction of entries without a caption: finished images are mostly annotated without one.
@@ -39,7 +38,6 @@ class _Variant:
     """One way to noise the images.
 
     Args:
-        name: Of the files.
         seed: Of timesteps, noise and captions.
         timestep: Maps uniform random numbers [N] to timesteps 0..999.
         empty: Fraction of entries without a caption.
@@ -85,22 +83,16 @@ def cache_features(
     Existing files are kept.
 
     Args:
-        base: The frozen base.
         data: Latents of N images and their mirror images.
-        folder: To write to.
-        shards: Number of shards.
         stamp: Identifies the base; files made with another base are replaced.
-        per_shard: Images of a shard.
 
     Raises:
         InputError: The folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    plain: Any = PlainAttention()  # diffusers' annotation lists its own classes only
-    base.unet.set_attn_processor(plain)
-    for path, index, variant in tqdm(
-        _files(folder, shards), desc=f"features of {per_shard} images"
-    ):
+    use_plain_attention(base.unet)
+    files = tqdm(_files(folder, shards), desc=f"features of {per_shard} images")
+    for path, index, variant in files:
         if not (path.is_file() and read_weights(path)[1].get("base") == stamp):
             first = index * per_shard
             images = torch.arange(first, first + per_shard) % (len(data) // 2)

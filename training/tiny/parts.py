@@ -26,7 +26,6 @@ class PartsTask(nn.Module):
 
     Args:
         net: The trained analyzer, whose part layers are trained.
-        images: Renders.
         reconstructed: VAE reconstructions of the same images, bytes [N, 3, 128, 128].
         batch: Samples per step, an even number.
     """

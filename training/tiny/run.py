@@ -16,6 +16,7 @@ from ...dense_face.checkpoints.adapter_file import load_adapter
 from ...dense_face.pose_branch import PoseBranch
 from ...errors import ModelFileError
 from ...pipelines.base import LATENT_SCALE, new_vae
+from ...state_dict import as_float32
 from ...storage import read_weights, write_weights
 from ..loop import Schedule
 from .data import Images, Latents, load_images
@@ -52,7 +53,7 @@ class TrainingRun:
         """The autoencoder after stage ``vae`` or ``decoder``, frozen, and its metadata."""
         tensors, about = read_weights(self.folder / f"{stage}.safetensors")
         autoencoder = new_vae().requires_grad_(False)
-        autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        autoencoder.load_state_dict(as_float32(tensors))
         return autoencoder.eval(), about
 
     def latents(self, autoencoder: AutoencoderKL, images: Images) -> Latents:

@@ -45,10 +45,8 @@ class TinyFaces:
     """Faces with the identity of another image of the same person.
 
     Args:
-        text_encoder: Of the base.
         data: Latents of N images and their mirror images. scenes: Of the same images.
         hints: Their pose images [2N, 3, 128, 128] as bytes.
-        batch: Images per step.
     """
 
     text_encoder: CLIPTextModel
@@ -96,7 +94,6 @@ class TinyReader(nn.Module):
     """The tiny world's analyzer on augmented images.
 
     Args:
-        analyzer: Frozen.
         source: Readings and true blendshapes, from which the analyzer's reliability follows:
             blendshapes that it misreads should not be learned from it.
     """

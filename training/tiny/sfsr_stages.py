@@ -18,7 +18,7 @@ from ...sfsr.adapter import SFSRAdapter
 from ..loop import seeded, train
 from ..sfsr import FaceLosses, SFSRTask
 from ..sfsr_rollout import Rollout
-from .checkpoint import run_metadata
+from .checkpoint import run_metadata, train_stage
 from .data import pose_hints
 from .run import TrainingRun
 from .sfsr import TinyFaces, TinyReader, new_adapter
@@ -74,11 +74,8 @@ def brief_sfsr(
     with seeded(9):
         task = sfsr_task(run, faces, BRIEF_BATCH, make)
     schedule = run.schedule(steps, 3e-3, warmup=steps // 10)
-    seconds = train(task, schedule, seed=9, folder=run.folder / stage)
-    about = run_metadata(run, stage, schedule, BRIEF_BATCH, 9, seconds) | {
-        "base_model": "tiny-world"
-    }
-    return task.adapter, about
+    about = train_stage(run, stage, task, schedule, batch=BRIEF_BATCH, seed=9)
+    return task.adapter, about | {"base_model": "tiny-world"}
 
 
 def sfsr_control(run: TrainingRun, stage: str, nodes: int) -> None:

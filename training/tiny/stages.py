@@ -12,6 +12,7 @@ of ``analyzer``. The last two are controls of ``denseface evaluate sfsr``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 
 import torch
@@ -38,7 +39,7 @@ from .analyzer import AnalyzerTask, EvaluatorTask
 from .annotation import TINY_WIDTH, AnnotationTask
 from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
 from .base import BaseTask
-from .checkpoint import compressed_state_dict, run_metadata
+from .checkpoint import compressed_state_dict, run_metadata, train_stage
 from .data import PER_SHARD, Images, pose_hints, render_shards
 from .dense_face import DenseFaceTask
 from .expression import ExpressionTask
@@ -63,9 +64,7 @@ def analyzer(run: TrainingRun) -> None:
     images = run.load()
     with seeded(1):
         task = AnalyzerTask(_between(images, 0, 2 / 3), people=32)
-    schedule = run.schedule(2400, 2e-3)
-    seconds = train(task, schedule, seed=1, folder=run.folder / "analyzer")
-    about = run_metadata(run, "analyzer", schedule, 64, 1, seconds)
+    about = train_stage(run, "analyzer", task, run.schedule(2400, 2e-3), batch=64, seed=1)
     write_weights(run.weights / ANALYZER_FILE, compressed_state_dict(task.net, FLOAT8), about)
 
 
@@ -73,9 +72,7 @@ def evaluator(run: TrainingRun) -> None:
     """Train the evaluator on the last third of the people."""
     with seeded(2):
         task = EvaluatorTask(_between(run.load(), 2 / 3, 1), people=48)
-    schedule = run.schedule(1200, 2e-3)
-    seconds = train(task, schedule, seed=2, folder=run.folder / "evaluator")
-    about = run_metadata(run, "evaluator", schedule, 96, 2, seconds)
+    about = train_stage(run, "evaluator", task, run.schedule(1200, 2e-3), batch=96, seed=2)
     tensors = compressed_state_dict(task.net, ("trunk.", "identity."))
     write_weights(run.weights / EVALUATOR_FILE, tensors, about)
 
@@ -105,9 +102,7 @@ def decoder(run: TrainingRun) -> None:
     images = run.load()
     autoencoder, _ = run.autoencoder("vae")
     task = DecoderTask(autoencoder, images, run.latents(autoencoder, images), batch=8)
-    schedule = run.schedule(1000, 2e-3)
-    seconds = train(task, schedule, seed=7, folder=run.folder / "decoder")
-    about = run_metadata(run, "decoder", schedule, 8, 7, seconds)
+    about = train_stage(run, "decoder", task, run.schedule(1000, 2e-3), batch=8, seed=7)
     write_weights(run.folder / "decoder.safetensors", compressed_state_dict(autoencoder), about)
     run.invalidate("reconstructions")
 
@@ -117,10 +112,9 @@ def parts(run: TrainingRun) -> None:
     images = run.load()
     net = load_analyzer(run.weights / ANALYZER_FILE)
     task = PartsTask(net, images, run.reconstructed(images), batch=64)
-    schedule = run.schedule(4000, 4e-3)
-    seconds = train(task, schedule, seed=11, folder=run.folder / "parts")
+    about = train_stage(run, "parts", task, run.schedule(4000, 4e-3), batch=64, seed=11)
     learned = {n: t for n, t in compressed_state_dict(net, FLOAT8).items() if n.startswith(LAYERS)}
-    _update_analyzer(run, learned, "parts", run_metadata(run, "parts", schedule, 64, 11, seconds))
+    _update_analyzer(run, learned, "parts", about)
 
 
 def expression(run: TrainingRun) -> None:
@@ -129,11 +123,9 @@ def expression(run: TrainingRun) -> None:
     with seeded(10):
         task = ExpressionTask(ExpressionReader(), images, run.reconstructed(images), batch=96)
     schedule = run.schedule(8000, 4e-3, ema=0.999)
-    seconds = train(task, schedule, seed=10, folder=run.folder / "expression")
+    about = train_stage(run, "expression", task, schedule, batch=96, seed=10)
     learned = {f"expression.{n}": t for n, t in compressed_state_dict(task.reader, ("",)).items()}
-    _update_analyzer(
-        run, learned, "expression", run_metadata(run, "expression", schedule, 96, 10, seconds)
-    )
+    _update_analyzer(run, learned, "expression", about)
     run.invalidate("scenes")
 
 
@@ -144,9 +136,7 @@ def base(run: TrainingRun) -> None:
     with seeded(5):
         unet, text_encoder = new_unet(), new_text_encoder()
     task = BaseTask(unet, text_encoder, run.latents(autoencoder, images), batch=64)
-    schedule = run.schedule(3600, 2.5e-3)
-    seconds = train(task, schedule, seed=5, folder=run.folder / "base")
-    about = run_metadata(run, "base", schedule, 64, 5, seconds)
+    about = train_stage(run, "base", task, run.schedule(3600, 2.5e-3), batch=64, seed=5)
     # The decoder may have been trained at the same time as the UNet.
     autoencoder, vae_about = run.autoencoder("decoder")
     about |= {f"vae_{key}": value for key, value in vae_about.items() if key != "sha256"}
@@ -163,9 +153,7 @@ def dense_face(run: TrainingRun) -> None:
     hints = pose_hints(latents.heads)
     with seeded(6):
         task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
-    schedule = run.schedule(4000, 2e-3)
-    seconds = train(task, schedule, seed=6, folder=run.folder / "dense-face")
-    about = run_metadata(run, "dense-face", schedule, 48, 6, seconds)
+    about = train_stage(run, "dense-face", task, run.schedule(4000, 2e-3), batch=48, seed=6)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
     save_adapter(
         run.weights / DENSE_FACE_FILE,
@@ -190,10 +178,9 @@ def annotation(run: TrainingRun) -> None:
         config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
         task = AnnotationTask(config, load_features(cache, shards), truth, batch=48)
     schedule = run.schedule(14_000, 1e-2, warmup=40, ema=0.997, save_every=200)
-    seconds = train(task, schedule, seed=8, folder=run.folder / "annotation")
-    about = run_metadata(run, "annotation", schedule, 48, 8, seconds) | {"base_model": "tiny-world"}
-    path = run.weights / ANNOTATION_FILE
-    save_head(path, task.head, about, torch.float8_e4m3fn)
+    about = train_stage(run, "annotation", task, schedule, batch=48, seed=8)
+    about |= {"base_model": "tiny-world"}
+    save_head(run.weights / ANNOTATION_FILE, task.head, about, torch.float8_e4m3fn)
 
 
 STAGES: dict[str, Callable[[TrainingRun], None]] = {
@@ -227,13 +214,7 @@ def _between(images: Images, start: float, end: float) -> Images:
     """The images between two fractions of the list."""
     # Even borders keep both images of a person together.
     a, b = (int(len(images) * fraction) // 2 * 2 for fraction in (start, end))
-    return Images(
-        rgb=images.rgb[a:b],
-        parts=images.parts[a:b],
-        head=images.head[a:b],
-        landmarks=images.landmarks[a:b],
-        heads=images.heads[a:b],
-    )
+    return Images(*(getattr(images, field.name)[a:b] for field in fields(Images)))
 
 
 @torch.inference_mode()

@@ -22,10 +22,8 @@ class VAETask(nn.Module):
 
     def __init__(self, vae: AutoencoderKL, images: Images, batch: int, crop: int) -> None:
         super().__init__()
-        self.vae = vae
-        self.images = images
-        self.batch = batch
-        self.crop = crop
+        self.vae, self.images = vae, images
+        self.batch, self.crop = batch, crop
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.images), (self.batch,), generator=generator)
@@ -87,19 +85,15 @@ def reconstruction(out: Tensor, rgb: Tensor, weight: Tensor) -> tuple[Tensor, Te
     """Weighted error and PSNR in dB of images [B, 3, H, W] in -1..1; weight [B, 1, H, W]."""
     difference = (out - rgb) * 0.5
     error = difference.abs() + 3 * difference.square()
-    loss = (error * weight).mean() + 0.7 * _gradient_error(difference)
+    across = F.l1_loss(difference[..., 1:], difference[..., :-1])
+    down = F.l1_loss(difference[..., 1:, :], difference[..., :-1, :])
+    loss = (error * weight).mean() + 0.7 * (across + down)
     return loss, -10 * difference.detach().square().mean().log10()
 
 
 def _weight(parts: Tensor) -> Tensor:
     """[B, 1, H, W] of part classes [B, H, W]."""
     return 1 + (_FEATURE_WEIGHT - 1) * (parts[:, None] >= FIRST_FEATURE).float()
-
-
-def _gradient_error(difference: Tensor) -> Tensor:
-    across = F.l1_loss(difference[..., 1:], difference[..., :-1])
-    down = F.l1_loss(difference[..., 1:, :], difference[..., :-1, :])
-    return across + down
 
 
 @torch.no_grad()
@@ -110,7 +104,6 @@ def fuse_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
     Stable Diffusion expects.
 
     Args:
-        vae: The trained autoencoder.
         latents: Posterior means [N, 4, h, w] of training images, before fusing.
     """
     mean = latents.mean((0, 2, 3))
@@ -129,9 +122,8 @@ def fuse_latent_scale(vae: AutoencoderKL, latents: Tensor) -> None:
 def encode_all(vae: AutoencoderKL, rgb: Tensor, batch: int = 16) -> Tensor:
     """Posterior means [N, 4, h, w], unscaled, of byte images [N, 3, H, W]."""
     parts = []
-    for start in range(0, len(rgb), batch):
-        images = rgb[start : start + batch].float() / 127.5 - 1
+    for some in rgb.split(batch):
         with torch.autocast(vae.device.type, torch.bfloat16):
-            posterior = vae.encode(images).latent_dist  # type: ignore[union-attr]
+            posterior = vae.encode(some.float() / 127.5 - 1).latent_dist  # type: ignore[union-attr]
         parts.append(posterior.mean.float())
     return torch.cat(parts)

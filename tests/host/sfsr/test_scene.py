@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter as load_dense
-from comfyui_dense_face.pipelines.attention import install_adapter
+from comfyui_dense_face.pipelines.attention import InstalledAdapter
 from comfyui_dense_face.pipelines.base import load_base
-from comfyui_dense_face.pipelines.source_attention import SourceInputs, install_sources
+from comfyui_dense_face.pipelines.source_attention import InstalledSources, SourceInputs
 from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from in_host import Tiny, difference
 from sfsr_in_host import apply, background, expressions, face_mask, random_adapter, scene
@@ -69,9 +69,9 @@ def test_same_prediction_as_on_diffusers(tiny: Tiny, adapter: Any, dense: bool) 
         if dense:
             parts = load_dense(tiny.folder / "tiny_dense_face.safetensors")
             vectors = people.vectors.expand(2, -1)
-            installed.enter_context(install_adapter(unet, parts.adapter, vectors))
+            installed.enter_context(InstalledAdapter(unet, parts.adapter, vectors))
         sources = {"identity": 0.8, "expression": 1.3}
-        at_work = installed.enter_context(install_sources(unet, ours.eval()))
+        at_work = installed.enter_context(InstalledSources(unet, ours.eval()))
         at_work.source_inputs = SourceInputs(two, sources, mask, channels)
         with_prompt = unet(x, torch.tensor(999), text.expand(2, -1, -1)).sample
         at_work.source_inputs = SourceInputs(two, {}, None, channels)
