@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test lint bench locales host browser
+.PHONY: help setup demo test lint bench locales tables host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    ruff and pyright"
 	@echo "make bench   measured speed and memory"
 	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
+	@echo "make tables  the tables in the docs that are made from data"
 	@echo "make setup   only the environment in .venv"
 
 $(STAMPS)/torch: constraints.txt
@@ -59,3 +60,6 @@ bench: setup
 
 locales: setup host
 	$(PY) -m pytest tests/host/test_schemas.py -q -k locale --rewrite-locale
+
+tables: setup
+	$(PY) -m pytest tests/test_doc_tables.py -q --rewrite-tables

@@ -20,8 +20,8 @@ Part = Callable[[], Iterable[Result]]
 
 
 def full_size(size: Size, clock: str) -> dict[str, Part]:
-    """The benchmarks that need ComfyUI."""
-    from .applying import applying, importing_nodes, loading, sfsr_file
+    """The parts that need ComfyUI."""
+    from .applying import applying, faceid_file, importing_nodes, loading, sfsr_file
     from .midpoint import midpoint
     from .resident import resident
     from .steps import CLOCKS, profiled, steps
@@ -40,6 +40,7 @@ def full_size(size: Size, clock: str) -> dict[str, Part]:
         "import": importing_nodes,
         "apply": lambda: applying(size),
         "load": lambda: loading(size),
+        "faceid": lambda: faceid_file(size),
         "sfsr_file": lambda: sfsr_file(size),
         "steps": with_profiles,
         "midpoint": lambda: midpoint(variants, clock=CLOCKS[clock]),

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 from .host import CFG, ENCODER, IDENTITY, Size, World, random_pose_branch, randomise
+from .published import write_faceid
 from .result import Result, seconds
 from .tiny_world import PACKAGE, import_seconds
 
 WARM = 5.0
 """Target in milliseconds for an apply node on a warm graph."""
+FACEID_SECONDS = 0.5
+"""Target in seconds for loading a FaceID file that is in the disk cache."""
 SFSR_FILE = 90
 """Target in megabytes for an SFSR adapter file for Stable Diffusion 1.5."""
 
@@ -49,6 +52,7 @@ def applying(size: Size) -> Iterator[Result]:
 
             yield warm(f"Joint Guider, adapter in mode {mode}", joined)
         yield warm("Apply SFSR with a scene", lambda: world.with_sfsr(scene=True))
+        yield warm("Apply SFSR, FaceID and FineFace", world.with_published)
 
 
 def loading(size: Size) -> Iterator[Result]:
@@ -67,6 +71,20 @@ def loading(size: Size) -> Iterator[Result]:
         save_adapter(path, whole, dtype=torch.float16)
         what = f"load an adapter file of {path.stat().st_size / 1e6:.0f} MB"
         yield Result.of(what, seconds(lambda: load_parts(path)), "s")
+
+
+def faceid_file(size: Size) -> Iterator[Result]:
+    """A FaceID file as published to an adapter of Load SFSR Adapter."""
+    from ..sfsr.ip_adapter.load import load_published
+
+    target = World(size, fill=False).target
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ip-adapter-faceid_sd15.bin"
+        write_faceid(path, target)
+        load_published(path, target=target)  # fills the disk cache
+        what = f"load a FaceID file of {path.stat().st_size / 1e6:.0f} MB"
+        times = seconds(lambda: load_published(path, target=target))
+        yield Result.of(what, times, "s", FACEID_SECONDS)
 
 
 def sfsr_file(size: Size) -> Iterator[Result]:

@@ -17,12 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ..pipelines.layout import UNetLayout
+from .published import random_faceid, random_fineface, target_of
 
 if TYPE_CHECKING:
     from ..dense_face.adapter import PCAdapter
     from ..dense_face.pose_branch import PoseBranch
     from ..nodes.sfsr.sockets import LoadedSFSR, SceneBackground
     from ..nodes.sockets import Expressions, LoadedAdapter, People
+    from ..sfsr.ip_adapter.places import Target
 
 CFG = 4.0
 IDENTITY = 512
@@ -143,15 +145,46 @@ class World:
         from ..sfsr.adapter import SFSRAdapter
         from ..sfsr.compound_inputs import CompoundLayout
 
+        sizes = self.size.layout
+        layout = CompoundLayout({ENCODER: IDENTITY}, width=sizes.context_dim)
+        adapter = SFSRAdapter(layout, self.cross_attentions, sizes.model_channels)
+        return LoadedSFSR("random", randomise(adapter).requires_grad_(False))
+
+    @cached_property
+    def cross_attentions(self) -> dict[str, int]:
+        """Block to width of the UNet's cross-attentions."""
         layers = {}
         for name, module in self.model.model.diffusion_model.named_modules():
             block, found, _ = name.partition(".1.transformer_blocks.0.attn2.to_q")
             if found:
                 layers[block] = module.out_features
-        sizes = self.size.layout
-        layout = CompoundLayout({ENCODER: IDENTITY}, width=sizes.context_dim)
-        adapter = SFSRAdapter(layout, layers, sizes.model_channels)
-        return LoadedSFSR("random", randomise(adapter).requires_grad_(False))
+        return layers
+
+    @cached_property
+    def target(self) -> Target:
+        """The UNet as a target of published adapters."""
+        return target_of(self.cross_attentions, self.size.layout.context_dim)
+
+    @cached_property
+    def faceid(self) -> LoadedSFSR:
+        """IP-Adapter-FaceID with its LoRA."""
+        return random_faceid(self.target)
+
+    @cached_property
+    def fineface(self) -> LoadedSFSR:
+        """FineFace."""
+        return random_fineface(self.target)
+
+    def with_published(self, *, identity: bool = True) -> Any:
+        """The MODEL with FineFace on it, and FaceID too with ``identity``."""
+        from ..nodes.sfsr.adapter import ApplySFSR
+
+        numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
+        more: dict[str, Any] = {"expression": self.expression}
+        if not identity:
+            return ApplySFSR.execute(self.model, self.fineface, *numbers, **more).result[0]
+        more |= {"identity": self.measured, "expression_adapter": self.fineface}
+        return ApplySFSR.execute(self.model, self.faceid, *numbers, **more).result[0]
 
     @cached_property
     def scene(self) -> SceneBackground:
@@ -168,9 +201,9 @@ class World:
         from ..nodes.sfsr.adapter import ApplySFSR
 
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
-        more = {"expression": self.expression, "background": self.scene if scene else None}
-        source_inputs = (self.model, self.sfsr, self.people, *numbers)
-        return ApplySFSR.execute(*source_inputs, **more).result[0]
+        background = self.scene if scene else None
+        more = {"identity": self.people, "expression": self.expression, "background": background}
+        return ApplySFSR.execute(self.model, self.sfsr, *numbers, **more).result[0]
 
     @cached_property
     def expression(self) -> Expressions:
@@ -187,6 +220,16 @@ class World:
         from ..nodes.sockets import People
 
         return People((Identity(nn.functional.normalize(torch.randn(IDENTITY), dim=0), ENCODER),))
+
+    @cached_property
+    def measured(self) -> People:
+        """The same person as InsightFace's recogniser would measure them."""
+        from dataclasses import replace
+
+        from ..nodes.sockets import People
+        from ..sfsr.ip_adapter.encoders import W600K_R50
+
+        return People(tuple(replace(one, encoder=W600K_R50) for one in self.people.identities))
 
     @cached_property
     def text(self) -> tuple[Any, Any]:

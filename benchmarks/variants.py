@@ -23,9 +23,20 @@ HEAD = "+ annotation head, reading"
 IDLE = "+ annotation head, idle"
 SFSR = "+ SFSR adapter, 8 tokens"
 SFSR_SCENE = "+ SFSR adapter, 8 tokens, and scene"
+PUBLISHED = "+ FaceID, 4 tokens and LoRA, and FineFace"
+FINEFACE = "+ FineFace"
 AUTHORS = "the authors' way: adapter + pose branch"
 
-TARGETS = {WEIGHTS: 1.01, RUNTIME: 1.08, BOTH: 1.10, HEAD: 1.03, IDLE: 1.01, SFSR: 1.05}
+TARGETS = {
+    WEIGHTS: 1.01,
+    RUNTIME: 1.08,
+    BOTH: 1.10,
+    HEAD: 1.03,
+    IDLE: 1.01,
+    SFSR: 1.05,
+    PUBLISHED: 1.03,
+    FINEFACE: 1.005,
+}
 """Targets, as multiples of the bare step; an idle head costs nothing, within 1 %."""
 BLENDED_TIME, BLENDED_MEMORY = 0.70, 0.5
 """A step of blended generation, relative to the authors' way."""
@@ -50,6 +61,8 @@ class Variants:
             IDLE: lambda: (self._captured(reads=False), self.world.text),
             SFSR: lambda: (self.world.with_sfsr(), self.world.text),
             SFSR_SCENE: lambda: (self.world.with_sfsr(scene=True), self.world.text),
+            PUBLISHED: lambda: (self.world.with_published(), self.world.text),
+            FINEFACE: lambda: (self.world.with_published(identity=False), self.world.text),
             AUTHORS: self._authors,
         }
         self._made: dict[str, Any] = {}

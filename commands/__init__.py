@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "evaluate a method on held-out people",
     "faces": "find faces in images: landmarks, head pose, expression",
     "calibrate-identity": "find out how given face features were computed",
+    "models": "list the published model files: found, missing or altered in ComfyUI's folders",
     "annotate": "make a dense-annotation data set from a folder of photos",
     "render": "render heads of the tiny world: contact sheets and data sets",
     "conformance": "recompute the golden values of the reference and compare",

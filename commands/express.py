@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .real_options import ABOUT, add_real_options, require_base, run_real
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..pipelines.tiny.sfsr import SFSRPipeline
     from ..sfsr.expression import Expression
 
-DESCRIPTION = """\
+DESCRIPTION = (
+    """\
 Put a person with an expression into a scene, in the bundled tiny world (SFSR, docs/sfsr.md).
 
 The identity comes from one or more images of one person, the expression from one of 135 words
@@ -24,7 +27,10 @@ pose; outside it the scene is unchanged, bit for bit. Scenes may have any size; 
 at 128 px.
 
 The tiny world is a demonstration: a small model trained on rendered heads. Images for it come
-from "denseface render sheet --count 1 --columns 1 --seed 7 --out a.png"."""
+from "denseface render sheet --count 1 --columns 1 --seed 7 --out a.png".
+"""
+    + ABOUT
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--identity",
         type=Path,
         action="append",
-        required=True,
         metavar="IMAGE",
-        help="the person; several images of one person improve the likeness",
+        help="the person; several images of one person improve the likeness; with --base also a "
+        "file that Save Identity wrote",
     )
     face = parser.add_mutually_exclusive_group(required=True)
     face.add_argument("--word", help="one of the 135 words, such as serenity")
@@ -50,18 +56,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--intensity", type=float, help="intensity of --word, 0 to 1.5, 1 by default"
     )
-    scene = parser.add_mutually_exclusive_group(required=True)
-    scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
-    scene.add_argument("--prompt", metavar="WORDS", help="make the scene from these words")
+    parser.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
+    parser.add_argument(
+        "--prompt", metavar="WORDS", help="make the scene from these words; beside --base any image"
+    )
     parser.add_argument("--out", type=Path, default=Path("out/express.png"), help="file to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
-    parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
-    parser.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 2 by default")
+    parser.add_argument("--steps", type=int, help="denoising steps, 20 by default, 30 with --base")
+    parser.add_argument("--guidance", type=float, help="scale, 2 by default, 7 with --base")
     parser.add_argument(
         "--balance", type=float, default=0.0, help="-1 (identity alone) to 1 (expression alone)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
+    add_real_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -80,6 +88,11 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             "only words have an intensity", where="--intensity", fix="Omit it, or use --word"
         )
+    if args.base is not None:
+        _on_a_base(args)
+        return
+    require_base(args)
+    _require_inputs(args)
     check_image_name(args.out)
     # Before the networks are loaded, so that a wrong word or file fails at once.
     word = None
@@ -92,7 +105,10 @@ def run(args: argparse.Namespace) -> None:
         pipeline = SFSRPipeline.load(args.weights or WEIGHTS, progress=True)
         identity = pipeline.world.identity(people, [str(path) for path in args.identity])
         expression = word or _shown(args.expression, pipeline, given["expression"])
-        choices = {"steps": args.steps, "guidance": args.guidance}
+        choices = {
+            "steps": 20 if args.steps is None else args.steps,
+            "guidance": 2.0 if args.guidance is None else args.guidance,
+        }
         scene = given.get("scene")
         if scene is None:
             scene = pipeline.world.text_image(args.prompt, args.seed, **choices)[0]
@@ -109,6 +125,32 @@ def run(args: argparse.Namespace) -> None:
         }
         write_image(temporary, image[None], about)
     print(json.dumps({"image": str(args.out), **about}, indent=1) if args.json else args.out)
+
+
+def _on_a_base(args: argparse.Namespace) -> None:
+    from ..sfsr.guidance import balance_weights
+
+    about = run_real(
+        args,
+        args.identity or [],
+        args.prompt or "",
+        expression=None if args.word is None else _word(args),
+        shown=args.expression,
+        weights=balance_weights(args.balance),
+    )
+    print(json.dumps({"image": str(args.out), **about}, indent=1) if args.json else args.out)
+
+
+def _require_inputs(args: argparse.Namespace) -> None:
+    """What the tiny world needs; with a base there are more ways."""
+    from ..errors import InputError
+
+    if args.identity is None:
+        raise InputError("the following arguments are required: --identity")
+    if args.scene is None and args.prompt is None:
+        raise InputError("one of the arguments --scene --prompt is required")
+    if args.scene is not None and args.prompt is not None:
+        raise InputError("argument --prompt: not allowed with argument --scene")
 
 
 def _opened(args: argparse.Namespace) -> dict[str, Tensor]:

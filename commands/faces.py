@@ -97,6 +97,7 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
         InputError, ModelFileError: Its file or folder was not given, is missing or damaged.
     """
     from ..errors import InputError, ModelFileError
+    from ..published_files import BY_KEY
 
     if args.analyzer == "tiny-world":
         from ..demo.networks.face_finder import TinyWorldFaces
@@ -114,8 +115,8 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
     if not named:
         raise ModelFileError(
             "no face landmarker file was given",
-            fix="Give face_landmarker_v2_with_blendshapes.task (published by Google with "
-            f"MediaPipe, Apache-2.0) with --landmarker or {TASK_FILE_VARIABLE}; "
+            fix=f"Give {BY_KEY['landmarker'].where_to_get} with --landmarker or "
+            f"{TASK_FILE_VARIABLE}; "
             "rendered heads can do without: --analyzer tiny-world",
         )
     from ..faces.mediapipe.landmarker import Landmarker

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..faces.angles import ANGLE_LIMITS, ANGLE_NAMES, check_angles
+from .real_options import ABOUT, add_real_options, require_base, run_real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from ..faces.angles import Angles
     from ..pipelines.tiny.dense_face import DenseFacePipeline
 
-DESCRIPTION = """\
+DESCRIPTION = (
+    """\
 Make a new image of the person in the reference images, in the bundled tiny world.
 
 The tiny world is a demonstration: a small model trained on rendered heads. References come from
@@ -27,7 +29,10 @@ that image is redrawn; everything outside it is unchanged, bit for bit. --scene-
 generates such a scene from words. Angles that are not given follow the
 head of the scene, or face the camera.
 
-Images are 128 x 128 px: others are cropped to their central square and resized."""
+Images are 128 x 128 px: others are cropped to their central square and resized.
+"""
+    + ABOUT
+)
 
 _ANGLES = {
     "yaw": "degrees; above 0 turns the nose to the left of the image",
@@ -61,9 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
     parser.add_argument("--scene-seed", type=int, help="seed of the scene, --seed by default")
     parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="image to write")
-    parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
-    parser.add_argument("--guidance", type=float, default=3.0, help="guidance scale, 3 by default")
+    parser.add_argument("--steps", type=int, help="denoising steps, 20 by default, 30 with --base")
+    parser.add_argument("--guidance", type=float, help="scale, 3 by default, 7 with --base")
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
+    add_real_options(parser)
+    parser.add_argument("--word", help="with --expression-adapter: one of the 135 words")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -79,8 +86,14 @@ def run(args: argparse.Namespace) -> None:
             where="--prompt",
             fix='Say what the image shows, such as "smiling, in a forest", or leave it out',
         )
+    if args.base is not None:
+        _on_a_base(args)
+        return
+    require_base(args)
     prompt = face_prompt(args.prompt or "")
     check_image_name(args.out)
+    args.steps = 20 if args.steps is None else args.steps
+    args.guidance = 3.0 if args.guidance is None else args.guidance
     check_angles(tuple(getattr(args, name) or 0.0 for name in ANGLE_NAMES))
     references = [read_image(path, "reference") for path in args.reference]
     scene = None if args.scene is None else read_image(args.scene, "scene")
@@ -99,6 +112,27 @@ def run(args: argparse.Namespace) -> None:
             "scene": args.scene_prompt or (scene is not None),
         }
         write_image(temporary, image, about)
+    print(args.out)
+
+
+def _on_a_base(args: argparse.Namespace) -> None:
+    from ..errors import InputError
+    from ..sfsr.words import expression_of_word
+
+    if args.scene_prompt is not None:
+        raise InputError(
+            "with a base no scene is made from words",
+            where="--scene-prompt",
+            fix="Give a --scene, or describe the whole image in --prompt",
+        )
+    given = [getattr(args, name) for name in ANGLE_NAMES]
+    angles = None
+    if any(angle is not None for angle in given):
+        yaw, pitch, roll = (angle or 0.0 for angle in given)
+        check_angles((yaw, pitch, roll))
+        angles = yaw, pitch, roll
+    word = None if args.word is None else expression_of_word(args.word, 1.0, args.seed)
+    run_real(args, args.reference, args.prompt or "", expression=word, angles=angles)
     print(args.out)
 
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoder",
         help="without --ir-se50: name of the encoder of the data set's identities, such as "
-        "insightface/buffalo_l",
+        "insightface/w600k_r50",
     )
 
 

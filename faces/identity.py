@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import IncompatibleError, InputError
+from .encoders.names import same_encoder
 
 _NORM_TOLERANCE = 1e-2
 
@@ -69,7 +70,7 @@ class Identity:
 
     def require(self, encoder: str) -> None:
         """Raise IncompatibleError, naming both encoders, unless this identity is of ``encoder``."""
-        if self.encoder != encoder:
+        if not same_encoder(self.encoder, encoder):
             raise IncompatibleError(
                 f"the identity was measured by the encoder {self.encoder!r}, "
                 f"the adapter was trained on {encoder!r}",

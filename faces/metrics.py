@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import IncompatibleError, InputError
 from .blendshapes import ARKIT_NAMES
+from .encoders.names import same_encoder
 from .face import HeadPose
 from .head_pose import angle_between, matrix_from_xyz, zyx_to_xyz
 from .identity import Identity
@@ -24,7 +25,7 @@ def likeness(one: Identity, other: Identity) -> float:
     Raises:
         IncompatibleError: They are of different encoders.
     """
-    if one.encoder != other.encoder:
+    if not same_encoder(one.encoder, other.encoder):
         raise IncompatibleError(
             f"an identity by {one.encoder!r} cannot be compared with one by {other.encoder!r}",
             fix="Measure both with the same recogniser",

@@ -45,7 +45,7 @@ def angle(name: str, default: float = 0.0, limit: float = 90.0, prefix: str = ""
     )
 
 
-def percent(name: str, default: float, does: str) -> Any:
+def percent(name: str, default: float, does: str, *, optional: bool = False) -> Any:
     """FLOAT 0..1, a fraction of the denoising.
 
     does: What happens after it ("the face starts to act").
@@ -56,6 +56,7 @@ def percent(name: str, default: float, does: str) -> Any:
         min=0.0,
         max=1.0,
         step=0.001,
+        optional=optional,
         tooltip=f"Fraction of the denoising after which {does}.",
     )
 

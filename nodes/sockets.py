@@ -97,9 +97,24 @@ class LoadedAdapter:
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """DENSEFACE_IDENTITY: one identity for a whole batch, or one for each of its images."""
+    """DENSEFACE_IDENTITY: one identity for a whole batch, or one for each of its images.
+
+    photos: Of each identity the single images that it is the mean of; the identity itself when
+        left out.
+    clip_states: Of each identity the penultimate CLIP vision states [F, T, K] of its F reference
+        images, cut out at 224 px; None where no CLIP vision was connected.
+    clip_absent: Those [1, T, K] of an image whose normalised pixels are zero.
+    """
 
     identities: tuple[Identity, ...]
+    photos: tuple[tuple[Identity, ...], ...] | None = None
+    clip_states: tuple[Tensor, ...] | None = None
+    clip_absent: Tensor | None = None
+
+    @property
+    def references(self) -> tuple[tuple[Identity, ...], ...]:
+        """Of each identity its single images."""
+        return self.photos or tuple((one,) for one in self.identities)
 
     @property
     def vectors(self) -> Tensor:
@@ -186,7 +201,9 @@ class LoadedAnalyzer:
                 where=face.source,
                 fix="Put Load Face Encoder between the analyzer and this node",
             )
-        if self.encoder and face.identity.encoder != self.encoder:
+        from ..faces.encoders.names import same_encoder
+
+        if self.encoder and not same_encoder(face.identity.encoder, self.encoder):
             raise IncompatibleError(
                 f"these faces were encoded by {face.identity.encoder!r}, "
                 f"the analyzer encodes by {self.encoder!r}",

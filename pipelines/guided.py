@@ -30,7 +30,7 @@ MOST_GUIDANCE = 30.0
 def text_model(base: Base, texts: Sequence[str], guidance: float) -> Model:
     """Text-editing mode: the base UNet with one prompt per sample."""
     contexts = _contexts(base, encode_text(base.text_encoder, token_ids(texts)))
-    return _guided(base, contexts, guidance, _no_residuals)
+    return guided_model(base, contexts, guidance, no_residuals)
 
 
 @contextmanager
@@ -48,8 +48,8 @@ def face_model(
     who = identities if parts.token else None
     contexts = _contexts(base, encode_text(base.text_encoder, ids, dense_face.token, who))
     branch = dense_face.pose_branch if parts.pose else None
-    residuals = _no_residuals if branch is None else _posed(branch, inputs.hints)
-    model = _guided(base, contexts, guidance, residuals)
+    residuals = no_residuals if branch is None else posed_residuals(branch, inputs.hints)
+    model = guided_model(base, contexts, guidance, residuals)
     if not parts.adapter:
         yield model
         return
@@ -68,10 +68,10 @@ def expression_model(
     scene in both: guidance need not strengthen it.
     """
     contexts = _contexts(base, encode_text(base.text_encoder, token_ids(inputs.texts)))
-    residuals = _no_residuals if branch is None else _posed(branch, inputs.hints)
-    model = _guided(base, contexts, guidance, residuals)
+    residuals = no_residuals if branch is None else posed_residuals(branch, inputs.hints)
+    model = guided_model(base, contexts, guidance, residuals)
     source_inputs = _source_inputs(adapter, inputs, both=guidance != 1)
-    with InstalledSources(base.unet, adapter) as installed:
+    with InstalledSources(base.unet, [adapter]) as installed:
 
         def in_time(x: Tensor, t: Tensor) -> Tensor:
             installed.source_inputs = replace(
@@ -100,8 +100,10 @@ def _source_inputs(adapter: SFSRAdapter, inputs: SFSRInputs, *, both: bool) -> S
     halves = torch.tensor([0.0, 1.0]).repeat_interleave(len(inputs.texts))
     return SourceInputs(
         {
-            layer: {name: (torch.cat([k, k]), torch.cat([v, v])) for name, (k, v) in each.items()}
-            for layer, each in keys_values.items()
+            source: {
+                layer: (torch.cat([k, k]), torch.cat([v, v])) for layer, (k, v) in each.items()
+            }
+            for source, each in keys_values.items()
         },
         # A zero weight stays a number, so that its source is skipped.
         {name: weight and weight * halves for name, weight in weights.items()},
@@ -113,11 +115,13 @@ Residuals = Callable[[Tensor, Tensor], dict[str, Any]]
 """(x, t) of the conditional half -> additional arguments for the UNet."""
 
 
-def _no_residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
+def no_residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
+    """Nothing beside the UNet."""
     return {}
 
 
-def _posed(branch: PoseBranch, hints: Tensor) -> Residuals:
+def posed_residuals(branch: PoseBranch, hints: Tensor) -> Residuals:
+    """What the pose branch adds for pose images [B, 3, S, S] in 0..1."""
     encoded = branch.encode_hint(hints)
 
     def residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
@@ -140,7 +144,16 @@ def _contexts(base: Base, prompt: Tensor) -> Tensor:
     return torch.cat([empty.expand_as(prompt), prompt])
 
 
-def _guided(base: Base, contexts: Tensor, guidance: float, residuals: Residuals) -> Model:
+def guided_model(base: Base, contexts: Tensor, guidance: float, residuals: Residuals) -> Model:
+    """Guided noise prediction.
+
+    Args:
+        contexts: [2B, L, D]: those of the half without prompt, then those of the other.
+        residuals: Of the prompt's half.
+
+    Raises:
+        InputError: The guidance is out of range.
+    """
     if not 1 <= guidance <= MOST_GUIDANCE:
         raise InputError(
             f"the guidance is {guidance:g}", fix=f"Choose a value from 1 to {MOST_GUIDANCE:g}"

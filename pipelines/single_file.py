@@ -6,59 +6,128 @@ need a folder with one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ..demo.vocabulary import WORDS
 from ..errors import IncompatibleError, InputError, ModelFileError
+from ..faces.weight_file import read_torch_file
 from ..storage import read_weights
 from .base import Base, build_base, clip_config, load_base
 from .layout import UNetLayout, VAELayout
-from .ldm import UNET_PREFIX
+from .ldm import UNET_PREFIX, VAE_PREFIX, vae_from_ldm
 from .text import token_ids
 
 SD15_UNET = UNetLayout(image_size=64)
 SD15_TEXT = clip_config(49408, 77, 49406, 49407, width=768, layers=12, heads=12)
+FIRST = "input_blocks.0.0.weight"
+KEYS = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 #: Weights whose shapes tell Stable Diffusion 1.5 from its relatives.
-SHAPES = {
-    "input_blocks.0.0.weight": (320, 4, 3, 3),
-    "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
-}
+SHAPES = {FIRST: (320, 4, 3, 3), KEYS: (320, 768)}
+_BASES = {1024: "Stable Diffusion 2", 2048: "SDXL"}
+_SDXL = "conditioner.embedders."
 
 Tokenize = Callable[[Sequence[str]], Tensor]
 """Texts -> token ids [B, L]."""
 
 
-def load_checkpoint(path: str | Path) -> Base:
+def load_checkpoint(path: str | Path, *, inpainting: bool = False) -> Base:
     """A frozen float32 base, from a file with sizes in its metadata or with those of SD 1.5.
+
+    Args:
+        path: ``.safetensors``, or what ``torch.save`` wrote; nothing in it is run.
+        inpainting: Whether a UNet of nine channels will do, too.
 
     Raises:
         ModelFileError: The file is missing, altered or lacks a weight.
-        IncompatibleError: It is another kind of model (SDXL, SD 2, inpainting, ...).
+        IncompatibleError: It is another kind of model (SDXL, SD 2, ...).
     """
-    tensors, metadata = read_weights(path)
+    tensors, metadata = _read(Path(path))
     if "config" in metadata:
-        return load_base(path)
-    for name, shape in SHAPES.items():
-        found = tensors.get(UNET_PREFIX + name)
-        if found is None or tuple(found.shape) != shape:
-            raise IncompatibleError(
-                "the file is not a Stable Diffusion 1.5 checkpoint",
-                where=str(path),
-                fix="Use a single .safetensors file of that model that contains VAE and "
-                "text encoder",
-            )
+        base = load_base(path)
+        _require_channels(base.unet.config["in_channels"], inpainting, path)
+        return base
+    channels = _channels(tensors, str(path))
+    _require_channels(channels, inpainting, path)
     try:
-        return build_base(tensors, SD15_UNET, VAELayout(), SD15_TEXT, metadata)
+        layout = replace(SD15_UNET, in_channels=channels)
+        return build_base(tensors, layout, VAELayout(), SD15_TEXT, metadata)
     except RuntimeError as error:  # load_state_dict: weights are missing
         raise ModelFileError(
             "the file's text encoder or autoencoder is incomplete",
             where=str(path),
             fix="Use a full checkpoint with VAE and text encoder",
         ) from error
+
+
+def load_vae(path: str | Path, base: Base) -> Base:
+    """The base with the autoencoder of another file, in the original layout or diffusers'.
+
+    Raises:
+        ModelFileError: The file is missing, altered, or holds no autoencoder of these sizes.
+    """
+    tensors, _ = _read(Path(path))
+    vae = AutoencoderKL(**VAELayout.from_diffusers(base.vae.config).diffusers_kwargs())
+    if not any(name.startswith((VAE_PREFIX, "encoder.down_blocks.")) for name in tensors):
+        tensors = {VAE_PREFIX + name: tensor for name, tensor in tensors.items()}
+    try:
+        found = dict(tensors)
+        if any(name.startswith(VAE_PREFIX) for name in tensors):
+            found = vae_from_ldm(tensors, vae, where=str(path))
+        vae.load_state_dict({name: tensor.float() for name, tensor in found.items()})
+    except (RuntimeError, KeyError) as error:
+        raise ModelFileError(
+            "the file holds no autoencoder that fits this base",
+            where=str(path),
+            fix="Use one for Stable Diffusion 1.5, such as vae-ft-mse-840000",
+        ) from error
+    return replace(base, vae=vae.eval().requires_grad_(False))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if path.suffix == ".safetensors" or not path.is_file():
+        return read_weights(path)
+    found = read_torch_file(path, "a checkpoint")
+    inner = found.get("state_dict", found) if isinstance(found, dict) else {}
+    return {name: t for name, t in inner.items() if isinstance(t, Tensor)}, {}
+
+
+def _channels(tensors: Mapping[str, Tensor], where: str) -> int:
+    """Input channels of Stable Diffusion 1.5; IncompatibleError for any other model."""
+    first, keys = (tensors.get(UNET_PREFIX + name) for name in (FIRST, KEYS))
+    shapes = [None if t is None else tuple(t.shape) for t in (first, keys)]
+    channels = shapes[0][1] if shapes[0] is not None and len(shapes[0]) == 4 else 0
+    if shapes == [(320, channels, 3, 3), SHAPES[KEYS]]:
+        return channels
+    width = shapes[1][-1] if shapes[1] else 0
+    name = "SDXL" if any(name.startswith(_SDXL) for name in tensors) else _BASES.get(width)
+    raise IncompatibleError(
+        "the file holds no Stable Diffusion 1.5" + (f": it is {name}" if name else ""),
+        where=where,
+        fix="Choose a checkpoint of that model, one file with its VAE and text encoder",
+    )
+
+
+def _require_channels(channels: int, inpainting: bool, path: str | Path) -> None:
+    known = (4, 9) if inpainting else (4,)
+    if channels not in known:
+        raise IncompatibleError(
+            f"the file holds no Stable Diffusion 1.5 of {' or '.join(map(str, known))} input "
+            f"channels: its UNet has {channels}",
+            where=str(path),
+            fix="Choose another checkpoint of that model",
+        )
+
+
+def comfyui_tokenizer() -> Path | None:
+    """The folder of CLIP's tokenizer in a ComfyUI that this pack is installed in, if it is."""
+    folder = Path(__file__).resolve().parents[3] / "comfy" / "sd1_tokenizer"
+    return folder if folder.is_dir() else None
 
 
 def tokenizer_for(base: Base, folder: Path | None) -> Tokenize:

@@ -27,18 +27,20 @@ def encode_text(
     ids: Tensor,
     token: IdentityToken | None = None,
     identity: Tensor | None = None,
+    placeholder: int = PLACEHOLDER,
 ) -> Tensor:
     """Context [B, L, D] for token ids [B, L]: the last hidden state after the final norm.
 
     Args:
         token: Puts ``identity`` [B or 1, 512] at every ``*``; None leaves ``*`` a plain word.
+        placeholder: The number of ``*``; the tiny world's by default.
     """
     if token is None:
         return text_encoder(ids).last_hidden_state
     placed = token
 
     def replace(_module: nn.Module, _args: Any, embeds: Tensor) -> Tensor:
-        return placed.replace(embeds, ids, PLACEHOLDER, identity)
+        return placed.replace(embeds, ids, placeholder, identity)
 
     handle = text_encoder.get_input_embeddings().register_forward_hook(replace)
     try:

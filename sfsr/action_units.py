@@ -21,6 +21,9 @@ from ..faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES, mirrored_name
 #: Amount of a unit at each of FACS' five intensities; this pack's own values.
 INTENSITIES: dict[str, float] = {"A": 0.15, "B": 0.3, "C": 0.5, "D": 0.75, "E": 1.0}
 
+MAX_INTENSITY = 1.5
+"""Largest intensity of a word; at 1 its units are those of the table."""
+
 #: Unit -> blendshapes at full intensity. A trailing "*" means both sides.
 UNITS: dict[int, dict[str, float]] = {
     1: {"browInnerUp": 1.0},

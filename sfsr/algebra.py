@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..errors import IncompatibleError, InputError
 from ..faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES, mirrored_name
+from .disfa import STRONGEST, UnitIntensities, blend_intensities
+from .disfa_sources import intensities_of
 from .expression import Expression
 
 _ONE_SIDED = {"jawLeft": "jawRight", "mouthLeft": "mouthRight"}
@@ -49,7 +51,11 @@ def blend(expressions: Sequence[Expression], weights: Sequence[float]) -> Expres
     mean = (each * values).sum(0) / torch.where(valid, total, 1.0)
     learned, encoder = _learned(expressions, factors / factors.sum())
     parts = [f"{w:g} x {one.source}" for w, one in zip(weights, expressions, strict=True) if w]
-    return Expression(mean.float(), f"blend of {' and '.join(parts)}", valid, learned, encoder)
+    units = None
+    if _carry_units(expressions, weights):
+        units = blend_intensities([intensities_of(one) for one in expressions], weights)
+    source = f"blend of {' and '.join(parts)}"
+    return Expression(mean.float(), source, valid, learned, encoder, units)
 
 
 def travel(start: Expression, end: Expression, count: int) -> list[Expression]:
@@ -73,7 +79,10 @@ def mirror(expression: Expression) -> Expression:
     """Swap the person's left and right; a learned vector is dropped."""
     order = torch.tensor([ARKIT_INDEX[mirrored_name(name)] for name in ARKIT_NAMES])
     return Expression(
-        expression.values[order], f"mirrored {expression.source}", expression.known[order]
+        expression.values[order],
+        f"mirrored {expression.source}",
+        expression.known[order],
+        units=expression.units,  # which know no sides
     )
 
 
@@ -89,13 +98,19 @@ def add(expression: Expression, other: Expression, amount: float = 1.0) -> Expre
     if not torch.isfinite(torch.tensor(amount)):
         raise InputError(f"the amount is {amount}", fix="Give a number")
     learned, encoder = _learned([expression, other], torch.tensor([1.0, amount]).double())
-    sign = "+" if amount >= 0 else "-"
+    source = f"{expression.source} {'+' if amount >= 0 else '-'} {abs(amount):g} x {other.source}"
+    units = None
+    if _carry_units([expression, other], [1.0, amount]):
+        one, two = intensities_of(expression), intensities_of(other)
+        total = (one.values + amount * two.values).clamp(0, STRONGEST)
+        units = UnitIntensities(total, source, tuple(sorted({*one.lost, *two.lost})))
     return Expression(
         expression.values + amount * other.values,
-        f"{expression.source} {sign} {abs(amount):g} x {other.source}",
+        source,
         expression.known | other.known,
         learned,
         encoder,
+        units,
     )
 
 
@@ -120,6 +135,11 @@ def medoid(expressions: Sequence[Expression]) -> int:
         raise InputError("there are no expressions", fix="Give one or more")
     values = torch.stack([one.values for one in expressions])
     return int(torch.cdist(values, values, p=1).sum(1).argmin())
+
+
+def _carry_units(expressions: Sequence[Expression], weights: Sequence[float]) -> bool:
+    """Whether action units are known of one that counts; the others' come from blendshapes."""
+    return any(one.units is not None and w for one, w in zip(expressions, weights, strict=True))
 
 
 def _learned(expressions: Sequence[Expression], weights: Tensor) -> tuple[Tensor | None, str]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import IncompatibleError, InputError
+from ..faces.encoders.names import canonical_encoder
 from ..faces.identity import Identity
 from .expression import Expression
 
@@ -89,14 +90,15 @@ def identity_batch(people: Sequence[Sequence[Identity]], layout: CompoundLayout)
     """
     vectors = {name: torch.zeros(len(people), size) for name, size in layout.identities.items()}
     present = {name: torch.zeros(len(people), dtype=torch.bool) for name in layout.identities}
+    named = {canonical_encoder(name): name for name in layout.identities}
     for row, measured in enumerate(people):
         for identity in measured:
-            name = identity.encoder
-            if name not in vectors or identity.vector.shape != vectors[name][row].shape:
+            name = named.get(canonical_encoder(identity.encoder), "")
+            if not name or identity.vector.shape != vectors[name][row].shape:
                 expected = ", ".join(f"{n} ({d} numbers)" for n, d in layout.identities.items())
                 raise IncompatibleError(
                     f"the adapter cannot use an identity of {len(identity.vector)} numbers from "
-                    f"{name!r}; it reads {expected}",
+                    f"{identity.encoder!r}; it reads {expected}",
                     fix="Encode the reference images with an encoder of the adapter",
                 )
             if present[name][row]:

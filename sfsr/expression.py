@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import IncompatibleError, InputError
 from ..faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES
 from ..faces.face import Face
+from .disfa import UnitIntensities
 
 COUNT = len(ARKIT_NAMES)
 
@@ -28,6 +29,7 @@ class Expression:
         valid: [51] bool, which values are known; all by default.
         learned: [L] from a network that captures more than blendshapes; None without one.
         encoder: Name of that network; empty without one.
+        units: The twelve action units where they are known better than from blendshapes: a word's.
 
     Raises:
         InputError: Wrong shapes, or values that are not finite.
@@ -38,6 +40,7 @@ class Expression:
     valid: Tensor | None = None
     learned: Tensor | None = None
     encoder: str = ""
+    units: UnitIntensities | None = None
 
     def __post_init__(self) -> None:
         """Check the tensors and move them to the CPU."""

@@ -21,7 +21,9 @@ IDENTITY, EXPRESSION = "identity", "expression"
 SOURCES = (IDENTITY, EXPRESSION)
 
 KeysValues = tuple[Tensor, Tensor]
-"""Keys and values [B, n, C], computed once for all steps."""
+"""Keys and values [B, n, C], computed once for all steps of a run."""
+LayerTokens = KeysValues | Tensor
+"""A source in one layer: keys and values, or the constant vector [B, C] of a single token."""
 
 
 class SourceProjection(nn.Module):
@@ -64,11 +66,10 @@ class TokenAttention(nn.Module):
         )
 
     def keys_values(self, tokens: CompoundTokens) -> dict[str, dict[str, KeysValues]]:
-        """Layer -> source -> keys and values."""
-        by_source = {IDENTITY: tokens.identity, EXPRESSION: tokens.expression}
+        """Source -> layer -> keys and values."""
         return {
-            layer: {source: self.projection(layer, source)(by_source[source]) for source in SOURCES}
-            for layer in self.layers
+            IDENTITY: self.source_keys_values(IDENTITY, tokens.identity),
+            EXPRESSION: self.source_keys_values(EXPRESSION, tokens.expression),
         }
 
     def source_keys_values(self, source: str, tokens: Tensor) -> dict[str, KeysValues]:
@@ -103,6 +104,25 @@ def source_attention(
     if mask is not None:
         scale = scale * mask[:, :, None].to(out)
     return scale * out
+
+
+def constant_attention(
+    vector: Tensor, weight: float | Tensor = 1.0, mask: Tensor | None = None
+) -> Tensor:
+    """What a source of a single token adds: the softmax of one key is 1, so queries do not matter.
+
+    Args:
+        vector: The token's value [B or 1, C].
+        weight: One for all, or [B].
+        mask: [B or 1, N] in 0..1 by place; None for everywhere.
+
+    Returns:
+        [B or 1, 1, C], to be broadcast over all places, or [B or 1, N, C] with a mask.
+    """
+    scale = torch.as_tensor(weight, dtype=vector.dtype, device=vector.device).reshape(-1, 1, 1)
+    if mask is not None:
+        scale = scale * mask[:, :, None].to(vector)
+    return scale * vector[:, None]
 
 
 def _key(layer: str) -> str:

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..faces.blendshapes import ARKIT_NAMES, mirrored_name
-from .action_units import blendshapes_of, parse_units
+from .action_units import MAX_INTENSITY, blendshapes_of, parse_units
+from .disfa_sources import intensities_of_word
 from .emotion_table import find_word
 from .expression import Expression
 
-MAX_INTENSITY = 1.5
 VARIATION = 0.15
 
 
@@ -41,6 +41,7 @@ def expression_of_word(
     return Expression(
         torch.where(weaker, values * (1 - lag), values),
         f"word {emotion.word}, intensity {intensity:g}, seed {seed}",
+        units=intensities_of_word(word, intensity),
     )
 
 

@@ -22,6 +22,12 @@ PACK_FOLDER = "comfyui-dense-face"
 NO_HOST = "no ComfyUI at COMFYUI_PATH or ~/ComfyUI"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-tables", action="store_true", help="write the tables in the docs anew"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     GUARD.install()
     # The root's nodes/ must never shadow the host's own module of that name.

@@ -110,7 +110,7 @@ class SFSRTask(nn.Module):
 
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         shown = self.source.draw(generator)
-        with InstalledSources(self.unet, self.adapter) as installed:
+        with InstalledSources(self.unet, [self.adapter]) as installed:
             losses = self._noise_losses(installed, shown, generator)
             if self.faces is None or self.reader is None:
                 return losses

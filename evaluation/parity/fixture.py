@@ -2,8 +2,8 @@
 
 The folder holds ``config.json``, ``weights_fp16.safetensors``, ``forward.safetensors``,
 ``sampler.safetensors``, ``pose_angles.json`` with ``pose_N.png``, ``mask_512.png``,
-``ddim50_eta1.json`` and ``sd15_layout.json``. Widths, depths, strengths, batch, latent size and
-number of steps are read from it.
+``ddim50_eta1.json`` and, if the full-size names are to be checked, ``sd15_layout.json``. Widths,
+depths, strengths, batch, latent size and number of steps are read from it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ class Fixture:
         for index, (_, ends) in enumerate(self.poses()):
             found[f"pose_{index}.ends"] = ends
             found[f"pose_{index}.png"] = self.image(f"pose_{index}.png")
-        for name, (shape, *_) in read_json(self.folder / "sd15_layout.json").items():
+        layout = self.folder / "sd15_layout.json"
+        for name, (shape, *_) in (read_json(layout) if layout.is_file() else {}).items():
             if name.startswith(("model.", "control_model.", "embedding_manager.", "first_stage_")):
                 found[f"sd15_layout/{name}"] = torch.tensor(shape, dtype=torch.int64)
         return found

@@ -18,7 +18,7 @@ from .model_pack import (
     PACK_FIX,
     PROVIDERS,
     damaged_pack,
-    encoder_name,
+    encoder_of_app,
     import_insightface,
     pack_folder,
 )
@@ -67,8 +67,8 @@ class InsightFaceAnalyzer:
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise damaged_pack(path, error) from error
         self._app.prepare(ctx_id=-1, det_thresh=threshold, det_size=(detection_size,) * 2)
-        self.encoder = encoder_name(path)
-        """Name of the recogniser, stored in its identities."""
+        self.encoder = encoder_of_app(self._app)
+        """Name of the recogniser by its file, stored in identities; empty if the pack has none."""
 
     def find(self, image: Tensor) -> list[Face]:
         """All faces in an image [3, H, W] in 0..1, highest score first."""

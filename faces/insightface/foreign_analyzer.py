@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ...errors import FacePackError, InputError
 from ..face import Face
-from .model_pack import encoder_name
+from .model_pack import UNKNOWN, encoder_of_app
 from .record import faces_from_insightface
 
 
@@ -31,11 +30,8 @@ class ForeignInsightFace:
                 fix="Connect the InsightFace or FaceAnalysis loader of another pack",
             )
         self._model = model
-        parts = getattr(model, "models", None)
-        recogniser = parts.get("recognition") if isinstance(parts, dict) else None
-        file = getattr(recogniser, "model_file", None)
-        self.encoder = encoder_name(Path(file).parent if file else Path("unknown"))
-        """Name of the recogniser, stored in its identities: the folder that it was loaded from."""
+        self.encoder = encoder_of_app(model) or UNKNOWN
+        """Name of the recogniser by the file that it was loaded from, stored in its identities."""
 
     def find(self, image: Tensor) -> list[Face]:
         """All faces in an image [3, H, W] in 0..1, highest score first.

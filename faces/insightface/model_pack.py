@@ -6,8 +6,10 @@ import importlib
 import os
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ...errors import FacePackError, ModelFileError
+from ..encoders.names import encoder_of_file
 
 #: Execution providers of onnxruntime.
 PROVIDERS = ["CPUExecutionProvider"]
@@ -15,6 +17,8 @@ PACK_FIX = (
     "Give the folder that holds the pack's .onnx files, a detector among them "
     "(usually models/insightface/models/<pack>)"
 )
+UNKNOWN = "insightface/unknown"
+"""Encoder of a recogniser that does not say which file it came from."""
 
 
 def pack_folder(folder: str | Path) -> Path:
@@ -36,9 +40,14 @@ def pack_folder(folder: str | Path) -> Path:
     raise ModelFileError(f"the InsightFace folder holds {found}", where=str(path), fix=PACK_FIX)
 
 
-def encoder_name(folder: Path) -> str:
-    """Name of the recogniser in a folder of InsightFace models, as stored in identities."""
-    return f"insightface/{folder.name}"
+def encoder_of_app(app: Any) -> str:
+    """Name of the recogniser that a ``FaceAnalysis`` loaded, by its file; empty without one."""
+    models = getattr(app, "models", None)
+    recogniser = models.get("recognition") if isinstance(models, dict) else None
+    file = getattr(recogniser, "model_file", None)
+    if recogniser is None:
+        return ""
+    return encoder_of_file(file) if file else UNKNOWN
 
 
 def import_insightface(module: str) -> ModuleType:

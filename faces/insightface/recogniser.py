@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ...errors import ModelFileError
 from ..alignment import align_face
+from ..encoders.names import encoder_of_file
 from ..face import Face
 from ..identity import Identity
 from .model_pack import (
     PACK_FIX,
     PROVIDERS,
     damaged_pack,
-    encoder_name,
     import_insightface,
     pack_folder,
 )
@@ -53,8 +53,8 @@ class InsightFaceRecogniser:
             raise ModelFileError(
                 "the InsightFace folder holds no recogniser", where=str(path), fix=PACK_FIX
             )
-        self.encoder = encoder_name(path)
-        """Name of the recogniser, stored in its identities."""
+        self.encoder = encoder_of_file(self._net.model_file)
+        """Name of the recogniser by its file, stored in its identities."""
 
     def identify(self, image: Tensor, face: Face) -> Identity:
         """See ``faces.analyzers.Recogniser``."""

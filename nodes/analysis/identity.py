@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -67,6 +69,12 @@ class EncodeIdentity(io.ComfyNode):
                     tooltip="For one person: the weight of each image in the average, as 1, 0.5, "
                     "0. Empty: all equal.",
                 ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="From Load CLIP Vision, for FaceID-Plus and Plus v2, which also read "
+                    "the face's image: CLIP-ViT-H-14-laion2B-s32B-b79K. Other adapters ignore it.",
+                ),
             ],
             outputs=[
                 output(IdentitySocket, "identity", IDENTITY_TIP),
@@ -91,6 +99,7 @@ class EncodeIdentity(io.ComfyNode):
         faces: FoundFaces | None = None,
         face_index: int = 0,
         weights: str = "",
+        clip_vision: Any = None,
     ) -> io.NodeOutput:
         from ...faces.agreement import agreement
         from ...faces.analyzers import to_rgb
@@ -111,14 +120,25 @@ class EncodeIdentity(io.ComfyNode):
                 where=ENCODE,
                 fix="Use an image in which one face is large and not covered",
             )
-        images = image.movedim(-1, 1)
-        people = tuple(analyzer.identity(to_rgb(images[i]), chosen(detections[i])) for i in kept)
-        summary = report(detections)
-        if pictures_show == ONE_PERSON:
-            summary = f"{summary}; {agreement(people)}" if len(people) > 1 else summary
-            people = (average(people, [amounts[i] for i in kept]),)
-        score = min(chosen(detections[i]).score for i in kept)
-        return io.NodeOutput(People(people), score, summary)
+        references = [(to_rgb(image[i].movedim(-1, 0)), chosen(detections[i])) for i in kept]
+        found = tuple(analyzer.identity(pixels, face) for pixels, face in references)
+        score, summary = min(face.score for _, face in references), report(detections)
+        if pictures_show == ONE_EACH:
+            groups, people = [[i] for i in range(len(found))], found
+        else:
+            summary = f"{summary}; {agreement(found)}" if len(found) > 1 else summary
+            people = (average(found, [amounts[i] for i in kept]),)
+            groups = [[i for i, place in enumerate(kept) if amounts[place] > 0]]
+        photos = tuple(tuple(found[i] for i in group) for group in groups)
+        if clip_vision is None:
+            return io.NodeOutput(People(people, photos), score, summary)
+        from ..host.clip_states import absent_states, face_states
+
+        states = tuple(
+            face_states(clip_vision, [references[i] for i in group], ENCODE) for group in groups
+        )
+        absent = absent_states(clip_vision, ENCODE)
+        return io.NodeOutput(People(people, photos, states, absent), score, summary)
 
 
 class IdentityAwayFrom(io.ComfyNode):
@@ -164,10 +184,17 @@ class IdentityAwayFrom(io.ComfyNode):
                 where=AWAY,
                 fix="Give one other for all or exactly one for each",
             )
-        people, others = (each * (count // len(each)) for each in (people, others))
-        pairs = zip(people, others, strict=True)
+        repeated, others = count // len(people), others * (count // len(others))
+        pairs = zip(people * repeated, others, strict=True)
+        photos = zip(identity.references * repeated, others, strict=True)
+        states = identity.clip_states
         return io.NodeOutput(
-            People(tuple(away_from(who, not_who, amount) for who, not_who in pairs))
+            People(
+                tuple(away_from(who, other, amount) for who, other in pairs),
+                tuple(tuple(away_from(one, other, amount) for one in of) for of, other in photos),
+                None if states is None else states * repeated,
+                identity.clip_absent,
+            )
         )
 
 

@@ -26,11 +26,16 @@ class SaveIdentity(io.ComfyNode):
             display_name="Save Identity",
             category=CATEGORY,
             description="Saves an identity to a safetensors file in output/identities, with the "
-            "name of its encoder. A face vector is personal data: keep it as carefully as the "
+            "name of its encoder. Only the vectors are kept, not the single images of one person "
+            "or what CLIP vision saw. A face vector is personal data: keep it as carefully as the "
             "photo.",
             search_aliases=["save face", "export embedding", "face model"],
             inputs=[
-                IdentitySocket.Input("identity", tooltip="From Encode Identity."),
+                IdentitySocket.Input(
+                    "identity",
+                    tooltip="From Encode Identity. FaceID-Plus and tokens for each image need the "
+                    "images again: for these connect Encode Identity itself.",
+                ),
                 io.String.Input(
                     "name",
                     default="person",
@@ -61,7 +66,8 @@ class LoadIdentity(io.ComfyNode):
             node_id="DenseFace_LoadIdentity",
             display_name="Load Identity",
             category=CATEGORY,
-            description="Loads an identity from a file written by Save Identity.",
+            description="Loads an identity from a file written by Save Identity: its vectors, "
+            "without the CLIP vision states that FaceID-Plus reads.",
             search_aliases=["load face", "import embedding", "face model"],
             inputs=[
                 io.Combo.Input(

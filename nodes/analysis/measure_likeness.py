@@ -70,7 +70,9 @@ class MeasureLikeness(io.ComfyNode):
         reference: Tensor,
         independent: LoadedAnalyzer | None = None,
     ) -> io.NodeOutput:
-        if independent is not None and independent.encoder == analyzer.encoder:
+        from ...faces.encoders.names import same_encoder
+
+        if independent is not None and same_encoder(independent.encoder, analyzer.encoder):
             raise InputError(
                 f"both recognisers are {analyzer.encoder!r}",
                 where=LIKENESS,

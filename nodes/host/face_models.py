@@ -10,6 +10,7 @@ import folder_paths
 
 from ...errors import ModelFileError
 from ...faces.insightface.model_pack import pack_folder
+from ...published_files import BY_KEY
 from .folders import full_path, list_files, places
 
 FIRST = "first one found"
@@ -31,7 +32,7 @@ class FaceModel:
     suffixes: Of its file.
     marks: Lower-case parts of its file name, any of which identifies it where several kinds of
         networks share a suffix; empty if the suffix is enough.
-    get: Which file to get, from where, its size and licence.
+    get: Which file to get, from where, its size and licence (``published_files``).
     without: What works without it.
     """
 
@@ -46,8 +47,7 @@ LANDMARKER = FaceModel(
     "face landmarker file",
     (".task",),
     (),
-    "Put face_landmarker_v2_with_blendshapes.task there (3.8 MB; Google publishes it with "
-    "MediaPipe's Face Landmarker, Apache-2.0)",
+    f"Put {BY_KEY['landmarker'].where_to_get} there",
     _WITHOUT,
 )
 IR_SE50 = FaceModel(
@@ -55,16 +55,14 @@ IR_SE50 = FaceModel(
     NETWORKS,
     ("ir_se50", "ir-se50", "irse50"),
     "Put ir_se50.safetensors there (denseface convert --ir-se50 takes it out of the authors' "
-    "checkpoint) or model_ir_se50.pth (175 MB; published with TreB1eN/InsightFace_Pytorch: code "
-    "MIT, trained on research data)",
+    f"checkpoint) or {BY_KEY['ir_se50'].where_to_get}",
     "Without it identities of InsightFace or the tiny world work, with adapters trained on them",
 )
 POSE_NETWORK = FaceModel(
     "6DRepNet file",
     NETWORKS,
     ("6drepnet", "sixdrepnet"),
-    "Put 6DRepNet_300W_LP_AFLW2000.pth there (157 MB; published with thohemp/6DRepNet: code MIT, "
-    "trained on research data)",
+    f"Put {BY_KEY['6drepnet'].where_to_get} there",
     "Without it the landmarker estimates head poses as well",
 )
 
@@ -118,8 +116,7 @@ def insight_pack(name: str) -> Path:
         raise ModelFileError(
             f"the {which} is missing",
             where=", ".join(map(str, _insight_places())),
-            fix="Unpack buffalo_l.zip there (about 0.3 GB; published with deepinsight/insightface; "
-            "all its models are for non-commercial research only). "
+            fix=f"Unpack buffalo_l.zip there: {BY_KEY['buffalo_l'].where_to_get}. "
             f"{_WITHOUT}, or the landmarker",
         )
     return pack_folder(packs[name])

@@ -8,9 +8,10 @@ from pathlib import Path
 import folder_paths
 
 from ...errors import ModelFileError
+from ...published_files import download_of
 
 EXTENSIONS = {".safetensors"}
-IP_ENDINGS = {".safetensors", ".bin"}
+IP_ENDINGS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth"}
 FOLDERS = {"dense_face": {".safetensors", ".task", ".pth", ".pt"}, "sfsr": EXTENSIONS}
 """Model folders and the suffixes of their files: our weights and those of face analyzers."""
 IDENTITIES = "dense_face_identities"
@@ -56,14 +57,17 @@ def full_path(folder: str, name: str, what: str) -> Path:
     """The path of a listed file.
 
     Raises:
-        ModelFileError: It is in no registered place; the message names all of them.
+        ModelFileError: It is in no registered place; the message names all of them, and the page
+            and licence of a published file.
     """
     found = folder_paths.get_full_path(folder, name)
     if found is None:
+        published = download_of(Path(name).name)
+        file = "the file" if published is None else published.where_to_get
         raise ModelFileError(
             f"the {what} {name} is missing",
             where=places(folder),
-            fix="Put the file into one of these folders, or choose another in the list",
+            fix=f"Put {file} into one of these folders, or choose another in the list",
         )
     return Path(found)
 

@@ -31,21 +31,26 @@ class InWeights:
 
 
 def put_in_weights(model: Any, adapter: InWeights) -> None:
-    """Give a cloned MODEL the deltas, scaled by weight and strength.
-
-    The names are known to exist (``compatibility.py``). ``add_patches`` would list all weights of
-    the network to check that, which takes longer than the rest of applying an adapter, so it is
-    called on a network that consists of these names alone.
-    """
+    """Give a cloned MODEL the deltas, scaled by weight and strength."""
     weights = adapter.fused.weights
     patches = {f"diffusion_model.{key}": ("diff", (delta,)) for key, delta in weights.items()}
+    add_weight_patches(model, patches, adapter.weight * adapter.fused.delta)
+    model.set_attachments(KEY, (*in_weights(model), adapter))
+
+
+def add_weight_patches(model: Any, patches: Mapping[str, Any], strength: float) -> None:
+    """Add patches to a cloned MODEL whose names are known to exist (``compatibility.py``).
+
+    ``add_patches`` would list all weights of the network to find that out, which takes longer than
+    all the rest of applying an adapter; so the host makes its patches for a network that consists
+    of these names alone.
+    """
     cpu = torch.device("cpu")
     names = comfy.model_patcher.ModelPatcher(_Names(patches), cpu, cpu)
-    names.add_patches(patches, adapter.weight * adapter.fused.delta)
+    names.add_patches(dict(patches), strength)
     for key, made in names.patches.items():
         model.patches[key] = [*model.patches.get(key, ()), *made]
     model.patches_uuid = uuid4()
-    model.set_attachments(KEY, (*in_weights(model), adapter))
 
 
 def in_weights(model: Any) -> tuple[InWeights, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ...demo.bundled import SFSR_FILE, WEIGHTS
-from ...errors import ModelFileError
+from ...errors import InputError, ModelFileError
+from ...published_files import BY_KEY
 from ..host.folders import (
     BUNDLED,
     IP_ADAPTERS,
@@ -26,13 +28,22 @@ from .sockets import BackgroundSocket, LoadedSFSR, SceneBackground, SFSRAdapterS
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .tokens import AdapterTokens
+
 FOLDER = "sfsr"
 CATEGORY = "face/sfsr"
 NAME = "Apply SFSR"
 TINY_ADAPTER = WEIGHTS / SFSR_FILE
+BY_NAME, PLUS, PLUS_V2 = "by the file's name", "Plus", "Plus v2"
 NONE_YET = "none yet"
 """Only entry of the list where there is no file."""
 _OTHERS = f"{IP_ADAPTERS}/"
+IDENTITY, EXPRESSION = "identity", "expression"
+"""As in ``sfsr.token_attention``, which is imported when the node runs."""
+ADAPTERS_OWN = "the adapter's own way"
+SEVERAL = (ADAPTERS_OWN, "mean of vectors", "tokens for each image")
+"""The last two as in ``sfsr.ip_adapter.kinds``."""
+log = logging.getLogger(__name__)
 
 
 def adapter_names() -> list[str]:
@@ -50,8 +61,9 @@ def adapter_path(name: str) -> Path:
         raise ModelFileError(
             "there is no SFSR adapter yet",
             where=places(FOLDER),
-            fix="Put an SFSR adapter there, or ip-adapter-faceid_sd15 into models/ipadapter, and "
-            "reload the lists",
+            fix="Put an SFSR adapter there, or a published one into models/ipadapter: "
+            f"{BY_KEY['faceid'].where_to_get} for the identity, {BY_KEY['fineface'].where_to_get} "
+            "for the expression. Then reload the lists",
         )
     if name.startswith(_OTHERS):
         return full_path(IP_ADAPTERS, name.removeprefix(_OTHERS), "IP-Adapter")
@@ -67,16 +79,36 @@ class LoadSFSRAdapter(io.ComfyNode):
             node_id="SFSR_LoadAdapter",
             display_name="Load SFSR Adapter",
             category=CATEGORY,
-            description="Loads an adapter that draws who and which expression at once. "
-            "IP-Adapter-FaceID files of Stable Diffusion 1.5 work as its identity half.",
-            search_aliases=["diffsfsr", "ip-adapter faceid", "expression adapter", "face adapter"],
+            description="Loads an adapter for identity and expression, or a published one for "
+            "Stable Diffusion 1.5: IP-Adapter-FaceID, FaceID-Plus, Plus v2 or Portrait for the "
+            "identity, FineFace for the expression. The kind is recognised by the shapes in the "
+            "file.",
+            search_aliases=[
+                "diffsfsr",
+                "ip-adapter faceid",
+                "faceid plus v2",
+                "faceid portrait",
+                "fineface",
+                "expression adapter",
+                "face adapter",
+            ],
             inputs=[
                 io.Combo.Input(
                     "adapter_name",
                     options=adapter_names(),
-                    tooltip="A file in models/sfsr, the small one that comes with the pack for its "
-                    "own tiny world, or ip-adapter-faceid_sd15 in models/ipadapter.",
-                )
+                    tooltip="A file in models/sfsr, the bundled adapter of the tiny world, or a "
+                    "published adapter in models/ipadapter. Of FineFace's two files choose either; "
+                    "the other must be in the same folder.",
+                ),
+                io.Combo.Input(
+                    "plus_version",
+                    options=[BY_NAME, PLUS, PLUS_V2],
+                    default=BY_NAME,
+                    optional=True,
+                    tooltip="FaceID-Plus and Plus v2 files contain the same names and shapes; only "
+                    "the file name tells them apart. Choose here if yours was renamed. Ignored for "
+                    "other files.",
+                ),
             ],
             outputs=[
                 SFSRAdapterSocket.Output(
@@ -86,27 +118,27 @@ class LoadSFSRAdapter(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, adapter_name: str) -> str:
+    def fingerprint_inputs(cls, adapter_name: str, plus_version: str = BY_NAME) -> str:
         try:
-            return file_mark(adapter_path(adapter_name))
+            return f"{file_mark(adapter_path(adapter_name))} {plus_version}"
         except ModelFileError:
             return ""  # told when the node runs
 
     @classmethod
-    def execute(cls, adapter_name: str) -> io.NodeOutput:
+    def execute(cls, adapter_name: str, plus_version: str = BY_NAME) -> io.NodeOutput:
         path = adapter_path(adapter_name)
         if adapter_name.startswith(_OTHERS):
-            from ...sfsr.faceid_file import load_faceid
+            from ...sfsr.ip_adapter.load import load_published
 
-            found = load_faceid(path)
-            return io.NodeOutput(LoadedSFSR(adapter_name, found.adapter, found.lora))
+            shortcut = None if plus_version == BY_NAME else plus_version == PLUS_V2
+            return io.NodeOutput(LoadedSFSR(adapter_name, load_published(path, shortcut=shortcut)))
         from ...sfsr.adapter import load_adapter
 
         return io.NodeOutput(LoadedSFSR(adapter_name, load_adapter(path)))
 
 
 class ApplySFSR(io.ComfyNode):
-    """MODEL + adapter + who + which face + where -> MODEL."""
+    """MODEL + adapters + identity + expression + scene -> MODEL."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -114,17 +146,21 @@ class ApplySFSR(io.ComfyNode):
             node_id="SFSR_Apply",
             display_name=NAME,
             category=CATEGORY,
-            description="The model draws this person with this expression, in this scene. Works "
-            "beside Apply Dense-Face Adapter, its pose control, IP-Adapter and LoRA, in either "
-            "order. With both weights 0 and no background the model stays as it is.",
+            description="Conditions the model on a person, an expression and a scene. Can be "
+            "combined with Apply Dense-Face Adapter, its pose control, IP-Adapter and LoRA, in any "
+            "order. With both weights 0 and no background the model is unchanged.",
             search_aliases=["expression transfer", "reenactment", "face swap", "emotion", "faceid"],
             inputs=[
-                io.Model.Input("model", tooltip="The base model the adapter was made for."),
-                SFSRAdapterSocket.Input("adapter", tooltip="From Load SFSR Adapter."),
+                io.Model.Input("model", tooltip="The base model that the adapter was trained for."),
+                SFSRAdapterSocket.Input(
+                    "adapter",
+                    tooltip="From Load SFSR Adapter: for identity, expression, or both.",
+                ),
                 IdentitySocket.Input(
                     "identity",
-                    tooltip="Who is to be drawn: from Encode Identity, with the adapter's own face "
-                    "encoder.",
+                    optional=True,
+                    tooltip="The person: from Encode Identity, with the adapter's own encoder. "
+                    "Leave it out to change the expression alone.",
                 ),
                 io.Float.Input(
                     "balance",
@@ -132,36 +168,40 @@ class ApplySFSR(io.ComfyNode):
                     min=-1.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="0: identity and expression count fully. Towards -1 the expression "
-                    "fades, towards 1 the identity.",
+                    tooltip="0: identity and expression both at full strength. Towards -1 the "
+                    "expression gets weaker, towards 1 the identity.",
                 ),
-                _weight("identity", "Too little likeness: more; waxy or broken faces: less."),
+                _weight(
+                    "identity",
+                    "Raise it if the likeness is poor, lower it if faces look waxy or broken.",
+                ),
                 _weight("expression", "Above 1 exaggerates."),
-                percent("identity_start_percent", 0.0, "the identity sets in"),
-                percent("identity_end_percent", 1.0, "the identity stops"),
+                percent("identity_start_percent", 0.0, "the identity starts to act"),
+                percent("identity_end_percent", 1.0, "the identity stops acting"),
                 percent(
                     "expression_start_percent",
                     0.3,
-                    "the expression sets in: first who it is, then what the face does",
+                    "the expression starts to act; a later start keeps the likeness. For adapters "
+                    "trained with this pack; for FineFace see published_start_percent",
                 ),
-                percent("expression_end_percent", 1.0, "the expression stops"),
+                percent("expression_end_percent", 1.0, "the expression stops acting"),
                 io.Boolean.Input(
                     "keep_identity_out",
                     default=False,
-                    tooltip="Take out of the expression what points the way of the identity. Try "
-                    "it where an expression changes who it is.",
+                    tooltip="Removes from the expression tokens their component along the identity "
+                    "tokens. Try it if an expression changes the person. Not for FineFace.",
                 ),
                 ExpressionSocket.Input(
                     "expression",
                     optional=True,
-                    tooltip="What the face does: from a word, an image, sliders. One for all "
-                    "images, or one each (Expression Travel).",
+                    tooltip="From a word, an image or sliders. One for all images of the batch, or "
+                    "one for each (Expression Travel).",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where identity and expression act: white = act, black = plain model. "
-                    "Covers the whole image, whatever its size.",
+                    tooltip="Where identity and expression act: white = adapter, black = model "
+                    "without it. Resized to the whole image.",
                 ),
                 BackgroundSocket.Input(
                     "background",
@@ -170,13 +210,63 @@ class ApplySFSR(io.ComfyNode):
                 ),
                 _further("identity_2"),
                 _further("identity_3"),
+                SFSRAdapterSocket.Input(
+                    "expression_adapter",
+                    optional=True,
+                    tooltip="A second adapter for the expression, such as FineFace beside "
+                    "IP-Adapter-FaceID. Without it the expression is the first adapter's.",
+                ),
+                percent(
+                    "published_start_percent",
+                    0.0,
+                    "the expression of a published adapter (FineFace) starts to act; it was "
+                    "trained and used from the first step",
+                    optional=True,
+                ),
+                io.Float.Input(
+                    "lora_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Strength of the LoRA inside FaceID files, independent of the identity "
+                    "weight: 1 = as published. Set it to 0 if you load the separate LoRA file, "
+                    "which contains the same LoRA.",
+                ),
+                io.Float.Input(
+                    "s_scale",
+                    default=1.0,
+                    min=0.0,
+                    max=5.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Only FaceID-Plus v2: scale of the CLIP vision features that are added "
+                    "to the face embedding. 1 = as published; higher values follow the photo's "
+                    "look more closely.",
+                ),
+                io.Combo.Input(
+                    "several_photos",
+                    options=list(SEVERAL),
+                    default=ADAPTERS_OWN,
+                    optional=True,
+                    tooltip="How several reference photos of one person are combined: the mean of "
+                    "their embeddings, or separate tokens for each photo. Only published adapters; "
+                    "Plus and Plus v2 always use separate tokens.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
                     "model",
                     display_name="model",
-                    tooltip="The model with person, expression and scene on it.",
-                )
+                    tooltip="The model with person, expression and scene.",
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="The adapters and their licences, and the expression's action units "
+                    "that FineFace does not have.",
+                ),
             ],
         )
 
@@ -185,7 +275,6 @@ class ApplySFSR(io.ComfyNode):
         cls,
         model: Any,
         adapter: LoadedSFSR,
-        identity: People,
         balance: float,
         identity_weight: float,
         expression_weight: float,
@@ -194,41 +283,91 @@ class ApplySFSR(io.ComfyNode):
         expression_start_percent: float,
         expression_end_percent: float,
         keep_identity_out: bool,
+        identity: People | None = None,
         expression: Expressions | None = None,
         mask: Tensor | None = None,
         background: SceneBackground | None = None,
         identity_2: People | None = None,
         identity_3: People | None = None,
+        expression_adapter: LoadedSFSR | None = None,
+        published_start_percent: float = 0.0,
+        lora_strength: float = 1.0,
+        s_scale: float = 1.0,
+        several_photos: str = ADAPTERS_OWN,
     ) -> io.NodeOutput:
         from ...sfsr.guidance import balance_weights
         from ..host.sfsr.apply import Scene, SFSRInputs, apply_sfsr
         from ..host.sfsr.sources import EXPRESSIONS, IDENTITIES, Source
 
-        who, face = balance_weights(balance)
-        people = (identity, *(more for more in (identity_2, identity_3) if more is not None))
-        sources = [
-            Source(
-                IDENTITIES,
-                adapter.identity(people),
-                who * identity_weight,
-                identity_start_percent,
-                identity_end_percent,
-                adapter.absent,
-            )
-        ]
+        first, second = adapter.tokens, (expression_adapter or adapter).tokens
+        people = tuple(each for each in (identity, identity_2, identity_3) if each is not None)
+        _require_inputs(first, second, people, expression)
+        area = None if mask is None else checked_mask(mask, NAME)
+        combining = None if several_photos == ADAPTERS_OWN else several_photos
+        for_person, for_face = balance_weights(balance)
+        sources: list[Source] = []
+        if people:
+            made = first.identity(people, combining, s_scale)
+            span = identity_start_percent, identity_end_percent
+            weight = for_person * identity_weight
+            sources.append(Source(IDENTITIES, made.present, weight, *span, made.absent, area))
         if expression is not None:
-            read = adapter.expression(expression, people if keep_identity_out else None)
-            start, end = expression_start_percent, expression_end_percent
-            sources.append(Source(EXPRESSIONS, read, face * expression_weight, start, end))
+            made = second.expression(expression, people if keep_identity_out else None)
+            start = published_start_percent if second.published else expression_start_percent
+            weight = for_face * expression_weight
+            if area is None and second.published and background is not None:
+                area = background.mask[:, 0]  # one constant for all places: kept to the face
+            span = start, expression_end_percent
+            sources.append(Source(EXPRESSIONS, made.present, weight, *span, made.absent, area))
         inputs = SFSRInputs(
-            adapter.adapter.layers,
-            adapter.adapter.layout.width,
+            tuple((each.adapter.layers, each.width) for each in (first, second)),
             tuple(sources),
-            None if mask is None else checked_mask(mask, NAME),
-            None if background is None else Scene(background.channels, adapter.hint(background)),
-            adapter.lora,
+            None if background is None else Scene(background.channels, first.hint(background)),
+            first.lora,
+            lora_strength,
         )
-        return io.NodeOutput(apply_sfsr(model, inputs))
+        return io.NodeOutput(apply_sfsr(model, inputs), report(first, second, expression))
+
+
+def _require_inputs(
+    first: AdapterTokens,
+    second: AdapterTokens,
+    people: tuple[People, ...],
+    expression: Expressions | None,
+) -> None:
+    """Refuse adapters that have nothing to act on.
+
+    Raises:
+        InputError: An identity or an expression is missing.
+    """
+    if not people and expression is None:
+        raise InputError(
+            "neither an identity nor an expression is connected",
+            where=NAME,
+            fix="Connect one of them, or both",
+        )
+    if not people and first.sources == (IDENTITY,):
+        raise InputError(
+            f"{first.name} is an identity adapter, and no identity is connected",
+            where=NAME,
+            fix="Connect Encode Identity",
+        )
+    if expression is None and second.sources == (EXPRESSION,):
+        raise InputError(
+            f"{second.name} is an expression adapter, and no expression is connected",
+            where=NAME,
+            fix="Connect Expression from Word, or another node that makes an expression",
+        )
+
+
+def report(first: AdapterTokens, second: AdapterTokens, expression: Expressions | None) -> str:
+    """Lines on the adapters, their licences, and what an expression loses; losses are logged."""
+    units = [] if expression is None else second.units(expression)
+    for each in units:
+        if each.lost:
+            log.warning("%s: %s", NAME, each.summary())
+    lines = (first.title, second.title, *(each.summary() for each in units))
+    return "\n".join(dict.fromkeys(lines))
 
 
 def _weight(of: str, tip: str) -> Any:
@@ -246,5 +385,5 @@ def _further(name: str) -> Any:
     return IdentitySocket.Input(
         name,
         optional=True,
-        tooltip="The same people as another encoder sees them, for adapters that read several.",
+        tooltip="The same people, encoded by another face encoder, for adapters that read several.",
     )

@@ -29,15 +29,18 @@ class Background(io.ComfyNode):
             node_id="SFSR_Background",
             display_name=NAME,
             category="face/sfsr",
-            description="Empties a scene of its face and shows the model the rest, so that the new "
-            "face fits in. The old face is grey before the VAE sees it: nothing of it leaks.",
+            description="Removes the face from a scene and gives the model the rest, so that the "
+            "new face fits in. The old face is painted grey before the VAE encodes the scene: "
+            "nothing of it leaks.",
             search_aliases=["inpaint", "keep background", "scene", "face swap", "conditioning"],
             inputs=[
-                io.Image.Input("image", tooltip="The scene; sides that 8 divides."),
+                io.Image.Input(
+                    "image", tooltip="The scene; width and height must be multiples of 8."
+                ),
                 io.Mask.Input(
                     "mask",
-                    tooltip="White where the new face comes: from Face Mask or Mask from Faces. "
-                    "For the tiny world take the head with its hair.",
+                    tooltip="White where the new face goes: from Face Mask or Mask from Faces. "
+                    "For the tiny world use the head with its hair.",
                 ),
                 io.Vae.Input("vae", tooltip="Of the base model."),
                 io.Float.Input(
@@ -46,14 +49,15 @@ class Background(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Margin around the mask, as a share of the face's diameter.",
+                    tooltip="Margin around the mask, as a fraction of the face's diameter.",
                 ),
                 io.Combo.Input(
                     "order",
                     options=list(ORDERS),
                     default=ORDERS[0],
                     tooltip="Only for inpainting models: order of their extra channels. mask first "
-                    "is Stable Diffusion's and right unless the model's author says otherwise.",
+                    "is Stable Diffusion's order and right unless the model's author says "
+                    "otherwise.",
                 ),
             ],
             outputs=[
@@ -63,11 +67,13 @@ class Background(io.ComfyNode):
                 io.Latent.Output(
                     "latent",
                     display_name="latent",
-                    tooltip="The scene for the sampler, emptied where the new face comes, with a "
-                    "noise mask: outside the mask it stays as it is. Use denoise 1.",
+                    tooltip="The scene without its face for the sampler, with a noise mask: "
+                    "outside the mask it stays as it is. Use denoise 1.",
                 ),
                 io.Image.Output(
-                    "emptied", display_name="emptied", tooltip="The emptied scene, to look at."
+                    "emptied",
+                    display_name="emptied",
+                    tooltip="The scene without its face, as an image.",
                 ),
             ],
         )

@@ -89,7 +89,7 @@ class MirrorExpression(io.ComfyNode):
             description="Exchanges the left and the right side of an expression: a wink changes "
             "the eye, a smirk its corner.",
             search_aliases=["flip expression", "swap sides", "other side"],
-            inputs=[ExpressionSocket.Input("expression", tooltip="What to mirror.")],
+            inputs=[ExpressionSocket.Input("expression", tooltip="The expression to mirror.")],
             outputs=[expression_output("The mirrored expression.")],
         )
 
@@ -113,13 +113,13 @@ class CombineExpressions(io.ComfyNode):
             "smile, or the difference of two images for a third.",
             search_aliases=["add expression", "subtract expression", "expression difference"],
             inputs=[
-                ExpressionSocket.Input("expression", tooltip="What is changed."),
-                ExpressionSocket.Input("other", tooltip="What is added or taken away."),
+                ExpressionSocket.Input("expression", tooltip="The expression to change."),
+                ExpressionSocket.Input("other", tooltip="The expression to add or subtract."),
                 io.Combo.Input(
                     "operation",
                     options=[ADD, SUBTRACT],
                     default=ADD,
-                    tooltip="add the other, or subtract it.",
+                    tooltip="Whether to add or subtract the other expression.",
                 ),
                 io.Float.Input(
                     "amount",
@@ -127,7 +127,7 @@ class CombineExpressions(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="How much of the other.",
+                    tooltip="How much of the other expression.",
                 ),
                 io.Boolean.Input(
                     "clamp",

@@ -26,12 +26,12 @@ class ExpressionFromImage(io.ComfyNode):
             display_name=NAME,
             category=CATEGORY,
             description="Reads the expression from a photo, to give it to somebody else. Only the "
-            "movement is taken, not who it is.",
+            "facial movement is read, not the identity.",
             search_aliases=["copy expression", "reenactment", "blendshapes from image", "emotion"],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer",
-                    tooltip="Who measures: the landmarker or the tiny world's analyzer. "
+                    tooltip="Measures the expression: the landmarker or the tiny world's analyzer. "
                     "InsightFace measures no expressions.",
                 ),
                 io.Image.Input("image", tooltip="One or more images, each with a face."),

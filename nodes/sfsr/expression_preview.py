@@ -21,7 +21,7 @@ class PreviewExpression(io.ComfyNode):
             display_name="Preview Expression",
             category=CATEGORY,
             description="Draws expressions on a made-up head, in a moment and without a model. "
-            "It shows what was asked for, not what your checkpoint will make of it.",
+            "It shows the expression itself, not what your checkpoint makes of it.",
             search_aliases=["show expression", "blendshape preview", "draw emotion"],
             is_output_node=True,
             inputs=[
@@ -31,7 +31,7 @@ class PreviewExpression(io.ComfyNode):
                     default=7,
                     min=0,
                     max=_LAST_PERSON,
-                    tooltip="Which made-up person shows it.",
+                    tooltip="Seed of the rendered person.",
                 ),
                 io.Int.Input(
                     "size",

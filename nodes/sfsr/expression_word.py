@@ -89,15 +89,15 @@ class ExpressionFromExemplars(io.ComfyNode):
                     "choice",
                     options=["medoid", "seed"],
                     default="medoid",
-                    tooltip="medoid: the image whose expression is nearest to all others. seed: "
-                    "one of them, drawn by the seed.",
+                    tooltip="medoid: the image whose expression is closest to all others. seed: "
+                    "one of them, chosen by the seed.",
                 ),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
                     max=_LARGEST_SEED,
-                    tooltip="Draws the image where choice is seed.",
+                    tooltip="Chooses the image if choice is seed.",
                 ),
             ],
             outputs=[expression_output("The expression on the chosen image.")],

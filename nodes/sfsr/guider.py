@@ -18,16 +18,18 @@ class SplitGuidance(io.ComfyNode):
             node_id="SFSR_SplitGuidance",
             display_name="SFSR Split Guidance",
             category="face/sfsr",
-            description="A guidance for the words, one for who it is and one for what the face "
-            "does, instead of one CFG for all. For SamplerCustomAdvanced.",
+            description="Separate guidance scales for prompt, identity and expression instead of "
+            "one CFG for all. For SamplerCustomAdvanced.",
             search_aliases=["cfg", "guider", "identity cfg", "expression cfg", "dual cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="From Apply SFSR."),
-                io.Conditioning.Input("positive", tooltip="Words, and the pose if there is one."),
-                io.Conditioning.Input("negative", tooltip="What the image must not show."),
-                _scale("cfg", "the words and the pose are"),
-                _scale("identity_cfg", "the identity is"),
-                _scale("expression_cfg", "the expression is"),
+                io.Conditioning.Input(
+                    "positive", tooltip="The prompt, with the pose if there is one."
+                ),
+                io.Conditioning.Input("negative", tooltip="The negative prompt."),
+                _scale("cfg", "prompt and pose"),
+                _scale("identity_cfg", "the identity"),
+                _scale("expression_cfg", "the expression"),
             ],
             outputs=[guider_output()],
         )
@@ -56,6 +58,6 @@ def _scale(name: str, what: str) -> Any:
         min=0.0,
         max=30.0,
         step=0.1,
-        tooltip=f"How closely {what} followed. With three equal values this is the usual CFG, "
+        tooltip=f"Guidance scale of {what}. With three equal values this is the usual CFG; "
         "otherwise a step takes twice as long.",
     )

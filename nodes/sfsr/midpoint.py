@@ -22,9 +22,9 @@ class MidpointSampler(io.ComfyNode):
             node_id="SFSR_MidpointSampler",
             display_name="Midpoint Sampler",
             category="face/sfsr",
-            description="Asks the model twice in a step and goes by the second answer: sharper "
-            "than euler at the same count of evaluations, from about 12 on. With the rule "
-            "geometric and the finish euler it is dpm_2, bit for bit. For SamplerCustom. The "
+            description="Evaluates the model twice per step and takes the step with the second "
+            "prediction: sharper than euler at the same number of evaluations, from about 12. With "
+            "rule geometric and finish euler it is identical to dpm_2. For SamplerCustom. The "
             "DiffSFSR paper's own formula is not public; this is the pack's reading.",
             search_aliases=["dpm_2", "midpoint sampling", "second order sampler", "diffsfsr"],
             inputs=[
@@ -32,9 +32,9 @@ class MidpointSampler(io.ComfyNode):
                     "rule",
                     options=list(RULES),
                     default=RULES[0],
-                    tooltip="Where in a step the second question is asked: in the middle of the "
-                    "logarithm of sigma (geometric, best), of the time step (half_t, as DiffSwap) "
-                    "or of sigma (sigma_half).",
+                    tooltip="Where in a step the second evaluation is: halfway in log sigma "
+                    "(geometric, best), in the timestep (half_t, as DiffSwap) or in sigma "
+                    "(sigma_half).",
                 ),
                 io.Float.Input(
                     "switch_percent",
@@ -42,16 +42,16 @@ class MidpointSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Share of the steps that are made by plain euler, of one evaluation, "
-                    "before the midpoint begins. 1 is euler alone.",
+                    tooltip="Fraction of the steps, from the first on, that are plain euler steps "
+                    "of one evaluation. 1 is euler alone.",
                 ),
                 io.Combo.Input(
                     "finish",
                     options=list(FINISHES),
                     default="euler",
-                    tooltip="The last step, to no noise: one evaluation (euler), or 2 to 4 further "
-                    "down. Helps where a scheduler ends high, as ddim_uniform and sgm_uniform with "
-                    "few steps.",
+                    tooltip="The last step, down to sigma 0: one evaluation (euler), or 2 to 4 at "
+                    "decreasing noise levels. Helps with schedulers whose last sigma is high, such "
+                    "as ddim_uniform and sgm_uniform with few steps.",
                 ),
                 io.Model.Input(
                     "model",
@@ -67,8 +67,8 @@ class MidpointSampler(io.ComfyNode):
                 io.Int.Output(
                     "evaluations",
                     display_name="evaluations",
-                    tooltip="How often the model will be asked for these sigmas, exactly (with CFG "
-                    "each time for both prompts); 0 without sigmas.",
+                    tooltip="Number of model evaluations for these sigmas (with CFG each one "
+                    "covers both prompts); 0 without sigmas.",
                 ),
             ],
         )

@@ -1,34 +1,25 @@
-"""SFSR's own sockets: adapter and scene, on the CPU.
-
-Keys and values of the tokens are made here, once for each person and expression: no network of the
-adapter runs while sampling, and none needs the device.
-"""
+"""SFSR's own sockets: adapter and scene, on the CPU."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 
-from ...errors import IncompatibleError, InputError
-from ..sockets import Expressions, People
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from torch import Tensor
 
     from ...sfsr.adapter import SFSRAdapter
-    from ...sfsr.background import BackgroundHint
-    from ...sfsr.faceid import FaceIDAdapter
-    from ...sfsr.token_attention import KeysValues
+    from ...sfsr.ip_adapter.fineface import ExpressionAdapter
+    from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
+    from .tokens import AdapterTokens
 
 SFSRAdapterSocket = io.Custom("SFSR_ADAPTER")
 BackgroundSocket = io.Custom("SFSR_BACKGROUND")
-_REMEMBERED = 8
-"""People, expressions and scenes whose keys, values and hints an adapter keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,117 +45,17 @@ class SceneBackground:
 
 @dataclass(frozen=True, eq=False)
 class LoadedSFSR:
-    """SFSR_ADAPTER: tokens of identity and expression, their keys and values, the scene's hint.
+    """SFSR_ADAPTER: an identity adapter, an expression adapter, or both in one file.
 
     name: The file's name, for messages.
-    lora: Of IP-Adapter-FaceID: place of a weight to (down, up).
     """
 
     name: str
-    adapter: SFSRAdapter | FaceIDAdapter
-    lora: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def identity(self, people: tuple[People, ...]) -> Mapping[str, KeysValues]:
-        """Layer to keys and values [N, n, C] of people, each measured by one or more encoders.
-
-        Raises:
-            InputError: The encoders measured different numbers of people.
-            IncompatibleError: An encoder is not the adapter's, or the required one is missing.
-        """
-        return self._identities(people)[1]
-
-    def expression(
-        self, faces: Expressions, apart_from: tuple[People, ...] | None
-    ) -> Mapping[str, KeysValues]:
-        """Layer to keys and values [M, n, C], perhaps without what lies in people's directions.
-
-        Raises:
-            InputError: There are neither as many faces as people nor one of either.
-            IncompatibleError: The adapter knows no expressions, or not those of this network.
-        """
-        return self._expressions(faces, apart_from)
+    adapter: SFSRAdapter | IdentityAdapter | ExpressionAdapter
 
     @cached_property
-    def absent(self) -> Mapping[str, KeysValues] | None:
-        """What stands for the identity in the half without prompt; None for nothing."""
-        from ...sfsr.faceid import FaceIDAdapter
+    def tokens(self) -> AdapterTokens:
+        """Makes (and keeps) what people, expressions and scenes are for this adapter's layers."""
+        from .tokens import AdapterTokens
 
-        adapter = self.adapter
-        if not isinstance(adapter, FaceIDAdapter):
-            return None
-        return adapter.attention.source_keys_values("identity", adapter.embedding.absent())
-
-    def hint(self, scene: SceneBackground) -> Callable[[Callable[[Tensor], Tensor]], Tensor] | None:
-        """Makes (or fetches) what a scene adds behind the first convolution; None without hint."""
-        hint = self.adapter.hint
-        if hint is None:
-            return None
-        return lambda scaling: self._hints(hint, scene, scaling)
-
-    # Kept by what they were made of; payloads are small, live on the CPU and never change.
-
-    @cached_property
-    def _identities(self) -> Any:
-        return lru_cache(_REMEMBERED)(self._make_identity)
-
-    @cached_property
-    def _expressions(self) -> Any:
-        return lru_cache(_REMEMBERED)(self._make_expression)
-
-    @cached_property
-    def _hints(self) -> Any:
-        return lru_cache(_REMEMBERED)(_make_hint)
-
-    def _make_identity(self, people: tuple[People, ...]) -> tuple[Tensor, Mapping[str, KeysValues]]:
-        from ...sfsr.compound_inputs import identity_batch
-
-        counts = {len(each.identities) for each in people} - {1}
-        if len(counts) > 1:
-            raise InputError(
-                f"the identities are those of {' and '.join(map(str, sorted(counts)))} people",
-                where=self.name,
-                fix="Measure the same people with each encoder",
-            )
-        count = max(counts, default=1)
-        dilate = [each.identities * (count // len(each.identities)) for each in people]
-        batch = identity_batch(list(zip(*dilate, strict=True)), self.adapter.layout)
-        tokens = self.adapter.embedding.identity(batch)
-        return tokens, self.adapter.attention.source_keys_values("identity", tokens)
-
-    def _make_expression(
-        self, faces: Expressions, apart_from: tuple[People, ...] | None
-    ) -> Mapping[str, KeysValues]:
-        from ...sfsr.compound import CompoundEmbedding, without_identity
-        from ...sfsr.compound_inputs import expression_batch
-
-        embedding = self.adapter.embedding
-        if not isinstance(embedding, CompoundEmbedding):
-            raise IncompatibleError(
-                "an IP-Adapter-FaceID file knows who somebody is and no expressions",
-                where=self.name,
-                fix="Disconnect the expression, or load an SFSR adapter",
-            )
-        tokens = embedding.expression(expression_batch(faces.codes, self.adapter.layout))
-        if apart_from is not None:
-            people = self._identities(apart_from)[0]
-            if len(people) != len(tokens) and 1 not in (len(people), len(tokens)):
-                raise InputError(
-                    f"there are {len(tokens)} expressions for {len(people)} identities",
-                    where=self.name,
-                    fix="Give one for all or exactly one for each",
-                )
-            tokens = without_identity(*_as_many(tokens, people))
-        return self.adapter.attention.source_keys_values("expression", tokens)
-
-
-def _make_hint(
-    hint: BackgroundHint, scene: SceneBackground, scaling: Callable[[Tensor], Tensor]
-) -> Tensor:
-    from ...sfsr.background import HOST
-
-    return hint(scene.channels(scaling, HOST))
-
-
-def _as_many(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    count = max(len(one), len(other))
-    return one.expand(count, -1, -1), other.expand(count, -1, -1)
+        return AdapterTokens(self.name, self.adapter)

@@ -188,6 +188,14 @@ def test_missing_file_is_one_sentence(
     assert file in message and message.count("\n") == 1
 
 
+def test_the_layout_of_full_size_may_be_left_out(tmp_path: Path) -> None:
+    copy = altered_copy(tmp_path, "forward.safetensors", lambda tensors: None)
+    (copy / "sd15_layout.json").unlink()
+    rows = check_conformance(copy)
+    assert not failed(rows)
+    assert len(rows) == sum(GROUPS.values()) - GROUPS["sd15_layout/"]
+
+
 def test_missing_weight_is_named(tmp_path: Path) -> None:
     name = "model.diffusion_model.output_blocks.2.1.transformer_blocks.0.attn2.per_k.weight"
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.faces.agreement import agreement
-from comfyui_dense_face.faces.identity import Identity
+from comfyui_dense_face.faces.identity import Identity, average
 from comfyui_dense_face.faces.identity_file import FORMAT, load_identities, save_identities
+from comfyui_dense_face.faces.metrics import likeness
 from comfyui_dense_face.storage import write_weights
 
 
@@ -65,3 +66,18 @@ def test_invalid_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ModelFileError, match="truncated"):
         load_identities(path)
+
+
+def test_identities_under_former_names(tmp_path: Path) -> None:
+    former, today = "insightface/buffalo_l", "insightface/w600k_r50"
+    path = tmp_path / "old.safetensors"
+    save_identities(path, [person(1, encoder=former)])
+    (old,), new = load_identities(path), person(2, encoder=today)
+    old.require(today)
+    new.require(former)
+    average([old, new])
+    assert -1 <= likeness(old, new) <= 1
+    save_identities(path, [old, new])
+    assert [each.encoder for each in load_identities(path)] == [former] * 2
+    with pytest.raises(IncompatibleError, match=r"buffalo_l.*glintr100"):
+        old.require("insightface/glintr100")

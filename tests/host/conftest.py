@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,17 @@ def schemas(pack: ModuleType) -> dict[str, Any]:
     extension = asyncio.run(pack.comfy_entrypoint())
     found = [node.define_schema() for node in asyncio.run(extension.get_node_list())]
     return {schema.node_id: schema for schema in found}
+
+
+@pytest.fixture
+def ip_adapters(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """models/ipadapter."""
+    import folder_paths
+
+    endings = tiny.module("nodes.host.folders").IP_ENDINGS
+    registered = ([str(tmp_path)], set(endings))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", registered)
+    return tmp_path
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -110,6 +110,22 @@ def test_identities_that_do_not_fit(people: list[Identity], kind: Any, sentence:
         identity_batch([people], LAYOUT)
 
 
+@pytest.mark.parametrize(
+    ("trained", "measured"),
+    [
+        ("insightface/buffalo_l", "insightface/w600k_r50"),
+        ("insightface/w600k_r50", "insightface/buffalo_l"),
+    ],
+)
+def test_former_names_of_an_encoder(trained: str, measured: str) -> None:
+    layout = CompoundLayout({trained: 16})
+    now, former = person(measured), person(trained)
+    batch = identity_batch([[now]], layout)
+    assert torch.equal(batch.vectors[trained], identity_batch([[former]], layout).vectors[trained])
+    with pytest.raises(InputError, match="two identities"):
+        identity_batch([[now, former]], layout)
+
+
 def test_learned_parts_that_do_not_fit() -> None:
     for size, encoder, sentence in ((6, "dln", "comes from 'dln'"), (5, "fec", "has 5 numbers")):
         code = Expression(torch.zeros(COUNT), "test", learned=torch.ones(size), encoder=encoder)
@@ -153,9 +169,10 @@ def kv(seed: int = 0, batch: int = 2) -> tuple[Tensor, Tensor]:
 def test_keys_and_values_of_every_layer(embedding: CompoundEmbedding) -> None:
     attention = TokenAttention(CHANNELS, 12)
     made = attention.keys_values(tokens(embedding))
-    assert list(made) == list(CHANNELS)
-    for layer, sources in made.items():
-        for keys, values in sources.values():
+    assert list(made) == ["identity", "expression"]
+    for layers in made.values():
+        assert list(layers) == list(CHANNELS)
+        for layer, (keys, values) in layers.items():
             assert keys.shape == values.shape == (1, 4, CHANNELS[layer])
             assert not values.any() and bool(keys.any())  # untrained: nothing is added
     assert all("." not in part for key in attention.state_dict() for part in key.split(".")[1:2])

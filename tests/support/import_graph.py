@@ -15,6 +15,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "storage": set(),
     "state_dict": set(),
+    "published_files": set(),
     "faces": set(),
     "dense_face": {"faces"},
     "sfsr": {"faces"},
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "__init__": {"nodes"},
 }
-FOUNDATION = {"errors", "storage", "state_dict", "__init__"}
+FOUNDATION = {"errors", "storage", "state_dict", "published_files", "__init__"}
 
 HOST = {
     "comfy",

@@ -215,7 +215,7 @@ def test_the_rollout_calls_the_network_as_sampling_does(
     hints, empty = torch.ones(4, 3, 128, 128), task.source.empty_context.expand(4, -1, -1)
     faces = replace(task.source.draw(step_generator(1, 0)), hints=hints, context=empty)
     x, everywhere = torch.randn(4, 4, 16, 16), torch.ones(4)
-    with InstalledSources(task.unet, task.adapter) as installed:
+    with InstalledSources(task.unet, [task.adapter]) as installed:
         source_inputs = task._source_inputs(
             faces.people, faces, (everywhere, everywhere, everywhere)
         )

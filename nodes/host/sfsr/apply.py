@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import comfy.sd
 from torch import Tensor
 
 from ..compatibility import require_layers
+from .lora import Lora, put_lora
 from .scene import INPAINTING, channels_of, put_blending, put_channels, put_hint, require_scene
-from .sources import WHERE, Source, own_clone, put_sources
+from .sources import IDENTITIES, WHERE, Source, own_clone, put_sources
 
 Scaling = Callable[[Tensor], Tensor]
-Lora = Mapping[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,40 +33,37 @@ class Scene:
 class SFSRInputs:
     """The inputs of Apply SFSR, prepared.
 
-    layers: Block -> width C of all cross-attentions of the adapter.
-    text_width: Of the adapter's base model.
-    sources: Identity, and expression where there is one.
-    mask: [M, H, W] in 0..1 over the whole image, where the sources act; None = everywhere.
+    layers: Of each adapter: block -> width C of its cross-attentions, and its base's text width.
+    sources: Identity, expression, or both.
     scene: None if not given.
     lora: LoRA of the identity: layer -> (down, up); active while the identity is.
+    lora_strength: 1 as trained; 0 leaves it out.
     """
 
-    layers: Mapping[str, int]
-    text_width: int
+    layers: tuple[tuple[Mapping[str, int], int], ...]
     sources: tuple[Source, ...]
-    mask: Tensor | None = None
     scene: Scene | None = None
     lora: Lora = field(default_factory=dict)
+    lora_strength: float = 1.0
 
 
 def apply_sfsr(model: Any, inputs: SFSRInputs) -> Any:
     """A clone of MODEL with the inputs applied; MODEL itself if they change nothing.
 
     Raises:
-        IncompatibleError: The MODEL lacks a layer, or its width differs.
+        IncompatibleError: The MODEL lacks a layer, its width differs, or it has the LoRA already.
     """
-    require_layers(model, inputs.layers, inputs.text_width, WHERE)
-    empty = inputs.mask is not None and not bool(inputs.mask.any())
-    acting = () if empty else tuple(source for source in inputs.sources if not source.nothing)
+    for layers, text_width in inputs.layers:
+        require_layers(model, layers, text_width, WHERE)
+    acting = tuple(source for source in inputs.sources if not source.nothing)
     inpainting = channels_of(model) == INPAINTING
     if not acting and inputs.scene is None and not inpainting:
         return model
     patched = own_clone(model)
     if acting:
-        everywhere = inputs.mask is None or bool((inputs.mask == 1).all())
-        put_sources(patched, acting, None if everywhere else inputs.mask)
-    if inputs.lora and inputs.sources[0] in acting:
-        patched = _with_lora(patched, inputs.lora, min(1.0, inputs.sources[0].weight))
+        put_sources(patched, acting)
+    if inputs.lora and inputs.lora_strength and any(s.name == IDENTITIES for s in acting):
+        put_lora(patched, inputs.lora, inputs.lora_strength)
     if inputs.scene is None:
         if inpainting:
             require_scene(patched)
@@ -85,12 +81,3 @@ def _put_scene(model: Any, scene: Scene, inpainting: bool) -> None:
         put_hint(model, scene.hint(scaling))
     else:
         put_blending(model)
-
-
-def _with_lora(model: Any, lora: Lora, strength: float) -> Any:
-    """The host's own way, so that these are weight patches as any LoRA's."""
-    tensors = {}
-    for place, (down, up) in lora.items():
-        tensors[f"diffusion_model.{place}.lora_down.weight"] = down
-        tensors[f"diffusion_model.{place}.lora_up.weight"] = up
-    return comfy.sd.load_lora_for_models(model, None, tensors, strength, 0.0)[0]

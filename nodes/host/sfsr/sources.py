@@ -1,9 +1,10 @@
-"""SFSR's sources on a MODEL: keys and values of a few tokens beside those of the text.
+"""SFSR's sources on a MODEL: what identity and expression add to each cross-attention.
 
 ``weight * A(q, source)`` is added to each cross-attention before its ``to_out``, in the conditional
-half of the guidance; the query is the layer's own, including Dense-Face's delta. Keys and values
-are computed before sampling (``nodes/sfsr/sockets.py``), so that no additional network runs in a
-step. They use the attention slots as other packs do, through ``AttentionSlot.add``.
+half of the guidance; the query is the layer's own, including Dense-Face's delta. Keys and values,
+or the constant vector of a source with a single token, are computed before sampling
+(``nodes/sfsr/tokens.py``), so that no additional network runs in a step. They use the attention
+slots as other packs do, through ``AttentionSlot.add``.
 
 Host objects used: ``WrappersMP.APPLY_MODEL``, ``patches_replace``, ``ON_CLONE``; and in a call
 ``cond_or_uncond``, where 0 is the conditional half.
@@ -20,7 +21,7 @@ import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ....sfsr.token_attention import KeysValues, source_attention
+from ....sfsr.token_attention import LayerTokens, constant_attention, source_attention
 from ..attention import AttentionSlot, Extra, SlotChange, copy_slots, for_part
 from ..dense_face.apply import block_key, uncompiled
 from ..device_cache import DeviceCache
@@ -46,36 +47,35 @@ class Source:
     """Identity or expression, as the layers read it.
 
     name: ``IDENTITIES`` or ``EXPRESSIONS``; also used in messages.
-    keys_values: Layer -> keys and values [N, n, C] on the CPU; N is 1 or the number of images.
+    tokens: Layer -> keys and values [N, n, C] or a constant vector [N, C], on the CPU; N is 1 or
+        the number of images.
     weight: 0 = absent.
     start, end: Fractions of the denoising, 0 = pure noise, 1 = finished.
-    absent: The same for the unconditional half, [1, n, C]; None if it gets no tokens.
+    absent: The same for the unconditional half, N = 1; None if it gets no tokens.
+    mask: [M, H, W] in 0..1 over the whole image, 1 = act; None = everywhere.
     """
 
     name: str
-    keys_values: Mapping[str, KeysValues]
+    tokens: Mapping[str, LayerTokens]
     weight: float = 1.0
     start: float = 0.0
     end: float = 1.0
-    absent: Mapping[str, KeysValues] | None = None
+    absent: Mapping[str, LayerTokens] | None = None
+    mask: Tensor | None = None
 
     @property
     def nothing(self) -> bool:
         """Whether it never acts."""
-        return self.weight == 0 or self.start >= self.end
+        masked = self.mask is not None and not bool(self.mask.any())
+        return self.weight == 0 or self.start >= self.end or masked
 
 
-def put_sources(model: Any, sources: tuple[Source, ...], mask: Tensor | None) -> None:
-    """Put sources that act into a cloned MODEL.
-
-    Args:
-        sources: Of the same layers, which the MODEL has (``compatibility.py``).
-        mask: [M, H, W] in 0..1 over the whole image, 1 = act; None = everywhere.
-    """
+def put_sources(model: Any, sources: tuple[Source, ...]) -> None:
+    """Put sources that act into a cloned MODEL, which has all their layers."""
     uid = uuid4().hex
-    for layer in sources[0].keys_values:
-        slot = _own_slot(model, block_key(layer))
-        slot.add(LayerSources(uid, layer, sources, mask))
+    for layer in dict.fromkeys(layer for source in sources for layer in source.tokens):
+        here = tuple(source for source in sources if layer in source.tokens)
+        _own_slot(model, block_key(layer)).add(LayerSources(uid, layer, here))
     levels = {source.name: sigma_range(model, source.start, source.end) for source in sources}
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{uid}", _Gate(uid, levels))
 
@@ -91,13 +91,10 @@ def own_clone(model: Any) -> Any:
 class LayerSources:
     """A slot's callback: what the sources add to one layer, [B * parts, N, C]."""
 
-    def __init__(
-        self, uid: str, layer: str, sources: tuple[Source, ...], mask: Tensor | None
-    ) -> None:
+    def __init__(self, uid: str, layer: str, sources: tuple[Source, ...]) -> None:
         self._uid = uid
         self._layer = layer
         self._sources = sources
-        self._mask = mask
         self._cache = DeviceCache()
 
     def __call__(
@@ -122,25 +119,32 @@ class LayerSources:
         self._cache.clear()
 
     def _added(self, source: Source, q: Tensor, present: bool, extra: Extra) -> Tensor:
-        """What a source, or what stands for it where it is absent, adds to a part [B, N, C]."""
+        """What a source adds to a part [B, N or 1, C]; where it is absent, what stands for it."""
         absent = None if present else source.absent
-        given = (absent or source.keys_values)[self._layer]
+        given = (absent or source.tokens)[self._layer]
+        several = (given,) if isinstance(given, Tensor) else given
         near = tuple(
             self._cache.get((source.name, absent is None, i), q.device, q.dtype, lambda x=tensor: x)
-            for i, tensor in enumerate(given)
+            for i, tensor in enumerate(several)
         )
-        keys, values = (for_part(x, len(q), extra, source.name, WHERE) for x in near)
-        both = keys.expand(len(q), -1, -1), values.expand(len(q), -1, -1)
-        return source_attention(q, both, extra["n_heads"], source.weight, self._at_tokens(q, extra))
+        own = [for_part(x, len(q), extra, source.name, WHERE) for x in near]
+        mask = self._at_tokens(source, q, extra)
+        if len(own) == 1:
+            return constant_attention(own[0], source.weight, mask)
+        both = own[0].expand(len(q), -1, -1), own[1].expand(len(q), -1, -1)
+        return source_attention(q, both, extra["n_heads"], source.weight, mask)
 
-    def _at_tokens(self, q: Tensor, extra: Extra) -> Tensor | None:
-        """The mask as [1 or B, N] for the N places of q."""
-        mask = self._mask
+    def _at_tokens(self, source: Source, q: Tensor, extra: Extra) -> Tensor | None:
+        """A source's mask as [1 or B, N] for the N places of q."""
+        mask = source.mask
         if mask is None:
             return None
         height, width = (int(n) for n in extra["activations_shape"][-2:])
         small = self._cache.get(
-            ("mask", height, width), q.device, q.dtype, lambda: site_mask(mask, height, width)
+            ("mask", source.name, height, width),
+            q.device,
+            q.dtype,
+            lambda: site_mask(mask, height, width),
         )
         return for_part(small, len(q), extra, "masks", WHERE)[:, :, 0]
 

@@ -64,7 +64,7 @@ def test_several_faces_with_all_that_insightface_measures(analyzer: InsightFaceA
         assert face.scheme == "ibug" and face.landmarks.shape == (68, 3)
         assert face.require_five()[2].tolist() == pytest.approx([x + 0.5, y + 0.5])
         assert face.pose is not None and tuple(face.pose) == pytest.approx((0, 0, 0), abs=0.1)
-        assert face.identity is not None and face.identity.encoder == "insightface/tiny"
+        assert face.identity is not None and face.identity.encoder == "insightface/rec"
     assert find_faces(analyzer, red_squares()) == []
 
 
@@ -92,7 +92,7 @@ def test_recogniser_alone_gives_same_identities(pack: Path, analyzer: InsightFac
     for face in find_faces(analyzer, image):
         assert face.identity is not None
         again = recogniser.identify(image, face)
-        assert again.encoder == face.identity.encoder == "insightface/tiny"
+        assert again.encoder == face.identity.encoder == "insightface/rec"
         assert float(again.vector @ face.identity.vector) > 0.999
     with pytest.raises(InputError, match="a box but no points"):
         recogniser.identify(image, manual_face((320, 320), box=(0, 0, 9, 9)))
@@ -108,6 +108,20 @@ def test_insightface_loaded_by_another_pack(pack: Path, analyzer: InsightFaceAna
     (face,), (own,) = (a.find(red_squares((64, 160))) for a in (foreign, analyzer))
     assert face.box == own.box and face.identity is not None and own.identity is not None
     assert torch.equal(face.identity.vector, own.identity.vector)
+
+
+def test_encoder_is_named_by_the_recognisers_file(pack: Path, tmp_path: Path) -> None:
+    """Whatever the folder is called, and with or without a recogniser in it."""
+    from insightface.app import FaceAnalysis
+
+    folder = tmp_path / "antelopev2"
+    shutil.copytree(pack, folder)
+    (folder / "rec.onnx").rename(folder / "w600k_r50.onnx")
+    model = FaceAnalysis(name=str(folder), providers=["CPUExecutionProvider"])
+    loaded = InsightFaceAnalyzer(folder), InsightFaceRecogniser(folder), ForeignInsightFace(model)
+    assert [each.encoder for each in loaded] == ["insightface/w600k_r50"] * 3
+    (folder / "w600k_r50.onnx").unlink()
+    assert InsightFaceAnalyzer(folder).encoder == ""
 
 
 def test_nested_folder_is_found(pack: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_missing_model_is_explained(
         load(tiny, finder)
     text = str(error.value)
     assert str(places / "models") in text and "\n" not in text
-    for words in (*said, "Without it", "published with" if finder != "landmarker" else "Google"):
+    for words in (*said, "Without it", "published at https://"):
         assert words in text
     cls = next(n for n in tiny.module("nodes").NODES if n.__name__ == "LoadAnalyzer")
     assert cls.fingerprint_inputs(finder=finder, **DEFAULTS) == ""
@@ -90,6 +90,23 @@ def test_a_missing_encoder_is_explained(tiny: Tiny, places: Path) -> None:
         tiny.run(
             "LoadEncoder", analyzer, "insightface", **{**ENCODER, "insightface_pack": "antelopev2"}
         )
+
+
+@pytest.mark.parametrize(
+    "name", ["ip-adapter-faceid_sd15.bin", "sd15_attn_processors.ckpt", "sd15_au_encoder.ckpt"]
+)
+def test_a_missing_file_is_told_with_page_and_licence(tiny: Tiny, places: Path, name: str) -> None:
+    published = tiny.module("published_files").download_of(name)
+    with pytest.raises(ValueError, match=r"IP-Adapter .* is missing .*ipadapter") as error:
+        tiny.run("LoadSFSRAdapter", adapter_name=f"ipadapter/{name}")
+    assert published.page in str(error.value) and published.licence in str(error.value)
+
+
+def test_no_adapter_at_all_is_told(tiny: Tiny, places: Path) -> None:
+    with pytest.raises(ValueError, match="there is no SFSR adapter yet") as error:
+        tiny.run("LoadSFSRAdapter", adapter_name="none yet")
+    for key in ("faceid", "fineface"):
+        assert tiny.module("published_files").BY_KEY[key].where_to_get in str(error.value)
 
 
 def test_files_that_are_something_else(tiny: Tiny, places: Path) -> None:
@@ -138,7 +155,7 @@ def test_insightface_from_its_folder(tiny: Tiny, places: Path) -> None:
     image = torch.full((1, 320, 320, 3), 0.5)
     image[0, 64:80, 160:176] = torch.tensor([1.0, 0, 0])
     people, score, report = tiny.run("EncodeIdentity", analyzer, image, "one person")
-    assert people.identities[0].encoder == "insightface/tiny" and score > 0.5
+    assert people.identities[0].encoder == "insightface/rec" and score > 0.5
     assert report.startswith("1 of 1 images with a face")
     # The same recogniser, with the detector's points typed in.
     points = "144.5 48.5 176.5 48.5 160.5 64.5 147.7 80.5 173.3 80.5"
@@ -273,6 +290,8 @@ def test_identities_of_another_analyzer_are_not_taken(tiny: Tiny, grey: Tensor) 
     analyzer = tiny.module("nodes.sockets").LoadedAnalyzer
     with pytest.raises(ValueError, match=r"encoded by 'insightface/buffalo_l'.*'tiny-world'"):
         tiny.run("EncodeIdentity", analyzer(None, "tiny-world"), grey, "one person", known)
+    same = analyzer(None, "insightface/w600k_r50")
+    tiny.run("EncodeIdentity", same, grey, "one person", known)
     people, *_ = tiny.run("EncodeIdentity", analyzer(None, ""), grey, "one person", known)
     assert people.identities[0].encoder == "insightface/buffalo_l"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny, difference
-from sfsr_in_host import apply, expressions, random_adapter, random_faceid
+from sfsr_in_host import apply, expressions, random_adapter
 from torch import Tensor
 
 CLOSE, SEEN = 1e-4, 1e-3
@@ -162,34 +162,6 @@ def test_nothing_is_made_twice_on_a_warm_graph(tiny: Tiny, monkeypatch: pytest.M
     attention = type(adapter.adapter.attention)
     monkeypatch.setattr(attention, "source_keys_values", again)
     apply(tiny, adapter, identity_weight=0.7, **inputs)
-
-
-# ---- IP-Adapter-FaceID --------------------------------------------------------------------------
-
-
-def test_identity_half_alone(tiny: Tiny, base: Tensor) -> None:
-    faceid, who = random_faceid(tiny), tiny.people(encoder="insightface/buffalo_l")
-    model = apply(tiny, faceid, people=who, expression=None)
-    assert difference(tiny.sample(model), base) > SEEN
-    # As published, nobody's tokens stand in the half without prompt.
-    seen = tiny.sample(model, cfg=0.0, steps=1)
-    assert difference(seen, tiny.sample(tiny.model, cfg=0.0, steps=1)) > SEEN
-    off = apply(tiny, faceid, people=who, expression=None, identity_weight=0.0)
-    assert torch.equal(tiny.sample(off), base)
-    with pytest.raises(ValueError, match="who somebody is and no expressions"):
-        apply(tiny, faceid, people=who)
-    with pytest.raises(ValueError, match=r"cannot use an identity of .* from 'tiny-world'"):
-        apply(tiny, faceid, expression=None)
-
-
-def test_its_lora_is_a_weight_patch(tiny: Tiny, base: Tensor) -> None:
-    who = tiny.people(encoder="insightface/buffalo_l")
-    with_lora = apply(tiny, random_faceid(tiny, lora=True), people=who, expression=None)
-    place = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
-    assert list(with_lora.patches) == [f"diffusion_model.{place}.weight"]
-    without = apply(tiny, random_faceid(tiny), people=who, expression=None)
-    assert difference(tiny.sample(with_lora), tiny.sample(without)) > SEEN
-    assert torch.equal(tiny.sample(tiny.model), base)
 
 
 # ---- errors, each one sentence ------------------------------------------------------------------

@@ -13,7 +13,15 @@ from comfyui_dense_face.pipelines.base import load_base
 from comfyui_dense_face.pipelines.source_attention import InstalledSources, SourceInputs
 from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from in_host import Tiny, difference
-from sfsr_in_host import apply, background, expressions, face_mask, random_adapter, scene
+from sfsr_in_host import (
+    apply,
+    background,
+    expressions,
+    face_mask,
+    inpainting,
+    random_adapter,
+    scene,
+)
 from torch import Tensor
 
 CLOSE, SEEN = 1e-4, 1e-3
@@ -57,12 +65,8 @@ def test_same_prediction_as_on_diffusers(tiny: Tiny, adapter: Any, dense: bool) 
     ours = SFSRAdapter(adapter.adapter.layout, adapter.adapter.layers, 64)
     ours.load_state_dict(adapter.adapter.state_dict())
     people = tiny.people()
-    who, face = adapter.identity((people,)), adapter.expression(faces, None)
-    layers = {layer: {"identity": who[layer], "expression": face[layer]} for layer in who}
-    two = {
-        layer: {name: tuple(t.expand(2, -1, -1) for t in kv) for name, kv in sources.items()}
-        for layer, sources in layers.items()
-    }
+    who, face = adapter.tokens.identity((people,)), adapter.tokens.expression(faces, None)
+    two = {"identity": who.present, "expression": face.present}
     channels = place.channels(lambda latent: 0.18215 * latent)
     with ExitStack() as installed, torch.no_grad():
         unet = load_base(tiny.folder / "tiny_base.safetensors").unet
@@ -71,7 +75,7 @@ def test_same_prediction_as_on_diffusers(tiny: Tiny, adapter: Any, dense: bool) 
             vectors = people.vectors.expand(2, -1)
             installed.enter_context(InstalledAdapter(unet, parts.adapter, vectors))
         sources = {"identity": 0.8, "expression": 1.3}
-        at_work = installed.enter_context(InstalledSources(unet, ours.eval()))
+        at_work = installed.enter_context(InstalledSources(unet, [ours.eval()]))
         at_work.source_inputs = SourceInputs(two, sources, mask, channels)
         with_prompt = unet(x, torch.tensor(999), text.expand(2, -1, -1)).sample
         at_work.source_inputs = SourceInputs(two, {}, None, channels)
@@ -135,22 +139,6 @@ def test_a_scene_for_each_image(tiny: Tiny, adapter: Any) -> None:
     for i, seed in enumerate((1, 2)):
         alone = apply(tiny, adapter, background=background(tiny, scene(seed))[0])
         assert difference(together[i], tiny.sample(alone, steps=1, batch=2)[i]) < CLOSE
-
-
-def inpainting(tiny: Tiny) -> Any:
-    """The tiny base with five more input channels."""
-    from comfyui_dense_face.storage import read_weights
-
-    tensors, _ = read_weights(tiny.folder / "tiny_base.safetensors")
-    prefix = "model.diffusion_model."
-    unet = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-    first = unet["input_blocks.0.0.weight"]
-    more = torch.randn(len(first), 5, 3, 3, generator=torch.Generator().manual_seed(2)) / 7
-    unet["input_blocks.0.0.weight"] = torch.cat([first, more], 1)
-    with torch.inference_mode():
-        model = tiny.module("nodes.host.tiny.tiny_sd").build_model(unet, 4)
-        model.model.set_inpaint()
-    return model
 
 
 def test_inpainting_models_take_the_scene_as_channels(tiny: Tiny, adapter: Any) -> None:

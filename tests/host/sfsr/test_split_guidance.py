@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny, difference
-from sfsr_in_host import apply, background, random_adapter, random_faceid
+from sfsr_in_host import apply, background, random_adapter, random_published
 from torch import Tensor
 
 CLOSE, VISIBLE = 1e-4, 1e-3
@@ -95,7 +95,7 @@ def test_scales_add_up(tiny: Tiny, adapter: Any) -> None:
 def test_what_stands_for_an_absent_identity(tiny: Tiny) -> None:
     """IP-Adapter-FaceID has tokens of a zero identity; they are in the text prediction, too."""
     person = tiny.people(encoder="insightface/buffalo_l")
-    model = apply(tiny, random_faceid(tiny), people=person, expression=None)
+    model = apply(tiny, random_published(tiny), people=person, expression=None)
     usual = draw(tiny, plain(tiny, model, 2.0), steps=1)
     # Words of scale 1: nobody's tokens in both predictions must cancel out.
     nobody, words = (

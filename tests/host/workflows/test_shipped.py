@@ -1,6 +1,7 @@
 """Every shipped workflow runs as shipped in a real server, through its API, to an image.
 
-Those that read the user's own files have tests that bring some (``test_photo_workflow.py``).
+Those that read the user's own files have tests that bring some (``test_photo_workflow.py``,
+``test_real_workflows.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ BY_THEMSELVES = [path for path in WORKFLOWS if not needs_own_files(path)]
 
 def test_there_are_workflows() -> None:
     assert {"first_portrait", "photo_faces"} < set(NAMES)
-    assert [path.stem for path in WORKFLOWS if path not in BY_THEMSELVES] == ["photo_faces"]
+    assert [path.stem for path in WORKFLOWS if path not in BY_THEMSELVES] == [
+        "photo_faces",
+        "real_dense_face",
+        "real_expression_travel",
+        "real_portrait",
+        "real_swap",
+    ]
 
 
 @pytest.mark.parametrize("workflow", BY_THEMSELVES, ids=[path.stem for path in BY_THEMSELVES])

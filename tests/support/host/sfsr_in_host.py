@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from comfyui_dense_face.storage import read_weights
 from in_host import Tiny
+from random_published import published
 from tiny_random import BLOCKS, CONTEXT, ENCODER, fill
 from torch import Tensor
 
@@ -21,23 +23,16 @@ def random_adapter(tiny: Tiny, *, hint: bool = True, identities: Any = None, see
     return loaded(tiny, fill(made, torch.Generator().manual_seed(seed)))
 
 
-def random_faceid(tiny: Tiny, *, lora: bool = False) -> Any:
-    """SFSR_ADAPTER of an IP-Adapter-FaceID kind, in the tiny world's sizes."""
-    faceid = tiny.module("sfsr.faceid")
-    layout = tiny.module("sfsr.compound_inputs").CompoundLayout(
-        {faceid.ENCODER: 512}, tokens=4, width=CONTEXT, hidden=32
-    )
-    chance = torch.Generator().manual_seed(6)
-    adapter = fill(faceid.FaceIDAdapter(layout, BLOCKS), chance)
-    place = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
-    pair = torch.randn(2, 64, generator=chance), torch.randn(64, 2, generator=chance)
-    return loaded(tiny, adapter, {place: pair} if lora else {})
+def random_published(tiny: Tiny, kind: str = "FACEID", **sizes: Any) -> Any:
+    """SFSR_ADAPTER of a published kind, in the random base's sizes."""
+    adapter = published(kind, tiny.module, **sizes)
+    return tiny.module("nodes.sfsr.sockets").LoadedSFSR(f"random {kind}", adapter)
 
 
-def loaded(tiny: Tiny, adapter: Any, lora: Any = None) -> Any:
+def loaded(tiny: Tiny, adapter: Any) -> Any:
     """SFSR_ADAPTER of a network."""
     adapter = adapter.eval().requires_grad_(False)
-    return tiny.module("nodes.sfsr.sockets").LoadedSFSR("random", adapter, lora or {})
+    return tiny.module("nodes.sfsr.sockets").LoadedSFSR("random", adapter)
 
 
 def expressions(tiny: Tiny, *shapes: dict[str, float]) -> Any:
@@ -66,6 +61,20 @@ def background(tiny: Tiny, image: Tensor | None = None, mask: Tensor | None = No
     return tiny.run("Background", image, mask, tiny.vae, 0.04, "mask first")
 
 
+def inpainting(tiny: Tiny) -> Any:
+    """The tiny base with five more input channels."""
+    tensors, _ = read_weights(tiny.folder / "tiny_base.safetensors")
+    prefix = "model.diffusion_model."
+    unet = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    first = unet["input_blocks.0.0.weight"]
+    more = torch.randn(len(first), 5, 3, 3, generator=torch.Generator().manual_seed(2)) / 7
+    unet["input_blocks.0.0.weight"] = torch.cat([first, more], 1)
+    with torch.inference_mode():
+        model = tiny.module("nodes.host.tiny.tiny_sd").build_model(unet, 4)
+        model.model.set_inpaint()
+    return model
+
+
 def apply(tiny: Tiny, adapter: Any, model: Any = None, people: Any = None, **changes: Any) -> Any:
     """Apply SFSR with its defaults, and a face with an open mouth."""
     inputs: dict[str, Any] = {
@@ -82,4 +91,4 @@ def apply(tiny: Tiny, adapter: Any, model: Any = None, people: Any = None, **cha
         "keep_identity_out": False,
         "expression": expressions(tiny),
     }
-    return tiny.run("ApplySFSR", **{**inputs, **changes})
+    return tiny.run("ApplySFSR", **{**inputs, **changes})[0]

@@ -1,0 +1,160 @@
+"""Adapters of the identity and of the expression, and their tokens for one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import IncompatibleError, InputError
+from ...faces.identity import Identity, average
+from ...sfsr.adapter import FORMAT, SFSRAdapter, load_adapter
+from ...sfsr.compound_inputs import expression_batch, identity_batch
+from ...sfsr.disfa import UnitIntensities
+from ...sfsr.disfa_sources import intensities_of
+from ...sfsr.expression import Expression
+from ...sfsr.ip_adapter.encoders import names_of, same_encoder
+from ...sfsr.ip_adapter.fineface import ExpressionAdapter
+from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
+from ...sfsr.ip_adapter.load import load_published
+from ...sfsr.ip_adapter.places import Target, in_file_order
+from ...sfsr.token_attention import EXPRESSION, IDENTITY, LayerTokens
+from ...storage import read_weights
+from ..base import Base
+from ..source_attention import layers_of
+from ..tiny.sfsr import STARTS
+
+Adapter = SFSRAdapter | IdentityAdapter | ExpressionAdapter
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Identity and expression of one image, as the layers read them.
+
+    adapters: Those that act. tokens, absent: As in ``source_attention.SourceInputs``. starts: Of
+    identity and expression, fractions of the denoising. units: What FineFace draws, and what it
+    cannot.
+    """
+
+    adapters: Sequence[Adapter] = ()
+    tokens: Mapping[str, Mapping[str, LayerTokens]] = field(default_factory=dict)
+    absent: Mapping[str, Mapping[str, LayerTokens]] = field(default_factory=dict)
+    starts: tuple[float, float] = (0.0, 0.0)
+    units: UnitIntensities | None = None
+
+
+def target_of(base: Base) -> Target:
+    """What a published file has to fit on a base."""
+    layers = in_file_order(layers_of(base.unet))
+    return Target(layers, base.unet.config["cross_attention_dim"])
+
+
+def read_adapter(path: str | Path, base: Base) -> Adapter:
+    """An adapter of this pack or a published one.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, or no adapter.
+        IncompatibleError: It was made for another base.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors" and read_weights(path)[1].get("format") == FORMAT:
+        adapter: Adapter = load_adapter(path)
+    else:
+        adapter = load_published(path, target=target_of(base))
+    if dict(adapter.layers) != layers_of(base.unet):
+        raise IncompatibleError(
+            "the adapter was made for another base: their cross-attention layers differ",
+            where=str(path),
+            fix="Use a Stable Diffusion 1.5 checkpoint and an adapter for it",
+        )
+    return adapter
+
+
+def prepare_sources(
+    identity_adapter: Adapter | None,
+    expression_adapter: Adapter | None,
+    photos: Sequence[Identity],
+    expression: Expression | None,
+) -> Sources:
+    """The tokens of a person in several photos, and of an expression.
+
+    Args:
+        identity_adapter: Also draws the expression if it can and no other adapter is given.
+        photos: One identity per photo; empty for anybody.
+
+    Raises:
+        InputError: Nothing can draw what is given, or an adapter has nothing to draw.
+        IncompatibleError: The identity is of another encoder than the adapter's.
+    """
+    both = isinstance(identity_adapter, SFSRAdapter) and expression_adapter is None
+    draws = identity_adapter if both else expression_adapter
+    _require(identity_adapter, draws, photos, expression)
+    tokens: dict[str, Mapping[str, LayerTokens]] = {}
+    absent: dict[str, Mapping[str, LayerTokens]] = {}
+    units: UnitIntensities | None = None
+    if isinstance(identity_adapter, SFSRAdapter) and photos:
+        who = identity_batch([[average(photos)]], identity_adapter.layout)
+        made = identity_adapter.embedding.identity(who)
+        tokens[IDENTITY] = identity_adapter.attention.source_keys_values(IDENTITY, made)
+    elif isinstance(identity_adapter, IdentityAdapter):
+        made = identity_adapter.tokens(identity_adapter.vectors([photos]))
+        tokens[IDENTITY] = identity_adapter.keys_values(made)
+        absent[IDENTITY] = identity_adapter.keys_values(identity_adapter.absent())
+    if expression is not None and isinstance(draws, SFSRAdapter):
+        made = draws.embedding.expression(expression_batch([expression], draws.layout))
+        tokens[EXPRESSION] = draws.attention.source_keys_values(EXPRESSION, made)
+    elif expression is not None and isinstance(draws, ExpressionAdapter):
+        units = intensities_of(expression)
+        tokens[EXPRESSION] = draws.vectors(draws.intensities([units]))
+        absent[EXPRESSION] = draws.absent()
+    published = isinstance(draws, ExpressionAdapter)
+    acting = [each for each in (identity_adapter, expression_adapter) if each is not None]
+    return Sources(acting, tokens, absent, (0.0, 0.0) if published else STARTS, units)
+
+
+def _require(
+    identity_adapter: Adapter | None,
+    draws: Adapter | None,
+    photos: Sequence[Identity],
+    expression: Expression | None,
+) -> None:
+    if isinstance(identity_adapter, ExpressionAdapter):
+        raise IncompatibleError(
+            f"{identity_adapter.kind.title} draws expressions and no identity",
+            where="--identity-adapter",
+            fix="Give it as --expression-adapter",
+        )
+    if isinstance(draws, IdentityAdapter):
+        raise IncompatibleError(
+            f"{draws.kind.title} knows identities and no expressions",
+            where="--expression-adapter",
+            fix="Give it as --identity-adapter",
+        )
+    if expression is not None and draws is None:
+        raise InputError(
+            "no adapter draws the expression",
+            fix="Give FineFace's sd15_attn_processors.ckpt as --expression-adapter",
+        )
+    if draws is not None and expression is None and isinstance(draws, ExpressionAdapter):
+        raise InputError(
+            "an expression adapter is given, and no expression",
+            fix="Choose a word or an image of the expression",
+        )
+    if not isinstance(identity_adapter, IdentityAdapter):
+        return
+    kind = identity_adapter.kind
+    if kind.needs_clip:
+        raise InputError(
+            f"{kind.title} also reads CLIP vision, which the command line does not run",
+            where="--identity-adapter",
+            fix="Use ip-adapter-faceid_sd15.bin or -portrait_sd15.bin here, Plus in ComfyUI",
+        )
+    if not photos:
+        raise InputError("an identity adapter is given, and no person", fix="Give a photo")
+    for one in photos:
+        if not same_encoder(one.encoder, kind.encoder):
+            raise IncompatibleError(
+                f"the identity was measured by {one.encoder}, {kind.title} reads vectors of "
+                f"{' or '.join(names_of(kind.encoder))}",
+                fix="Measure the photo with w600k_r50.onnx: --insightface .../buffalo_l",
+            )

@@ -1,0 +1,170 @@
+"""What a file is, from its shapes alone; a file's name is never looked at.
+
+The one thing shapes do not tell is Plus from Plus v2, which are the same layout: the caller says it
+(``shortcut``). Source: docs/reference/published_weights.md A6, C2, C4, D7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...errors import ModelFileError
+from .kinds import FACEID, FINEFACE, PLUS, PLUS_V2, PORTRAIT, AdapterKind
+from .places import SD15, Target
+from .refuse import WORKS, refuse_base, refuse_images, refuse_vector, unknown_file
+
+PORTRAIT_TOKENS = 16
+HEAD_WIDTH = 64
+"""Of the perceiver; its number of heads is the text's width / 64."""
+RESAMPLER = "image_proj.perceiver_resampler."
+_FIRST, _LAST = "image_proj.proj.0.weight", "image_proj.proj.2.weight"
+_LORA = "_lora."
+_AU = ".processor.au_to_"
+
+
+@dataclass(frozen=True)
+class IdentityLayout:
+    """An identity adapter in numbers.
+
+    vector: Length of the face's vector; hidden: of the projection; tokens: for one image.
+    rank: Of the LoRA; 0 without one.
+    clip_width: Numbers in a CLIP vision state; 0 where none are read. depth, inner: Layers of the
+        perceiver and the width of their feed-forward networks.
+    """
+
+    kind: AdapterKind
+    target: Target
+    vector: int
+    hidden: int
+    tokens: int
+    rank: int = 0
+    clip_width: int = 0
+    depth: int = 0
+    inner: int = 0
+
+    @property
+    def width(self) -> int:
+        """Numbers in a token."""
+        return self.target.width
+
+
+@dataclass(frozen=True)
+class ExpressionLayout:
+    """An expression adapter in numbers: ``units`` intensities of a face's action units."""
+
+    kind: AdapterKind
+    target: Target
+    units: int
+
+
+def recognise(
+    tensors: Mapping[str, Tensor], *, target: Target = SD15, shortcut: bool = False, where: str = ""
+) -> IdentityLayout | ExpressionLayout:
+    """The layout of a file's tensors (``state_dict.flat_state_dict``); ``meta`` tensors will do.
+
+    Names and shapes that decide nothing are not looked at here: ``expected.check_layout``.
+
+    Args:
+        target: What it has to fit.
+        shortcut: Whether files of the Plus layout are v2.
+        where: The file's name, for messages.
+
+    Raises:
+        IncompatibleError: It is for another base, reads something else than a face's vector, or is
+            a kind that this pack does not run.
+        ModelFileError: It is no adapter, or lacks the weights that tell.
+    """
+    identity = [name for name in tensors if name.startswith(("image_proj.", "ip_adapter."))]
+    expression = [name for name in tensors if _AU in name or _of_units(name)]
+    if identity and expression:
+        raise ModelFileError(
+            "the file holds an IP-Adapter and FineFace at once", where=where, fix=WORKS
+        )
+    if expression:
+        return _expression(tensors, expression, target, where)
+    if not identity:
+        raise unknown_file(tensors, where)
+    return _identity(tensors, target, shortcut, where)
+
+
+def is_half(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether it is one of FineFace's two files without the other."""
+    units = any(map(_of_units, tensors))
+    return units != any(_AU in name for name in tensors)
+
+
+def _identity(
+    tensors: Mapping[str, Tensor], target: Target, shortcut: bool, where: str
+) -> IdentityLayout:
+    refuse_base(_text_width(tensors, "ip_adapter.", "to_k_ip.weight"), target, "IP-Adapter", where)
+    refuse_images(tensors, where)
+    first, last = (_matrix(tensors, name, where) for name in (_FIRST, _LAST))
+    hidden, vector = first.shape
+    refuse_vector(vector, hidden, target, where)
+    tokens, rest = divmod(last.shape[0], target.width)
+    if rest or not tokens:
+        raise ModelFileError(
+            f"the file's projection ends in {last.shape[0]} numbers, which are no tokens of "
+            f"{target.width}",
+            where=where,
+            fix=WORKS,
+        )
+    kind = PORTRAIT if tokens == PORTRAIT_TOKENS else FACEID
+    clip_width = depth = inner = 0
+    if any(name.startswith(RESAMPLER) for name in tensors):
+        kind = PLUS_V2 if shortcut else PLUS
+        clip_width = _matrix(tensors, f"{RESAMPLER}proj_in.weight", where).shape[1]
+        depth = _depth(tensors)
+        inner = _matrix(tensors, f"{RESAMPLER}layers.0.1.1.weight", where).shape[0]
+    return IdentityLayout(
+        kind, target, vector, hidden, tokens, _rank(tensors, where), clip_width, depth, inner
+    )
+
+
+def _expression(
+    tensors: Mapping[str, Tensor], names: list[str], target: Target, where: str
+) -> ExpressionLayout:
+    refuse_base(_text_width(tensors, "", "au_to_k.weight"), target, FINEFACE.title, where)
+    if is_half(tensors):
+        lacking = "attn_processors" if any(map(_of_units, names)) else "au_encoder"
+        raise ModelFileError(
+            f"this is one half of FineFace, {lacking} is missing",
+            where=where,
+            fix=f"Put sd15_{lacking}.ckpt beside it, under the name that it was published with",
+        )
+    return ExpressionLayout(FINEFACE, target, _matrix(tensors, "au_encoder.weight", where).shape[1])
+
+
+def _of_units(name: str) -> bool:
+    return name.startswith("au_encoder.")
+
+
+def _text_width(tensors: Mapping[str, Tensor], start: str, end: str) -> int:
+    """Of the first of these matrices; 0 without one."""
+    for name, tensor in tensors.items():
+        if name.startswith(start) and name.endswith(end) and tensor.ndim == 2:
+            return tensor.shape[1]
+    return 0
+
+
+def _matrix(tensors: Mapping[str, Tensor], name: str, where: str) -> Tensor:
+    found = tensors.get(name)
+    if found is None or found.ndim != 2:
+        trouble = "lacks the matrix" if found is None else "has no matrix in"
+        raise ModelFileError(f"the file {trouble} {name}", where=where, fix="Download it again")
+    return found
+
+
+def _rank(tensors: Mapping[str, Tensor], where: str) -> int:
+    """Of the LoRA, by the first of its matrices; all others have to agree (``expected``)."""
+    if not any(_LORA in name for name in tensors):
+        return 0
+    return _matrix(tensors, "ip_adapter.0.to_q_lora.down.weight", where).shape[0]
+
+
+def _depth(tensors: Mapping[str, Tensor]) -> int:
+    start = f"{RESAMPLER}layers."
+    return len({n.removeprefix(start).split(".")[0] for n in tensors if n.startswith(start)})

@@ -1,0 +1,86 @@
+"""Sentences about files that are something else: for another base, another input, half of a thing.
+
+Source of the widths: docs/reference/published_weights.md A6, C4, D7 (SD2.1 files of FineFace).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ...errors import IncompatibleError, ModelFileError
+from .places import Target
+
+WORKS = (
+    "Use a file for Stable Diffusion 1.5: ip-adapter-faceid_sd15, -plus_sd15, -plusv2_sd15, "
+    "-portrait_sd15 or -portrait-v11_sd15, or FineFace's sd15_attn_processors with sd15_au_encoder"
+)
+_BASES = {2048: "SDXL", 1024: "Stable Diffusion 2", 768: "Stable Diffusion 1.5"}
+_FLAME = 55
+"""Numbers of Arc2Face's expression adapter; its hidden width is a multiple of them."""
+_ARC2FACE = "this is Arc2Face's expression adapter (55 numbers of FLAME), not yet supported"
+_OF_IMAGES = ("image_proj.latents", "image_proj.proj.weight", "image_proj.proj.3.weight")
+"""Weights that only projections of CLIP vision states have: Plus, plain, full-face."""
+
+
+def refuse_base(width: int, target: Target, what: str, where: str) -> None:
+    """Raise unless an adapter of this text width is for the target.
+
+    Args:
+        width: Of its keys' input; 0 where the file has no such matrix, which is told elsewhere.
+        what: Title of the adapter, for the message.
+
+    Raises:
+        IncompatibleError: It is for another base; the sentence names that base if it is known.
+    """
+    if width in (0, target.width):
+        return
+    base = _BASES.get(width)
+    made = f"for {base}" if base else "for a base that this pack does not know"
+    raise IncompatibleError(
+        f"this {what} is {made}, whose text has {width} numbers a token instead of {target.width}",
+        where=where,
+        fix=WORKS,
+    )
+
+
+def refuse_vector(vector: int, hidden: int, target: Target, where: str) -> None:
+    """Raise unless a projection reads vectors of the target's length.
+
+    Raises:
+        IncompatibleError: It reads FLAME's numbers (Arc2Face), or vectors of another length.
+    """
+    if vector == target.vector:
+        return
+    if vector == _FLAME and hidden % _FLAME == 0:
+        what = _ARC2FACE
+    else:
+        what = f"this IP-Adapter reads {vector} numbers instead of a face's {target.vector}"
+    raise IncompatibleError(what, where=where, fix=WORKS)
+
+
+def refuse_images(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise for IP-Adapters that read no vector: plain, Plus(-face), full-face.
+
+    Raises:
+        IncompatibleError: It is one of them, or the linear form of Arc2Face's expression adapter.
+    """
+    linear = tensors.get("image_proj.proj.weight")
+    if linear is not None and linear.ndim == 2 and linear.shape[1] == _FLAME:
+        raise IncompatibleError(_ARC2FACE, where=where, fix=WORKS)
+    if any(name in tensors for name in _OF_IMAGES):
+        raise IncompatibleError(
+            "this IP-Adapter reads images instead of a face's vector", where=where, fix=WORKS
+        )
+
+
+def unknown_file(tensors: Mapping[str, Tensor], where: str) -> ModelFileError | IncompatibleError:
+    """The error for a file without any part of an adapter."""
+    if tensors and all("lora" in name.lower() for name in tensors):
+        return IncompatibleError(
+            "this is a LoRA without its adapter",
+            where=where,
+            fix="Load it with a LoRA loader, or choose the FaceID file itself, which contains it",
+        )
+    return ModelFileError("the file holds no adapter that is known here", where=where, fix=WORKS)

@@ -1,0 +1,239 @@
+"""Bad input for published adapters: one sentence each, before sampling, nothing changed.
+
+Files go through Load SFSR Adapter, everything else through Apply SFSR; what concerns the MODEL as a
+whole is told when sampling begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from comfyui_dense_face.sfsr.ip_adapter.reading import read_adapter_file
+from in_host import Tiny
+from sfsr_in_host import apply, expressions, inpainting, random_published
+from torch import Tensor
+
+PUBLISHED = Path(__file__).resolve().parents[1] / "data" / "published_parity"
+FACEID = PUBLISHED / "faceid" / "ip-adapter-faceid_sd15.bin"
+FINEFACE = PUBLISHED / "fineface"
+ENCODER = "insightface/w600k_r50"
+Tensors = dict[str, Tensor]
+
+
+def refused(tiny: Tiny, attempt: Callable[[], Any], model: Any = None) -> str:
+    """The sentence that the attempt ends in; the MODEL must be as before."""
+    model = model or tiny.model
+    patches, options = dict(model.patches), repr(model.model_options)
+    wrappers, callbacks = repr(model.wrappers), repr(model.callbacks)
+    with pytest.raises(ValueError, match=r"\.$") as caught:
+        attempt()
+    assert type(caught.value).__module__.endswith("errors"), "not one of our sentences"
+    message = str(caught.value)
+    assert "\n" not in message
+    assert model.patches == patches and repr(model.model_options) == options
+    assert repr(model.wrappers) == wrappers and repr(model.callbacks) == callbacks
+    return message
+
+
+# ---- files ------------------------------------------------------------------------------------
+
+
+def load(tiny: Tiny, name: str) -> Any:
+    return tiny.run("LoadSFSRAdapter", f"ipadapter/{name}")
+
+
+def for_text_of(width: int) -> Tensors:
+    """FaceID as for another base: its matrices read a text of another width."""
+    found = read_adapter_file(FACEID)
+    return {
+        name: tensor.new_zeros(len(tensor), width) if name.endswith("_ip.weight") else tensor
+        for name, tensor in found.items()
+    }
+
+
+def test_files_of_other_bases(tiny: Tiny, ip_adapters: Path) -> None:
+    for width, base in ((2048, "SDXL"), (1024, "Stable Diffusion 2")):
+        torch.save(for_text_of(width), ip_adapters / "x.bin")
+        message = refused(tiny, lambda: load(tiny, "x.bin"))
+        assert f"this IP-Adapter is for {base}" in message and "Use a file for Stable" in message
+    processors = read_adapter_file(FINEFACE / "sd15_attn_processors.ckpt")
+    wide = {name: tensor.new_zeros(len(tensor), 1024) for name, tensor in processors.items()}
+    torch.save(wide, ip_adapters / "attn_processors.ckpt")
+    (ip_adapters / "au_encoder.ckpt").symlink_to(FINEFACE / "sd15_au_encoder.ckpt")
+    message = refused(tiny, lambda: load(tiny, "attn_processors.ckpt"))
+    assert "this FineFace is for Stable Diffusion 2" in message
+
+
+def test_half_of_fineface(tiny: Tiny, ip_adapters: Path) -> None:
+    (ip_adapters / "sd15_au_encoder.ckpt").symlink_to(FINEFACE / "sd15_au_encoder.ckpt")
+    message = refused(tiny, lambda: load(tiny, "sd15_au_encoder.ckpt"))
+    assert "half of FineFace, attn_processors is missing" in message
+
+
+class _Trap:
+    """Makes a folder if somebody unpickles it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.place),)
+
+
+@pytest.mark.parametrize("as_zip", [False, True], ids=["legacy", "zip"])
+@pytest.mark.parametrize("ending", [".bin", ".ckpt", ".pt"])
+def test_pickles_that_would_run_code(
+    tiny: Tiny, ip_adapters: Path, ending: str, as_zip: bool
+) -> None:
+    ran = ip_adapters / "ran"
+    found = {**read_adapter_file(FACEID), "more": _Trap(ran)}
+    torch.save(found, ip_adapters / f"x{ending}", _use_new_zipfile_serialization=as_zip)
+    message = refused(tiny, lambda: load(tiny, f"x{ending}"))
+    assert "no file of weights" in message and not ran.exists()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99])
+def test_truncated_files(tiny: Tiny, ip_adapters: Path, kept: float) -> None:
+    content = FACEID.read_bytes()
+    (ip_adapters / "x.bin").write_bytes(content[: int(kept * len(content))])
+    assert "x.bin" in refused(tiny, lambda: load(tiny, "x.bin"))
+
+
+def test_doubled_keys(tiny: Tiny, ip_adapters: Path) -> None:
+    found = read_adapter_file(FACEID)
+    name = "ip_adapter.1.to_k_ip.weight"
+    torch.save({**found, f"module.{name}": found[name]}, ip_adapters / "x.bin")
+    message = refused(tiny, lambda: load(tiny, "x.bin"))
+    assert f"holds {name} twice" in message
+
+
+def test_missing_and_unknown_keys(tiny: Tiny, ip_adapters: Path) -> None:
+    """For the full size, whose shapes the small file does not have: its text alone decides."""
+    torch.save(read_adapter_file(FACEID), ip_adapters / "x.bin")
+    message = refused(tiny, lambda: load(tiny, "x.bin"))
+    assert "whose text has 128 numbers a token instead of 768" in message
+    torch.save({"a.weight": torch.zeros(1)}, ip_adapters / "x.bin")
+    assert "no adapter that is known here" in refused(tiny, lambda: load(tiny, "x.bin"))
+    assert "is missing" in refused(tiny, lambda: load(tiny, "gone.bin"))
+
+
+# ---- what is connected ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def person(tiny: Tiny) -> Any:
+    return tiny.people(encoder=ENCODER)
+
+
+@pytest.mark.parametrize(
+    "encoder", ["insightface/glintr100", "insightface/antelopev2", "ir-se50", "arc2face/arcface"]
+)
+def test_another_recogniser(tiny: Tiny, encoder: str) -> None:
+    who = tiny.people(encoder=encoder)
+    adapter = random_published(tiny)
+    message = refused(tiny, lambda: apply(tiny, adapter, people=who, expression=None))
+    assert f"measured by {encoder}" in message and "insightface/w600k_r50" in message
+    assert "Measure the reference images with w600k_r50.onnx" in message
+
+
+@pytest.mark.parametrize("kind", ["PLUS", "PLUS_V2"])
+@pytest.mark.parametrize(
+    ("states", "says"),
+    [
+        (None, "Connect CLIP vision"),
+        ((257, 1024), "1024 numbers, the adapter reads 160"),  # ViT-L
+        ((257, 1664), "1664 numbers, the adapter reads 160"),  # ViT-bigG
+    ],
+    ids=["none", "ViT-L", "ViT-bigG"],
+)
+def test_plus_needs_its_clip_vision(
+    tiny: Tiny, person: Any, kind: str, states: tuple[int, int] | None, says: str
+) -> None:
+    if states is not None:
+        seen = torch.ones(1, *states)
+        people = tiny.module("nodes.sockets").People
+        person = people(person.identities, None, (seen,), seen)
+    adapter = random_published(tiny, kind)
+    message = refused(tiny, lambda: apply(tiny, adapter, people=person, expression=None))
+    assert says in message
+
+
+def test_expression_adapter_without_expression(tiny: Tiny, person: Any) -> None:
+    faceid, fineface = random_published(tiny), random_published(tiny, "FINEFACE")
+    says = "expression adapter, and no expression is connected"
+    for adapter, more in ((fineface, {}), (faceid, {"expression_adapter": fineface})):
+        attempt = lambda a=adapter, m=more: apply(  # noqa: E731
+            tiny, a, people=person, expression=None, **m
+        )
+        assert says in refused(tiny, attempt)
+
+
+def test_a_lora_twice(tiny: Tiny, person: Any) -> None:
+    import comfy.sd
+
+    faceid = random_published(tiny, rank=2)
+    once = apply(tiny, faceid, people=person, expression=None)
+    twice = lambda model: apply(tiny, faceid, model, people=person, expression=None)  # noqa: E731
+    says = "on the model already and would count twice"
+    assert says in refused(tiny, lambda: twice(once), once)
+    # The separate file, by the host's own LoRA loader.
+    separate: Tensors = {}
+    for place, (down, up) in faceid.adapter.lora.pairs.items():
+        name = f"lora_unet_{place.replace('.', '_')}"
+        separate |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+    with torch.inference_mode():
+        other, _ = comfy.sd.load_lora_for_models(tiny.model, None, separate, 1.0, 0.0)
+    assert len(other.patches) == len(faceid.adapter.lora.pairs)
+    message = refused(tiny, lambda: twice(other), other)
+    assert says in message and "Set lora_strength to 0" in message
+    kept = apply(tiny, faceid, other, people=person, expression=None, lora_strength=0.0)
+    assert {k: len(v) for k, v in kept.patches.items()} == {k: 1 for k in other.patches}
+
+
+def test_units_that_fineface_lacks_are_named(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    """A warning, no refusal: in the log and in the report."""
+    face = tiny.run("ExpressionFromWord", "rage", 1.0, 0, 0.0)
+    inputs: dict[str, Any] = {
+        "balance": 0.0,
+        "identity_weight": 1.0,
+        "expression_weight": 1.0,
+        "identity_start_percent": 0.0,
+        "identity_end_percent": 1.0,
+        "expression_start_percent": 0.0,
+        "expression_end_percent": 1.0,
+        "keep_identity_out": False,
+    }
+    adapter = random_published(tiny, "FINEFACE")
+    with caplog.at_level(logging.WARNING):
+        drawn, report = tiny.run("ApplySFSR", tiny.model, adapter, expression=face, **inputs)
+    warnings = [record for record in caplog.records if "are lost" in record.getMessage()]
+    assert len(warnings) == 1 and "AU7, AU10, AU23 and AU27 are lost" in warnings[0].getMessage()
+    assert "AU7, AU10, AU23 and AU27 are lost" in report and drawn is not tiny.model
+
+
+def test_nine_channels_without_a_scene(tiny: Tiny, person: Any) -> None:
+    nine = inpainting(tiny)
+    fineface = random_published(tiny, "FINEFACE")
+    model = apply(tiny, random_published(tiny), nine, people=person, expression_adapter=fineface)
+    message = refused(tiny, lambda: tiny.sample(model, steps=1), nine)
+    assert "an inpainting model, and nothing says what is to be painted" in message
+    assert "Connect SFSR Background" in message
+
+
+def test_the_model_draws_as_before_after_every_refusal(tiny: Tiny, person: Any) -> None:
+    before = tiny.sample(tiny.model)
+    faceid, plus = random_published(tiny, rank=2), random_published(tiny, "PLUS")
+    once = apply(tiny, faceid, people=person, expression=None)
+    drawn = tiny.sample(once)
+    smile = {"expression": expressions(tiny)}
+    refused(tiny, lambda: apply(tiny, faceid, once, people=person, expression=None), once)
+    refused(tiny, lambda: apply(tiny, plus, once, people=person, expression=None), once)
+    refused(tiny, lambda: apply(tiny, faceid, once, people=person, **smile), once)
+    refused(tiny, lambda: apply(tiny, faceid, once, people=tiny.people(), expression=None), once)
+    assert torch.equal(tiny.sample(once), drawn) and torch.equal(tiny.sample(tiny.model), before)

@@ -1,0 +1,129 @@
+"""Tables in Markdown that are made from data; ``make tables`` writes them into their pages anew.
+
+In a page a table stands between ``<!-- table NAME: make tables -->`` and ``<!-- end of table -->``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from comfyui_dense_face.published_files import DOWNLOADS, Download, PublishedFile, needed_by
+from comfyui_dense_face.sfsr.disfa import AU_ORDER
+from comfyui_dense_face.sfsr.disfa_sources import word_table
+from comfyui_dense_face.sfsr.emotion_table import emotion_words
+from locate_host import ROOT
+
+_END = "<!-- end of table -->"
+FIRST_WORKFLOW = "real_portrait"
+"""The README's first way in."""
+
+
+def model_files() -> str:
+    """All published files, a row for each download."""
+    header = ("download", "files", "folder", "used for", "templates", "licence")
+    return _markdown(
+        header,
+        [
+            (
+                _link(each),
+                "<br>".join(_name(each, file, others=True) for file in each.files),
+                f"`models/{each.folder}`",
+                each.use,
+                ", ".join(f"`{name}`" for name in each.workflows),
+                each.licence,
+            )
+            for each in DOWNLOADS
+        ],
+    )
+
+
+def checksums() -> str:
+    """Exact sizes and sums, where they are known."""
+    files = [file for each in DOWNLOADS for file in each.files if file.size or file.sha256]
+    return _markdown(
+        ("file", "bytes", "sha256"),
+        [(f"`{f.name}`", f"{f.size:,}" if f.size else "", f"`{f.sha256}`") for f in files],
+    )
+
+
+def first_downloads() -> str:
+    """What the README's first way in needs, a row for each download."""
+    header = ("download", "file", "size", "folder in ComfyUI", "licence")
+    return _markdown(
+        header,
+        [
+            (
+                _link(each),
+                ", ".join(_name(each, file) for file in each.files),
+                each.size,
+                f"`models/{each.folder}`",
+                each.licence,
+            )
+            for each in needed_by(FIRST_WORKFLOW)
+        ],
+    )
+
+
+def fineface_words() -> str:
+    """All words in twelve intensities; empty = absent."""
+    header = ("word", "cluster", *(f"AU{unit}" for unit in AU_ORDER), "lost")
+    words = emotion_words()
+    return _markdown(
+        header,
+        [
+            (
+                word,
+                words[word].secondary,
+                *(f"{value:g}" if value else "" for value in found.values.tolist()),
+                ", ".join(f"AU{unit}" for unit in found.lost),
+            )
+            for word, found in word_table().items()
+        ],
+    )
+
+
+TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
+    "published files": (ROOT / "docs" / "model_files.md", model_files),
+    "checksums": (ROOT / "docs" / "model_files.md", checksums),
+    "first downloads": (ROOT / "README.md", first_downloads),
+    "fineface words": (ROOT / "docs" / "fineface_words.md", fineface_words),
+}
+"""Name to page and maker."""
+
+
+def table_in(page: str, name: str) -> str:
+    """The table of a page's text; raises ValueError where there is none."""
+    start, end = _place(page, name)
+    return page[start:end]
+
+
+def with_table(page: str, name: str, table: str) -> str:
+    """The page with another table in that place."""
+    start, end = _place(page, name)
+    return page[:start] + table + page[end:]
+
+
+def _place(page: str, name: str) -> tuple[int, int]:
+    marker = f"<!-- table {name}: make tables -->\n"
+    start = page.index(marker) + len(marker)
+    return start, page.index(_END, start)
+
+
+def _name(download: Download, file: PublishedFile, *, others: bool = False) -> str:
+    if download.kind:
+        return file.name
+    if not others:
+        return f"`{file.name}`"
+    names = " or ".join(f"`{name}`" for name in (file.name, *file.others))
+    return f"{names}, {file.size_text}"
+
+
+def _link(download: Download) -> str:
+    return f"[{download.title}]({download.page})"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    cells = [[f" {cell} " if cell else " " for cell in line] for line in lines]
+    return "".join(f"|{'|'.join(line)}|\n" for line in cells)
