@@ -28,11 +28,9 @@ class Result:
     limits: tuple[float, float] | None = None
 
     @classmethod
-    def of(
-        cls, what: str, runs: Sequence[float], unit: str, promise: float | None = None
-    ) -> Result:
+    def of(cls, what: str, runs: Sequence[float], unit: str, target: float | None = None) -> Result:
         """The median of several runs, with the smallest and the largest."""
-        return cls(what, median(runs), unit, promise, spread=(min(runs), max(runs)))
+        return cls(what, median(runs), unit, target, limits=(min(runs), max(runs)))
 
     @property
     def missed(self) -> bool:
@@ -49,7 +47,7 @@ class Result:
         if self.target is None:
             return text.rstrip()
         sign, word = ("at least" if self.more else "at most"), ("MISSED" if self.missed else "ok")
-        return f"{text} promised {sign} {self.promise:g}  {word}"
+        return f"{text} target {sign} {self.target:g}  {word}"
 
 
 def seconds(function: Callable[[], object], runs: int = 3) -> list[float]:

@@ -72,7 +72,7 @@ def steps(
                 ratios[name].append(seconds[name] / seconds[BARE])
     yield Result.of(f"{BARE}, both CFG halves, {8 * side} px", bare, "s")
     for name, values in ratios.items():
-        yield Result.of(name, values, "x bare", PROMISES.get(name))
+        yield Result.of(name, values, "x bare", TARGETS.get(name))
     blended = [ours / theirs for ours, theirs in zip(ratios[BOTH], ratios[AUTHORS], strict=True)]
     yield Result.of("blended generation", blended, "x authors", BLENDED_TIME)
 

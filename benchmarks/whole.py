@@ -94,7 +94,7 @@ def run_ours(base: Path, adapter: Path) -> object:
             face.get_model_object("model_sampling"), "ddim_uniform", 2
         )
         noise = torch.randn_like(latent)
-        drawn = guider(face, posed).sample(
+        sampled = guider(face, posed).sample(
             noise, latent, blended_sampler(Blending()), levels, mask, disable_pbar=True, seed=0
         )
         vae.decode(sampled)

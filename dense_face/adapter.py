@@ -13,9 +13,9 @@ The cross-attentions of the input and output blocks receive the identity. Self-a
 middle block do not, as in the release.
 
 There are two equivalent ways to compute this: at run time (:meth:`AdapterAttention.projected`, used
-in training too) and fused (:meth:`PCAdapter.fuse`): constant deltas on the base's weights and, because
-F a does not depend on the position, one query bias per layer that receives the identity. Both work
-with either form of the stored weights (``attention_layers.py``).
+in training too) and fused (:meth:`PCAdapter.fuse`): constant deltas on the base's weights and,
+because F a does not depend on the position, one query bias per layer that receives the identity.
+Both work with either form of the stored weights (``attention_layers.py``).
 """
 
 from __future__ import annotations

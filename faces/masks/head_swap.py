@@ -67,7 +67,7 @@ def inpaint(images: Tensor, mask: Tensor) -> Tensor:
             made.append(image)
             continue
         guess = cv2.inpaint(
-            to_array(image), hole.cpu().numpy().astype(np.uint8), reach, cv2.INPAINT_TELEA
+            to_array(image), hole.cpu().numpy().astype(np.uint8), radius, cv2.INPAINT_TELEA
         )
         guess = torch.from_numpy(guess).to(image).movedim(-1, 0) / 255
         made.append(torch.where(hole, guess, image))

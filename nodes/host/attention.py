@@ -138,14 +138,8 @@ class AttentionSlot:
         if self.inner is not None:
             return self.inner(q, k, v, extra)
         # Keeps the host's choice of kernel (sage, xformers, an override by another pack).
-        return optimized_attention(
-            q,
-            k,
-            v,
-            extra["n_heads"],
-            attn_precision=extra.get("attn_precision"),
-            transformer_options=extra,
-        )
+        options = {"attn_precision": extra.get("attn_precision"), "transformer_options": extra}
+        return optimized_attention(q, k, v, extra["n_heads"], **options)
 
     def _with_callbacks(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra: Extra) -> Tensor:
         for callback, options in self.callbacks:
@@ -159,9 +153,8 @@ class AttentionSlot:
         bias = self.change.bias
         if bias is None:
             return None
-        return _per_sample(
-            self._cache.get("bias", q.device, q.dtype, lambda: bias), q, extra, "identities"
-        )[:, None]
+        kept = self._cache.get("bias", q.device, q.dtype, lambda: bias)
+        return _per_sample(kept, q, extra, "identities")[:, None]
 
     def _at_tokens(self, mask: Tensor, q: Tensor, extra: Extra) -> Tensor:
         """A mask [M, H, W] as [1 or B * parts, N, 1] for the N tokens of q."""

@@ -8,6 +8,7 @@ deltas form one matrix: a single multiplication per layer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import comfy.ops
@@ -29,9 +30,7 @@ class SiteDelta:
     """
 
     def __init__(self, net: nn.ModuleDict, patcher: Any, is_self: bool) -> None:
-        self.net = net
-        self.patcher = patcher
-        self.is_self = is_self
+        self.net, self.patcher, self.is_self = net, patcher, is_self
 
     def __call__(
         self, x: Tensor, context: Tensor, value: Tensor
@@ -89,12 +88,8 @@ def _joined(attention: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _linears(parts: Mapping[str, Tensor], dtype: torch.dtype) -> nn.ModuleDict:
     # manual_cast: the layers follow the dtype of the hidden state.
-    return nn.ModuleDict(
-        {
-            name: comfy.ops.manual_cast.Linear(w.shape[1], w.shape[0], bias=False, dtype=dtype)
-            for name, w in parts.items()
-        }
-    )
+    linear = partial(comfy.ops.manual_cast.Linear, bias=False, dtype=dtype)
+    return nn.ModuleDict({name: linear(w.shape[1], w.shape[0]) for name, w in parts.items()})
 
 
 def _name(site: tuple[str, str]) -> str:

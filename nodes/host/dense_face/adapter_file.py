@@ -7,6 +7,7 @@ from pathlib import Path
 from ....dense_face.checkpoints.adapter_file import read_parts
 from ....dense_face.fused import FusedAdapter
 from ....dense_face.identity_token import IdentityToken
+from ....state_dict import as_float32
 from .control import PoseControl, pose_control
 
 
@@ -25,8 +26,7 @@ def load_parts(
     token = control = None
     if parts.token:
         token = IdentityToken.from_state_dict(
-            {k: t.float() if t.is_floating_point() else t for k, t in parts.token.items()},
-            reference_delta=parts.reference_delta,
+            as_float32(parts.token), reference_delta=parts.reference_delta
         )
     if parts.pose_branch:
         control = pose_control(parts.pose_branch)

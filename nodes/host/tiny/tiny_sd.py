@@ -25,6 +25,7 @@ import comfy.utils
 from torch import Tensor
 
 from ....errors import ModelFileError
+from ....state_dict import without_prefix
 from ....storage import read_weights
 from ..memory import patcher_class
 from .tiny_text import build_clip
@@ -111,7 +112,7 @@ def _vae(tensors: dict[str, Tensor]) -> Any:
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, Tensor]:
-    part = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    part = without_prefix(tensors, prefix)
     if not part:
         raise ModelFileError(
             f"the model file has no {prefix}* tensors", where=str(path), fix="Fetch the file again"
