@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .result import Result
-from .variants import AUTHORS, BARE, BLENDED_TIME, BOTH, Variants
+from .variants import AUTHORS, BARE, BLENDED_TIME, BOTH, TARGETS, Variants
 
 PAIRS = 5
 _SIGMA = 2.0

@@ -81,7 +81,6 @@ def run(args: argparse.Namespace) -> None:
     from ..pipelines.images import check_image_name, read_image, write_image
     from ..pipelines.tiny.scene_crop import express_in
     from ..pipelines.tiny.sfsr import SFSRPipeline
-    from ..sfsr.words import expression_of_word
     from ..storage import atomic_path
 
     if args.intensity is not None and args.word is None:
@@ -95,10 +94,7 @@ def run(args: argparse.Namespace) -> None:
     _require_inputs(args)
     check_image_name(args.out)
     # Before the networks are loaded, so that a wrong word or file fails at once.
-    word = None
-    if args.word is not None:
-        intensity = 1.0 if args.intensity is None else args.intensity
-        word = expression_of_word(args.word, intensity, args.seed)
+    word = _word(args)
     people = torch.cat([read_image(path, "identity") for path in args.identity])
     given = _opened(args)
     with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
@@ -134,11 +130,21 @@ def _on_a_base(args: argparse.Namespace) -> None:
         args,
         args.identity or [],
         args.prompt or "",
-        expression=None if args.word is None else _word(args),
+        expression=_word(args),
         shown=args.expression,
         weights=balance_weights(args.balance),
     )
     print(json.dumps({"image": str(args.out), **about}, indent=1) if args.json else args.out)
+
+
+def _word(args: argparse.Namespace) -> Expression | None:
+    """The expression of the word, where one is given."""
+    from ..sfsr.words import expression_of_word
+
+    if args.word is None:
+        return None
+    intensity = 1.0 if args.intensity is None else args.intensity
+    return expression_of_word(args.word, intensity, args.seed)
 
 
 def _require_inputs(args: argparse.Namespace) -> None:
