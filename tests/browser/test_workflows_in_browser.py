@@ -24,19 +24,30 @@ def _inputs(graph: Graph) -> dict[str, Any]:
     return {number: node["inputs"] for number, node in graph.items()}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=[path.stem for path in WORKFLOWS])
-def test_workflow_opens_and_runs(
-    browser_server: ComfyServer, workflow: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module", params=WORKFLOWS, ids=[path.stem for path in WORKFLOWS])
+def opened(
+    request: pytest.FixtureRequest,
+    browser_server: ComfyServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, Any]]:
+    """A workflow and what the frontend reports of it, opened once for all tests."""
+    workflow: Path = request.param
     Image.new("RGB", (64, 64)).save(browser_server.base / "input" / "example.png")
-    screenshot, runs = tmp_path / f"{workflow.stem}.png", not needs_own_files(workflow)
-    report = open_workflow(browser_server.url, workflow, run=runs, screenshot=screenshot)
+    screenshot = tmp_path_factory.mktemp("screenshots") / f"{workflow.stem}.png"
+    runs = not needs_own_files(workflow)
+    return workflow, open_workflow(browser_server.url, workflow, run=runs, screenshot=screenshot)
+
+
+@pytest.mark.slow
+def test_workflow_opens_and_runs(
+    browser_server: ComfyServer, opened: tuple[Path, dict[str, Any]]
+) -> None:
+    workflow, report = opened
     assert report["missing"] == []
     assert report["blocked"] == []
     saved = json.loads(workflow.read_text(encoding="utf-8"))
     assert _inputs(report["api"]) == _inputs(to_api(saved, browser_server.get("/object_info")))
-    if not runs:
+    if needs_own_files(workflow):
         return
     run = report["run"]
     assert run["status"] == "success", run["messages"]
@@ -46,9 +57,8 @@ def test_workflow_opens_and_runs(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=[path.stem for path in WORKFLOWS])
-def test_our_widgets_explain_themselves(browser_server: ComfyServer, workflow: Path) -> None:
-    report = open_workflow(browser_server.url, workflow)
+def test_our_widgets_explain_themselves(opened: tuple[Path, dict[str, Any]]) -> None:
+    _, report = opened
     silent = [
         f"{node['type']}.{widget['name']}"
         for node in report["nodes"]
