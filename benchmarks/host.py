@@ -227,7 +227,7 @@ class World:
         from dataclasses import replace
 
         from ..nodes.sockets import People
-        from ..sfsr.ip_adapter.encoders import W600K_R50
+        from ..faces.encoders.names import W600K_R50
 
         return People(tuple(replace(one, encoder=W600K_R50) for one in self.people.identities))
 

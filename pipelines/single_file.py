@@ -107,7 +107,7 @@ def _channels(tensors: Mapping[str, Tensor], where: str) -> int:
     width = shapes[1][-1] if shapes[1] else 0
     name = "SDXL" if any(name.startswith(_SDXL) for name in tensors) else _BASES.get(width)
     raise IncompatibleError(
-        "the file holds no Stable Diffusion 1.5" + (f": it is {name}" if name else ""),
+        "the file is not a Stable Diffusion 1.5 checkpoint" + (f": it is {name}" if name else ""),
         where=where,
         fix="Choose a checkpoint of that model, one file with its VAE and text encoder",
     )
@@ -117,8 +117,8 @@ def _require_channels(channels: int, inpainting: bool, path: str | Path) -> None
     known = (4, 9) if inpainting else (4,)
     if channels not in known:
         raise IncompatibleError(
-            f"the file holds no Stable Diffusion 1.5 of {' or '.join(map(str, known))} input "
-            f"channels: its UNet has {channels}",
+            f"the file is not a Stable Diffusion 1.5 checkpoint of {' or '.join(map(str, known))} "
+            f"input channels: its UNet has {channels}",
             where=str(path),
             fix="Choose another checkpoint of that model",
         )

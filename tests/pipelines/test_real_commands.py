@@ -187,8 +187,11 @@ def other_bases(files: Path) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"base": "sd2.safetensors"}, "holds no Stable Diffusion 1.5: it is Stable Diffusion 2"),
-    ({"base": "sdxl.safetensors"}, "holds no Stable Diffusion 1.5: it is SDXL"),
+    (
+        {"base": "sd2.safetensors"},
+        "not a Stable Diffusion 1.5 checkpoint: it is Stable Diffusion 2",
+    ),
+    ({"base": "sdxl.safetensors"}, "not a Stable Diffusion 1.5 checkpoint: it is SDXL"),
     ({"base": "nowhere.safetensors"}, "nowhere.safetensors"),
     ({"base": "inpainting.safetensors"}, "this is an inpainting base, and no scene is given"),
     ({"identity_adapter": "other.bin"}, "other.bin"),

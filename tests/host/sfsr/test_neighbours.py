@@ -221,9 +221,9 @@ def test_small_bases(tiny: Tiny, adapter: Any, dtype: torch.dtype) -> None:
 def test_layers_in_half_precision(tiny: Tiny, adapter: Any, dtype: torch.dtype) -> None:
     """The sources' output has the query's dtype and is close to full precision."""
     sources = tiny.module("nodes.host.sfsr.sources")
-    who = adapter.identity((tiny.people(),))
-    source = sources.Source("identities", who)
-    share = sources.LayerSources("u", "middle_block", (source,), None)
+    person = adapter.tokens.identity((tiny.people(),))
+    source = sources.Source("identities", person.present)
+    share = sources.LayerSources("u", "middle_block", (source,))
     q = torch.randn(2, 16, 128, generator=torch.Generator().manual_seed(0))
     extra = {"n_heads": 4, "cond_or_uncond": [1, 0], sources.ACTING: {"u": ("identities",)}}
     full = share(q, q, q, q, extra)
