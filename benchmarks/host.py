@@ -226,8 +226,8 @@ class World:
         """The same person as InsightFace's recogniser would measure them."""
         from dataclasses import replace
 
-        from ..nodes.sockets import People
         from ..faces.encoders.names import W600K_R50
+        from ..nodes.sockets import People
 
         return People(tuple(replace(one, encoder=W600K_R50) for one in self.people.identities))
 

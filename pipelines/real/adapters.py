@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import IncompatibleError, InputError
+from ...faces.encoders.names import names_of, same_encoder
 from ...faces.identity import Identity, average
 from ...sfsr.adapter import FORMAT, SFSRAdapter, load_adapter
 from ...sfsr.compound_inputs import expression_batch, identity_batch
 from ...sfsr.disfa import UnitIntensities
 from ...sfsr.disfa_sources import intensities_of
 from ...sfsr.expression import Expression
-from ...faces.encoders.names import names_of, same_encoder
 from ...sfsr.ip_adapter.fineface import ExpressionAdapter
 from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
 from ...sfsr.ip_adapter.load import load_published
