@@ -122,7 +122,7 @@ class LoadSFSRAdapter(io.ComfyNode):
         try:
             return f"{file_mark(adapter_path(adapter_name))} {plus_version}"
         except ModelFileError:
-            return ""  # told when the node runs
+            return ""  # the error is raised when the node runs
 
     @classmethod
     def execute(cls, adapter_name: str, plus_version: str = BY_NAME) -> io.NodeOutput:

@@ -28,7 +28,7 @@ def refuse_base(width: int, target: Target, what: str, where: str) -> None:
     """Raise unless an adapter of this text width is for the target.
 
     Args:
-        width: Of its keys' input; 0 where the file has no such matrix, which is told elsewhere.
+        width: Of its keys' input; 0 where the file has no such matrix, which is reported elsewhere.
         what: Title of the adapter, for the message.
 
     Raises:

@@ -1,7 +1,7 @@
 """Bad input for published adapters: one sentence each, before sampling, nothing changed.
 
 Files go through Load SFSR Adapter, everything else through Apply SFSR; what concerns the MODEL as a
-whole is told when sampling begins.
+whole is refused when sampling begins.
 """
 
 from __future__ import annotations

@@ -332,11 +332,11 @@ def _shaped(*shapes: tuple[str, tuple[int, ...]]) -> Tensors:
     ],
 )
 def test_other_files_are_refused_in_a_sentence(tensors: Callable[[], Tensors], says: str) -> None:
-    with pytest.raises(FacePackError, match=says) as told:
+    with pytest.raises(FacePackError, match=says) as error:
         found = tensors()
         check_layout(found, recognise(found, where="models/ipadapter/x.bin"), "x.bin")
-    assert "x.bin" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "x.bin" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_doubled_weights_are_named(tmp_path: Path) -> None:
@@ -390,9 +390,9 @@ class _Trap:
 def test_a_hostile_pickle_is_not_run(tmp_path: Path, form: str) -> None:
     ran = tmp_path / "ran"
     WRITERS[form]({**nested(small()), "more": _Trap(ran)}, tmp_path / "x.bin")
-    with pytest.raises(FacePackError, match=ONE_SENTENCE) as told:
+    with pytest.raises(FacePackError, match=ONE_SENTENCE) as error:
         load_published(tmp_path / "x.bin", target=target())
-    assert not ran.exists() and "not a weight file" in str(told.value)
+    assert not ran.exists() and "not a weight file" in str(error.value)
 
 
 def test_a_tar_archive_is_not_read(tmp_path: Path) -> None:
