@@ -88,7 +88,7 @@ def draw(found: dict[str, list[Report]], path: Path) -> None:
 
 
 def table(found: dict[str, list[Report]]) -> None:
-    """A line for each change, timestep and measure."""
+    """Print the metrics of each change and timestep."""
     for name, reports in found.items():
         for timestep, report in zip(TIMESTEPS, reports, strict=True):
             values = "  ".join(f"{key} {value:.3f}" for key, value in report.items())

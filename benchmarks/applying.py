@@ -23,7 +23,7 @@ SFSR_FILE = 90
 
 
 def warm(what: str, apply: Callable[[], object], runs: int = 21) -> Result:
-    """Milliseconds of a node's execution when the graph has run before."""
+    """Milliseconds of a node's execution on a warm graph."""
     return Result.of(what, [1000 * each for each in seconds(apply, runs)], "ms", WARM)
 
 
@@ -97,7 +97,7 @@ def sfsr_file(size: Size) -> Iterator[Result]:
 
 
 def importing_nodes() -> Iterator[Result]:
-    """The pack's nodes inside a host that has started, in processes of their own."""
+    """Importing the nodes into a running host, each time in a new process."""
     host = (
         f"from {PACKAGE}.benchmarks.host import start_host; start_host(); "
         "import comfy.utils, folder_paths; from comfy_api.latest import io; "

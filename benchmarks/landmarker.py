@@ -46,11 +46,11 @@ def landmarker() -> Iterator[Result]:
     yield Result.of("landmarker: its three networks alone", alone, "ms")
     yield Result.of("landmarker: a face of a 512 px image", whole, "ms", 40)
     ratio = median(whole) / median(alone)
-    yield Result("the same against the networks alone", ratio, "x", 1.5)
+    yield Result("the same relative to the networks alone", ratio, "x", 1.5)
     yield Result.of("landmarker: a batch of one, all checks", single, "ms")
     yield Result.of("landmarker: a frame of 32, all checks", per_frame, "ms")
     ratio = median(per_frame) / median(single)
-    yield Result("the same against a batch of one", ratio, "x", 1 + _NOISE)
+    yield Result("the same relative to a batch of one", ratio, "x", 1 + _NOISE)
     yield Result.of("landmarker: looking twice", twice, "ms")
 
 
@@ -75,7 +75,7 @@ def networks(path: str) -> Callable[[], object]:
 
 
 def timed(functions: Sequence[Callable[[], object]]) -> list[list[float]]:
-    """Milliseconds of each function in each round, taken in turns.
+    """Milliseconds of each function in each round, interleaved.
 
     Each runs once untimed first, to warm the processor's caches.
     """

@@ -20,7 +20,7 @@ from .whole import AUTHORS_WHOLE, OURS_HALF, OURS_WHOLE, run_authors, run_ours, 
 
 
 def resident(size: Size) -> Iterator[Result]:
-    """Megabytes of a process that has built one variant and computed two steps of it."""
+    """Megabytes of a process after building a variant and computing two steps."""
     if not STATUS.is_file():
         return
     small = size is SMALL

@@ -1,4 +1,4 @@
-"""Measured numbers beside what is promised, and how times and memory are measured."""
+"""Measured numbers and their targets, and how times and memory are measured."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Result:
 
 
 def seconds(function: Callable[[], object], runs: int = 3) -> list[float]:
-    """Seconds of each of some runs, after one that warms up."""
+    """Seconds of each of several runs, after a warm-up run."""
     function()
     found = []
     for _ in range(runs):
@@ -62,6 +62,6 @@ def seconds(function: Callable[[], object], runs: int = 3) -> list[float]:
 
 
 def megabytes(name: str = "VmRSS") -> float:
-    """Memory of this process: VmRSS (resident now) or VmHWM (at most so far)."""
+    """Memory of this process: VmRSS (currently resident) or VmHWM (peak)."""
     lines = STATUS.read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))

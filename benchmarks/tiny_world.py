@@ -60,7 +60,7 @@ def weights() -> Iterator[Result]:
 
 
 def importing() -> Iterator[Result]:
-    """The pack itself, as the host sees it at its start (the host's own report: tests/host)."""
+    """Import of the pack, as at the host's start (the host's own report: tests/host)."""
     yield Result("import of the pack", import_seconds(PACKAGE), "s", 0.05)
 
 

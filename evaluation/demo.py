@@ -23,7 +23,7 @@ COLUMNS = (
     *(f"turned {yaw:+d}°" if yaw else "turned 0°" for yaw in TURNS),
     "other scene",
 )
-TITLE = "Dense-Face in the bundled tiny world: rendered heads, for trying and measuring"
+TITLE = "Dense-Face in the bundled tiny world of rendered heads"
 SEED = 1
 #: Few enough for a minute on two cores; ``denseface evaluate`` uses more.
 COUNT, PROMPTS, SCENES = 24, 12, 4

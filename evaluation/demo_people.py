@@ -25,7 +25,7 @@ TITLE = "Prompt, head pose and seed are the same within a column; only the refer
 
 
 def people_sheet(pipeline: DenseFacePipeline, seed: int) -> Image.Image:
-    """Five people in six images of face-generation mode; the seed chooses people and noise.
+    """Five people in six images each, full-frame; the seed chooses people and noise.
 
     Raises:
         InputError: The seed is out of range.

@@ -207,7 +207,7 @@ class _Bench:
         background: str = HINT,
         pipeline: SFSRPipeline | None = None,
     ) -> Personalised:
-        """The first ``count`` cases."""
+        """Results for the first ``count`` cases."""
         pipeline = pipeline or self.pipeline
         return pipeline.express(
             self.scenes[:count],

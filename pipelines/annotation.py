@@ -116,7 +116,7 @@ class SamplingCapture:
     """Reads annotations during sampling: wrap the model, sample, then call ``result``.
 
     Args:
-        wanted: Whether a timestep is to be read.
+        wanted: Whether to read a timestep.
         change: Of the features; for controls.
 
     Raises:

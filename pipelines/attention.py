@@ -57,13 +57,13 @@ class InstalledAdapter(InstalledProcessors):
     """An adapter installed in a UNet until ``remove`` or the end of a ``with`` block.
 
     Args:
-        adapter: The adapter; it is called, not copied, so it can be trained through the UNet.
-        identity: [B, D] for a batch of B (both halves of classifier-free guidance), [1, D] for
-            all, or None: no identity anywhere. May be reassigned between calls.
-        delta: Strength, the adapter's own if None. 0 runs the former processors.
+        adapter: Called, not copied, so it can be trained through the UNet.
+        identity: [B, D] for a batch of B (both halves of classifier-free guidance), [1, D] shared
+            by all, or None for no identity. May be reassigned between calls.
+        delta: Strength, the adapter's own if None. 0 runs the original processors.
 
     Raises:
-        IncompatibleError: Blocks or widths of adapter and UNet differ; the UNet is left alone.
+        IncompatibleError: Blocks or widths of adapter and UNet differ; the UNet is unchanged.
     """
 
     def __init__(

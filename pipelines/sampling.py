@@ -76,7 +76,7 @@ def softly_masked(
         model: Predicted noise, guidance included.
         base: Clean latent [B, C, h, w], scaled.
         mask: [B or 1, 1, h, w] in 0..1, 1 = redraw.
-        noise: The base's noise in every step [B, C, h, w].
+        noise: Noise added to the base at every step [B, C, h, w].
     """
     alphas = dict(zip(schedule.timesteps.tolist(), schedule.alphas, strict=True))
 

@@ -62,7 +62,7 @@ class _Networks:
     def eps(
         self, x: Tensor, t: Tensor, context: Tensor, residuals: list[Tensor] | None = None
     ) -> Tensor:
-        """Predicted noise with whatever adapter is installed."""
+        """Predicted noise, with the installed adapter if there is one."""
         more = {} if residuals is None else as_unet_arguments(residuals)
         return self.unet(x, t, context, **more).sample
 

@@ -46,13 +46,12 @@ class DetectFaces(io.ComfyNode):
                 io.Float.Input(
                     "min_score",
                     **between(0.0, 1.0, step=0.01, default=0.0),
-                    tooltip="Leave out faces with a lower detection score.",
+                    tooltip="Ignore faces with a lower detection score.",
                 ),
                 io.Int.Input(
                     "min_size",
                     **between(0, 16384, default=0),
-                    tooltip="Leave out faces whose box is smaller, in pixels along its longer "
-                    "side.",
+                    tooltip="Ignore faces whose box is smaller, in pixels along its longer side.",
                 ),
                 choice(
                     "on_missing",

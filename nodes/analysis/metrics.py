@@ -18,7 +18,7 @@ MEASURED_TIP = "The images to measure; in each the largest face is used."
 
 def text_output() -> Any:
     """STRING, the text that every Measure node gives with its number."""
-    return output(io.String, "text", "The result in words.")
+    return output(io.String, "text", "The result as text.")
 
 
 def with_face(detections: list[Detection], where: str) -> list[int]:

@@ -83,7 +83,7 @@ class DenseFacePipeline:
         return analyse(self.analyzer, images)
 
     def identity(self, images: Tensor, names: Sequence[str] = ()) -> Identity:
-        """Who is on reference images [N, 3, H, W] in 0..1 of one person; ``names`` for the error.
+        """The identity from reference images [N, 3, H, W] in 0..1 of one person; ``names`` for errors.
 
         Raises:
             InputError: An image has no face.
@@ -281,7 +281,7 @@ class DenseFacePipeline:
         """Clean latents [B, 4, 16, 16], computed in batches.
 
         Args:
-            model_of: Opens the model of some of the images.
+            model_of: Context manager with the model for a slice of the images.
             base: Clean latents to start from and to keep; zeros if None.
             mask: [B, 1, h, w], 1 = redraw; None redraws everything.
         """

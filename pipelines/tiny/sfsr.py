@@ -42,7 +42,7 @@ class SFSRPipeline:
     """The tiny world's base model with an SFSR adapter and Dense-Face's pose branch.
 
     Args:
-        world: Base, analyzer and pose branch; Dense-Face's own adapter does not act.
+        world: Base, analyzer and pose branch; Dense-Face's adapter is not used.
     """
 
     world: DenseFacePipeline
