@@ -83,7 +83,7 @@ class DenseFacePipeline:
         return analyse(self.analyzer, images)
 
     def identity(self, images: Tensor, names: Sequence[str] = ()) -> Identity:
-        """The identity from reference images [N, 3, H, W] in 0..1 of one person; ``names`` for errors.
+        """The identity from reference images [N, 3, H, W] in 0..1; ``names`` for errors.
 
         Raises:
             InputError: An image has no face.
