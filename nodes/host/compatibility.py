@@ -37,19 +37,27 @@ def matching_attentions(model: Any, fused: FusedAdapter) -> dict[str, Any]:
 
 
 def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where: str) -> None:
-    """Check that a MODEL has these cross-attentions (block -> width C).
+    """Check that a MODEL has these cross-attentions (block -> width C), reading text of this width.
 
     Raises:
-        IncompatibleError: One is missing or of another width.
+        IncompatibleError: One is missing or of another width, or the text is.
     """
     known: dict[str, Any] = {"": getattr(model.model, "diffusion_model", None)}
     for layer, width in layers.items():
-        query = _at(f"{layer}.1.transformer_blocks.0.attn2.to_q", known)
-        own = getattr(query, "out_features", None)
+        attention = f"{layer}.1.transformer_blocks.0.attn2"
+        own = getattr(_at(f"{attention}.to_q", known), "out_features", None)
         if own != width:
             raise IncompatibleError(
                 f"the adapter does not fit this model: at {layer} it is {width} wide, "
                 f"the model has {'nothing' if own is None else own}",
+                where=where,
+                fix=f"Connect a model of the kind the adapter was made for ({_named(text_width)})",
+            )
+        text = getattr(_at(f"{attention}.to_k", known), "in_features", text_width)
+        if text != text_width:  # Stable Diffusion 2 has the layers of 1.5
+            raise IncompatibleError(
+                f"the adapter does not fit this model: the model's text is {text} wide, "
+                f"the adapter's {text_width}",
                 where=where,
                 fix=f"Connect a model of the kind the adapter was made for ({_named(text_width)})",
             )

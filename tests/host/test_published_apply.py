@@ -207,3 +207,14 @@ def test_own_adapter_beside_a_published_one(tiny: Tiny, base: Tensor) -> None:
     assert difference(tiny.sample(model), base) > SEEN
     own_alone = apply(tiny, own, expression=None)
     assert difference(tiny.sample(model), tiny.sample(own_alone)) > SEEN
+
+
+def test_model_with_text_of_another_width(tiny: Tiny, person: Any) -> None:
+    """Stable Diffusion 2 has the layers of 1.5 and another text encoder."""
+    from dataclasses import replace
+
+    faceid = random_published(tiny)
+    layout = faceid.adapter.layout
+    faceid.adapter.layout = replace(layout, target=replace(layout.target, width=1024))
+    with pytest.raises(ValueError, match=r"the model's text is 128 wide, the adapter's 1024"):
+        apply(tiny, faceid, people=person, expression=None, identity_weight=0.0)
