@@ -178,14 +178,18 @@ class SourceProcessor:
         if mask is not None:
             mask = _over(mask, query.shape[1])
         split = inputs.unprompted
-        after = _share(query[split:], present, heads, _rows(weight, split, None), mask, split)
+        after = _source_output(
+            query[split:], present, heads, _rows(weight, split, None), mask, split
+        )
         if not split:
             return after
         first = query[:split]
         if absent is None:
             return torch.cat([torch.zeros_like(first), after])
         stands = absent[self._layer]
-        return torch.cat([_share(first, stands, heads, _rows(weight, 0, split), mask, 0), after])
+        return torch.cat(
+            [_source_output(first, stands, heads, _rows(weight, 0, split), mask, 0), after]
+        )
 
 
 def layers_of(unet: UNet2DConditionModel) -> dict[str, int]:
@@ -214,7 +218,7 @@ def _rows(weight: float | Tensor, start: int, end: int | None) -> float | Tensor
     return weight[start:end] if isinstance(weight, Tensor) and weight.numel() > 1 else weight
 
 
-def _share(
+def _source_output(
     query: Tensor,
     tokens: LayerTokens,
     heads: int,

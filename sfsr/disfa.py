@@ -104,8 +104,8 @@ def blend_intensities(
         InputError: Nothing to blend, another number of weights, or weights that are below 0, not
             finite, or all 0.
     """
-    shares = torch.tensor(list(weights), dtype=torch.float64)
-    usable = bool((shares.isfinite() & (shares >= 0)).all()) and float(shares.sum()) > 0
+    fractions = torch.tensor(list(weights), dtype=torch.float64)
+    usable = bool((fractions.isfinite() & (fractions >= 0)).all()) and float(fractions.sum()) > 0
     if not parts or len(parts) != len(weights) or not usable:
         raise InputError(
             f"{len(parts)} expressions cannot be blended by the weights "
@@ -113,8 +113,8 @@ def blend_intensities(
             where=_WHERE,
             fix="Give one weight of 0 or more for each expression, one of them above 0",
         )
-    shares = shares / shares.sum()
-    values = (shares[:, None] * torch.stack([part.values for part in parts]).double()).sum(0)
+    fractions = fractions / fractions.sum()
+    values = (fractions[:, None] * torch.stack([part.values for part in parts]).double()).sum(0)
     acting = [(w, part) for w, part in zip(weights, parts, strict=True) if w]
     lost = sorted({unit for _, part in acting for unit in part.lost})
     source = " and ".join(f"{w:g} x {part.source}" for w, part in acting)

@@ -95,7 +95,7 @@ def intensities_of_blendshapes(values: Tensor, source: str = "blendshapes") -> U
         return (one(f"{name}Left") + one(f"{name}Right")) / 2
 
     jaw, smile = one("jawOpen"), both("mouthSmile")
-    shares = {
+    fractions = {
         1: one("browInnerUp"),
         2: both("browOuterUp"),
         4: both("browDown"),
@@ -109,7 +109,7 @@ def intensities_of_blendshapes(values: Tensor, source: str = "blendshapes") -> U
         25: max(both("mouthLowerDown"), both("mouthUpperUp"), jaw if jaw > _JAW_MOVES else 0.0),
         26: jaw / _JAW_DROP,
     }
-    return unit_intensities({u: STRONGEST * min(1.0, shares[u]) for u in AU_ORDER}, source)
+    return unit_intensities({u: STRONGEST * min(1.0, fractions[u]) for u in AU_ORDER}, source)
 
 
 def intensities_of(expression: Expression) -> UnitIntensities:

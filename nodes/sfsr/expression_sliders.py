@@ -46,7 +46,7 @@ _MOVEMENTS: dict[str, str] = {
     "mouthUpperUp": "Upper lip up",
     "noseSneer": "Nose wrinkled, as in disgust",
 }
-#: What people reach for first; the others wait under the node's advanced inputs.
+#: The most used ones; the others wait under the node's advanced inputs.
 _USUAL = (
     "browDown", "browInnerUp", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide",
     "jawOpen", "mouthFrown", "mouthPucker", "mouthSmile", "noseSneer",

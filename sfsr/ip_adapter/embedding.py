@@ -48,8 +48,8 @@ class IdentityEmbedding(nn.Module):
         tokens = self.norm(self.proj(vectors).unflatten(1, (-1, self.layout.width)))
         if self.perceiver_resampler is None:
             return tokens
-        asked = self.perceiver_resampler(tokens, self._states(clip))
-        return tokens + s_scale * asked if self.layout.kind == PLUS_V2 else asked
+        resampled = self.perceiver_resampler(tokens, self._states(clip))
+        return tokens + s_scale * resampled if self.layout.kind == PLUS_V2 else resampled
 
     def _states(self, clip: Tensor | None) -> Tensor:
         if clip is None:

@@ -1,9 +1,9 @@
 """FineFace: the expression by twelve action units, as one constant vector a layer.
 
-    token = [au (12) ; W au + b (W - 12)];  share = au_to_v token, at every place alike
+    token = [au (12) ; W au + b (W - 12)];  added = au_to_v token, at every place alike
 
 One token is one key, and the softmax of one key is 1: queries and ``au_to_k`` have no influence.
-The token is affine in the units, so the share is ``M au + c`` with M [C, 12]: two small tables a
+The token is affine in the units, so what is added is ``M au + c``, M [C, 12]: two small tables a
 layer take the place of the file's 77 MB, and no network runs, neither in a step nor at a slider.
 Source: docs/reference/published_weights.md D7.
 """
