@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .real_options import ABOUT, add_real_options, require_base, run_real
+from .real_image import run_real
+from .real_options import ABOUT, add_real_options, require_base
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,15 +178,11 @@ def _opened(args: argparse.Namespace) -> dict[str, Tensor]:
 def _shown(path: Path, pipeline: SFSRPipeline, image: Tensor) -> Expression:
     """The expression of the largest face of an image."""
     from ..demo.networks.face_finder import TinyWorldFaces
-    from ..errors import InputError
     from ..faces.analyzers import find_faces
+    from ..pipelines.tiny.not_tiny import not_tiny_world
     from ..sfsr.expression import from_face
 
     faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), image, order="largest first")
     if not faces:
-        raise InputError(
-            "no face was found in the expression's image",
-            where=str(path),
-            fix="Use an image of a tiny-world head, or choose a --word",
-        )
+        raise not_tiny_world(str(path))
     return from_face(faces[0], str(path))

@@ -42,6 +42,11 @@ def add_analyzer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--analyzer", choices=ANALYZERS, default="landmarker", help="landmarker by default"
     )
+    add_face_files(parser)
+
+
+def add_face_files(parser: argparse._ActionsContainer) -> None:
+    """Arguments that name the files of the landmarker and of InsightFace."""
     parser.add_argument(
         "--landmarker",
         type=Path,

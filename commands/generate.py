@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..faces.angles import ANGLE_LIMITS, ANGLE_NAMES, check_angles
-from .real_options import ABOUT, add_real_options, require_base, run_real
+from .real_image import run_real
+from .real_options import ABOUT, add_real_options, require_base
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -113,6 +113,8 @@ def _source_inputs(adapter: SFSRAdapter, inputs: SFSRInputs, *, both: bool) -> S
 
 Residuals = Callable[[Tensor, Tensor], dict[str, Any]]
 """(x, t) of the conditional half -> additional arguments for the UNet."""
+Control = Callable[[Tensor, Tensor, Tensor], dict[str, Any]]
+"""(x, t, contexts) of all rows -> additional arguments for the UNet."""
 
 
 def no_residuals(x: Tensor, t: Tensor) -> dict[str, Any]:
@@ -144,12 +146,19 @@ def _contexts(base: Base, prompt: Tensor) -> Tensor:
     return torch.cat([empty.expand_as(prompt), prompt])
 
 
-def guided_model(base: Base, contexts: Tensor, guidance: float, residuals: Residuals) -> Model:
+def guided_model(
+    base: Base,
+    contexts: Tensor,
+    guidance: float,
+    residuals: Residuals,
+    control: Control | None = None,
+) -> Model:
     """Guided noise prediction.
 
     Args:
         contexts: [2B, L, D]: those of the half without prompt, then those of the other.
         residuals: Of the prompt's half.
+        control: Added to them, in both halves.
 
     Raises:
         InputError: The guidance is out of range.
@@ -161,16 +170,31 @@ def guided_model(base: Base, contexts: Tensor, guidance: float, residuals: Resid
 
     def model(x: Tensor, t: Tensor) -> Tensor:
         extra = residuals(x, t)
+        rows, texts = x, contexts[len(x) :]
+        if guidance != 1:
+            rows, texts = torch.cat([x, x]), contexts
+            extra = {name: _in_second_half(value) for name, value in extra.items()}
+        if control is not None:
+            extra = _added(extra, control(rows, t, texts))
+        predicted = base.unet(rows, t, texts, **extra).sample
         if guidance == 1:
-            return base.unet(x, t, contexts[len(x) :], **extra).sample
-        second = {name: _in_second_half(value) for name, value in extra.items()}
-        without, with_words = base.unet(torch.cat([x, x]), t, contexts, **second).sample.chunk(2)
+            return predicted
+        without, with_words = predicted.chunk(2)
         return guided(without, with_words, guidance)
 
     return model
 
 
+def _added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a UNet with the sums of both; either may be empty."""
+    if not one or not other:
+        return one or other
+    down, middle = "down_block_additional_residuals", "mid_block_additional_residual"
+    pairs = zip(one[down], other[down], strict=True)
+    return {down: tuple(a + b for a, b in pairs), middle: one[middle] + other[middle]}
+
+
 def _in_second_half(value: Any) -> Any:
     if isinstance(value, Tensor):
         return torch.cat([torch.zeros_like(value), value])
-    return [torch.cat([torch.zeros_like(tensor), tensor]) for tensor in value]
+    return tuple(torch.cat([torch.zeros_like(tensor), tensor]) for tensor in value)

@@ -20,6 +20,7 @@ from ..state_dict import without_prefix
 
 try:
     from diffusers.loaders.single_file_utils import (
+        convert_controlnet_checkpoint,
         convert_ldm_unet_checkpoint,
         convert_ldm_vae_checkpoint,
     )
@@ -130,6 +131,18 @@ def unet_from_ldm(
     found = convert_ldm_unet_checkpoint(given, unet.config)
     names = {name: UNET_PREFIX + unet_ldm_name(name, unet.config) for name in unet.state_dict()}
     return _all_of(names, found, where)
+
+
+def controlnet_from_ldm(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The tensors of a ControlNet under diffusers' names, from either naming.
+
+    Args:
+        config: That of the UNet it belongs to.
+    """
+    found = convert_controlnet_checkpoint(dict(tensors), config)
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def unet_to_ldm(unet: UNet2DConditionModel, prefix: str = UNET_PREFIX) -> dict[str, Tensor]:

@@ -29,7 +29,8 @@ FIRST = "input_blocks.0.0.weight"
 KEYS = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 #: Weights whose shapes tell Stable Diffusion 1.5 from its relatives.
 SHAPES = {FIRST: (320, 4, 3, 3), KEYS: (320, 768)}
-_BASES = {1024: "Stable Diffusion 2", 2048: "SDXL"}
+OTHER_BASES = {1024: "Stable Diffusion 2", 2048: "SDXL"}
+"""By the width of the text."""
 _SDXL = "conditioner.embedders."
 
 Tokenize = Callable[[Sequence[str]], Tensor]
@@ -47,7 +48,7 @@ def load_checkpoint(path: str | Path, *, inpainting: bool = False) -> Base:
         ModelFileError: The file is missing, altered or lacks a weight.
         IncompatibleError: It is another kind of model (SDXL, SD 2, ...).
     """
-    tensors, metadata = _read(Path(path))
+    tensors, metadata = read_tensors(path)
     if "config" in metadata:
         base = load_base(path)
         _require_channels(base.unet.config["in_channels"], inpainting, path)
@@ -71,7 +72,7 @@ def load_vae(path: str | Path, base: Base) -> Base:
     Raises:
         ModelFileError: The file is missing, altered, or holds no autoencoder of these sizes.
     """
-    tensors, _ = _read(Path(path))
+    tensors, _ = read_tensors(path)
     vae = AutoencoderKL(**VAELayout.from_diffusers(base.vae.config).diffusers_kwargs())
     if not any(name.startswith((VAE_PREFIX, "encoder.down_blocks.")) for name in tensors):
         tensors = {VAE_PREFIX + name: tensor for name, tensor in tensors.items()}
@@ -89,7 +90,13 @@ def load_vae(path: str | Path, base: Base) -> Base:
     return replace(base, vae=vae.eval().requires_grad_(False))
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of ``.safetensors``, or of what ``torch.save`` wrote; no code is run.
+
+    Raises:
+        ModelFileError: The file is missing, altered or damaged.
+    """
+    path = Path(path)
     if path.suffix == ".safetensors" or not path.is_file():
         return read_weights(path)
     found = read_torch_file(path, "a checkpoint")
@@ -105,7 +112,7 @@ def _channels(tensors: Mapping[str, Tensor], where: str) -> int:
     if shapes == [(320, channels, 3, 3), SHAPES[KEYS]]:
         return channels
     width = shapes[1][-1] if shapes[1] else 0
-    name = "SDXL" if any(name.startswith(_SDXL) for name in tensors) else _BASES.get(width)
+    name = "SDXL" if any(name.startswith(_SDXL) for name in tensors) else OTHER_BASES.get(width)
     raise IncompatibleError(
         "the file is not a Stable Diffusion 1.5 checkpoint" + (f": it is {name}" if name else ""),
         where=where,

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from ...errors import IncompatibleError
-from ...faces.alignment import align_face
 from ...faces.face import Face
+from ...published_files import BY_KEY
+from ...sfsr.ip_adapter.face_image import face_image
 
-FACE_SIZE = 224
-"""Side of the aligned face in pixels."""
 _CLIP = "clip_vision_model"
 _PENULTIMATE = -2
 
@@ -43,9 +42,7 @@ def face_states(clip_vision: Any, faces: Iterable[tuple[Tensor, Face]], where: s
     _require_clip(clip_vision, where)
     states = []
     for image, face in faces:  # one by one: any number of faces takes the memory of one
-        face.require_size(image.shape[-1], image.shape[-2])
-        crop = align_face(image.float(), face.require_five(), FACE_SIZE)
-        output = clip_vision.encode_image(crop.movedim(0, -1)[None])
+        output = clip_vision.encode_image(face_image(image, face).movedim(0, -1)[None])
         states.append(output["penultimate_hidden_states"].to("cpu", torch.float32))
     return torch.cat(states)
 
@@ -73,5 +70,5 @@ def _require_clip(clip_vision: Any, where: str) -> None:
         raise IncompatibleError(
             f"the vision model is {kind}, and FaceID-Plus reads CLIP's",
             where=where,
-            fix="Load CLIP-ViT-H-14-laion2B-s32B-b79K in Load CLIP Vision",
+            fix=f"Load {BY_KEY['clip_vision'].where_to_get} in Load CLIP Vision",
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import IncompatibleError, InputError
 from ...faces.encoders.names import names_of, same_encoder
 from ...faces.identity import Identity, average
+from ...published_files import BY_KEY
 from ...sfsr.adapter import FORMAT, SFSRAdapter, load_adapter
 from ...sfsr.compound_inputs import expression_batch, identity_batch
 from ...sfsr.disfa import UnitIntensities
@@ -23,6 +24,10 @@ from ...storage import read_weights
 from ..base import Base
 from ..source_attention import layers_of
 from ..tiny.sfsr import STARTS
+from .clip_vision import ClipStates
+
+S_SCALES = 0.0, 5.0
+"""Range of ``s_scale``."""
 
 Adapter = SFSRAdapter | IdentityAdapter | ExpressionAdapter
 
@@ -49,8 +54,11 @@ def target_of(base: Base) -> Target:
     return Target(layers, base.unet.config["cross_attention_dim"])
 
 
-def read_adapter(path: str | Path, base: Base) -> Adapter:
+def read_adapter(path: str | Path, base: Base, shortcut: bool | None = None) -> Adapter:
     """An adapter of this pack or a published one.
+
+    Args:
+        shortcut: Whether a file of the Plus layout is v2; None: what its name proposes.
 
     Raises:
         ModelFileError: The file is missing, damaged, or no adapter.
@@ -60,7 +68,7 @@ def read_adapter(path: str | Path, base: Base) -> Adapter:
     if path.suffix == ".safetensors" and read_weights(path)[1].get("format") == FORMAT:
         adapter: Adapter = load_adapter(path)
     else:
-        adapter = load_published(path, target=target_of(base))
+        adapter = load_published(path, shortcut=shortcut, target=target_of(base))
     if dict(adapter.layers) != layers_of(base.unet):
         raise IncompatibleError(
             "the adapter was made for another base: their cross-attention layers differ",
@@ -70,25 +78,37 @@ def read_adapter(path: str | Path, base: Base) -> Adapter:
     return adapter
 
 
+def clip_width(adapter: Adapter | None) -> int:
+    """Numbers in a state of CLIP vision that an adapter reads; 0 if it reads none."""
+    return adapter.layout.clip_width if isinstance(adapter, IdentityAdapter) else 0
+
+
 def prepare_sources(
     identity_adapter: Adapter | None,
     expression_adapter: Adapter | None,
     photos: Sequence[Identity],
     expression: Expression | None,
+    clip: ClipStates | None = None,
+    s_scale: float = 1.0,
 ) -> Sources:
     """The tokens of a person in several photos, and of an expression.
 
     Args:
         identity_adapter: Also draws the expression if it can and no other adapter is given.
         photos: One identity per photo; empty for anybody.
+        clip: CLIP vision of the same photos, for FaceID-Plus and Plus v2.
+        s_scale: Of Plus v2: how much CLIP vision adds, 0 to 5, 1 as published.
 
     Raises:
-        InputError: Nothing can draw what is given, or an adapter has nothing to draw.
+        InputError: Nothing can draw what is given, an adapter has nothing to draw, or CLIP vision
+            is missing.
         IncompatibleError: The identity is of another encoder than the adapter's.
     """
     both = isinstance(identity_adapter, SFSRAdapter) and expression_adapter is None
     draws = identity_adapter if both else expression_adapter
-    _require(identity_adapter, draws, photos, expression)
+    _require(identity_adapter, draws, photos, expression, clip)
+    if not S_SCALES[0] <= s_scale <= S_SCALES[1]:
+        raise InputError(f"the s_scale is {s_scale:g}", fix="Choose a value from 0 to 5")
     tokens: dict[str, Mapping[str, LayerTokens]] = {}
     absent: dict[str, Mapping[str, LayerTokens]] = {}
     units: UnitIntensities | None = None
@@ -97,9 +117,12 @@ def prepare_sources(
         made = identity_adapter.embedding.identity(who)
         tokens[IDENTITY] = identity_adapter.attention.source_keys_values(IDENTITY, made)
     elif isinstance(identity_adapter, IdentityAdapter):
-        made = identity_adapter.tokens(identity_adapter.vectors([photos]))
+        states, nobody = (None, None) if clip is None else (clip.faces[None], clip.absent)
+        vectors = identity_adapter.vectors([photos])
+        made = identity_adapter.tokens(vectors, states, s_scale=s_scale)
         tokens[IDENTITY] = identity_adapter.keys_values(made)
-        absent[IDENTITY] = identity_adapter.keys_values(identity_adapter.absent())
+        made = identity_adapter.absent(nobody, s_scale=s_scale)
+        absent[IDENTITY] = identity_adapter.keys_values(made)
     if expression is not None and isinstance(draws, SFSRAdapter):
         made = draws.embedding.expression(expression_batch([expression], draws.layout))
         tokens[EXPRESSION] = draws.attention.source_keys_values(EXPRESSION, made)
@@ -117,6 +140,7 @@ def _require(
     draws: Adapter | None,
     photos: Sequence[Identity],
     expression: Expression | None,
+    clip: ClipStates | None,
 ) -> None:
     if isinstance(identity_adapter, ExpressionAdapter):
         raise IncompatibleError(
@@ -133,7 +157,7 @@ def _require(
     if expression is not None and draws is None:
         raise InputError(
             "no adapter draws the expression",
-            fix="Give FineFace's sd15_attn_processors.ckpt as --expression-adapter",
+            fix=f"Give FineFace's {BY_KEY['fineface'].where_to_get} as --expression-adapter",
         )
     if draws is not None and expression is None and isinstance(draws, ExpressionAdapter):
         raise InputError(
@@ -143,12 +167,6 @@ def _require(
     if not isinstance(identity_adapter, IdentityAdapter):
         return
     kind = identity_adapter.kind
-    if kind.needs_clip:
-        raise InputError(
-            f"{kind.title} also reads CLIP vision, which the command line does not run",
-            where="--identity-adapter",
-            fix="Use ip-adapter-faceid_sd15.bin or -portrait_sd15.bin here, Plus in ComfyUI",
-        )
     if not photos:
         raise InputError("an identity adapter is given, and no person", fix="Give a photo")
     for one in photos:
@@ -158,3 +176,9 @@ def _require(
                 f"{' or '.join(names_of(kind.encoder))}",
                 fix="Measure the photo with w600k_r50.onnx: --insightface .../buffalo_l",
             )
+    if kind.needs_clip and clip is None:
+        raise InputError(
+            f"{kind.title} also reads CLIP vision, and none is given",
+            where="--identity-adapter",
+            fix=f"Give {BY_KEY['clip_vision'].where_to_get} as --clip-vision",
+        )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from diffusers import ControlNetModel
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,6 +29,7 @@ from ..source_attention import INPAINTING_CHANNELS, InstalledSources, SourceInpu
 from ..text import encode_text
 from ..tiny.inputs import pose_hints
 from .adapters import Sources
+from .controlnet import STRENGTHS, controlled
 from .samplers import run_sampler, scheduler_of
 from .scene import SceneCrop
 
@@ -46,6 +48,8 @@ class RealInputs:
     lora_strength: Of the LoRA in a FaceID file.
     person: For Dense-Face, by its own encoder. angles: For its pose branch; None leaves it open.
     scene: The face to draw anew; None draws the whole image.
+    control_image: For the ControlNet, [1, 3, S, S] in 0..1 at the size that is drawn.
+    control_strength: Of the ControlNet, 0 to 10, 1 as trained.
     """
 
     prompt: str = ""
@@ -56,11 +60,13 @@ class RealInputs:
     person: Identity | None = None
     angles: Angles | None = None
     scene: SceneCrop | None = None
+    control_image: Tensor | None = None
+    control_strength: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class RealPipeline:
-    """A base with its tokenizer, perhaps with Dense-Face on it; frozen, in float32.
+    """A base with its tokenizer, perhaps with Dense-Face or a ControlNet on it; in float32.
 
     progress: Whether to show a bar on standard error.
     """
@@ -70,10 +76,12 @@ class RealPipeline:
     dense_face: DenseFaceAdapter | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: bool = False
+    controlnet: ControlNetModel | None = None
 
     def __post_init__(self) -> None:
         """Move the networks to the device."""
-        parts: list[Any] = [self.base.unet, self.base.vae, self.base.text_encoder]
+        base = self.base
+        parts: list[Any] = [base.unet, base.vae, base.text_encoder, self.controlnet]
         if self.dense_face is not None:
             parts += [self.dense_face.adapter, self.dense_face.pose_branch, self.dense_face.token]
         for part in parts:
@@ -90,7 +98,8 @@ class RealPipeline:
 
         Raises:
             InputError: The size is out of range or not divisible by 8; an inpainting base without
-                a scene; Dense-Face without its ``*`` or without a person.
+                a scene; Dense-Face without its ``*`` or without a person; a ControlNet without
+                its image, or the reverse.
             IncompatibleError: The person was measured by another encoder than Dense-Face's.
         """
         if not SMALLEST <= size <= LARGEST or size % CELL:
@@ -111,6 +120,36 @@ class RealPipeline:
         if inputs.angles is not None and (dense is None or dense.pose_branch is None):
             raise IncompatibleError(
                 "nothing turns the head", fix="Give a --dense-face file, or leave the angles out"
+            )
+        self._check_control(inputs, size)
+
+    def _check_control(self, inputs: RealInputs, size: int) -> None:
+        image, strength = inputs.control_image, inputs.control_strength
+        if self.controlnet is None and image is not None:
+            raise InputError(
+                "nothing reads the control image",
+                where="--control-image",
+                fix="Give a ControlNet for Stable Diffusion 1.5 as --controlnet",
+            )
+        if self.controlnet is not None and image is None:
+            raise InputError(
+                "this is an ordinary ControlNet, and no image for it is given",
+                where="--controlnet",
+                fix="Give a --control-image",
+            )
+        if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
+            raise InputError(
+                f"the control strength is {strength:g}", fix="Choose a value from 0 to 10"
+            )
+        if self.controlnet is None or image is None:
+            return
+        channels = self.controlnet.config["conditioning_channels"]
+        if image.shape != (1, channels, size, size):
+            raise InputError(
+                f"the ControlNet reads images [1, {channels}, {size}, {size}], this one is "
+                f"{list(image.shape)}",
+                where="--control-image",
+                fix="Use a ControlNet that reads colour images",
             )
 
     @torch.no_grad()
@@ -165,7 +204,11 @@ class RealPipeline:
         if dense is not None and dense.pose_branch is not None and inputs.angles is not None:
             hints = pose_hints([inputs.angles], size).to(self.device)
             residuals = posed_residuals(dense.pose_branch, hints)
-        model = guided_model(base, self._contexts(inputs), guidance, residuals)
+        control = None
+        if self.controlnet is not None and inputs.control_image is not None:
+            image = inputs.control_image.to(self.device)
+            control = controlled(self.controlnet, image, inputs.control_strength)
+        model = guided_model(base, self._contexts(inputs), guidance, residuals, control)
         weights: dict[str, float] = dict(zip(SOURCES, inputs.weights, strict=True))
         masks: dict[str, Tensor | None] = {}
         if inputs.scene is not None and sources.units is not None:

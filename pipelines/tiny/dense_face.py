@@ -21,7 +21,7 @@ from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS, load_bundled
 from ...demo.networks.analyzer import ENCODER, Analysis, TinyAnalyzer, analyse, load_analyzer
 from ...dense_face.blending import Model
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter
-from ...errors import InputError, ModelFileError
+from ...errors import ModelFileError
 from ...faces.angles import ANGLE_LIMITS, Angles
 from ...faces.identity import Identity, average
 from ...faces.masks.compositing import composite, feather
@@ -31,6 +31,7 @@ from ..base import LATENT_SCALE, Base, load_base
 from ..guided import face_model, text_model
 from ..sampling import clean_schedule, sample, seeded_noise
 from .inputs import ALL_PARTS, DenseFaceInputs, Parts, as_seeds, for_each
+from .not_tiny import not_tiny_world
 from .prompts import scene_prompt
 from .scenes import FEATHER, GROW, Personalised, check_scenes, redraw_masks
 
@@ -91,12 +92,7 @@ class DenseFacePipeline:
         seen = self.analyse(images)
         for number, logit in enumerate(seen.face_logit.tolist()):
             if not logit > 0:
-                raise InputError(
-                    "no face was found in the reference",
-                    where=names[number] if names else f"image {number + 1}",
-                    fix="Use an image of a tiny-world head that fills most of the frame "
-                    "(denseface render makes some)",
-                )
+                raise not_tiny_world(names[number] if names else f"image {number + 1}")
         return average([Identity(vector, ENCODER) for vector in seen.identity.cpu()])
 
     def text_image(
@@ -217,11 +213,7 @@ class DenseFacePipeline:
         """
         mask = head_mask(self.analyse(scenes).head_logit, *scenes.shape[-2:], grow=grow)
         if not bool((mask.amax((1, 2)) > 0).all()):
-            raise InputError(
-                "no head was found",
-                where="scene image",
-                fix="Use an image of a tiny-world head, or leave the scene out",
-            )
+            raise not_tiny_world("scene image")
         return mask
 
     def swap(self, scenes: Tensor, generated: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

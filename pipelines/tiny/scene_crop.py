@@ -8,12 +8,12 @@ from torch import Tensor
 
 from ...demo.networks.evaluator_faces import PORTRAIT, WHOLE
 from ...demo.networks.face_finder import TinyWorldFaces
-from ...errors import InputError
 from ...faces.analyzers import find_faces, manual_face
 from ...faces.crops.batch import AROUND_BOX, place_for_face
 from ...faces.crops.crop import CropPlace, cropped, pasted
 from ...faces.identity import Identity
 from ...sfsr.expression import Expression
+from .not_tiny import not_tiny_world
 from .scenes import FEATHER
 from .sfsr import SFSRPipeline
 
@@ -53,11 +53,7 @@ def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
     side = pipeline.world.side
     faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), scene, order="largest first")
     if not faces:
-        raise InputError(
-            "no head was found",
-            where="scene image",
-            fix="Use a scene with a head of the tiny world",
-        )
+        raise not_tiny_world("scene image")
     box, size = faces[0].box, faces[0].image_size
     if size == (side, side) and PORTRAIT * (box[3] - box[1]) > WHOLE * side:
         return None

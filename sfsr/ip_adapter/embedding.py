@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ...errors import IncompatibleError, InputError
+from ...published_files import BY_KEY
 from .kinds import PLUS_V2
 from .layout import IdentityLayout
 from .perceiver import FacePerceiver
@@ -55,7 +56,8 @@ class IdentityEmbedding(nn.Module):
         if clip is None:
             raise InputError(
                 f"{self.layout.kind.title} also reads the face's image",
-                fix="Connect CLIP vision (ViT-H/14) and the reference image",
+                fix="Connect CLIP vision and the reference image; CLIP vision is "
+                f"{BY_KEY['clip_vision'].where_to_get}",
             )
         _require_width(clip.shape[2], self.layout.clip_width, "state of CLIP vision")
         return clip.to(self.norm.weight)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...errors import ModelFileError
+from ...published_files import BY_KEY
 from .kinds import FACEID, FINEFACE, PLUS, PLUS_V2, PORTRAIT, AdapterKind
 from .places import SD15, Target
 from .refuse import WORKS, refuse_base, refuse_images, refuse_vector, unknown_file
@@ -133,7 +134,8 @@ def _expression(
         raise ModelFileError(
             f"this is one half of FineFace, {lacking} is missing",
             where=where,
-            fix=f"Put sd15_{lacking}.ckpt beside it, under the name that it was published with",
+            fix=f"Put sd15_{lacking}.ckpt beside it, under its published name: FineFace is "
+            f"{BY_KEY['fineface'].where_to_get}",
         )
     return ExpressionLayout(FINEFACE, target, _matrix(tensors, "au_encoder.weight", where).shape[1])
 
