@@ -13,6 +13,7 @@ from comfyui_dense_face.pipelines.images import to_pil
 from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
 from comfyui_dense_face.pipelines.tiny.sfsr import SFSRPipeline
 from measured_world import linked_world, world
+from real_files import Command, write_files
 from tiny_random import write_sfsr
 from torch import Tensor
 
@@ -65,3 +66,16 @@ def hole() -> Tensor:
     mask = torch.zeros(1, 1, 16, 16)
     mask[..., 4:12, 5:11] = 1
     return torch.nn.functional.interpolate(mask, (128, 128), mode="bilinear")[0]
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files for commands with a base of one's own."""
+    return write_files(tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture
+def command(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Calls them, without a landmarker."""
+    monkeypatch.delenv("DENSEFACE_TASK_FILE", raising=False)
+    return Command(files, tmp_path / "x.png")

@@ -3,106 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face import cli
-from comfyui_dense_face.faces.identity import Identity
-from comfyui_dense_face.faces.identity_file import save_identities
-from comfyui_dense_face.pipelines.base import (
-    TINY_UNET,
-    new_text_encoder,
-    new_unet,
-    new_vae,
-    save_base,
-)
-from comfyui_dense_face.pipelines.images import open_rgb, tensor_of, to_pil
+from comfyui_dense_face.pipelines.images import open_rgb, tensor_of
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX
 from comfyui_dense_face.pipelines.real.samplers import SAMPLERS
 from comfyui_dense_face.pipelines.single_file import KEYS
 from comfyui_dense_face.storage import write_weights
 from PIL import Image
-from random_published import published_tensors, small_target
-from tiny_random import write_adapter, write_base, write_sfsr
-
-ENCODER = "insightface/w600k_r50"
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bases, adapters, an identity, a scene of 300 x 240 px and a mask in it."""
-    folder = tmp_path_factory.mktemp("real")
-    write_base(folder / "base.safetensors")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        nine = new_unet(replace(TINY_UNET, in_channels=9))
-        parts = nine, new_vae(), new_text_encoder()
-        save_base(folder / "inpainting.safetensors", *parts, {})
-    kinds: dict[str, dict[str, Any]] = {
-        "FACEID": {"rank": 2},
-        "FINEFACE": {},
-        "PORTRAIT": {"tokens": 16},
-        "PLUS": {},
-    }
-    for kind, sizes in kinds.items():
-        torch.save(published_tensors(kind, scale=0.1, **sizes), folder / f"{kind.lower()}.bin")
-    write_sfsr(folder / "sfsr.safetensors")
-    write_adapter(folder / "dense.safetensors")
-    unit = torch.nn.functional.normalize(torch.ones(512), dim=0)
-    save_identities(folder / "person.safetensors", [Identity(unit, ENCODER)])
-    save_identities(folder / "stranger.safetensors", [Identity(unit, "insightface/glintr100")])
-    save_identities(folder / "tiny.safetensors", [Identity(unit, "tiny-world")])
-    chance = torch.Generator().manual_seed(1)
-    small = torch.rand(1, 3, 15, 19, generator=chance)
-    to_pil(torch.nn.functional.interpolate(small, (240, 300))).save(folder / "scene.png")
-    mask = torch.zeros(1, 3, 240, 300)
-    mask[..., 80:160, 110:180] = 1
-    to_pil(mask).save(folder / "mask.png")
-    other = target_of_other_base()
-    torch.save(published_tensors("FACEID", target=other), folder / "other.bin")
-    return folder
-
-
-def target_of_other_base() -> Any:
-    target = small_target()
-    return replace(target, layers={"input_blocks.1": 32, "middle_block": 64})
-
-
-class Command:
-    def __init__(self, files: Path, out: Path) -> None:
-        self.files, self.out = files, out
-
-    def __call__(self, command: str, **options: Any) -> int:
-        usual: dict[str, Any] = {"out": self.out, "steps": 2, "size": 128, "guidance": 3}
-        words = [command]
-        for name, value in {**usual, **options}.items():
-            known = self.files / str(value)
-            if value is not None:
-                words += [f"--{name.replace('_', '-')}", str(known if known.exists() else value)]
-        return cli.main(words)
-
-    def express(self, **options: Any) -> int:
-        usual: dict[str, Any] = {
-            "base": "base.safetensors",
-            "identity": "person.safetensors",
-            "identity_adapter": "faceid.bin",
-            "expression_adapter": "fineface.bin",
-            "word": "joy",
-        }
-        return self("express", **{**usual, **options})
-
-    @property
-    def image(self) -> torch.Tensor:
-        return tensor_of(open_rgb(self.out))
-
-
-@pytest.fixture
-def command(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    monkeypatch.delenv("DENSEFACE_TASK_FILE", raising=False)
-    return Command(files, tmp_path / "x.png")
+from real_files import Command
 
 
 def test_a_person_with_an_expression(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,7 +108,6 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"base": "inpainting.safetensors"}, "this is an inpainting base, and no scene is given"),
     ({"identity_adapter": "other.bin"}, "other.bin"),
     ({"identity_adapter": "fineface.bin"}, "FineFace draws expressions and no identity"),
-    ({"identity_adapter": "plus.bin"}, "also reads CLIP vision"),
     ({"expression_adapter": "faceid.bin"}, "knows identities and no expressions"),
     ({"expression_adapter": None}, "no adapter draws the expression"),
     ({"identity": "stranger.safetensors"}, "measured by insightface/glintr100"),

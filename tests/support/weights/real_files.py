@@ -1,0 +1,139 @@
+"""Files for ``denseface express`` and ``generate`` with a base of one's own, and calling them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfyui_dense_face import cli
+from comfyui_dense_face.faces.identity import Identity
+from comfyui_dense_face.faces.identity_file import save_identities
+from comfyui_dense_face.pipelines.base import (
+    TINY_UNET,
+    new_text_encoder,
+    new_unet,
+    new_vae,
+    save_base,
+)
+from comfyui_dense_face.pipelines.images import open_rgb, tensor_of, to_pil
+from random_published import published_tensors, small_target
+from safetensors.torch import save_file
+from tiny_random import write_adapter, write_base, write_sfsr
+
+ENCODER = "insightface/w600k_r50"
+
+
+def write_files(folder: Path) -> Path:
+    """Bases, adapters, identities, a scene of 300 x 240 px and a mask in it."""
+    write_base(folder / "base.safetensors")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        nine = new_unet(replace(TINY_UNET, in_channels=9))
+        parts = nine, new_vae(), new_text_encoder()
+        save_base(folder / "inpainting.safetensors", *parts, {})
+    kinds: dict[str, dict[str, Any]] = {
+        "FACEID": {"rank": 2},
+        "FINEFACE": {},
+        "PORTRAIT": {"tokens": 16},
+        "PLUS": {},
+    }
+    for kind, sizes in kinds.items():
+        torch.save(published_tensors(kind, scale=0.1, **sizes), folder / f"{kind.lower()}.bin")
+    write_sfsr(folder / "sfsr.safetensors")
+    write_adapter(folder / "dense.safetensors")
+    unit = torch.nn.functional.normalize(torch.ones(512), dim=0)
+    save_identities(folder / "person.safetensors", [Identity(unit, ENCODER)])
+    save_identities(folder / "stranger.safetensors", [Identity(unit, "insightface/glintr100")])
+    save_identities(folder / "tiny.safetensors", [Identity(unit, "tiny-world")])
+    chance = torch.Generator().manual_seed(1)
+    small = torch.rand(1, 3, 15, 19, generator=chance)
+    to_pil(torch.nn.functional.interpolate(small, (240, 300))).save(folder / "scene.png")
+    mask = torch.zeros(1, 3, 240, 300)
+    mask[..., 80:160, 110:180] = 1
+    to_pil(mask).save(folder / "mask.png")
+    other = target_of_other_base()
+    torch.save(published_tensors("FACEID", target=other), folder / "other.bin")
+    return folder
+
+
+def write_clip_vision(path: Path, width: int = 160, layers: int = 3, patch: int = 56) -> Path:
+    """A small image encoder like ViT-H/14, in the naming of transformers."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 80 if width % 80 == 0 else 16,
+        image_size=224,
+        patch_size=patch,
+        projection_dim=32,
+        hidden_act="gelu",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        network = CLIPVisionModelWithProjection(config)
+    chance = torch.Generator().manual_seed(2)
+    weights = {
+        name: 0.1 * torch.randn(tensor.shape, generator=chance)
+        for name, tensor in network.state_dict().items()
+    }
+    save_file(weights, path)
+    return path
+
+
+def write_photos(folder: Path) -> None:
+    """Photos of one person, and an InsightFace pack that finds that person by a red square."""
+    from insightface.data import get_object
+    from tiny_onnx import write_detector, write_landmarks, write_recogniser
+
+    pack = folder / "buffalo"
+    pack.mkdir()
+    write_detector(pack / "det_10g.onnx")
+    write_recogniser(pack / "w600k_r50.onnx")
+    write_landmarks(pack / "1k3d68.onnx", get_object("meanshape_68.pkl"))
+    chance = torch.Generator().manual_seed(8)
+    for name, (x, y) in {"photo.png": (128, 144), "other_photo.png": (160, 128)}.items():
+        small = 0.4 + 0.2 * torch.rand(1, 3, 20, 20, generator=chance)
+        image = torch.nn.functional.interpolate(small, (320, 320))
+        image[0, :, y : y + 16, x : x + 16] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+        to_pil(image).save(folder / name)
+
+
+def target_of_other_base() -> Any:
+    target = small_target()
+    return replace(target, layers={"input_blocks.1": 32, "middle_block": 64})
+
+
+class Command:
+    """Calls ``denseface``; options that name one of the files may leave out its folder."""
+
+    def __init__(self, files: Path, out: Path) -> None:
+        self.files, self.out = files, out
+
+    def __call__(self, command: str, **options: Any) -> int:
+        usual: dict[str, Any] = {"out": self.out, "steps": 2, "size": 128, "guidance": 3}
+        words = [command]
+        for name, value in {**usual, **options}.items():
+            for one in value if isinstance(value, list) else [value]:
+                known = self.files / str(one)
+                if one is not None:
+                    option = f"--{name.replace('_', '-')}"
+                    words += [option, str(known if known.exists() else one)]
+        return cli.main(words)
+
+    def express(self, **options: Any) -> int:
+        usual: dict[str, Any] = {
+            "base": "base.safetensors",
+            "identity": "person.safetensors",
+            "identity_adapter": "faceid.bin",
+            "expression_adapter": "fineface.bin",
+            "word": "joy",
+        }
+        return self("express", **{**usual, **options})
+
+    @property
+    def image(self) -> torch.Tensor:
+        return tensor_of(open_rgb(self.out))
