@@ -77,7 +77,7 @@ def write_clip_vision(path: Path, width: int = 160, layers: int = 3, patch: int 
         network = CLIPVisionModelWithProjection(config)
     chance = torch.Generator().manual_seed(2)
     weights = {
-        name: 0.1 * torch.randn(tensor.shape, generator=chance)
+        name: (0.1 * torch.randn(tensor.shape, generator=chance)).half()
         for name, tensor in network.state_dict().items()
     }
     save_file(weights, path)
