@@ -18,6 +18,8 @@ from comfyui_dense_face.pipelines.base import (
     save_base,
 )
 from comfyui_dense_face.pipelines.images import open_rgb, tensor_of, to_pil
+from comfyui_dense_face.pipelines.ldm import unet_ldm_name
+from diffusers import ControlNetModel
 from random_published import published_tensors, small_target
 from safetensors.torch import save_file
 from tiny_random import write_adapter, write_base, write_sfsr
@@ -100,6 +102,49 @@ def write_photos(folder: Path) -> None:
         image = torch.nn.functional.interpolate(small, (320, 320))
         image[0, :, y : y + 16, x : x + 16] = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
         to_pil(image).save(folder / name)
+
+
+def write_controlnets(folder: Path) -> ControlNetModel:
+    """An ordinary ControlNet of the small base in both namings; returns the network itself."""
+    sizes = TINY_UNET.diffusers_kwargs()
+    for name in ("sample_size", "in_channels", "out_channels", "up_block_types"):
+        sizes.pop(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(9)
+        network = ControlNetModel(**sizes, conditioning_embedding_out_channels=(8, 16, 16, 32))
+    chance = torch.Generator().manual_seed(10)
+    for name, parameter in network.named_parameters():
+        if name.startswith("controlnet_"):  # zero at first
+            parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=chance))
+    weights = network.state_dict()
+    save_file(weights, folder / "control.safetensors")
+    config = TINY_UNET.diffusers_kwargs()
+    original = {f"control_model.{_original(name, config)}": t for name, t in weights.items()}
+    torch.save(original, folder / "control.pth")
+    for name, width in (("control_sd2", 1024), ("control_sdxl", 2048)):
+        wide = {
+            n: torch.zeros(8, width) if n.endswith("attn2.to_k.weight") else t
+            for n, t in weights.items()
+        }
+        save_file(wide, folder / f"{name}.safetensors")
+    return network.eval().requires_grad_(False)
+
+
+def _original(name: str, config: dict[str, Any]) -> str:
+    """The name of a ControlNet's weight in the original layout."""
+    module, _, kind = name.rpartition(".")
+    match module.split("."):
+        case ["controlnet_cond_embedding", "conv_in"]:
+            return f"input_hint_block.0.{kind}"
+        case ["controlnet_cond_embedding", "blocks", number]:
+            return f"input_hint_block.{2 * int(number) + 2}.{kind}"
+        case ["controlnet_cond_embedding", "conv_out"]:
+            return f"input_hint_block.14.{kind}"
+        case ["controlnet_down_blocks", number]:
+            return f"zero_convs.{number}.0.{kind}"
+        case ["controlnet_mid_block"]:
+            return f"middle_block_out.0.{kind}"
+    return unet_ldm_name(name, config)
 
 
 def target_of_other_base() -> Any:
