@@ -181,10 +181,10 @@ def lora(strength: float) -> Change:
     return lambda inputs: replace(inputs, lora_strength=strength)
 
 
-FACE, WEAK, NOBODY = (
-    f"eps.faceid.{rest}" for rest in ("cond.t981.s1", "cond.t981.s0.6", "uncond.t981.s1")
-)
-UNITS, BOTH = "eps.au.cond.t981.a1", "eps.auip.cond.t981.a0.5.i0.9"
+FACE, WEAK = "eps.faceid.cond.t981.s1", "eps.faceid.cond.t981.s0.6"
+NOBODY, AT_REST = "eps.faceid.uncond.t981.s1", "eps.au.uncond.t981.a1"
+UNITS, BOTH = "eps.au.cond.t981.a1", "eps.auip.cond.t981.a1.i1"
+WEAKER = "eps.auip.cond.t981.a0.5.i0.9"
 MISTAKES = [
     Mistake("tokens left out", "faceid", FACE, 0.56, weights(identity=0.0)),
     Mistake("LoRA not applied", "faceid", FACE, 0.54, lora(0.0)),
@@ -203,7 +203,7 @@ MISTAKES = [
     Mistake("units without prompt", "fineface", AT_REST, 0.45, in_both_halves),
     Mistake("units left out", "fineface", BOTH, 0.39, weights(expression=0.0)),
     Mistake("face left out", "fineface", BOTH, 0.18, weights(identity=0.0)),
-    Mistake("weights exchanged", "fineface", WEAK_BOTH, 0.15, weights(identity=0.5, expression=0.9)),
+    Mistake("weights exchanged", "fineface", WEAKER, 0.15, weights(identity=0.5, expression=0.9)),
 ]  # fmt: skip
 
 
