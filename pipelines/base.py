@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -135,10 +136,11 @@ def build_base(
     Raises:
         ModelFileError: A weight is missing.
     """
-    unet, vae = new_unet(unet_layout), new_vae(vae_layout)
+    with torch.device("meta"):  # random weights would take time, and memory twice
+        unet, vae = new_unet(unet_layout), new_vae(vae_layout)
     text_encoder = new_text_encoder(text)
-    unet.load_state_dict(as_float32(unet_from_ldm(tensors, unet)))
-    vae.load_state_dict(as_float32(vae_from_ldm(tensors, vae)))
+    unet.load_state_dict(as_float32(unet_from_ldm(tensors, unet)), assign=True)
+    vae.load_state_dict(as_float32(vae_from_ldm(tensors, vae)), assign=True)
     text_encoder.load_state_dict(as_float32(text_from_ldm(tensors, text_encoder)))
     for module in (unet, vae, text_encoder):
         module.eval().requires_grad_(False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from comfyui_dense_face import cli
@@ -60,13 +60,15 @@ def write_files(folder: Path) -> Path:
     return folder
 
 
-def write_clip_vision(path: Path, width: int = 160, layers: int = 3, patch: int = 56) -> Path:
-    """A small image encoder like ViT-H/14, in the naming of transformers."""
+def write_clip_vision(
+    path: Path, width: int = 160, layers: int = 3, patch: int = 56, inner: int = 320
+) -> Path:
+    """An image encoder like ViT-H/14, small by default, in the naming of transformers."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     config = CLIPVisionConfig(
         hidden_size=width,
-        intermediate_size=2 * width,
+        intermediate_size=inner,
         num_hidden_layers=layers,
         num_attention_heads=width // 80 if width % 80 == 0 else 16,
         image_size=224,
@@ -74,8 +76,7 @@ def write_clip_vision(path: Path, width: int = 160, layers: int = 3, patch: int 
         projection_dim=32,
         hidden_act="gelu",
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(4)
+    with torch.device("meta"):
         network = CLIPVisionModelWithProjection(config)
     chance = torch.Generator().manual_seed(2)
     weights = {
@@ -95,7 +96,7 @@ def write_photos(folder: Path) -> None:
     pack.mkdir()
     write_detector(pack / "det_10g.onnx")
     write_recogniser(pack / "w600k_r50.onnx")
-    write_landmarks(pack / "1k3d68.onnx", get_object("meanshape_68.pkl"))
+    write_landmarks(pack / "1k3d68.onnx", cast("Any", get_object("meanshape_68.pkl")))
     chance = torch.Generator().manual_seed(8)
     for name, (x, y) in {"photo.png": (128, 144), "other_photo.png": (160, 128)}.items():
         small = 0.4 + 0.2 * torch.rand(1, 3, 20, 20, generator=chance)

@@ -1,0 +1,106 @@
+"""``denseface generate`` on a full-size inpainting base of random weights, with everything on it.
+
+It is proven that everything fits and runs, nothing about images.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from comfyui_dense_face.dense_face.adapter import PCAdapter
+from comfyui_dense_face.dense_face.attention_layers import layers_of_block
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
+from comfyui_dense_face.dense_face.pose_branch import PoseBranch
+from comfyui_dense_face.pipelines.images import open_rgb, tensor_of
+from comfyui_dense_face.sfsr.ip_adapter.places import LAYERS
+from full_size_files import write_published, write_sd15
+from locate_host import find_host
+from real_files import write_clip_vision, write_photos
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+MEMORY = 14e9
+PLUS = "ip-adapter-faceid-plus_sd15"
+CALL = "import sys; from comfyui_dense_face.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def available() -> float:
+    """Bytes of memory that are free; enough where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return MEMORY
+    return next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All files, in half precision."""
+    pytest.importorskip("insightface")
+    pytest.importorskip("onnx")
+    if available() < MEMORY:
+        pytest.skip("less than 14 GB of memory are free")
+    folder = tmp_path_factory.mktemp("full")
+    write_sd15(folder / "base.safetensors", inpainting=True)
+    write_published(folder / "plusv2.bin", "faceid", PLUS, legacy=True)
+    for half in ("attn_processors", "au_encoder"):
+        write_published(folder / f"sd15_{half}.ckpt", "fineface", f"sd15_{half}")
+    write_clip_vision(folder / "clip.safetensors", width=1280, layers=32, patch=14, inner=5120)
+    write_dense_face(folder / "dense.safetensors")
+    write_photos(folder)
+    return folder
+
+
+def write_dense_face(path: Path) -> None:
+    """Adapter and pose branch of the sizes of the release, in float16 as converted files are."""
+    layers = [
+        each for block, width in LAYERS.items() for each in layers_of_block(block, width, 768)
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        branch = PoseBranch()
+        for convolution in (*branch.zero_convs, branch.middle_block_out):
+            torch.nn.init.normal_(convolution[0].weight, std=0.02)
+        save_adapter(path, DenseFaceAdapter(PCAdapter(layers), branch))
+
+
+def test_two_steps_with_everything(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = find_host()
+    words = [] if host is None else ["--tokenizer", str(host / "comfy" / "sd1_tokenizer")]
+    if words:
+        words += ["--prompt", "a photo of a person"]
+    out = tmp_path / "x.png"
+    files = {
+        "base": "base.safetensors",
+        "reference": "photo.png",
+        "scene": "other_photo.png",
+        "insightface": "buffalo",
+        "identity-adapter": "plusv2.bin",
+        "clip-vision": "clip.safetensors",
+        "expression-adapter": "sd15_attn_processors.ckpt",
+        "dense-face": "dense.safetensors",
+    }
+    for name, file in files.items():
+        words += [f"--{name}", str(folder / file)]
+    words += ["--word", "joy", "--yaw", "20", "--size", "256", "--steps", "2", "--out", str(out)]
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", CALL, "generate", *words, "--plus-version", "plusv2"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    with capsys.disabled():
+        print(f"\ngenerate: {seconds:.0f} s, peak {peak / 1e9:.1f} GB")
+    made, scene = tensor_of(open_rgb(out)), tensor_of(open_rgb(folder / "other_photo.png"))
+    changed = (made != scene).any(1)[0]
+    assert made.shape == scene.shape and 0 < changed.float().mean() < 0.5
