@@ -125,10 +125,10 @@ class RealPipeline:
 
     def _check_control(self, inputs: RealInputs, size: int) -> None:
         image, strength = inputs.control_image, inputs.control_strength
-        if self.controlnet is None and image is not None:
+        if self.controlnet is None and (image is not None or strength != 1):
             raise InputError(
-                "nothing reads the control image",
-                where="--control-image",
+                "nothing reads the control image or its strength",
+                where="--control-image, --control-strength",
                 fix="Give a ControlNet for Stable Diffusion 1.5 as --controlnet",
             )
         if self.controlnet is not None and image is None:

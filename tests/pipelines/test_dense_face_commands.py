@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face import cli
+from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.evaluation import demo, demo_people, demo_sfsr, held_out
 from comfyui_dense_face.evaluation import dense_face as evaluate
 from comfyui_dense_face.evaluation import gallery as gallery
@@ -132,12 +133,13 @@ def test_a_reference_without_a_face(
     assert generate(weights=blind) == 2
     message = capsys.readouterr().err
     assert "not an image of the tiny world" in message and str(portrait) in message
+    assert "for a photograph give a Stable Diffusion 1.5 checkpoint as --base" in message
     assert generate.files == []
 
 
 def test_a_scene_without_a_head(weights: Path, tmp_path: Path, portraits: torch.Tensor) -> None:
     blind = dense_face.DenseFacePipeline.load(blind_world(weights, tmp_path / "blind"))
-    with pytest.raises(dense_face.InputError, match="no head was found"):
+    with pytest.raises(InputError, match="no head was found"):
         blind.scene_mask(portraits)
 
 

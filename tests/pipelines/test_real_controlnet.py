@@ -136,6 +136,10 @@ def test_the_image_without_a_scene_is_its_central_square() -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"control_image": None}, "an ordinary ControlNet, and no image for it is given"),
     ({"controlnet": None}, "nothing reads the control image"),
+    (
+        {"controlnet": None, "control_image": None, "control_strength": 0.5},
+        "nothing reads the control image or its strength",
+    ),
     ({"controlnet": "control_sdxl.safetensors"}, "this ControlNet is for SDXL"),
     ({"controlnet": "control_sd2.safetensors"}, "this ControlNet is for Stable Diffusion 2"),
     ({"controlnet": "control_lora.safetensors"}, "this is a Control-LoRA"),
