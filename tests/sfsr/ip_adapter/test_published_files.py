@@ -372,8 +372,9 @@ def test_parameters_are_read_as_tensors(tmp_path: Path) -> None:
 def test_a_half_alone_asks_for_the_other(tmp_path: Path) -> None:
     alone = tmp_path / "sd15_au_encoder.ckpt"
     alone.symlink_to(PUBLISHED / "fineface" / "sd15_au_encoder.ckpt")
-    with pytest.raises(FacePackError, match="attn_processors is missing"):
+    with pytest.raises(FacePackError, match="attn_processors is missing") as error:
         load_published(alone, target=target())
+    assert "published at https://huggingface.co/Tvaranka/fineface" in error.value.fix
 
 
 class _Trap:
