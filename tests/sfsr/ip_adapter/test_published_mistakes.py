@@ -75,9 +75,9 @@ def _au_run(kind: str, half: str, scales: dict[str, Any]) -> Run:
 
 
 def _added(layer: Layer, run: Run, query: Tensor | None = None) -> Tensor:
-    asked = layer.query if query is None else query
+    queries = layer.query if query is None else query
     kv = run.keys_values[block(layer.number)]
-    return source_attention(asked, kv, layer.heads, run.weight)
+    return source_attention(queries, kv, layer.heads, run.weight)
 
 
 def _plain_query(layer: Layer, plain: Layer, run: Run) -> Tensor:
@@ -308,10 +308,10 @@ class _StatesAlone(nn.Module):
         super().__init__()
         self.own = own
 
-    def forward(self, states: Tensor, asked: Tensor) -> Tensor:
+    def forward(self, states: Tensor, queries: Tensor) -> Tensor:
         own = self.own
         kv = own.to_kv(own.norm1(states)).chunk(2, 2)
-        return own.to_out(source_attention(own.to_q(own.norm2(asked)), kv, own.heads))
+        return own.to_out(source_attention(own.to_q(own.norm2(queries)), kv, own.heads))
 
 
 def _each_attention(change: Callable[[Any], Any]) -> Callable[[Any], None]:
@@ -332,9 +332,9 @@ def _plus_of(vectors: Tensor, clip: Tensor) -> Tensor:
 
 
 def _id_part_scaled() -> Tensor:
-    asked = tokens("plus", "cond")
-    shortcut = tokens("plusv2", "cond") - asked
-    return 0.6 * shortcut + asked
+    base = tokens("plus", "cond")
+    shortcut = tokens("plusv2", "cond") - base
+    return 0.6 * shortcut + base
 
 
 def _token(says: str, golden: str, change: float, make: Callable[[], Tensor]) -> Mistake:
