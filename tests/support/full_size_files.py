@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from comfyui_dense_face.dense_face.checkpoints.convert import Plan, convert
 from released_file import full_shapes, random_tensors
 from safetensors.torch import save_file
 from torch import Tensor
@@ -13,22 +15,61 @@ from torch import Tensor
 LAYOUTS = Path(__file__).resolve().parents[1] / "data" / "published_parity"
 _DTYPES = {"F16": torch.float16, "F32": torch.float32}
 _BASE = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.")
-_NOT_OF_THE_BASE = (".per_q.", ".per_k.", ".per_v.", ".feat_to_q.")
+_MAPS = (".per_q.", ".per_k.", ".per_v.", ".feat_to_q.")
+_HINT = "control_model.input_hint_block."
+_BESIDE_THE_BASE = ("control_model.", "embedding_manager.")
 _FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 
 
 def write_sd15(path: Path, *, inpainting: bool = False) -> Path:
-    """Stable Diffusion 1.5 in half precision (2.1 GB), with 9 input channels if inpainting."""
-    tensors: dict[str, Tensor] = {}
-    for name, (shape, dtype) in full_shapes().items():
-        if not name.startswith(_BASE) or any(part in name for part in _NOT_OF_THE_BASE):
-            continue
-        if name == _FIRST and inpainting:
-            shape = (shape[0], 9, *shape[2:])
-        made = random_tensors({name: (shape, dtype)}, seed=len(tensors))[name]
-        tensors[name] = made.half() if made.is_floating_point() else made
-    save_file(tensors, path)
+    """Stable Diffusion 1.5 in half precision (2.1 GB), with 9 input channels if inpainting.
+
+    A ``.ckpt`` is written as it is published: a pickle with a ``state_dict``.
+    """
+    shapes = {
+        name: kind
+        for name, kind in full_shapes().items()
+        if name.startswith(_BASE) and not any(part in name for part in _MAPS)
+    }
+    if inpainting:
+        (first, _, *kernel), dtype = shapes[_FIRST]
+        shapes[_FIRST] = ((first, 9, *kernel), dtype)
+    tensors = _halves(shapes)
+    if path.suffix == ".ckpt":
+        torch.save({"state_dict": tensors}, path)
+    else:
+        save_file(tensors, path)
     return path
+
+
+def write_converted_release(path: Path) -> Path:
+    """What ``denseface convert`` makes of a release (0.6 GB)."""
+    shapes = {
+        name: kind
+        for name, kind in full_shapes().items()
+        if name.startswith(_BESIDE_THE_BASE) or any(part in name for part in _MAPS)
+    }
+    tensors = _halves(shapes)
+    for name, tensor in tensors.items():
+        # Eight layers read the pose's image: as random as the rest they would all but lose it.
+        if name.startswith(_HINT) and tensor.ndim > 1:
+            tensor.mul_(3)
+    source = path.with_suffix(".release.safetensors")
+    save_file(tensors, source)
+    try:
+        convert(source, Plan(path))
+    finally:
+        source.unlink()
+    return path
+
+
+def _halves(shapes: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> dict[str, Tensor]:
+    """Random tensors in half precision, made one by one: twice the size is never in memory."""
+    tensors: dict[str, Tensor] = {}
+    for name, kind in shapes.items():
+        made = random_tensors({name: kind}, seed=len(tensors))[name]
+        tensors[name] = made.half() if made.is_floating_point() else made
+    return tensors
 
 
 def write_published(path: Path, folder: str, layout: str, *, legacy: bool = False) -> Path:

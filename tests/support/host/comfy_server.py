@@ -153,9 +153,12 @@ class ComfyServer:
             body = error.read().decode(errors="replace")
             raise ServerError(f"{error.code} for {path}: {body}") from error
 
-    def queue(self, graph: Graph) -> str:
-        """Queue a graph in API form and return its prompt id."""
-        return self.post("/prompt", {"prompt": graph})["prompt_id"]
+    def queue(self, graph: Graph, client_id: str = "") -> str:
+        """Queue a graph in API form and return its prompt id; the client is told of its nodes."""
+        payload: dict[str, Any] = {"prompt": graph}
+        if client_id:
+            payload["client_id"] = client_id
+        return self.post("/prompt", payload)["prompt_id"]
 
     def wait(self, prompt_id: str, timeout: float = 300) -> dict[str, Any]:
         """The history entry of a run once it has ended, well or not."""

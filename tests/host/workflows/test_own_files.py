@@ -1,0 +1,190 @@
+"""The templates for files of one's own run in a real server, each node of them.
+
+All files have the names, layouts and sizes of the published ones and random values: that all fits,
+that every control changes the image and that the rest of a photograph stays needs no real weights.
+Fewer steps and smaller images than the templates' are drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comfy_server import ComfyServer, Graph
+from landmarker_file import landmarker_file
+from locate_host import ROOT
+from PIL import Image
+from ui_to_api import to_api
+from watched_run import watched_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+SECONDS = 1500
+FACEID = "ip-adapter-faceid_sd15.bin"
+FINEFACE = "sd15_attn_processors.ckpt", "sd15_au_encoder.ckpt"
+ASTRONAUT, SELFIE = "astronaut.png", "selfie.png"
+MIRRORED = "mirrored.png"
+HEAD = slice(10, 230), slice(130, 330)
+"""Rows and columns of the astronaut's head."""
+Changes = dict[str, dict[str, Any]]
+"""Node type -> inputs that differ from the template's."""
+
+
+@pytest.fixture(scope="module")
+def own_files(server: ComfyServer) -> Iterator[None]:
+    """Every file that the templates name, where they look for it."""
+    pytest.importorskip("insightface")
+    pytest.importorskip("onnx")
+    from full_size_files import write_converted_release, write_published, write_sd15
+    from random_ir_se50 import write_random_ir_se50
+    from tiny_onnx import write_detector, write_recogniser
+
+    astronaut = pytest.importorskip("skimage.data").astronaut()
+    models = server.base / "models"
+    faces, adapters, checkpoints, pack = (
+        models / name
+        for name in ("dense_face", "ipadapter", "checkpoints", "insightface/models/buffalo_l")
+    )
+    for folder in (faces, adapters, checkpoints, pack):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_sd15(checkpoints / "v1-5-pruned-emaonly.safetensors")
+    write_sd15(checkpoints / "sd-v1-5-inpainting.ckpt", inpainting=True)
+    write_converted_release(faces / "dense_face.safetensors")
+    write_published(adapters / FACEID, "faceid", Path(FACEID).stem, legacy=True)
+    for name in FINEFACE:
+        write_published(adapters / name, "fineface", Path(name).stem)
+    write_detector(pack / "det_10g.onnx")
+    write_recogniser(pack / "w600k_r50.onnx")
+    write_random_ir_se50(faces / "ir_se50.safetensors")
+    shutil.copy(landmarker_file(), faces / "face_landmarker.task")
+    Image.fromarray(astronaut).save(server.base / "input" / ASTRONAUT)
+    Image.fromarray(astronaut[:, ::-1]).save(server.base / "input" / MIRRORED)
+    # The pack's detector takes a red square for a face.
+    selfie = np.full((320, 320, 3), 90, np.uint8)
+    selfie[160:176, 160:176] = 255, 0, 0
+    Image.fromarray(selfie).save(server.base / "input" / SELFIE)
+    yield
+    for folder in (faces, adapters, checkpoints, pack):
+        for file in folder.iterdir():
+            file.unlink()
+
+
+def template(server: ComfyServer, name: str, changes: Changes) -> Graph:
+    path = ROOT / "workflows" / f"{name}.json"
+    graph = to_api(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
+    for kind, inputs in changes.items():
+        nodes = [node for node in graph.values() if node["class_type"] == kind]
+        assert nodes, f"{name} has no {kind}"
+        for node in nodes:
+            assert set(inputs) <= set(node["inputs"]), f"{kind} has other inputs"
+            node["inputs"].update(inputs)
+    return graph
+
+
+def drawn(server: ComfyServer, graph: Graph) -> tuple[list[Any], str]:
+    """The images that the template saves, in 0..255, and all texts that it shows."""
+    entry, ran = watched_run(server, graph, SECONDS)
+    assert entry["status"]["status_str"] == "success", entry["status"]
+    assert ran == set(graph), f"not run: {set(graph) - ran}"
+    (save,) = (number for number, node in graph.items() if node["class_type"] == "SaveImage")
+    images = [
+        np.asarray(Image.open(BytesIO(server.view(image)))).astype(int)
+        for image in entry["outputs"][save]["images"]
+    ]
+    # NaN and infinity are saved as black.
+    assert all(image.std() > 2 for image in images)
+    texts = [text for output in entry["outputs"].values() for text in output.get("text", [])]
+    return images, "\n".join(texts)
+
+
+def refer_to(graph: Graph, image: str) -> None:
+    """Take the identity from another photograph than the scene's."""
+    (encode,) = (n for n in graph.values() if n["class_type"] == "DenseFace_EncodeIdentity")
+    graph[encode["inputs"]["image"][0]]["inputs"]["image"] = image
+
+
+def difference(one: Any, other: Any) -> float:
+    return float(np.abs(one - other).mean())
+
+
+def test_portrait(server: ComfyServer, own_files: None) -> None:
+    changes: Changes = {
+        "LoadImage": {"image": SELFIE},
+        "KSampler": {"steps": 2},
+        "EmptyLatentImage": {"width": 128, "height": 192},
+    }
+    (joy,), report = drawn(server, template(server, "real_portrait", changes))
+    assert joy.shape == (192, 128, 3)
+    assert "IP-Adapter-FaceID" in report and "FineFace" in report and "licence" in report
+    rage = changes | {"SFSR_ExpressionFromWord": {"word": "rage"}}
+    (other,), report = drawn(server, template(server, "real_portrait", rage))
+    assert difference(joy, other) > 0.2
+    assert "AU7, AU10, AU23 and AU27 are lost" in report
+
+
+def test_expression_travel(server: ComfyServer, own_files: None) -> None:
+    changes: Changes = {
+        "LoadImage": {"image": SELFIE},
+        "KSampler": {"steps": 2},
+        "EmptyLatentImage": {"width": 128, "height": 128},
+    }
+    frames, _ = drawn(server, template(server, "real_expression_travel", changes))
+    assert len(frames) == 8 and {frame.shape for frame in frames} == {(128, 128, 3)}
+    # One person from one noise: neighbours are closer than the ends, and none is repeated.
+    steps = [difference(one, other) for one, other in zip(frames[:-1], frames[1:], strict=True)]
+    assert min(steps) > 0.02 and max(steps) < difference(frames[0], frames[-1])
+
+
+def test_swap(server: ComfyServer, own_files: None) -> None:
+    """The rest of a photograph stays as it was, bit by bit."""
+    changes: Changes = {
+        "LoadImage": {"image": ASTRONAUT},
+        "KSampler": {"steps": 2},
+        "DenseFace_CropFace": {"size": 256},
+        # The landmarker finds the face: the pack's detector here knows red squares only.
+        "DenseFace_LoadAnalyzer": {"finder": "landmarker"},
+        "DenseFace_EncodeIdentity": {"analyzer": ["encoder", 0]},
+    }
+    graph = template(server, "real_swap", changes)
+    (finder,) = (n for n, node in graph.items() if node["class_type"] == "DenseFace_LoadAnalyzer")
+    graph["encoder"] = {
+        "class_type": "DenseFace_LoadEncoder",
+        "inputs": {
+            "analyzer": [finder, 0],
+            "encoder": "insightface",
+            "ir_se50_file": "first one found",
+            "insightface_pack": "buffalo_l",
+            "channel_order": "RGB",
+            "alignment": "five points",
+        },
+    }
+    refer_to(graph, MIRRORED)
+    (after,), _ = drawn(server, graph)
+    changed_in_the_head_alone(server, after)
+
+
+def test_dense_face(server: ComfyServer, own_files: None) -> None:
+    """Another pose is another head; the rest of the photograph stays."""
+    changes: Changes = {"LoadImage": {"image": ASTRONAUT}, "BasicScheduler": {"steps": 3}}
+    heads = []
+    for yaw in (-15.0, 40.0):
+        changes["DenseFace_PoseFromAngles"] = {"yaw": yaw}
+        graph = template(server, "real_dense_face", changes)
+        refer_to(graph, MIRRORED)
+        (after,), _ = drawn(server, graph)
+        changed_in_the_head_alone(server, after)
+        heads.append(after[HEAD])
+    assert difference(*heads) > 0.2
+
+
+def changed_in_the_head_alone(server: ComfyServer, after: Any) -> None:
+    before = np.asarray(Image.open(server.base / "input" / ASTRONAUT)).astype(int)
+    changed = np.abs(after - before).max(2) > 0
+    assert changed[HEAD].mean() > 0.1
+    changed[HEAD] = False
+    assert not changed.any()
