@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def test_expression_travel(server: ComfyServer, own_files: None) -> None:
     frames, _ = drawn(server, template(server, "real_expression_travel", changes))
     assert len(frames) == 8 and {frame.shape for frame in frames} == {(128, 128, 3)}
     # One person from one noise: neighbours are closer than the ends, and none is repeated.
-    steps = [difference(one, other) for one, other in zip(frames[:-1], frames[1:], strict=True)]
+    steps = [difference(one, other) for one, other in pairwise(frames)]
     assert min(steps) > 0.02 and max(steps) < difference(frames[0], frames[-1])
 
 

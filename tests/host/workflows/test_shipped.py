@@ -1,7 +1,7 @@
 """Every shipped workflow runs as shipped in a real server, through its API, to an image.
 
 Those that read the user's own files have tests that bring some (``test_photo_workflow.py``,
-``test_real_workflows.py``).
+``test_own_files.py``).
 """
 
 from __future__ import annotations
