@@ -29,7 +29,7 @@ from .dense_face.blending import BlendedSampler, Composite
 from .dense_face.joint import JointGuider, PredictedJointGuider
 from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromImage, PoseSweep
 from .host.folders import register_folders
-from .sfsr.adapter import ApplySFSR, LoadSFSRAdapter
+from .sfsr.apply import ApplySFSR
 from .sfsr.background import Background
 from .sfsr.expression_algebra import (
     BlendExpressions,
@@ -42,6 +42,7 @@ from .sfsr.expression_preview import PreviewExpression
 from .sfsr.expression_sliders import ExpressionFromSliders
 from .sfsr.expression_word import ExpressionFromExemplars, ExpressionFromWord
 from .sfsr.guider import SplitGuidance
+from .sfsr.load_adapter import LoadSFSRAdapter
 from .sfsr.midpoint import MidpointSampler
 
 NODES: list[type[io.ComfyNode]] = [

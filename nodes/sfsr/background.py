@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ...errors import InputError
 from ..images import channels_first, channels_last, checked_mask
-from .sockets import BackgroundSocket, SceneBackground
+from .sockets import CATEGORY, BackgroundSocket, SceneBackground
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ class Background(io.ComfyNode):
         return io.Schema(
             node_id="SFSR_Background",
             display_name=NAME,
-            category="face/sfsr",
+            category=CATEGORY,
             description="Removes the face from a scene and gives the model the rest, so that the "
             "new face fits in. The old face is painted grey before the VAE encodes the scene: "
             "nothing of it leaks.",

@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ...errors import InputError
 from ..sockets import Expressions, ExpressionSocket
-from .expression_word import CATEGORY, expression_output
+from .expression_word import expression_output
+from .sockets import CATEGORY
 
 BLEND, TRAVEL, COMBINE = "Blend Expressions", "Expression Travel", "Combine Expressions"
 ADD, SUBTRACT = "add", "subtract"

@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ..analysis.chosen_face import chosen, detections_of, index_input
 from ..sockets import AnalyzerSocket, Expressions, FacesSocket, FoundFaces, LoadedAnalyzer
-from .expression_word import CATEGORY, expression_output
+from .expression_word import expression_output
+from .sockets import CATEGORY
 
 if TYPE_CHECKING:
     from torch import Tensor

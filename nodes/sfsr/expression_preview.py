@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..images import channels_last
 from ..sockets import Expressions, ExpressionSocket
-from .expression_word import CATEGORY
+from .sockets import CATEGORY
 
 _LAST_PERSON = 2**20 - 1
 

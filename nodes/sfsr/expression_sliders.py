@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ...faces.blendshapes import ARKIT_NAMES
 from ..sockets import Expressions, ExpressionSocket
-from .expression_word import CATEGORY, expression_output
+from .expression_word import expression_output
+from .sockets import CATEGORY
 
 #: What a movement is, without the side.
 _MOVEMENTS: dict[str, str] = {

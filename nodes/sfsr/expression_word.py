@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ...sfsr.emotion_table import PRIMARIES, emotion_words, nearest_words
 from ..sockets import AnalyzerSocket, Expressions, ExpressionSocket, LoadedAnalyzer
+from .sockets import CATEGORY
 
-CATEGORY = "face/sfsr"
 _LARGEST_SEED = 2**64 - 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..inputs import guider_output
+from .sockets import CATEGORY
 
 
 class SplitGuidance(io.ComfyNode):
@@ -17,7 +18,7 @@ class SplitGuidance(io.ComfyNode):
         return io.Schema(
             node_id="SFSR_SplitGuidance",
             display_name="SFSR Split Guidance",
-            category="face/sfsr",
+            category=CATEGORY,
             description="Separate guidance scales for prompt, identity and expression instead of "
             "one CFG for all. For SamplerCustomAdvanced.",
             search_aliases=["cfg", "guider", "identity cfg", "expression cfg", "dual cfg"],

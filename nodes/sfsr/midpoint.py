@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from .sockets import CATEGORY
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -21,7 +23,7 @@ class MidpointSampler(io.ComfyNode):
         return io.Schema(
             node_id="SFSR_MidpointSampler",
             display_name="Midpoint Sampler",
-            category="face/sfsr",
+            category=CATEGORY,
             description="Evaluates the model twice per step and takes the step with the second "
             "prediction: sharper than euler at the same number of evaluations, from about 12. With "
             "rule geometric and finish euler it is identical to dpm_2. For SamplerCustom. The "

@@ -1,4 +1,4 @@
-"""SFSR's own sockets: adapter and scene, on the CPU."""
+"""SFSR's own sockets, adapter and scene, on the CPU, and its nodes' place in the menu."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
     from .tokens import AdapterTokens
 
+CATEGORY = "face/sfsr"
 SFSRAdapterSocket = io.Custom("SFSR_ADAPTER")
 BackgroundSocket = io.Custom("SFSR_BACKGROUND")
 

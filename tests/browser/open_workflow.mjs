@@ -67,12 +67,7 @@ try {
   await page.keyboard.press("Escape"); // a first visit may show a dialog
 
   const workflow = JSON.parse(await readFile(options.workflow, "utf8"));
-  await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
-  await page.waitForFunction(
-    (count) => window.app.graph.nodes.length === count,
-    workflow.nodes.length,
-    { timeout: left() },
-  );
+  await loadGraph(page, workflow);
 
   const report = await page.evaluate(async () => {
     const known = window.LiteGraph.registered_node_types;
@@ -116,6 +111,22 @@ try {
   process.stdout.write(JSON.stringify({ ...report, errors, blocked }));
 } finally {
   await browser.close();
+}
+
+// On a first visit the frontend may still load a graph of its own over ours: ours is loaded until
+// it stays.
+async function loadGraph(page, workflow) {
+  const types = workflow.nodes.map((node) => node.type).sort().join();
+  const loaded = () =>
+    page.evaluate(() => window.app.graph.nodes.map((node) => node.type).sort().join());
+  for (let stayed = 0; stayed < 4; ) {
+    if (left() === 1) throw new Error(`the graph did not load: ${await loaded()}`);
+    if ((await loaded()) !== types) {
+      await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
+      stayed = 0;
+    } else stayed += 1;
+    await page.waitForTimeout(250);
+  }
 }
 
 function left() {

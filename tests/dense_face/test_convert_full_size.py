@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
@@ -36,19 +37,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 MEMORY, DISK = 9e9, 12e9
 
 
-def _free_memory() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return MEMORY
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file of the released layout and size; removed at the end."""
     folder = tmp_path_factory.mktemp("full_size")
-    if _free_memory() < MEMORY or shutil.disk_usage(folder).free < DISK:
+    if psutil.virtual_memory().available < MEMORY or shutil.disk_usage(folder).free < DISK:
         pytest.skip("less than 9 GB of memory or 12 GB of disk are free")
     yield write_lightning(folder / "epoch=1.ckpt", random_tensors(full_shapes()))
     shutil.rmtree(folder)

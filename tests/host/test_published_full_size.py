@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from in_host import Tiny
@@ -95,7 +96,7 @@ def test_identity_files(
         save_file(tensors, path)
     else:
         (legacy if form == "legacy" else torch.save)(nested(tensors), path)
-    assert f"ipadapter/{path.name}" in tiny.module("nodes.sfsr.adapter").adapter_names()
+    assert f"ipadapter/{path.name}" in tiny.module("nodes.sfsr.load_adapter").adapter_names()
     loaded = tiny.run("LoadSFSRAdapter", f"ipadapter/{path.name}")
     assert loaded.tokens.title.startswith(title)
     path.unlink()
@@ -152,14 +153,6 @@ def memory(name: str) -> float:
     return next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith(name))
 
 
-def available() -> float:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return MEMORY
-    return next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable"))
-
-
 def test_plus_v2_fineface_and_pose_on_full_size_models(
     tiny: Tiny, ip_adapters: Path, noise: Noise, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,7 +161,7 @@ def test_plus_v2_fineface_and_pose_on_full_size_models(
 
     import nodes
 
-    if available() < MEMORY:
+    if psutil.virtual_memory().available < MEMORY:
         pytest.skip("less than 9 GB of memory are free")
     name = "ip-adapter-faceid-plusv2_sd15.bin"
     legacy(nested(noise.tensors(layout_json(PLUS), torch.float16)), ip_adapters / name)

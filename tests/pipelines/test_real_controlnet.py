@@ -158,20 +158,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD, ids=[says for _, says in BAD])
-def test_bad_input_is_told_before_sampling(
+def test_bad_input_is_refused_before_sampling(
     command: Command,
     changes: dict[str, Any],
     message: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from comfyui_dense_face.pipelines.real import pipeline
-
-    monkeypatch.setattr(pipeline, "run_sampler", lambda *_: pytest.fail("it samples"))
-    assert command.express(**{**CONTROL, **changes}) == 2
+    command.refused(monkeypatch, **{**CONTROL, **changes})
     said = capsys.readouterr().err.strip()
     assert message in said and len(said.splitlines()) == 1
-    assert not command.out.exists()
 
 
 def test_incomplete_files(files: Path, tmp_path: Path) -> None:

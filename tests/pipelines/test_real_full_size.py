@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
@@ -29,21 +30,12 @@ PLUS = "ip-adapter-faceid-plus_sd15"
 CALL = "import sys; from comfyui_dense_face.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def available() -> float:
-    """Bytes of memory that are free; enough where the system does not tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return MEMORY
-    return next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith("MemAvailable"))
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All files, in half precision."""
     pytest.importorskip("insightface")
     pytest.importorskip("onnx")
-    if available() < MEMORY:
+    if psutil.virtual_memory().available < MEMORY:
         pytest.skip("less than 14 GB of memory are free")
     folder = tmp_path_factory.mktemp("full")
     write_sd15(folder / "base.safetensors", inpainting=True)

@@ -174,7 +174,7 @@ def test_blends_are_straight() -> None:
         (lambda: blend_intensities([unit_intensities({})], [1, 1]), "1 expressions"),
     ],
 )
-def test_wrong_inputs_are_told(make: object, says: str) -> None:
+def test_wrong_inputs(make: object, says: str) -> None:
     assert callable(make)
     with pytest.raises(FacePackError, match=says):
         make()

@@ -95,14 +95,14 @@ def test_a_missing_encoder_is_explained(tiny: Tiny, places: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["ip-adapter-faceid_sd15.bin", "sd15_attn_processors.ckpt", "sd15_au_encoder.ckpt"]
 )
-def test_a_missing_file_is_told_with_page_and_licence(tiny: Tiny, places: Path, name: str) -> None:
+def test_a_missing_file_names_page_and_licence(tiny: Tiny, places: Path, name: str) -> None:
     published = tiny.module("published_files").download_of(name)
     with pytest.raises(ValueError, match=r"IP-Adapter .* is missing .*ipadapter") as error:
         tiny.run("LoadSFSRAdapter", adapter_name=f"ipadapter/{name}")
     assert published.page in str(error.value) and published.licence in str(error.value)
 
 
-def test_no_adapter_at_all_is_told(tiny: Tiny, places: Path) -> None:
+def test_no_adapter_at_all(tiny: Tiny, places: Path) -> None:
     with pytest.raises(ValueError, match="there is no SFSR adapter yet") as error:
         tiny.run("LoadSFSRAdapter", adapter_name="none yet")
     for key in ("faceid", "fineface"):

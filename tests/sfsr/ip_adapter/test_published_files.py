@@ -405,7 +405,7 @@ def test_a_tar_archive_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", [*WRITERS, "safetensors"])
 @pytest.mark.parametrize("kept", [0.0, 0.0001, 0.3, 0.9, 0.999])
-def test_truncated_files_are_told(tmp_path: Path, form: str, kept: float) -> None:
+def test_truncated_files(tmp_path: Path, form: str, kept: float) -> None:
     path = tmp_path / ("x.safetensors" if form == "safetensors" else "x.bin")
     if form == "safetensors":
         save_file(small(), path)
@@ -417,7 +417,7 @@ def test_truncated_files_are_told(tmp_path: Path, form: str, kept: float) -> Non
         load_published(path, target=target())
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FacePackError, match="is missing"):
         load_published(tmp_path / "x.bin")
 

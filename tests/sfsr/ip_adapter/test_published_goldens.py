@@ -102,7 +102,7 @@ def without(*starts: str) -> Callable[[dict[str, Tensor]], None]:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_missing_is_told_in_a_sentence(
+def test_what_is_missing_is_named(
     tmp_path: Path,
     change: Callable[[Path], None],
     says: str,

@@ -154,7 +154,10 @@ class ComfyServer:
             raise ServerError(f"{error.code} for {path}: {body}") from error
 
     def queue(self, graph: Graph, client_id: str = "") -> str:
-        """Queue a graph in API form and return its prompt id; the client is told of its nodes."""
+        """Queue a graph in API form and return its prompt id.
+
+        client_id: Whom the server sends its messages about the run.
+        """
         payload: dict[str, Any] = {"prompt": graph}
         if client_id:
             payload["client_id"] = client_id

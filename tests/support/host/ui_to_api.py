@@ -21,7 +21,7 @@ def to_api(workflow: dict[str, Any], object_info: dict[str, Any]) -> Graph:
 
     Raises:
         ValueError: A node is unknown, muted or bypassed, or has another number of widget values
-            than the server describes, optional ones at the end aside: they take their defaults.
+            than the server describes.
     """
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     graph: Graph = {}
@@ -48,9 +48,6 @@ def _widget_inputs(node: dict[str, Any], described: dict[str, Any]) -> dict[str,
         for name in described.get("input_order", {}).get(group, []):
             kind, options = _kind_and_options(described["input"][group][name])
             if not _is_widget(kind, options):
-                continue
-            if not values and group == "optional" and "default" in options:
-                inputs[name] = options["default"]  # appended since the graph was saved
                 continue
             if not values:
                 raise ValueError(f"{node['type']} has no saved value for {name}")

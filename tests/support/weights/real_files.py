@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
+import pytest
 import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.faces.identity import Identity
@@ -19,6 +20,7 @@ from comfyui_dense_face.pipelines.base import (
 )
 from comfyui_dense_face.pipelines.images import open_rgb, tensor_of, to_pil
 from comfyui_dense_face.pipelines.ldm import unet_ldm_name
+from comfyui_dense_face.pipelines.real import pipeline
 from diffusers import ControlNetModel
 from random_published import published_tensors, small_target
 from safetensors.torch import save_file
@@ -179,6 +181,16 @@ class Command:
             "word": "joy",
         }
         return self("express", **{**usual, **options})
+
+    def refused(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+        """``express`` with these options ends before sampling, without an image."""
+
+        def sampled(*_: Any) -> NoReturn:
+            pytest.fail("it samples")
+
+        monkeypatch.setattr(pipeline, "run_sampler", sampled)
+        assert self.express(**options) == 2
+        assert not self.out.exists()
 
     @property
     def image(self) -> torch.Tensor:

@@ -1,140 +1,30 @@
-"""SFSR's adapter: load it, put identity, expression and scene on a MODEL."""
+"""Put identity, expression and scene on a MODEL."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ...demo.bundled import SFSR_FILE, WEIGHTS
-from ...errors import InputError, ModelFileError
-from ...published_files import BY_KEY
-from ..host.folders import (
-    BUNDLED,
-    IP_ADAPTERS,
-    IP_ENDINGS,
-    file_mark,
-    full_path,
-    list_files,
-    places,
-)
+from ...errors import InputError
 from ..images import checked_mask
-from ..inputs import percent
+from ..inputs import between, output, percent
 from ..sockets import Expressions, ExpressionSocket, IdentitySocket, People
-from .sockets import BackgroundSocket, LoadedSFSR, SceneBackground, SFSRAdapterSocket
+from .sockets import CATEGORY, BackgroundSocket, LoadedSFSR, SceneBackground, SFSRAdapterSocket
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .tokens import AdapterTokens
 
-FOLDER = "sfsr"
-CATEGORY = "face/sfsr"
 NAME = "Apply SFSR"
-TINY_ADAPTER = WEIGHTS / SFSR_FILE
-BY_NAME, PLUS, PLUS_V2 = "by the file's name", "Plus", "Plus v2"
-NONE_YET = "none yet"
-"""Only entry of the list where there is no file."""
-_OTHERS = f"{IP_ADAPTERS}/"
 IDENTITY, EXPRESSION = "identity", "expression"
 """As in ``sfsr.token_attention``, which is imported when the node runs."""
 ADAPTERS_OWN = "the adapter's own way"
 SEVERAL = (ADAPTERS_OWN, "mean of vectors", "tokens for each image")
 """The last two as in ``sfsr.ip_adapter.kinds``."""
 log = logging.getLogger(__name__)
-
-
-def adapter_names() -> list[str]:
-    """Entries of the list of adapters: ours first, then IP-Adapters."""
-    own = list_files(FOLDER, bundled=TINY_ADAPTER.is_file())
-    others = [f"{_OTHERS}{name}" for name in list_files(IP_ADAPTERS, suffixes=IP_ENDINGS)]
-    return [*own, *others] or [NONE_YET]
-
-
-def adapter_path(name: str) -> Path:
-    """The file behind an entry; raises ModelFileError."""
-    if name == BUNDLED:
-        return TINY_ADAPTER
-    if name == NONE_YET:
-        raise ModelFileError(
-            "there is no SFSR adapter yet",
-            where=places(FOLDER),
-            fix="Put an SFSR adapter there, or a published one into models/ipadapter: "
-            f"{BY_KEY['faceid'].where_to_get} for the identity, {BY_KEY['fineface'].where_to_get} "
-            "for the expression. Then reload the lists",
-        )
-    if name.startswith(_OTHERS):
-        return full_path(IP_ADAPTERS, name.removeprefix(_OTHERS), "IP-Adapter")
-    return full_path(FOLDER, name, "SFSR adapter")
-
-
-class LoadSFSRAdapter(io.ComfyNode):
-    """File -> adapter."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="SFSR_LoadAdapter",
-            display_name="Load SFSR Adapter",
-            category=CATEGORY,
-            description="Loads an adapter for identity and expression, or a published one for "
-            "Stable Diffusion 1.5: IP-Adapter-FaceID, FaceID-Plus, Plus v2 or Portrait for the "
-            "identity, FineFace for the expression. The kind is recognised by the shapes in the "
-            "file.",
-            search_aliases=[
-                "diffsfsr",
-                "ip-adapter faceid",
-                "faceid plus v2",
-                "faceid portrait",
-                "fineface",
-                "expression adapter",
-                "face adapter",
-            ],
-            inputs=[
-                io.Combo.Input(
-                    "adapter_name",
-                    options=adapter_names(),
-                    tooltip="A file in models/sfsr, the bundled adapter of the tiny world, or a "
-                    "published adapter in models/ipadapter. Of FineFace's two files choose either; "
-                    "the other must be in the same folder.",
-                ),
-                io.Combo.Input(
-                    "plus_version",
-                    options=[BY_NAME, PLUS, PLUS_V2],
-                    default=BY_NAME,
-                    optional=True,
-                    tooltip="FaceID-Plus and Plus v2 files contain the same names and shapes; only "
-                    "the file name tells them apart. Choose here if yours was renamed. Ignored for "
-                    "other files.",
-                ),
-            ],
-            outputs=[
-                SFSRAdapterSocket.Output(
-                    "adapter", display_name="adapter", tooltip="For Apply SFSR."
-                )
-            ],
-        )
-
-    @classmethod
-    def fingerprint_inputs(cls, adapter_name: str, plus_version: str = BY_NAME) -> str:
-        try:
-            return f"{file_mark(adapter_path(adapter_name))} {plus_version}"
-        except ModelFileError:
-            return ""  # the error is raised when the node runs
-
-    @classmethod
-    def execute(cls, adapter_name: str, plus_version: str = BY_NAME) -> io.NodeOutput:
-        path = adapter_path(adapter_name)
-        if adapter_name.startswith(_OTHERS):
-            from ...sfsr.ip_adapter.load import load_published
-
-            shortcut = None if plus_version == BY_NAME else plus_version == PLUS_V2
-            return io.NodeOutput(LoadedSFSR(adapter_name, load_published(path, shortcut=shortcut)))
-        from ...sfsr.adapter import load_adapter
-
-        return io.NodeOutput(LoadedSFSR(adapter_name, load_adapter(path)))
 
 
 class ApplySFSR(io.ComfyNode):
@@ -164,10 +54,7 @@ class ApplySFSR(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "balance",
-                    default=0.0,
-                    min=-1.0,
-                    max=1.0,
-                    step=0.05,
+                    **between(-1.0, 1.0, default=0.0, step=0.05),
                     tooltip="0: identity and expression both at full strength. Towards -1 the "
                     "expression gets weaker, towards 1 the identity.",
                 ),
@@ -225,10 +112,7 @@ class ApplySFSR(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "lora_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
+                    **between(0.0, 2.0, default=1.0, step=0.05),
                     optional=True,
                     tooltip="Strength of the LoRA inside FaceID files, independent of the identity "
                     "weight: 1 = as published. Set it to 0 if you load the separate LoRA file, "
@@ -236,10 +120,7 @@ class ApplySFSR(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "s_scale",
-                    default=1.0,
-                    min=0.0,
-                    max=5.0,
-                    step=0.05,
+                    **between(0.0, 5.0, default=1.0, step=0.05),
                     optional=True,
                     tooltip="Only FaceID-Plus v2: scale of the CLIP vision features that are added "
                     "to the face embedding. 1 = as published; higher values follow the photo's "
@@ -256,16 +137,12 @@ class ApplySFSR(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(
-                    "model",
-                    display_name="model",
-                    tooltip="The model with person, expression and scene.",
-                ),
-                io.String.Output(
+                output(io.Model, "model", "The model with person, expression and scene."),
+                output(
+                    io.String,
                     "report",
-                    display_name="report",
-                    tooltip="The adapters and their licences, and the expression's action units "
-                    "that FineFace does not have.",
+                    "The adapters and their licences, and the expression's action units that "
+                    "FineFace does not have.",
                 ),
             ],
         )
@@ -373,10 +250,7 @@ def report(first: AdapterTokens, second: AdapterTokens, expression: Expressions 
 def _weight(of: str, tip: str) -> Any:
     return io.Float.Input(
         f"{of}_weight",
-        default=1.0,
-        min=0.0,
-        max=3.0,
-        step=0.05,
+        **between(0.0, 3.0, default=1.0, step=0.05),
         tooltip=f"Strength of the {of}: 1 = as trained, 0 = absent. {tip}",
     )
 
