@@ -38,9 +38,17 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Everything in tests/host needs the host, everything in tests/browser also a browser."""
+    """Everything in tests/host needs the host, everything in tests/browser also a browser.
+
+    In parallel runs a file stays in one process. The slow tests come first and stay in one, since
+    the memory does not suffice for two models of full size.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
+        group = "slow" if item.get_closest_marker("slow") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
         if item.path.is_relative_to(TESTS / "browser"):
             item.add_marker("browser")
         if item.path.is_relative_to(TESTS / "host") or item.get_closest_marker("browser"):
