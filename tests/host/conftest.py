@@ -15,7 +15,9 @@ from tiny_random import write_world
 @pytest.fixture(scope="session")
 def tiny(pack: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """The pack's nodes on a tiny world of random weights."""
-    return Tiny(pack, write_world(tmp_path_factory.mktemp("tiny_world")))
+    tiny = Tiny(pack, write_world(tmp_path_factory.mktemp("tiny_world")))
+    tiny.module("nodes.host.folders").register_folders()
+    return tiny
 
 
 @pytest.fixture(scope="session")

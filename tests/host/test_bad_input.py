@@ -116,7 +116,6 @@ def test_masks_that_are_none(tiny: Tiny, name: str) -> None:
 
 def test_every_mask_says_its_polarity(tiny: Tiny) -> None:
     """Where a mask goes in or comes out, the tooltip says what white means."""
-    tiny.module("nodes.host.folders").register_folders()  # lists of files are part of schemas
     found = 0
     for node in tiny.module("nodes").NODES:
         schema = node.define_schema()

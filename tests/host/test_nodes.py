@@ -227,7 +227,6 @@ def test_missing_and_broken_files_are_named(tiny: Tiny, tmp_path: Any) -> None:
 def test_unlisted_adapter_names_all_places(tiny: Tiny) -> None:
     import folder_paths
 
-    tiny.module("nodes.host.folders").register_folders()
     with pytest.raises(ValueError, match=r"gone\.safetensors is missing.*dense_face"):
         tiny.run("LoadAdapter", "gone.safetensors")
     assert folder_paths.get_folder_paths("dense_face")

@@ -70,6 +70,7 @@ def own_files(server: ComfyServer) -> Iterator[None]:
     selfie[160:176, 160:176] = 255, 0, 0
     Image.fromarray(selfie).save(server.base / "input" / SELFIE)
     yield
+    server.free()
     for folder in (faces, adapters, checkpoints, pack):
         for file in folder.iterdir():
             file.unlink()

@@ -188,6 +188,10 @@ class ComfyServer:
         """Ask the running graph to stop."""
         self.post("/interrupt", {})
 
+    def free(self) -> None:
+        """Unload all models and drop all cached outputs, once nothing runs."""
+        self.post("/free", {"unload_models": True, "free_memory": True})
+
     def view(self, image: dict[str, str]) -> bytes:
         """The file behind an entry of ``outputs[node]["images"]``."""
         return self._call("/view?" + urllib.parse.urlencode(image))
