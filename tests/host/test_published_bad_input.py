@@ -131,6 +131,16 @@ def person(tiny: Tiny) -> Any:
     return tiny.people(encoder=ENCODER)
 
 
+@pytest.fixture
+def no_step(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network must not be run."""
+
+    def forward(*_: Any, **__: Any) -> None:
+        pytest.fail("the network was run")
+
+    monkeypatch.setattr(type(tiny.model.model.diffusion_model), "forward", forward)
+
+
 @pytest.mark.parametrize(
     "encoder", ["insightface/glintr100", "insightface/antelopev2", "ir-se50", "arc2face/arcface"]
 )
@@ -174,26 +184,68 @@ def test_expression_adapter_without_expression(tiny: Tiny, person: Any) -> None:
         assert says in refused(tiny, attempt)
 
 
-def test_a_lora_twice(tiny: Tiny, person: Any) -> None:
-    import comfy.sd
+LORA_TWICE = "on the model already and would count twice"
 
-    faceid = random_published(tiny, rank=2)
-    once = apply(tiny, faceid, people=person, expression=None)
-    twice = lambda model: apply(tiny, faceid, model, people=person, expression=None)  # noqa: E731
-    says = "on the model already and would count twice"
-    assert says in refused(tiny, lambda: twice(once), once)
-    # The separate file, by the host's own LoRA loader.
+
+def separate_file(faceid: Any) -> Tensors:
+    """The LoRA of a FaceID file as the file beside it holds it."""
     separate: Tensors = {}
     for place, (down, up) in faceid.adapter.lora.pairs.items():
         name = f"lora_unet_{place.replace('.', '_')}"
         separate |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+    return separate
+
+
+def with_separate_file(model: Any, faceid: Any) -> Any:
+    """A MODEL after the host's own LoRA loader."""
+    import comfy.sd
+
     with torch.inference_mode():
-        other, _ = comfy.sd.load_lora_for_models(tiny.model, None, separate, 1.0, 0.0)
-    assert len(other.patches) == len(faceid.adapter.lora.pairs)
+        loaded, _ = comfy.sd.load_lora_for_models(model, None, separate_file(faceid), 1.0, 0.0)
+    assert len(loaded.patches) == len(faceid.adapter.lora.pairs)
+    return loaded
+
+
+def test_a_lora_twice(tiny: Tiny, person: Any) -> None:
+    faceid = random_published(tiny, rank=2)
+    once = apply(tiny, faceid, people=person, expression=None)
+    twice = lambda model: apply(tiny, faceid, model, people=person, expression=None)  # noqa: E731
+    assert LORA_TWICE in refused(tiny, lambda: twice(once), once)
+    other = with_separate_file(tiny.model, faceid)
     message = refused(tiny, lambda: twice(other), other)
-    assert says in message and "Set lora_strength to 0" in message
+    assert LORA_TWICE in message and "Set lora_strength to 0" in message
     kept = apply(tiny, faceid, other, people=person, expression=None, lora_strength=0.0)
     assert {k: len(v) for k, v in kept.patches.items()} == {k: 1 for k in other.patches}
+
+
+def test_a_lora_loaded_behind_apply_sfsr(tiny: Tiny, person: Any, no_step: None) -> None:
+    faceid = random_published(tiny, rank=2)
+    once = apply(tiny, faceid, people=person, expression=None)
+    twice = with_separate_file(once, faceid)
+    for model in (twice, twice.clone()):
+        message = refused(tiny, lambda m=model: tiny.sample(m, steps=1), model)
+        assert LORA_TWICE in message and "Set lora_strength to 0" in message
+
+
+def test_a_lora_as_a_hook_behind_apply_sfsr(tiny: Tiny, person: Any, no_step: None) -> None:
+    import comfy.hooks
+
+    faceid = random_published(tiny, rank=2)
+    once = apply(tiny, faceid, people=person, expression=None)
+    with torch.inference_mode():
+        hook = comfy.hooks.create_hook_lora(separate_file(faceid), 1.0, 0.0)
+    positive = comfy.hooks.set_hooks_for_conditioning(tiny.prompt("a person"), hook)
+    assert LORA_TWICE in refused(tiny, lambda: tiny.sample(once, positive, steps=1), once)
+    assert not once.hook_patches
+
+
+def test_other_loras_behind_apply_sfsr_are_welcome(tiny: Tiny, person: Any) -> None:
+    faceid, other = random_published(tiny, rank=2), random_published(tiny, rank=2, seed=7)
+    once = apply(tiny, faceid, people=person, expression=None)
+    both = with_separate_file(once, other)
+    assert not torch.equal(tiny.sample(both, steps=1), tiny.sample(once, steps=1))
+    without = apply(tiny, faceid, people=person, expression=None, lora_strength=0.0)
+    assert tiny.sample(with_separate_file(without, faceid), steps=1).isfinite().all()
 
 
 def test_units_that_fineface_lacks_are_named(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
@@ -217,7 +269,7 @@ def test_units_that_fineface_lacks_are_named(tiny: Tiny, caplog: pytest.LogCaptu
     assert "AU7, AU10, AU23 and AU27 are lost" in report and drawn is not tiny.model
 
 
-def test_nine_channels_without_a_scene(tiny: Tiny, person: Any) -> None:
+def test_nine_channels_without_a_scene(tiny: Tiny, person: Any, no_step: None) -> None:
     nine = inpainting(tiny)
     fineface = random_published(tiny, "FINEFACE")
     model = apply(tiny, random_published(tiny), nine, people=person, expression_adapter=fineface)

@@ -1,19 +1,22 @@
 """The LoRA inside FaceID files, as ordinary weight patches of the host.
 
-Host objects used: ``weight_adapter.LoRAAdapter``, ``ModelPatcher.patches``.
+Host objects used: ``weight_adapter.LoRAAdapter``, ``ModelPatcher.patches`` and ``hook_patches``,
+``WrappersMP.OUTER_SAMPLE``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from comfy.patcher_extension import WrappersMP
 from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor
 
 from ....errors import IncompatibleError
-from ..weight_patches import add_weight_patches
+from ..weight_patches import KEY, add_weight_patches
 from .sources import WHERE
 
 Lora = Mapping[str, tuple[Tensor, Tensor]]
@@ -23,25 +26,67 @@ def put_lora(model: Any, lora: Lora, strength: float) -> None:
     """Give a cloned MODEL the LoRA: W + strength * up @ down, without alpha.
 
     Raises:
-        IncompatibleError: The same LoRA is on the MODEL already.
+        IncompatibleError: The same LoRA is on the MODEL already; or, when a sampling begins, it was
+            loaded again behind this.
     """
-    _require_once(model, lora)
+    first = _FirstLayer.of(lora)
+    if first.count(model):
+        raise first.error()
     patches = {
         f"diffusion_model.{place}.weight": LoRAAdapter(set(), (up, down, None, None, None, None))
         for place, (down, up) in lora.items()
     }
     add_weight_patches(model, patches, strength)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, f"{KEY}_lora", _Once(first))
 
 
-def _require_once(model: Any, lora: Lora) -> None:
-    """One weight is enough to know a LoRA again: the separate file repeats the one inside."""
-    place, (down, _) = next(iter(lora.items()))
-    for patch in model.patches.get(f"diffusion_model.{place}.weight", ()):
-        for tensor in getattr(patch[1], "weights", ()):
-            alike = isinstance(tensor, Tensor) and tensor.shape == down.shape
-            if alike and torch.allclose(tensor.cpu().float(), down.float(), rtol=1e-2, atol=1e-6):
-                raise IncompatibleError(
-                    "the LoRA of this FaceID file is on the model already and would count twice",
-                    where=WHERE,
-                    fix="Set lora_strength to 0, or take the Load LoRA node out",
-                )
+@dataclass(frozen=True, eq=False)
+class _FirstLayer:
+    """One layer is enough to recognise a LoRA: the separate file repeats the one inside.
+
+    Args:
+        key: The MODEL's weight.
+        down: The LoRA's down matrix there.
+    """
+
+    key: str
+    down: Tensor
+
+    @classmethod
+    def of(cls, lora: Lora) -> _FirstLayer:
+        place, (down, _) = next(iter(lora.items()))
+        return cls(f"diffusion_model.{place}.weight", down)
+
+    def count(self, model: Any) -> int:
+        """How often the LoRA is on a MODEL, as patches of its weights or of its hooks."""
+        tables = (model.patches, *model.hook_patches.values())
+        return sum(self._alike(patch[1]) for table in tables for patch in table.get(self.key, ()))
+
+    def error(self) -> IncompatibleError:
+        """What to raise where it is there once too often."""
+        return IncompatibleError(
+            "the LoRA of this FaceID file is on the model already and would count twice",
+            where=WHERE,
+            fix="Set lora_strength to 0, or take the Load LoRA node out",
+        )
+
+    def _alike(self, patch: Any) -> bool:
+        down = self.down
+        return any(
+            isinstance(tensor, Tensor)
+            and tensor.shape == down.shape
+            and torch.allclose(tensor.cpu().float(), down.float(), rtol=1e-2, atol=1e-6)
+            for tensor in getattr(patch, "weights", ())
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Once:
+    """OUTER_SAMPLE wrapper: no sampling if the LoRA was loaded again behind Apply SFSR."""
+
+    first: _FirstLayer
+
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.first.count(executor.class_obj.model_patcher) > 1:
+            raise self.first.error()
+        return executor(*args, **kwargs)
