@@ -17,6 +17,8 @@ WORKS = (
     "-portrait_sd15 or -portrait-v11_sd15, or FineFace's sd15_attn_processors with sd15_au_encoder"
 )
 _BASES = {2048: "SDXL", 1024: "Stable Diffusion 2", 768: "Stable Diffusion 1.5"}
+_UNET, _KEYS = "model.diffusion_model.", ".attn2.to_k.weight"
+"""Names of weights in checkpoints of base models."""
 _FLAME = 55
 """Numbers of Arc2Face's expression adapter; its hidden width is a multiple of them."""
 _ARC2FACE = "this is Arc2Face's expression adapter (55 numbers of FLAME), not yet supported"
@@ -82,5 +84,13 @@ def unknown_file(tensors: Mapping[str, Tensor], where: str) -> ModelFileError | 
             "this is a LoRA without its adapter",
             where=where,
             fix="Load it with a LoRA loader, or choose the FaceID file itself, which contains it",
+        )
+    if any(name.startswith(_UNET) for name in tensors):
+        widths = (t.shape[-1] for n, t in tensors.items() if n.endswith(_KEYS) and t.ndim == 2)
+        base = _BASES.get(next(widths, 0), "a base model")
+        return IncompatibleError(
+            f"this is a checkpoint of {base} and no adapter",
+            where=where,
+            fix=f"Load it as the base (Load Checkpoint, --base). {WORKS}",
         )
     return ModelFileError("the file holds no adapter that is known here", where=where, fix=WORKS)

@@ -16,6 +16,8 @@ import pytest
 import torch
 from comfyui_dense_face.sfsr.ip_adapter.reading import read_adapter_file
 from in_host import Tiny
+from landmarker_file import landmarker_file
+from safetensors.torch import save_file
 from sfsr_in_host import apply, expressions, inpainting, random_published
 from torch import Tensor
 
@@ -113,6 +115,22 @@ def test_doubled_keys(tiny: Tiny, ip_adapters: Path) -> None:
     assert f"holds {name} twice" in message
 
 
+def test_whole_checkpoints(tiny: Tiny, ip_adapters: Path) -> None:
+    unet, keys = "model.diffusion_model.", "1.transformer_blocks.0.attn2.to_k.weight"
+    first = {f"{unet}input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3)}
+    sdxl = {
+        f"{unet}input_blocks.4.{keys}": torch.zeros(640, 2048),
+        "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias": torch.zeros(768),
+    }
+    sd2, sd15 = ({f"{unet}input_blocks.1.{keys}": torch.zeros(320, n)} for n in (1024, 768))
+    bases = (("SDXL", sdxl), ("Stable Diffusion 2", sd2), ("Stable Diffusion 1.5", sd15))
+    for base, tensors in bases:
+        save_file({**first, **tensors}, ip_adapters / "x.safetensors")
+        message = refused(tiny, lambda: load(tiny, "x.safetensors"))
+        assert f"this is a checkpoint of {base} and no adapter" in message
+        assert "Load it as the base (Load Checkpoint, --base). Use a file for" in message
+
+
 def test_missing_and_unknown_keys(tiny: Tiny, ip_adapters: Path) -> None:
     """For the full size, whose shapes the small file does not have: its text alone decides."""
     torch.save(read_adapter_file(FACEID), ip_adapters / "x.bin")
@@ -172,6 +190,99 @@ def test_plus_needs_its_clip_vision(
     adapter = random_published(tiny, kind)
     message = refused(tiny, lambda: apply(tiny, adapter, people=person, expression=None))
     assert says in message
+
+
+def other_base(name: str, **layout: Any) -> Any:
+    """MODEL of another base at full size, by the host's own class; without values."""
+    import comfy.model_base
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    shared = {
+        "image_size": 32,
+        "in_channels": 4,
+        "out_channels": 4,
+        "model_channels": 320,
+        "num_res_blocks": [2] * len(layout["channel_mult"]),
+        "num_head_channels": 64,
+        "use_linear_in_transformer": True,
+        "use_spatial_transformer": True,
+        "use_temporal_attention": False,
+        "use_temporal_resblock": False,
+        "legacy": False,
+        "dtype": torch.float16,
+    }
+    config = getattr(comfy.supported_models, name)({**shared, **layout})
+    meta = torch.device("meta")
+    with torch.inference_mode():
+        net = comfy.model_base.BaseModel(config, device=meta)
+    return comfy.model_patcher.ModelPatcher(net, load_device=meta, offload_device=meta)
+
+
+def sdxl() -> Any:
+    return other_base(
+        "SDXL",
+        channel_mult=[1, 2, 4],
+        transformer_depth=[0, 0, 2, 2, 10, 10],
+        transformer_depth_middle=10,
+        transformer_depth_output=[0, 0, 0, 2, 2, 2, 10, 10, 10],
+        context_dim=2048,
+        num_classes="sequential",
+        adm_in_channels=2816,
+    )
+
+
+def sd2() -> Any:
+    return other_base(
+        "SD20",
+        channel_mult=[1, 2, 4, 4],
+        transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],
+        transformer_depth_middle=1,
+        transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        context_dim=1024,
+        adm_in_channels=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "says"),
+    [
+        (sdxl, "at input_blocks.1 it is 320 wide, the model has nothing"),
+        (sd2, "the model's text is 1024 wide, the adapter's 768"),
+    ],
+    ids=["SDXL", "SD2"],
+)
+@pytest.mark.parametrize("kind", ["FACEID", "FINEFACE"])
+def test_models_of_another_base(
+    tiny: Tiny, person: Any, kind: str, base: Callable[[], Any], says: str
+) -> None:
+    target = tiny.module("sfsr.ip_adapter.places").SD15
+    adapter, model = random_published(tiny, kind, target=target), base()
+    inputs = {"people": person, "expression": None} if kind == "FACEID" else {"identity": None}
+    message = refused(tiny, lambda: apply(tiny, adapter, model, **inputs), model)
+    assert f"the adapter does not fit this model: {says}" in message
+    assert "Connect a model of the kind the adapter was made for (Stable Diffusion 1.5" in message
+
+
+@pytest.mark.parametrize("with_clip", [False, True], ids=["FaceID", "Plus"])
+def test_photo_without_a_face(tiny: Tiny, with_clip: bool) -> None:
+    """The landmarker and a recogniser on a photo of a cup of coffee."""
+    photo = torch.from_numpy(pytest.importorskip("skimage.data").coffee().copy())[None] / 255
+    landmarker = tiny.module("faces.mediapipe.landmarker").Landmarker(landmarker_file())
+    analyzer = tiny.module("nodes.sockets").LoadedAnalyzer(None, ENCODER, landmarker, Unasked())
+    seen = {"clip_vision": Unasked()} if with_clip else {}
+    attempt = lambda: tiny.run("EncodeIdentity", analyzer, photo, "one person", **seen)  # noqa: E731
+    message = refused(tiny, attempt)
+    assert message.startswith("no face was found (Encode Identity). Use ")
+
+
+class Unasked:
+    """Stands for a model that must not be run."""
+
+    encoder = ENCODER
+
+    def __getattr__(self, name: str) -> Any:
+        pytest.fail(f"{name} is read")
 
 
 def test_expression_adapter_without_expression(tiny: Tiny, person: Any) -> None:

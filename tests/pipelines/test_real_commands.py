@@ -90,12 +90,13 @@ def test_dense_face_turns_the_head(command: Command) -> None:
 
 @pytest.fixture(scope="module")
 def other_bases(files: Path) -> None:
-    first = torch.zeros(320, 4, 3, 3)
-    for name, width, more in (("sd2", 1024, {}), ("sdxl", 2048, {"conditioner.embedders.0.x": 1})):
-        tensors = {f"{UNET_PREFIX}input_blocks.0.0.weight": first}
-        tensors[UNET_PREFIX + KEYS] = torch.zeros(320, width)
-        tensors |= {key: torch.zeros(1) for key in more}
-        write_weights(files / f"{name}.safetensors", tensors, {})
+    """Weights that tell them apart; SDXL has no attention in its first blocks."""
+    first = {f"{UNET_PREFIX}input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3)}
+    keys = KEYS.replace("input_blocks.1", "input_blocks.4")
+    sd2 = {UNET_PREFIX + KEYS: torch.zeros(320, 1024)}
+    sdxl = {UNET_PREFIX + keys: torch.zeros(640, 2048), "conditioner.embedders.0.x": torch.zeros(1)}
+    write_weights(files / "sd2.safetensors", first | sd2, {})
+    write_weights(files / "sdxl.safetensors", first | sdxl, {})
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -107,6 +108,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"base": "nowhere.safetensors"}, "nowhere.safetensors"),
     ({"base": "inpainting.safetensors"}, "this is an inpainting base, and no scene is given"),
     ({"identity_adapter": "other.bin"}, "other.bin"),
+    ({"identity_adapter": "sdxl.safetensors"}, "this is a checkpoint of SDXL and no adapter"),
+    ({"expression_adapter": "sd2.safetensors"}, "this is a checkpoint of Stable Diffusion 2 and"),
     ({"identity_adapter": "fineface.bin"}, "FineFace draws expressions and no identity"),
     ({"expression_adapter": "faceid.bin"}, "knows identities and no expressions"),
     ({"expression_adapter": None}, "no adapter draws the expression"),
@@ -137,3 +140,13 @@ def test_bad_input_is_refused_before_sampling(
     command.refused(monkeypatch, **changes)
     said = capsys.readouterr()
     assert message in said.err and len(said.err.strip().splitlines()) == 1
+
+
+def test_an_expression_adapter_without_an_expression(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"base": "base.safetensors", "reference": "person.safetensors"}
+    assert command("generate", **given, expression_adapter="fineface.bin") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "an expression adapter is given, and no expression. Choose a word" in said
+    assert not command.out.exists()

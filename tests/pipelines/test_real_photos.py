@@ -31,7 +31,9 @@ PLUS = {
 def photos(files: Path) -> None:
     write_photos(files)
     write_clip_vision(files / "clip.safetensors")
-    write_clip_vision(files / "vit_l.safetensors", width=1024, layers=2, patch=112)
+    for name, width in (("vit_l", 1024), ("bigg", 1664)):
+        path = files / f"{name}.safetensors"
+        write_clip_vision(path, width=width, layers=1, patch=112, inner=8)
     in_open_clip_names = open_clip_names(load_file(files / "clip.safetensors"))
     save_file(in_open_clip_names, files / "open_clip.safetensors")
     text = {"text_model.embeddings.token_embedding.weight": torch.zeros(4, 4)}
@@ -121,6 +123,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"clip_vision": None}, "Plus v2 also reads CLIP vision, and none is given"),
     ({"clip_vision": "nowhere.safetensors"}, "the file of CLIP vision is missing"),
     ({"clip_vision": "vit_l.safetensors"}, "ViT-L/14, whose states have 1024 numbers instead"),
+    ({"clip_vision": "bigg.safetensors"}, "ViT-bigG/14, whose states have 1664 numbers instead"),
     ({"clip_vision": "text_only.safetensors"}, "the file holds no CLIP vision model"),
     ({"identity": "person.safetensors"}, "a saved identity contains no image"),
     ({"identity": "scene.png"}, "no face was found"),
