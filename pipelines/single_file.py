@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from zipfile import is_zipfile
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ..demo.vocabulary import WORDS
-from ..dense_face.checkpoints.torch_zip import read_checkpoint
+from ..dense_face.checkpoints.torch_file import open_checkpoint, read_checkpoint
 from ..errors import IncompatibleError, InputError, ModelFileError
-from ..faces.weight_file import read_torch_file
 from ..storage import read_weights
 from .base import Base, build_base, clip_config, load_base
 from .layout import UNetLayout, VAELayout
@@ -101,14 +99,10 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if path.suffix == ".safetensors" or not path.is_file():
         return read_weights(path)
-    if is_zipfile(path):
-        # Training frameworks store objects beside the weights, which torch.load refuses to read.
-        with path.open("rb") as stream:
-            lazy = read_checkpoint(stream, str(path))
-            return {name: tensor.read() for name, tensor in lazy.items()}, {}
-    found = read_torch_file(path, "a checkpoint")
-    inner = found.get("state_dict", found) if isinstance(found, dict) else {}
-    return {name: t for name, t in inner.items() if isinstance(t, Tensor)}, {}
+    # Training frameworks store objects beside the weights, which torch.load refuses to read.
+    with open_checkpoint(path) as stream:
+        lazy = read_checkpoint(stream, str(path))
+        return {name: tensor.read() for name, tensor in lazy.items()}, {}
 
 
 def _channels(tensors: Mapping[str, Tensor], where: str) -> int:

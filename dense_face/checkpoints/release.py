@@ -27,7 +27,7 @@ from ..pose_branch import PoseBranch, PoseBranchConfig
 from .adapter_file import ADAPTER_PREFIX, FORMAT, POSE_PREFIX, TOKEN_PREFIX
 from .lazy_tensor import LazyTensor, to_meta
 from .safetensors_stream import read_stream
-from .torch_zip import ZIP_MAGIC, read_checkpoint
+from .torch_file import is_torch_file, open_checkpoint, read_checkpoint
 
 UNET_PREFIX = ADAPTER_PREFIX
 BASE_PREFIXES = (UNET_PREFIX, "first_stage_model.", "cond_stage_model.")
@@ -41,7 +41,6 @@ SD15_BLOCKS = {
 }
 """Blocks of Stable Diffusion 1.5 with attention -> their widths."""
 _SD15_INPUT_BLOCKS = 12
-_LEGACY_MAGIC = b"\x80\x02\x8a\n"
 _PROJECTIONS = ("per_q", "per_k", "per_v", "feat_to_q")
 
 Part = Mapping[str, LazyTensor]
@@ -81,26 +80,10 @@ def open_release(path: str | Path) -> Iterator[Release]:
         IncompatibleError: The weights do not have the release's layout.
     """
     path = Path(path)
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise ModelFileError(
-            f"the checkpoint cannot be read: {error.strerror or error}",
-            where=str(path),
-            fix="Correct the path or the file's permissions",
-        ) from error
-    with stream:
-        magic = stream.read(4)
-        stream.seek(0)
+    with open_checkpoint(path) as stream:
         metadata: dict[str, str] = {}
-        if magic == ZIP_MAGIC:
+        if is_torch_file(stream):
             tensors = read_checkpoint(stream, str(path))
-        elif magic == _LEGACY_MAGIC:
-            raise ModelFileError(
-                "the file is a pickle from before PyTorch 1.6, which cannot be read safely",
-                where=str(path),
-                fix="Use the checkpoint that the authors released",
-            )
         else:
             tensors, metadata = read_stream(stream, str(path))
         if metadata.get("format") == FORMAT:

@@ -1,11 +1,10 @@
-"""PyTorch checkpoints (zip archives, since PyTorch 1.6) as lazy tensors.
+"""PyTorch checkpoints in the format since PyTorch 1.6, zip archives, as lazy tensors.
 
 ``<name>/data.pkl`` is the index, ``<name>/data/<key>`` are the values, uncompressed.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +16,14 @@ from torch import Tensor
 
 from ...errors import FacePackError, ModelFileError
 from .lazy_tensor import LazyTensor, read_elements
-from .unpickle import StoredTensor, read_state_dict
+from .unpickle import StoredTensor, damaged, read_index
 
 ZIP_MAGIC = b"PK\x03\x04"
 _INDEX = "/data.pkl"
 _MAX_INDEX_BYTES = 200_000_000
 
 
-def read_checkpoint(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]:
+def read_zip(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]:
     """Tensors of an open checkpoint; they read from the same stream.
 
     Args:
@@ -37,27 +36,24 @@ def read_checkpoint(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]
         with _unpacking(where):
             archive = ZipFile(stream)
     except ModelFileError as error:  # the zip directory is at the end of the file
-        raise _damaged("is truncated, or its end is damaged", where) from error
+        raise damaged("is truncated, or its end is damaged", where) from error
     records: dict[str, ZipInfo] = {}
     for info in archive.infolist():
         if info.filename in records:
-            raise _damaged(f"contains the record {info.filename} twice", where)
+            raise damaged(f"contains the record {info.filename} twice", where)
         if info.compress_type != ZIP_STORED or info.flag_bits & 1:
-            raise _damaged("is compressed or encrypted, which PyTorch does not do", where)
+            raise damaged("is compressed or encrypted, which PyTorch does not do", where)
         records[info.filename] = info
     indexes = [name for name in records if name.endswith(_INDEX)]
     if len(indexes) != 1 or records[indexes[0]].file_size > _MAX_INDEX_BYTES:
-        raise _damaged("is a zip archive, but not a PyTorch checkpoint", where)
+        raise damaged("is a zip archive, but not a PyTorch checkpoint", where)
     folder = indexes[0].removesuffix(_INDEX)
     order = f"{folder}/byteorder"
     with _unpacking(where):
         if order in records and archive.read(order).decode() != sys.byteorder:
-            raise _damaged("was written on a machine with another byte order", where)
+            raise damaged("was written on a machine with another byte order", where)
         table = BytesIO(archive.read(indexes[0]))
-    try:
-        stored = read_state_dict(table)
-    except ModelFileError as error:
-        raise ModelFileError(error.what, where=where, fix=error.fix) from error
+    stored, _ = read_index(table, where)
     return {
         name: _lazy(archive, records.get(f"{folder}/data/{tensor.key}"), name, tensor, where)
         for name, tensor in stored.items()
@@ -67,19 +63,16 @@ def read_checkpoint(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]
 def _lazy(
     archive: ZipFile, record: ZipInfo | None, name: str, stored: StoredTensor, where: str
 ) -> LazyTensor:
-    count, width = math.prod(stored.shape), stored.dtype.itemsize
-    extent = sum((n - 1) * step for n, step in zip(stored.shape, stored.stride, strict=True)) + 1
+    width = stored.dtype.itemsize
     if record is None or record.file_size < stored.length * width:
-        raise _damaged(f"is damaged: the values of {name} are missing", where)
-    # Expanded views, with more elements than their storage, do not occur in checkpoints.
-    if count and (count > stored.length or stored.offset + extent > stored.length):
-        raise _damaged(f"is damaged: {name} extends beyond its storage", where)
+        raise damaged(f"is damaged: the values of {name} are missing", where)
+    extent = stored.extent(name, where)
 
     def read() -> Tensor:
         with _unpacking(where), cast("ZipExtFile", archive.open(record)) as stream:
             if stored.offset:  # reading a whole record from its start also verifies its CRC
                 stream.seek(stored.offset * width)
-            flat = read_elements(stream, extent if count else 0, stored.dtype)
+            flat = read_elements(stream, extent, stored.dtype)
         return flat.as_strided(stored.shape, stored.stride).contiguous()
 
     return LazyTensor(stored.shape, stored.dtype, read)
@@ -93,8 +86,4 @@ def _unpacking(where: str) -> Iterator[None]:
     except FacePackError:
         raise
     except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as error:
-        raise _damaged(f"is damaged: {error}", where) from error
-
-
-def _damaged(what: str, where: str) -> ModelFileError:
-    return ModelFileError(f"the checkpoint {what}", where=where, fix="Download it again")
+        raise damaged(f"is damaged: {error}", where) from error

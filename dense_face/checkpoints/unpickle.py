@@ -8,6 +8,7 @@ read, only their location.
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Iterable, Mapping
 from io import BufferedIOBase
@@ -15,11 +16,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ...errors import FacePackError, ModelFileError
+from ...errors import ModelFileError
 
 
 class StoredTensor(NamedTuple):
-    """Location of a tensor: from ``offset`` in the record ``key`` of ``length`` elements."""
+    """Location of a tensor: from ``offset`` in the storage ``key`` of ``length`` elements."""
 
     key: str
     length: int
@@ -28,9 +29,28 @@ class StoredTensor(NamedTuple):
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    def extent(self, name: str, where: str) -> int:
+        """Number of elements of the storage from the tensor's first to its last.
 
-def read_state_dict(stream: BufferedIOBase) -> dict[str, StoredTensor]:
-    """Name -> location of each tensor, from the ``data.pkl`` of a checkpoint.
+        Raises:
+            ModelFileError: It extends beyond its storage, or repeats elements.
+        """
+        count = math.prod(self.shape)
+        if not count:
+            return 0
+        extent = sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True)) + 1
+        # Expanded views, with more elements than their storage, do not occur in checkpoints.
+        if count > self.length or self.offset + extent > self.length:
+            raise damaged(f"is damaged: {name} extends beyond its storage", where)
+        return extent
+
+
+Storages = dict[str, tuple[torch.dtype, int]]
+"""Key -> dtype and number of elements."""
+
+
+def read_index(stream: BufferedIOBase, where: str) -> tuple[dict[str, StoredTensor], Storages]:
+    """Name -> location of each tensor of the state dict, and all storages that the index names.
 
     Lightning checkpoints have them under ``state_dict``, others at the top level; everything else
     (optimiser state, hyperparameters) is ignored.
@@ -39,25 +59,44 @@ def read_state_dict(stream: BufferedIOBase) -> dict[str, StoredTensor]:
         ModelFileError: The index is truncated, holds no state dict, contains a weight twice, or
             refers to a Python object that no state dict needs.
     """
-    try:
-        found = _Unpickler(stream).load()
-    except FacePackError:
-        raise
-    except Exception as error:  # a broken or hostile pickle may raise anything
-        raise ModelFileError(
-            f"the checkpoint's index is damaged: {error}", fix="Download it again"
-        ) from error
+    unpickler = _Unpickler(stream)
+    found = _loaded(unpickler, where)
     states = found.get("state_dict", found) if isinstance(found, dict) else None
     if not isinstance(states, dict):
         raise ModelFileError(
             "the checkpoint contains no state_dict",
+            where=where,
             fix="Use the checkpoint that its authors released",
         )
-    return {
+    tensors = {
         name: tensor
         for name, tensor in states.items()
         if isinstance(name, str) and isinstance(tensor, StoredTensor)
     }
+    return tensors, unpickler.storages
+
+
+def read_plain(stream: BufferedIOBase, where: str) -> Any:
+    """The next pickle of a stream, made of numbers, strings, lists and dicts.
+
+    Raises:
+        ModelFileError: It is truncated or refers to a Python object.
+    """
+    return _loaded(_Unpickler(stream), where)
+
+
+def damaged(what: str, where: str) -> ModelFileError:
+    """The error for a checkpoint that has to be downloaded again."""
+    return ModelFileError(f"the checkpoint {what}", where=where, fix="Download it again")
+
+
+def _loaded(unpickler: _Unpickler, where: str) -> Any:
+    try:
+        return unpickler.load()
+    except ModelFileError as error:
+        raise ModelFileError(error.what, where=where, fix=error.fix) from error
+    except Exception as error:  # a broken or hostile pickle may raise anything
+        raise damaged(f"is damaged, or truncated: {error}", where) from error
 
 
 _STORAGES = {
@@ -120,6 +159,7 @@ class _Unpickler(pickle._Unpickler):
 
     def __init__(self, stream: BufferedIOBase) -> None:
         super().__init__(stream)
+        self.storages: Storages = {}
         # New classes each time: a pickle may set attributes on them.
         self._inert = type("Inert", (_Inert,), {})
         table = type("Table", (_Table,), {})
@@ -152,10 +192,13 @@ class _Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         """Location of a storage: (key, number of elements, dtype)."""
-        kind, dtype, key, _, length = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype):
+        kind, dtype, key, _, length, *view = pid  # the legacy format: a view, or None
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or any(view):
             raise ValueError(f"a storage of unknown kind {kind}")
-        return str(key), _counts(length)[0], dtype
+        key, length = str(key), _counts(length)[0]
+        if self.storages.setdefault(key, (dtype, length)) != (dtype, length):
+            raise ValueError(f"the storage {key} is of two kinds")
+        return key, length, dtype
 
 
 class _Call:

@@ -288,7 +288,17 @@ def already_ours(released: Tensors, path: Path) -> None:
 
 
 def legacy(released: Tensors, path: Path) -> None:
-    torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+    torch.save({"state_dict": released}, path, _use_new_zipfile_serialization=False)
+
+
+def test_a_release_in_the_legacy_format(released: Tensors, tmp_path: Path) -> None:
+    made = []
+    for name, write in (("legacy", legacy), ("safetensors", save_file)):
+        write(released, tmp_path / f"{name}.ckpt")
+        convert(tmp_path / f"{name}.ckpt", Plan(tmp_path / f"{name}.safetensors"))
+        made.append(read_weights(tmp_path / f"{name}.safetensors")[0])
+    assert made[0].keys() == made[1].keys()
+    assert all(torch.equal(tensor, made[1][name]) for name, tensor in made[0].items())
 
 
 @pytest.mark.parametrize(
@@ -299,7 +309,7 @@ def legacy(released: Tensors, path: Path) -> None:
             "ordinary checkpoint, like the .* text-editing model .*Load Checkpoint",
         ),
         (already_ours, "already an adapter of this pack"),
-        (legacy, "before PyTorch 1.6"),
+        (lambda r, path: legacy({"x": torch.zeros(1)}, path), "neither a Dense-Face adapter nor"),
         (
             lambda r, path: save_file({"x": torch.zeros(1)}, path),
             "neither a Dense-Face adapter nor",

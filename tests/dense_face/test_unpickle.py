@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.checkpoints.torch_zip import read_checkpoint
-from comfyui_dense_face.dense_face.checkpoints.unpickle import read_state_dict
+from comfyui_dense_face.dense_face.checkpoints.torch_file import read_checkpoint
+from comfyui_dense_face.dense_face.checkpoints.unpickle import read_index
 from comfyui_dense_face.errors import ModelFileError
 from torch import Tensor, nn
 
@@ -29,9 +29,12 @@ def read(path: Path) -> dict[str, Tensor]:
         return {k: t.read() for k, t in read_checkpoint(stream, str(path)).items()}
 
 
-def saved(path: Path, content: Any) -> Path:
-    torch.save(content, path)
+def saved(path: Path, content: Any, legacy: bool = False) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     return path
+
+
+both_formats = pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 
 
 BASE = torch.arange(24.0).reshape(4, 6)
@@ -51,15 +54,19 @@ TENSORS = {
 TENSORS["marked"].note = "parameters with attributes are written in another way"
 
 
-def test_values_are_those_of_torch(tmp_path: Path) -> None:
-    found = read(saved(tmp_path / "x.ckpt", TENSORS))
+@both_formats
+def test_values_are_those_of_torch(tmp_path: Path, legacy: bool) -> None:
+    found = read(saved(tmp_path / "x.ckpt", TENSORS, legacy))
     assert found.keys() == TENSORS.keys()
     for name, tensor in TENSORS.items():
         assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor)
         assert found[name].is_contiguous()
 
 
-def test_what_frameworks_leave_beside_the_weights_is_passed_over(tmp_path: Path) -> None:
+@both_formats
+def test_what_frameworks_leave_beside_the_weights_is_passed_over(
+    tmp_path: Path, legacy: bool
+) -> None:
     module = nn.Linear(2, 3)
     content = {
         "state_dict": module.state_dict(),  # an OrderedDict with attributes
@@ -69,7 +76,7 @@ def test_what_frameworks_leave_beside_the_weights_is_passed_over(tmp_path: Path)
         "device": torch.device("cpu"),
         "dtype": torch.float16,
     }
-    found = read(saved(tmp_path / "x.ckpt", content))
+    found = read(saved(tmp_path / "x.ckpt", content, legacy))
     assert found.keys() == {"weight", "bias"}
     assert torch.equal(found["weight"], module.weight)
 
@@ -84,6 +91,7 @@ class Calls:
         return self.call
 
 
+@both_formats
 @pytest.mark.parametrize(
     ("function", "argument", "name"),
     [
@@ -95,21 +103,22 @@ class Calls:
 )
 @pytest.mark.parametrize("beside", [True, False])
 def test_malicious_pickles_do_nothing(
-    tmp_path: Path, function: Any, argument: str, name: str, beside: bool
+    tmp_path: Path, function: Any, argument: str, name: str, beside: bool, legacy: bool
 ) -> None:
     trap = tmp_path / "sprung"
     call = Calls(function, argument.format(trap))
     content = {"state_dict": {"a": torch.zeros(1)}, "x": call} if beside else {"state_dict": call}
-    path = saved(tmp_path / "x.ckpt", content)
+    path = saved(tmp_path / "x.ckpt", content, legacy)
     with pytest.raises(ModelFileError, match=f"refers to the Python object ({name}).*malicious"):
         read(path)
     assert not trap.exists()
 
 
-def test_tolerated_names_are_inert_too(tmp_path: Path) -> None:
+@both_formats
+def test_tolerated_names_are_inert_too(tmp_path: Path, legacy: bool) -> None:
     trap = tmp_path / "sprung"
     content = {"state_dict": {"a": torch.zeros(1)}, "x": Calls(torch.save, {}, str(trap))}
-    assert read(saved(tmp_path / "x.ckpt", content)).keys() == {"a"}
+    assert read(saved(tmp_path / "x.ckpt", content, legacy)).keys() == {"a"}
     assert not trap.exists()
 
 
@@ -118,9 +127,9 @@ def test_stand_ins_cannot_be_changed() -> None:
     for target in (b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n"):
         for state in (b"}X\x01\x00\x00\x00aI1\nsb", b"N}X\x01\x00\x00\x00aI1\ns\x86b"):
             with pytest.raises(ModelFileError, match="damaged"):
-                read_state_dict(io.BytesIO(b"\x80\x02" + target + state + b"."))
+                read_index(io.BytesIO(b"\x80\x02" + target + state + b"."), "x")
     fresh = pickle.dumps({"state_dict": OrderedDict()}, protocol=2)
-    assert read_state_dict(io.BytesIO(fresh)) == {}
+    assert read_index(io.BytesIO(fresh), "x") == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +148,7 @@ def test_stand_ins_cannot_be_changed() -> None:
 )
 def test_broken_tables_are_named(content: bytes) -> None:
     with pytest.raises(ModelFileError, match=r"damaged|no state_dict"):
-        read_state_dict(io.BytesIO(content))
+        read_index(io.BytesIO(content), "x")
 
 
 def test_doubled_weights_are_named() -> None:
@@ -151,7 +160,7 @@ def test_doubled_weights_are_named() -> None:
 
     for content in (Doubled(), Calls(OrderedDict, pairs)):
         with pytest.raises(ModelFileError, match="contains a twice"):
-            read_state_dict(io.BytesIO(pickle.dumps({"state_dict": content})))
+            read_index(io.BytesIO(pickle.dumps({"state_dict": content})), "x")
 
 
 def repacked(path: Path, change: Any) -> None:
@@ -186,8 +195,9 @@ def test_foreign_byte_order_is_named(tmp_path: Path) -> None:
         read(path)
 
 
-def test_views_that_reach_too_far_are_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.ckpt", {"a": torch.zeros(1).expand(1000, 1000)})
+@both_formats
+def test_views_that_reach_too_far_are_refused(tmp_path: Path, legacy: bool) -> None:
+    path = saved(tmp_path / "x.ckpt", {"a": torch.zeros(1).expand(1000, 1000)}, legacy)
     with pytest.raises(ModelFileError, match="a extends beyond its storage"):
         read(path)
 
@@ -201,17 +211,20 @@ def test_altered_numbers_are_noticed(tmp_path: Path) -> None:
         read(path)
 
 
+@both_formats
 @pytest.mark.parametrize("kept", [10, 50, 99])
-def test_truncated_files_are_named(tmp_path: Path, kept: int) -> None:
-    path = saved(tmp_path / "x.ckpt", {"a": torch.zeros(1000)})
+def test_truncated_files_are_named(tmp_path: Path, kept: int, legacy: bool) -> None:
+    path = saved(tmp_path / "x.ckpt", {"a": torch.zeros(1000)}, legacy)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * kept // 100])
     with pytest.raises(ModelFileError, match="truncated"):
         read(path)
 
 
-def test_random_damage_never_crashes(tmp_path: Path) -> None:
+@both_formats
+def test_random_damage_never_crashes(tmp_path: Path, legacy: bool) -> None:
     """Bytes changed at random: the file is read, or refused with a clear error."""
-    path = saved(tmp_path / "x.ckpt", {"state_dict": OrderedDict(a=torch.randn(4, 3)), "n": [1, 2]})
+    content = {"state_dict": OrderedDict(a=torch.randn(4, 3)), "n": [1, 2]}
+    path = saved(tmp_path / "x.ckpt", content, legacy)
     whole, chance, refused = path.read_bytes(), random.Random(1), 0
     for _ in range(200):
         content = bytearray(whole)
