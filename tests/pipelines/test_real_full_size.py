@@ -13,14 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
-from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.attention_layers import layers_of_block
-from comfyui_dense_face.dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
-from comfyui_dense_face.dense_face.pose_branch import PoseBranch
 from comfyui_dense_face.pipelines.images import open_rgb, tensor_of
-from comfyui_dense_face.sfsr.ip_adapter.places import LAYERS
-from full_size_files import write_published, write_sd15
+from full_size_files import write_converted_release, write_published, write_sd15
 from locate_host import find_host
 from real_files import write_clip_vision, write_photos
 
@@ -43,22 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for half in ("attn_processors", "au_encoder"):
         write_published(folder / f"sd15_{half}.ckpt", "fineface", f"sd15_{half}")
     write_clip_vision(folder / "clip.safetensors", width=1280, layers=32, patch=14, inner=5120)
-    write_dense_face(folder / "dense.safetensors")
+    write_converted_release(folder / "dense.safetensors")
     write_photos(folder)
     return folder
-
-
-def write_dense_face(path: Path) -> None:
-    """Adapter and pose branch of the sizes of the release, in float16 as converted files are."""
-    layers = [
-        each for block, width in LAYERS.items() for each in layers_of_block(block, width, 768)
-    ]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        branch = PoseBranch()
-        for convolution in (*branch.zero_convs, branch.middle_block_out):
-            torch.nn.init.normal_(convolution[0].weight, std=0.02)
-        save_adapter(path, DenseFaceAdapter(PCAdapter(layers), branch))
 
 
 def test_two_steps_with_everything(
