@@ -177,7 +177,7 @@ class World:
 
     def with_published(self, *, identity: bool = True) -> Any:
         """The MODEL with FineFace on it, and FaceID too with ``identity``."""
-        from ..nodes.sfsr.adapter import ApplySFSR
+        from ..nodes.sfsr.apply import ApplySFSR
 
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
         more: dict[str, Any] = {"expression": self.expression}
@@ -198,7 +198,7 @@ class World:
 
     def with_sfsr(self, *, scene: bool = False) -> Any:
         """The MODEL with Apply SFSR, identity and expression."""
-        from ..nodes.sfsr.adapter import ApplySFSR
+        from ..nodes.sfsr.apply import ApplySFSR
 
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
         background = self.scene if scene else None
