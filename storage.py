@@ -22,6 +22,7 @@ from torch import Tensor
 from .errors import InputError, ModelFileError
 
 CHECKSUM_KEY = "sha256"
+_BLOCK = 1 << 22
 
 
 def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -32,6 +33,26 @@ def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tensor.dtype}|{list(tensor.shape)}|".encode())
         # As bytes, because numpy knows neither bfloat16 nor the 8-bit floats.
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a whole file, as ``sha256sum`` prints it.
+
+    Raises:
+        ModelFileError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise ModelFileError(
+            f"the file cannot be read: {error.strerror or error}",
+            where=str(path),
+            fix="Correct the path or the file's permissions",
+        ) from error
     return digest.hexdigest()
 
 

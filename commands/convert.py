@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from pathlib import Path
 
@@ -46,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from ..dense_face.checkpoints.convert import Plan, convert
+    from ..storage import file_sha256
 
     started, before = time.monotonic(), peak_memory()
     plan = Plan(
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
         args.ir_se50,
         fused=not args.unfused,
         dtype=getattr(torch, args.dtype),
-        about={"source_sha256": _sha256(args.source)} if args.source_sha256 else None,
+        about={"source_sha256": file_sha256(args.source)} if args.source_sha256 else None,
         overwrite=args.overwrite,
     )
     with tqdm(unit=" numbers", unit_scale=True, desc="converting", leave=False) as bar:
@@ -81,23 +81,6 @@ def peak_memory() -> int:
         return 0
     held = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
     return int(held[0]) * 1024 if held else 0
-
-
-def _sha256(path: Path) -> str:
-    from ..errors import ModelFileError
-
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    except OSError as error:
-        raise ModelFileError(
-            f"the checkpoint cannot be read: {error.strerror or error}",
-            where=str(path),
-            fix="Correct the path or the file's permissions",
-        ) from error
-    return digest.hexdigest()
 
 
 def _mb(count: int) -> str:

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .real_image import run_real
-from .real_options import ABOUT, add_real_options, require_base
+from .real_options import (
+    ABOUT,
+    add_expression_options,
+    add_real_options,
+    add_sampling_options,
+    require_base,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,20 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="a face with this expression",
     )
-    parser.add_argument(
-        "--intensity", type=float, help="intensity of --word, 0 to 1.5, 1 by default"
-    )
+    add_expression_options(parser)
     parser.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
     parser.add_argument(
         "--prompt", metavar="WORDS", help="make the scene from these words; beside --base any image"
     )
     parser.add_argument("--out", type=Path, default=Path("out/express.png"), help="file to write")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
-    parser.add_argument("--steps", type=int, help="denoising steps, 20 by default, 30 with --base")
-    parser.add_argument("--guidance", type=float, help="scale, 2 by default, 7 with --base")
-    parser.add_argument(
-        "--balance", type=float, default=0.0, help="-1 (identity alone) to 1 (expression alone)"
-    )
+    add_sampling_options(parser, tiny=(20, 2.0))
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
     add_real_options(parser)

@@ -58,6 +58,12 @@ def add_face_files(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def landmarker_path(args: argparse.Namespace) -> Path | None:
+    """The landmarker's file, by its option or the environment; None without."""
+    named = args.landmarker or os.environ.get(TASK_FILE_VARIABLE)
+    return Path(named) if named else None
+
+
 def run(args: argparse.Namespace) -> None:
     """Print the faces found; progress and skipped files go to standard error."""
     from ..errors import InputError
@@ -116,8 +122,8 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
         from ..faces.insightface.analyzer import InsightFaceAnalyzer
 
         return InsightFaceAnalyzer(args.insightface)
-    named = args.landmarker or os.environ.get(TASK_FILE_VARIABLE)
-    if not named:
+    named = landmarker_path(args)
+    if named is None:
         raise ModelFileError(
             "no face landmarker file was given",
             fix=f"Give {BY_KEY['landmarker'].where_to_get} with --landmarker or "

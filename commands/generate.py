@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..faces.angles import ANGLE_LIMITS, ANGLE_NAMES, check_angles
 from .real_image import run_real
-from .real_options import ABOUT, add_real_options, require_base
+from .real_options import ABOUT, add_real_options, add_sampling_options, require_base
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,11 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scene = parser.add_mutually_exclusive_group()
     scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
     scene.add_argument("--scene-prompt", metavar="WORDS", help="make the scene from these words")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
+    add_sampling_options(parser, tiny=(20, 3.0))
     parser.add_argument("--scene-seed", type=int, help="seed of the scene, --seed by default")
     parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="image to write")
-    parser.add_argument("--steps", type=int, help="denoising steps, 20 by default, 30 with --base")
-    parser.add_argument("--guidance", type=float, help="scale, 3 by default, 7 with --base")
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
     add_real_options(parser)
     parser.add_argument("--word", help="with --expression-adapter: one of the 135 words")

@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .real_options import finder_of, load_real, recogniser_of
+from .real_options import drawing_choices, finder_of, load_real, recogniser_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..faces.analyzers import FaceAnalyzer
     from ..faces.angles import Angles
+    from ..faces.identity import Identity
     from ..pipelines.real.adapters import Adapter
-    from ..pipelines.real.clip_vision import ClipStates
-    from ..pipelines.real.people import Reference
+    from ..pipelines.real.clip_vision import ClipStates, ClipVision
+    from ..pipelines.real.pipeline import RealInputs, RealPipeline
     from ..pipelines.real.scene import SceneCrop
     from ..sfsr.expression import Expression
 
@@ -42,48 +43,40 @@ def run_real(
         FacePackError: Anything that the user can put right, before the sampling.
     """
     from ..pipelines.images import check_image_name, write_image
-    from ..pipelines.real.adapters import prepare_sources
     from ..pipelines.real.people import read_people
-    from ..pipelines.real.pipeline import RealInputs, dense_person
-    from ..pipelines.real.samplers import scheduler_of
     from ..storage import atomic_path
 
     check_image_name(args.out)
-    steps = 30 if args.steps is None else args.steps
-    guidance = 7.0 if args.guidance is None else args.guidance
-    scheduler_of(args.sampler, steps)  # a wrong name fails at once
+    choices = drawing_choices(args)
     with atomic_path(args.out) as temporary:
         finder, recogniser = finder_of(args), recogniser_of(args)
-        scene = _scene(args, finder)
-        control_image = _control_image(args, scene)
+        scene = None if args.scene is None else read_scene(args.scene, args, finder)
+        control = read_control_image(args, scene)
         references = read_people(people, finder, recogniser)
         photos = [reference.identity for reference in references]
         if expression is None and shown is not None:
             expression = _expression(shown, finder)
-        pipeline, (first, second) = load_real(args, prompt)
-        clip = _clip_states(args, first, references)
-        sources = prepare_sources(first, second, photos, expression, clip, args.s_scale)
-        if sources.units is not None and sources.units.lost:
-            print(f"warning: {sources.units.summary()}", file=sys.stderr)
-        dense = pipeline.dense_face
-        if angles is None and scene is not None and dense is not None:
-            angles = scene.angles
-        inputs = RealInputs(
-            prompt, args.negative, sources, weights, args.lora_strength,
-            dense_person(dense, photos), angles, scene, control_image, args.control_strength,
+        pipeline, adapters = load_real(args, prompt)
+        encoder = None if not references else load_clip(args, adapters[0])
+        clip = None
+        if encoder is not None:
+            clip = encoder.states([reference.face_image() for reference in references])
+        inputs = real_inputs(
+            args, (pipeline, adapters), photos, clip, prompt,
+            expression=expression, scene=scene, control=control, angles=angles, weights=weights,
         )  # fmt: skip
-        choices: dict[str, Any] = {
-            "size": args.size, "steps": steps, "guidance": guidance, "sampler": args.sampler
-        }  # fmt: skip
+        units = inputs.sources.units
+        if units is not None and units.lost:
+            print(f"warning: {units.summary()}", file=sys.stderr)
         image = pipeline.draw(inputs, args.seed, **choices)
         files = ("base", "identity_adapter", "expression_adapter", "controlnet")
         about = {
             **{name: getattr(args, name) and getattr(args, name).name for name in files},
             "prompt": prompt,
             "expression": expression and expression.source,
-            "units": sources.units and sources.units.summary(),
+            "units": units and units.summary(),
             "scene": None if args.scene is None else str(args.scene),
-            "angles": angles,
+            "angles": inputs.angles,
             "seed": args.seed,
             **choices,
         }
@@ -91,28 +84,66 @@ def run_real(
     return about
 
 
-def _clip_states(
-    args: argparse.Namespace, adapter: Adapter | None, references: list[Reference]
-) -> ClipStates | None:
-    """CLIP vision of the person's photos, where the adapter reads it and it is given."""
+def real_inputs(
+    args: argparse.Namespace,
+    loaded: tuple[RealPipeline, tuple[Adapter | None, Adapter | None]],
+    photos: list[Identity],
+    clip: ClipStates | None,
+    prompt: str,
+    *,
+    expression: Expression | None,
+    scene: SceneCrop | None,
+    control: Tensor | None,
+    angles: Angles | None,
+    weights: tuple[float, float],
+) -> RealInputs:
+    """What one image shows, with the strengths that the options give.
+
+    Args:
+        loaded: Of ``load_real``.
+        photos: One identity per photo; empty for anybody. clip: CLIP vision of the same photos.
+        control: Of :func:`read_control_image`.
+        angles: Of the head; with Dense-Face those of the scene's face if None.
+
+    Raises:
+        FacePackError: As ``pipelines.real.adapters.prepare_sources``.
+    """
+    from ..pipelines.real.adapters import prepare_sources
+    from ..pipelines.real.pipeline import RealInputs, dense_person
+
+    pipeline, adapters = loaded
+    sources = prepare_sources(*adapters, photos, expression, clip, args.s_scale)
+    dense = pipeline.dense_face
+    if angles is None and scene is not None and dense is not None:
+        angles = scene.angles
+    return RealInputs(
+        prompt, args.negative, sources, weights, args.lora_strength,
+        dense_person(dense, photos), angles, scene, control, args.control_strength,
+    )  # fmt: skip
+
+
+def load_clip(args: argparse.Namespace, adapter: Adapter | None) -> ClipVision | None:
+    """CLIP vision, where the adapter reads it and it is given."""
     from ..pipelines.real.adapters import clip_width
     from ..pipelines.real.clip_vision import load_clip_vision
 
     width = clip_width(adapter)
-    if not width or args.clip_vision is None or not references:
+    if not width or args.clip_vision is None:
         return None
-    faces = [reference.face_image() for reference in references]
-    return load_clip_vision(args.clip_vision, width).states(faces)
+    return load_clip_vision(args.clip_vision, width)
 
 
-def _scene(args: argparse.Namespace, finder: FaceAnalyzer | None) -> SceneCrop | None:
+def read_scene(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None) -> SceneCrop:
+    """The largest face of a scene, or what ``--mask`` marks in it, at the base's size.
+
+    Raises:
+        InputError: No face is found, or nothing is given that finds it; the mask does not fit.
+    """
     from ..errors import InputError
     from ..pipelines.images import open_rgb, tensor_of
-    from ..pipelines.real.scene import largest_face, scene_crop
+    from ..pipelines.real.scene import largest_face, masked_crop, scene_crop
 
-    if args.scene is None:
-        return None
-    image: Tensor = tensor_of(open_rgb(args.scene, "scene"))[0]
+    image: Tensor = tensor_of(open_rgb(path, "scene"))[0]
     mask: Tensor | None = None
     if args.mask is not None:
         mask = tensor_of(open_rgb(args.mask, "mask"))[0].mean(0)
@@ -123,20 +154,18 @@ def _scene(args: argparse.Namespace, finder: FaceAnalyzer | None) -> SceneCrop |
                 fix="Make the mask from this scene",
             )
     if finder is not None:
-        return scene_crop(image, largest_face(finder, image, str(args.scene)), args.size, mask)
+        return scene_crop(image, largest_face(finder, image, str(path)), args.size, mask)
     if mask is None:
         raise InputError(
             "nothing is given that finds the face in the scene",
-            where=str(args.scene),
+            where=str(path),
             fix="Give --landmarker, --insightface, or a --mask of the face",
         )
-    from ..pipelines.real.scene import masked_crop
-
     return masked_crop(image, mask, args.size)
 
 
-def _control_image(args: argparse.Namespace, scene: SceneCrop | None) -> Tensor | None:
-    """What an ordinary ControlNet reads, at the base's size."""
+def read_control_image(args: argparse.Namespace, scene: SceneCrop | None) -> Tensor | None:
+    """What an ordinary ControlNet reads, at the base's size; None where it is not given."""
     from ..pipelines.images import open_rgb, tensor_of
     from ..pipelines.real.controlnet import control_image
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .faces import TASK_FILE_VARIABLE, add_face_files
+from .faces import add_face_files, landmarker_path
 
 if TYPE_CHECKING:
     from ..dense_face.checkpoints.adapter_file import DenseFaceAdapter
@@ -33,6 +33,7 @@ _FILES = {
     "mask": "with --scene: white where the face is drawn anew; found by default",
 }
 _BY_NAME, _PLUS, _PLUS_V2 = "by-name", "plus", "plusv2"
+_STEPS, _GUIDANCE = 30, 7.0
 _NUMBERS = {
     "lora-strength": "strength of FaceID's LoRA",
     "s-scale": "only Plus v2: how much CLIP vision adds, 0 to 5",
@@ -40,11 +41,47 @@ _NUMBERS = {
 }
 
 
-def add_real_options(parser: argparse.ArgumentParser) -> None:
-    """Arguments for a base of one's own."""
+def add_sampling_options(
+    parser: argparse.ArgumentParser, tiny: tuple[int, float] | None = None
+) -> None:
+    """Arguments for the noise and the denoising.
+
+    Args:
+        tiny: Steps and guidance without ``--base``, where there is such a way.
+    """
+    steps, guidance = f"{_STEPS} by default", f"{_GUIDANCE:g} by default"
+    if tiny is not None:
+        steps, guidance = (
+            f"{usual:g} by default, {real:g} with --base"
+            for usual, real in zip(tiny, (_STEPS, _GUIDANCE), strict=True)
+        )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise, 0 by default")
+    parser.add_argument("--steps", type=int, help=f"denoising steps, {steps}")
+    parser.add_argument("--guidance", type=float, help=f"guidance scale, {guidance}")
+
+
+def add_expression_options(parser: argparse.ArgumentParser) -> None:
+    """Arguments for the strength of a word, and of expression against identity."""
+    parser.add_argument(
+        "--intensity", type=float, help="intensity of --word, 0 to 1.5, 1 by default"
+    )
+    parser.add_argument(
+        "--balance", type=float, default=0.0, help="-1 (identity alone) to 1 (expression alone)"
+    )
+
+
+def add_real_options(
+    parser: argparse.ArgumentParser, *, base_required: bool = False, omit: Collection[str] = ()
+) -> None:
+    """Arguments for a base of one's own; without those to ``omit``, which then are None."""
     group = parser.add_argument_group("with a Stable Diffusion 1.5 checkpoint")
     for name, meaning in _FILES.items():
-        group.add_argument(f"--{name}", type=Path, metavar="FILE", help=meaning)
+        if name not in omit:
+            required = base_required and name == "base"
+            group.add_argument(
+                f"--{name}", type=Path, metavar="FILE", help=meaning, required=required
+            )
+    parser.set_defaults(**{name.replace("-", "_"): None for name in omit})
     group.add_argument(
         "--tokenizer",
         type=Path,
@@ -83,13 +120,28 @@ def require_base(args: argparse.Namespace) -> None:
             )
 
 
+def drawing_choices(args: argparse.Namespace) -> dict[str, Any]:
+    """Keywords of ``RealPipeline.draw``: size, steps, guidance, sampler.
+
+    Raises:
+        InputError: The sampler is unknown, or the steps are out of range.
+    """
+    from ..pipelines.real.samplers import scheduler_of
+
+    steps = _STEPS if args.steps is None else args.steps
+    scheduler_of(args.sampler, steps)
+    guidance = _GUIDANCE if args.guidance is None else args.guidance
+    return {"size": args.size, "steps": steps, "guidance": guidance, "sampler": args.sampler}
+
+
 def load_real(
-    args: argparse.Namespace, prompt: str
+    args: argparse.Namespace, prompt: str, *, progress: bool = True
 ) -> tuple[RealPipeline, tuple[Adapter | None, Adapter | None]]:
     """The base with all that the options put on it, for any number of images.
 
     Args:
         prompt: Words to be read; a base without a tokenizer reads none.
+        progress: Whether each image shows its steps.
 
     Returns:
         The pipeline; the adapters of the identity and of the expression, where given.
@@ -116,14 +168,14 @@ def load_real(
         _require_words(base, prompt, args.negative)
     dense, controlnet = _dense_face(args, base)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pipeline = RealPipeline(base, tokenize, dense, device, progress=True, controlnet=controlnet)
+    pipeline = RealPipeline(base, tokenize, dense, device, progress, controlnet)
     return pipeline, (first, second)
 
 
 def finder_of(args: argparse.Namespace) -> FaceAnalyzer | None:
     """The landmarker where it is given, for its outline; else InsightFace; else nothing."""
-    named = args.landmarker or os.environ.get(TASK_FILE_VARIABLE)
-    if named:
+    named = landmarker_path(args)
+    if named is not None:
         from ..faces.mediapipe.landmarker import Landmarker
 
         return Landmarker(named, steady=True)

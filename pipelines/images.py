@@ -100,6 +100,22 @@ def write_image(path: Path, image: Tensor, about: Mapping[str, Any]) -> None:
         pil.save(path, quality=95)
 
 
+def read_about(path: Path) -> dict[str, Any] | None:
+    """What :func:`write_image` stored in a PNG file; None if it holds nothing of the kind.
+
+    Raises:
+        InputError: As :func:`read_image`.
+    """
+    open_rgb(path)  # decodes all of it: a truncated file still has its text
+    with Image.open(path) as file:
+        text = file.info.get("denseface")
+    try:
+        about = json.loads(text or "")
+    except ValueError:
+        return None
+    return about if isinstance(about, dict) else None
+
+
 def _eight_bit(image: Image.Image, what: str, path: Path) -> Image.Image:
     """Scale 16-bit grey to 8 bits: Pillow's own conversion clips it at 255."""
     if image.mode == "F":

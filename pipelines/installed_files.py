@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import InputError
 from ..published_files import Download, PublishedFile
+from ..storage import file_sha256
 
 FOUND, MISSING, ALTERED = "found", "missing", "altered"
-_BLOCK = 1 << 22
 _INPUT = "model.diffusion_model.input_blocks.0.0.weight"
 _TEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 _SD15_TEXT = 768
@@ -136,17 +135,9 @@ def _difference(path: Path, file: PublishedFile) -> str:
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"{size:,} bytes instead of {file.size:,}"
-    if file.sha256 and _sha256(path) != file.sha256:
+    if file.sha256 and file_sha256(path) != file.sha256:
         return "its sha256 differs from the published one"
     return "" if size else "the file is empty"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _kind(path: Path) -> str:

@@ -40,6 +40,18 @@ def pack_folder(folder: str | Path) -> Path:
     raise ModelFileError(f"the InsightFace folder holds {found}", where=str(path), fix=PACK_FIX)
 
 
+def onnx_files(path: str | Path) -> list[Path]:
+    """The ``.onnx`` file itself, or those of the folder by :func:`pack_folder`, by name.
+
+    Raises:
+        ModelFileError: As :func:`pack_folder`.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix.lower() == ".onnx":
+        return [path]
+    return sorted(pack_folder(path).glob("*.onnx"))
+
+
 def encoder_of_app(app: Any) -> str:
     """Name of the recogniser that a ``FaceAnalysis`` loaded, by its file; empty without one."""
     models = getattr(app, "models", None)

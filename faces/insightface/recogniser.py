@@ -1,4 +1,4 @@
-"""InsightFace's recogniser alone, for faces of any analyzer."""
+"""InsightFace's recogniser alone, from its pack or one file, for faces of any analyzer."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ from .model_pack import (
     PROVIDERS,
     damaged_pack,
     import_insightface,
-    pack_folder,
+    onnx_files,
 )
 from .record import bgr_array
 
 
 class InsightFaceRecogniser:
-    """The recogniser of a pack of InsightFace models, for faces of any analyzer.
+    """A recogniser of InsightFace's form, for faces of any analyzer.
 
     Its identities are those of :class:`InsightFaceAnalyzer` for the same folder and points.
 
     Args:
-        folder: Folder of the ``.onnx`` files, or one with a single such folder in it. No detector
-            is needed.
+        path: One ``.onnx`` file; or a folder of such files, or one with a single such folder in
+            it. No detector is needed.
 
     Raises:
-        ModelFileError: The folder is missing or empty, a file is damaged, there is no recogniser.
+        ModelFileError: It is missing or empty, a file is damaged, there is no recogniser.
         FacePackError: insightface is not installed.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        path = pack_folder(folder)
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        files = onnx_files(path)
         zoo = import_insightface("insightface.model_zoo")
         self._net: Any = None
-        for file in sorted(path.glob("*.onnx")):
+        for file in files:
             try:
                 net = zoo.get_model(str(file.resolve()), providers=PROVIDERS)
             except Exception as error:  # onnxruntime's own classes
@@ -51,7 +52,9 @@ class InsightFaceRecogniser:
                 break
         if self._net is None:
             raise ModelFileError(
-                "the InsightFace folder holds no recogniser", where=str(path), fix=PACK_FIX
+                f"the {'file' if path.is_file() else 'InsightFace folder'} holds no recogniser",
+                where=str(path),
+                fix=PACK_FIX,
             )
         self.encoder = encoder_of_file(self._net.model_file)
         """Name of the recogniser by its file, stored in its identities."""

@@ -46,6 +46,11 @@ class SceneCrop:
         mask = self.mask[0, 0]
         return pasted(self.image, drawn[0].clamp(0, 1), self.place, mask, soft=SOFT)[None]
 
+    def pasted_mask(self) -> Tensor:
+        """How much :meth:`paste` takes from the drawn crop [H, W], 0..1; 0 = the scene's own."""
+        nothing, all_ = torch.zeros_like(self.image[:1]), torch.ones_like(self.mask[0])
+        return pasted(nothing, all_, self.place, self.mask[0, 0], soft=SOFT)[0]
+
 
 def largest_face(analyzer: FaceAnalyzer, image: Tensor, where: str) -> Face:
     """The largest face of an image [3, H, W].
