@@ -16,7 +16,7 @@ COMMANDS: dict[str, str] = {
     "convert": "convert the authors' released checkpoint to adapter files",
     "generate": "generate an image of the person in a reference image",
     "express": "put a person with an expression into a scene",
-    "evaluate": "evaluate a method on held-out people",
+    "evaluate": "evaluate a method on held-out people, or on photographs",
     "faces": "find faces in images: landmarks, head pose, expression",
     "calibrate-identity": "find out how given face features were computed",
     "models": "list the published model files: found, missing or altered in ComfyUI's folders",

@@ -1,4 +1,4 @@
-"""``denseface evaluate``: evaluate a method on held-out people."""
+"""``denseface evaluate``: evaluate a method on held-out people, or on photographs."""
 
 from __future__ import annotations
 
@@ -6,44 +6,60 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import evaluate_photos
+
 if TYPE_CHECKING:
     from ..evaluation.metrics import Report
 
-METHODS = ("dense-face", "annotations", "sfsr")
+_HELP = {
+    "dense-face": "Dense-Face in the tiny world",
+    "annotations": "the annotation head in the tiny world",
+    "sfsr": "SFSR in the tiny world",
+    "photos": "people on photographs, on a Stable Diffusion 1.5 checkpoint of yours",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command."""
-    parser.add_argument("method", choices=METHODS, help="method to evaluate")
+    """Arguments of each method."""
+    methods = parser.add_subparsers(dest="method", metavar="method", required=True)
+    for name, summary in _HELP.items():
+        method = methods.add_parser(
+            name, help=summary, description=summary[:1].upper() + summary[1:] + "."
+        )
+        if name == "photos":
+            evaluate_photos.add_arguments(method)
+        else:
+            _add_tiny_arguments(method, name)
+
+
+def _add_tiny_arguments(parser: argparse.ArgumentParser, method: str) -> None:
+    guidance = 2 if method == "sfsr" else 3
     parser.add_argument("--seed", type=int, default=0, help="selects the people, 0 by default")
     parser.add_argument("--count", type=int, default=256, help="images, 256 by default")
     parser.add_argument("--steps", type=int, default=20, help="denoising steps, 20 by default")
-    parser.add_argument("--guidance", type=float, help="guidance scale, 3 by default, 2 for sfsr")
+    parser.add_argument("--guidance", type=float, help=f"guidance scale, {guidance} by default")
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
-    parser.add_argument(
-        "--other",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="sfsr: another adapter file to evaluate on the same cases; may be repeated",
-    )
+    if method == "sfsr":
+        parser.add_argument(
+            "--other",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="another adapter file to evaluate on the same cases; may be repeated",
+        )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> None:
     """Print each metric; progress goes to standard error."""
-    from ..errors import InputError
+    if args.method == "photos":
+        evaluate_photos.run(args)
+        return
     from ..evaluation.held_out import check_count
     from ..evaluation.metrics import json_of
 
     check_count(args.count)
-    if args.other and args.method != "sfsr":
-        raise InputError(
-            f"--other is not available for {args.method}",
-            where="--other",
-            fix="Leave it out, or evaluate sfsr",
-        )
     methods = {"dense-face": _dense_face, "annotations": _annotations, "sfsr": _sfsr}
     report = methods[args.method](args)
     if args.json:

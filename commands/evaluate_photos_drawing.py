@@ -1,0 +1,85 @@
+"""The images of ``denseface evaluate photos`` that are still to be drawn."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .real_image import load_clip, read_control_image, real_inputs
+from .real_options import drawing_choices, load_real
+
+if TYPE_CHECKING:
+    from ..evaluation.photos.cases import Case
+    from ..evaluation.photos.image_folder import ImageFolder
+    from ..evaluation.photos.people import Person
+    from ..pipelines.real.adapters import Adapter
+    from ..pipelines.real.clip_vision import ClipStates
+    from ..pipelines.real.pipeline import RealInputs
+    from ..pipelines.real.scene import SceneCrop
+    from ..sfsr.expression import Expression
+
+
+def draw_pending(
+    args: argparse.Namespace,
+    pending: Sequence[Case],
+    images: ImageFolder,
+    people: Sequence[Person],
+    expressions: Mapping[str, Expression],
+    scenes: Mapping[str, SceneCrop],
+) -> None:
+    """Load the base, check all images, and draw them one by one.
+
+    Raises:
+        FacePackError: Anything that the user can put right, before the first image.
+    """
+    from tqdm import tqdm
+
+    from ..evaluation.photos.problems import Problems
+    from ..sfsr.guidance import balance_weights
+
+    weights = balance_weights(args.balance)
+    loaded = load_real(args, " ".join({case.prompt for case in pending}), progress=False)
+    pipeline, adapters = loaded
+    named = {person.name: person for person in people}
+    clip = _clip_states(args, adapters[0], [named[name] for name in {c.person for c in pending}])
+    controls = {
+        name: read_control_image(args, None if name is None else scenes[name])
+        for name in {case.scene for case in pending}
+    }
+
+    def inputs_of(case: Case) -> RealInputs:
+        return real_inputs(
+            args, loaded, list(named[case.person].conditioning), clip.get(case.person), case.prompt,
+            expression=None if case.word is None else expressions[case.word],
+            scene=None if case.scene is None else scenes[case.scene],
+            control=controls[case.scene], angles=None, weights=weights,
+        )  # fmt: skip
+
+    problems = Problems()
+    lost: dict[str, None] = {}
+    for case in pending:
+        with problems.collect():
+            inputs = inputs_of(case)
+            pipeline.check(inputs, args.size)
+            units = inputs.sources.units
+            if units is not None and units.lost:
+                lost[units.summary()] = None
+    problems.check()
+    for line in lost:
+        print(f"warning: {line}", file=sys.stderr)
+    choices = drawing_choices(args)
+    for case in tqdm(pending, desc="draw", unit="image"):
+        image = pipeline.draw(inputs_of(case), case.noise_seed(args.seed), **choices)
+        images.write(case, image)
+
+
+def _clip_states(
+    args: argparse.Namespace, adapter: Adapter | None, people: Sequence[Person]
+) -> dict[str, ClipStates]:
+    """CLIP vision of each person's photos, by name, where the adapter reads it."""
+    encoder = load_clip(args, adapter)
+    if encoder is None:
+        return {}
+    return {person.name: encoder.states(list(person.faces)) for person in people if person.faces}
