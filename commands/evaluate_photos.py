@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
         photos_by_name(args.references, problems), finder, evaluator, recogniser, problems,
         aligned=args.clip_vision is not None, progress=True,
     )  # fmt: skip
-    images = _image_folder(args, people, problems)
+    images = _image_folder(args, people, scenes, problems)
     problems.check()
     require_independent(people)
     cases = cases_of(
@@ -229,7 +230,7 @@ def _intensity(args: argparse.Namespace) -> float:
 
 
 def _image_folder(
-    args: argparse.Namespace, people: list[Person], problems: Problems
+    args: argparse.Namespace, people: list[Person], scenes: Collection[str], problems: Problems
 ) -> ImageFolder:
     """The images with all that they depend on."""
     from .. import __version__
@@ -248,11 +249,11 @@ def _image_folder(
         "intensity": _intensity(args),
         **{name: getattr(args, name) for name in names},
     }
-    scenes = fingerprints({path.name: path for path in args.scene}, problems)
+    found = fingerprints({p.name: p for p in args.scene if p.name in scenes}, problems)
     return ImageFolder(
         args.out / "images",
         settings,
         {person.name: list(person.fingerprints) for person in people},
-        {name: file[name] for name, file in scenes.items()},
+        {name: file[name] for name, file in found.items()},
         args.seed,
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..evaluation.photos.people import Person
     from ..pipelines.real.adapters import Adapter
     from ..pipelines.real.clip_vision import ClipStates
-    from ..pipelines.real.pipeline import RealInputs
+    from ..pipelines.real.pipeline import RealInputs, RealPipeline
     from ..pipelines.real.scene import SceneCrop
     from ..sfsr.expression import Expression
 
@@ -63,6 +63,7 @@ def draw_pending(
         with problems.collect():
             inputs = inputs_of(case)
             pipeline.check(inputs, args.size)
+            _require_person(inputs, loaded)
             units = inputs.sources.units
             if units is not None and units.lost:
                 lost[units.summary()] = None
@@ -73,6 +74,23 @@ def draw_pending(
     for case in tqdm(pending, desc="draw", unit="image"):
         image = pipeline.draw(inputs_of(case), case.noise_seed(args.seed), **choices)
         images.write(case, image)
+
+
+def _require_person(
+    inputs: RealInputs, loaded: tuple[RealPipeline, tuple[Adapter | None, Adapter | None]]
+) -> None:
+    """Raise IncompatibleError if Dense-Face alone is to draw people whom it cannot read."""
+    from ..errors import IncompatibleError
+
+    pipeline, adapters = loaded
+    dense = pipeline.dense_face
+    if dense is not None and inputs.person is None and adapters[0] is None:
+        raise IncompatibleError(
+            f"Dense-Face reads identities of {dense.encoder}, and the photos are measured by "
+            "InsightFace",
+            where="--dense-face",
+            fix="Give an --identity-adapter for the person; Dense-Face then turns the head",
+        )
 
 
 def _clip_states(

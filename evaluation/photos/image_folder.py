@@ -80,7 +80,7 @@ class ImageFolder:
         if others:
             path, differs = others[0]
             raise InputError(
-                f"{len(others)} images here were drawn with other settings, the first differs in "
+                f"images drawn with other settings are here ({len(others)}), the first differs in "
                 f"{differs}",
                 where=str(path),
                 fix="Choose another --out, or remove these images to draw them anew",

@@ -36,8 +36,10 @@ class Problems:
         if len(errors) == 1:
             raise errors[0]
         if errors:
-            each = "; ".join(f"{e.what} ({e.where})" if e.where else e.what for e in errors)
-            raise InputError(
-                f"{len(errors)} inputs cannot be used: {each}",
-                fix=next((error.fix for error in errors if error.fix), ""),
-            )
+            each = "; ".join(f"{n}) {_in_list(error)}" for n, error in enumerate(errors, 1))
+            raise InputError(f"{len(errors)} inputs cannot be used: {each}")
+
+
+def _in_list(error: FacePackError) -> str:
+    where = f" ({error.where})" if error.where else ""
+    return f"{error.what}{where}" + (f": {error.fix}" if error.fix else "")

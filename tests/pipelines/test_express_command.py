@@ -187,5 +187,6 @@ def test_evaluate_prints_pure_json(
 
 
 def test_other_files_are_for_sfsr(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["evaluate", "dense-face", "--other", "a.safetensors"]) == 2
-    assert "--other is not available" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["evaluate", "dense-face", "--other", "a.safetensors"])
+    assert "unrecognized arguments: --other" in capsys.readouterr().err

@@ -163,7 +163,7 @@ class Command:
 
     def __call__(self, command: str, **options: Any) -> int:
         usual: dict[str, Any] = {"out": self.out, "steps": 2, "size": 128, "guidance": 3}
-        words = [command]
+        words = command.split()
         for name, value in {**usual, **options}.items():
             for one in value if isinstance(value, list) else [value]:
                 known = self.files / str(one)

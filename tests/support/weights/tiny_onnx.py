@@ -88,9 +88,9 @@ def _write_pooled(path: Path, size: int, weight: np.ndarray, bias: np.ndarray) -
     _save(path, helper.make_graph(nodes, "pooled", [image], [answer], constants))
 
 
-def write_recogniser(path: Path) -> None:
+def write_recogniser(path: Path, seed: int = 0) -> None:
     """ArcFace's form: 112 x 112 -> 512 features that depend on the mean colour."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     _write_pooled(path, 112, rng.normal(size=(3, 512)), rng.normal(size=512))
 
 
