@@ -121,10 +121,12 @@ def test_a_stopped_run_continues(
     drawn: list[Any] = []
     draw = pipeline.run_sampler
     monkeypatch.setattr(
-        pipeline, "run_sampler", lambda *args, **more: drawn.append(1) or draw(*args, **more)
+        pipeline, "run_sampler", lambda *args, **more: drawn.append(args[3]) or draw(*args, **more)
     )
     assert photos() == 0
-    assert len(drawn) == 2 and photos.images == whole
+    assert photos.images == whole
+    noise = {row["image"]: int(row["noise_seed"]) for row in photos.rows}
+    assert sorted(drawn) == sorted(noise[name] for name in (first, second))
     assert (photos.out / "metrics.csv").read_bytes() == metrics
     request.getfixturevalue("no_base")
     assert photos() == 0
@@ -251,6 +253,18 @@ def test_what_the_files_do_not_allow_is_refused_before_the_first_image(
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in said and "inputs cannot be used" not in said
     assert not (photos.out / "images").exists()
+
+
+def test_a_prompt_without_its_star_is_refused_before_the_first_image(
+    photos: Photos, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ColourRecogniser("tiny-world", 1)  # as the Dense-Face file wants it
+    monkeypatch.setattr(evaluate_photos, "recogniser_of", lambda _: own)
+    dense: dict[str, Any] = {"dense_face": "dense.safetensors", "identity_adapter": None}
+    alone = {**dense, "expression_adapter": None, "word": None}
+    assert photos(**alone, prompt=["a photo of *", "a photo"]) == 2
+    assert "*" in capsys.readouterr().err and not (photos.out / "images").exists()
+    assert photos(**alone, prompt="a photo of *") == 0
 
 
 @pytest.mark.usefixtures("no_base")
