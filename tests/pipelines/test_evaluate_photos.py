@@ -282,8 +282,27 @@ def test_the_conditioning_recogniser_does_not_evaluate(
     assert f"the evaluator {name} also measures what the adapters read" in capsys.readouterr().err
 
 
-def test_without_adapters_anybody_is_drawn(photos: Photos) -> None:
-    """A control: no word by default then, and no person."""
+def test_each_image_is_conditioned_on_its_person(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[torch.Tensor] = []
+    inputs = evaluate_photos_drawing.real_inputs
+
+    def recorded(args: Any, loaded: Any, people: Any, *more: Any, **others: Any) -> Any:
+        given.append(torch.stack([one.vector for one in people]))
+        return inputs(args, loaded, people, *more, **others)
+
+    monkeypatch.setattr(evaluate_photos_drawing, "real_inputs", recorded)
+    assert photos(word="joy") == 0
+    ada, ben, eve = given[-3:]
+    assert [len(each) for each in (ada, ben, eve)] == [2, 1, 1]
+    assert float((ben @ eve.T).max()) < 0.9 and float((ada @ ben.T).max()) < 0.9
+
+
+def test_without_adapters_anybody_is_drawn(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control: no word by default then, and no person, so any recogniser may evaluate."""
+    same = ColourRecogniser(EVALUATOR, 2)
+    monkeypatch.setattr(evaluate_photos, "recogniser_of", lambda _: same)
     (photos.references / "ada" / "1.png").unlink()
     none = dict.fromkeys(("identity_adapter", "expression_adapter", "word", "prompt"))
     assert photos(**none) == 0
