@@ -33,7 +33,7 @@ from diffusers import UNet2DConditionModel
 from released_file import full_shapes, random_tensors, write_lightning
 from torch import Tensor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(3600)]
 MEMORY, DISK = 9e9, 12e9
 
 

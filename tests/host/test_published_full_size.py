@@ -19,7 +19,7 @@ from released_file import full_shapes
 from safetensors.torch import save_file
 from torch import Tensor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(900)]
 Tensors = dict[str, Tensor]
 UNET, POSE = "model.diffusion_model.", "control_model."
 ADAPTER_MAPS = ("per_q", "per_k", "per_v", "feat_to_q")

@@ -24,7 +24,7 @@ from PIL import Image
 from ui_to_api import to_api
 from watched_run import watched_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(1800)]
 SECONDS = 1500
 FACEID = "ip-adapter-faceid_sd15.bin"
 FINEFACE = "sd15_attn_processors.ckpt", "sd15_au_encoder.ckpt"
