@@ -1,0 +1,1 @@
+"""The face mesh as a hint for the MediaPipe-face ControlNet: turned, moved, placed and drawn."""
