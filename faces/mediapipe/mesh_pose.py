@@ -1,8 +1,9 @@
-"""Head pose from the face mesh: two passes of weighted Procrustes (MediaPipe's geometry pipeline).
+"""The face mesh in space: two passes of weighted Procrustes (MediaPipe's geometry pipeline).
 
 The mesh is a perspective view: x and y are foreshortened and the head's distance is unknown. A
 first fit of the canonical face gives a size and so a depth; with that depth the perspective is
-undone and the fit repeated.
+undone and the fit repeated. The camera is at the origin: x to the right, y up, z towards the
+viewer, so that all that it sees has a negative z.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..similarity import fit_similarity
+from ..similarity import Similarity, fit_similarity
 from .task_file import Geometry
 
 FIELD_OF_VIEW = 63.0
@@ -29,20 +30,50 @@ def mesh_rotation(landmarks: Tensor, image_size: tuple[int, int], geometry: Geom
     Returns:
         [3, 3] float64, from the canonical face to the camera.
     """
+    return mesh_in_space(landmarks, image_size, geometry)[1].rotation
+
+
+def mesh_in_space(
+    landmarks: Tensor, image_size: tuple[int, int], geometry: Geometry
+) -> tuple[Tensor, Similarity]:
+    """Undo the perspective of a mesh; arguments as for :func:`mesh_rotation`.
+
+    Returns:
+        The points [478 or 468, 3] in space, and the similarity that maps the canonical face there.
+        Both are in centimetres of a head of the canonical size, float64.
+    """
+    known = len(geometry.vertices)
     width, height = image_size
     # On a plane at distance 1 in front of the camera, y up.
-    pixel = 2 * math.tan(math.radians(FIELD_OF_VIEW) / 2) / height
-    seen = landmarks[: len(geometry.vertices)].double()
-    centre = torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
-    seen = (seen - centre) * pixel * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)
+    seen = landmarks.double() - torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
+    seen = seen * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64) / focal_length(height)
     towards_viewer = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
 
-    scale = fit_similarity(geometry.vertices, seen * towards_viewer, geometry.weights).scale
-    depth = seen[:, 2].mean()
+    def fit(points: Tensor) -> Similarity:
+        return fit_similarity(geometry.vertices, points[:known], geometry.weights)
+
+    scale = fit(seen * towards_viewer).scale
+    depth = seen[:known, 2].mean()
 
     def in_space(scale: float) -> Tensor:
         z = (seen[:, 2:] - depth + 1) / scale
         return torch.cat([seen[:, :2] * z, z], 1) * towards_viewer
 
-    second = fit_similarity(geometry.vertices, in_space(scale), geometry.weights).scale
-    return fit_similarity(geometry.vertices, in_space(scale * second), geometry.weights).rotation
+    points = in_space(scale * fit(in_space(scale)).scale)
+    return points, fit(points)
+
+
+def mesh_from_space(points: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """The mesh [478, 3] in pixels of points [478, 3] in space; undoes :func:`mesh_in_space`."""
+    width, height = image_size
+    focal = focal_length(height)
+    distance = -points[:, 2:]
+    places = points[:, :2] / distance * torch.tensor([focal, -focal], dtype=torch.float64)
+    places = places + torch.tensor([width / 2, height / 2], dtype=torch.float64)
+    # Irises do not count, as in the landmark file's canonical face.
+    return torch.cat([places, focal * (distance / distance[:468].mean() - 1)], 1)
+
+
+def focal_length(height: int) -> float:
+    """In pixels, of an image with this height in pixels."""
+    return height / 2 / math.tan(math.radians(FIELD_OF_VIEW) / 2)

@@ -26,6 +26,8 @@ GAZE_LIMIT = 45.0
 #: Degrees of an eyeLook blendshape of 1.
 _SIDEWAYS, _UP_OR_DOWN = 40.0, 35.0
 _EYEBALL, _IRIS = 1.2, 0.585
+#: Least distance of a pupil from a lid, as a fraction of the gap.
+_PUPIL_MARGIN = 0.15
 _RING = ((1, 0), (0, 1), (-1, 0), (0, -1))
 """Right, top, left, bottom, as seen by the viewer: the order of the points after the pupil."""
 
@@ -80,6 +82,20 @@ def irises(vertices: Tensor, values: Mapping[str, float]) -> Tensor:
     )
 
 
+def keep_between_lids(irises: Tensor, face: Tensor) -> Tensor:
+    """Irises [10, 3] raised or lowered until each pupil lies between the lids of a face [N, 3]."""
+    kept = irises.clone()
+    for first, upper, lower in (
+        (0, RIGHT_UPPER_LID, RIGHT_LOWER_LID),
+        (5, LEFT_UPPER_LID, LEFT_LOWER_LID),
+    ):
+        top, bottom = (face[lid[len(lid) // 2], 1] for lid in (upper, lower))
+        margin = _PUPIL_MARGIN * (top - bottom)
+        height = kept[first, 1].clone()
+        kept[first : first + 5, 1] += height.clamp(bottom + margin, top - margin) - height
+    return kept
+
+
 def _iris(
     vertices: Tensor, upper: tuple[int, ...], lower: tuple[int, ...], side: float, up: float
 ) -> Tensor:
@@ -97,5 +113,6 @@ def _iris(
     turned = raised @ torch.tensor([[c, 0, s], [0, 1, 0], [-s, 0, c]], dtype=torch.float64)
     middle = vertices[[upper[0], upper[-1]]].mean(0)
     lids = vertices[[upper[len(upper) // 2], lower[len(lower) // 2]]].mean(0)
-    middle = torch.stack([middle[0], middle[1], lids[2] - _EYEBALL])
+    # Half-way between the lids, as in photographs, and not on the line through the corners.
+    middle = torch.stack([middle[0], lids[1], lids[2] - _EYEBALL])
     return middle + turned
