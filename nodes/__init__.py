@@ -29,6 +29,8 @@ from .dense_face.blending import BlendedSampler, Composite
 from .dense_face.joint import JointGuider, PredictedJointGuider
 from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromImage, PoseSweep
 from .host.folders import register_folders
+from .mesh.draw_face_mesh import DrawFaceMesh
+from .mesh.face_mesh_of_faces import FaceMeshOfFaces
 from .sfsr.apply import ApplySFSR
 from .sfsr.background import Background
 from .sfsr.expression_algebra import (
@@ -56,7 +58,7 @@ NODES: list[type[io.ComfyNode]] = [
     ExpressionFromWord, ExpressionFromSliders, ExpressionFromImage, ExpressionOfFaces,
     ExpressionFromExemplars, BlendExpressions, ExpressionTravel, MirrorExpression,
     CombineExpressions, PreviewExpression, MidpointSampler, LoadSFSRAdapter, ApplySFSR,
-    SplitGuidance, Background,
+    SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces,
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from comfy_api.latest import io
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ..faces.masks.mask_reader import MaskReader
     from ..sfsr.expression import Expression
     from .host.runtime import SiteDelta
+
+T = TypeVar("T")
 
 AdapterSocket = io.Custom("DENSEFACE_ADAPTER")
 IdentitySocket = io.Custom("DENSEFACE_IDENTITY")
@@ -132,6 +134,14 @@ class HeadPoses:
 
     def __len__(self) -> int:
         return len(self.angles)
+
+    def for_batch(self, count: int, where: str) -> tuple[tuple[float, float, float], ...]:
+        """The angles of ``count`` images; a single pose is used for all.
+
+        Raises:
+            InputError: There is neither one nor ``count`` of them.
+        """
+        return _for_batch(self.angles, count, "head poses", where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -300,12 +310,15 @@ class Expressions:
         Raises:
             InputError: There is neither one nor ``count`` of them.
         """
-        if len(self.codes) == count:
-            return self.codes
-        if len(self.codes) == 1:
-            return self.codes * count
+        return _for_batch(self.codes, count, "expressions", where)
+
+
+def _for_batch(values: tuple[T, ...], count: int, what: str, where: str) -> tuple[T, ...]:
+    """One value for all of ``count`` images, or one for each."""
+    if len(values) not in (1, count):
         raise InputError(
-            f"{len(self.codes)} expressions were given for {count}",
+            f"{len(values)} {what} were given for {count}",
             where=where,
             fix="Give one for all, or exactly one for each",
         )
+    return values if len(values) == count else values * count

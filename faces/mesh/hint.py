@@ -5,6 +5,8 @@ Source: docs/reference/published_weights.md D3.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,12 +14,14 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..dnn import opencv
+from ..face import Face
 from .edges import FEATURES, PUPILS
 
 Image = NDArray[np.uint8]
 
 _THICKNESS = 2
 _HALF_PUPIL = 2
+_DARKENED = 0.6
 SMALLEST_SIDE, LARGEST_SIDE = 16, 8192
 SMALLEST_FACE = 64
 """Pixels along the shorter side; the annotator leaves out smaller faces."""
@@ -67,6 +71,33 @@ def draw_meshes(meshes: list[Tensor], size: tuple[int, int]) -> Image:
                 low = [max(0, v - _HALF_PUPIL) for v in (x, y)]
                 canvas[low[1] : y + _HALF_PUPIL, low[0] : x + _HALF_PUPIL] = colour
     return canvas
+
+
+def draw_faces(faces: Sequence[Face], size: tuple[int, int]) -> tuple[Image, int]:
+    """Draw detected faces as they are; the smallest are left out, as the annotator does.
+
+    Returns:
+        The drawing, as :func:`draw_meshes`, and how many faces were left out.
+
+    Raises:
+        InputError: A face comes from an image of another size, or not from the landmarker.
+    """
+    for face in faces:
+        face.require_size(*size)
+        check_mesh(face.landmarks)
+    meshes = [face.landmarks for face in faces if shorter_side(face.landmarks) >= SMALLEST_FACE]
+    return draw_meshes(meshes, size), len(faces) - len(meshes)
+
+
+def over(drawings: Tensor, images: Tensor) -> Tensor:
+    """Drawings on black [B, 3, H, W] over darkened images [1 or B, 3, H, W], all in 0..1."""
+    return torch.where((drawings > 0).any(1, keepdim=True), drawings, images * _DARKENED)
+
+
+def shorter_side(mesh: Tensor) -> float:
+    """Of the mesh's bounds, in pixels, without the irises."""
+    places = mesh[:468, :2]
+    return float((places.amax(0) - places.amin(0)).min())
 
 
 def on_canvas(mesh: Tensor, size: tuple[int, int]) -> Tensor:

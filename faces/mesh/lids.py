@@ -55,6 +55,8 @@ def _lids(points: Tensor, values: Mapping[str, float], least: float, *, undo: bo
             mixed = torch.linalg.inv(mixed)
         # Without the corners, which both lids share.
         lids = torch.stack([points[list(lid[1:-1])] for lid in (upper, lower)])
-        for lid, place in zip((upper, lower), torch.einsum("ij,jnk->ink", mixed, lids), strict=True):
+        for lid, place in zip(
+            (upper, lower), torch.einsum("ij,jnk->ink", mixed, lids), strict=True
+        ):
             moved[list(lid[1:-1])] = place
     return moved

@@ -11,7 +11,7 @@ from ..face import Box, Face, HeadPose
 from ..head_pose import xyz_to_zyx
 from ..mediapipe.mesh_pose import mesh_from_space
 from .eyes import Gaze, gaze_blendshapes
-from .hint import SMALLEST_FACE, check_canvas
+from .hint import SMALLEST_FACE, check_canvas, shorter_side
 from .placement import HALF_HIDDEN, degrees_away, place_in_box, stand, turned
 from .rig import FaceRig, not_shown
 
@@ -19,10 +19,17 @@ SOURCE = "face mesh"
 
 
 class MadeFace(NamedTuple):
-    """A face and what there is to say about its drawing, each as a clause."""
+    """A face, its angles in Euler order xyz, and what there is to say about it, as clauses."""
 
     face: Face
+    angles: HeadPose
     notes: tuple[str, ...]
+
+    def summary(self) -> str:
+        """One line: angles, size and notes."""
+        left, top, right, bottom = self.face.box
+        turn = ", ".join(f"{name} {angle:g}" for name, angle in self.angles._asdict().items())
+        return "; ".join([f"{turn}: {right - left:.0f} x {bottom - top:.0f} px", *self.notes])
 
 
 def make_face(
@@ -74,7 +81,7 @@ def make_face(
 
     if degrees_away(angles, place) >= HALF_HIDDEN:
         notes.append("half of the face is hidden; it is drawn as the annotator draws such faces")
-    if min(right - left, bottom - top) < SMALLEST_FACE:
+    if shorter_side(mesh) < SMALLEST_FACE:
         notes.append(f"smaller than {SMALLEST_FACE} px, which the ControlNet has never seen")
     if left < 0 or top < 0 or right > image_size[0] or bottom > image_size[1]:
         notes.append("part of the face is outside the image")
@@ -90,4 +97,4 @@ def make_face(
         blendshapes=moves,
         pose=xyz_to_zyx(angles),
     )
-    return MadeFace(face, tuple(notes))
+    return MadeFace(face, angles, tuple(notes))

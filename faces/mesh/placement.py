@@ -1,6 +1,6 @@
-"""Where a head is and how it is turned: from head space (``rig``) to pixels, and back from a photo.
+"""Where a head is and how it is turned: from head space (``rig``) into space, and back from a photo.
 
-Heads turn about the origin of head space. The camera is that of ``mediapipe.mesh_pose``, so that the
+Heads turn about the origin of head space. The camera is that of ``mediapipe.mesh_pose``, so the
 landmarker's geometry reads back what was drawn.
 """
 
@@ -19,7 +19,8 @@ from ..mediapipe.task_file import Geometry
 from .hint import check_mesh
 
 HALF_HIDDEN, AWAY = 60.0, 95.0
-"""Degrees between the nose and the direction to the camera: half of the face is hidden; all of it."""
+"""Degrees between the nose and the direction to the camera at which half of the face is hidden, and
+all of it."""
 _ROUNDS = 8
 _CLOSEST = 0.2
 """Least depth of a point, as a fraction of the head's distance; nearer ones are torn apart."""

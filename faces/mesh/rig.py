@@ -1,7 +1,7 @@
 """A head moved by blendshapes, and a measured one brought to rest.
 
-Head space: centimetres of the canonical face, x to the right, y up, z towards the viewer, the origin
-inside the head, between the ears.
+Head space: centimetres of the canonical face, x to the right, y up, z towards the viewer, the
+origin inside the head, between the ears.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class FaceRig:
         self.geometry = geometry
         canonical = torch.cat([geometry.vertices, irises(geometry.vertices, {})])
         self._fields = fields(canonical)
-        self.rest = self.neutralise(canonical, dict.fromkeys(("eyeBlinkLeft", "eyeBlinkRight"), _CANONICAL_LIDS))
+        self.rest = self.neutralise(
+            canonical, dict.fromkeys(("eyeBlinkLeft", "eyeBlinkRight"), _CANONICAL_LIDS)
+        )
 
     def move(self, head: Tensor, values: Mapping[str, float]) -> Tensor:
         """Move a head at rest [478, 3] by blendshapes, 0..1, by name; lids and lips never cross."""

@@ -18,7 +18,7 @@ from node_schemas import frozen_parts, locale_entry
 
 GOLDEN = ROOT / "tests" / "data" / "node_schemas.json"
 LOCALE = ROOT / "locales" / "en" / "nodeDefs.json"
-CATEGORIES = {"face/dense_face", "face/sfsr", "face/analysis", "face/training", "face/demo"}
+CATEGORIES = {"face/dense_face", "face/sfsr", "face/analysis", "face/mesh", "face/demo"}
 
 
 def stored(path: Path, found: dict[str, Any], *, rewrite: bool) -> dict[str, Any]:
