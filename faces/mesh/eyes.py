@@ -27,7 +27,7 @@ GAZE_LIMIT = 45.0
 _SIDEWAYS, _UP_OR_DOWN = 40.0, 35.0
 _EYEBALL, _IRIS = 1.2, 0.585
 #: Least distance of a pupil from a lid, as a fraction of the gap.
-_PUPIL_MARGIN = 0.15
+_PUPIL_MARGIN = 0.1
 _RING = ((1, 0), (0, 1), (-1, 0), (0, -1))
 """Right, top, left, bottom, as seen by the viewer: the order of the points after the pupil."""
 

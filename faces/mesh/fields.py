@@ -54,7 +54,7 @@ def fields(canonical: Tensor) -> dict[str, Tensor]:
     left = {
         "browDown": _along(w.brow, -0.18, -0.5, 0.0),
         "browOuterUp": _along(w.brow_outside, 0.0, 0.6, 0.0),
-        "mouthSmile": _along(w.corner, 0.65, 0.75, -0.35),
+        "mouthSmile": _along(w.corner, 0.8, 0.95, -0.45),
         "mouthFrown": _along(w.corner, 0.1, -0.7, -0.1),
         "mouthDimple": _along(w.corner, 0.45, 0.05, -0.35),
         "mouthStretch": _along(w.corner, 0.65, -0.35, -0.3),

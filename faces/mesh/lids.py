@@ -22,7 +22,7 @@ _CLOSED = {
     "eyeSquint": (0.12, 0.25),
     "eyeWide": (-0.28, -0.04),
     "eyeLookDown": (0.28, -0.1),
-    "eyeLookUp": (-0.1, 0.05),
+    "eyeLookUp": (-0.25, 0.1),
 }
 LID_NAMES = tuple(f"{name}{side}" for name in _CLOSED for side in _EYES)
 """The blendshapes that move lids."""

@@ -1,4 +1,4 @@
-"""Where a head is and how it is turned: from head space (``rig``) into space, and back from a photo.
+"""Where a head is and how it is turned: from head space (``rig``) into space, and back from photos.
 
 Heads turn about the origin of head space. The camera is that of ``mediapipe.mesh_pose``, so the
 landmarker's geometry reads back what was drawn.
