@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .face_mesh import add_face_mesh_options
 from .real_image import run_real
 from .real_options import (
     ABOUT,
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
     add_real_options(parser)
+    add_face_mesh_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:

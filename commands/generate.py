@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..faces.angles import ANGLE_LIMITS, ANGLE_NAMES, check_angles
+from .face_mesh import add_face_mesh_options
 from .real_image import run_real
 from .real_options import ABOUT, add_real_options, add_sampling_options, require_base
 
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/face.png"), help="image to write")
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
     add_real_options(parser)
+    add_face_mesh_options(parser)
     parser.add_argument("--word", help="with --expression-adapter: one of the 135 words")
 
 
@@ -128,7 +130,8 @@ def _on_a_base(args: argparse.Namespace) -> None:
     angles = None
     if any(angle is not None for angle in given):
         yaw, pitch, roll = (angle or 0.0 for angle in given)
-        check_angles((yaw, pitch, roll))
+        if not args.face_mesh or args.dense_face is not None:  # a drawing can turn further
+            check_angles((yaw, pitch, roll))
         angles = yaw, pitch, roll
     word = None if args.word is None else expression_of_word(args.word, 1.0, args.seed)
     run_real(args, args.reference, args.prompt or "", expression=word, angles=angles)

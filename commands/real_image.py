@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .face_mesh import draw_face_mesh, is_drawn
 from .real_options import drawing_choices, finder_of, load_real, recogniser_of
 
 if TYPE_CHECKING:
@@ -51,16 +52,22 @@ def run_real(
     with atomic_path(args.out) as temporary:
         finder, recogniser = finder_of(args), recogniser_of(args)
         scene = None if args.scene is None else read_scene(args.scene, args, finder)
-        control = read_control_image(args, scene)
         references = read_people(people, finder, recogniser)
         photos = [reference.identity for reference in references]
         if expression is None and shown is not None:
             expression = _expression(shown, finder)
+        mesh = (
+            draw_face_mesh(args, scene, references, expression, angles) if is_drawn(args) else None
+        )
+        control = read_control_image(args, scene) if mesh is None else mesh.image
         pipeline, adapters = load_real(args, prompt)
         encoder = None if not references else load_clip(args, adapters[0])
         clip = None
         if encoder is not None:
             clip = encoder.states([reference.face_image() for reference in references])
+        dense = pipeline.dense_face
+        if mesh is not None and (dense is None or dense.pose_branch is None):
+            angles = None  # the drawing has them
         inputs = real_inputs(
             args, (pipeline, adapters), photos, clip, prompt,
             expression=expression, scene=scene, control=control, angles=angles, weights=weights,
@@ -76,7 +83,8 @@ def run_real(
             "expression": expression and expression.source,
             "units": units and units.summary(),
             "scene": None if args.scene is None else str(args.scene),
-            "angles": inputs.angles,
+            "angles": inputs.angles if mesh is None else mesh.angles,
+            "gaze": args.gaze,
             "seed": args.seed,
             **choices,
         }

@@ -111,8 +111,8 @@ def require_base(args: argparse.Namespace) -> None:
     """
     from ..errors import InputError
 
-    for name in (*_FILES, "tokenizer", "insightface", "landmarker"):
-        if args.base is None and getattr(args, name.replace("-", "_")) is not None:
+    for name in (*_FILES, "tokenizer", "insightface", "landmarker", "face-mesh", "gaze"):
+        if args.base is None and getattr(args, name.replace("-", "_")) not in (None, False):
             raise InputError(
                 "the tiny world has no use for this option",
                 where=f"--{name}",

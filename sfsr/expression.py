@@ -84,6 +84,10 @@ class Expression:
         """The values [51] clamped to 0..1."""
         return self.values.clamp(0, 1)
 
+    def blendshapes(self) -> dict[str, float]:
+        """All values by name, clamped to 0..1."""
+        return dict(zip(ARKIT_NAMES, self.face().tolist(), strict=True))
+
     def named(self) -> dict[str, float]:
         """The known values by name."""
         return {name: float(self.values[i]) for name, i in ARKIT_INDEX.items() if self.known[i]}

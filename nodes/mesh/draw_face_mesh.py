@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ...faces.blendshapes import ARKIT_NAMES
 from ...faces.mesh.eyes import GAZE_LIMIT
 from ...faces.mesh.hint import LARGEST_SIDE
 from ..analysis.chosen_face import index_input
@@ -27,7 +26,6 @@ from .drawings import CATEGORY, drawn, outputs, scene_input, scenes_of
 
 if TYPE_CHECKING:
     from ...faces.face import Box, Face
-    from ...sfsr.expression import Expression
 
 NAME = "Draw Face Mesh"
 
@@ -182,7 +180,7 @@ class DrawFaceMesh(io.ComfyNode):
                 HeadPose(*angles),
                 size,
                 there or box,
-                values=None if code is None else _values(code),
+                values=None if code is None else code.blendshapes(),
                 gaze=Gaze(gaze_yaw, gaze_pitch),
                 person=who,
             )
@@ -204,11 +202,6 @@ def _faces(found: FoundFaces | None, index: int, count: int) -> list[Face | None
     if found is None:
         return [None] * count
     return [pick(list(faces), index) for faces in found.for_batch(count, NAME)]
-
-
-def _values(code: Expression) -> dict[str, float]:
-    """Blendshapes by name, 0..1."""
-    return dict(zip(ARKIT_NAMES, code.face().tolist(), strict=True))
 
 
 def _box(x: float, y: float, face_height: float, size: tuple[int, int]) -> Box:

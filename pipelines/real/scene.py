@@ -31,11 +31,13 @@ _BOX = 0.35
 class SceneCrop:
     """One face of a scene.
 
-    image: The whole scene [3, H, W]. crop: [1, 3, S, S]. mask: [1, 1, S, S], 1 = draw anew.
+    image: The whole scene [3, H, W]. face: The one in it that is drawn anew.
+    crop: [1, 3, S, S]. mask: [1, 1, S, S], 1 = draw anew.
     angles: How the face is turned; None where that was not measured.
     """
 
     image: Tensor
+    face: Face
     place: CropPlace
     crop: Tensor
     mask: Tensor
@@ -81,7 +83,7 @@ def scene_crop(image: Tensor, face: Face, size: int, mask: Tensor | None = None)
         own = cropped(mask[None].float(), place)[0].clamp(0, 1)
     pose = face.pose
     angles = None if pose is None else _within(pose.yaw, pose.pitch, pose.roll)
-    return SceneCrop(image, place, crop, checked_face_mask(own[None, None], crop), angles)
+    return SceneCrop(image, face, place, crop, checked_face_mask(own[None, None], crop), angles)
 
 
 def _face_mask(face: Face, place: CropPlace) -> Tensor:

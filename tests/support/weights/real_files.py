@@ -156,7 +156,10 @@ def target_of_other_base() -> Any:
 
 
 class Command:
-    """Calls ``denseface``; options that name one of the files may leave out its folder."""
+    """Calls ``denseface``; options that name one of the files may leave out its folder.
+
+    True is an option without a value, a tuple one with several, a list one given several times.
+    """
 
     def __init__(self, files: Path, out: Path) -> None:
         self.files, self.out = files, out
@@ -169,7 +172,11 @@ class Command:
                 known = self.files / str(one)
                 if one is not None:
                     option = f"--{name.replace('_', '-')}"
-                    words += [option, str(known if known.exists() else one)]
+                    words.append(option)
+                    if isinstance(one, tuple):
+                        words += map(str, one)
+                    elif one is not True:
+                        words.append(str(known if known.exists() else one))
         return cli.main(words)
 
     def express(self, **options: Any) -> int:
