@@ -1,7 +1,7 @@
 """Every published model file that the pack can use: one table for the commands, nodes and docs.
 
-Names, sizes and sums: docs/reference/published_weights.md C1, D1, D7, E, I. Sums and exact sizes
-are given only where public sources state them. Nothing here is ever downloaded.
+Names, sizes and sums: docs/reference/published_weights.md C1, D1, D3, D7, E, I. Sums and exact
+sizes are given only where public sources state them. Nothing here is ever downloaded.
 """
 
 from __future__ import annotations
@@ -299,8 +299,25 @@ DOWNLOADS: tuple[Download, ...] = (
         "dense_face",
         "Apache-2.0",
         "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
-        ("DenseFace_LoadAnalyzer",),
+        ("DenseFace_LoadAnalyzer", "DenseFace_DrawFaceMesh"),
         ("photo_faces", "real_dense_face"),
+    ),
+    Download(
+        "mediapipe-face",
+        "MediaPipe-face ControlNet",
+        "head pose, gaze and mouth on Stable Diffusion 1.5, from a drawn face mesh",
+        (
+            PublishedFile(
+                "control_v2p_sd15_mediapipe_face.safetensors",
+                1445.2,
+                1_445_154_814,
+                "5be501156709895f0b14a7ec76faae7cf0a105f76895252a2c69db541629628f",
+            ),
+        ),
+        "controlnet",
+        "OpenRAIL",
+        "https://huggingface.co/CrucibleAI/ControlNetMediaPipeFace",
+        ("ControlNetLoader",),
     ),
     Download(
         "ir_se50",

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import FacePackError
-from . import landmarker, tiny_world
+from . import face_mesh, landmarker, tiny_world
 from .host import FULL, SMALL, Size, start_host
 from .result import Result
 
@@ -71,6 +71,7 @@ def main() -> None:
         "image": tiny_world.one_image,
         "demo": tiny_world.whole_demo,
         "landmarker": landmarker.landmarker,
+        "face_mesh": face_mesh.face_mesh,
     }
     if start_host():
         size = SMALL if chosen.small else FULL

@@ -30,7 +30,10 @@ FIRST, TEXT = (
     f"model.diffusion_model.input_blocks.{name}.weight"
     for name in ("0.0", "1.1.transformer_blocks.0.attn2.to_k")
 )
-CORE_NODES = {"CheckpointLoaderSimple", "CLIPVisionLoader", "LoraLoader", "LoraLoaderModelOnly"}
+CORE_NODES = {
+    "CheckpointLoaderSimple", "CLIPVisionLoader", "ControlNetLoader", "LoraLoader",
+    "LoraLoaderModelOnly",
+}  # fmt: skip
 
 
 @pytest.fixture
