@@ -129,7 +129,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "see its author; often CreativeML OpenRAIL-M",
         "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
         _CHECKPOINT,
-        ("real_portrait", "real_expression_travel", "real_dense_face"),
+        ("real_portrait", "real_expression_travel", "real_dense_face", "real_turn"),
         kind="sd15",
     ),
     Download(
@@ -161,7 +161,7 @@ DOWNLOADS: tuple[Download, ...] = (
             others=("ip-adapter-faceid_sd15.safetensors",),
         ),
         "identity: 4 tokens and a LoRA",
-        _PHOTO_WORKFLOWS,
+        (*_PHOTO_WORKFLOWS, "real_turn"),
     ),
     _faceid(
         "faceid-plus",
@@ -283,7 +283,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "all its models are for non-commercial research only",
         "https://github.com/deepinsight/insightface/releases",
         ("DenseFace_LoadAnalyzer", "DenseFace_LoadEncoder"),
-        _PHOTO_WORKFLOWS,
+        (*_PHOTO_WORKFLOWS, "real_turn"),
     ),
     Download(
         "landmarker",
@@ -300,7 +300,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "Apache-2.0",
         "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
         ("DenseFace_LoadAnalyzer", "DenseFace_DrawFaceMesh"),
-        ("photo_faces", "real_dense_face"),
+        ("photo_faces", "real_dense_face", "real_turn"),
     ),
     Download(
         "mediapipe-face",
@@ -318,6 +318,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "OpenRAIL",
         "https://huggingface.co/CrucibleAI/ControlNetMediaPipeFace",
         ("ControlNetLoader",),
+        ("real_turn",),
     ),
     Download(
         "ir_se50",

@@ -19,7 +19,9 @@ WORKFLOWS = sorted((ROOT / "workflows").glob("real_*.json"))
 NAMES = [path.stem for path in WORKFLOWS]
 TITLE = 34
 """Height of a node's title, above its position."""
-PUBLISHED = {"CheckpointLoaderSimple", "SFSR_LoadAdapter", "DenseFace_LoadAdapter"}
+PUBLISHED = {
+    "CheckpointLoaderSimple", "ControlNetLoader", "DenseFace_LoadAdapter", "SFSR_LoadAdapter",
+}  # fmt: skip
 
 
 def saved(path: Path) -> dict[str, Any]:

@@ -63,6 +63,17 @@ def write_converted_release(path: Path) -> Path:
     return path
 
 
+def write_controlnet(path: Path) -> Path:
+    """A ControlNet for Stable Diffusion 1.5 in the original layout (0.7 GB)."""
+    shapes = {
+        name: kind
+        for name, kind in full_shapes().items()
+        if name.startswith("control_model.") and not any(part in name for part in _MAPS)
+    }
+    save_file(_halves(shapes), path)
+    return path
+
+
 def _halves(shapes: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> dict[str, Tensor]:
     """Random tensors in half precision, made one by one: twice the size is never in memory."""
     tensors: dict[str, Tensor] = {}

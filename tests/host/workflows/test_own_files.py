@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(1800)
 SECONDS = 1500
 FACEID = "ip-adapter-faceid_sd15.bin"
 FINEFACE = "sd15_attn_processors.ckpt", "sd15_au_encoder.ckpt"
+CONTROLNET = "control_v2p_sd15_mediapipe_face.safetensors"
 ASTRONAUT, SELFIE = "astronaut.png", "selfie.png"
 MIRRORED = "mirrored.png"
 HEAD = slice(10, 230), slice(130, 330)
@@ -41,20 +42,25 @@ def own_files(server: ComfyServer) -> Iterator[None]:
     """Every file that the templates name, where they look for it."""
     pytest.importorskip("insightface")
     pytest.importorskip("onnx")
-    from full_size_files import write_converted_release, write_published, write_sd15
+    from full_size_files import (
+        write_controlnet,
+        write_converted_release,
+        write_published,
+        write_sd15,
+    )
     from random_ir_se50 import write_random_ir_se50
     from tiny_onnx import write_detector, write_recogniser
 
     astronaut = pytest.importorskip("skimage.data").astronaut()
     models = server.base / "models"
-    faces, adapters, checkpoints, pack = (
-        models / name
-        for name in ("dense_face", "ipadapter", "checkpoints", "insightface/models/buffalo_l")
-    )
-    for folder in (faces, adapters, checkpoints, pack):
+    places = "dense_face", "ipadapter", "checkpoints", "controlnet", "insightface/models/buffalo_l"
+    folders = [models / name for name in places]
+    faces, adapters, checkpoints, controlnets, pack = folders
+    for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     write_sd15(checkpoints / "v1-5-pruned-emaonly.safetensors")
     write_sd15(checkpoints / "sd-v1-5-inpainting.ckpt", inpainting=True)
+    write_controlnet(controlnets / CONTROLNET)
     write_converted_release(faces / "dense_face.safetensors")
     write_published(adapters / FACEID, "faceid", Path(FACEID).stem, legacy=True)
     for name in FINEFACE:
@@ -182,6 +188,28 @@ def test_dense_face(server: ComfyServer, own_files: None) -> None:
         changed_in_the_head_alone(server, after)
         heads.append(after[HEAD])
     assert difference(*heads) > 0.2
+
+
+def test_turn(server: ComfyServer, own_files: None) -> None:
+    """Each of the five poses is another image; the gaze changes it, too."""
+    changes: Changes = {
+        "LoadImage": {"image": ASTRONAUT},
+        "KSampler": {"steps": 2},
+        "EmptyLatentImage": {"width": 128, "height": 128},
+        "DenseFace_DrawFaceMesh": {"width": 128, "height": 128},
+        "DenseFace_EncodeIdentity": {"image": ["selfie", 0]},
+    }
+    sheets = []
+    for gaze in (0.0, 40.0):
+        changes["DenseFace_DrawFaceMesh"]["gaze_yaw"] = gaze
+        graph = template(server, "real_turn", changes)
+        # The pack's detector here knows red squares only.
+        graph["selfie"] = {"class_type": "LoadImage", "inputs": {"image": SELFIE}}
+        frames, report = drawn(server, graph)
+        assert len(frames) == 5 and "yaw -40, pitch 0, roll 0" in report
+        assert min(difference(one, other) for one, other in pairwise(frames)) > 0.02
+        sheets.append(np.stack(frames))
+    assert difference(*sheets) > 0.005
 
 
 def changed_in_the_head_alone(server: ComfyServer, after: Any) -> None:

@@ -28,6 +28,7 @@ def test_there_are_workflows() -> None:
         "real_expression_travel",
         "real_portrait",
         "real_swap",
+        "real_turn",
     ]
 
 
