@@ -1,9 +1,11 @@
-"""The face mesh in space: two passes of weighted Procrustes (MediaPipe's geometry pipeline).
+"""The face mesh in space: MediaPipe's geometry pipeline, a weighted Procrustes fit.
 
-The mesh is a perspective view: x and y are foreshortened and the head's distance is unknown. A
-first fit of the canonical face gives a size and so a depth; with that depth the perspective is
-undone and the fit repeated. The camera is at the origin: x to the right, y up, z towards the
-viewer, so that all that it sees has a negative z.
+The mesh is a perspective view: x and y are foreshortened, and neither the head's size nor its
+distance is known, but their ratio. The perspective is undone at distance 1; the canonical face,
+fitted to the result, gives rotation and size. MediaPipe fits three times, because it has the size
+in centimetres before it undoes the perspective; as that scales all coordinates alike, one fit finds
+the same. The camera is at the origin: x to the right, y up, z towards the viewer, so that all that
+it sees has a negative z.
 """
 
 from __future__ import annotations
@@ -39,28 +41,19 @@ def mesh_in_space(
     """Undo the perspective of a mesh; arguments as for :func:`mesh_rotation`.
 
     Returns:
-        The points [478 or 468, 3] in space, and the similarity that maps the canonical face there.
-        Both are in centimetres of a head of the canonical size, float64.
+        The points [478 or 468, 3] in space, and the similarity, of scale 1, that maps the canonical
+        face there. Both are in centimetres of a head of the canonical size, float64.
     """
     known = len(geometry.vertices)
     width, height = image_size
     # On a plane at distance 1 in front of the camera, y up.
     seen = landmarks.double() - torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
     seen = seen * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64) / focal_length(height)
-    towards_viewer = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
-
-    def fit(points: Tensor) -> Similarity:
-        return fit_similarity(geometry.vertices, points[:known], geometry.weights)
-
-    scale = fit(seen * towards_viewer).scale
-    depth = seen[:known, 2].mean()
-
-    def in_space(scale: float) -> Tensor:
-        z = (seen[:, 2:] - depth + 1) / scale
-        return torch.cat([seen[:, :2] * z, z], 1) * towards_viewer
-
-    points = in_space(scale * fit(in_space(scale)).scale)
-    return points, fit(points)
+    distance = seen[:, 2:] - seen[:known, 2].mean() + 1
+    points = torch.cat([seen[:, :2] * distance, -distance], 1)
+    standing = fit_similarity(geometry.vertices, points[:known], geometry.weights)
+    scale = standing.scale
+    return points / scale, Similarity(1.0, standing.rotation, standing.shift / scale)
 
 
 def mesh_from_space(points: Tensor, image_size: tuple[int, int]) -> Tensor:

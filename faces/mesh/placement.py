@@ -69,7 +69,7 @@ def stand(face: Face, geometry: Geometry) -> tuple[Tensor, Tensor]:
     """
     check_mesh(face.landmarks)
     points, standing = mesh_in_space(face.landmarks, face.image_size, geometry)
-    return standing.inverse()(points), standing.shift / standing.scale
+    return standing.inverse()(points), standing.shift
 
 
 def turned(head: Tensor, angles: HeadPose, place: Tensor) -> Tensor:

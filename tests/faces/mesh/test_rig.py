@@ -76,6 +76,12 @@ def test_neither_lips_nor_lids_cross(rig: FaceRig, values: dict[str, float]) -> 
         assert moved[lower[4], 1] < moved[pupil, 1] < moved[upper[4], 1]
 
 
+def test_lids_closed_in_several_ways_still_do_not_cross(rig: FaceRig) -> None:
+    everything = {f"{name}Left": 1.0 for name in ("eyeBlink", "eyeSquint", "eyeLookDown")}
+    moved = rig.move(rig.rest, everything)
+    assert (height(moved, LEFT_UPPER_LID) - height(moved, LEFT_LOWER_LID)).min() > 0
+
+
 @given(st.dictionaries(st.sampled_from(ARKIT_NAMES), st.floats(0, 0.6), max_size=4))
 @quick
 def test_what_was_moved_comes_to_rest(rig: FaceRig, values: dict[str, float]) -> None:
