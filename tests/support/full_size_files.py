@@ -65,10 +65,13 @@ def write_converted_release(path: Path) -> Path:
 
 def write_controlnet(path: Path) -> Path:
     """A ControlNet for Stable Diffusion 1.5 in the original layout (0.7 GB)."""
+    unet, control = _BASE[0], "control_model."
+    encoder = tuple(unet + part for part in ("time_embed.", "input_blocks.", "middle_block."))
+    added = tuple(control + p for p in ("zero_convs.", "middle_block_out.", "input_hint_block."))
     shapes = {
-        name: kind
+        name.replace(unet, control): kind
         for name, kind in full_shapes().items()
-        if name.startswith("control_model.") and not any(part in name for part in _MAPS)
+        if name.startswith((*encoder, *added)) and not any(part in name for part in _MAPS)
     }
     save_file(_halves(shapes), path)
     return path
