@@ -50,10 +50,7 @@ def write_converted_release(path: Path) -> Path:
         if name.startswith(_BESIDE_THE_BASE) or any(part in name for part in _MAPS)
     }
     tensors = _halves(shapes)
-    for name, tensor in tensors.items():
-        # Eight layers read the pose's image: as random as the rest they would all but lose it.
-        if name.startswith(_HINT) and tensor.ndim > 1:
-            tensor.mul_(3)
+    _strengthen_hint(tensors)
     source = path.with_suffix(".release.safetensors")
     save_file(tensors, source)
     try:
@@ -73,8 +70,17 @@ def write_controlnet(path: Path) -> Path:
         for name, kind in full_shapes().items()
         if name.startswith((*encoder, *added)) and not any(part in name for part in _MAPS)
     }
-    save_file(_halves(shapes), path)
+    tensors = _halves(shapes)
+    _strengthen_hint(tensors)
+    save_file(tensors, path)
     return path
+
+
+def _strengthen_hint(tensors: Mapping[str, Tensor]) -> None:
+    """Eight layers read the image: as random as the rest they would all but lose it."""
+    for name, tensor in tensors.items():
+        if name.startswith(_HINT) and tensor.ndim > 1:
+            tensor.mul_(3)
 
 
 def _halves(shapes: Mapping[str, tuple[tuple[int, ...], torch.dtype]]) -> dict[str, Tensor]:
