@@ -66,7 +66,7 @@ def test_a_line_with_an_end_outside_is_left_out() -> None:
 def test_later_faces_cover_earlier_ones() -> None:
     one, two = (torch.from_numpy(draw_meshes([mesh(seed)], SIZE)) for seed in (0, 1))
     both = torch.from_numpy(draw_meshes([mesh(0), mesh(1)], SIZE))
-    assert torch.equal(both, torch.where(two.any(-1, keepdim=True), two, one))
+    assert torch.equal(both, torch.where((two > 0).any(-1, keepdim=True), two, one))
 
 
 def test_small_faces_are_left_out() -> None:
