@@ -1,7 +1,8 @@
 """Every published model file that the pack can use: one table for the commands, nodes and docs.
 
-Names, sizes and sums: docs/reference/published_weights.md C1, D1, D3, D7, E, I. Sums and exact
-sizes are given only where public sources state them. Nothing here is ever downloaded.
+Names, sizes and sums: docs/reference/published_weights.md C1, D1, D3, D7, E, I and
+docs/reference/libraries.md 13. Sums and exact sizes are given only where public sources state them.
+Nothing here is ever downloaded.
 """
 
 from __future__ import annotations
@@ -319,6 +320,41 @@ DOWNLOADS: tuple[Download, ...] = (
         "https://huggingface.co/CrucibleAI/ControlNetMediaPipeFace",
         ("ControlNetLoader",),
         ("real_turn",),
+    ),
+    Download(
+        "yunet",
+        "YuNet",
+        "faces in photographs, at work too: detection and five points",
+        (
+            PublishedFile(
+                "face_detection_yunet_2023mar.onnx",
+                0.23,
+                232_589,
+                "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+                others=("face_detection_yunet_2026may.onnx",),
+            ),
+        ),
+        "dense_face",
+        "MIT",
+        "https://huggingface.co/opencv/face_detection_yunet",
+        ("DenseFace_LoadAnalyzer",),
+    ),
+    Download(
+        "sface",
+        "SFace",
+        "measuring likeness, at work too: a recogniser that conditions no adapter",
+        (
+            PublishedFile(
+                "face_recognition_sface_2021dec.onnx",
+                38.7,
+                38_696_353,
+                "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+            ),
+        ),
+        "dense_face",
+        "Apache-2.0; its training data are not stated",
+        "https://huggingface.co/opencv/face_recognition_sface",
+        ("DenseFace_LoadEncoder",),
     ),
     Download(
         "ir_se50",

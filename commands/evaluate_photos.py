@@ -46,6 +46,7 @@ FILES = (
     "controlnet",
     "control_image",
     "insightface",
+    "yunet",
 )
 
 
@@ -65,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="recogniser that measures, an .onnx file or an InsightFace folder; not the one of "
-        "--insightface",
+        help="recogniser that measures: SFace's .onnx file, or one of InsightFace or a folder; not "
+        "the one of --insightface",
     )
     for name, what, usual in (
         ("prompt", "prompt", "three of a person"),
@@ -186,8 +187,8 @@ def _analyzers(args: argparse.Namespace) -> tuple[FaceAnalyzer, Recogniser, Reco
     if finder is None:
         raise InputError(
             "nothing is given that finds faces",
-            where="--landmarker, --insightface",
-            fix="Give --landmarker, which also measures expressions, or --insightface",
+            where="--landmarker, --yunet, --insightface",
+            fix="Give --landmarker, which also measures expressions, --yunet or --insightface",
         )
     # Without such an adapter the base draws anybody: a control.
     conditions = args.identity_adapter is not None or args.dense_face is not None
@@ -205,9 +206,9 @@ def _analyzers(args: argparse.Namespace) -> tuple[FaceAnalyzer, Recogniser, Reco
 
 def evaluator_of(args: argparse.Namespace) -> Recogniser:
     """The recogniser that measures."""
-    from ..faces.insightface.recogniser import InsightFaceRecogniser
+    from ..faces.encoders.load import load_recogniser
 
-    return InsightFaceRecogniser(args.evaluator)
+    return load_recogniser(args.evaluator)
 
 
 def _scenes(

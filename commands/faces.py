@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..faces.analyzers import FaceAnalyzer
 
 TASK_FILE_VARIABLE = "DENSEFACE_TASK_FILE"
-ANALYZERS = ("landmarker", "insightface", "tiny-world")
+ANALYZERS = ("landmarker", "insightface", "tiny-world", "yunet")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_analyzer(parser: argparse.ArgumentParser) -> None:
 
 
 def add_face_files(parser: argparse._ActionsContainer) -> None:
-    """Arguments that name the files of the landmarker and of InsightFace."""
+    """Arguments that name the files of the landmarker, of InsightFace and of YuNet."""
     parser.add_argument(
         "--landmarker",
         type=Path,
@@ -55,6 +55,9 @@ def add_face_files(parser: argparse._ActionsContainer) -> None:
     )
     parser.add_argument(
         "--insightface", type=Path, metavar="FOLDER", help="folder of an InsightFace pack"
+    )
+    parser.add_argument(
+        "--yunet", type=Path, metavar="FILE", help="OpenCV's face_detection_yunet .onnx file"
     )
 
 
@@ -122,6 +125,15 @@ def analyzer_of(args: argparse.Namespace, *, fast: bool = False) -> FaceAnalyzer
         from ..faces.insightface.analyzer import InsightFaceAnalyzer
 
         return InsightFaceAnalyzer(args.insightface)
+    if args.analyzer == "yunet":
+        if args.yunet is None:
+            raise InputError(
+                "no YuNet file was given",
+                fix=f"Give {BY_KEY['yunet'].where_to_get} with --yunet",
+            )
+        from ..faces.opencv_zoo.yunet import YuNet
+
+        return YuNet(args.yunet)
     named = landmarker_path(args)
     if named is None:
         raise ModelFileError(

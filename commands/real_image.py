@@ -167,7 +167,7 @@ def read_scene(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None
         raise InputError(
             "nothing is given that finds the face in the scene",
             where=str(path),
-            fix="Give --landmarker, --insightface, or a --mask of the face",
+            fix="Give --landmarker, --insightface, --yunet, or a --mask of the face",
         )
     return masked_crop(image, mask, args.size)
 

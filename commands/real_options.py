@@ -111,7 +111,7 @@ def require_base(args: argparse.Namespace) -> None:
     """
     from ..errors import InputError
 
-    for name in (*_FILES, "tokenizer", "insightface", "landmarker", "face-mesh", "gaze"):
+    for name in (*_FILES, "tokenizer", "insightface", "landmarker", "yunet", "face-mesh", "gaze"):
         if args.base is None and getattr(args, name.replace("-", "_")) not in (None, False):
             raise InputError(
                 "the tiny world has no use for this option",
@@ -173,12 +173,16 @@ def load_real(
 
 
 def finder_of(args: argparse.Namespace) -> FaceAnalyzer | None:
-    """The landmarker where it is given, for its outline; else InsightFace; else nothing."""
+    """The landmarker where it is given, for its outline; else YuNet, InsightFace, or nothing."""
     named = landmarker_path(args)
     if named is not None:
         from ..faces.mediapipe.landmarker import Landmarker
 
         return Landmarker(named, steady=True)
+    if args.yunet is not None:
+        from ..faces.opencv_zoo.yunet import YuNet
+
+        return YuNet(args.yunet)
     if args.insightface is not None:
         from ..faces.insightface.analyzer import InsightFaceAnalyzer
 

@@ -1,8 +1,9 @@
 """The interface of face analyzers, and finding faces with them.
 
 An analyzer is anything with a ``name`` and ``find``: the landmarker (``faces.mediapipe``),
-InsightFace (``faces.insightface``), the tiny world's own (``demo.networks.face_finder``). A face
-can also be typed in (``manual_face``), so that a graph runs without any model.
+InsightFace (``faces.insightface``), YuNet (``faces.opencv_zoo``), the tiny world's own
+(``demo.networks.face_finder``). A face can also be typed in (``manual_face``), so that a graph runs
+without any model.
 """
 
 from __future__ import annotations

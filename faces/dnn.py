@@ -16,11 +16,14 @@ from ..errors import FacePackError, ModelFileError
 Array = NDArray[np.float32]
 
 
-def opencv() -> ModuleType:
+def opencv(feature: str = "readNetFromTFLite") -> ModuleType:
     """The module ``cv2``.
 
+    Args:
+        feature: A function or class of ``cv2`` or ``cv2.dnn`` that is needed.
+
     Raises:
-        FacePackError: It is not installed or too old.
+        FacePackError: It is not installed, or without this feature.
     """
     try:
         cv2 = importlib.import_module("cv2")
@@ -29,9 +32,9 @@ def opencv() -> ModuleType:
             f"OpenCV cannot be imported ({error})",
             fix="Install it with pip install -r requirements.txt (insightface brings it)",
         ) from error
-    if not hasattr(cv2.dnn, "readNetFromTFLite"):
+    if not (hasattr(cv2, feature) or hasattr(cv2.dnn, feature)):
         raise FacePackError(
-            f"OpenCV {cv2.__version__} cannot read TFLite networks", fix="Install 4.8 or newer"
+            f"OpenCV {cv2.__version__} has no {feature}", fix="Install OpenCV 4.8 or newer"
         )
     return cv2
 

@@ -190,7 +190,7 @@ class LoadedAnalyzer:
             raise IncompatibleError(
                 f"the analyzer {self.name} only estimates head poses and makes no masks",
                 where=where,
-                fix="Load the landmarker, insightface or the tiny world in Load Face Analyzer",
+                fix="Load another analyzer in Load Face Analyzer, such as the landmarker",
             )
         from ..faces.masks.mask_reader import LandmarkMasks
 

@@ -13,6 +13,7 @@ W600K_R50 = "insightface/w600k_r50"
 W600K_MBF = "insightface/w600k_mbf"
 GLINTR100 = "insightface/glintr100"
 ARC2FACE = "arc2face/arcface"
+SFACE = "opencv/sface"
 
 ALIASES: dict[str, str] = {
     "buffalo_l": W600K_R50,

@@ -13,7 +13,9 @@ from ..host.face_models import (
     FOLDER,
     LANDMARKER,
     NETWORKS,
+    ONNX,
     POSE_NETWORK,
+    YUNET,
     insight_pack,
     insight_packs,
     model_file,
@@ -24,10 +26,11 @@ from ..sockets import AnalyzerSocket, LoadedAnalyzer
 
 CATEGORY = "face/analysis"
 MEDIAPIPE, INSIGHTFACE, TINY, SIX_D = "landmarker", "insightface", "tiny world", "6DRepNet"
-FINDERS = (MEDIAPIPE, INSIGHTFACE, TINY, SIX_D)
+OPENCV = "YuNet"
+FINDERS = (MEDIAPIPE, INSIGHTFACE, TINY, SIX_D, OPENCV)
 _OUTPUT_TIP = (
     "For Detect Faces, Encode Identity, Face Mask and Head Pose from Image. InsightFace and the "
-    "tiny world also encode identities; for the landmarker add Load Face Encoder."
+    "tiny world also encode identities; for the landmarker and YuNet add Load Face Encoder."
 )
 
 
@@ -42,7 +45,15 @@ class LoadAnalyzer(io.ComfyNode):
             category=CATEGORY,
             description="Loads a model that detects and analyses faces. Nothing is downloaded: if "
             "a file is missing, the error says which file goes where.",
-            search_aliases=["face detector", "face analysis", "landmarks", "mediapipe", "buffalo"],
+            search_aliases=[
+                "face detector",
+                "face analysis",
+                "landmarks",
+                "mediapipe",
+                "buffalo",
+                "yunet",
+                "opencv",
+            ],
             inputs=[
                 io.Combo.Input(
                     "finder",
@@ -52,7 +63,7 @@ class LoadAnalyzer(io.ComfyNode):
                     "pose. insightface: 68 landmarks, pose, identity; its models are for "
                     "non-commercial research only. tiny world: bundled, rendered heads only. "
                     "6DRepNet: the head pose network of the paper, for images that are one cropped "
-                    "face; pose only.",
+                    "face; pose only. YuNet: OpenCV's detector, five points only, MIT licence.",
                 ),
                 file_list(
                     "task_file",
@@ -72,8 +83,8 @@ class LoadAnalyzer(io.ComfyNode):
                 io.Int.Input(
                     "detection_size",
                     **between(64, 2048, step=32, default=640),
-                    tooltip="For insightface: side in pixels of the image given to the detector. "
-                    "Larger finds smaller faces and takes longer.",
+                    tooltip="For insightface and YuNet: side in pixels of the image given to the "
+                    "detector. Larger finds smaller faces and takes longer.",
                 ),
                 io.Boolean.Input(
                     "look_twice",
@@ -81,16 +92,29 @@ class LoadAnalyzer(io.ComfyNode):
                     tooltip="For the landmarker: average over a second, re-centred crop and the "
                     "mirrored image. Less jitter, four times as slow.",
                 ),
+                file_list(
+                    "yunet_file",
+                    ONNX,
+                    "For YuNet: face_detection_yunet_2023mar.onnx or newer in models/dense_face.",
+                    optional=True,
+                ),
             ],
             outputs=[output(AnalyzerSocket, "analyzer", _OUTPUT_TIP)],
         )
 
     @classmethod
     def fingerprint_inputs(
-        cls, finder: str, task_file: str, insightface_pack: str, pose_file: str, **_: Any
+        cls,
+        finder: str,
+        task_file: str,
+        insightface_pack: str,
+        pose_file: str,
+        yunet_file: str = FIRST,
+        **_: Any,
     ) -> str:
+        files = (task_file, insightface_pack, pose_file, yunet_file)
         try:
-            return "".join(map(file_mark, _sources(finder, task_file, insightface_pack, pose_file)))
+            return "".join(map(file_mark, _sources(finder, *files)))
         except ModelFileError:
             return ""  # reported when the node runs
 
@@ -104,6 +128,7 @@ class LoadAnalyzer(io.ComfyNode):
         threshold: float,
         detection_size: int,
         look_twice: bool,
+        yunet_file: str = FIRST,
     ) -> io.NodeOutput:
         if finder == TINY:
             from ..demo.tiny_world import load_bundled_analyzer
@@ -120,6 +145,11 @@ class LoadAnalyzer(io.ComfyNode):
 
             insight = InsightFaceAnalyzer(insight_pack(insightface_pack), detection_size, threshold)
             return io.NodeOutput(LoadedAnalyzer(None, insight.encoder, insight))
+        if finder == OPENCV:
+            from ...faces.opencv_zoo.yunet import YuNet
+
+            yunet = YuNet(model_file(YUNET, yunet_file), detection_size, threshold)
+            return io.NodeOutput(LoadedAnalyzer(None, "", yunet))
         from ..host.encoder import load_pose_network
 
         network = load_pose_network(model_file(POSE_NETWORK, pose_file))
@@ -156,10 +186,14 @@ class AnalyzerFromPack(io.ComfyNode):
         return io.NodeOutput(LoadedAnalyzer(None, foreign.encoder, foreign))
 
 
-def file_list(input_id: str, suffixes: tuple[str, ...], tooltip: str) -> Any:
+def file_list(
+    input_id: str, suffixes: tuple[str, ...], tooltip: str, *, optional: bool = False
+) -> Any:
     """The files in models/dense_face with these suffixes; the first entry takes any of them."""
     options = [FIRST, *list_files(FOLDER, suffixes=suffixes)]
-    return io.Combo.Input(input_id, options=options, default=FIRST, tooltip=tooltip)
+    return io.Combo.Input(
+        input_id, options=options, default=FIRST, optional=optional, tooltip=tooltip
+    )
 
 
 def pack_list() -> Any:
@@ -176,8 +210,10 @@ def pack_files(name: str) -> list[Path]:
     return sorted(insight_pack(name).glob("*.onnx"))
 
 
-def _sources(finder: str, task_file: str, pack: str, pose_file: str) -> list[Path]:
+def _sources(finder: str, task_file: str, pack: str, pose_file: str, yunet_file: str) -> list[Path]:
     """The files that a finder is loaded from."""
+    if finder == OPENCV:
+        return [model_file(YUNET, yunet_file)]
     if finder == MEDIAPIPE:
         return [model_file(LANDMARKER, task_file)]
     if finder == INSIGHTFACE:

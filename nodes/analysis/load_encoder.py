@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ...errors import ModelFileError
-from ..host.face_models import IR_SE50, NETWORKS, insight_pack, model_file
+from ..host.face_models import FIRST, IR_SE50, NETWORKS, ONNX, SFACE, insight_pack, model_file
 from ..host.folders import file_mark
 from ..inputs import choice, output
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
@@ -17,7 +17,8 @@ from .load_analyzer import CATEGORY, INSIGHTFACE, file_list, pack_files, pack_li
 if TYPE_CHECKING:
     from ...faces.analyzers import Recogniser
 
-ENCODERS = ("IR-SE50", INSIGHTFACE)
+OPENCV = "SFace"
+ENCODERS = ("IR-SE50", INSIGHTFACE, OPENCV)
 ORDERS, ALIGNMENTS = ("RGB", "BGR"), ("five points", "whole picture")
 
 
@@ -32,7 +33,7 @@ class LoadEncoder(io.ComfyNode):
             category=CATEGORY,
             description="Gives an analyzer another identity encoder. An adapter understands only "
             "the encoder it was trained with: for the released Dense-Face, IR-SE50.",
-            search_aliases=["arcface", "ir-se50", "face recognition", "face embedding"],
+            search_aliases=["arcface", "ir-se50", "face recognition", "face embedding", "sface"],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="Detects the faces: from Load Face Analyzer."
@@ -41,7 +42,8 @@ class LoadEncoder(io.ComfyNode):
                     "encoder",
                     ENCODERS,
                     "IR-SE50: used by the released Dense-Face. insightface: the recogniser "
-                    "of a pack. Their vectors are not interchangeable.",
+                    "of a pack. SFace: OpenCV's recogniser (Apache-2.0), for measuring only: no "
+                    "adapter reads it. Their vectors are not interchangeable.",
                 ),
                 file_list(
                     "ir_se50_file",
@@ -63,6 +65,12 @@ class LoadEncoder(io.ComfyNode):
                     "For IR-SE50. five points: the face is aligned to the ArcFace "
                     "template. whole picture: for images that are already cropped to the face.",
                 ),
+                file_list(
+                    "sface_file",
+                    ONNX,
+                    "For SFace: face_recognition_sface_2021dec.onnx in models/dense_face.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 output(
@@ -75,11 +83,18 @@ class LoadEncoder(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(
-        cls, encoder: str, ir_se50_file: str, insightface_pack: str, **_: Any
+        cls,
+        encoder: str,
+        ir_se50_file: str,
+        insightface_pack: str,
+        sface_file: str = FIRST,
+        **_: Any,
     ) -> str:
         try:
             if encoder == INSIGHTFACE:
                 return "".join(map(file_mark, pack_files(insightface_pack)))
+            if encoder == OPENCV:
+                return file_mark(model_file(SFACE, sface_file))
             return file_mark(model_file(IR_SE50, ir_se50_file))
         except ModelFileError:
             return ""  # reported when the node runs
@@ -93,12 +108,17 @@ class LoadEncoder(io.ComfyNode):
         insightface_pack: str,
         channel_order: str,
         alignment: str,
+        sface_file: str = FIRST,
     ) -> io.NodeOutput:
         recogniser: Recogniser
         if encoder == INSIGHTFACE:
             from ...faces.insightface.recogniser import InsightFaceRecogniser
 
             recogniser = InsightFaceRecogniser(insight_pack(insightface_pack))
+        elif encoder == OPENCV:
+            from ...faces.opencv_zoo.sface import SFace
+
+            recogniser = SFace(model_file(SFACE, sface_file))
         else:
             from ..host.encoder import load_encoder
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ...errors import ModelFileError
+from ...faces.encoders.load import SFACE_MARK
 from ...faces.insightface.model_pack import pack_folder
 from ...published_files import BY_KEY
 from .folders import full_path, list_files, places
@@ -17,6 +18,7 @@ FIRST = "first one found"
 """Entry of the file lists; it lets a shared workflow run whatever the file's name is."""
 FOLDER = "dense_face"
 NETWORKS = (".safetensors", ".pth", ".pt")
+ONNX = (".onnx",)
 _INSIGHTFACE = "insightface"
 _WITHOUT = (
     "Without it you can use the tiny world (bundled, rendered heads only), the host's own face "
@@ -64,6 +66,20 @@ POSE_NETWORK = FaceModel(
     ("6drepnet", "sixdrepnet"),
     f"Put {BY_KEY['6drepnet'].where_to_get} there",
     "Without it the landmarker estimates head poses as well",
+)
+YUNET = FaceModel(
+    "YuNet file",
+    ONNX,
+    ("yunet",),
+    f"Put {BY_KEY['yunet'].where_to_get} there",
+    f"{_WITHOUT}, or the landmarker",
+)
+SFACE = FaceModel(
+    "SFace file",
+    ONNX,
+    (SFACE_MARK,),
+    f"Put {BY_KEY['sface'].where_to_get} there",
+    "Without it InsightFace's recogniser measures likeness as well, for research",
 )
 
 

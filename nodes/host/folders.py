@@ -12,7 +12,7 @@ from ...published_files import download_of
 
 EXTENSIONS = {".safetensors"}
 IP_ENDINGS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth"}
-FOLDERS = {"dense_face": {".safetensors", ".task", ".pth", ".pt"}, "sfsr": EXTENSIONS}
+FOLDERS = {"dense_face": {".safetensors", ".task", ".pth", ".pt", ".onnx"}, "sfsr": EXTENSIONS}
 """Model folders and the suffixes of their files: our weights and those of face analyzers."""
 IDENTITIES = "dense_face_identities"
 """The host's name for the folders of saved identities: one in the output folder, where they are

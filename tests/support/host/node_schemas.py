@@ -10,8 +10,10 @@ FILE_LISTS = {
     ("DenseFace_LoadAnalyzer", "task_file"),
     ("DenseFace_LoadAnalyzer", "insightface_pack"),
     ("DenseFace_LoadAnalyzer", "pose_file"),
+    ("DenseFace_LoadAnalyzer", "yunet_file"),
     ("DenseFace_LoadEncoder", "ir_se50_file"),
     ("DenseFace_LoadEncoder", "insightface_pack"),
+    ("DenseFace_LoadEncoder", "sface_file"),
     ("DenseFace_LoadIdentity", "file"),
     ("SFSR_LoadAdapter", "adapter_name"),
 }

@@ -99,3 +99,57 @@ def write_landmarks(path: Path, mean_shape: np.ndarray) -> None:
     points = np.zeros((1103, 3), np.float32)
     points[-68:] = mean_shape
     _write_pooled(path, 192, np.zeros((3, 3309)), points.ravel())
+
+
+def write_yunet(path: Path, side: int | None = None) -> None:
+    """YuNet's twelve outputs: for each stride class, objectness, boxes and points of each cell.
+
+    It finds what :func:`write_detector` finds, at the middle of the cell: BGR in 0..255 as input.
+
+    Args:
+        side: Of the input as the file states it (2023mar: 640); None: any (2026may).
+    """
+    nodes, outputs = [], []
+    red = np.array([-1, -1, 1]).reshape(1, 3, 1, 1) / 255
+    constants = [_constant("red", red), _constant("nothing", 0.0), _constant("gain", 40.0)]
+    points = np.ravel(FIVE) + 0.5
+    rows = {"bbox": [0.5, 0.5, *np.log([2 * HALF, 2 * HALF])], "kps": points.tolist()}
+    constants += [_constant(f"{kind}_values", [[values]]) for kind, values in rows.items()]
+    constants.append(_whole("column", [1, -1, 1]))
+    for stride in STRIDES:
+        s = str(stride)
+        # Only the middle stride finds anything, so that a square is one face.
+        constants.append(_constant(f"bias_{s}", -0.5 if stride == 16 else -1e3))
+        nodes += [
+            helper.make_node(
+                "AveragePool",
+                ["input"],
+                [f"pool_{s}"],
+                kernel_shape=[stride] * 2,
+                strides=[stride] * 2,
+            ),
+            helper.make_node("Conv", [f"pool_{s}", "red"], [f"heat_{s}"], kernel_shape=[1, 1]),
+            helper.make_node("Add", [f"heat_{s}", f"bias_{s}"], [f"sum_{s}"]),
+            helper.make_node("Mul", [f"sum_{s}", "gain"], [f"logit_{s}"]),
+            helper.make_node("Reshape", [f"logit_{s}", "column"], [f"logits_{s}"]),
+            helper.make_node("Sigmoid", [f"logits_{s}"], [f"cls_{s}"]),
+            helper.make_node("Sigmoid", [f"logits_{s}"], [f"obj_{s}"]),
+            helper.make_node("Mul", [f"cls_{s}", "nothing"], [f"zero_{s}"]),
+            helper.make_node("Add", [f"zero_{s}", "bbox_values"], [f"bbox_{s}"]),
+            helper.make_node("Add", [f"zero_{s}", "kps_values"], [f"kps_{s}"]),
+        ]
+    for kind, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+        for stride in STRIDES:
+            count = f"cells_{stride}" if side is None else (side // stride) ** 2
+            shape = [1, count, width]
+            name = f"{kind}_{stride}"
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    size = ["height", "width"] if side is None else [side, side]
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, *size])
+    _save(path, helper.make_graph(nodes, "yunet", [image], outputs, constants))
+
+
+def write_sface(path: Path, seed: int = 0) -> None:
+    """SFace's form: RGB 112 x 112 in 0..255 -> 128 features that depend on the mean colour."""
+    rng = np.random.default_rng(seed)
+    _write_pooled(path, 112, rng.normal(size=(3, 128)) / 255, rng.normal(size=128))
