@@ -46,6 +46,12 @@ def run(args: argparse.Namespace) -> None:
     from ..training.data.annotate_folder import Annotator, annotate, check_plan, people_of
     from ..training.data.writer import open_writer
 
+    if args.analyzer == "yunet":
+        raise InputError(
+            "YuNet finds five points, and annotations need 68 or 478 landmarks",
+            where="--analyzer",
+            fix="Choose landmarker or insightface",
+        )
     shard = parse_shard(args.shard)
     people = people_of(args.folder)
     check_plan(args.out, people, f"{args.analyzer}{' fast' if args.fast else ''} {args.format}")

@@ -121,6 +121,8 @@ def test_missing_files_are_named(
         ([folder, "--landmarker", tmp_path / "x.task"], "face landmarker file is missing"),
         ([folder, "--analyzer", "insightface"], "no InsightFace folder was given"),
         ([folder, "--analyzer", "insightface", "--insightface", tmp_path], "no .onnx files"),
+        ([folder, "--analyzer", "yunet"], "no YuNet file was given"),
+        ([folder, "--analyzer", "yunet", "--yunet", tmp_path / "x.onnx"], "YuNet file is missing"),
         ([folder.parent / "images" / "below" / ".."], "no face landmarker"),
     ):
         code = main(["faces", *map(str, arguments)])

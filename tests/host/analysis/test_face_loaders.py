@@ -66,6 +66,7 @@ POINTS = "20, 20; 40, 20; 30, 30; 22, 40; 38, 40"
         ("landmarker", ["face_landmarker_v2_with_blendshapes.task", "dense_face", "Apache-2.0"]),
         ("insightface", ["buffalo_l", "insightface", "non-commercial research"]),
         ("6DRepNet", ["6DRepNet_300W_LP_AFLW2000.pth", "dense_face", "research data"]),
+        ("YuNet", ["face_detection_yunet_2023mar.onnx", "dense_face", "MIT"]),
     ],
 )
 def test_a_missing_model_is_explained(
@@ -90,6 +91,8 @@ def test_a_missing_encoder_is_explained(tiny: Tiny, places: Path) -> None:
         tiny.run(
             "LoadEncoder", analyzer, "insightface", **{**ENCODER, "insightface_pack": "antelopev2"}
         )
+    with pytest.raises(ValueError, match=r"SFace file is missing .*2021dec\.onnx.*Apache-2\.0"):
+        tiny.run("LoadEncoder", analyzer, "SFace", **ENCODER)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,29 @@ def test_insightface_from_its_folder(tiny: Tiny, places: Path) -> None:
     other = tiny.run("LoadEncoder", load(tiny, "tiny world"), "insightface", **ENCODER)
     again, *_ = tiny.run("EncodeIdentity", other, image, "one person", faces)
     assert float(again.vectors[0] @ people.vectors[0]) > 0.999
+
+
+def test_likeness_by_yunet_and_sface(tiny: Tiny, places: Path) -> None:
+    """Found and recognised without InsightFace; the same files are no adapters."""
+    pytest.importorskip("onnx")
+    from tiny_onnx import write_sface, write_yunet
+
+    folder = places / "models" / "dense_face"
+    write_yunet(folder / "face_detection_yunet_2023mar.onnx", 640)
+    write_sface(folder / "face_recognition_sface_2021dec.onnx")
+    finder = load(tiny, "YuNet")
+    image = torch.full((1, 320, 320, 3), 0.5)
+    image[0, 64:80, 160:176] = torch.tensor([1.0, 0, 0])
+    with pytest.raises(ValueError, match=r"without an identity.*Load Face Encoder"):
+        tiny.run("EncodeIdentity", finder, image, "one person")
+    analyzer = tiny.run("LoadEncoder", finder, "SFace", **ENCODER)
+    likeness, text, _ = tiny.run("MeasureLikeness", analyzer, image, image)
+    assert likeness == pytest.approx(1, abs=1e-5) and "by opencv/sface" in text
+    masks, *_ = tiny.run("FaceMask", finder, image, "face", 0.0, 0.0)
+    assert masks[0, 64:80, 160:176].min() == 1
+    nodes = {node.__name__: node for node in tiny.module("nodes").NODES}
+    mark = nodes["LoadAnalyzer"].fingerprint_inputs(finder="YuNet", **DEFAULTS)
+    assert mark and mark != nodes["LoadEncoder"].fingerprint_inputs(encoder="SFace", **ENCODER)
 
 
 def test_networks_are_managed_by_the_host(

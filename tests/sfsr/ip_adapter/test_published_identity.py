@@ -9,6 +9,7 @@ from comfyui_dense_face.errors import FacePackError
 from comfyui_dense_face.faces.encoders.names import (
     ARC2FACE,
     GLINTR100,
+    SFACE,
     W600K_R50,
     canonical_encoder,
     encoder_of_file,
@@ -107,6 +108,7 @@ def test_inputs_that_do_not_fit(
             people(1, 1, "insightface/glintr100"),
             r"by 'insightface/glintr100'.*'insightface/w600k_r50' or 'buffalo_l'.*w600k_r50\.onnx",
         ),
+        (people(1, 1, SFACE), r"by 'opencv/sface'.*reads.*'insightface/w600k_r50' or 'buffalo_l'"),
         ([[Identity(F.normalize(torch.ones(32), dim=0), W600K_R50)]], "has 32 numbers"),
     ],
 )
