@@ -184,7 +184,7 @@ def test_likeness_by_yunet_and_sface(tiny: Tiny, places: Path) -> None:
     analyzer = tiny.run("LoadEncoder", finder, "SFace", **ENCODER)
     likeness, text, _ = tiny.run("MeasureLikeness", analyzer, image, image)
     assert likeness == pytest.approx(1, abs=1e-5) and "by opencv/sface" in text
-    masks, *_ = tiny.run("FaceMask", finder, image, "face", 0.0, 0.0)
+    masks = tiny.run("FaceMask", finder, image, "face", 0.0, 0.0)
     assert masks[0, 64:80, 160:176].min() == 1
     nodes = {node.__name__: node for node in tiny.module("nodes").NODES}
     mark = nodes["LoadAnalyzer"].fingerprint_inputs(finder="YuNet", **DEFAULTS)
