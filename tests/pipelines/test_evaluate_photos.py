@@ -343,7 +343,7 @@ def test_insightface_itself_and_an_evaluator_of_one_file(
     pytest.importorskip("insightface")
     pytest.importorskip("onnx")
     from real_files import write_photos
-    from tiny_onnx import write_recogniser
+    from tiny_onnx import write_recogniser, write_sface, write_yunet
 
     write_photos(tmp_path)
     (tmp_path / "people").mkdir()
@@ -365,6 +365,13 @@ def test_insightface_itself_and_an_evaluator_of_one_file(
     assert set(photos.summary["settings"]["files"]["insightface"]) == {
         "1k3d68.onnx", "det_10g.onnx", "w600k_r50.onnx"
     }  # fmt: skip
+    write_yunet(tmp_path / "yunet.onnx", 640)
+    write_sface(tmp_path / "sface.onnx")
+    files = {"yunet": tmp_path / "yunet.onnx", "evaluator": tmp_path / "sface.onnx"}
+    photos.out = tmp_path / "found_by_yunet"
+    assert photos(**files, out=photos.out) == 0
+    assert set(photos.summary["settings"]["files"]["yunet"]) == {"yunet.onnx"}
+    assert set(photos.summary["evaluator"]) == {"sface.onnx"}
 
 
 def test_the_pasted_mask_is_where_a_scene_changes() -> None:
