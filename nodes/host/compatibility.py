@@ -9,6 +9,10 @@ import torch
 
 from ...dense_face.fused import FusedAdapter
 from ...errors import IncompatibleError
+from ...sfsr.ip_adapter.places import transformer_place
+
+_SDXL_KEYS, _SDXL_TEXT = "input_blocks.4.1.transformer_blocks.0.attn2.to_k", 2048
+_NAMES = {768: "Stable Diffusion 1.5", 2048: "SDXL", 128: "the bundled tiny world"}
 
 
 def matching_attentions(model: Any, fused: FusedAdapter) -> dict[str, Any]:
@@ -30,28 +34,30 @@ def matching_attentions(model: Any, fused: FusedAdapter) -> dict[str, Any]:
                 f"the adapter does not fit this model: at {layer}.{projection} it is "
                 f"{delta.shape[0]}x{delta.shape[1]}, the model has {theirs}",
                 where="Apply Dense-Face Adapter",
-                fix=f"Connect a model of the kind the adapter was made for ({kind(fused)})",
+                fix=_right_model(kind(fused), known),
             )
         found[layer] = known[layer]
     return found
 
 
 def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where: str) -> None:
-    """Check that a MODEL has these cross-attentions (block -> width C), reading text of this width.
+    """Check that a MODEL has these cross-attentions (layer -> width C), reading text of this width.
+
+    A layer is named as in ``sfsr.ip_adapter.places``.
 
     Raises:
         IncompatibleError: One is missing or of another width, or the text is.
     """
     known: dict[str, Any] = {"": getattr(model.model, "diffusion_model", None)}
     for layer, width in layers.items():
-        attention = f"{layer}.1.transformer_blocks.0.attn2"
+        attention = f"{transformer_place(layer)}.attn2"
         own = getattr(_at(f"{attention}.to_q", known), "out_features", None)
         if own != width:
             raise IncompatibleError(
                 f"the adapter does not fit this model: at {layer} it is {width} wide, "
                 f"the model has {'nothing' if own is None else own}",
                 where=where,
-                fix=f"Connect a model of the kind the adapter was made for ({_named(text_width)})",
+                fix=_right_model(_named(text_width), known),
             )
         text = getattr(_at(f"{attention}.to_k", known), "in_features", text_width)
         if text != text_width:  # Stable Diffusion 2 has the layers of 1.5
@@ -59,7 +65,7 @@ def require_layers(model: Any, layers: Mapping[str, int], text_width: int, where
                 f"the adapter does not fit this model: the model's text is {text} wide, "
                 f"the adapter's {text_width}",
                 where=where,
-                fix=f"Connect a model of the kind the adapter was made for ({_named(text_width)})",
+                fix=_right_model(_named(text_width), known),
             )
 
 
@@ -70,8 +76,18 @@ def kind(fused: FusedAdapter) -> str:
 
 
 def _named(text: int) -> str:
-    name = {768: "Stable Diffusion 1.5", 128: "the bundled tiny world"}.get(text, "its own base")
-    return f"{name}, text width {text}"
+    return f"{_NAMES.get(text, 'its own base')}, text width {text}"
+
+
+def _right_model(name: str, known: dict[str, Any]) -> str:
+    """How to fix it; for an SDXL model, which adapters it takes."""
+    fix = f"Connect a model of the kind the adapter was made for ({name})"
+    if getattr(_at(_SDXL_KEYS, known), "in_features", 0) != _SDXL_TEXT:
+        return fix
+    return (
+        f"{fix}; for SDXL there are ip-adapter-faceid_sdxl, -plusv2_sdxl and -portrait_sdxl, for "
+        "Apply SFSR"
+    )
 
 
 def _at(path: str, known: dict[str, Any]) -> Any:

@@ -1,6 +1,6 @@
 """Every name and shape that a layout demands, and what a file has instead.
 
-Source: docs/reference/published_weights.md C2 (FaceID, Plus, Portrait), D7 (FineFace).
+Source: docs/reference/published_weights.md C2, C4 (FaceID, Plus, Portrait), D7 (FineFace).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...errors import ModelFileError
 from ...published_files import BY_KEY
 from .kinds import FACEID, FINEFACE, PLUS, PLUS_V2, PORTRAIT, AdapterKind
-from .places import SD15, Target
+from .places import SD15, SDXL, Target
 from .refuse import WORKS, refuse_base, refuse_images, refuse_vector, unknown_file
 
 PORTRAIT_TOKENS = 16
@@ -62,14 +62,18 @@ class ExpressionLayout:
 
 
 def recognise(
-    tensors: Mapping[str, Tensor], *, target: Target = SD15, shortcut: bool = False, where: str = ""
+    tensors: Mapping[str, Tensor],
+    *,
+    target: Target | None = None,
+    shortcut: bool = False,
+    where: str = "",
 ) -> IdentityLayout | ExpressionLayout:
     """The layout of a file's tensors (``state_dict.flat_state_dict``); ``meta`` tensors will do.
 
     Names and shapes that decide nothing are not looked at here: ``expected.check_layout``.
 
     Args:
-        target: What it has to fit.
+        target: What it has to fit; None: SDXL for an IP-Adapter of its text width, else SD1.5.
         shortcut: Whether files of the Plus layout are v2.
         where: The file's name, for messages.
 
@@ -85,9 +89,12 @@ def recognise(
             "the file holds an IP-Adapter and FineFace at once", where=where, fix=WORKS
         )
     if expression:
-        return _expression(tensors, expression, target, where)
+        return _expression(tensors, expression, target or SD15, where)
     if not identity:
         raise unknown_file(tensors, where)
+    width = _text_width(tensors, "ip_adapter.", "to_k_ip.weight")
+    target = target or (SDXL if width == SDXL.width else SD15)
+    refuse_base(width, target, "IP-Adapter", where)
     return _identity(tensors, target, shortcut, where)
 
 
@@ -100,7 +107,6 @@ def is_half(tensors: Mapping[str, Tensor]) -> bool:
 def _identity(
     tensors: Mapping[str, Tensor], target: Target, shortcut: bool, where: str
 ) -> IdentityLayout:
-    refuse_base(_text_width(tensors, "ip_adapter.", "to_k_ip.weight"), target, "IP-Adapter", where)
     refuse_images(tensors, where)
     first, last = (_matrix(tensors, name, where) for name in (_FIRST, _LAST))
     hidden, vector = first.shape

@@ -11,8 +11,9 @@ from torch import Tensor
 from .fineface import ExpressionAdapter, expression_adapter
 from .identity_adapter import IdentityAdapter, identity_adapter
 from .layout import IdentityLayout, is_half, recognise
-from .places import SD15, Target
+from .places import Target
 from .reading import read_adapter_files
+from .refuse import refuse_unnormalised
 from .state_dict import merged
 
 _PLUS_V2 = re.compile(r"plus[\W_]*v2", re.IGNORECASE)
@@ -23,7 +24,7 @@ def load_published(
     paths: str | Path | Sequence[str | Path],
     *,
     shortcut: bool | None = None,
-    target: Target = SD15,
+    target: Target | None = None,
 ) -> IdentityAdapter | ExpressionAdapter:
     """Read FaceID, FaceID-Plus, Plus v2, Portrait (with their LoRA), or FineFace.
 
@@ -31,7 +32,7 @@ def load_published(
         paths: The file; for FineFace its two files, one of them with the other beside it under its
             published name, or one that holds both.
         shortcut: Whether a file of the Plus layout is v2; None: what its name proposes.
-        target: What it has to fit.
+        target: What it has to fit; None: the base that it is made for (``layout.recognise``).
 
     Raises:
         ModelFileError: Missing, truncated, damaged or hostile; weights missing, unknown or twice;
@@ -39,6 +40,7 @@ def load_published(
         IncompatibleError: For another base, or of a kind that is not run here.
     """
     files = [paths] if isinstance(paths, str | Path) else list(paths)
+    refuse_unnormalised(files[0])
     tensors = read_adapter_files(files)
     partner = partner_file(files[0]) if len(files) == 1 and is_half(tensors) else None
     if partner is not None:
@@ -53,7 +55,7 @@ def published_adapter(
     tensors: Mapping[str, Tensor],
     *,
     shortcut: bool = False,
-    target: Target = SD15,
+    target: Target | None = None,
     where: str = "",
 ) -> IdentityAdapter | ExpressionAdapter:
     """The adapter of tensors under one spelling (``state_dict.flat_state_dict``).

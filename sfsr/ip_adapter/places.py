@@ -2,9 +2,10 @@
 
 Files of IP-Adapters number all attentions in the order of diffusers' ``attn_processors``: down, up,
 middle last; even = self-attention, odd = cross-attention. The pack calls a cross-attention by its
-block in Stable Diffusion's own names (``input_blocks.1``), a weight by its place below the UNet
-(``input_blocks.1.1.transformer_blocks.0.attn1.to_q``).
-Source: docs/reference/published_weights.md A2, C2.
+block in Stable Diffusion's own names (``input_blocks.1``), and in SDXL, whose blocks hold several,
+by its transformer there (``input_blocks.4.transformer_blocks.1``); a weight by its place below the
+UNet (``input_blocks.1.1.transformer_blocks.0.attn1.to_q``).
+Source: docs/reference/published_weights.md A2, C2, C4.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 """The weights of one attention, below its place."""
-_INNER = "1.transformer_blocks.0"
+_INDEX = ".transformer_blocks."
+"""In the names of layers of SDXL, between the block and the transformer's index."""
 _PARTS = ("input_blocks", "output_blocks", "middle_block")
 _WIDTHS = {"input_blocks": (320, 640, 1280), "output_blocks": (1280, 640, 320)}
 LAYERS: dict[str, int] = {
@@ -24,6 +26,20 @@ LAYERS: dict[str, int] = {
     "middle_block": 1280,
 }
 """Cross-attentions of Stable Diffusion 1.5 to their widths, in the files' order."""
+_SDXL_BLOCKS = (
+    *((f"input_blocks.{n}", 2, 640) for n in (4, 5)),
+    *((f"input_blocks.{n}", 10, 1280) for n in (7, 8)),
+    *((f"output_blocks.{n}", 10, 1280) for n in range(3)),
+    *((f"output_blocks.{n}", 2, 640) for n in range(3, 6)),
+    ("middle_block", 10, 1280),
+)
+"""Block, transformers in it, width."""
+SDXL_LAYERS: dict[str, int] = {
+    f"{block}{_INDEX}{index}": width
+    for block, count, width in _SDXL_BLOCKS
+    for index in range(count)
+}
+"""The 70 cross-attentions of SDXL to their widths, in the files' order."""
 _DIFFUSERS = re.compile(r"(?:(down|up)_blocks\.(\d+)|mid_block)\.attentions\.(\d+)")
 
 
@@ -31,7 +47,7 @@ _DIFFUSERS = re.compile(r"(?:(down|up)_blocks\.(\d+)|mid_block)\.attentions\.(\d
 class Target:
     """What a file has to fit: the UNet's cross-attentions, its text, the face's vectors.
 
-    layers: Block to width C, in the files' order (:func:`in_file_order`).
+    layers: Layer (module docstring) to width C, in the files' order (:func:`in_file_order`).
     width: Numbers in a token of the text, and so in each of an adapter's tokens.
     vector: Length of a face's vector.
     """
@@ -52,34 +68,52 @@ class Target:
 
 SD15 = Target(LAYERS)
 """Stable Diffusion 1.5, and InsightFace's vectors."""
+SDXL = Target(SDXL_LAYERS, 2048)
+"""The same for SDXL."""
+
+
+def split_layer(layer: str) -> tuple[str, int | None]:
+    """A layer's block and the index of its transformer; None where the block holds one alone.
+
+    ``input_blocks.4.transformer_blocks.1`` -> ("input_blocks.4", 1).
+    """
+    block, _, index = layer.partition(_INDEX)
+    return block, int(index) if index else None
+
+
+def transformer_place(layer: str) -> str:
+    """A layer's transformer below the UNet: ``input_blocks.1.1.transformer_blocks.0``."""
+    block, index = split_layer(layer)
+    return f"{block}.1{_INDEX}{index or 0}"
 
 
 def in_file_order(layers: Mapping[str, int]) -> dict[str, int]:
     """Layers in the order of the files' numbers: input, output, then the middle."""
 
-    def place(block: str) -> tuple[int, int]:
+    def place(layer: str) -> tuple[int, int, int]:
+        block, index = split_layer(layer)
         part, _, number = block.partition(".")
-        return _PARTS.index(part), int(number or 0)
+        return _PARTS.index(part), int(number or 0), index or 0
 
-    return {block: layers[block] for block in sorted(layers, key=place)}
+    return {layer: layers[layer] for layer in sorted(layers, key=place)}
 
 
 def attention_place(number: int, target: Target = SD15) -> str:
     """Place of an attention by its number: 1 -> ``input_blocks.1.1.transformer_blocks.0.attn2``."""
-    block = tuple(target.layers)[number // 2]
-    return f"{block}.{_INNER}.attn{number % 2 + 1}"
+    layer = tuple(target.layers)[number // 2]
+    return f"{transformer_place(layer)}.attn{number % 2 + 1}"
 
 
-def cross_attention_number(block: str, target: Target = SD15) -> int:
-    """The files' number of a block's cross-attention, odd."""
-    return 2 * list(target.layers).index(block) + 1
+def cross_attention_number(layer: str, target: Target = SD15) -> int:
+    """The files' number of a layer's cross-attention, odd."""
+    return 2 * list(target.layers).index(layer) + 1
 
 
 def block_of_diffusers(name: str) -> str | None:
     """SD's block of a diffusers transformer: ``down_blocks.0.attentions.1`` -> ``input_blocks.2``.
 
     What follows the transformer's name is ignored; None for a name of another form. For UNets
-    built like SD1.5: two transformers a level going down, three going up.
+    built like SD1.5 and SDXL: two transformers a level going down, three going up.
     """
     found = _DIFFUSERS.match(name)
     if found is None:
@@ -96,7 +130,7 @@ def diffusers_attention(place: str) -> str:
     """The reverse, for a whole place: ``input_blocks.2.1.transformer_blocks.0.attn2.to_q`` ->
     ``down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_q``.
     """
-    block, inner = place.split(f".{_INNER}.")
+    block, inner = place.split(f".1{_INDEX}")
     part, _, number = block.partition(".")
     if part == "middle_block":
         transformer = "mid_block.attentions.0"
@@ -106,4 +140,4 @@ def diffusers_attention(place: str) -> str:
     else:
         level, index = divmod(int(number), 3)
         transformer = f"up_blocks.{level}.attentions.{index}"
-    return f"{transformer}.transformer_blocks.0.{inner}"
+    return f"{transformer}{_INDEX}{inner}"

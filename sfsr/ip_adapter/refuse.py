@@ -6,6 +6,7 @@ Source of the widths: docs/reference/published_weights.md A6, C4, D7 (SD2.1 file
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
@@ -14,7 +15,8 @@ from .places import Target
 
 WORKS = (
     "Use a file for Stable Diffusion 1.5: ip-adapter-faceid_sd15, -plus_sd15, -plusv2_sd15, "
-    "-portrait_sd15 or -portrait-v11_sd15, or FineFace's sd15_attn_processors with sd15_au_encoder"
+    "-portrait_sd15 or -portrait-v11_sd15, or FineFace's sd15_attn_processors with "
+    "sd15_au_encoder; with SDXL in ComfyUI: ip-adapter-faceid_sdxl, -plusv2_sdxl or -portrait_sdxl"
 )
 _BASES = {2048: "SDXL", 1024: "Stable Diffusion 2", 768: "Stable Diffusion 1.5"}
 _UNET, _KEYS = "model.diffusion_model.", ".attn2.to_k.weight"
@@ -60,6 +62,22 @@ def refuse_vector(vector: int, hidden: int, target: Target, where: str) -> None:
     else:
         what = f"this IP-Adapter reads {vector} numbers instead of a face's {target.vector}"
     raise IncompatibleError(what, where=where, fix=WORKS)
+
+
+def refuse_unnormalised(path: str | Path) -> None:
+    """Raise for the variant of Portrait for SDXL that only its name distinguishes.
+
+    Raises:
+        IncompatibleError: It reads vectors before they are normalised, whose length an identity
+            does not keep.
+    """
+    if "unnorm" in Path(path).name.lower():
+        raise IncompatibleError(
+            "this adapter reads face vectors that are not normalised, by its file name, and "
+            "identities are of length 1",
+            where=str(path),
+            fix="Use ip-adapter-faceid-portrait_sdxl",
+        )
 
 
 def refuse_images(tensors: Mapping[str, Tensor], where: str) -> None:

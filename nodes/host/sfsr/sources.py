@@ -21,6 +21,7 @@ import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
+from ....sfsr.ip_adapter.places import split_layer
 from ....sfsr.token_attention import LayerTokens, constant_attention, source_attention
 from ..attention import AttentionSlot, Extra, SlotChange, copy_slots, for_part
 from ..dense_face.apply import block_key, uncompiled
@@ -75,7 +76,7 @@ def put_sources(model: Any, sources: tuple[Source, ...]) -> None:
     uid = uuid4().hex
     for layer in dict.fromkeys(layer for source in sources for layer in source.tokens):
         here = tuple(source for source in sources if layer in source.tokens)
-        _own_slot(model, block_key(layer)).add(LayerSources(uid, layer, here))
+        _own_slot(model, layer).add(LayerSources(uid, layer, here))
     levels = {source.name: sigma_range(model, source.start, source.end) for source in sources}
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{uid}", _Gate(uid, levels))
 
@@ -183,14 +184,19 @@ def call_with(
     return executor(*args, **{**kwargs, "transformer_options": options})
 
 
-def _own_slot(model: Any, block: tuple[str, int]) -> AttentionSlot:
+def _own_slot(model: Any, layer: str) -> AttentionSlot:
     """The slot of ours in a layer; an empty one in front of a stranger's patch, or of nothing."""
     options = model.model_options["transformer_options"]
-    occupant = options.get("patches_replace", {}).get("attn2", {}).get(block)
-    if isinstance(occupant, AttentionSlot):
+    table = options.get("patches_replace", {}).get("attn2", {})
+    block, index = split_layer(layer)
+    whole = block_key(block)
+    key = whole if index is None else (*whole, index)
+    # For each transformer the host prefers its own patch to the block's, which would be hidden.
+    occupant = table.get(key, table.get(whole))
+    if key in table and isinstance(occupant, AttentionSlot):
         return occupant
     slot = AttentionSlot(SlotChange(), occupant)
-    model.set_model_patch_replace(slot, "attn2", *block)
+    model.set_model_patch_replace(slot, "attn2", *key)
     return slot
 
 
