@@ -60,16 +60,23 @@ def for_text_of(width: int) -> Tensors:
 
 
 def test_files_of_other_bases(tiny: Tiny, ip_adapters: Path) -> None:
-    for width, base in ((2048, "SDXL"), (1024, "Stable Diffusion 2")):
-        torch.save(for_text_of(width), ip_adapters / "x.bin")
-        message = refused(tiny, lambda: load(tiny, "x.bin"))
-        assert f"this IP-Adapter is for {base}" in message and "Use a file for Stable" in message
+    torch.save(for_text_of(1024), ip_adapters / "x.bin")
+    message = refused(tiny, lambda: load(tiny, "x.bin"))
+    assert "this IP-Adapter is for Stable Diffusion 2" in message
+    assert "Use a file for Stable" in message and "ip-adapter-faceid_sdxl" in message
     processors = read_adapter_file(FINEFACE / "sd15_attn_processors.ckpt")
-    wide = {name: tensor.new_zeros(len(tensor), 1024) for name, tensor in processors.items()}
-    torch.save(wide, ip_adapters / "attn_processors.ckpt")
     (ip_adapters / "au_encoder.ckpt").symlink_to(FINEFACE / "sd15_au_encoder.ckpt")
-    message = refused(tiny, lambda: load(tiny, "attn_processors.ckpt"))
-    assert "this FineFace is for Stable Diffusion 2" in message
+    for width, base in ((2048, "SDXL"), (1024, "Stable Diffusion 2")):
+        wide = {name: tensor.new_zeros(len(tensor), width) for name, tensor in processors.items()}
+        torch.save(wide, ip_adapters / "attn_processors.ckpt")
+        message = refused(tiny, lambda: load(tiny, "attn_processors.ckpt"))
+        assert f"this FineFace is for {base}" in message
+
+
+def test_the_variant_of_portrait_that_is_not_normalised(tiny: Tiny, ip_adapters: Path) -> None:
+    torch.save({}, ip_adapters / "ip-adapter-faceid-portrait_sdxl_unnorm.bin")
+    message = refused(tiny, lambda: load(tiny, "ip-adapter-faceid-portrait_sdxl_unnorm.bin"))
+    assert "face vectors that are not normalised" in message
 
 
 def test_half_of_fineface(tiny: Tiny, ip_adapters: Path) -> None:
@@ -219,27 +226,35 @@ def other_base(name: str, **layout: Any) -> Any:
     return comfy.model_patcher.ModelPatcher(net, load_device=meta, offload_device=meta)
 
 
-def sdxl() -> Any:
+def sdxl(deep: int = 10) -> Any:
     return other_base(
         "SDXL",
         channel_mult=[1, 2, 4],
-        transformer_depth=[0, 0, 2, 2, 10, 10],
-        transformer_depth_middle=10,
-        transformer_depth_output=[0, 0, 0, 2, 2, 2, 10, 10, 10],
+        transformer_depth=[0, 0, 2, 2, deep, deep],
+        transformer_depth_middle=deep,
+        transformer_depth_output=[0, 0, 0, 2, 2, 2, deep, deep, deep],
         context_dim=2048,
         num_classes="sequential",
         adm_in_channels=2816,
     )
 
 
+def sd15() -> Any:
+    return _four_levels("SD15", 768)
+
+
 def sd2() -> Any:
+    return _four_levels("SD20", 1024)
+
+
+def _four_levels(name: str, text: int) -> Any:
     return other_base(
-        "SD20",
+        name,
         channel_mult=[1, 2, 4, 4],
         transformer_depth=[1, 1, 1, 1, 1, 1, 0, 0],
         transformer_depth_middle=1,
         transformer_depth_output=[1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-        context_dim=1024,
+        context_dim=text,
         adm_in_channels=None,
     )
 
@@ -262,6 +277,34 @@ def test_models_of_another_base(
     message = refused(tiny, lambda: apply(tiny, adapter, model, **inputs), model)
     assert f"the adapter does not fit this model: {says}" in message
     assert "Connect a model of the kind the adapter was made for (Stable Diffusion 1.5" in message
+    assert ("for SDXL there are ip-adapter-faceid_sdxl" in message) == (base is sdxl)
+
+
+def test_sdxl_adapter_on_a_model_of_sd15(tiny: Tiny, person: Any) -> None:
+    """The layers of its first blocks are as wide there: the text tells."""
+    places = tiny.module("sfsr.ip_adapter.places")
+    first = "input_blocks.4.transformer_blocks.0"
+    target = places.Target({first: places.SDXL.layers[first]}, places.SDXL.width)
+    adapter, model = random_published(tiny, target=target), sd15()
+    attempt = lambda: apply(tiny, adapter, model, people=person, expression=None)  # noqa: E731
+    message = refused(tiny, attempt, model)
+    assert "the model's text is 768 wide, the adapter's 2048" in message
+    assert "made for (SDXL, text width 2048)" in message
+
+
+def test_sdxl_has_the_layers_of_its_adapters(tiny: Tiny) -> None:
+    target = tiny.module("sfsr.ip_adapter.places").SDXL
+    check = tiny.module("nodes.host.compatibility").require_layers
+    check(sdxl(), target.layers, target.width, "here")
+    with pytest.raises(ValueError, match=r"at input_blocks\.7\.transformer_blocks\.4 .* nothing"):
+        check(sdxl(4), target.layers, target.width, "here")  # a distilled relative
+
+
+def test_dense_face_on_sdxl_names_what_works(tiny: Tiny) -> None:
+    model = sdxl()
+    message = refused(tiny, lambda: tiny.apply(model), model)
+    assert "the adapter does not fit this model" in message
+    assert "for SDXL there are ip-adapter-faceid_sdxl" in message
 
 
 @pytest.mark.parametrize("with_clip", [False, True], ids=["FaceID", "Plus"])

@@ -261,7 +261,10 @@ def _shaped(*shapes: tuple[str, tuple[int, ...]]) -> Tensors:
 @pytest.mark.parametrize(
     ("tensors", "says"),
     [
-        (lambda: _text_of(2048, FACEID_LAYOUT), r"IP-Adapter is for SDXL, .* 2048 .* 768.*Use a f"),
+        (
+            lambda: _text_of(2048, FACEID_LAYOUT),
+            r"ends in 3072 numbers, .* no tokens of 2048.*Use a f",
+        ),
         (lambda: _text_of(1024, FACEID_LAYOUT), r"is for Stable Diffusion 2, .* 1024"),
         (lambda: _text_of(512, FACEID_LAYOUT), r"a base that this pack does not know, .* 512"),
         (
