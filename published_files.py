@@ -52,8 +52,8 @@ class Download:
         page: Where its publisher offers it.
         nodes: Ids of the nodes that read it (names without a prefix are ComfyUI's own).
         workflows: Templates that need it.
-        kind: How a safetensors file of any name is recognised: ``sd15``, ``sd15-inpainting``, or
-            the ``format`` in its metadata; empty = by names alone.
+        kind: How a safetensors file of any name is recognised: ``sd15``, ``sd15-inpainting``,
+            ``sdxl``, or the ``format`` in its metadata; empty = by names alone.
     """
 
     key: str
@@ -151,6 +151,23 @@ DOWNLOADS: tuple[Download, ...] = (
         ("real_swap",),
         kind="sd15-inpainting",
     ),
+    Download(
+        "sdxl",
+        "SDXL",
+        "a base model for the identity alone",
+        (
+            PublishedFile(
+                "any SDXL checkpoint",
+                0,
+                others=("sd_xl_base_1.0.safetensors",),
+            ),
+        ),
+        "checkpoints",
+        "see its author; often CreativeML Open RAIL++-M",
+        "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0",
+        _CHECKPOINT,
+        kind="sdxl",
+    ),
     _faceid(
         "faceid",
         "IP-Adapter-FaceID",
@@ -209,6 +226,34 @@ DOWNLOADS: tuple[Download, ...] = (
             others=("ip-adapter-faceid-portrait-v11_sd15.safetensors",),
         ),
         "identity: 16 tokens for each photo, no LoRA",
+    ),
+    _faceid(
+        "faceid-sdxl",
+        "IP-Adapter-FaceID for SDXL",
+        PublishedFile(
+            "ip-adapter-faceid_sdxl.bin", 1071, others=("ip-adapter-faceid_sdxl.safetensors",)
+        ),
+        "identity on SDXL: 4 tokens and a LoRA",
+    ),
+    _faceid(
+        "faceid-plusv2-sdxl",
+        "IP-Adapter-FaceID-Plus v2 for SDXL",
+        PublishedFile(
+            "ip-adapter-faceid-plusv2_sdxl.bin",
+            1490,
+            others=("ip-adapter-faceid-plusv2_sdxl.safetensors",),
+        ),
+        "identity on SDXL: the face's vector, and CLIP vision with a scale of its own",
+    ),
+    _faceid(
+        "faceid-portrait-sdxl",
+        "IP-Adapter-FaceID-Portrait for SDXL",
+        PublishedFile(
+            "ip-adapter-faceid-portrait_sdxl.bin",
+            750,
+            others=("ip-adapter-faceid-portrait_sdxl.safetensors",),
+        ),
+        "identity on SDXL: 16 tokens for each photo, no LoRA",
     ),
     Download(
         "faceid-loras",

@@ -18,6 +18,8 @@ FOUND, MISSING, ALTERED = "found", "missing", "altered"
 _INPUT = "model.diffusion_model.input_blocks.0.0.weight"
 _TEXT = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 _SD15_TEXT = 768
+_SDXL_KEYS = "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight"
+_SDXL_TEXT = 2048
 _KIND_OF_CHANNELS = {4: "sd15", 9: "sd15-inpainting"}
 
 
@@ -148,6 +150,10 @@ def _kind(path: Path) -> str:
         with safe_open(path, framework="np") as file:
             kind: str = dict(file.metadata() or {}).get("format", "")
             names = set(file.keys())
+            if {_INPUT, _SDXL_KEYS} <= names and _TEXT not in names:
+                channels = file.get_slice(_INPUT).get_shape()[1]
+                text = file.get_slice(_SDXL_KEYS).get_shape()[1]
+                return "sdxl" if (channels, text) == (4, _SDXL_TEXT) else kind
             if not {_INPUT, _TEXT} <= names:
                 return kind
             if file.get_slice(_TEXT).get_shape()[1] != _SD15_TEXT:

@@ -27,6 +27,7 @@ from safetensors.numpy import save_file
 
 CONTENT = b"weights"
 FIRST, TEXT = (
+SDXL = "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight"
     f"model.diffusion_model.input_blocks.{name}.weight"
     for name in ("0.0", "1.1.transformer_blocks.0.attn2.to_k")
 )
@@ -90,6 +91,8 @@ def test_what_is_not_known_is_not_compared(comfyui: Path) -> None:
         ({FIRST: (320, 4, 3, 3), TEXT: (320, 768)}, None, "sd15"),
         ({FIRST: (320, 9, 3, 3), TEXT: (320, 768)}, None, "sd15-inpainting"),
         ({FIRST: (320, 4, 3, 3), TEXT: (320, 1024)}, None, ""),
+        ({FIRST: (320, 4, 3, 3), SDXL: (640, 2048)}, None, "sdxl"),
+        ({FIRST: (320, 9, 3, 3), SDXL: (640, 2048)}, None, ""),
         ({FIRST: (320, 4, 3, 3)}, None, ""),
         ({"a": (1,)}, {"format": "denseface-adapter/1"}, "denseface-adapter/1"),
     ],
@@ -100,7 +103,7 @@ def test_files_of_any_name(
     path = put(comfyui, "models/checkpoints/mine.safetensors")
     save_file({k: np.zeros(s, np.float16) for k, s in shapes.items()}, path, metadata)
     put(comfyui, "models/checkpoints/damaged.safetensors")
-    for each in ("sd15", "sd15-inpainting", "denseface-adapter/1"):
+    for each in ("sd15", "sd15-inpainting", "sdxl", "denseface-adapter/1"):
         of = download(published("any"), folder="checkpoints", kind=each)
         assert state(comfyui, of)[0] == ("found" if each == kind else "missing")
 

@@ -64,13 +64,14 @@ class LoadSFSRAdapter(io.ComfyNode):
             category=CATEGORY,
             description="Loads an adapter for identity and expression, or a published one for "
             "Stable Diffusion 1.5: IP-Adapter-FaceID, FaceID-Plus, Plus v2 or Portrait for the "
-            "identity, FineFace for the expression. The kind is recognised by the shapes in the "
-            "file.",
+            "identity, FineFace for the expression. For SDXL there are FaceID, Plus v2 and "
+            "Portrait. Kind and base are recognised by the shapes in the file.",
             search_aliases=[
                 "diffsfsr",
                 "ip-adapter faceid",
                 "faceid plus v2",
                 "faceid portrait",
+                "faceid sdxl",
                 "fineface",
                 "expression adapter",
                 "face adapter",
