@@ -27,10 +27,10 @@ from safetensors.numpy import save_file
 
 CONTENT = b"weights"
 FIRST, TEXT = (
-SDXL = "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight"
     f"model.diffusion_model.input_blocks.{name}.weight"
     for name in ("0.0", "1.1.transformer_blocks.0.attn2.to_k")
 )
+SDXL = "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight"
 CORE_NODES = {
     "CheckpointLoaderSimple", "CLIPVisionLoader", "ControlNetLoader", "LoraLoader",
     "LoraLoaderModelOnly",
