@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def unet() -> UNet2DConditionModel:
     """SDXL's network by its published configuration, without values."""
     cross = "CrossAttnDownBlock2D"
     with torch.device("meta"):
-        return UNet2DConditionModel(
+        sizes: dict[str, Any] = dict(
             block_out_channels=(320, 640, 1280),
             down_block_types=("DownBlock2D", cross, cross),
             up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -61,6 +62,7 @@ def unet() -> UNet2DConditionModel:
             addition_time_embed_dim=256,
             projection_class_embeddings_input_dim=2816,
         )
+        return UNet2DConditionModel(**sizes)
 
 
 def test_numbers_and_places_are_those_of_diffusers(unet: UNet2DConditionModel) -> None:
@@ -68,7 +70,7 @@ def test_numbers_and_places_are_those_of_diffusers(unet: UNet2DConditionModel) -
     assert len(SDXL.layers) == 70 and SDXL.attentions == len(theirs) == 140
     for number, name in enumerate(theirs):
         assert diffusers_attention(attention_place(number, SDXL)) == name
-        attention = unet.get_submodule(name)
+        attention: Any = unet.get_submodule(name)
         width, text = attention.to_k.weight.shape
         assert SDXL.attention_width(number) == width
         assert text == (SDXL.width if number % 2 else width)

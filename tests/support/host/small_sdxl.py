@@ -78,7 +78,7 @@ def diffusers_unet(model: Any) -> Any:
 
     two, three = DEPTHS
     cross = "CrossAttnDownBlock2D"
-    unet = UNet2DConditionModel(
+    sizes: dict[str, Any] = dict(
         block_out_channels=(32, 64, 128),
         down_block_types=("DownBlock2D", cross, cross),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -90,6 +90,7 @@ def diffusers_unet(model: Any) -> Any:
         addition_time_embed_dim=256,
         projection_class_embeddings_input_dim=POOLED + TIME,
     )
+    unet = UNet2DConditionModel(**sizes)
     names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
     weights = model.model.diffusion_model.state_dict()
     found = {
