@@ -96,6 +96,8 @@ def size_text(megabytes: float) -> str:
 
 _RESEARCH_ONLY = "research only, not for commercial use (h94/IP-Adapter-FaceID's model card)"
 _FACEID_PAGE = "https://huggingface.co/h94/IP-Adapter-FaceID"
+_ARC2FACE_LICENCE = "MIT (FoivosPar/Arc2Face's model card)"
+_ARC2FACE_PAGE = "https://huggingface.co/FoivosPar/Arc2Face"
 _IP_ADAPTERS = "ipadapter"
 _SFSR = ("SFSR_LoadAdapter",)
 _CHECKPOINT = ("CheckpointLoaderSimple",)
@@ -282,6 +284,74 @@ DOWNLOADS: tuple[Download, ...] = (
         "https://huggingface.co/Tvaranka/fineface",
         _SFSR,
         _PHOTO_WORKFLOWS,
+    ),
+    Download(
+        "arc2face-unet",
+        "Arc2Face, UNet",
+        "the base model of Arc2Face: portraits by an identity alone, without other prompts",
+        (
+            PublishedFile(
+                "diffusion_pytorch_model.safetensors",
+                3438.2,
+                3_438_167_536,
+                "d2377c16b7135650ca375817a4812a999194fba1f081e39117bd54e50dacc784",
+            ),
+        ),
+        "diffusion_models/arc2face",
+        _ARC2FACE_LICENCE,
+        _ARC2FACE_PAGE,
+        ("UNETLoader",),
+    ),
+    Download(
+        "arc2face-text",
+        "Arc2Face, text encoder",
+        "turns the identity into the prompt of Arc2Face; published in the folder encoder",
+        (
+            PublishedFile(
+                "pytorch_model.bin",
+                492.3,
+                492_308_829,
+                "e2d364df774b7d3975f85de42bda73c0c0cdb952273dd5f138511b6cf65424aa",
+            ),
+        ),
+        "text_encoders/arc2face",
+        _ARC2FACE_LICENCE,
+        _ARC2FACE_PAGE,
+        ("CLIPLoader", "SFSR_EncodeArc2Face"),
+    ),
+    Download(
+        "arc2face-recogniser",
+        "Arc2Face, recogniser",
+        "the identity that Arc2Face reads; not interchangeable with antelopev2's glintr100.onnx",
+        (
+            PublishedFile(
+                "arcface.onnx",
+                260.7,
+                260_694_151,
+                "ec639a0429b4819130d1405a2d3b38beaa4cc4a6c5bd9cf48b94fdf65461de83",
+            ),
+        ),
+        "insightface/models/arc2face",
+        _ARC2FACE_LICENCE,
+        _ARC2FACE_PAGE,
+        ("DenseFace_LoadEncoder",),
+    ),
+    Download(
+        "arc2face-expression",
+        "Arc2Face, expression adapter",
+        "expression: 55 numbers of FLAME; published in the folder exp_adapter",
+        (
+            PublishedFile(
+                "exp_adapter.bin",
+                78.1,
+                78_085_419,
+                "a4ad105a8960889109e156af4fa6b0e19ede1cf27633f830fb95c1f141f20011",
+            ),
+        ),
+        _IP_ADAPTERS,
+        f"{_ARC2FACE_LICENCE}; FLAME's expression space and SMIRK are for research",
+        _ARC2FACE_PAGE,
+        _SFSR,
     ),
     Download(
         "clip_vision",

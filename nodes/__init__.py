@@ -32,6 +32,7 @@ from .host.folders import register_folders
 from .mesh.draw_face_mesh import DrawFaceMesh
 from .mesh.face_mesh_of_faces import FaceMeshOfFaces
 from .sfsr.apply import ApplySFSR
+from .sfsr.arc2face import EncodeArc2Face
 from .sfsr.background import Background
 from .sfsr.expression_algebra import (
     BlendExpressions,
@@ -39,6 +40,7 @@ from .sfsr.expression_algebra import (
     ExpressionTravel,
     MirrorExpression,
 )
+from .sfsr.expression_flame import ExpressionFromFLAME
 from .sfsr.expression_image import ExpressionFromImage, ExpressionOfFaces
 from .sfsr.expression_preview import PreviewExpression
 from .sfsr.expression_sliders import ExpressionFromSliders
@@ -58,7 +60,8 @@ NODES: list[type[io.ComfyNode]] = [
     ExpressionFromWord, ExpressionFromSliders, ExpressionFromImage, ExpressionOfFaces,
     ExpressionFromExemplars, BlendExpressions, ExpressionTravel, MirrorExpression,
     CombineExpressions, PreviewExpression, MidpointSampler, LoadSFSRAdapter, ApplySFSR,
-    SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces,
+    SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces, ExpressionFromFLAME,
+    EncodeArc2Face,
 ]  # fmt: skip
 
 

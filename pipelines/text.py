@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,11 +38,23 @@ def encode_text(
     if token is None:
         return text_encoder(ids).last_hidden_state
     placed = token
+    return encode_embeddings(
+        text_encoder, ids, lambda embeds: placed.replace(embeds, ids, placeholder, identity)
+    )
 
-    def replace(_module: nn.Module, _args: Any, embeds: Tensor) -> Tensor:
-        return placed.replace(embeds, ids, placeholder, identity)
 
-    handle = text_encoder.get_input_embeddings().register_forward_hook(replace)
+def encode_embeddings(
+    text_encoder: CLIPTextModel, ids: Tensor, change: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Context [B, L, D] for token ids [B, L] whose embeddings [B, L, D] are changed.
+
+    The change comes before position embeddings are added.
+    """
+
+    def changed(_module: nn.Module, _args: Any, embeds: Tensor) -> Tensor:
+        return change(embeds)
+
+    handle = text_encoder.get_input_embeddings().register_forward_hook(changed)
     try:
         return text_encoder(ids).last_hidden_state
     finally:

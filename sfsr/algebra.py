@@ -76,7 +76,12 @@ def travel(start: Expression, end: Expression, count: int) -> list[Expression]:
 
 
 def mirror(expression: Expression) -> Expression:
-    """Swap the person's left and right; a learned vector is dropped."""
+    """Swap the person's left and right; a learned vector is dropped.
+
+    Raises:
+        IncompatibleError: There is nothing but a learned vector.
+    """
+    expression.require_blendshapes()
     order = torch.tensor([ARKIT_INDEX[mirrored_name(name)] for name in ARKIT_NAMES])
     return Expression(
         expression.values[order],

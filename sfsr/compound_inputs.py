@@ -122,11 +122,14 @@ def expression_batch(codes: Sequence[Expression], layout: CompoundLayout) -> Exp
     Learned vectors are ignored if the layout has none.
 
     Raises:
-        IncompatibleError: A learned vector has another network or length than the layout's.
+        IncompatibleError: A learned vector has another network or length than the layout's, or is
+            ignored and there is nothing else.
     """
     learned = torch.zeros(len(codes), layout.learned)
     has_learned = torch.zeros(len(codes), dtype=torch.bool)
     for row, code in enumerate(codes):
+        if not layout.learned:
+            code.require_blendshapes()
         if not layout.learned or code.learned is None:
             continue
         code.require_encoder(layout.learned_encoder)

@@ -116,7 +116,11 @@ def intensities_of(expression: Expression) -> UnitIntensities:
     """The twelve units of an expression: those that it carries, else those of its blendshapes.
 
     Blendshapes that are not known count as at rest.
+
+    Raises:
+        IncompatibleError: It has neither, but numbers of a network alone (a FLAME expression).
     """
     if expression.units is not None:
         return expression.units
+    expression.require_blendshapes()
     return intensities_of_blendshapes(expression.face(), expression.source)

@@ -101,9 +101,25 @@ class Expression:
 
     def summary(self) -> str:
         """One line: where it comes from, its largest movements, and how much is not known."""
+        if self.learned is not None and self._learned_alone:
+            return f"{self.source}: {len(self.learned)} numbers of {self.encoder}"
         moves = ", ".join(f"{name} {value:.2f}" for name, value in self.strongest()) or "at rest"
         unknown = COUNT - int(self.known.sum())
         return f"{self.source}: {moves}" + (f" ({unknown} not measured)" if unknown else "")
+
+    def require_blendshapes(self) -> None:
+        """Raise IncompatibleError if all it has is a network's vector (a FLAME expression)."""
+        if self._learned_alone:
+            raise IncompatibleError(
+                f"this expression holds numbers of {self.encoder} and no blendshapes",
+                where=self.source,
+                fix="Use an expression from a word, an image or sliders here; FLAME expressions "
+                "are for Arc2Face's expression adapter",
+            )
+
+    @property
+    def _learned_alone(self) -> bool:
+        return self.learned is not None and not bool(self.known.any()) and self.units is None
 
     def require_encoder(self, encoder: str) -> None:
         """Raise IncompatibleError if the learned vector comes from another network."""

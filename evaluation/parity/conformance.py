@@ -1,7 +1,7 @@
 """Conformance: recomputes every golden value of a fixture and compares.
 
 Differences are relative to the golden's largest value. How each is made: ``golden_outputs`` for the
-Dense-Face release, ``published_outputs`` for published adapters.
+Dense-Face release, ``published_outputs`` for published adapters, ``arc2face_outputs`` for Arc2Face.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import FacePackError, InputError, ModelFileError
-from . import golden_outputs, published_fixture, published_outputs
+from . import arc2face_outputs, golden_outputs, published_fixture, published_outputs
 from .fixture import Fixture, read_json
 from .published_fixture import PublishedFixture
 
@@ -54,6 +54,9 @@ _KINDS = {
         Fixture.read, golden_outputs.outputs, dict.fromkeys(golden_outputs.PARTS, _TOLERANCE)
     ),
     **dict.fromkeys(published_fixture.KINDS, _PUBLISHED),
+    published_fixture.ARC2FACE: _Kind(
+        PublishedFixture.read, arc2face_outputs.outputs, arc2face_outputs.TOLERANCES
+    ),
 }
 
 
@@ -118,8 +121,8 @@ def _kind_of(folder: Path) -> _Kind:
         raise ModelFileError(
             f"fixtures of kind {name!r} are not computed here",
             where=str(folder / "config.json"),
-            fix=f"Give a folder of kind {', '.join(published_fixture.KINDS)}, or one of the "
-            "Dense-Face release, which names no kind",
+            fix=f"Give a folder of kind {', '.join(sorted({*_KINDS} - {_DENSE_FACE}))}, or one of "
+            "the Dense-Face release, which names no kind",
         )
     return _KINDS[name]
 

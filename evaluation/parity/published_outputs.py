@@ -22,10 +22,11 @@ TOLERANCES = {"tok.": 1e-5, "attn.": 1e-5, "eps.": 1e-4}
 FACE_ROW, UNIT_ROW = 0, 3
 """Rows of the inputs that ``eps`` and ``attn`` were run with."""
 _NAME = re.compile(
-    r"(?P<part>tok|attn|eps)\.(?P<kind>base|faceid|plusv2|plus|portrait_v11|portrait|auip|au|ip)"
-    r"(?P<numbers>(\.(ss|[fnasti])\d+(\.\d+)?|\.(un)?cond)*)"
+    r"(?P<part>tok|attn|eps)\.(?P<kind>base|faceid|plusv2|plus|portrait_v11|portrait|auip|au|ip"
+    r"|id|ref|exp\.mlp|exp\.linear)"
+    r"(?P<numbers>(\.(ss|[fnastil])\d+(\.\d+)?|\.(un)?cond)*)"
 )
-_NUMBER = re.compile(r"\.(ss|[fnasti])(\d+(?:\.\d+)?)")
+_NUMBER = re.compile(r"\.(ss|[fnastil])(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Golden:
     """A golden's name, read.
 
     numbers: Letters to numbers: ``s`` and ``i`` the face's weight, ``a`` the units', ``ss`` that
-        of CLIP vision, ``t`` timestep, ``f`` faces, ``n`` attention.
+        of CLIP vision, ``l`` that of the reference's LoRA, ``t`` timestep, ``f`` faces, ``n``
+        attention.
     """
 
     part: str

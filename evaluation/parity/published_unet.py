@@ -3,7 +3,7 @@
     y = to_out( A(q, text) + weight * A(q, face) + unit_weight * c )
 
 c is FineFace's constant of a layer. What is added comes before ``to_out``, so that its bias counts
-once. Source: docs/reference/published_weights.md C2, D7.
+once. Source: docs/reference/published_weights.md A7, C2, D7.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Run:
     """What adapters do in one call of the UNet.
 
     keys_values: Block to keys and values of the face's tokens; vectors: block to FineFace's
-    constants [1, C]. What is left out changes nothing.
+    constants [1, C]; bank: number of a self-attention to the reference's states [1, N, C], which
+    its keys and values also read. What is left out changes nothing.
     """
 
     keys_values: Mapping[str, KeysValues] = field(default_factory=dict)
@@ -39,6 +40,7 @@ class Run:
     unit_weight: float = 1.0
     lora: AdapterLora = field(default_factory=AdapterLora)
     strength: float = 1.0
+    bank: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 def attended(
@@ -49,6 +51,8 @@ def attended(
     projected = projections(fixture, number, run)
     (q, _), (k, _), (v, _), (out, bias) = projected
     query = F.linear(hidden, q)
+    if number in run.bank:
+        context = torch.cat([context, run.bank[number]], 1)
     total = source_attention(query, (F.linear(context, k), F.linear(context, v)), heads)
     if number % 2:
         if block in run.keys_values:
@@ -71,9 +75,14 @@ def projections(
 
 @torch.no_grad()
 def predicted_noise(
-    fixture: PublishedFixture, half: str, t: int, run: Run, attend: Attend = attended
+    fixture: PublishedFixture,
+    half: str,
+    t: int,
+    run: Run,
+    attend: Attend = attended,
+    latent: str = "in.x",
 ) -> Tensor:
-    """eps [1, 4, h, w] of one half of the guidance at a timestep."""
+    """eps [1, 4, h, w] of one half of the guidance at a timestep, for an input of the fixture."""
     unet = fixture.unet
     former = dict(unet.attn_processors)
     numbers = range(fixture.target.attentions)
@@ -81,9 +90,27 @@ def predicted_noise(
     for attn, processor in ours.items():
         attn.set_processor(processor)
     try:
-        return unet(fixture.tensors["in.x"], torch.tensor(t), fixture.text(half)).sample
+        return unet(fixture.tensors[latent], torch.tensor(t), fixture.text(half)).sample
     finally:
         unet.set_attn_processor(former)
+
+
+def reference_bank(fixture: PublishedFixture) -> dict[int, Tensor]:
+    """What all self-attentions read of the reference's latent: number to [1, N, C].
+
+    The unmodified network once at timestep 0, with the identity's context.
+    """
+    bank: dict[int, Tensor] = {}
+
+    def stored(
+        given: PublishedFixture, number: int, hidden: Tensor, context: Tensor, run: Run
+    ) -> Tensor:
+        if number % 2 == 0:
+            bank[number] = hidden
+        return attended(given, number, hidden, context, run)
+
+    predicted_noise(fixture, "cond", 0, Run(), stored, "in.ref_latent")
+    return bank
 
 
 @torch.no_grad()

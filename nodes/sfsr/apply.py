@@ -69,14 +69,14 @@ class ApplySFSR(io.ComfyNode):
                     "expression_start_percent",
                     0.3,
                     "the expression starts to act; a later start keeps the likeness. For adapters "
-                    "trained with this pack; for FineFace see published_start_percent",
+                    "trained with this pack; for published ones see published_start_percent",
                 ),
                 percent("expression_end_percent", 1.0, "the expression stops acting"),
                 io.Boolean.Input(
                     "keep_identity_out",
                     default=False,
                     tooltip="Removes from the expression tokens their component along the identity "
-                    "tokens. Try it if an expression changes the person. Not for FineFace.",
+                    "tokens. Try it if an expression changes the person. Only for this pack's own.",
                 ),
                 ExpressionSocket.Input(
                     "expression",
@@ -100,14 +100,14 @@ class ApplySFSR(io.ComfyNode):
                 SFSRAdapterSocket.Input(
                     "expression_adapter",
                     optional=True,
-                    tooltip="A second adapter for the expression, such as FineFace beside "
-                    "IP-Adapter-FaceID. Without it the expression is the first adapter's.",
+                    tooltip="A second adapter for the expression, such as FineFace or Arc2Face's "
+                    "beside IP-Adapter-FaceID. Without it the expression is the first adapter's.",
                 ),
                 percent(
                     "published_start_percent",
                     0.0,
-                    "the expression of a published adapter (FineFace) starts to act; it was "
-                    "trained and used from the first step",
+                    "the expression of a published adapter (FineFace, Arc2Face) starts to act; "
+                    "published adapters were trained and used from the first step",
                     optional=True,
                 ),
                 io.Float.Input(
@@ -233,7 +233,8 @@ def _require_inputs(
         raise InputError(
             f"{second.name} is an expression adapter, and no expression is connected",
             where=NAME,
-            fix="Connect Expression from Word, or another node that makes an expression",
+            fix="Connect Expression from Word, or another node that makes an expression; for "
+            "Arc2Face's adapter Expression from FLAME",
         )
 
 

@@ -64,6 +64,7 @@ class PreviewExpression(io.ComfyNode):
         step = steps(len(expression))
         images = []
         for code in expression.codes:
+            code.require_blendshapes()
             images.append(expression_images(code.face()[None], person, size))
             step()
         image = channels_last(torch.cat(images))

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...sfsr.adapter import SFSRAdapter
-    from ...sfsr.ip_adapter.fineface import ExpressionAdapter
-    from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
+    from ...sfsr.ip_adapter.load import PublishedAdapter
     from .tokens import AdapterTokens
 
 CATEGORY = "face/sfsr"
@@ -52,7 +51,7 @@ class LoadedSFSR:
     """
 
     name: str
-    adapter: SFSRAdapter | IdentityAdapter | ExpressionAdapter
+    adapter: SFSRAdapter | PublishedAdapter
 
     @cached_property
     def tokens(self) -> AdapterTokens:

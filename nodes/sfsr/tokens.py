@@ -21,14 +21,16 @@ from ...sfsr.compound import without_identity
 from ...sfsr.compound_inputs import expression_batch, identity_batch
 from ...sfsr.disfa import UnitIntensities
 from ...sfsr.disfa_sources import intensities_of
+from ...sfsr.ip_adapter.arc2face import FlameAdapter
 from ...sfsr.ip_adapter.fineface import ExpressionAdapter
 from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
 from ...sfsr.ip_adapter.kinds import TOKENS
+from ...sfsr.ip_adapter.load import PublishedAdapter
 from ...sfsr.token_attention import EXPRESSION, IDENTITY, SOURCES, LayerTokens
 from ..sockets import Expressions, People
 from .sockets import SceneBackground
 
-Adapter = SFSRAdapter | IdentityAdapter | ExpressionAdapter
+Adapter = SFSRAdapter | PublishedAdapter
 Scaling = Callable[[Tensor], Tensor]
 _KEPT = 8
 """People, expressions and scenes whose tokens an adapter keeps."""
@@ -113,7 +115,7 @@ class AdapterTokens:
             IncompatibleError: The adapter has no identity, or an encoder is not the adapter's.
         """
         adapter = self.adapter
-        if isinstance(adapter, ExpressionAdapter):
+        if isinstance(adapter, ExpressionAdapter | FlameAdapter):
             raise IncompatibleError(
                 f"{adapter.kind.title} draws expressions and no identity",
                 where=self.name,
@@ -165,13 +167,16 @@ class AdapterTokens:
                 fix="Connect an expression adapter (such as FineFace) to expression_adapter, or "
                 "disconnect the expression",
             )
+        if isinstance(adapter, ExpressionAdapter | FlameAdapter) and apart_from is not None:
+            raise IncompatibleError(
+                f"{adapter.kind.title} has no tokens that an identity could be taken out of",
+                where=self.name,
+                fix="Switch keep_identity_out off",
+            )
+        if isinstance(adapter, FlameAdapter):
+            drawn = adapter.keys_values(adapter.tokens(adapter.numbers(faces.codes)))
+            return SourceTokens(drawn, adapter.keys_values(adapter.absent()))
         if isinstance(adapter, ExpressionAdapter):
-            if apart_from is not None:
-                raise IncompatibleError(
-                    f"{adapter.kind.title} has no tokens that an identity could be taken out of",
-                    where=self.name,
-                    fix="Switch keep_identity_out off",
-                )
             units = adapter.intensities(self.units(faces))
             return SourceTokens(adapter.vectors(units), adapter.absent())
         tokens = adapter.embedding.expression(expression_batch(faces.codes, adapter.layout))

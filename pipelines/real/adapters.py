@@ -15,9 +15,10 @@ from ...sfsr.compound_inputs import expression_batch, identity_batch
 from ...sfsr.disfa import UnitIntensities
 from ...sfsr.disfa_sources import intensities_of
 from ...sfsr.expression import Expression
+from ...sfsr.ip_adapter.arc2face import FlameAdapter
 from ...sfsr.ip_adapter.fineface import ExpressionAdapter
 from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
-from ...sfsr.ip_adapter.load import load_published
+from ...sfsr.ip_adapter.load import PublishedAdapter, load_published
 from ...sfsr.ip_adapter.places import Target, in_file_order
 from ...sfsr.token_attention import EXPRESSION, IDENTITY, LayerTokens
 from ...storage import read_weights
@@ -29,7 +30,7 @@ from .clip_vision import ClipStates
 S_SCALES = 0.0, 5.0
 """Range of ``s_scale``."""
 
-Adapter = SFSRAdapter | IdentityAdapter | ExpressionAdapter
+Adapter = SFSRAdapter | PublishedAdapter
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,8 @@ def prepare_sources(
     Raises:
         InputError: Nothing can draw what is given, an adapter has nothing to draw, or CLIP vision
             is missing.
-        IncompatibleError: The identity is of another encoder than the adapter's.
+        IncompatibleError: The identity is of another encoder than the adapter's, or the expression
+            holds no numbers that the adapter reads.
     """
     both = isinstance(identity_adapter, SFSRAdapter) and expression_adapter is None
     draws = identity_adapter if both else expression_adapter
@@ -130,7 +132,11 @@ def prepare_sources(
         units = intensities_of(expression)
         tokens[EXPRESSION] = draws.vectors(draws.intensities([units]))
         absent[EXPRESSION] = draws.absent()
-    published = isinstance(draws, ExpressionAdapter)
+    elif expression is not None and isinstance(draws, FlameAdapter):
+        made = draws.tokens(draws.numbers([expression]))
+        tokens[EXPRESSION] = draws.keys_values(made)
+        absent[EXPRESSION] = draws.keys_values(draws.absent())
+    published = isinstance(draws, ExpressionAdapter | FlameAdapter)
     acting = [each for each in (identity_adapter, expression_adapter) if each is not None]
     return Sources(acting, tokens, absent, (0.0, 0.0) if published else STARTS, units)
 
@@ -142,7 +148,7 @@ def _require(
     expression: Expression | None,
     clip: ClipStates | None,
 ) -> None:
-    if isinstance(identity_adapter, ExpressionAdapter):
+    if isinstance(identity_adapter, ExpressionAdapter | FlameAdapter):
         raise IncompatibleError(
             f"{identity_adapter.kind.title} draws expressions and no identity",
             where="--identity-adapter",
@@ -159,7 +165,11 @@ def _require(
             "no adapter draws the expression",
             fix=f"Give FineFace's {BY_KEY['fineface'].where_to_get} as --expression-adapter",
         )
-    if draws is not None and expression is None and isinstance(draws, ExpressionAdapter):
+    if (
+        draws is not None
+        and expression is None
+        and isinstance(draws, ExpressionAdapter | FlameAdapter)
+    ):
         raise InputError(
             "an expression adapter is given, and no expression",
             fix="Choose a word or an image of the expression",

@@ -1,6 +1,7 @@
 """Every name and shape that a layout demands, and what a file has instead.
 
-Source: docs/reference/published_weights.md C2, C4 (FaceID, Plus, Portrait), D7 (FineFace).
+Source: docs/reference/published_weights.md A6 (Arc2Face), C2, C4 (FaceID, Plus, Portrait), D7
+(FineFace).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ...errors import IncompatibleError, ModelFileError
-from .layout import RESAMPLER, ExpressionLayout, IdentityLayout
+from .layout import RESAMPLER, AnyLayout, ExpressionLayout, FlameLayout, IdentityLayout
 from .places import Target, attention_place, diffusers_attention
 from .refuse import WORKS
 from .state_dict import listed
@@ -23,10 +24,12 @@ _IGNORED = (".processor.to_k_ip.weight", ".processor.to_v_ip.weight")
 """In FineFace's file perhaps: of an IP-Adapter that it was trained beside, loaded on its own."""
 
 
-def expected_shapes(layout: IdentityLayout | ExpressionLayout) -> Shapes:
+def expected_shapes(layout: AnyLayout) -> Shapes:
     """Name to shape of all weights that a file of this layout has."""
     if isinstance(layout, ExpressionLayout):
         return _units(layout)
+    if isinstance(layout, FlameLayout):
+        return _flame(layout) | _keys_values(layout.target)
     shapes = _projection(layout) | _keys_values(layout.target)
     if layout.clip_width:
         shapes |= _perceiver(layout)
@@ -35,9 +38,7 @@ def expected_shapes(layout: IdentityLayout | ExpressionLayout) -> Shapes:
     return shapes
 
 
-def check_layout(
-    tensors: Mapping[str, Tensor], layout: IdentityLayout | ExpressionLayout, where: str = ""
-) -> None:
+def check_layout(tensors: Mapping[str, Tensor], layout: AnyLayout, where: str = "") -> None:
     """Check that a file has exactly the weights of its layout.
 
     Raises:
@@ -72,7 +73,18 @@ def check_layout(
         )
 
 
-def _projection(layout: IdentityLayout) -> Shapes:
+def _flame(layout: FlameLayout) -> Shapes:
+    if layout.hidden:
+        return _projection(layout)
+    out = layout.tokens * layout.width
+    return {
+        "image_proj.proj.weight": (out, layout.vector),
+        "image_proj.proj.bias": (out,),
+        **_norm("image_proj.norm", layout.width),
+    }
+
+
+def _projection(layout: IdentityLayout | FlameLayout) -> Shapes:
     out = layout.tokens * layout.width
     return {
         "image_proj.proj.0.weight": (layout.hidden, layout.vector),

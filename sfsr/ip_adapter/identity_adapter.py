@@ -17,8 +17,7 @@ from .expected import check_layout
 from .kinds import MEAN, AdapterKind
 from .layout import IdentityLayout
 from .lora import AdapterLora, lora_of
-
-_PROJECTION = "image_proj."
+from .projection import projection_state
 
 
 class IdentityAdapter(nn.Module):
@@ -160,17 +159,7 @@ def identity_adapter(
     check_layout(tensors, layout, where)
     with torch.device("meta"):
         adapter = IdentityAdapter(layout, lora_of(tensors, layout))
-    state = {
-        name.replace(_PROJECTION, "embedding.", 1): tensor.float()
-        for name, tensor in tensors.items()
-        if name.startswith(_PROJECTION)
-    }
-    for i, block in enumerate(layout.target.layers):
-        for side in "kv":
-            # As TokenAttention names them: a module's name must not hold dots.
-            ours = f"attention.projections.{block.replace('.', '_')}.{IDENTITY}.to_{side}.weight"
-            state[ours] = tensors[f"ip_adapter.{2 * i + 1}.to_{side}_ip.weight"].float()
-    adapter.load_state_dict(state, assign=True)
+    adapter.load_state_dict(projection_state(tensors, layout.target, IDENTITY), assign=True)
     return adapter.eval().requires_grad_(False)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...faces.encoders.names import W600K_R50
 from ...published_files import BY_KEY
+from ..arc2face.flame import FLAME
 from ..token_attention import EXPRESSION, IDENTITY
 
 MEAN, TOKENS = "mean of vectors", "tokens for each image"
@@ -77,4 +78,12 @@ FINEFACE = AdapterKind(
     (),
     BY_KEY["fineface"].licence,
 )
-KINDS = (FACEID, PLUS, PLUS_V2, PORTRAIT, FINEFACE)
+ARC2FACE_EXPRESSION = AdapterKind(
+    "arc2face-expression",
+    "Arc2Face's expression adapter",
+    (EXPRESSION,),
+    FLAME,
+    (),
+    BY_KEY["arc2face-expression"].licence,
+)
+KINDS = (FACEID, PLUS, PLUS_V2, PORTRAIT, FINEFACE, ARC2FACE_EXPRESSION)

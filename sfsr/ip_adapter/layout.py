@@ -13,7 +13,16 @@ from torch import Tensor
 
 from ...errors import ModelFileError
 from ...published_files import BY_KEY
-from .kinds import FACEID, FINEFACE, PLUS, PLUS_V2, PORTRAIT, AdapterKind
+from ..arc2face.flame import COUNT as FLAME_COUNT
+from .kinds import (
+    ARC2FACE_EXPRESSION,
+    FACEID,
+    FINEFACE,
+    PLUS,
+    PLUS_V2,
+    PORTRAIT,
+    AdapterKind,
+)
 from .places import SD15, SDXL, Target
 from .refuse import WORKS, refuse_base, refuse_images, refuse_vector, unknown_file
 
@@ -21,6 +30,7 @@ PORTRAIT_TOKENS = 16
 HEAD_WIDTH = 64
 """Of the perceiver; its number of heads is the text's width / 64."""
 RESAMPLER = "image_proj.perceiver_resampler."
+_LINEAR = "image_proj.proj.weight"
 _FIRST, _LAST = "image_proj.proj.0.weight", "image_proj.proj.2.weight"
 _LORA = "_lora."
 _AU = ".processor.au_to_"
@@ -61,13 +71,36 @@ class ExpressionLayout:
     units: int
 
 
+@dataclass(frozen=True)
+class FlameLayout:
+    """An adapter of FLAME expressions in numbers.
+
+    hidden: Width of the projection's hidden layer; 0 for a single linear layer. tokens: For one
+        expression.
+    """
+
+    kind: AdapterKind
+    target: Target
+    hidden: int
+    tokens: int
+    vector: int = FLAME_COUNT
+
+    @property
+    def width(self) -> int:
+        """Numbers in a token."""
+        return self.target.width
+
+
+AnyLayout = IdentityLayout | ExpressionLayout | FlameLayout
+
+
 def recognise(
     tensors: Mapping[str, Tensor],
     *,
     target: Target | None = None,
     shortcut: bool = False,
     where: str = "",
-) -> IdentityLayout | ExpressionLayout:
+) -> AnyLayout:
     """The layout of a file's tensors (``state_dict.flat_state_dict``); ``meta`` tensors will do.
 
     Names and shapes that decide nothing are not looked at here: ``expected.check_layout``.
@@ -78,8 +111,8 @@ def recognise(
         where: The file's name, for messages.
 
     Raises:
-        IncompatibleError: It is for another base, reads something else than a face's vector, or is
-            a kind that this pack does not run.
+        IncompatibleError: It is for another base, reads neither a face's vector nor FLAME's
+            numbers, or is a kind that this pack does not run.
         ModelFileError: It is no adapter, or lacks the weights that tell.
     """
     identity = [name for name in tensors if name.startswith(("image_proj.", "ip_adapter."))]
@@ -106,19 +139,15 @@ def is_half(tensors: Mapping[str, Tensor]) -> bool:
 
 def _identity(
     tensors: Mapping[str, Tensor], target: Target, shortcut: bool, where: str
-) -> IdentityLayout:
+) -> IdentityLayout | FlameLayout:
+    flame = _flame(tensors, target, where)
+    if flame is not None:
+        return flame
     refuse_images(tensors, where)
     first, last = (_matrix(tensors, name, where) for name in (_FIRST, _LAST))
     hidden, vector = first.shape
-    refuse_vector(vector, hidden, target, where)
-    tokens, rest = divmod(last.shape[0], target.width)
-    if rest or not tokens:
-        raise ModelFileError(
-            f"the file's projection ends in {last.shape[0]} numbers, which are no tokens of "
-            f"{target.width}",
-            where=where,
-            fix=WORKS,
-        )
+    refuse_vector(vector, target, where)
+    tokens = _tokens(last, target, where)
     kind = PORTRAIT if tokens == PORTRAIT_TOKENS else FACEID
     clip_width = depth = inner = 0
     if any(name.startswith(RESAMPLER) for name in tensors):
@@ -129,6 +158,32 @@ def _identity(
     return IdentityLayout(
         kind, target, vector, hidden, tokens, _rank(tensors, where), clip_width, depth, inner
     )
+
+
+def _flame(tensors: Mapping[str, Tensor], target: Target, where: str) -> FlameLayout | None:
+    """None for a file that reads something else than FLAME's numbers."""
+    hidden, first = 0, tensors.get(_LINEAR)
+    if first is None:
+        first = tensors.get(_FIRST)
+        hidden = 0 if first is None else first.shape[0]
+    # The published class has a hidden layer that is a multiple of its input.
+    if first is None or first.ndim != 2 or first.shape[1] != FLAME_COUNT or hidden % FLAME_COUNT:
+        return None
+    last = _matrix(tensors, _LAST, where) if hidden else first
+    return FlameLayout(ARC2FACE_EXPRESSION, target, hidden, _tokens(last, target, where))
+
+
+def _tokens(last: Tensor, target: Target, where: str) -> int:
+    """How many a projection makes, by its last matrix."""
+    tokens, rest = divmod(last.shape[0], target.width)
+    if rest or not tokens:
+        raise ModelFileError(
+            f"the file's projection ends in {last.shape[0]} numbers, which are no tokens of "
+            f"{target.width}",
+            where=where,
+            fix=WORKS,
+        )
+    return tokens
 
 
 def _expression(

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from torch import Tensor
 
+from .arc2face import FlameAdapter, flame_adapter
 from .fineface import ExpressionAdapter, expression_adapter
 from .identity_adapter import IdentityAdapter, identity_adapter
-from .layout import IdentityLayout, is_half, recognise
+from .layout import FlameLayout, IdentityLayout, is_half, recognise
 from .places import Target
 from .reading import read_adapter_files
 from .refuse import refuse_unnormalised
 from .state_dict import merged
+
+PublishedAdapter = IdentityAdapter | ExpressionAdapter | FlameAdapter
 
 _PLUS_V2 = re.compile(r"plus[\W_]*v2", re.IGNORECASE)
 _HALVES = ("attn_processors", "au_encoder")
@@ -25,8 +28,9 @@ def load_published(
     *,
     shortcut: bool | None = None,
     target: Target | None = None,
-) -> IdentityAdapter | ExpressionAdapter:
-    """Read FaceID, FaceID-Plus, Plus v2, Portrait (with their LoRA), or FineFace.
+) -> PublishedAdapter:
+    """Read FaceID, FaceID-Plus, Plus v2, Portrait (with their LoRA), FineFace or Arc2Face's
+    expression adapter.
 
     Args:
         paths: The file; for FineFace its two files, one of them with the other beside it under its
@@ -57,7 +61,7 @@ def published_adapter(
     shortcut: bool = False,
     target: Target | None = None,
     where: str = "",
-) -> IdentityAdapter | ExpressionAdapter:
+) -> PublishedAdapter:
     """The adapter of tensors under one spelling (``state_dict.flat_state_dict``).
 
     Raises:
@@ -66,6 +70,8 @@ def published_adapter(
     layout = recognise(tensors, target=target, shortcut=shortcut, where=where)
     if isinstance(layout, IdentityLayout):
         return identity_adapter(tensors, layout, where)
+    if isinstance(layout, FlameLayout):
+        return flame_adapter(tensors, layout, where)
     return expression_adapter(tensors, layout, where)
 
 

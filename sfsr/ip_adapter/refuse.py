@@ -15,15 +15,13 @@ from .places import Target
 
 WORKS = (
     "Use a file for Stable Diffusion 1.5: ip-adapter-faceid_sd15, -plus_sd15, -plusv2_sd15, "
-    "-portrait_sd15 or -portrait-v11_sd15, or FineFace's sd15_attn_processors with "
-    "sd15_au_encoder; with SDXL in ComfyUI: ip-adapter-faceid_sdxl, -plusv2_sdxl or -portrait_sdxl"
+    "-portrait_sd15 or -portrait-v11_sd15, FineFace's sd15_attn_processors with sd15_au_encoder, "
+    "or Arc2Face's exp_adapter; with SDXL in ComfyUI: ip-adapter-faceid_sdxl, -plusv2_sdxl or "
+    "-portrait_sdxl"
 )
 _BASES = {2048: "SDXL", 1024: "Stable Diffusion 2", 768: "Stable Diffusion 1.5"}
 _UNET, _KEYS = "model.diffusion_model.", ".attn2.to_k.weight"
 """Names of weights in checkpoints of base models."""
-_FLAME = 55
-"""Numbers of Arc2Face's expression adapter; its hidden width is a multiple of them."""
-_ARC2FACE = "this is Arc2Face's expression adapter (55 numbers of FLAME), not yet supported"
 _OF_IMAGES = ("image_proj.latents", "image_proj.proj.weight", "image_proj.proj.3.weight")
 """Weights that only projections of CLIP vision states have: Plus, plain, full-face."""
 
@@ -49,19 +47,19 @@ def refuse_base(width: int, target: Target, what: str, where: str) -> None:
     )
 
 
-def refuse_vector(vector: int, hidden: int, target: Target, where: str) -> None:
+def refuse_vector(vector: int, target: Target, where: str) -> None:
     """Raise unless a projection reads vectors of the target's length.
 
     Raises:
-        IncompatibleError: It reads FLAME's numbers (Arc2Face), or vectors of another length.
+        IncompatibleError: It reads vectors of another length.
     """
     if vector == target.vector:
         return
-    if vector == _FLAME and hidden % _FLAME == 0:
-        what = _ARC2FACE
-    else:
-        what = f"this IP-Adapter reads {vector} numbers instead of a face's {target.vector}"
-    raise IncompatibleError(what, where=where, fix=WORKS)
+    raise IncompatibleError(
+        f"this IP-Adapter reads {vector} numbers instead of a face's {target.vector}",
+        where=where,
+        fix=WORKS,
+    )
 
 
 def refuse_unnormalised(path: str | Path) -> None:
@@ -84,11 +82,8 @@ def refuse_images(tensors: Mapping[str, Tensor], where: str) -> None:
     """Raise for IP-Adapters that read no vector: plain, Plus(-face), full-face.
 
     Raises:
-        IncompatibleError: It is one of them, or the linear form of Arc2Face's expression adapter.
+        IncompatibleError: It is one of them.
     """
-    linear = tensors.get("image_proj.proj.weight")
-    if linear is not None and linear.ndim == 2 and linear.shape[1] == _FLAME:
-        raise IncompatibleError(_ARC2FACE, where=where, fix=WORKS)
     if any(name in tensors for name in _OF_IMAGES):
         raise IncompatibleError(
             "this IP-Adapter reads images instead of a face's vector", where=where, fix=WORKS

@@ -186,6 +186,14 @@ def test_report_names_licences_and_lost_units(
         ("FINEFACE", {"expression": None}, "expression adapter, and no expression is connected"),
         ("FINEFACE", {}, "draws expressions and no identity"),
         ("FINEFACE", {"identity": None, "keep_identity_out": True}, "Switch keep_identity_out off"),
+        ("ARC2FACE_EXPRESSION", {}, "draws expressions and no identity"),
+        ("ARC2FACE_EXPRESSION", {"expression": None}, "Expression from FLAME"),
+        ("ARC2FACE_EXPRESSION", {"identity": None}, "blendshapes and no FLAME numbers"),
+        (
+            "ARC2FACE_EXPRESSION",
+            {"identity": None, "keep_identity_out": True},
+            "Switch keep_identity_out off",
+        ),
     ],
 )
 def test_what_does_not_belong_together(
@@ -194,6 +202,36 @@ def test_what_does_not_belong_together(
     with pytest.raises(ValueError, match=message) as error:
         apply(tiny, random_published(tiny, adapter), **{"identity": person, **changes})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("adapter", ["FINEFACE", "own"])
+def test_a_flame_expression_for_another_adapter(tiny: Tiny, adapter: str) -> None:
+    face = tiny.run("ExpressionFromFLAME", "")
+    found = random_adapter(tiny) if adapter == "own" else random_published(tiny, adapter)
+    with pytest.raises(ValueError, match=r"numbers of smirk/em1 and no blendshapes") as error:
+        apply(tiny, found, expression=face, **({} if adapter == "own" else {"identity": None}))
+    assert "FLAME expressions are for Arc2Face's expression adapter" in str(error.value)
+
+
+def test_flame_expressions_act(tiny: Tiny, base: Tensor) -> None:
+    """From the first step, each image with its own; the neutral face acts, too."""
+    adapter = random_published(tiny, "ARC2FACE_EXPRESSION")
+    neutral = tiny.run("ExpressionFromFLAME", "")
+    chance = torch.Generator().manual_seed(0)
+    rest = torch.tensor([0.2, 0.3, 0.1, 0, 0])
+    numbers = torch.cat([torch.randn(50, generator=chance), rest])
+    face = tiny.run("ExpressionFromFLAME", " ".join(map(str, numbers.tolist())))
+    at_rest, moved = (
+        tiny.sample(apply(tiny, adapter, identity=None, expression=each))
+        for each in (neutral, face)
+    )
+    assert difference(at_rest, base) > SEEN and difference(moved, at_rest) > SEEN
+    off = apply(tiny, adapter, identity=None, expression=face, expression_weight=0.0)
+    assert torch.equal(tiny.sample(off), base)
+    way = tiny.run("ExpressionTravel", neutral, face, 3)
+    assert [float(code.learned[0]) for code in way.codes] == pytest.approx(
+        [0, float(numbers[0]) / 2, float(numbers[0])]
+    )
 
 
 def test_identity_of_another_encoder(tiny: Tiny) -> None:

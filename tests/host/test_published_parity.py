@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 FIXTURES = Path(__file__).resolve().parents[1] / "data" / "published_parity"
+FOLDERS = ("unet", "faceid", "fineface", "arc2face")
 TOLERANCE = 1e-4
 FILES = {
     "faceid": "faceid/ip-adapter-faceid_sd15.bin",
@@ -28,6 +29,8 @@ FILES = {
     "portrait": "faceid/ip-adapter-faceid-portrait_sd15.bin",
     "portrait_v11": "fineface/ip-adapter-faceid-portrait-v11_sd15.bin",
     "au": "fineface/sd15_au_encoder.ckpt",
+    "mlp": "arc2face/exp_adapter/exp_adapter_mlp.bin",
+    "linear": "arc2face/exp_adapter/exp_adapter_linear.bin",
 }
 UNIT_ROW = 3
 LORA_ALONE = "eps.faceid.cond.t981.s0"
@@ -42,9 +45,9 @@ def goldens(folder: str) -> dict[str, Tensor]:
 
 CASES = [
     (folder, name)
-    for folder in ("unet", "faceid", "fineface")
+    for folder in FOLDERS
     for name in goldens(folder)
-    if name.startswith("eps.") and name != LORA_ALONE
+    if name.startswith("eps.") and name != LORA_ALONE and not name.startswith("eps.ref.")
 ]
 
 
@@ -59,7 +62,11 @@ class Published:
 
     def __init__(self, tiny: Tiny) -> None:
         self.tiny = tiny
-        self.given = {folder: goldens(folder) for folder in ("unet", "faceid", "fineface")}
+        self.given = {folder: goldens(folder) for folder in FOLDERS}
+        arc2face = self.given["arc2face"]
+        # Real text encoders are as wide as the UNet's context, the fixture's is wider.
+        arc2face["in.text"] = arc2face["te.prompt.0"][..., :128]
+        arc2face["in.uncond_text"] = arc2face["te.empty"][..., :128]
         self.adapters: dict[str, Any] = {}
         with torch.inference_mode():
             self.model = tiny.module("nodes.host.tiny.tiny_sd").build_model(_host_unet(), 8)
@@ -110,10 +117,15 @@ class Published:
         code = expression.from_values({})
         return self.tiny.module("nodes.sockets").Expressions((replace(code, units=units),))
 
+    def flame_face(self) -> Any:
+        """SFSR_EXPRESSION of the fixture's first FLAME expression."""
+        text = " ".join(f"{number:.9g}" for number in self.given["arc2face"]["in.exp"][0].tolist())
+        return self.tiny.run("ExpressionFromFLAME", numbers=text)
+
     def applied(self, name: str) -> Any:
         """The MODEL with what a golden was made with on it, by the node itself."""
         kind = name.split(".")[1]
-        if kind == "base":
+        if kind in ("base", "id"):
             return self.model
         inputs = {
             "model": self.model,
@@ -127,6 +139,9 @@ class Published:
             "keep_identity_out": False,
             "s_scale": number("ss", name),
         }
+        if kind == "exp":
+            inputs |= {"expression_weight": number("s", name), "expression": self.flame_face()}
+            return self.tiny.run("ApplySFSR", adapter=self.adapter(name.split(".")[2]), **inputs)[0]
         if kind in ("au", "auip"):
             inputs["expression"] = self.face()
         if kind == "au":
@@ -200,6 +215,7 @@ def test_lora_alone(published: Published) -> None:
         ("faceid", "eps.plusv2.{}.t981.s0.6"),
         ("faceid", "eps.portrait.f3.{}.t261.s1"),
         ("fineface", "eps.auip.{}.t981.a0.5.i0.9"),
+        ("arc2face", "eps.exp.mlp.{}.t261.s0.5"),
     ],
 )
 def test_both_halves_in_one_batch(published: Published, folder: str, name: str) -> None:

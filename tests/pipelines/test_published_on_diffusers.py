@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfyui_dense_face.evaluation.parity.arc2face_outputs import EXPRESSION_ROW
 from comfyui_dense_face.evaluation.parity.published_outputs import (
     FACE_ROW,
     TOLERANCES,
@@ -24,6 +25,7 @@ from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.pipelines.real.adapters import Sources, prepare_sources
 from comfyui_dense_face.pipelines.real.clip_vision import ClipStates
 from comfyui_dense_face.pipelines.source_attention import InstalledSources, SourceInputs
+from comfyui_dense_face.sfsr.arc2face.flame import flame_expression
 from comfyui_dense_face.sfsr.disfa import UnitIntensities
 from comfyui_dense_face.sfsr.expression import Expression, from_values
 from published_bench import distance, fineface, fixture, goldens, identity
@@ -33,9 +35,9 @@ ENCODER = "insightface/w600k_r50"
 TOLERANCE = TOLERANCES["eps."]
 CASES = [
     (folder, name)
-    for folder in ("unet", "faceid", "fineface")
+    for folder in ("unet", "faceid", "fineface", "arc2face")
     for name in goldens(folder)
-    if name.startswith("eps.")
+    if name.startswith("eps.") and not name.startswith("eps.ref.")
 ]
 
 
@@ -66,11 +68,19 @@ def face(units: Callable[[Tensor], Tensor] = lambda units: units) -> Expression:
     return replace(from_values({}), units=UnitIntensities(values, "fixture"))
 
 
+def flame_face(numbers: Callable[[Tensor], Tensor] = lambda numbers: numbers) -> Expression:
+    """The fixture's first FLAME expression."""
+    return flame_expression(numbers(goldens("arc2face")["in.exp"][EXPRESSION_ROW].clone()))
+
+
 def inputs_of(folder: str, golden: Golden) -> Inputs:
     """What a golden was made with."""
     kind, numbers = golden.kind, golden.numbers
-    if kind == "base":
+    if kind in ("base", "id"):
         return Inputs(Sources(), {})
+    if kind.startswith("exp."):
+        flame = fixture("arc2face").flame(kind.removeprefix("exp."))
+        return Inputs(prepare_sources(None, flame, [], flame_face()), {"expression": numbers["s"]})
     expression = face() if kind in ("au", "auip") else None
     adapter = fineface() if expression else None
     if kind == "au":
@@ -142,8 +152,20 @@ def exchanged_layers(inputs: Inputs) -> Inputs:
 
 
 def keys_for_values(inputs: Inputs) -> Inputs:
-    made = inputs.sources.tokens["identity"]
-    return sources(tokens={"identity": {layer: (v, k) for layer, (k, v) in made.items()}})(inputs)
+    return sources(
+        tokens={
+            name: {layer: (v, k) for layer, (k, v) in made.items()}
+            for name, made in inputs.sources.tokens.items()
+        }
+    )(inputs)
+
+
+def lids_and_jaw_at_rest(inputs: Inputs) -> Inputs:
+    def at_rest(numbers: Tensor) -> Tensor:
+        return torch.cat([numbers[:50], torch.zeros(5)])
+
+    flame = fixture("arc2face").flame("mlp")
+    return replace(inputs, sources=prepare_sources(None, flame, [], flame_face(at_rest)))
 
 
 def plus_instead_of_v2(inputs: Inputs) -> Inputs:
@@ -184,6 +206,8 @@ def lora(strength: float) -> Change:
 FACE, WEAK = "eps.faceid.cond.t981.s1", "eps.faceid.cond.t981.s0.6"
 NOBODY, AT_REST = "eps.faceid.uncond.t981.s1", "eps.au.uncond.t981.a1"
 UNITS, BOTH = "eps.au.cond.t981.a1", "eps.auip.cond.t981.a1.i1"
+FLAME, FLAME_WEAK = "eps.exp.mlp.cond.t981.s1", "eps.exp.mlp.cond.t981.s0.5"
+NEUTRAL = "eps.exp.mlp.uncond.t981.s1"
 WEAKER = "eps.auip.cond.t981.a0.5.i0.9"
 MISTAKES = [
     Mistake("tokens left out", "faceid", FACE, 0.56, weights(identity=0.0)),
@@ -204,6 +228,13 @@ MISTAKES = [
     Mistake("units left out", "fineface", BOTH, 0.39, weights(expression=0.0)),
     Mistake("face left out", "fineface", BOTH, 0.18, weights(identity=0.0)),
     Mistake("weights exchanged", "fineface", WEAKER, 0.15, weights(identity=0.5, expression=0.9)),
+    Mistake("expression left out", "arc2face", FLAME, 0.37, weights(expression=0.0)),
+    Mistake("weight ignored", "arc2face", FLAME_WEAK, 0.21, weights(expression=1.0)),
+    Mistake("lids and jaw at rest", "arc2face", FLAME, 0.021, lids_and_jaw_at_rest),
+    Mistake("keys and values exchanged", "arc2face", FLAME, 0.47, keys_for_values),
+    Mistake("numbers 5 and 7 exchanged", "arc2face", FLAME, 0.16, exchanged_layers),
+    Mistake("nothing without prompt", "arc2face", NEUTRAL, 0.33, sources(absent={})),
+    Mistake("the expression without prompt", "arc2face", NEUTRAL, 0.51, in_both_halves),
 ]  # fmt: skip
 
 

@@ -38,7 +38,9 @@ def published_tensors(
     """The weights of a file of a kind (a name of ``sfsr.ip_adapter.kinds``)."""
     kinds, layout = module("sfsr.ip_adapter.kinds"), module("sfsr.ip_adapter.layout")
     found, target = getattr(kinds, kind), target or small_target(module)
-    if kind == "FINEFACE":
+    if kind == "ARC2FACE_EXPRESSION":
+        made = layout.FlameLayout(found, target, 55, tokens)
+    elif kind == "FINEFACE":
         made = layout.ExpressionLayout(found, target, 12)
     else:
         clip = {"clip_width": 160, "depth": 2, "inner": 64} if found.needs_clip else {}

@@ -15,6 +15,7 @@ from torch import Tensor
 from ....dense_face.prompt import PLACEHOLDER, spaced_prompt
 from ....errors import IncompatibleError
 
+_ENCODE = "Encode Prompt with Identity"
 SD1_KEY = "l"
 """The host's key of CLIP-L, the only text encoder of an SD1.x CLIP."""
 
@@ -34,9 +35,25 @@ def encode_with_identity(clip: Any, text: str, vectors: Tensor) -> list[Any]:
         InputError: The prompt has no ``*``, or it touches another word.
         IncompatibleError: The text encoder is not SD1.x's, or its width is not D.
     """
-    _check_width(clip, vectors.shape[-1])
+    own = text_width(clip, _ENCODE)
+    if own != vectors.shape[-1]:  # which the host would silently drop
+        raise IncompatibleError(
+            f"the identity token is {vectors.shape[-1]} wide, the text encoder {own}",
+            where=_ENCODE,
+            fix="Use adapter and CLIP of the same base model",
+        )
     text = spaced_prompt(text)
     number = _placeholder_number(clip)
+    return encode_with_vectors(clip, text, number, vectors)
+
+
+def encode_with_vectors(clip: Any, text: str, number: int, vectors: Tensor) -> list[Any]:
+    """CONDITIONING of a prompt in which vectors take the place of a token, wherever it stands.
+
+    Args:
+        number: The token's id.
+        vectors: [N, D], as wide as the text encoder (:func:`text_width`); one per person.
+    """
     parts = [_encode_one(clip, text, number, vector) for vector in vectors]
     return parts[0] if len(parts) == 1 else _joined(parts)
 
@@ -57,22 +74,20 @@ def _placeholder_number(clip: Any) -> int:
     return int(first[1][0])
 
 
-def _check_width(clip: Any, width: int) -> None:
-    """Raise IncompatibleError for a vector of another width, which the host would silently drop."""
+def text_width(clip: Any, where: str) -> int:
+    """Width of the text encoder's embeddings.
+
+    Raises:
+        IncompatibleError: It is not Stable Diffusion 1.x's; ``where`` names the node.
+    """
     model = getattr(clip.cond_stage_model, "clip_" + SD1_KEY, None)
     if model is None or set(clip.tokenize("")) != {SD1_KEY}:
         raise IncompatibleError(
             "the connected CLIP is not of Stable Diffusion 1.x",
-            where="Encode Prompt with Identity",
+            where=where,
             fix="Connect the CLIP of the checkpoint that the adapter was made for",
         )
-    own = model.transformer.get_input_embeddings().embedding_dim
-    if own != width:
-        raise IncompatibleError(
-            f"the identity token is {width} wide, the text encoder {own}",
-            where="Encode Prompt with Identity",
-            fix="Use adapter and CLIP of the same base model",
-        )
+    return int(model.transformer.get_input_embeddings().embedding_dim)
 
 
 def _joined(parts: list[list[Any]]) -> list[Any]:

@@ -17,8 +17,8 @@ from parity_fixture import alter
 from published_bench import PUBLISHED, fixture, goldens, numbers
 from torch import Tensor
 
-COUNTS = {"unet": 4, "faceid": 84, "fineface": 40}
-TOLERANCES = {"tok": 1e-5, "attn": 1e-5, "eps": 1e-4}
+COUNTS = {"unet": 4, "faceid": 84, "fineface": 40, "arc2face": 38}
+TOLERANCES = {"te": 1e-5, "tok": 1e-5, "attn": 1e-5, "ref": 1e-5, "eps": 1e-4}
 
 
 @pytest.fixture(scope="module", params=COUNTS)
@@ -32,7 +32,7 @@ def rows(folder: str) -> list[Row]:
 
 
 def test_every_golden_agrees(folder: str, rows: list[Row]) -> None:
-    outputs = {name for name in goldens(folder) if not name.startswith("in.")}
+    outputs = {name for name in goldens(folder) if not name.startswith(("in.", "te.in."))}
     assert {row.name for row in rows} == outputs and len(outputs) == COUNTS[folder]
     for row in rows:
         assert row.tolerance == TOLERANCES[row.name.partition(".")[0]]
@@ -89,7 +89,7 @@ def without(*starts: str) -> Callable[[dict[str, Tensor]], None]:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda to: (to / "config.json").write_text('{"kind": "arc2face"}'), "kind 'arc2face'"),
+        (lambda to: (to / "config.json").write_text('{"kind": "magicface"}'), "kind 'magicface'"),
         (lambda to: (to / "config.json").write_text("[]"), "fixtures of kind None"),
         (lambda to: (to / "forward.safetensors").unlink(), "forward.safetensors"),
         (lambda to: (to / "sd15_attn_processors.ckpt").unlink(), "attn_processors is missing"),
@@ -109,6 +109,36 @@ def test_what_is_missing_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     altered = copied(tmp_path, "fineface")
+    change(altered)
+    assert main(["conformance", str(altered)]) == 2
+    message = capsys.readouterr().err
+    assert says in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda to: (to / "encoder" / "pytorch_model.bin").unlink(), "pytorch_model.bin"),
+        (lambda to: (to / "encoder" / "pytorch_model.bin").write_bytes(b"PK"), "text encoder"),
+        (lambda to: (to / "encoder" / "config.json").unlink(), "config.json"),
+        (lambda to: (to / "exp_adapter" / "exp_adapter_mlp.bin").unlink(), "exp_adapter_mlp.bin"),
+        (
+            lambda to: alter(
+                to / "ref_adapter" / "pytorch_lora_weights.safetensors",
+                without("unet.mid_block.attentions.0"),
+            ),
+            "reference adapter lacks mid_block.attentions.0",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_an_arc2face_folder_lacks_is_named(
+    tmp_path: Path,
+    change: Callable[[Path], None],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    altered = copied(tmp_path, "arc2face")
     change(altered)
     assert main(["conformance", str(altered)]) == 2
     message = capsys.readouterr().err

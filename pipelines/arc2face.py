@@ -1,0 +1,102 @@
+"""Arc2Face's text encoder on transformers, and its two prompts: a person's and the empty one.
+
+Source: docs/reference/published_weights.md A3, A4.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from ..errors import ModelFileError
+from ..faces.identity import Identity
+from ..faces.weight_file import read_network
+from ..sfsr.arc2face.prompt import ID_TOKEN, SENTENCE_IDS, identity_embedding, insert_identity
+from .text import encode_embeddings
+
+_HEAD = 64
+"""Width of an attention head in CLIP."""
+_PREFIX = "text_model."
+_TABLE, _PLACES = "embeddings.token_embedding.weight", "embeddings.position_embedding.weight"
+_FORWARD = "encoder.layers.0.mlp.fc1.weight"
+
+
+def read_text_encoder(path: str | Path, heads: int | None = None) -> CLIPTextModel:
+    """A CLIP text model of any size from its file, in float32 and frozen.
+
+    Args:
+        path: ``encoder/pytorch_model.bin``, or the same as safetensors; no code in it is run.
+        heads: Of its attentions; None: one for each 64 channels, as in CLIP-L.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, or no CLIP text model.
+    """
+    found = read_network(path, "Arc2Face's text encoder")
+    own = {name.removeprefix(_PREFIX): tensor for name, tensor in found.items()}
+    own.pop("embeddings.position_ids", None)
+    try:
+        vocabulary, width = own[_TABLE].shape
+        with torch.device("meta"):
+            encoder = CLIPTextModel(
+                CLIPTextConfig(
+                    vocab_size=vocabulary,
+                    hidden_size=width,
+                    intermediate_size=len(own[_FORWARD]),
+                    num_hidden_layers=len({n.split(".")[2] for n in own if ".layers." in n}),
+                    num_attention_heads=heads or width // _HEAD,
+                    max_position_embeddings=len(own[_PLACES]),
+                    hidden_act="quick_gelu",
+                    bos_token_id=vocabulary - 2,
+                    eos_token_id=vocabulary - 1,
+                )
+            )
+        # transformers 4 prefixes the names, transformers 5 does not.
+        prefix = _PREFIX if any(n.startswith(_PREFIX) for n in encoder.state_dict()) else ""
+        encoder.to_empty(device="cpu")  # also makes the buffer of positions, filled below
+        encoder.load_state_dict({prefix + name: tensor for name, tensor in own.items()})
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise ModelFileError(
+            "the file holds no CLIP text model that can be used",
+            where=str(path),
+            fix="Use encoder/pytorch_model.bin of FoivosPar/Arc2Face",
+        ) from error
+    for name, buffer in encoder.named_buffers():
+        if name.endswith("position_ids"):
+            buffer.copy_(torch.arange(buffer.shape[-1])[None])
+    return encoder.eval().requires_grad_(False)
+
+
+def prompt_ids(text_encoder: CLIPTextModel, sentence: bool = True) -> Tensor:
+    """Token ids [1, L] of the fixed sentence, or of the empty prompt."""
+    start, *_, end = SENTENCE_IDS
+    ids = list(SENTENCE_IDS) if sentence else [start]
+    length = text_encoder.config.max_position_embeddings
+    return torch.tensor([ids + [end] * (length - len(ids))])
+
+
+@torch.no_grad()
+def encode_prompt(
+    text_encoder: CLIPTextModel,
+    ids: Tensor,
+    identity: Identity | None = None,
+    id_token: int = ID_TOKEN,
+) -> Tensor:
+    """Context [B, L, D] of token ids [B, L]: the last hidden state after the final norm.
+
+    Args:
+        identity: Takes the place of the word "id"; None leaves the prompt as it is.
+
+    Raises:
+        IncompatibleError: The identity is of another recogniser than Arc2Face's.
+        InputError: There is not exactly one "id" in a row.
+    """
+    if identity is None:
+        return text_encoder(ids).last_hidden_state
+    table = text_encoder.get_input_embeddings()
+    embedding = identity_embedding(identity, table.weight.shape[1])
+    return encode_embeddings(
+        text_encoder, ids, lambda embeds: insert_identity(embeds, ids, embedding, id_token)
+    )
