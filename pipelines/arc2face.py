@@ -95,8 +95,7 @@ def encode_prompt(
     """
     if identity is None:
         return text_encoder(ids).last_hidden_state
-    table = text_encoder.get_input_embeddings()
-    embedding = identity_embedding(identity, table.weight.shape[1])
+    embedding = identity_embedding(identity, text_encoder.config.hidden_size)
     return encode_embeddings(
         text_encoder, ids, lambda embeds: insert_identity(embeds, ids, embedding, id_token)
     )

@@ -32,8 +32,8 @@ FIRST, TEXT = (
 )
 SDXL = "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight"
 CORE_NODES = {
-    "CheckpointLoaderSimple", "CLIPVisionLoader", "ControlNetLoader", "LoraLoader",
-    "LoraLoaderModelOnly",
+    "CheckpointLoaderSimple", "CLIPLoader", "CLIPVisionLoader", "ControlNetLoader", "LoraLoader",
+    "LoraLoaderModelOnly", "UNETLoader",
 }  # fmt: skip
 
 

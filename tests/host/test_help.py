@@ -21,6 +21,8 @@ CORE_NODES = {
     "CLIP Text Encode",
     "Detect Face Landmarks (MediaPipe)",
     "KSampler",
+    "Load CLIP",
+    "Load Diffusion Model",
     "Load Face Detection Model (MediaPipe)",
     "Load Image",
     "Preview Image",
