@@ -61,6 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="a face with this expression",
     )
+    face.add_argument(
+        "--flame",
+        type=Path,
+        metavar="FILE",
+        help="for Arc2Face's expression adapter: a text of 55 FLAME numbers in SMIRK's order",
+    )
     add_expression_options(parser)
     parser.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
     parser.add_argument(
@@ -93,6 +99,12 @@ def run(args: argparse.Namespace) -> None:
         _on_a_base(args)
         return
     require_base(args)
+    if args.flame is not None:
+        raise InputError(
+            "the tiny world reads no FLAME numbers",
+            where="--flame",
+            fix="Choose a --word, or draw on a --base with Arc2Face",
+        )
     _require_inputs(args)
     check_image_name(args.out)
     # Before the networks are loaded, so that a wrong word or file fails at once.

@@ -71,7 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
     add_real_options(parser)
     add_face_mesh_options(parser)
-    parser.add_argument("--word", help="with --expression-adapter: one of the 135 words")
+    face = parser.add_mutually_exclusive_group()
+    face.add_argument("--word", help="with --expression-adapter: one of the 135 words")
+    face.add_argument(
+        "--flame",
+        type=Path,
+        metavar="FILE",
+        help="for Arc2Face's expression adapter: a text of 55 FLAME numbers in SMIRK's order",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -54,6 +54,8 @@ def run_real(
         scene = None if args.scene is None else read_scene(args.scene, args, finder)
         references = read_people(people, finder, recogniser)
         photos = [reference.identity for reference in references]
+        if expression is None and getattr(args, "flame", None) is not None:
+            expression = read_flame(args.flame)
         if expression is None and shown is not None:
             expression = _expression(shown, finder)
         mesh = (
@@ -76,7 +78,7 @@ def run_real(
         if units is not None and units.lost:
             print(f"warning: {units.summary()}", file=sys.stderr)
         image = pipeline.draw(inputs, args.seed, **choices)
-        files = ("base", "identity_adapter", "expression_adapter", "controlnet")
+        files = ("base", "arc2face", "identity_adapter", "expression_adapter", "controlnet")
         about = {
             **{name: getattr(args, name) and getattr(args, name).name for name in files},
             "prompt": prompt,
@@ -118,15 +120,19 @@ def real_inputs(
     """
     from ..pipelines.real.adapters import prepare_sources
     from ..pipelines.real.pipeline import RealInputs, dense_person
+    from ..sfsr.arc2face.prompt import combined
 
     pipeline, adapters = loaded
     sources = prepare_sources(*adapters, photos, expression, clip, args.s_scale)
     dense = pipeline.dense_face
     if angles is None and scene is not None and dense is not None:
         angles = scene.angles
+    person = dense_person(dense, photos)
+    if pipeline.arc2face and photos:
+        person = combined(photos)
     return RealInputs(
         prompt, args.negative, sources, weights, args.lora_strength,
-        dense_person(dense, photos), angles, scene, control, args.control_strength,
+        person, angles, scene, control, args.control_strength,
     )  # fmt: skip
 
 
@@ -139,6 +145,22 @@ def load_clip(args: argparse.Namespace, adapter: Adapter | None) -> ClipVision |
     if not width or args.clip_vision is None:
         return None
     return load_clip_vision(args.clip_vision, width)
+
+
+def read_flame(path: Path) -> Expression:
+    """The FLAME expression of a text file; raises InputError."""
+    from ..errors import InputError
+    from ..sfsr.arc2face.flame import flame_expression, parse_flame
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "the file of FLAME numbers cannot be read",
+            where=str(path),
+            fix="Give a text file with 55, 53 or 50 numbers",
+        ) from error
+    return flame_expression(parse_flame(text), path.name)
 
 
 def read_scene(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None) -> SceneCrop:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 ABOUT = """
 With --base the image is drawn on a Stable Diffusion 1.5 checkpoint of yours instead, at --size
 pixels: the person by --identity-adapter (IP-Adapter-FaceID, -Plus, Plus v2 or -Portrait), the
-expression by --expression-adapter (FineFace), Dense-Face's pose and person by --dense-face."""
+expression by --expression-adapter (FineFace), Dense-Face's pose and person by --dense-face. With
+--arc2face the UNet and the text encoder are Arc2Face's, which draws the person without words."""
 _FILES = {
     "base": "Stable Diffusion 1.5 in one file, ordinary or inpainting (nine channels)",
     "identity-adapter": "IP-Adapter-FaceID, -Plus, Plus v2 or -Portrait, or an SFSR adapter",
     "clip-vision": "CLIP vision ViT-H/14 in one file, for FaceID-Plus and Plus v2",
-    "expression-adapter": "FineFace (one of its two files, the other beside it)",
+    "expression-adapter": "FineFace (one of its two files, the other beside it), or Arc2Face's",
     "dense-face": "Dense-Face's file, as denseface convert writes it",
     "controlnet": "a ControlNet for Stable Diffusion 1.5 in one file; or a Dense-Face file whose "
     "pose branch replaces that of --dense-face",
@@ -34,6 +35,7 @@ _FILES = {
 }
 _BY_NAME, _PLUS, _PLUS_V2 = "by-name", "plus", "plusv2"
 _STEPS, _GUIDANCE = 30, 7.0
+_ARC2FACE_STEPS, _ARC2FACE_GUIDANCE = 25, 3.0
 _NUMBERS = {
     "lora-strength": "strength of FaceID's LoRA",
     "s-scale": "only Plus v2: how much CLIP vision adds, 0 to 5",
@@ -82,6 +84,15 @@ def add_real_options(
                 f"--{name}", type=Path, metavar="FILE", help=meaning, required=required
             )
     parser.set_defaults(**{name.replace("-", "_"): None for name in omit})
+    if "arc2face" not in omit:
+        group.add_argument(
+            "--arc2face",
+            type=Path,
+            metavar="FOLDER",
+            help="Arc2Face's files in the folders they are published in (arc2face, encoder, and "
+            f"arcface.onnx for photos); {_ARC2FACE_STEPS} steps and guidance "
+            f"{_ARC2FACE_GUIDANCE:g} by default",
+        )
     group.add_argument(
         "--tokenizer",
         type=Path,
@@ -111,7 +122,8 @@ def require_base(args: argparse.Namespace) -> None:
     """
     from ..errors import InputError
 
-    for name in (*_FILES, "tokenizer", "insightface", "landmarker", "yunet", "face-mesh", "gaze"):
+    faces = ("insightface", "landmarker", "yunet", "face-mesh", "gaze")
+    for name in (*_FILES, "arc2face", "tokenizer", *faces):
         if args.base is None and getattr(args, name.replace("-", "_")) not in (None, False):
             raise InputError(
                 "the tiny world has no use for this option",
@@ -128,9 +140,11 @@ def drawing_choices(args: argparse.Namespace) -> dict[str, Any]:
     """
     from ..pipelines.real.samplers import scheduler_of
 
-    steps = _STEPS if args.steps is None else args.steps
+    arc2face = args.arc2face is not None
+    usual = (_ARC2FACE_STEPS, _ARC2FACE_GUIDANCE) if arc2face else (_STEPS, _GUIDANCE)
+    steps = usual[0] if args.steps is None else args.steps
     scheduler_of(args.sampler, steps)
-    guidance = _GUIDANCE if args.guidance is None else args.guidance
+    guidance = usual[1] if args.guidance is None else args.guidance
     return {"size": args.size, "steps": steps, "guidance": guidance, "sampler": args.sampler}
 
 
@@ -151,11 +165,15 @@ def load_real(
     """
     import torch
 
+    from ..pipelines.arc2face import load_arc2face
     from ..pipelines.real.adapters import read_adapter
     from ..pipelines.real.pipeline import RealPipeline
     from ..pipelines.single_file import comfyui_tokenizer, load_checkpoint, load_vae, tokenizer_for
 
     base = load_checkpoint(args.base, inpainting=True)
+    if args.arc2face is not None:
+        _require_alone(args)
+        base = load_arc2face(args.arc2face, base)
     if args.vae is not None:
         base = load_vae(args.vae, base)
     shortcut = None if args.plus_version == _BY_NAME else args.plus_version == _PLUS_V2
@@ -164,11 +182,12 @@ def load_real(
         for path in (args.identity_adapter, args.expression_adapter)
     )
     tokenize = tokenizer_for(base, args.tokenizer or comfyui_tokenizer())
-    if args.tokenizer is None and comfyui_tokenizer() is None:
+    if args.arc2face is None and args.tokenizer is None and comfyui_tokenizer() is None:
         _require_words(base, prompt, args.negative)
     dense, controlnet = _dense_face(args, base)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pipeline = RealPipeline(base, tokenize, dense, device, progress, controlnet)
+    arc2face = args.arc2face is not None
+    pipeline = RealPipeline(base, tokenize, dense, device, progress, controlnet, arc2face)
     return pipeline, (first, second)
 
 
@@ -191,12 +210,13 @@ def finder_of(args: argparse.Namespace) -> FaceAnalyzer | None:
 
 
 def recogniser_of(args: argparse.Namespace) -> Recogniser | None:
-    """InsightFace's recogniser, where its folder is given."""
-    if args.insightface is None:
+    """Arc2Face's or InsightFace's recogniser, where its folder is given."""
+    folder = args.arc2face or args.insightface
+    if folder is None or (args.arc2face is not None and not any(folder.glob("*.onnx"))):
         return None
     from ..faces.insightface.recogniser import InsightFaceRecogniser
 
-    return InsightFaceRecogniser(args.insightface)
+    return InsightFaceRecogniser(folder)
 
 
 def _dense_face(args: argparse.Namespace, base: Base) -> tuple[DenseFaceAdapter | None, Any]:
@@ -227,6 +247,19 @@ def _dense_face(args: argparse.Namespace, base: Base) -> tuple[DenseFaceAdapter 
             fix="Leave it out, or give an ordinary ControlNet",
         )
     return replace(dense, pose_branch=control), None
+
+
+def _require_alone(args: argparse.Namespace) -> None:
+    """Refuse beside Arc2Face what conditions an ordinary base on the person."""
+    from ..errors import InputError
+
+    for name in ("identity_adapter", "dense_face"):
+        if getattr(args, name) is not None:
+            raise InputError(
+                "with Arc2Face the person is the prompt, and nothing else may draw one",
+                where=f"--{name.replace('_', '-')}",
+                fix="Leave it out, or draw without --arc2face",
+            )
 
 
 def _require_words(base: Base, prompt: str, negative: str) -> None:

@@ -1,20 +1,25 @@
-"""Arc2Face's text encoder on transformers, and its two prompts: a person's and the empty one.
+"""Arc2Face on diffusers: its UNet, its text encoder, and the prompts of a person and of nobody.
 
-Source: docs/reference/published_weights.md A3, A4.
+Source: docs/reference/published_weights.md A1 to A4.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..errors import ModelFileError
+from ..errors import IncompatibleError, ModelFileError
 from ..faces.identity import Identity
 from ..faces.weight_file import read_network
 from ..sfsr.arc2face.prompt import ID_TOKEN, SENTENCE_IDS, identity_embedding, insert_identity
+from ..state_dict import as_float32
+from ..storage import read_weights
+from .base import Base, new_unet
+from .layout import UNetLayout
 from .text import encode_embeddings
 
 _HEAD = 64
@@ -22,6 +27,41 @@ _HEAD = 64
 _PREFIX = "text_model."
 _TABLE, _PLACES = "embeddings.token_embedding.weight", "embeddings.position_embedding.weight"
 _FORWARD = "encoder.layers.0.mlp.fc1.weight"
+
+
+def load_arc2face(folder: str | Path, base: Base) -> Base:
+    """A base with Arc2Face's UNet and text encoder; the autoencoder stays.
+
+    Args:
+        folder: With ``arc2face`` and ``encoder`` in it, as published.
+        base: Stable Diffusion 1.5, whose sizes the UNet has.
+
+    Raises:
+        ModelFileError: A file is missing or damaged, or holds another network.
+        IncompatibleError: UNet and text encoder are of different widths.
+    """
+    path = Path(folder) / "arc2face" / "diffusion_pytorch_model.safetensors"
+    text_encoder = read_text_encoder(Path(folder) / "encoder" / "pytorch_model.bin")
+    tensors = as_float32(read_weights(path)[0])
+    layout = UNetLayout.from_diffusers(base.unet.config)
+    with torch.device("meta"):  # an inpainting base has more input channels
+        unet = new_unet(replace(layout, in_channels=int(base.unet.config["out_channels"])))
+    try:
+        unet.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise ModelFileError(
+            "the file holds no UNet of Stable Diffusion 1.5 in diffusers' layout",
+            where=str(path),
+            fix="Use arc2face/diffusion_pytorch_model.safetensors of FoivosPar/Arc2Face",
+        ) from error
+    width, own = unet.config["cross_attention_dim"], text_encoder.config.hidden_size
+    if width != own:
+        raise IncompatibleError(
+            f"the text encoder is {own} wide, the UNet reads {width}",
+            where=str(folder),
+            fix="Use both as published in FoivosPar/Arc2Face",
+        )
+    return replace(base, unet=unet.eval().requires_grad_(False), text_encoder=text_encoder)
 
 
 def read_text_encoder(path: str | Path, heads: int | None = None) -> CLIPTextModel:

@@ -18,8 +18,10 @@ from ...dense_face.prompt import PLACEHOLDER, spaced_prompt
 from ...errors import IncompatibleError, InputError
 from ...faces.angles import Angles
 from ...faces.identity import Identity, average
+from ...sfsr.arc2face.prompt import identity_embedding
 from ...sfsr.background import background_channels, emptied, latent_mask, start_latent
 from ...sfsr.token_attention import EXPRESSION, SOURCES
+from ..arc2face import encode_prompt, prompt_ids
 from ..attention import InstalledAdapter
 from ..base import LATENT_SCALE, Base
 from ..guided import acting, guided_model, no_residuals, posed_residuals
@@ -46,7 +48,8 @@ class RealInputs:
     sources: Identity and expression (``adapters.prepare_sources``).
     weights: Of identity and expression, 1 as trained.
     lora_strength: Of the LoRA in a FaceID file.
-    person: For Dense-Face, by its own encoder. angles: For its pose branch; None leaves it open.
+    person: For Dense-Face or Arc2Face, by its own encoder.
+    angles: For Dense-Face's pose branch; None leaves it open.
     scene: The face to draw anew; None draws the whole image.
     control_image: For the ControlNet, [1, 3, S, S] in 0..1 at the size that is drawn.
     control_strength: Of the ControlNet, 0 to 10, 1 as trained.
@@ -69,6 +72,7 @@ class RealPipeline:
     """A base with its tokenizer, perhaps with Dense-Face or a ControlNet on it; in float32.
 
     progress: Whether to show a bar on standard error.
+    arc2face: Whether the base is that of ``arc2face.load_arc2face``, whose prompt is the person.
     """
 
     base: Base
@@ -77,6 +81,7 @@ class RealPipeline:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     progress: bool = False
     controlnet: ControlNetModel | None = None
+    arc2face: bool = False
 
     def __post_init__(self) -> None:
         """Move the networks to the device."""
@@ -99,8 +104,9 @@ class RealPipeline:
         Raises:
             InputError: The size is out of range or not divisible by 8; an inpainting base without
                 a scene; Dense-Face without its ``*`` or without a person; a ControlNet without
-                its image, or the reverse.
-            IncompatibleError: The person was measured by another encoder than Dense-Face's.
+                its image, or the reverse; Arc2Face with words or without a person.
+            IncompatibleError: The person was measured by another encoder than Dense-Face's or
+                Arc2Face's.
         """
         if not SMALLEST <= size <= LARGEST or size % CELL:
             raise InputError(
@@ -112,6 +118,8 @@ class RealPipeline:
                 where="--base",
                 fix="Give a --scene, or use an ordinary Stable Diffusion 1.5 checkpoint",
             )
+        if self.arc2face:
+            _check_arc2face(inputs)
         dense = self.dense_face
         if dense is not None and inputs.person is not None:
             inputs.person.require(dense.encoder)
@@ -244,7 +252,16 @@ class RealPipeline:
             yield in_time
 
     def _contexts(self, inputs: RealInputs) -> Tensor:
-        """[2, L, D]: the negative prompt, then the prompt with the person at its ``*``."""
+        """[2, L, D]: the negative prompt, then the prompt with the person at its ``*``.
+
+        With Arc2Face the empty prompt, then the person's.
+        """
+        if self.arc2face:
+            text = self.base.text_encoder
+            sentences = [prompt_ids(text, which).to(self.device) for which in (False, True)]
+            people = (None, inputs.person)
+            both = zip(sentences, people, strict=True)
+            return torch.cat([encode_prompt(text, ids, person) for ids, person in both])
         prompt, token = inputs.prompt, None
         person = inputs.person
         if self.dense_face is not None and person is not None:
@@ -265,6 +282,18 @@ class RealPipeline:
     def _decode(self, latent: Tensor) -> Tensor:
         vae: Any = self.base.vae
         return (vae.decode(latent / LATENT_SCALE).sample / 2 + 0.5).clamp(0, 1).cpu()
+
+
+def _check_arc2face(inputs: RealInputs) -> None:
+    if inputs.prompt or inputs.negative:
+        raise InputError(
+            "Arc2Face reads no prompts: its prompt is the person",
+            where="--prompt, --negative",
+            fix="Leave the words out, or draw without --arc2face",
+        )
+    if inputs.person is None:
+        raise InputError("Arc2Face needs a person, and none is given", fix="Give a photo")
+    identity_embedding(inputs.person)
 
 
 def dense_person(dense_face: DenseFaceAdapter | None, photos: list[Identity]) -> Identity | None:
