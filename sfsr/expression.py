@@ -85,7 +85,8 @@ class Expression:
         return self.values.clamp(0, 1)
 
     def blendshapes(self) -> dict[str, float]:
-        """All values by name, clamped to 0..1."""
+        """All values by name, clamped to 0..1; IncompatibleError for a FLAME expression."""
+        self.require_blendshapes()
         return dict(zip(ARKIT_NAMES, self.face().tolist(), strict=True))
 
     def named(self) -> dict[str, float]:
