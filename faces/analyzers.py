@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
+from .crops.warping import downscale
 from .face import Box, Face, HeadPose, in_order
 from .identity import Identity
-from .warping import downscale
 
 #: Borders to retry with when nothing is found, as fractions of the longer side: detectors miss
 #: faces that fill the frame.

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .crops.warping import downscale
 from .face import Face
 from .head_pose import matrix_from_zyx
-from .warping import downscale
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw

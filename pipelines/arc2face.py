@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ..errors import IncompatibleError, ModelFileError
+from ..faces.encoders.weight_file import read_network
 from ..faces.identity import Identity
-from ..faces.weight_file import read_network
 from ..sfsr.arc2face.prompt import ID_TOKEN, SENTENCE_IDS, identity_embedding, insert_identity
 from ..state_dict import as_float32
 from ..storage import read_weights

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..faces.alignment import ALIGNED_SIZE, align_face
 from ..faces.blendshapes import ARKIT_NAMES
+from ..faces.crops.alignment import ALIGNED_SIZE, align_face
 from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50
 from ..faces.face import five_points
 from ..faces.masks.dilate import dilate_by_fraction

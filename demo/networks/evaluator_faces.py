@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...faces.crops.similarity import Similarity
+from ...faces.crops.warping import warp
 from ...faces.face import Face
 from ...faces.identity import Identity
-from ...faces.similarity import Similarity
-from ...faces.warping import warp
 from .analyzer import IMAGE_SIZE
 
 EVALUATOR = "tiny-world-evaluator"

@@ -24,12 +24,7 @@ from ...sfsr.ip_adapter.arc2face import FlameAdapter
 from ...sfsr.ip_adapter.fineface import ExpressionAdapter
 from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
 from ...sfsr.ip_adapter.load import load_published
-from ...sfsr.ip_adapter.places import (
-    Target,
-    attention_place,
-    diffusers_attention,
-    in_file_order,
-)
+from ...sfsr.ip_adapter.places import Target, attention_place, diffusers_attention, in_file_order
 from ...storage import read_weights
 from .fixture import read_json
 

@@ -1,1 +1,1 @@
-"""Cutting faces out of images at any size, and putting them back."""
+"""Aligning faces and cutting them out of images of any size, and putting them back."""

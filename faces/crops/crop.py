@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..masks.compositing import composite, feather
-from ..similarity import Similarity, fit_similarity
-from ..warping import warp
+from .similarity import Similarity, fit_similarity
+from .warping import warp
 
 SMALLEST, LARGEST = 16, 4096
 """Sides of a crop in pixels."""

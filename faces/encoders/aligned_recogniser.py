@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ..alignment import ALIGNED_SIZE, align_face
+from ..crops.alignment import ALIGNED_SIZE, align_face
 from ..face import Face
 from ..identity import Identity
 

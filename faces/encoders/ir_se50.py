@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ...state_dict import check_state_dict, without_prefix
-from ..weight_file import read_network
+from .weight_file import read_network
 
 ENCODER = "ir-se50"
 """Name of the encoder in identities and adapter files."""

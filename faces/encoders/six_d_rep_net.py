@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ...state_dict import check_state_dict
 from ..face import Face, HeadPose
 from ..head_pose import xyz_to_zyx, zyx_from_matrix
-from ..weight_file import read_network
+from .weight_file import read_network
 
 NAME = "6drepnet"
 IMAGE_SIZE = 224

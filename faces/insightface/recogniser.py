@@ -9,18 +9,12 @@ import torch
 from torch import Tensor
 
 from ...errors import ModelFileError
-from ..alignment import align_face
+from ..crops.alignment import align_face
 from ..encoders.names import encoder_of_file
 from ..face import Face
 from ..identity import Identity
 from ..opencv_zoo.sface import LENGTH as SFACE_LENGTH
-from .model_pack import (
-    PACK_FIX,
-    PROVIDERS,
-    damaged_pack,
-    import_insightface,
-    onnx_files,
-)
+from .model_pack import PACK_FIX, PROVIDERS, damaged_pack, import_insightface, onnx_files
 from .record import bgr_array
 
 

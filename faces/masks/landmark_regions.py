@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ..alignment import alignment
+from ..crops.alignment import alignment
 from ..face import Face
 from .polygon import convex_hull
 

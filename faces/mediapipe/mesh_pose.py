@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..similarity import Similarity, fit_similarity
+from ..crops.similarity import Similarity, fit_similarity
 from .task_file import Geometry
 
 FIELD_OF_VIEW = 63.0

@@ -14,12 +14,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from .edges import (
-    LEFT_LOWER_LID,
-    LEFT_UPPER_LID,
-    RIGHT_LOWER_LID,
-    RIGHT_UPPER_LID,
-)
+from .edges import LEFT_LOWER_LID, LEFT_UPPER_LID, RIGHT_LOWER_LID, RIGHT_UPPER_LID
 
 GAZE_LIMIT = 45.0
 """Degrees that an eye turns at most in its socket."""

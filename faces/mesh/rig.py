@@ -13,12 +13,7 @@ import torch
 from torch import Tensor
 
 from ..mediapipe.task_file import Geometry
-from .edges import (
-    LOWER_LIP_INSIDE,
-    LOWER_LIP_OUTSIDE,
-    UPPER_LIP_INSIDE,
-    UPPER_LIP_OUTSIDE,
-)
+from .edges import LOWER_LIP_INSIDE, LOWER_LIP_OUTSIDE, UPPER_LIP_INSIDE, UPPER_LIP_OUTSIDE
 from .eyes import irises, keep_between_lids
 from .fields import fields
 from .lids import close_lids, open_lids

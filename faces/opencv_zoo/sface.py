@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..alignment import ALIGNED_SIZE, alignment
+from ..crops.alignment import ALIGNED_SIZE, alignment
 from ..encoders.names import SFACE as ENCODER
 from ..face import Face
 from ..identity import Identity

@@ -14,14 +14,7 @@ from ..analysis.load_analyzer import file_list
 from ..host.face_models import LANDMARKER, model_file
 from ..host.folders import file_mark
 from ..inputs import ANGLES, PITCH, YAW, angle, between
-from ..sockets import (
-    Expressions,
-    ExpressionSocket,
-    FacesSocket,
-    FoundFaces,
-    HeadPoses,
-    PoseSocket,
-)
+from ..sockets import Expressions, ExpressionSocket, FacesSocket, FoundFaces, HeadPoses, PoseSocket
 from .drawings import CATEGORY, drawn, outputs, scene_input, scenes_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ...faces.alignment import align_face
+from ...faces.crops.alignment import align_face
 from ...faces.face import Face
 
 FACE_SIZE = 224

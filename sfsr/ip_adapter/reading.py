@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...errors import ModelFileError
-from ...faces.weight_file import read_torch_file
+from ...faces.encoders.weight_file import read_torch_file
 from ...storage import read_weights
 from .state_dict import flat_state_dict, merged
 

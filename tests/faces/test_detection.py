@@ -6,6 +6,7 @@ import pytest
 import torch
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.faces.analyzers import find_faces
+from comfyui_dense_face.faces.crops.warping import downscale
 from comfyui_dense_face.faces.detection import (
     ERROR,
     ON_MISSING,
@@ -17,7 +18,6 @@ from comfyui_dense_face.faces.detection import (
     report,
 )
 from comfyui_dense_face.faces.face import Face
-from comfyui_dense_face.faces.warping import downscale
 from torch import Tensor
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfyui_dense_face.faces.alignment import TEMPLATE
+from comfyui_dense_face.faces.crops.alignment import TEMPLATE
 from comfyui_dense_face.faces.drawing import DrawOptions, draw_faces, preview
 from comfyui_dense_face.faces.face import Face, HeadPose
 from torch import Tensor

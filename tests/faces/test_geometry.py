@@ -8,7 +8,8 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.pose_image import axis_ends
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.faces.alignment import TEMPLATE, align_face, alignment
+from comfyui_dense_face.faces.crops.alignment import TEMPLATE, align_face, alignment
+from comfyui_dense_face.faces.crops.similarity import Similarity, fit_similarity
 from comfyui_dense_face.faces.face import HeadPose
 from comfyui_dense_face.faces.head_pose import (
     angle_between,
@@ -21,7 +22,6 @@ from comfyui_dense_face.faces.head_pose import (
     zyx_from_matrix,
     zyx_to_xyz,
 )
-from comfyui_dense_face.faces.similarity import Similarity, fit_similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -87,7 +87,7 @@ def test_states_are_those_of_the_aligned_face(
     people = encode(tiny, analyzer, images, "one person", clip_vision=clip)
     (states,) = people.clip_states
     assert states.shape == (3, TOKENS, WIDTH) and not states.requires_grad
-    align = tiny.module("faces.alignment").align_face
+    align = tiny.module("faces.crops.alignment").align_face
     five = faces_of(tiny, images).images[0][0].require_five()
     with torch.inference_mode():
         for image, found in zip(images, states, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.faces.alignment import TEMPLATE
+from comfyui_dense_face.faces.crops.alignment import TEMPLATE
 from comfyui_dense_face.faces.crops.batch import crop_faces, paste_crops, place_for_face
 from comfyui_dense_face.faces.face import Face
 from torch import Tensor

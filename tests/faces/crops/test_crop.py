@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.faces.alignment import TEMPLATE
+from comfyui_dense_face.faces.crops.alignment import TEMPLATE
 from comfyui_dense_face.faces.crops.crop import (
     CropPlace,
     crop_place,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.faces.alignment import TEMPLATE
+from comfyui_dense_face.faces.crops.alignment import TEMPLATE
 from comfyui_dense_face.faces.crops.crop import crop_place
 from comfyui_dense_face.faces.face import Face
 from comfyui_dense_face.faces.masks.landmark_regions import REGIONS, outline

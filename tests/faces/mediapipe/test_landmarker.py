@@ -17,11 +17,7 @@ from comfyui_dense_face.errors import ModelFileError
 from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES, mirrored_name
 from comfyui_dense_face.faces.face import Face, HeadPose
-from comfyui_dense_face.faces.head_pose import (
-    flip_axes,
-    matrix_from_zyx,
-    zyx_from_matrix,
-)
+from comfyui_dense_face.faces.head_pose import flip_axes, matrix_from_zyx, zyx_from_matrix
 from comfyui_dense_face.faces.mediapipe import blazeface
 from comfyui_dense_face.faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
 from comfyui_dense_face.faces.mediapipe.mesh_crop import Region, region_of_detection, region_of_mesh

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
-from comfyui_dense_face.faces.alignment import align_face
 from comfyui_dense_face.faces.analyzers import manual_face
+from comfyui_dense_face.faces.crops.alignment import align_face
 from comfyui_dense_face.faces.encoders.load import load_recogniser
 from comfyui_dense_face.faces.encoders.names import W600K_R50
 from comfyui_dense_face.faces.face import Face

@@ -18,11 +18,7 @@ from comfyui_dense_face.sfsr.ip_adapter.kinds import (
     PORTRAIT,
     AdapterKind,
 )
-from comfyui_dense_face.sfsr.ip_adapter.layout import (
-    ExpressionLayout,
-    IdentityLayout,
-    recognise,
-)
+from comfyui_dense_face.sfsr.ip_adapter.layout import ExpressionLayout, IdentityLayout, recognise
 from comfyui_dense_face.sfsr.ip_adapter.load import load_published
 from comfyui_dense_face.sfsr.ip_adapter.places import (
     SD15,

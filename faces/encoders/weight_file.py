@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ModelFileError
-from ..state_dict import as_float32
-from ..storage import read_weights
+from ...errors import ModelFileError
+from ...state_dict import as_float32
+from ...storage import read_weights
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 #: Keys under which training scripts store the weights beside other things.
