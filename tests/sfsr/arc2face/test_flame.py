@@ -95,7 +95,7 @@ def test_travel_blend_and_sum() -> None:
 REFUSED: dict[str, Callable[[Expression], Any]] = {
     "action units": intensities_of,
     "own adapter": lambda face: expression_batch([face], CompoundLayout({"a": 512})),
-    "face mesh": lambda face: face.blendshapes(),
+    "face mesh": Expression.blendshapes,
     "mirror": mirror,
     "eyelids of it": lambda face: flame_expression(torch.zeros(50), face=face),
     "blend with a word": lambda face: blend([face, expression_of_word("joy")], [1, 1]),
