@@ -98,7 +98,7 @@ def recognise(
     Names and shapes that decide nothing are not looked at here: ``expected.check_layout``.
 
     Args:
-        target: What it has to fit; None: SDXL for an IP-Adapter of its text width, else SD1.5.
+        target: What it has to fit; None: SDXL for an identity of its text width, else SD1.5.
         shortcut: Whether files of the Plus layout are v2.
         where: The file's name, for messages.
 
@@ -118,7 +118,8 @@ def recognise(
     if not identity:
         raise unknown_file(tensors, where)
     width = _text_width(tensors, "ip_adapter.", "to_k_ip.weight")
-    target = target or (SDXL if width == SDXL.width else SD15)
+    only_sd15 = _flame_hidden(tensors) is not None
+    target = target or (SDXL if width == SDXL.width and not only_sd15 else SD15)
     refuse_base(width, target, "IP-Adapter", where)
     return _identity(tensors, target, shortcut, where)
 
@@ -132,9 +133,10 @@ def is_half(tensors: Mapping[str, Tensor]) -> bool:
 def _identity(
     tensors: Mapping[str, Tensor], target: Target, shortcut: bool, where: str
 ) -> IdentityLayout | FlameLayout:
-    flame = _flame(tensors, target, where)
-    if flame is not None:
-        return flame
+    if (flame_hidden := _flame_hidden(tensors)) is not None:
+        last = _matrix(tensors, _LAST if flame_hidden else _LINEAR, where)
+        tokens = _tokens(last, target, where)
+        return FlameLayout(ARC2FACE_EXPRESSION, target, flame_hidden, tokens)
     refuse_images(tensors, where)
     first, last = (_matrix(tensors, name, where) for name in (_FIRST, _LAST))
     hidden, vector = first.shape
@@ -152,8 +154,8 @@ def _identity(
     )
 
 
-def _flame(tensors: Mapping[str, Tensor], target: Target, where: str) -> FlameLayout | None:
-    """None for a file that reads something else than FLAME's numbers."""
+def _flame_hidden(tensors: Mapping[str, Tensor]) -> int | None:
+    """Width of the hidden layer, 0 without one; None where FLAME's numbers are not read."""
     hidden, first = 0, tensors.get(_LINEAR)
     if first is None:
         first = tensors.get(_FIRST)
@@ -161,8 +163,7 @@ def _flame(tensors: Mapping[str, Tensor], target: Target, where: str) -> FlameLa
     # The published class has a hidden layer that is a multiple of its input.
     if first is None or first.ndim != 2 or first.shape[1] != FLAME_COUNT or hidden % FLAME_COUNT:
         return None
-    last = _matrix(tensors, _LAST, where) if hidden else first
-    return FlameLayout(ARC2FACE_EXPRESSION, target, hidden, _tokens(last, target, where))
+    return hidden
 
 
 def _tokens(last: Tensor, target: Target, where: str) -> int:

@@ -43,6 +43,15 @@ def test_shapes_tell_arc2faces_expression_adapter(hidden: int, tokens: int, coun
         assert sum(tensor.numel() for tensor in shapes.values()) == 19_169_280 + 348_688
 
 
+def test_expressions_are_for_sd15() -> None:
+    shapes = flame_shapes(110, 4)
+    for name, tensor in shapes.items():
+        if name.endswith("to_k_ip.weight"):
+            shapes[name] = torch.empty(tensor.shape[0], 2048, device="meta")
+    with pytest.raises(FacePackError, match="this IP-Adapter is for SDXL"):
+        recognise(shapes)
+
+
 @pytest.mark.parametrize("form", ["legacy", "zip", "safetensors"])
 @pytest.mark.parametrize("kind", ["mlp", "linear"])
 def test_arc2faces_expression_files(tmp_path: Path, kind: str, form: str) -> None:
