@@ -47,9 +47,11 @@ browser: $(if $(HOST_REQUIREMENTS),$(STAMPS)/browser)
 demo: setup
 	$(VENV)/bin/denseface demo
 
-# Two processes with one thread each are faster on two cores than one process with two.
+# Two processes with one thread each are faster on two cores than one process with two. Models of full
+# size need the memory for themselves.
 test: setup host browser
-	OMP_NUM_THREADS=1 $(PY) -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests -m "not full_size" -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest tests -m full_size
 
 lint: setup
 	$(VENV)/bin/ruff check .

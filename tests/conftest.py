@@ -38,17 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Everything in tests/host needs the host, everything in tests/browser also a browser.
 
-    In parallel runs a file stays in one process, those with models of full size all in the same:
-    the memory does not suffice for two. The longest come first.
+    Slow tests come first, so that none is left alone at the end of a parallel run.
     """
-    items.sort(key=_group_order)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
-        group = "full size" if item.get_closest_marker("full_size") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
         if item.path.is_relative_to(TESTS / "browser"):
             item.add_marker("browser")
         if item.path.is_relative_to(TESTS / "host") or item.get_closest_marker("browser"):
@@ -57,11 +53,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=NO_HOST))
         if item.get_closest_marker("gpu") and not _cuda_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-
-
-def _group_order(item: pytest.Item) -> int:
-    marks = ("full_size", "slow")
-    return next((i for i, mark in enumerate(marks) if item.get_closest_marker(mark)), len(marks))
 
 
 def _cuda_available() -> bool:
