@@ -106,7 +106,7 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
     [
         ({"word": "joyy"}, "'joyy' is not one of the 135 words. The closest are joy"),
         ({"intensity": 2}, "the intensity is 2"),
-        ({"word": None}, "one of the arguments --word --expression is required"),
+        ({"word": None}, "one of the arguments --word --expression --flame is required"),
         ({"expression": "a.png"}, "not allowed with"),
         ({"scene": None}, "one of the arguments --scene --prompt is required"),
         ({"prompt": "a"}, "not allowed with"),
