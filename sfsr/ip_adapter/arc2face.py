@@ -19,8 +19,8 @@ from ..arc2face.flame import COUNT, flame_numbers
 from ..expression import Expression
 from ..token_attention import EXPRESSION, KeysValues, TokenAttention
 from .expected import check_layout
-from .kinds import AdapterKind
 from .layout import FlameLayout
+from .on_target import OnTarget
 from .projection import projection_state
 
 
@@ -44,7 +44,7 @@ class FlameEmbedding(nn.Module):
         return self.norm(self.proj(numbers).unflatten(1, (-1, self.width)))
 
 
-class FlameAdapter(nn.Module):
+class FlameAdapter(nn.Module, OnTarget[FlameLayout]):
     """The expression side alone; without background hint, identity and LoRA."""
 
     hint = None
@@ -54,21 +54,6 @@ class FlameAdapter(nn.Module):
         self.layout = layout
         self.embedding = FlameEmbedding(layout)
         self.attention = TokenAttention(layout.target.layers, layout.width, (EXPRESSION,))
-
-    @property
-    def kind(self) -> AdapterKind:
-        """With its licence and its default start."""
-        return self.layout.kind
-
-    @property
-    def layers(self) -> Mapping[str, int]:
-        """Block to width C of all cross-attentions."""
-        return self.layout.target.layers
-
-    @property
-    def width(self) -> int:
-        """Of the base's text."""
-        return self.layout.width
 
     def numbers(self, faces: Sequence[Expression]) -> Tensor:
         """FLAME numbers [B, 55] of B expressions.

@@ -19,8 +19,8 @@ from ...errors import InputError
 from ..disfa import STRONGEST, UnitIntensities
 from ..token_attention import KeysValues
 from .expected import check_layout, unit_weight
-from .kinds import AdapterKind
 from .layout import ExpressionLayout
+from .on_target import OnTarget
 
 
 class UnitEncoder(nn.Module):
@@ -36,7 +36,7 @@ class UnitEncoder(nn.Module):
         return torch.cat([units, self.au_encoder(units)], 1)[:, None]
 
 
-class ExpressionAdapter:
+class ExpressionAdapter(OnTarget[ExpressionLayout]):
     """The expression side alone; without background hint, without identity.
 
     layout: What it is. encoder: Its token, for those who want to see it.
@@ -53,21 +53,6 @@ class ExpressionAdapter:
         self.layout = layout
         self.encoder = encoder
         self._maps = dict(maps)
-
-    @property
-    def kind(self) -> AdapterKind:
-        """With its licence and its default start."""
-        return self.layout.kind
-
-    @property
-    def layers(self) -> Mapping[str, int]:
-        """Block to width C of all cross-attentions."""
-        return self.layout.target.layers
-
-    @property
-    def width(self) -> int:
-        """Of the base's text."""
-        return self.layout.target.width
 
     def intensities(self, faces: Sequence[UnitIntensities]) -> Tensor:
         """[B, 12] of B faces; raises InputError without any."""

@@ -14,13 +14,14 @@ from ...faces.identity import Identity
 from ..token_attention import IDENTITY, KeysValues, TokenAttention
 from .embedding import IdentityEmbedding
 from .expected import check_layout
-from .kinds import MEAN, AdapterKind
+from .kinds import MEAN
 from .layout import IdentityLayout
 from .lora import AdapterLora, lora_of
+from .on_target import OnTarget
 from .projection import projection_state
 
 
-class IdentityAdapter(nn.Module):
+class IdentityAdapter(nn.Module, OnTarget[IdentityLayout]):
     """The identity side alone, of an IP-Adapter file for faces; without background hint.
 
     Args:
@@ -36,21 +37,6 @@ class IdentityAdapter(nn.Module):
         self.lora = lora or AdapterLora()
         self.embedding = IdentityEmbedding(layout)
         self.attention = TokenAttention(layout.target.layers, layout.width, (IDENTITY,))
-
-    @property
-    def kind(self) -> AdapterKind:
-        """With its licence, its default start and the ways of combining images."""
-        return self.layout.kind
-
-    @property
-    def layers(self) -> Mapping[str, int]:
-        """Block to width C of all cross-attentions."""
-        return self.layout.target.layers
-
-    @property
-    def width(self) -> int:
-        """Of the base's text."""
-        return self.layout.width
 
     def vectors(self, people: Sequence[Sequence[Identity]]) -> Tensor:
         """Vectors [B, F, D] of B people in F images each, of length 1.
