@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file that Save Identity wrote",
     )
     face = parser.add_mutually_exclusive_group(required=True)
-    face.add_argument("--word", help="one of the 135 words, such as serenity")
+    face.add_argument("--word", help="one of the 135 words, or an everyday one (smile)")
     face.add_argument(
         "--expression",
         type=Path,

@@ -7,6 +7,9 @@ for the basic emotions (Ekman and Friesen), with our own intensities; the others
 with compound emotions in mind (Du, Tao and Martinez, PNAS 111, 2014, E1454). Most words have no
 typical face, so a code is a starting point and not a measurement.
 
+``synonyms.csv`` leads from everyday words and phrases ("smile", "angry", "fed up") to the closest
+of the 135. That choice is this pack's own, too.
+
 Imports nothing heavy, because ComfyUI lists the words at its start.
 """
 
@@ -21,6 +24,7 @@ from pathlib import Path
 from ..errors import InputError
 
 TABLE = Path(__file__).parent / "emotions.csv"
+SYNONYMS = Path(__file__).parent / "synonyms.csv"
 PRIMARIES = ("love", "joy", "surprise", "anger", "sadness", "fear")
 
 
@@ -49,13 +53,21 @@ def emotion_words() -> dict[str, EmotionWord]:
         return {row["word"]: EmotionWord(**row) for row in csv.DictReader(file)}
 
 
+@cache
+def synonyms() -> dict[str, str]:
+    """Everyday word or phrase -> the closest of the 135 words."""
+    with SYNONYMS.open(encoding="utf-8", newline="") as file:
+        return {row["synonym"]: row["word"] for row in csv.DictReader(file)}
+
+
 def find_word(word: str) -> EmotionWord:
-    """Look up a word, ignoring case.
+    """Look up one of the words or synonyms, ignoring case.
 
     Raises:
         InputError: The word is unknown; the message names the closest ones.
     """
-    found = emotion_words().get(word.strip().lower())
+    name = word.strip().lower()
+    found = emotion_words().get(synonyms().get(name, name))
     if found is None:
         raise InputError(
             f"{word!r} is not one of the {len(emotion_words())} words",
@@ -65,5 +77,8 @@ def find_word(word: str) -> EmotionWord:
 
 
 def nearest_words(word: str, count: int = 3) -> list[str]:
-    """The words with the most similar spelling, closest first."""
-    return difflib.get_close_matches(word.strip().lower(), emotion_words(), count, cutoff=0.0)
+    """The words with the most similar spelling, or with such a synonym, closest first."""
+    known = {**dict(zip(emotion_words(), emotion_words(), strict=True)), **synonyms()}
+    # Several synonyms may lead to one word.
+    closest = difflib.get_close_matches(word.strip().lower(), known, 10 * count, cutoff=0.0)
+    return list(dict.fromkeys(known[name] for name in closest))[:count]

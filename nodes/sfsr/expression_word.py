@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...sfsr.emotion_table import PRIMARIES, emotion_words, nearest_words
+from ...sfsr.emotion_table import PRIMARIES, emotion_words, nearest_words, synonyms
 from ..sockets import AnalyzerSocket, Expressions, ExpressionSocket, LoadedAnalyzer
 from .sockets import CATEGORY
 
@@ -132,13 +132,15 @@ def word_input() -> Any:
         options=[f"{emotion.primary} / {word}" for word, emotion in emotion_words().items()],
         default="joy / happiness",
         tooltip="135 words in six groups: " + ", ".join(PRIMARIES) + ". Type to search: a group "
-        "lists all of its words. In graphs by API the word alone will do.",
+        "lists all of its words. In graphs by API the word alone will do, or an everyday one "
+        "such as smile or angry.",
     )
 
 
 def word_of(option: str) -> str:
-    """The word of a list entry ``joy / bliss``, or of the bare word."""
-    return option.rsplit("/", 1)[-1].strip().lower()
+    """The word of a list entry ``joy / bliss``, or of the bare word or synonym."""
+    word = option.rsplit("/", 1)[-1].strip().lower()
+    return synonyms().get(word, word)
 
 
 def known_word(option: str) -> bool | str:

@@ -16,6 +16,7 @@ from comfyui_dense_face.sfsr.emotion_table import (
     emotion_words,
     find_word,
     nearest_words,
+    synonyms,
 )
 from comfyui_dense_face.sfsr.words import expression_of_word
 from hypothesis import given, settings
@@ -137,9 +138,28 @@ def test_seed_does_not_touch_the_global_generator() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_synonyms_lead_to_the_words() -> None:
+    words = emotion_words()
+    assert len(synonyms()) >= 400
+    assert set(synonyms().values()) == set(words), "every word can be found by an everyday one"
+    assert not set(synonyms()) & set(words)
+    assert all(synonym == synonym.strip().lower() for synonym in synonyms())
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [("hapiness", "happiness"), ("Rapturous", "rapture"), ("happy", "happiness"), ("", "")],
+    [("smile", "joy"), ("Happy", "happiness"), (" angry ", "anger"), ("fed up", "exasperation")],
+)
+def test_everyday_words(typed: str, meant: str) -> None:
+    assert find_word(typed).word == meant
+    code = expression_of_word(typed)
+    assert torch.equal(code.values, expression_of_word(meant).values)
+    assert meant in code.source
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("hapiness", "happiness"), ("Raptous", "rapture"), ("smyle", "joy"), ("", "")],
 )
 def test_unknown_words_name_the_nearest(typed: str, meant: str) -> None:
     with pytest.raises(InputError, match="is not one of the 135 words") as message:
