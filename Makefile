@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test lint bench locales tables host browser
+.PHONY: help setup demo test lint bench soak locales tables host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test    all tests; those of the host need a ComfyUI checkout and skip loudly without"
 	@echo "make lint    ruff and pyright"
 	@echo "make bench   measured speed and memory"
+	@echo "make soak    500 runs in one server, with faults; half an hour (needs a ComfyUI checkout)"
 	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
 	@echo "make tables  the tables in the docs that are made from data"
 	@echo "make setup   only the environment in .venv"
@@ -60,6 +61,9 @@ lint: setup
 
 bench: setup
 	$(PY) -m comfyui_dense_face.benchmarks
+
+soak: setup host
+	$(PY) -m pytest tests/soak/soak_server.py -s
 
 locales: setup host
 	$(PY) -m pytest tests/host/test_schemas.py -q -k locale --rewrite-locale
