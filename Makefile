@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test lint bench soak locales tables host browser
+.PHONY: help setup demo test lint bench soak compatibility locales tables host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make lint    ruff and pyright"
 	@echo "make bench   measured speed and memory"
 	@echo "make soak    500 runs in one server, with faults; half an hour (needs a ComfyUI checkout)"
+	@echo "make compatibility  docs/compatibility.md anew (needs a ComfyUI checkout)"
 	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
 	@echo "make tables  the tables in the docs that are made from data"
 	@echo "make setup   only the environment in .venv"
@@ -64,6 +65,9 @@ bench: setup
 
 soak: setup host
 	$(PY) -m pytest tests/soak/soak_server.py -s
+
+compatibility: setup host
+	COMFYUI_VERSIONS="$(COMFYUI_VERSIONS)" $(PY) -m pytest tests/compatibility/matrix.py
 
 locales: setup host
 	$(PY) -m pytest tests/host/test_schemas.py -q -k locale --rewrite-locale

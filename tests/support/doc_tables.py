@@ -1,6 +1,7 @@
 """Tables in Markdown that are made from data; ``make tables`` writes them into their pages anew.
 
-In a page a table stands between ``<!-- table NAME: make tables -->`` and ``<!-- end of table -->``.
+In a page a table stands between ``<!-- table NAME: make tables -->``, or another command that makes
+it, and ``<!-- end of table -->``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ FIRST_WORKFLOW = "real_portrait"
 def model_files() -> str:
     """All published files, a row for each download."""
     header = ("download", "files", "folder", "used for", "templates", "licence")
-    return _markdown(
+    return markdown(
         header,
         [
             (
@@ -41,7 +42,7 @@ def model_files() -> str:
 def checksums() -> str:
     """Exact sizes and sums, where they are known."""
     files = [file for each in DOWNLOADS for file in each.files if file.size or file.sha256]
-    return _markdown(
+    return markdown(
         ("file", "bytes", "sha256"),
         [(f"`{f.name}`", f"{f.size:,}" if f.size else "", f"`{f.sha256}`") for f in files],
     )
@@ -50,7 +51,7 @@ def checksums() -> str:
 def first_downloads() -> str:
     """What the README's first way in needs, a row for each download."""
     header = ("download", "file", "size", "folder in ComfyUI", "licence")
-    return _markdown(
+    return markdown(
         header,
         [
             (
@@ -69,7 +70,7 @@ def fineface_words() -> str:
     """All words in twelve intensities; empty = absent."""
     header = ("word", "cluster", *(f"AU{unit}" for unit in AU_ORDER), "lost")
     words = emotion_words()
-    return _markdown(
+    return markdown(
         header,
         [
             (
@@ -98,14 +99,14 @@ def table_in(page: str, name: str) -> str:
     return page[start:end]
 
 
-def with_table(page: str, name: str, table: str) -> str:
+def with_table(page: str, name: str, table: str, *, made_by: str = "make tables") -> str:
     """The page with another table in that place."""
-    start, end = _place(page, name)
+    start, end = _place(page, name, made_by)
     return page[:start] + table + page[end:]
 
 
-def _place(page: str, name: str) -> tuple[int, int]:
-    marker = f"<!-- table {name}: make tables -->\n"
+def _place(page: str, name: str, made_by: str = "make tables") -> tuple[int, int]:
+    marker = f"<!-- table {name}: {made_by} -->\n"
     start = page.index(marker) + len(marker)
     return start, page.index(_END, start)
 
@@ -123,7 +124,8 @@ def _link(download: Download) -> str:
     return f"[{download.title}]({download.page})"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     lines = [header, ["---"] * len(header), *rows]
     cells = [[f" {cell} " if cell else " " for cell in line] for line in lines]
     return "".join(f"|{'|'.join(line)}|\n" for line in cells)

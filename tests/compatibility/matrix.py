@@ -1,0 +1,176 @@
+"""What the pack was run with: versions and launch flags of the host, samplers and schedulers.
+
+``make compatibility`` runs this and writes the tables of ``docs/compatibility.md``; pytest does not
+collect it by itself. Every row runs two workflows of the tiny world (Dense-Face and SFSR, in few
+steps) in a real server and compares their images with those of this machine's host without flags.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comfy_server import ComfyServer, Graph, ServerError
+from doc_tables import markdown, with_table
+from locate_host import ROOT
+from PIL import Image
+from ui_to_api import to_api
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(0)]
+
+PAGE = ROOT / "docs" / "compatibility.md"
+PACK = {"comfyui-dense-face": ROOT}
+WORKFLOWS = "first_portrait", "sfsr_word"
+STEPS = 3
+VERSIONS = "COMFYUI_VERSIONS"
+"""Environment variable: a folder with checkouts of other versions of the host."""
+FLAGS = (
+    "--force-fp32", "--force-fp16", "--fp32-unet", "--fp64-unet", "--bf16-unet", "--fp16-unet",
+    "--fp8_e4m3fn-unet", "--fp8_e5m2-unet", "--fp8_e8m0fnu-unet", "--fp16-vae", "--fp32-vae",
+    "--bf16-vae", "--cpu-vae", "--fp8_e4m3fn-text-enc", "--fp8_e5m2-text-enc", "--fp16-text-enc",
+    "--fp32-text-enc", "--bf16-text-enc", "--fp16-intermediates", "--force-channels-last",
+    "--supports-fp8-compute", "--preview-method taesd", "--preview-method latent2rgb",
+    "--cache-classic", "--cache-lru 3", "--cache-none", "--cache-ram 2", "--high-ram",
+    "--use-split-cross-attention", "--use-quad-cross-attention", "--use-pytorch-cross-attention",
+    "--force-upcast-attention", "--dont-upcast-attention", "--lowvram", "--novram", "--highvram",
+    "--gpu-only", "--disable-dynamic-vram", "--enable-dynamic-vram", "--async-offload",
+    "--disable-async-offload", "--force-non-blocking", "--disable-smart-memory", "--deterministic",
+    "--fast", "--disable-pinned-memory", "--mmap-torch-files", "--disable-mmap",
+    "--disable-metadata", "--multi-user", "--enable-compress-response-body", "--log-stdout",
+    "--default-hashing-function md5", "--disable-xformers",
+)  # fmt: skip
+SAME = 1.0
+"""Mean difference of two images, of 255, below which they are the same to the eye."""
+
+
+@pytest.fixture(scope="module")
+def plain(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    """The images of the host at hand, without flags."""
+    with _started(host_path, tmp_path_factory.mktemp("plain")) as server:
+        return _images(server)
+
+
+def test_versions(
+    plain: list[np.ndarray], host_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = os.environ.get(VERSIONS)
+    if not folder:
+        pytest.skip(f"{VERSIONS} names no folder of checkouts")
+    rows = []
+    for checkout in sorted([*Path(folder).iterdir(), host_path], key=_version):
+        found = _outcome(checkout, tmp_path_factory.mktemp("version"), (), plain)
+        rows.append((".".join(map(str, _version(checkout))), found))
+    _write("versions", ("ComfyUI", "result"), rows)
+
+
+def test_flags(
+    plain: list[np.ndarray], host_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rows = []
+    for flag in FLAGS:
+        found = _outcome(host_path, tmp_path_factory.mktemp("flag"), tuple(flag.split()), plain)
+        rows.append((f"`{flag}`", found))
+    _write("flags", ("flag", "result"), rows)
+
+
+def test_samplers_and_schedulers(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One row for each sampler: the schedulers with which it gives no finite image."""
+    rows = []
+    with _started(host_path, tmp_path_factory.mktemp("samplers")) as server:
+        choices = server.get("/object_info/KSampler")["KSampler"]["input"]["required"]
+        samplers, schedulers = (choices[name][0] for name in ("sampler_name", "scheduler"))
+        graphs = [_workflow(server, name) for name in WORKFLOWS]
+        for sampler in samplers:
+            failed = []
+            for scheduler, graph in zip(schedulers, _cycled(graphs), strict=False):
+                for node in graph.values():
+                    if node["class_type"] == "KSampler":
+                        node["inputs"] |= {"sampler_name": sampler, "scheduler": scheduler}
+                try:
+                    _saved(server, graph)
+                except (ServerError, AssertionError) as error:
+                    failed.append(f"{scheduler}: {_sentence(error)}")
+            rows.append((f"`{sampler}`", f"{len(schedulers) - len(failed)}", "<br>".join(failed)))
+    header = ("sampler", f"ok, of {len(schedulers)} schedulers", "not ok")
+    _write("samplers", header, rows)
+
+
+@contextmanager
+def _started(checkout: Path, base: Path, flags: tuple[str, ...] = ()) -> Iterator[ComfyServer]:
+    with ComfyServer(checkout, base, PACK, flags) as server:
+        yield server
+
+
+def _outcome(
+    checkout: Path, base: Path, flags: tuple[str, ...], plain: Sequence[np.ndarray]
+) -> str:
+    try:
+        with _started(checkout, base, flags) as server:
+            images = _images(server)
+    except (ServerError, AssertionError) as error:
+        return _sentence(error)
+    apart = max(
+        float(np.abs(one.astype(float) - other).mean())
+        for one, other in zip(images, plain, strict=True)
+    )
+    if apart == 0:
+        return "ok, the same image"
+    return f"ok, mean difference {apart:.2f} of 255" + (", to be seen" if apart > SAME else "")
+
+
+def _images(server: ComfyServer) -> list[np.ndarray]:
+    return [_saved(server, _workflow(server, name)) for name in WORKFLOWS]
+
+
+def _workflow(server: ComfyServer, name: str) -> Graph:
+    path = ROOT / "workflows" / f"{name}.json"
+    graph = to_api(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
+    for node in graph.values():
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = STEPS
+    return graph
+
+
+def _saved(server: ComfyServer, graph: Graph) -> np.ndarray:
+    """The image that the workflow saves.
+
+    Raises:
+        AssertionError: It is of one colour: NaN and infinity are saved as black.
+    """
+    outputs = server.run(graph)
+    (save,) = (number for number, node in graph.items() if node["class_type"] == "SaveImage")
+    image = np.asarray(Image.open(BytesIO(server.view(outputs[save]["images"][0]))))
+    assert image.std() > 2, "an empty image"
+    return image
+
+
+def _cycled(graphs: Sequence[Graph]) -> Iterator[Graph]:
+    for i in count():
+        yield deepcopy(graphs[i % len(graphs)])
+
+
+def _version(checkout: Path) -> tuple[int, ...]:
+    text = (checkout / "comfyui_version.py").read_text(encoding="utf-8")
+    return tuple(int(part) for part in text.split('"')[1].split("."))
+
+
+def _sentence(error: Exception) -> str:
+    """The error's message, for a cell of a table."""
+    text = str(error)
+    if '"exception_message": ' in text:
+        text = text.split('"exception_message": ')[1].split("\n")[0].strip('",').split("\\n")[0]
+    return " ".join(text.split())[-300:].replace("|", "/")
+
+
+def _write(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    page = with_table(page, name, markdown(header, rows), made_by="make compatibility")
+    PAGE.write_text(page, encoding="utf-8")
