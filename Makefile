@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test lint bench soak compatibility locales tables host browser
+.PHONY: help setup demo test lint bench bench-gpu soak compatibility locales tables host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test    all tests; those of the host need a ComfyUI checkout and skip loudly without"
 	@echo "make lint    ruff and pyright"
 	@echo "make bench   measured speed and memory"
+	@echo "make bench-gpu  only what needs CUDA: parity, step times at 512 px, memory"
 	@echo "make soak    500 runs in one server, with faults; half an hour (needs a ComfyUI checkout)"
 	@echo "make compatibility  docs/compatibility.md anew (needs a ComfyUI checkout)"
 	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
@@ -62,6 +63,10 @@ lint: setup
 
 bench: setup
 	$(PY) -m comfyui_dense_face.benchmarks
+
+# With a torch for CUDA in the environment: VENV=... chooses another one.
+bench-gpu: setup
+	$(PY) -m comfyui_dense_face.benchmarks --only gpu_parity --only steps512 --only gpu_memory
 
 soak: setup host
 	$(PY) -m pytest tests/soak/soak_server.py -s

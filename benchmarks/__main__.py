@@ -48,6 +48,18 @@ def full_size(size: Size, clock: str) -> dict[str, Part]:
     }
 
 
+def on_gpu(clock: str) -> dict[str, Part]:
+    """The parts that need CUDA."""
+    from . import gpu
+
+    size = replace(FULL, side=64)
+    return {
+        "gpu_parity": gpu.parity,
+        "steps512": full_size(size, clock)["steps"],
+        "gpu_memory": lambda: gpu.memory(size),
+    }
+
+
 def main() -> None:
     """Run the benchmarks one after another."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
@@ -79,7 +91,7 @@ def main() -> None:
             size = replace(size, side=chosen.pixels // 8)
         parts |= full_size(size, chosen.clock)
         if torch.cuda.is_available() and not chosen.small and not chosen.pixels:
-            parts |= {"steps512": full_size(replace(FULL, side=64), chosen.clock)["steps"]}
+            parts |= on_gpu(chosen.clock)
     else:
         print("no ComfyUI at COMFYUI_PATH or ~/ComfyUI: the full-size benchmarks are skipped")
     try:

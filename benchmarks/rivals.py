@@ -32,7 +32,8 @@ class AuthorsAttention:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
         x, context = extra[INPUTS]
-        maps, delta = self.maps, self.delta
+        # In the model's type and on its device; nothing happens from the second call on.
+        maps, delta = self.maps.to(q), self.delta
         source = x
         if maps.layer.takes_identity:
             people = self.identity.to(x).expand(x.shape[0], -1)
@@ -103,6 +104,7 @@ class ExtraTokens:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]) -> Tensor:
         heads = extra["n_heads"]
+        self.to(q)
         tokens = self.tokens[extra["cond_or_uncond"]]
         own = optimized_attention(q, self.to_k(tokens), self.to_v(tokens), heads)
         return optimized_attention(q, k, v, heads) + own

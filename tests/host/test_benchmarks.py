@@ -70,3 +70,16 @@ def test_results_are_rated(value: float, more: bool, missed: bool) -> None:
     assert result.missed is missed
     assert ("MISSED" in str(result)) is missed and "0.900-1.300" in str(result)
     assert "target" not in str(Result("a step", value, "s"))
+
+
+@pytest.mark.slow
+def test_latents_of_another_process(drawn: dict[str, Tensor]) -> None:
+    """What ``make bench-gpu`` compares between devices is the same on one device."""
+    from comfyui_dense_face.benchmarks.gpu import latents
+
+    other = latents("fp32_unet", gpu=False)
+    assert other.keys() == drawn.keys()
+    assert all(difference(other[name], drawn[name]) < 1e-5 for name in drawn)
+    half = latents("bf16_unet", gpu=False)
+    assert all(difference(half[name], drawn[name]) > 0 for name in drawn)
+    assert all(torch.isfinite(latent).all() for latent in half.values())

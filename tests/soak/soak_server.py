@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,8 +73,8 @@ def test_soak(soaked: ComfyServer, pytestconfig: pytest.Config) -> None:
         outcomes[f"{fault or 'plain'}: {_outcome(soaked, graph, fault, chance)}"] += 1
     settled = [each for each in held if each["run"] >= min(WARM_UP, runs // 2)]
     memory = [each["resident"] for each in settled]
-    fit = theilslopes(memory, [each["run"] for each in settled])
-    slope, low, high = (float(fit[i]) for i in (0, 2, 3))
+    fit: Any = theilslopes(memory, [each["run"] for each in settled])
+    slope, low, high = fit.slope, fit.low_slope, fit.high_slope
     print(f"resident memory: {slope:.4f} MB a run ({low:.4f} to {high:.4f}), {dict(outcomes)}")
     assert slope < SLOPE
     # Single objects come and go with the server's own caches; a leak grows with every run.
