@@ -93,7 +93,8 @@ def build_clip(tensors: Mapping[str, Tensor], heads: int, disable_dynamic: bool 
         parameters=sum(t.numel() for t in tensors.values()),
         state_dict=weights,
         model_options={"dtype": torch.float32},
-        disable_dynamic=disable_dynamic,
+        # Hosts before 0.16 do not know the argument, and never ask for it.
+        **({"disable_dynamic": True} if disable_dynamic else {}),
     )
 
 
