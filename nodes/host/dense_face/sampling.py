@@ -141,7 +141,7 @@ def _one_channel(mask: Tensor, hard: bool) -> Tensor:
 def _seeded(shape: tuple[int, ...], seed: int | None, like: Tensor) -> Draw:
     # On the CPU, so that a seed gives one image on every device; not the host's own seed, whose
     # first draw is the start.
-    source = gaussian(shape, torch.Generator().manual_seed((seed or 0) + 1))
+    source = gaussian(shape, torch.Generator().manual_seed(((seed or 0) + 1) % 2**64))
     return lambda: source().to(like)
 
 

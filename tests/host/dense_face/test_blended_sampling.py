@@ -13,7 +13,15 @@ from torch import Tensor
 FRESH, FIXED = "fresh in every step", "one for all steps"
 
 
-def draw(tiny: Tiny, *, masked: bool = True, sigmas: Tensor | None = None, **choice: Any) -> Tensor:
+def draw(
+    tiny: Tiny,
+    *,
+    masked: bool = True,
+    sigmas: Tensor | None = None,
+    seed: int = 3,
+    global_seed: int = 3,
+    **choice: Any,
+) -> Tensor:
     import comfy.sample
     import comfy.samplers
 
@@ -28,11 +36,15 @@ def draw(tiny: Tiny, *, masked: bool = True, sigmas: Tensor | None = None, **cho
     conds = tiny.prompt("a person"), tiny.prompt("")
     mask = scene_mask() if masked else None
     with torch.inference_mode():
+        # The host draws the first noise from the global generator and leaves it in that state.
         noise = comfy.sample.prepare_noise(scene(), 3)
-        return comfy.sample.sample_custom(
+        state = torch.manual_seed(global_seed).get_state()
+        drawn = comfy.sample.sample_custom(
             tiny.model, noise, 3.0, sampler, sigmas, *conds, scene(), noise_mask=mask,
-            disable_pbar=True, seed=3,
+            disable_pbar=True, seed=seed,
         )  # fmt: skip
+    assert torch.equal(torch.random.get_rng_state(), state), "the global generator was used"
+    return drawn
 
 
 def scene() -> Tensor:
@@ -61,14 +73,32 @@ def test_released_end_is_generated_by_the_network_alone(tiny: Tiny) -> None:
     assert (drawn - scene())[outside].abs().mean() > 1e-3
 
 
-def test_same_seed_same_image(tiny: Tiny) -> None:
-    assert torch.equal(draw(tiny), draw(tiny))
+def test_the_seed_alone_decides(tiny: Tiny) -> None:
+    """Whatever other nodes have drawn from the global generator."""
+    first = draw(tiny)
+    assert torch.equal(draw(tiny, global_seed=4), first)
+    assert difference(draw(tiny, seed=4), first) > 1e-3
 
 
-def test_seed_does_not_touch_the_global_generator(tiny: Tiny) -> None:
-    state = torch.random.get_rng_state()
-    draw(tiny)
-    assert torch.equal(torch.random.get_rng_state(), state)
+@pytest.mark.parametrize("seed", [0, 2**63, 2**64 - 1])
+def test_every_seed_of_the_host(tiny: Tiny, seed: int) -> None:
+    assert difference(draw(tiny, seed=seed), draw(tiny, seed=5)) > 1e-3
+
+
+def test_noise_of_the_first_step_is_not_repeated(tiny: Tiny) -> None:
+    """The host's noise of the same seed starts the run; the steps draw others."""
+    import comfy.sample
+
+    sampling = tiny.module("nodes.host.dense_face.sampling")
+    like = scene()
+    noises = [sampling._seeded(tuple(like.shape), 3, like)() for _ in range(2)]
+    assert torch.equal(*noises)
+    assert difference(noises[0], comfy.sample.prepare_noise(like, 3)) > 0.1
+
+
+def test_eta_0_and_one_noise_do_not_depend_on_the_seed(tiny: Tiny) -> None:
+    still: dict[str, Any] = {"eta": 0.0, "background_noise": FIXED}
+    assert torch.equal(draw(tiny, seed=3, **still), draw(tiny, seed=4, **still))
 
 
 def test_without_a_mask_and_eta_0_it_is_the_hosts_euler(tiny: Tiny) -> None:
