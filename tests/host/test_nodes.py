@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,3 +241,17 @@ def test_folders_of_the_user_are_kept(tiny: Tiny, tmp_path: Any) -> None:
     tiny.module("nodes.host.folders").register_folders()
     assert folder_paths.get_folder_paths("sfsr")[0] == str(tmp_path)
     assert len(folder_paths.get_folder_paths("sfsr")) == 2
+
+
+def test_a_file_changed_to_one_of_the_same_size_is_noticed(tiny: Tiny, tmp_path: Path) -> None:
+    mark = tiny.module("nodes.host.folders").file_mark
+    file = tmp_path / "adapter.safetensors"
+    file.write_bytes(b"one")
+    before, moment = mark(file), file.stat().st_mtime_ns
+    file.write_bytes(b"two")
+    os.utime(file, ns=(moment, moment + 1))
+    after = mark(file)
+    assert after != before
+    file.write_bytes(b"four")
+    os.utime(file, ns=(moment, moment + 1))
+    assert mark(file) not in (before, after)

@@ -15,6 +15,7 @@ from comfyui_dense_face.faces.crops.crop import (
     pasted,
     with_colours_of,
 )
+from comfyui_dense_face.faces.crops.similarity import fit_similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -93,6 +94,19 @@ def test_mask_and_its_feather() -> None:
     soft = pasted(image, white, place, mask, soft=0.05)
     assert float(hard.sum()) > float(soft.sum()) > 0
     assert not bool((soft > hard + 1e-6).any())
+
+
+@pytest.mark.parametrize(("soft", "border"), [(0.0, 1), (0.05, 4), (0.1, 8)])
+def test_the_kept_border_is_exact_to_the_pixel(soft: float, border: int) -> None:
+    """A crop of 80 px that lies on whole pixels, from (10, 2)."""
+    image = torch.zeros(3, 100, 100)
+    left, top, right, bottom = 10, 2, 90, 82
+    quad = torch.tensor([[left, top], [right, top], [right, bottom], [left, bottom]])
+    place = CropPlace(fit_similarity(quad - quad[0], quad), 80, (100, 100))
+    changed = pasted(image, torch.ones(3, 80, 80), place, soft=soft) > 1e-6
+    expected = torch.zeros(100, 100, dtype=torch.bool)
+    expected[top + border : bottom - border, left + border : right - border] = True
+    assert torch.equal(changed, expected.expand_as(changed))
 
 
 def test_crop_may_have_another_size() -> None:

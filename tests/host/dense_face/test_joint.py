@@ -331,6 +331,62 @@ def test_interruption_leaves_both_models_as_they_were(tiny: Tiny, text_only: Ten
     assert torch.equal(draw(tiny, guider), first)
 
 
+class FailureError(RuntimeError):
+    """Of a neighbour, in the middle of a sampling."""
+
+
+@pytest.mark.parametrize("of_the_face", [True, False], ids=["face mode", "text mode"])
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_failure_in_either_mode_leaves_the_guider_as_it_was(
+    tiny: Tiny, of_the_face: bool, call: int
+) -> None:
+    calls, failing = 0, False
+
+    def wrapper(apply_model: Any, arguments: dict[str, Any]) -> Tensor:
+        nonlocal calls
+        calls += failing
+        if failing and calls == call:
+            raise FailureError
+        return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    name, model = (
+        ("face_model", tiny.apply(mode="runtime")) if of_the_face else ("model", tiny.model)
+    )
+    watched = model.clone()
+    watched.set_model_unet_function_wrapper(wrapper)
+    guider = joint(tiny, left(), **{name: watched})
+    first = draw(tiny, guider)
+    failing = True
+    with pytest.raises(FailureError):
+        draw(tiny, guider)
+    assert calls == call
+    failing = False
+    for each in (guider, guider.face):
+        assert each.model_patcher.get_additional_models() == []
+        assert each.model_patcher.model.current_patcher is None
+    assert guider._face_options == {}
+    assert torch.equal(draw(tiny, guider), first)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (0.25, 0.75), (0.5, 1.0), (0.0, 1.0)])
+def test_face_mode_runs_in_its_percent_range_alone(tiny: Tiny, start: float, end: float) -> None:
+    import comfy.samplers
+
+    seen: list[float] = []
+
+    def wrapper(apply_model: Any, arguments: dict[str, Any]) -> Tensor:
+        seen.append(float(arguments["timestep"].flatten()[0]))
+        return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    model = tiny.apply(mode="runtime").clone()
+    model.set_model_unet_function_wrapper(wrapper)
+    draw(tiny, joint(tiny, left(), face_model=model, start_percent=start, end_percent=end), steps=8)
+    levels = tiny.model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(levels, "normal", 8)[:-1].tolist()
+    first, last = (float(levels.percent_to_sigma(percent)) for percent in (start, end))
+    assert sorted(set(seen), reverse=True) == [s for s in sigmas if last <= s <= first]
+
+
 def test_same_guider_again_and_again(tiny: Tiny) -> None:
     guider = joint(tiny, left())
     first = draw(tiny, guider)
