@@ -387,6 +387,29 @@ def test_face_mode_runs_in_its_percent_range_alone(tiny: Tiny, start: float, end
     assert sorted(set(seen), reverse=True) == [s for s in sigmas if last <= s <= first]
 
 
+def test_each_mode_runs_under_its_own_patcher(tiny: Tiny) -> None:
+    """Of the clones of one network: hooks and patches of the other must not act."""
+    net, seen = tiny.model.model, []
+
+    def wrapper(apply_model: Any, arguments: dict[str, Any]) -> Tensor:
+        seen.append(net.current_patcher)
+        return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    face = tiny.apply(mode="runtime")
+    text = tiny.model.clone()
+    for model in (text, face):
+        model.set_model_unet_function_wrapper(wrapper)
+    guider = joint(tiny, left(), model=text, face_model=face)
+    draw(tiny, guider)
+    patchers = guider.model_patcher, guider.face.model_patcher
+    assert [each is patchers[i % 2] for i, each in enumerate(seen)] == [True] * 6
+
+
+def test_the_range_includes_its_ends(tiny: Tiny) -> None:
+    mask = tiny.module("nodes.host.dense_face.blend_mask").FixedBlendMask(white(), (5.0, 2.0))
+    assert [mask.alone(sigma) for sigma in (5.1, 5.0, 2.0, 1.9)] == [0, 1, 1, 0]
+
+
 def test_same_guider_again_and_again(tiny: Tiny) -> None:
     guider = joint(tiny, left())
     first = draw(tiny, guider)
