@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_sampling_options(parser)
     add_expression_options(parser)
-    add_real_options(parser, base_required=True, omit=("mask", "arc2face"))
+    add_real_options(parser, base_required=True, omit=("mask", "arc2face", "reference-image"))
 
 
 def run(args: argparse.Namespace) -> None:

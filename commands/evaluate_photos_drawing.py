@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..evaluation.photos.people import Person
     from ..pipelines.real.adapters import Adapter
     from ..pipelines.real.clip_vision import ClipStates
-    from ..pipelines.real.pipeline import RealInputs, RealPipeline
+    from ..pipelines.real.inputs import RealInputs
+    from ..pipelines.real.pipeline import RealPipeline
     from ..pipelines.real.scene import SceneCrop
     from ..sfsr.expression import Expression
 

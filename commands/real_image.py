@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from ..faces.identity import Identity
     from ..pipelines.real.adapters import Adapter
     from ..pipelines.real.clip_vision import ClipStates, ClipVision
-    from ..pipelines.real.pipeline import RealInputs, RealPipeline
+    from ..pipelines.real.inputs import RealInputs
+    from ..pipelines.real.pipeline import RealPipeline
     from ..pipelines.real.scene import SceneCrop
     from ..sfsr.expression import Expression
 
@@ -62,6 +64,7 @@ def run_real(
             draw_face_mesh(args, scene, references, expression, angles) if is_drawn(args) else None
         )
         control = read_control_image(args, scene) if mesh is None else mesh.image
+        reference = read_reference_image(args, finder)
         pipeline, adapters = load_real(args, prompt)
         encoder = None if not references else load_clip(args, adapters[0])
         clip = None
@@ -74,6 +77,9 @@ def run_real(
             args, (pipeline, adapters), photos, clip, prompt,
             expression=expression, scene=scene, control=control, angles=angles, weights=weights,
         )  # fmt: skip
+        if reference is not None:
+            strength = args.reference_strength
+            inputs = replace(inputs, reference=reference, reference_strength=strength)
         units = inputs.sources.units
         if units is not None and units.lost:
             print(f"warning: {units.summary()}", file=sys.stderr)
@@ -87,6 +93,7 @@ def run_real(
             "scene": None if args.scene is None else str(args.scene),
             "angles": inputs.angles if mesh is None else mesh.angles,
             "gaze": args.gaze,
+            "reference_image": args.reference_image and args.reference_image.name,
             "seed": args.seed,
             **choices,
         }
@@ -119,7 +126,8 @@ def real_inputs(
         FacePackError: As ``pipelines.real.adapters.prepare_sources``.
     """
     from ..pipelines.real.adapters import prepare_sources
-    from ..pipelines.real.pipeline import RealInputs, dense_person
+    from ..pipelines.real.inputs import RealInputs
+    from ..pipelines.real.pipeline import dense_person
     from ..sfsr.arc2face.prompt import combined
 
     pipeline, adapters = loaded
@@ -203,6 +211,26 @@ def read_control_image(args: argparse.Namespace, scene: SceneCrop | None) -> Ten
         return None
     image = tensor_of(open_rgb(args.control_image, "control image"))[0]
     return control_image(image, args.size, scene, str(args.control_image))
+
+
+def read_reference_image(args: argparse.Namespace, finder: FaceAnalyzer | None) -> Tensor | None:
+    """What Arc2Face's reference adapter reads [1, 3, S, S]; None where it is not given.
+
+    The largest face as FFHQ frames it, or the central square where nothing finds a face.
+    """
+    from ..faces.crops.batch import place_for_face
+    from ..faces.crops.crop import cropped
+    from ..pipelines.images import open_rgb, read_image, tensor_of
+    from ..pipelines.real.scene import largest_face
+
+    path = args.reference_image
+    if path is None:
+        return None
+    if finder is None:
+        return read_image(path, "reference image", args.size)
+    image = tensor_of(open_rgb(path, "reference image"))[0]
+    place = place_for_face(largest_face(finder, image, str(path)), args.size)
+    return cropped(image, place).clamp(0, 1)[None]
 
 
 def _expression(path: Path, finder: FaceAnalyzer | None) -> Expression:

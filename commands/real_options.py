@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +31,16 @@ _FILES = {
     "controlnet": "a ControlNet for Stable Diffusion 1.5 in one file; or a Dense-Face file whose "
     "pose branch replaces that of --dense-face",
     "control-image": "image that an ordinary ControlNet reads; with --scene of the same size as it",
+    "reference-image": "with --arc2face: photo whose look is kept, by the reference adapter in its "
+    "folder",
     "vae": "autoencoder in place of the base's own",
     "mask": "with --scene: white where the face is drawn anew; found by default",
 }
 _BY_NAME, _PLUS, _PLUS_V2 = "by-name", "plus", "plusv2"
 _STEPS, _GUIDANCE = 30, 7.0
 _ARC2FACE_STEPS, _ARC2FACE_GUIDANCE = 25, 3.0
+_REFERENCE_STRENGTH = 0.8
+"""As ``sfsr.arc2face.reference_lora.STRENGTH``, which is imported when it is used."""
 _NUMBERS = {
     "lora-strength": "strength of FaceID's LoRA",
     "s-scale": "only Plus v2: how much CLIP vision adds, 0 to 5",
@@ -89,9 +94,15 @@ def add_real_options(
             "--arc2face",
             type=Path,
             metavar="FOLDER",
-            help="Arc2Face's files in the folders they are published in (arc2face, encoder, and "
-            f"arcface.onnx for photos); {_ARC2FACE_STEPS} steps and guidance "
-            f"{_ARC2FACE_GUIDANCE:g} by default",
+            help="Arc2Face's files in the folders they are published in (arc2face, encoder, "
+            "ref_adapter for --reference-image, and arcface.onnx for photos); "
+            f"{_ARC2FACE_STEPS} steps and guidance {_ARC2FACE_GUIDANCE:g} by default",
+        )
+        group.add_argument(
+            "--reference-strength",
+            type=float,
+            default=_REFERENCE_STRENGTH,
+            help=f"of the reference adapter's LoRA, 0 to 2; {_REFERENCE_STRENGTH:g} by default",
         )
     group.add_argument(
         "--tokenizer",
@@ -165,15 +176,22 @@ def load_real(
     """
     import torch
 
-    from ..pipelines.arc2face import load_arc2face
-    from ..pipelines.real.adapters import read_adapter
+    from ..pipelines.arc2face import REFERENCE_FILE, load_arc2face, ordinary_parts
+    from ..pipelines.real.adapters import read_adapter, target_of
     from ..pipelines.real.pipeline import RealPipeline
     from ..pipelines.single_file import comfyui_tokenizer, load_checkpoint, load_vae, tokenizer_for
+    from ..sfsr.arc2face.reference_lora import load_reference_lora
 
     base = load_checkpoint(args.base, inpainting=True)
+    reference = None
     if args.arc2face is not None:
         _require_alone(args)
-        base = load_arc2face(args.arc2face, base)
+        own, base = base, load_arc2face(args.arc2face, base)
+        for part in ordinary_parts(own, base):
+            says = f"warning: {part} in {args.arc2face} is that of the base, not Arc2Face's"
+            print(says, file=sys.stderr)
+        if args.reference_image is not None:
+            reference = load_reference_lora(args.arc2face / REFERENCE_FILE, target_of(base))
     if args.vae is not None:
         base = load_vae(args.vae, base)
     shortcut = None if args.plus_version == _BY_NAME else args.plus_version == _PLUS_V2
@@ -187,7 +205,9 @@ def load_real(
     dense, controlnet = _dense_face(args, base)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     arc2face = args.arc2face is not None
-    pipeline = RealPipeline(base, tokenize, dense, device, progress, controlnet, arc2face)
+    pipeline = RealPipeline(
+        base, tokenize, dense, device, progress, controlnet, arc2face, reference
+    )
     return pipeline, (first, second)
 
 

@@ -22,6 +22,10 @@ from .base import Base, new_unet
 from .layout import UNetLayout
 from .text import encode_embeddings
 
+REFERENCE_FILE = Path("ref_adapter", "pytorch_lora_weights.safetensors")
+"""In Arc2Face's folder: the LoRA of its reference adapter."""
+_SAME = 1e-3
+"""Largest difference, relative to the largest weight, of a copy in half precision."""
 _HEAD = 64
 """Width of an attention head in CLIP."""
 _PREFIX = "text_model."
@@ -62,6 +66,33 @@ def load_arc2face(folder: str | Path, base: Base) -> Base:
             fix="Use both as published in FoivosPar/Arc2Face",
         )
     return replace(base, unet=unet.eval().requires_grad_(False), text_encoder=text_encoder)
+
+
+def ordinary_parts(base: Base, arc2face: Base) -> list[str]:
+    """Which of Arc2Face's two networks are those of an ordinary base.
+
+    Both of the published ones were trained further; a copy of the base's own in their place gives
+    images of anybody.
+
+    Args:
+        base, arc2face: The argument and the result of :func:`load_arc2face`.
+    """
+    pairs = {
+        "the UNet": (base.unet, arc2face.unet, "mid_block.attentions.0.proj_in.weight"),
+        "the text encoder": (base.text_encoder, arc2face.text_encoder, _FORWARD),
+    }
+    return [name for name, (one, other, end) in pairs.items() if _alike(one, other, end)]
+
+
+def _alike(one: torch.nn.Module, other: torch.nn.Module, end: str) -> bool:
+    """Whether two networks have the same weight, whose name ends so."""
+    own, theirs = (
+        next((t for name, t in net.state_dict().items() if name.endswith(end)), None)
+        for net in (one, other)
+    )
+    if own is None or theirs is None or own.shape != theirs.shape:
+        return False
+    return bool((own.float() - theirs.float()).abs().max() <= _SAME * own.float().abs().max())
 
 
 def read_text_encoder(path: str | Path, heads: int | None = None) -> CLIPTextModel:

@@ -32,7 +32,7 @@ class FusedLoras:
         for number, lora in enumerate(loras):
             if any(_same(lora, other) for other in (*placed, *loras[:number])):
                 raise IncompatibleError(
-                    "the LoRA of this FaceID file is in the weights already and would count twice",
+                    "the LoRA of this adapter is in the weights already and would count twice",
                     fix="Use the adapter once, or set the strength of its LoRA to 0",
                 )
         self._unet, self._loras = unet, list(loras)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...pipelines import reference
 from ...sfsr.ip_adapter.lora import AdapterLora
 from ...sfsr.ip_adapter.places import attention_place
 from ...sfsr.token_attention import KeysValues, constant_attention, source_attention
@@ -100,17 +101,9 @@ def reference_bank(fixture: PublishedFixture) -> dict[int, Tensor]:
 
     The unmodified network once at timestep 0, with the identity's context.
     """
-    bank: dict[int, Tensor] = {}
-
-    def stored(
-        given: PublishedFixture, number: int, hidden: Tensor, context: Tensor, run: Run
-    ) -> Tensor:
-        if number % 2 == 0:
-            bank[number] = hidden
-        return attended(given, number, hidden, context, run)
-
-    predicted_noise(fixture, "cond", 0, Run(), stored, "in.ref_latent")
-    return bank
+    latent, context = fixture.tensors["in.ref_latent"], fixture.text("cond")
+    bank = reference.reference_bank(fixture.unet, latent, context)
+    return {2 * i: bank[layer] for i, layer in enumerate(fixture.target.layers)}
 
 
 @torch.no_grad()

@@ -16,55 +16,27 @@ from ...dense_face.blending import Model
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter
 from ...dense_face.prompt import PLACEHOLDER, spaced_prompt
 from ...errors import IncompatibleError, InputError
-from ...faces.angles import Angles
 from ...faces.identity import Identity, average
-from ...sfsr.arc2face.prompt import identity_embedding
 from ...sfsr.background import background_channels, emptied, latent_mask, start_latent
+from ...sfsr.ip_adapter.lora import AdapterLora
 from ...sfsr.token_attention import EXPRESSION, SOURCES
 from ..arc2face import encode_prompt, prompt_ids
 from ..attention import InstalledAdapter
 from ..base import LATENT_SCALE, Base
 from ..guided import acting, guided_model, no_residuals, posed_residuals
+from ..reference import InstalledReference, reference_bank
 from ..sampling import seeded_noise
 from ..single_file import Tokenize
 from ..source_attention import INPAINTING_CHANNELS, InstalledSources, SourceInputs
 from ..text import encode_text
 from ..tiny.inputs import pose_hints
-from .adapters import Sources
-from .controlnet import STRENGTHS, controlled
+from .controlnet import controlled
+from .inputs import CELL, RealInputs, check_arc2face, check_control, check_reference
 from .samplers import run_sampler, scheduler_of
 from .scene import SceneCrop
 
 SIZE, STEPS, GUIDANCE, SAMPLER = 512, 30, 7.0, "ddim"
-CELL = 8
 SMALLEST, LARGEST = 64, 2048
-
-
-@dataclass(frozen=True, eq=False)
-class RealInputs:
-    """What an image shows.
-
-    prompt, negative: Words of both halves of the guidance.
-    sources: Identity and expression (``adapters.prepare_sources``).
-    weights: Of identity and expression, 1 as trained.
-    lora_strength: Of the LoRA in a FaceID file.
-    person: For Dense-Face or Arc2Face, by its own encoder.
-    angles: For Dense-Face's pose branch; None leaves it open.
-    scene: The face to draw anew; None draws the whole image.
-    control_image: For the ControlNet, [1, 3, S, S] in 0..1 at the size that is drawn.
-    control_strength: Of the ControlNet, 0 to 10, 1 as trained.
-    """
-
-    prompt: str = ""
-    negative: str = ""
-    sources: Sources = field(default_factory=Sources)
-    weights: tuple[float, float] = (1.0, 1.0)
-    lora_strength: float = 1.0
-    person: Identity | None = None
-    angles: Angles | None = None
-    scene: SceneCrop | None = None
-    control_image: Tensor | None = None
-    control_strength: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +45,7 @@ class RealPipeline:
 
     progress: Whether to show a bar on standard error.
     arc2face: Whether the base is that of ``arc2face.load_arc2face``, whose prompt is the person.
+    reference_lora: Of Arc2Face's reference adapter.
     """
 
     base: Base
@@ -82,6 +55,7 @@ class RealPipeline:
     progress: bool = False
     controlnet: ControlNetModel | None = None
     arc2face: bool = False
+    reference_lora: AdapterLora | None = None
 
     def __post_init__(self) -> None:
         """Move the networks to the device."""
@@ -104,7 +78,8 @@ class RealPipeline:
         Raises:
             InputError: The size is out of range or not divisible by 8; an inpainting base without
                 a scene; Dense-Face without its ``*`` or without a person; a ControlNet without
-                its image, or the reverse; Arc2Face with words or without a person.
+                its image, or the reverse; Arc2Face with words or without a person; a reference
+                image that nothing reads.
             IncompatibleError: The person was measured by another encoder than Dense-Face's or
                 Arc2Face's.
         """
@@ -119,7 +94,7 @@ class RealPipeline:
                 fix="Give a --scene, or use an ordinary Stable Diffusion 1.5 checkpoint",
             )
         if self.arc2face:
-            _check_arc2face(inputs)
+            check_arc2face(inputs)
         dense = self.dense_face
         if dense is not None and inputs.person is not None:
             inputs.person.require(dense.encoder)
@@ -129,36 +104,8 @@ class RealPipeline:
             raise IncompatibleError(
                 "nothing turns the head", fix="Give a --dense-face file, or leave the angles out"
             )
-        self._check_control(inputs, size)
-
-    def _check_control(self, inputs: RealInputs, size: int) -> None:
-        image, strength = inputs.control_image, inputs.control_strength
-        if self.controlnet is None and (image is not None or strength != 1):
-            raise InputError(
-                "nothing reads the control image or its strength",
-                where="--control-image, --control-strength",
-                fix="Give a ControlNet for Stable Diffusion 1.5 as --controlnet",
-            )
-        if self.controlnet is not None and image is None:
-            raise InputError(
-                "this is an ordinary ControlNet, and no image for it is given",
-                where="--controlnet",
-                fix="Give a --control-image",
-            )
-        if not STRENGTHS[0] <= strength <= STRENGTHS[1]:
-            raise InputError(
-                f"the control strength is {strength:g}", fix="Choose a value from 0 to 10"
-            )
-        if self.controlnet is None or image is None:
-            return
-        channels = self.controlnet.config["conditioning_channels"]
-        if image.shape != (1, channels, size, size):
-            raise InputError(
-                f"the ControlNet reads images [1, {channels}, {size}, {size}], this one is "
-                f"{list(image.shape)}",
-                where="--control-image",
-                fix="Use a ControlNet that reads colour images",
-            )
+        check_control(inputs, self.controlnet, size)
+        check_reference(inputs, self.arc2face and self.reference_lora is not None)
 
     @torch.no_grad()
     def draw(
@@ -216,7 +163,8 @@ class RealPipeline:
         if self.controlnet is not None and inputs.control_image is not None:
             image = inputs.control_image.to(self.device)
             control = controlled(self.controlnet, image, inputs.control_strength)
-        model = guided_model(base, self._contexts(inputs), guidance, residuals, control)
+        contexts = self._contexts(inputs)
+        model = guided_model(base, contexts, guidance, residuals, control)
         weights: dict[str, float] = dict(zip(SOURCES, inputs.weights, strict=True))
         masks: dict[str, Tensor | None] = {}
         if inputs.scene is not None and sources.units is not None:
@@ -230,7 +178,15 @@ class RealPipeline:
             unprompted=int(both),
             masks=masks,
         )
+        reference = None
+        if inputs.reference is not None and self.reference_lora is not None:
+            # Before anything is installed: the bank is that of the unmodified network.
+            bank = reference_bank(base.unet, self._encode(inputs.reference), contexts[1:])
+            strength = inputs.reference_strength
+            reference = bank, self.reference_lora, strength, int(both)
         with ExitStack() as installed:
+            if reference is not None:
+                installed.enter_context(InstalledReference(base.unet, *reference))
             if dense is not None and inputs.person is not None:
                 who = inputs.person.vector[None].to(self.device)
                 installed.enter_context(InstalledAdapter(base.unet, dense.adapter, who))
@@ -282,18 +238,6 @@ class RealPipeline:
     def _decode(self, latent: Tensor) -> Tensor:
         vae: Any = self.base.vae
         return (vae.decode(latent / LATENT_SCALE).sample / 2 + 0.5).clamp(0, 1).cpu()
-
-
-def _check_arc2face(inputs: RealInputs) -> None:
-    if inputs.prompt or inputs.negative:
-        raise InputError(
-            "Arc2Face reads no prompts: its prompt is the person",
-            where="--prompt, --negative",
-            fix="Leave the words out, or draw without --arc2face",
-        )
-    if inputs.person is None:
-        raise InputError("Arc2Face needs a person, and none is given", fix="Give a photo")
-    identity_embedding(inputs.person)
 
 
 def dense_person(dense_face: DenseFaceAdapter | None, photos: list[Identity]) -> Identity | None:

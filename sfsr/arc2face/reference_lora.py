@@ -6,16 +6,35 @@ Source: docs/reference/published_weights.md A7.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from ...errors import IncompatibleError, ModelFileError
 from ..ip_adapter.lora import AdapterLora
 from ..ip_adapter.places import PROJECTIONS, SD15, Target, attention_place, diffusers_attention
+from ..ip_adapter.reading import read_adapter_file
 from ..ip_adapter.state_dict import listed
 
 _SPELLINGS = (("lora.down", "lora.up"), ("lora_A", "lora_B"))
 """As published, and as peft writes it."""
+STRENGTH = 0.8
+"""As published: at 1 the reference image is copied, and the expression suffers."""
+MOST_STRENGTH = 2.0
+_FIX = "Use ref_adapter/pytorch_lora_weights.safetensors of FoivosPar/Arc2Face"
+
+
+def load_reference_lora(path: str | Path, target: Target | None = None) -> AdapterLora:
+    """The LoRA of a file.
+
+    Args:
+        target: What it has to fit; Stable Diffusion 1.5 if None.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, or not the reference adapter's.
+        IncompatibleError: It was made for another base.
+    """
+    return reference_lora(read_adapter_file(path), target or SD15, str(path))
 
 
 def reference_lora(
@@ -44,13 +63,13 @@ def reference_lora(
             if down is None or up is None:
                 missing.append(name)
                 continue
-            width, rank = target.attention_width(number), down.shape[0]
+            width, rank = target.attention_width(number), len(down) if down.ndim else 0
             if tuple(down.shape) != (rank, width) or tuple(up.shape) != (width, rank):
                 raise IncompatibleError(
                     f"the reference adapter has {name} of shapes {list(down.shape)} and "
                     f"{list(up.shape)} for an attention of width {width}",
                     where=where,
-                    fix="Use ref_adapter/pytorch_lora_weights.safetensors of FoivosPar/Arc2Face",
+                    fix=_FIX,
                 )
             pairs[place] = down, up
     for verb, names in (("lacks", missing), ("holds unknown weights:", list(rest))):
@@ -58,6 +77,6 @@ def reference_lora(
             raise ModelFileError(
                 f"the reference adapter {verb} {listed(names)}",
                 where=where,
-                fix="Use ref_adapter/pytorch_lora_weights.safetensors of FoivosPar/Arc2Face",
+                fix=_FIX,
             )
     return AdapterLora(pairs)
