@@ -354,6 +354,23 @@ DOWNLOADS: tuple[Download, ...] = (
         _SFSR,
     ),
     Download(
+        "arc2face-reference",
+        "Arc2Face, reference adapter",
+        "keeps the look of a photo in Arc2Face's images; published in the folder ref_adapter",
+        (
+            PublishedFile(
+                "pytorch_lora_weights.safetensors",
+                51.1,
+                51_137_360,
+                "69ab49aa393868fa0139f4e80222077fcb33b917b22a3ee3631e847b182c3ecd",
+            ),
+        ),
+        f"{_IP_ADAPTERS}/arc2face",
+        _ARC2FACE_LICENCE,
+        _ARC2FACE_PAGE,
+        ("SFSR_ApplyArc2FaceReference",),
+    ),
+    Download(
         "clip_vision",
         "CLIP ViT-H/14 image encoder",
         "second input of FaceID-Plus and Plus v2; published as models/image_encoder/"

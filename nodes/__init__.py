@@ -33,6 +33,7 @@ from .mesh.draw_face_mesh import DrawFaceMesh
 from .mesh.face_mesh_of_faces import FaceMeshOfFaces
 from .sfsr.apply import ApplySFSR
 from .sfsr.arc2face import EncodeArc2Face
+from .sfsr.arc2face_reference import ApplyArc2FaceReference
 from .sfsr.background import Background
 from .sfsr.expression_algebra import (
     BlendExpressions,
@@ -61,7 +62,7 @@ NODES: list[type[io.ComfyNode]] = [
     ExpressionFromExemplars, BlendExpressions, ExpressionTravel, MirrorExpression,
     CombineExpressions, PreviewExpression, MidpointSampler, LoadSFSRAdapter, ApplySFSR,
     SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces, ExpressionFromFLAME,
-    EncodeArc2Face,
+    EncodeArc2Face, ApplyArc2FaceReference,
 ]  # fmt: skip
 
 

@@ -39,10 +39,10 @@ def reference_bank(
     """
     bank: dict[str, Tensor] = {}
     former = dict(unet.attn_processors)
-    names = _self_attentions(unet)
-    unet.set_attn_processor(
-        {**former, **{name: _Keep(bank, block, former[name]) for block, name in names.items()}}
-    )
+    keeping: dict[str, Any] = dict(former)
+    for block, name in _self_attentions(unet).items():
+        keeping[name] = _Keep(bank, block, former[name])
+    unet.set_attn_processor(keeping)
     try:
         unet(latent, torch.tensor(0), context)
     finally:

@@ -203,7 +203,9 @@ class ApplySFSR(io.ComfyNode):
             first.lora,
             lora_strength,
         )
-        return io.NodeOutput(apply_sfsr(model, inputs), report(first, second, expression))
+        patched = apply_sfsr(model, inputs)
+        lines = [report(first, second, expression), *_arc2face_warnings(model, patched, second)]
+        return io.NodeOutput(patched, "\n".join(lines))
 
 
 def _require_inputs(
@@ -246,6 +248,20 @@ def report(first: AdapterTokens, second: AdapterTokens, expression: Expressions 
             log.warning("%s: %s", NAME, each.summary())
     lines = (first.title, second.title, *(each.summary() for each in units))
     return "\n".join(dict.fromkeys(lines))
+
+
+def _arc2face_warnings(model: Any, patched: Any, second: AdapterTokens) -> list[str]:
+    """Lines on a MODEL that is not Arc2Face's, also logged; other prompts are, when sampling."""
+    from ...sfsr.ip_adapter.arc2face import FlameAdapter
+    from ..host.sfsr.arc2face_checks import model_warnings, warn, watch_prompts
+
+    if patched is model:
+        return []
+    adapter = second.adapter
+    watch_prompts(patched, NAME, adapter=isinstance(adapter, FlameAdapter))
+    lines = model_warnings(model, adapter.kind.title) if isinstance(adapter, FlameAdapter) else []
+    warn(NAME, lines)
+    return lines
 
 
 def _weight(of: str, tip: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from comfy_api.latest import io
@@ -14,7 +13,6 @@ from .sockets import CATEGORY
 NAME = "Encode Arc2Face Identity"
 COMBINING = ("mean", "median")
 """As ``sfsr.arc2face.prompt.COMBINING``, which is imported when the node runs."""
-log = logging.getLogger(__name__)
 
 
 class EncodeArc2Face(io.ComfyNode):
@@ -57,7 +55,8 @@ class EncodeArc2Face(io.ComfyNode):
                 output(
                     io.String,
                     "report",
-                    "People, photos and the text encoder's file; says if that is an ordinary one.",
+                    "People, photos and the text encoder's file; warns if that seems to be an "
+                    "ordinary one.",
                 ),
             ],
         )
@@ -65,7 +64,8 @@ class EncodeArc2Face(io.ComfyNode):
     @classmethod
     def execute(cls, clip: Any, identity: People, several_photos: str) -> io.NodeOutput:
         from ...sfsr.arc2face.prompt import MEAN, combined
-        from ..host.sfsr.arc2face import encode_people, encoder_file
+        from ..host.sfsr.arc2face import encode_people
+        from ..host.sfsr.arc2face_checks import TEXT, origin, warn
 
         # The identity itself is the mean, with the photos' weights.
         people = [
@@ -75,13 +75,14 @@ class EncodeArc2Face(io.ComfyNode):
         positive, negative = encode_people(clip, people)
         photos = sum(len(of) for of in identity.references)
         lines = [f"Arc2Face: {len(people)} people of {photos} photos, {several_photos}"]
-        file, of_checkpoint = encoder_file(clip)
-        if of_checkpoint:
+        of = origin(clip.patcher, TEXT)
+        if of.name:
+            lines.append(f"text encoder: {of.name}")
+        if of.name and not of.arc2face:
+            part = "that of the checkpoint" if of.checkpoint else "an ordinary one, by its file"
             lines.append(
-                f"warning: the text encoder is that of the checkpoint {file}, not Arc2Face's; "
-                "connect Load CLIP with its pytorch_model.bin"
+                f"warning: the text encoder is {part} {of.name}, not Arc2Face's; connect Load CLIP "
+                "with pytorch_model.bin in a folder arc2face"
             )
-            log.warning("%s: %s", NAME, lines[-1].removeprefix("warning: "))
-        elif file:
-            lines.append(f"text encoder: {file}")
+        warn(NAME, lines)
         return io.NodeOutput(positive, negative, "\n".join(lines))

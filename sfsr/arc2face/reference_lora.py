@@ -24,17 +24,17 @@ MOST_STRENGTH = 2.0
 _FIX = "Use ref_adapter/pytorch_lora_weights.safetensors of FoivosPar/Arc2Face"
 
 
-def load_reference_lora(path: str | Path, target: Target | None = None) -> AdapterLora:
+def load_reference_lora(path: str | Path, target: Target = SD15) -> AdapterLora:
     """The LoRA of a file.
 
     Args:
-        target: What it has to fit; Stable Diffusion 1.5 if None.
+        target: What it has to fit.
 
     Raises:
         ModelFileError: The file is missing, damaged, or not the reference adapter's.
         IncompatibleError: It was made for another base.
     """
-    return reference_lora(read_adapter_file(path), target or SD15, str(path))
+    return reference_lora(read_adapter_file(path), target, str(path))
 
 
 def reference_lora(

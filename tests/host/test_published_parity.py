@@ -32,6 +32,7 @@ FILES = {
     "mlp": "arc2face/exp_adapter/exp_adapter_mlp.bin",
     "linear": "arc2face/exp_adapter/exp_adapter_linear.bin",
 }
+REFERENCE_FILE = "arc2face/ref_adapter/pytorch_lora_weights.safetensors"
 UNIT_ROW = 3
 LORA_ALONE = "eps.faceid.cond.t981.s0"
 """The reference's adapter at scale 0, whose LoRA still acts;
@@ -47,7 +48,7 @@ CASES = [
     (folder, name)
     for folder in FOLDERS
     for name in goldens(folder)
-    if name.startswith("eps.") and name != LORA_ALONE and not name.startswith("eps.ref.")
+    if name.startswith("eps.") and name != LORA_ALONE
 ]
 
 
@@ -127,6 +128,8 @@ class Published:
         kind = name.split(".")[1]
         if kind in ("base", "id"):
             return self.model
+        if kind == "ref":
+            return self.with_reference(number("l", name))
         inputs = {
             "model": self.model,
             "balance": 0.0,
@@ -151,6 +154,18 @@ class Published:
         person = self.person(kind, int(number("f", name, 0)))
         adapter = self.adapter(kind)
         return self.tiny.run("ApplySFSR", adapter=adapter, identity=person, **inputs)[0]
+
+    def with_reference(self, strength: float) -> Any:
+        """The MODEL with the expression and the reference adapter on it."""
+        reference = self.tiny.module("nodes.host.sfsr.reference")
+        load = self.tiny.module("sfsr.arc2face.reference_lora").load_reference_lora
+        lora = load(FIXTURES / REFERENCE_FILE, self.target)
+        given = self.given["arc2face"]
+        latent = given["in.ref_latent"] / 0.18215  # as the VAE gives it
+        model = self.applied("eps.exp.mlp.cond.s1")
+        with torch.inference_mode():
+            bank = reference.reference_bank(model, self.target, latent, [[given["in.text"], {}]])
+            return reference.apply_reference(model, bank, lora, strength)
 
     def eps(self, model: Any, folder: str, cfg: float, t: int) -> Tensor:
         """Predicted noise at a guidance (1: the prompt's half, 0: the other), in the
@@ -216,6 +231,7 @@ def test_lora_alone(published: Published) -> None:
         ("faceid", "eps.portrait.f3.{}.t261.s1"),
         ("fineface", "eps.auip.{}.t981.a0.5.i0.9"),
         ("arc2face", "eps.exp.mlp.{}.t261.s0.5"),
+        ("arc2face", "eps.ref.{}.t981.l0.8.s1"),
     ],
 )
 def test_both_halves_in_one_batch(published: Published, folder: str, name: str) -> None:
@@ -225,8 +241,18 @@ def test_both_halves_in_one_batch(published: Published, folder: str, name: str) 
     assert difference(found, uncond + 3.0 * (cond - uncond)) < TOLERANCE
 
 
+def test_the_first_of_the_bank(published: Published) -> None:
+    reference = published.tiny.module("nodes.host.sfsr.reference")
+    given = published.given["arc2face"]
+    latent, text = given["in.ref_latent"] / 0.18215, [[given["in.text"], {}]]
+    with torch.inference_mode():
+        bank = reference.reference_bank(published.model, published.target, latent, text)
+    assert difference(bank["input_blocks.1"], given["ref.bank.first"]) < 1e-5
+
+
 def test_the_model_is_left_as_it_was(published: Published) -> None:
     published.applied("eps.auip.cond.t981.a1.i1")
+    published.applied("eps.ref.cond.t981.l0.8.s1")
     assert not published.model.patches
     found = published.eps(published.model, "unet", 1.0, 981)
     assert difference(found, published.given["unet"]["eps.base.cond.t981"]) < 1e-5

@@ -4,9 +4,9 @@ The capture is a DIFFUSION_MODEL wrapper on a clone of the MODEL. The host calls
 prompts in one batch (``cond_or_uncond``); only rows of the positive prompt are read. The UNet's
 output is not changed.
 
-Host objects used: ``WrappersMP.DIFFUSION_MODEL``, ``set_additional_models``, ``CFGGuider``,
-``KSAMPLER``, and of the UNet ``output_blocks`` (its blocks are run layer by layer, so the
-hooks are on the last layer of a block).
+Host objects used: ``WrappersMP.DIFFUSION_MODEL``, ``set_additional_models``, and of the
+UNet ``output_blocks`` (its blocks are run layer by layer, so the hooks are on the last layer of a
+block).
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management as mm
 import comfy.sample
-import comfy.samplers
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Upsample
 from comfy.patcher_extension import WrappersMP
@@ -31,6 +29,7 @@ from ....dense_face.annotation.head_file import load_head as read_head
 from ....dense_face.feature_hooks import capture_features
 from ....errors import IncompatibleError, InputError
 from ..memory import managed
+from ..single_call import call_once, positive_guider
 from .apply import uncompiled
 
 KEY = "dense_face_annotations"
@@ -198,32 +197,14 @@ def annotate_latent(
         )
     level = model.get_model_object("model_sampling").sigma(torch.tensor(float(timestep)))
     sigmas = torch.stack([level.float().cpu(), torch.zeros(())])
-    guider = comfy.samplers.CFGGuider(model)
-    guider.inner_set_conds({"positive": positive})
-    guider.set_cfg(1.0)
+    guider = positive_guider(model, positive)
     noise = comfy.sample.prepare_noise(latent, seed)
-    sampler = comfy.samplers.KSAMPLER(_predict_once)
 
     def run(listening: Any) -> Tensor:
-        return listening.sample(noise, latent, sampler, sigmas, disable_pbar=True, seed=seed)
+        return call_once(listening, noise, latent, sigmas, seed)
 
     height, width = latent.shape[-2:]
     return sample_annotated(guider, head, run, sigmas, (height, width), (0.0, 1.0, False), where)[1]
-
-
-@torch.no_grad()
-def _predict_once(
-    model: Any,
-    x: Tensor,
-    sigmas: Tensor,
-    extra_args: dict[str, Any] | None = None,
-    callback: Any = None,
-    disable: bool | None = None,
-) -> Tensor:
-    """A sampler without steps: it runs the model once on the noisy latent."""
-    mm.throw_exception_if_processing_interrupted()
-    model(x, sigmas[:1].expand(x.shape[0]), **(extra_args or {}))
-    return x
 
 
 def _prompt_rows(options: dict[str, Any], batch: int) -> slice | None:

@@ -1,12 +1,11 @@
 """Arc2Face's prompts on the host's CLIP, by its mechanism for textual inversion.
 
-Host objects used: ``CLIP.tokenize``, ``CLIP.patcher``, ``ModelPatcher.cached_patcher_init``.
+Host objects used: ``CLIP.tokenize``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +14,9 @@ from ....errors import IncompatibleError
 from ....faces.identity import Identity
 from ....sfsr.arc2face.prompt import ID_TOKEN, SENTENCE, identity_embedding
 from ..dense_face.text import SD1_KEY, encode_prompt, encode_with_vectors, text_width
+from .arc2face_checks import mark_prompt
 
 NAME = "Encode Arc2Face Identity"
-_OF_CHECKPOINT = "load_checkpoint_clip_patcher"
-"""The host's loader of a text encoder that is part of a checkpoint."""
 
 
 def encode_people(clip: Any, people: Sequence[Identity]) -> tuple[list[Any], list[Any]]:
@@ -37,18 +35,5 @@ def encode_people(clip: Any, people: Sequence[Identity]) -> tuple[list[Any], lis
             fix="Connect Load CLIP with Arc2Face's encoder, type stable_diffusion",
         )
     vectors = torch.stack([identity_embedding(person, width) for person in people])
-    return encode_with_vectors(clip, SENTENCE, ID_TOKEN, vectors), encode_prompt(clip, "")
-
-
-def encoder_file(clip: Any) -> tuple[str, bool]:
-    """Name of the file that a CLIP comes from, and whether it is part of a checkpoint.
-
-    Checkpoints hold ordinary text encoders. Both as far as the host keeps them: else ("", False).
-    """
-    made = getattr(clip.patcher, "cached_patcher_init", None)
-    if not made or not made[1]:
-        return "", False
-    files = made[1][0]
-    names = [files] if isinstance(files, str | Path) else list(files)
-    of_checkpoint = getattr(made[0], "__name__", "") == _OF_CHECKPOINT
-    return ", ".join(Path(name).name for name in names), of_checkpoint
+    positive = encode_with_vectors(clip, SENTENCE, ID_TOKEN, vectors)
+    return mark_prompt(positive), encode_prompt(clip, "")

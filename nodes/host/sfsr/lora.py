@@ -1,4 +1,4 @@
-"""The LoRA inside FaceID files, as ordinary weight patches of the host.
+"""The LoRA of a published adapter, as ordinary weight patches of the host.
 
 Host objects used: ``weight_adapter.LoRAAdapter``, ``ModelPatcher.patches`` and ``hook_patches``,
 ``WrappersMP.OUTER_SAMPLE``.
@@ -22,14 +22,17 @@ from .sources import WHERE
 Lora = Mapping[str, tuple[Tensor, Tensor]]
 
 
-def put_lora(model: Any, lora: Lora, strength: float) -> None:
+def put_lora(model: Any, lora: Lora, strength: float, where: str = WHERE) -> None:
     """Give a cloned MODEL the LoRA: W + strength * up @ down, without alpha.
+
+    Args:
+        where: The node, for messages.
 
     Raises:
         IncompatibleError: The same LoRA is on the MODEL already; or, when a sampling begins, it was
             loaded again behind this.
     """
-    first = _FirstLayer.of(lora)
+    first = _FirstLayer.of(lora, where)
     if first.count(model):
         raise first.error()
     patches = {
@@ -47,15 +50,17 @@ class _FirstLayer:
     Args:
         key: The MODEL's weight.
         down: The LoRA's down matrix there.
+        where: The node, for messages.
     """
 
     key: str
     down: Tensor
+    where: str
 
     @classmethod
-    def of(cls, lora: Lora) -> _FirstLayer:
+    def of(cls, lora: Lora, where: str) -> _FirstLayer:
         place, (down, _) = next(iter(lora.items()))
-        return cls(f"diffusion_model.{place}.weight", down)
+        return cls(f"diffusion_model.{place}.weight", down, where)
 
     def count(self, model: Any) -> int:
         """How often the LoRA is on a MODEL, as patches of its weights or of its hooks."""
@@ -65,9 +70,9 @@ class _FirstLayer:
     def error(self) -> IncompatibleError:
         """What to raise where it is there once too often."""
         return IncompatibleError(
-            "the LoRA of this FaceID file is on the model already and would count twice",
-            where=WHERE,
-            fix="Set lora_strength to 0, or take the Load LoRA node out",
+            "the LoRA of this adapter is on the model already and would count twice",
+            where=self.where,
+            fix="Set lora_strength to 0, or take out the other node that loads it",
         )
 
     def _alike(self, patch: Any) -> bool:
@@ -82,7 +87,7 @@ class _FirstLayer:
 
 @dataclass(frozen=True, eq=False)
 class _Once:
-    """OUTER_SAMPLE wrapper: no sampling if the LoRA was loaded again behind Apply SFSR."""
+    """OUTER_SAMPLE wrapper: no sampling if the LoRA was loaded again behind."""
 
     first: _FirstLayer
 

@@ -107,7 +107,7 @@ class LayerSources:
         for source in self._sources:
             if source.name not in names:
                 continue
-            for rows, half in _parts(q, extra):
+            for rows, half in parts(q, extra):
                 present = _present(source, half, extra)
                 if not present and source.absent is None:
                     continue
@@ -206,7 +206,7 @@ def _present(source: Source, half: int, extra: Extra) -> bool:
     return source.name in split[half] if half in split else half == PROMPT
 
 
-def _parts(q: Tensor, extra: Extra) -> Iterator[tuple[slice, int]]:
+def parts(q: Tensor, extra: Extra) -> Iterator[tuple[slice, int]]:
     """Rows of each part of the batch, and which half of the guidance it is."""
     halves = extra["cond_or_uncond"]
     count = len(q) // len(halves)
