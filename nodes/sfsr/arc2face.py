@@ -79,10 +79,12 @@ class EncodeArc2Face(io.ComfyNode):
         if of.name:
             lines.append(f"text encoder: {of.name}")
         if of.name and not of.arc2face:
-            part = "that of the checkpoint" if of.checkpoint else "an ordinary one, by its file"
+            says = f"{of.name} does not seem to be Arc2Face's text encoder"
+            if of.checkpoint:
+                says = f"the text encoder is that of the checkpoint {of.name}, not Arc2Face's"
             lines.append(
-                f"warning: the text encoder is {part} {of.name}, not Arc2Face's; connect Load CLIP "
-                "with pytorch_model.bin in a folder arc2face"
+                f"warning: {says}; connect Load CLIP with its pytorch_model.bin, in a folder "
+                "named arc2face"
             )
         warn(NAME, lines)
         return io.NodeOutput(positive, negative, "\n".join(lines))

@@ -22,6 +22,7 @@ WORKS = (
 _BASES = {2048: "SDXL", 1024: "Stable Diffusion 2", 768: "Stable Diffusion 1.5"}
 _UNET, _KEYS = "model.diffusion_model.", ".attn2.to_k.weight"
 """Names of weights in checkpoints of base models."""
+_SELF_ATTENTION = ".attn1."
 _OF_IMAGES = ("image_proj.latents", "image_proj.proj.weight", "image_proj.proj.3.weight")
 """Weights that only projections of CLIP vision states have: Plus, plain, full-face."""
 
@@ -93,11 +94,10 @@ def refuse_images(tensors: Mapping[str, Tensor], where: str) -> None:
 def unknown_file(tensors: Mapping[str, Tensor], where: str) -> ModelFileError | IncompatibleError:
     """The error for a file without any part of an adapter."""
     if tensors and all("lora" in name.lower() for name in tensors):
-        return IncompatibleError(
-            "this is a LoRA without its adapter",
-            where=where,
-            fix="Load it with a LoRA loader, or choose the FaceID file itself, which contains it",
-        )
+        fix = "Load it with a LoRA loader, or choose the FaceID file itself, which contains it"
+        if all(_SELF_ATTENTION in name for name in tensors):
+            fix = "If it is Arc2Face's reference adapter, load it in Apply Arc2Face Reference"
+        return IncompatibleError("this is a LoRA without its adapter", where=where, fix=fix)
     if any(name.startswith(_UNET) for name in tensors):
         widths = (t.shape[-1] for n, t in tensors.items() if n.endswith(_KEYS) and t.ndim == 2)
         base = _BASES.get(next(widths, 0), "a base model")

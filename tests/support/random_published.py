@@ -56,3 +56,20 @@ def published(kind: str, module: Module = own_module, **sizes: Any) -> Any:
     tensors = published_tensors(kind, module, target=target, **sizes)
     load = module("sfsr.ip_adapter.load").published_adapter
     return load(tensors, shortcut=kind == "PLUS_V2", target=target)
+
+
+def reference_tensors(
+    module: Module = own_module, *, seed: int = 7, rank: int = 3
+) -> dict[str, Tensor]:
+    """The LoRA of Arc2Face's reference adapter as published, for the random base."""
+    places, target = module("sfsr.ip_adapter.places"), small_target(module)
+    chance = torch.Generator().manual_seed(seed)
+    found = {}
+    for number in range(0, target.attentions, 2):
+        width = target.attention_width(number)
+        for projection in places.PROJECTIONS:
+            place = f"{places.attention_place(number, target)}.{projection}"
+            name = f"unet.{places.diffusers_attention(place)}.lora"
+            found[f"{name}.down.weight"] = 0.2 * torch.randn(rank, width, generator=chance)
+            found[f"{name}.up.weight"] = 0.2 * torch.randn(width, rank, generator=chance)
+    return found

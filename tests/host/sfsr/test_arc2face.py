@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,10 +125,10 @@ def test_a_checkpoints_text_encoder_is_named(
     ours = clip.clone()
     ours.patcher.cached_patcher_init = (
         comfy.sd.load_clip_model_patcher,
-        (["/models/pytorch_model.bin"], None),
+        (["/models/arc2face/pytorch_model.bin"], None),
     )
-    assert "text encoder: pytorch_model.bin" in tiny.run("EncodeArc2Face", ours, who, "mean")[2]
-    assert not caplog.records
+    report = tiny.run("EncodeArc2Face", ours, who, "mean")[2]
+    assert report.endswith("\ntext encoder: pytorch_model.bin") and not caplog.records
     ours.patcher.cached_patcher_init = (
         comfy.sd.load_checkpoint_clip_patcher,
         ("/models/sd15.safetensors", None),
@@ -135,3 +136,26 @@ def test_a_checkpoints_text_encoder_is_named(
     report = tiny.run("EncodeArc2Face", ours, who, "mean")[2]
     assert "that of the checkpoint sd15.safetensors, not Arc2Face's" in report
     assert "sd15.safetensors" in caplog.text
+
+
+def test_another_text_encoder_is_named(
+    tiny: Tiny,
+    clip: Any,
+    given: dict[str, Tensor],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import comfy.sd
+
+    who, ours = people(tiny, given["te.in.id"][:1]), clip.clone()
+    path = tmp_path / "clip_l.safetensors"
+    path.touch()
+    ours.patcher.cached_patcher_init = comfy.sd.load_clip_model_patcher, ([str(path)], None)
+    report = tiny.run("EncodeArc2Face", ours, who, "mean")[2]
+    assert "warning: clip_l.safetensors does not seem to be Arc2Face's text encoder" in report
+    assert "clip_l.safetensors" in caplog.text
+    caplog.clear()
+    with path.open("r+b") as file:
+        file.truncate(492_308_829)  # the published size
+    assert "warning" not in tiny.run("EncodeArc2Face", ours, who, "mean")[2]
+    assert not caplog.records

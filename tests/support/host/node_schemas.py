@@ -15,6 +15,7 @@ FILE_LISTS = {
     ("DenseFace_LoadEncoder", "insightface_pack"),
     ("DenseFace_LoadEncoder", "sface_file"),
     ("DenseFace_LoadIdentity", "file"),
+    ("SFSR_ApplyArc2FaceReference", "adapter_name"),
     ("SFSR_LoadAdapter", "adapter_name"),
 }
 KEPT = ("default", "min", "max", "step", "options", "multiline")
