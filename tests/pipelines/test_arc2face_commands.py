@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from comfyui_dense_face.commands.real_image import read_reference_image
+from comfyui_dense_face.faces.face import Face
 from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.faces.identity_file import save_identities
-from comfyui_dense_face.pipelines.base import TINY_TEXT, new_text_encoder, new_unet
-from random_published import published_tensors
+from comfyui_dense_face.pipelines.arc2face import load_arc2face, ordinary_parts
+from comfyui_dense_face.pipelines.base import TINY_TEXT, load_base, new_text_encoder, new_unet
+from comfyui_dense_face.pipelines.images import open_rgb, read_about, tensor_of, to_pil
+from random_published import published_tensors, reference_tensors
 from real_files import Command
 from safetensors.torch import save_file
+from torch import Tensor
 
-FILES = ("arc2face/diffusion_pytorch_model.safetensors", "encoder/pytorch_model.bin")
+FILES = (
+    "arc2face/diffusion_pytorch_model.safetensors",
+    "encoder/pytorch_model.bin",
+    "ref_adapter/pytorch_lora_weights.safetensors",
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +45,7 @@ def arc2face(files: Path) -> Path:
         for name, tensor in text.state_dict().items()
     }
     torch.save(weights, folder / FILES[1])
+    save_file(reference_tensors(), folder / FILES[2])
     torch.save(published_tensors("ARC2FACE_EXPRESSION", scale=0.1), files / "exp_adapter.bin")
     chance = torch.Generator().manual_seed(5)
     one, two = F.normalize(torch.randn(2, 64, generator=chance))
@@ -83,6 +95,101 @@ def test_an_expression_in_a_scene(command: Command, arc2face: Path) -> None:
     assert bool(command.image.isfinite().all())
 
 
+def test_the_look_of_a_photo(command: Command, arc2face: Path) -> None:
+    drawn = {}
+    cases: dict[str, dict[str, Any]] = {
+        "none": {},
+        "photo": {"reference_image": "scene.png"},
+        "again": {"reference_image": "scene.png"},
+        "another": {"reference_image": "mask.png"},
+        "weaker": {"reference_image": "scene.png", "reference_strength": 0.2},
+        "unguided": {"reference_image": "scene.png", "guidance": 1},
+        "smiling": {
+            "reference_image": "scene.png",
+            "expression_adapter": "exp_adapter.bin",
+            "flame": "smile.txt",
+        },
+        "in a scene": {"reference_image": "mask.png", "scene": "scene.png", "mask": "mask.png"},
+    }
+    for name, changes in cases.items():
+        assert command("generate", **usual(arc2face, **changes)) == 0
+        drawn[name] = command.image
+        about = read_about(command.out)
+        assert about is not None and about["reference_image"] == changes.get("reference_image")
+    assert torch.equal(drawn.pop("again"), drawn["photo"])
+    for one, other in combinations(drawn.values(), 2):
+        assert not torch.equal(one, other)
+
+
+def test_the_reference_is_framed_by_its_face(tmp_path: Path) -> None:
+    small = torch.rand(1, 3, 9, 12, generator=torch.Generator().manual_seed(3))
+    path, five = tmp_path / "photo.png", [[40.0, 35], [60, 35], [50, 45], [43, 55], [57, 55]]
+    to_pil(F.interpolate(small, (90, 120), mode="bilinear")).save(path)
+
+    class Finder:
+        name = "test"
+
+        def find(self, image: Tensor) -> list[Face]:
+            points = torch.tensor(five)
+            return [Face((120, 90), (30, 20, 70, 70), 0.9, points, "five", "test", five=points)]
+
+    args = Namespace(reference_image=path, size=80)
+    found = read_reference_image(args, Finder())
+    # FFHQ's square here: 80 px, upright, around (50, 37).
+    whole = F.pad(tensor_of(open_rgb(path)), (0, 0, 3, 0))
+    assert found is not None and found.shape == (1, 3, 80, 80)
+    assert torch.allclose(found[..., 3:, :], whole[..., 3:80, 10:90], atol=0.02)
+    square = read_reference_image(args, None)
+    assert square is not None and not torch.allclose(square, found, atol=0.02)
+    assert read_reference_image(Namespace(reference_image=None), None) is None
+
+
+def test_a_folder_without_the_reference_adapter(
+    command: Command, arc2face: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in FILES[:2]:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).symlink_to(arc2face / name)
+    assert command("generate", **usual(tmp_path, reference_image="scene.png")) == 2
+    assert "ref_adapter" in capsys.readouterr().err
+    ordinary = {"arc2face": None, "reference": "person.safetensors"}
+    assert command("generate", **usual(tmp_path, reference_image="scene.png", **ordinary)) == 2
+    assert "nothing reads the reference image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16])
+def test_the_bases_own_networks_are_named(
+    command: Command,
+    arc2face: Path,
+    files: Path,
+    tmp_path: Path,
+    precision: torch.dtype,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = load_base(files / "base.safetensors")
+    for name in FILES[:2]:
+        (tmp_path / name).parent.mkdir()
+    (tmp_path / FILES[0]).symlink_to(arc2face / FILES[0])
+    own = {
+        f"text_model.{name.removeprefix('text_model.')}": tensor.to(precision)
+        for name, tensor in base.text_encoder.state_dict().items()
+    }
+    torch.save(own, tmp_path / FILES[1])
+    assert ordinary_parts(base, load_arc2face(tmp_path, base)) == ["the text encoder"]
+    (tmp_path / FILES[0]).unlink()
+    unet = {name: tensor.to(precision) for name, tensor in base.unet.state_dict().items()}
+    save_file(unet, tmp_path / FILES[0])
+    both = ordinary_parts(base, load_arc2face(tmp_path, base))
+    assert both == ["the UNet", "the text encoder"]
+    assert ordinary_parts(base, load_arc2face(arc2face, base)) == []
+    (tmp_path / FILES[1]).unlink()
+    (tmp_path / FILES[1]).symlink_to(arc2face / FILES[1])
+    assert command("generate", **usual(tmp_path)) == 0
+    assert "warning: the UNet in" in capsys.readouterr().err
+    assert command("generate", **usual(arc2face)) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -95,6 +202,8 @@ def test_an_expression_in_a_scene(command: Command, arc2face: Path) -> None:
         ({"flame": "smile.txt", "expression_adapter": "fineface.bin"}, "and no blendshapes"),
         ({"flame": "gone.txt", "expression_adapter": "exp_adapter.bin"}, "cannot be read"),
         ({"arc2face": "scene.png"}, "pytorch_model.bin"),
+        ({"reference_image": "gone.png"}, "the reference image is missing"),
+        ({"reference_image": "scene.png", "reference_strength": 3}, "reference strength is 3"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -113,7 +222,7 @@ def test_bad_input(
 def test_another_unet(
     command: Command, arc2face: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in FILES:
+    for name in FILES[:2]:
         (tmp_path / name).parent.mkdir()
     (tmp_path / FILES[1]).write_bytes((arc2face / FILES[1]).read_bytes())
     save_file({"weight": torch.zeros(1)}, tmp_path / FILES[0])

@@ -9,6 +9,7 @@ those of parity.md 12, to two digits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,12 +23,16 @@ from comfyui_dense_face.evaluation.parity.published_outputs import (
     Golden,
 )
 from comfyui_dense_face.faces.identity import Identity
+from comfyui_dense_face.pipelines.arc2face import REFERENCE_FILE
 from comfyui_dense_face.pipelines.real.adapters import Sources, prepare_sources
 from comfyui_dense_face.pipelines.real.clip_vision import ClipStates
+from comfyui_dense_face.pipelines.reference import InstalledReference, reference_bank
 from comfyui_dense_face.pipelines.source_attention import InstalledSources, SourceInputs
 from comfyui_dense_face.sfsr.arc2face.flame import flame_expression
+from comfyui_dense_face.sfsr.arc2face.reference_lora import load_reference_lora
 from comfyui_dense_face.sfsr.disfa import UnitIntensities
 from comfyui_dense_face.sfsr.expression import Expression, from_values
+from comfyui_dense_face.sfsr.ip_adapter.lora import AdapterLora
 from published_bench import distance, fineface, fixture, goldens, identity
 from torch import Tensor
 
@@ -37,8 +42,18 @@ CASES = [
     (folder, name)
     for folder in ("unet", "faceid", "fineface", "arc2face")
     for name in goldens(folder)
-    if name.startswith("eps.") and not name.startswith("eps.ref.")
+    if name.startswith("eps.")
 ]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference's bank and the adapter's LoRA."""
+
+    bank: Mapping[str, Tensor]
+    lora: AdapterLora
+    strength: float
+    unprompted: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Inputs:
     sources: Sources
     weights: Mapping[str, float]
     lora_strength: float = 1.0
+    reference: Reference | None = None
 
 
 def person(folder: str, kind: str, faces: int) -> tuple[list[Identity], ClipStates | None]:
@@ -73,6 +89,13 @@ def flame_face(numbers: Callable[[Tensor], Tensor] = lambda numbers: numbers) ->
     return flame_expression(numbers(goldens("arc2face")["in.exp"][EXPRESSION_ROW].clone()))
 
 
+def reference(strength: float) -> Reference:
+    """The fixture's, by the pack's own pass and reader."""
+    made = fixture("arc2face")
+    bank = reference_bank(made.unet, made.tensors["in.ref_latent"], made.text("cond"))
+    return Reference(bank, load_reference_lora(made.folder / REFERENCE_FILE, made.target), strength)
+
+
 def inputs_of(folder: str, golden: Golden) -> Inputs:
     """What a golden was made with."""
     kind, numbers = golden.kind, golden.numbers
@@ -81,6 +104,10 @@ def inputs_of(folder: str, golden: Golden) -> Inputs:
     if kind.startswith("exp."):
         flame = fixture("arc2face").flame(kind.removeprefix("exp."))
         return Inputs(prepare_sources(None, flame, [], flame_face()), {"expression": numbers["s"]})
+    if kind == "ref":
+        flame = fixture("arc2face").flame("mlp")
+        made = prepare_sources(None, flame, [], flame_face())
+        return Inputs(made, {"expression": numbers["s"]}, reference=reference(numbers["l"]))
     expression = face() if kind in ("au", "auip") else None
     adapter = fineface() if expression else None
     if kind == "au":
@@ -102,7 +129,14 @@ def predicted(folder: str, inputs: Inputs, t: int) -> dict[str, Tensor]:
     contexts = torch.cat([made.text("uncond"), made.text("cond")])
     sources, x = inputs.sources, made.tensors["in.x"]
     given = SourceInputs(sources.tokens, inputs.weights, absent=sources.absent, unprompted=1)
-    with InstalledSources(made.unet, sources.adapters, given, inputs.lora_strength):
+    with ExitStack() as installed:
+        found = inputs.reference
+        if found is not None:
+            more = found.bank, found.lora, found.strength, found.unprompted
+            installed.enter_context(InstalledReference(made.unet, *more))
+        installed.enter_context(
+            InstalledSources(made.unet, sources.adapters, given, inputs.lora_strength)
+        )
         both = made.unet(torch.cat([x, x]), torch.tensor(t), contexts).sample
     return dict(zip(("uncond", "cond"), both.split(1), strict=True))
 
@@ -203,6 +237,20 @@ def lora(strength: float) -> Change:
     return lambda inputs: replace(inputs, lora_strength=strength)
 
 
+def referred(**changes: Any) -> Change:
+    def change(inputs: Inputs) -> Inputs:
+        assert inputs.reference is not None
+        return replace(inputs, reference=replace(inputs.reference, **changes))
+
+    return change
+
+
+def without_bank(inputs: Inputs) -> Inputs:
+    assert inputs.reference is not None
+    return referred(bank={block: x[:, :0] for block, x in inputs.reference.bank.items()})(inputs)
+
+
+REFERENCE, NOT_REFERRED = "eps.ref.cond.t981.l0.8.s1", "eps.ref.uncond.t981.l0.8.s1"
 FACE, WEAK = "eps.faceid.cond.t981.s1", "eps.faceid.cond.t981.s0.6"
 NOBODY, AT_REST = "eps.faceid.uncond.t981.s1", "eps.au.uncond.t981.a1"
 UNITS, BOTH = "eps.au.cond.t981.a1", "eps.auip.cond.t981.a1.i1"
@@ -235,6 +283,10 @@ MISTAKES = [
     Mistake("numbers 5 and 7 exchanged", "arc2face", FLAME, 0.16, exchanged_layers),
     Mistake("nothing without prompt", "arc2face", NEUTRAL, 0.33, sources(absent={})),
     Mistake("the expression without prompt", "arc2face", NEUTRAL, 0.51, in_both_halves),
+    Mistake("bank left out", "arc2face", REFERENCE, 0.09, without_bank),
+    Mistake("LoRA left out", "arc2face", REFERENCE, 0.22, referred(strength=0.0)),
+    Mistake("LoRA at 1", "arc2face", REFERENCE, 0.079, referred(strength=1.0)),
+    Mistake("bank without prompt", "arc2face", NOT_REFERRED, 0.089, referred(unprompted=0)),
 ]  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_same_prediction_as_on_diffusers(
     before = {name: weight.clone() for name, weight in base.unet.state_dict().items()}
     text = who[0][0].expand(2, -1, -1)
     with torch.no_grad():
-        latent = base.vae.encode(image.movedim(-1, 1) * 2 - 1).latent_dist.mean  # type: ignore[union-attr]
+        latent = base.vae.encode(image.movedim(-1, 1) * 2 - 1).latent_dist.mean
         latent = (LATENT_SCALE * latent).expand(2, -1, -1, -1)
         bank = reference_bank(base.unet, latent, text)
         both, contexts = torch.cat([x, x]), torch.cat([empty.expand(2, -1, -1), text])
