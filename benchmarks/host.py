@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ..pipelines.layout import UNetLayout
-from .published import random_faceid, random_fineface, target_of
+from .published import (
+    FLAME_NUMBERS,
+    random_faceid,
+    random_fineface,
+    random_flame,
+    random_reference_lora,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from ..dense_face.adapter import PCAdapter
@@ -185,6 +192,30 @@ class World:
             return ApplySFSR.execute(self.model, self.fineface, *numbers, **more).result[0]
         more |= {"identity": self.measured, "expression_adapter": self.fineface}
         return ApplySFSR.execute(self.model, self.faceid, *numbers, **more).result[0]
+
+    @cached_property
+    def flame(self) -> LoadedSFSR:
+        """Arc2Face's expression adapter."""
+        return random_flame(self.target)
+
+    def with_flame(self) -> Any:
+        """The MODEL with Arc2Face's expression adapter on it."""
+        from ..nodes.sfsr.apply import ApplySFSR
+        from ..nodes.sockets import Expressions
+        from ..sfsr.arc2face.flame import flame_expression
+
+        face = Expressions((flame_expression(torch.full((FLAME_NUMBERS,), 0.1)),))
+        numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
+        return ApplySFSR.execute(self.model, self.flame, *numbers, expression=face).result[0]
+
+    def with_reference(self) -> Any:
+        """The MODEL with Arc2Face's reference adapter; the reference is as large as the image."""
+        from ..nodes.host.sfsr.reference import apply_reference, reference_bank
+        from ..sfsr.arc2face.reference_lora import STRENGTH
+
+        latent = torch.randn(1, 4, self.size.side, self.size.side)
+        bank = reference_bank(self.model, self.target, latent, self.text[0])
+        return apply_reference(self.model, bank, random_reference_lora(self.target), STRENGTH)
 
     @cached_property
     def scene(self) -> SceneBackground:

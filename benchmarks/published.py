@@ -11,11 +11,14 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from ..nodes.sfsr.sockets import LoadedSFSR
-    from ..sfsr.ip_adapter.layout import ExpressionLayout, IdentityLayout
+    from ..sfsr.ip_adapter.layout import AnyLayout, IdentityLayout
+    from ..sfsr.ip_adapter.lora import AdapterLora
     from ..sfsr.ip_adapter.places import Target
 
 VECTOR, HIDDEN, TOKENS, RANK, UNITS = 512, 1024, 4, 128, 12
 """Of ip-adapter-faceid_sd15 and FineFace: docs/reference/published_weights.md C2, D7."""
+FLAME_NUMBERS, FLAME_HIDDEN, REFERENCE_RANK = 55, 110, 128
+"""Of Arc2Face's adapters: docs/reference/published_weights.md A6, A7."""
 
 
 def target_of(layers: Mapping[str, int], width: int) -> Target:
@@ -38,6 +41,29 @@ def random_fineface(target: Target) -> LoadedSFSR:
     return _loaded(ExpressionLayout(FINEFACE, target, UNITS))
 
 
+def random_flame(target: Target) -> LoadedSFSR:
+    """Arc2Face's expression adapter."""
+    from ..sfsr.ip_adapter.kinds import ARC2FACE_EXPRESSION
+    from ..sfsr.ip_adapter.layout import FlameLayout
+
+    return _loaded(FlameLayout(ARC2FACE_EXPRESSION, target, FLAME_HIDDEN, TOKENS))
+
+
+def random_reference_lora(target: Target) -> AdapterLora:
+    """The LoRA of Arc2Face's reference adapter, on all self-attentions."""
+    from ..sfsr.ip_adapter.lora import AdapterLora
+    from ..sfsr.ip_adapter.places import PROJECTIONS, attention_place
+
+    pairs: dict[str, tuple[Tensor, Tensor]] = {}
+    for number in range(0, target.attentions, 2):
+        width = target.attention_width(number)
+        for projection in PROJECTIONS:
+            down = torch.randn(REFERENCE_RANK, width) * width**-0.5
+            up = torch.randn(width, REFERENCE_RANK) * 0.1 * REFERENCE_RANK**-0.5
+            pairs[f"{attention_place(number, target)}.{projection}"] = down, up
+    return AdapterLora(pairs)
+
+
 def write_faceid(path: Path, target: Target) -> None:
     """A file as published: half precision, two nested dictionaries, the legacy format."""
     nested: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
@@ -54,14 +80,14 @@ def _faceid(target: Target) -> IdentityLayout:
     return IdentityLayout(FACEID, target, VECTOR, HIDDEN, TOKENS, RANK)
 
 
-def _tensors(layout: IdentityLayout | ExpressionLayout) -> dict[str, Tensor]:
+def _tensors(layout: AnyLayout) -> dict[str, Tensor]:
     from ..sfsr.ip_adapter.expected import expected_shapes
 
     shapes = expected_shapes(layout)
     return {name: torch.randn(shape) * shape[-1] ** -0.5 for name, shape in shapes.items()}
 
 
-def _loaded(layout: IdentityLayout | ExpressionLayout) -> LoadedSFSR:
+def _loaded(layout: AnyLayout) -> LoadedSFSR:
     from ..nodes.sfsr.sockets import LoadedSFSR
     from ..sfsr.ip_adapter.load import published_adapter
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from .result import Result
-from .variants import AUTHORS, BARE, BLENDED_TIME, BOTH, TARGETS, Variants
+from .variants import AUTHORS, BARE, BLENDED_TIME, BOTH, COUNTED, TARGETS, Variants
 
 PAIRS = 5
 _SIGMA = 2.0
@@ -73,8 +74,18 @@ def steps(
     yield Result.of(f"{BARE}, both CFG halves, {8 * side} px", bare, "s")
     for name, values in ratios.items():
         yield Result.of(name, values, "x bare", TARGETS.get(name))
+    bare_count = counted(variants[BARE], side)
+    for name in COUNTED:
+        ratio = counted(variants[name], side) / bare_count
+        yield Result(f"{name}, arithmetic counted", ratio, "x bare")
     blended = [ours / theirs for ours, theirs in zip(ratios[BOTH], ratios[AUTHORS], strict=True)]
     yield Result.of("blended generation", blended, "x authors", BLENDED_TIME)
+
+
+def counted(guider: Any, side: int) -> float:
+    """Floating-point operations of a step's products, convolutions and attentions."""
+    with FlopCounterMode(display=False) as counter:
+        return step(guider, side, clock=counter.get_total_flops)[0]
 
 
 def profiled(guider: Any, side: int, rows: int = 12) -> str:

@@ -25,6 +25,8 @@ SFSR = "+ SFSR adapter, 8 tokens"
 SFSR_SCENE = "+ SFSR adapter, 8 tokens, and scene"
 PUBLISHED = "+ FaceID, 4 tokens and LoRA, and FineFace"
 FINEFACE = "+ FineFace"
+FLAME = "+ Arc2Face's expression adapter"
+REFERENCE = "+ Arc2Face's reference adapter"
 AUTHORS = "the authors' way: adapter + pose branch"
 
 TARGETS = {
@@ -36,8 +38,11 @@ TARGETS = {
     SFSR: 1.05,
     PUBLISHED: 1.03,
     FINEFACE: 1.005,
+    FLAME: 1.02,
 }
 """Targets, as multiples of the bare step; an idle head costs nothing, within 1 %."""
+COUNTED = (FLAME, REFERENCE)
+"""Variants whose arithmetic is counted beside the time."""
 BLENDED_TIME, BLENDED_MEMORY = 0.70, 0.5
 """A step of blended generation, relative to the authors' way."""
 
@@ -63,6 +68,8 @@ class Variants:
             SFSR_SCENE: lambda: (self.world.with_sfsr(scene=True), self.world.text),
             PUBLISHED: lambda: (self.world.with_published(), self.world.text),
             FINEFACE: lambda: (self.world.with_published(identity=False), self.world.text),
+            FLAME: lambda: (self.world.with_flame(), self.world.text),
+            REFERENCE: lambda: (self.world.with_reference(), self.world.text),
             AUTHORS: self._authors,
         }
         self._made: dict[str, Any] = {}

@@ -83,3 +83,18 @@ def test_latents_of_another_process(drawn: dict[str, Tensor]) -> None:
     half = latents("bf16_unet", gpu=False)
     assert all(difference(half[name], drawn[name]) > 0 for name in drawn)
     assert all(torch.isfinite(latent).all() for latent in half.values())
+
+
+def test_the_reference_adapters_arithmetic(comfy: ModuleType) -> None:
+    """In one half twice the keys, and their projections; the LoRA costs nothing in a step."""
+    from comfyui_dense_face.benchmarks.steps import counted
+    from comfyui_dense_face.benchmarks.variants import BARE, FLAME, REFERENCE, Variants
+
+    variants = Variants(SMALL)
+    bare = counted(variants[BARE], SMALL.side)
+    expected = 0
+    for width in variants.world.cross_attentions.values():
+        tokens = SMALL.side**2 // (width // SMALL.layout.model_channels) ** 2
+        expected += 2 * 2 * tokens * width * width + 2 * 2 * tokens * tokens * width
+    assert counted(variants[REFERENCE], SMALL.side) - bare == expected
+    assert 1 <= counted(variants[FLAME], SMALL.side) / bare < 1.1
