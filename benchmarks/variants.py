@@ -68,8 +68,8 @@ class Variants:
             SFSR_SCENE: lambda: (self.world.with_sfsr(scene=True), self.world.text),
             PUBLISHED: lambda: (self.world.with_published(), self.world.text),
             FINEFACE: lambda: (self.world.with_published(identity=False), self.world.text),
-            FLAME: lambda: (self.world.with_flame(), self.world.text),
-            REFERENCE: lambda: (self.world.with_reference(), self.world.text),
+            FLAME: lambda: (self.world.with_flame(), self._person),
+            REFERENCE: lambda: (self.world.with_reference(), self._person),
             AUTHORS: self._authors,
         }
         self._made: dict[str, Any] = {}
@@ -119,6 +119,14 @@ class Variants:
 
     def _with(self, control: Any) -> tuple[Any, Any]:
         return with_control(self.world.text, control, self.world.pose_image)
+
+    @cached_property
+    def _person(self) -> tuple[Any, Any]:
+        """The prompts, as if Encode Arc2Face Identity had made them."""
+        from ..nodes.host.sfsr.arc2face_checks import mark_prompt
+
+        positive, negative = self.world.text
+        return mark_prompt(positive), negative
 
     @cached_property
     def _posed(self) -> tuple[Any, Any]:

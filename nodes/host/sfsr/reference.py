@@ -39,6 +39,8 @@ from .sources import PROMPT, SPLIT, call_with, own_clone, parts
 NETWORKS = "arc2face_networks"
 """Key in ``transformer_options``: uid to the UNet of this call, for its projections."""
 WHERE = "Apply Arc2Face Reference"
+CHANNELS = 4
+"""Of Stable Diffusion's latents."""
 Bank = Mapping[str, Tensor]
 """Block (``input_blocks.1``) -> inputs of its self-attention [1 or B, M, C], on the CPU."""
 
@@ -67,9 +69,15 @@ def reference_bank(model: Any, target: Target, latent: Tensor, positive: Any) ->
         positive: CONDITIONING of the people.
 
     Raises:
-        InputError: The prompt has several parts, or there is neither one reference for all people
-            nor one for each.
+        InputError: The prompt has several parts, there is neither one reference for all people nor
+            one for each, or the VAE is of another base.
     """
+    if latent.shape[1] != CHANNELS:
+        raise InputError(
+            f"the VAE gives latents of {latent.shape[1]} channels",
+            where=WHERE,
+            fix="Connect the VAE of Stable Diffusion 1.5",
+        )
     if len(positive) != 1:
         raise InputError(
             f"the prompt consists of {len(positive)} parts",

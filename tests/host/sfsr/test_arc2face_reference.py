@@ -64,6 +64,15 @@ def people(tiny: Tiny, count: int = 1) -> Any:
     return checks.mark_prompt([[torch.cat([w[0] for w in words[:count]]), words[0][1]]])
 
 
+def in_the_prompts_half(
+    out: Tensor, q: Tensor, k: Tensor, v: Tensor, extra: dict[str, Any]
+) -> Tensor:
+    """A foreign callback."""
+    numbers = extra["cond_or_uncond"]
+    rows = [torch.full((len(q) // len(numbers), 1, 1), float(n == 0)) for n in numbers]
+    return torch.cat(rows) * foreign_residual(out, q, k, v, extra)
+
+
 def halves(tiny: Tiny, model: Any, positive: Any, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     """(x, eps without prompt, eps with prompt) of the first step."""
     seen: dict[str, Tensor] = {}
@@ -155,14 +164,15 @@ def test_dense_face_in_either_order(tiny: Tiny, referred: Apply, options: dict[s
 
 
 def test_a_foreign_patch_in_the_slot_stays(tiny: Tiny, referred: Apply) -> None:
+    """Also one that tells the halves of the guidance apart, as IP-Adapter's do."""
     foreign = tiny.model.clone()
-    foreign.set_model_attn1_replace(StandIn(foreign_residual), "input", 1)
+    foreign.set_model_attn1_replace(StandIn(in_the_prompts_half), "input", 1)
     drawn = tiny.sample(referred(foreign))
     assert difference(drawn, tiny.sample(foreign)) > SEEN
     assert difference(drawn, tiny.sample(referred())) > SEEN
     added = referred()
     slot = added.model_options["transformer_options"]["patches_replace"]["attn1"]["input", 1]
-    slot.add(foreign_residual)
+    slot.add(in_the_prompts_half)
     assert difference(tiny.sample(added), drawn) < 1e-5
     assert torch.equal(tiny.sample(added.clone()), tiny.sample(added))
 
@@ -211,6 +221,11 @@ def test_nothing_stays_behind(tiny: Tiny, referred: Apply) -> None:
 # ---- bad input ----------------------------------------------------------------------------------
 
 
+class OtherVae:
+    def encode(self, image: Tensor) -> Tensor:
+        return torch.zeros(len(image), 16, 16, 16)
+
+
 def test_bad_input(tiny: Tiny, referred: Apply, folder: Path) -> None:
     save_file({"x": torch.zeros(1)}, folder / "other.safetensors")
     torch.save(published_tensors("FACEID", rank=2), folder / "faceid.bin")
@@ -222,6 +237,7 @@ def test_bad_input(tiny: Tiny, referred: Apply, folder: Path) -> None:
         ({"adapter_name": "faceid.bin"}, "the reference adapter lacks"),
         ({"model": inpainting(tiny)}, "this is an inpainting model"),
         ({"positive": two}, "the prompt consists of 2 parts"),
+        ({"vae": OtherVae()}, "the VAE gives latents of 16 channels"),
         ({"positive": people(tiny, 2), "image": scene(count=3)}, "3 reference images for 2 people"),
         ({"image": torch.rand(1, 1032, 1032, 3)}, "has 1032x1032 px"),
         ({"image": torch.rand(1, 128, 48, 3)}, "has 48x128 px"),
