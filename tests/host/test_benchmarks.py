@@ -88,7 +88,7 @@ def test_latents_of_another_process(drawn: dict[str, Tensor]) -> None:
 def test_the_reference_adapters_arithmetic(comfy: ModuleType) -> None:
     """In one half twice the keys, and their projections; the LoRA costs nothing in a step."""
     from comfyui_dense_face.benchmarks.steps import counted
-    from comfyui_dense_face.benchmarks.variants import BARE, FLAME, REFERENCE, Variants
+    from comfyui_dense_face.benchmarks.variants import BARE, REFERENCE, Variants
 
     variants = Variants(SMALL)
     bare = counted(variants[BARE], SMALL.side)
@@ -97,4 +97,3 @@ def test_the_reference_adapters_arithmetic(comfy: ModuleType) -> None:
         tokens = SMALL.side**2 // (width // SMALL.layout.model_channels) ** 2
         expected += 2 * 2 * tokens * width * width + 2 * 2 * tokens * tokens * width
     assert counted(variants[REFERENCE], SMALL.side) - bare == expected
-    assert 1 <= counted(variants[FLAME], SMALL.side) / bare < 1.1
