@@ -118,14 +118,13 @@ class ApplyArc2FaceReference(io.ComfyNode):
         lora_strength: float,
     ) -> io.NodeOutput:
         from ...sfsr.arc2face.reference_lora import load_reference_lora
-        from ...sfsr.ip_adapter.places import SD15
         from ..host.sfsr.arc2face_checks import model_warnings, prompt_warnings, warn, watch_prompts
-        from ..host.sfsr.reference import apply_reference, reference_bank, require_model
+        from ..host.sfsr.reference import TARGET, apply_reference, reference_bank, require_model
 
         images = _checked(image)
-        lora = load_reference_lora(reference_path(adapter_name), SD15)
-        require_model(model, SD15)
-        bank = reference_bank(model, SD15, vae.encode(channels_last(images)), positive)
+        lora = load_reference_lora(reference_path(adapter_name), TARGET)
+        require_model(model, TARGET)
+        bank = reference_bank(model, TARGET, vae.encode(channels_last(images)), positive)
         patched = apply_reference(model, bank, lora, lora_strength)
         watch_prompts(patched, NAME, adapter=True)
         height, width = images.shape[-2:]

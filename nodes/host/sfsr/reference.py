@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ....errors import IncompatibleError, InputError
 from ....sfsr.ip_adapter.lora import AdapterLora
-from ....sfsr.ip_adapter.places import Target, transformer_place
+from ....sfsr.ip_adapter.places import SD15, Target, transformer_place
 from ..attention import AttentionSlot, Extra, SlotChange, for_part
 from ..compatibility import require_layers
 from ..dense_face.apply import block_key, uncompiled
@@ -39,6 +39,8 @@ from .sources import PROMPT, SPLIT, call_with, own_clone, parts
 NETWORKS = "arc2face_networks"
 """Key in ``transformer_options``: uid to the UNet of this call, for its projections."""
 WHERE = "Apply Arc2Face Reference"
+TARGET = SD15
+"""What the published file fits."""
 CHANNELS = 4
 """Of Stable Diffusion's latents."""
 Bank = Mapping[str, Tensor]

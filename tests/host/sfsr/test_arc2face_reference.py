@@ -34,8 +34,8 @@ def folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     endings = tiny.module("nodes.host.folders").IP_ENDINGS
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(folder_paths.folder_names_and_paths, "ipadapter", ([str(path)], set(endings)))
-        places = tiny.module("sfsr.ip_adapter.places")
-        patch.setattr(places, "SD15", small_target(tiny.module))
+        reference = tiny.module("nodes.host.sfsr.reference")
+        patch.setattr(reference, "TARGET", small_target(tiny.module))
         yield path
 
 
