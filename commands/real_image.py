@@ -117,16 +117,18 @@ def real_inputs(
         photos: One identity per photo; empty for anybody. clip: CLIP vision of the same photos.
         control: Of :func:`read_control_image`, or a face mesh.
         angles: Of the head; with Dense-Face those of the scene's face if None.
-        drawn: Whether ``control`` shows the angles; then only Dense-Face's pose branch reads them.
+        drawn: Whether ``control`` shows angles and expression, which then need no adapter.
 
     Raises:
         FacePackError: As ``pipelines.real.adapters.prepare_sources``.
     """
-    from ..pipelines.real.adapters import prepare_sources
+    from ..pipelines.real.adapters import draws_expressions, prepare_sources
     from ..pipelines.real.pipeline import RealInputs, dense_person
     from ..sfsr.arc2face.prompt import combined
 
     pipeline, adapters = loaded
+    if drawn and not draws_expressions(*adapters):
+        expression = None
     sources = prepare_sources(*adapters, photos, expression, clip, args.s_scale)
     dense = pipeline.dense_face
     if dense is not None and dense.pose_branch is not None:

@@ -263,19 +263,18 @@ def test_all_controls(
 
 def test_word_and_numbers_change_the_face(server: ComfyServer, own_files: None) -> None:
     heads = []
-    for changes in (
+    several: list[Changes] = [
         {},
         {"SFSR_ExpressionFromWord": {"word": "rage"}},
         {"DenseFace_DrawFaceMesh": {"yaw": 30.0, "gaze_yaw": -30.0}},
-    ):
+    ]
+    for changes in several:
         graph = all_controls(server, 128, 1, changes)
         # Not all nodes run again: the host kept what does not change.
         (after,), _ = drawn(server, graph, again=bool(changes))
         changed_in_the_head_alone(server, after)
         heads.append(after[HEAD])
-    print([difference(heads[0], other) for other in heads[1:]])
-    assert all(difference(heads[0], other) > 0.02 for other in heads[1:])
-    assert 0
+    assert all(difference(heads[0], other) > 0.5 for other in heads[1:])
 
 
 def changed_in_the_head_alone(server: ComfyServer, after: Any) -> None:
