@@ -129,13 +129,13 @@ def test_a_photograph_keeps_its_pose(command: Command, files: Path) -> None:
 def test_express_turns_the_head_and_the_eyes(command: Command) -> None:
     usual = {**mesh(reference=None), "identity": "person.safetensors", "word": "joy"}
     images = []
-    for changes in ({}, {"yaw": 30}, {"yaw": 30, "gaze": (-20, 5)}):
-        assert command("express", **usual, **changes) == 0
+    for yaw, gaze in ((None, None), (30, None), (30, (-20, 5))):
+        assert command("express", **usual, yaw=yaw, gaze=gaze) == 0
         images.append(command.image)
         about = read_about(command.out)
         assert about is not None
-        assert about["angles"] == [changes.get("yaw", 0), 0, 0]
-        assert about["gaze"] == (list(changes["gaze"]) if "gaze" in changes else None)
+        assert about["angles"] == [yaw or 0, 0, 0]
+        assert about["gaze"] == (None if gaze is None else list(gaze))
     assert not torch.equal(images[0], images[1]) and not torch.equal(images[1], images[2])
 
 
