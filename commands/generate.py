@@ -72,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_face_mesh_options(parser)
     face = parser.add_mutually_exclusive_group()
     face.add_argument(
-        "--word", help="with --expression-adapter: one of the 135 words, or an everyday one (smile)"
+        "--word",
+        help="with --expression-adapter or --face-mesh: one of the 135 words, or an everyday one "
+        "(smile)",
     )
     face.add_argument(
         "--flame",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from comfyui_dense_face.commands import evaluate_photos, evaluate_photos_drawing
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter, save_adapter
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.head_pose import flip_axes, zyx_from_matrix, zyx_to_xyz
 from comfyui_dense_face.faces.mediapipe.mesh_pose import mesh_rotation
@@ -123,7 +125,13 @@ def test_a_turned_face_by_the_command(command: Command, capsys: pytest.CaptureFi
 def test_a_photograph_keeps_its_pose(command: Command, files: Path) -> None:
     data = pytest.importorskip("skimage.data")
     Image.fromarray(data.astronaut()[:300, 60:360]).save(files / "astronaut.png")
-    assert command.express(**mesh(scene="astronaut.png", reference=None)) == 0
+    photograph = {"scene": "astronaut.png", "landmarker": landmarker_file()}
+    assert command.express(**mesh(**photograph, reference=None)) == 0
+    # Dense-Face without its pose branch leaves the pose alone.
+    dense = replace(load_adapter(files / "dense.safetensors"), pose_branch=None)
+    save_adapter(files / "no_pose.safetensors", dense)
+    options = {"base": "base.safetensors", "reference": "tiny.safetensors", "prompt": "a *"}
+    assert command("generate", **options, **photograph, dense_face="no_pose.safetensors") == 0
 
 
 def test_express_turns_the_head_and_the_eyes(command: Command) -> None:
