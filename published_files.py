@@ -102,6 +102,7 @@ _IP_ADAPTERS = "ipadapter"
 _SFSR = ("SFSR_LoadAdapter",)
 _CHECKPOINT = ("CheckpointLoaderSimple",)
 _PHOTO_WORKFLOWS = ("real_portrait", "real_swap", "real_expression_travel")
+_ALL_CONTROLS = "real_all_controls"
 
 
 def _faceid(
@@ -132,7 +133,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "see its author; often CreativeML OpenRAIL-M",
         "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
         _CHECKPOINT,
-        ("real_portrait", "real_expression_travel", "real_dense_face", "real_turn"),
+        ("real_portrait", "real_expression_travel", "real_dense_face", "real_turn", _ALL_CONTROLS),
         kind="sd15",
     ),
     Download(
@@ -206,6 +207,7 @@ DOWNLOADS: tuple[Download, ...] = (
             others=("ip-adapter-faceid-plusv2_sd15.safetensors",),
         ),
         "identity: the face's vector, and CLIP vision with a scale of its own",
+        (_ALL_CONTROLS,),
     ),
     _faceid(
         "faceid-portrait",
@@ -283,7 +285,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "Apache-2.0; trained on DISFA and AffectNet, which are for research",
         "https://huggingface.co/Tvaranka/fineface",
         _SFSR,
-        _PHOTO_WORKFLOWS,
+        (*_PHOTO_WORKFLOWS, _ALL_CONTROLS),
     ),
     Download(
         "arc2face-unet",
@@ -387,6 +389,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "Apache-2.0 (h94/IP-Adapter's model card)",
         "https://huggingface.co/h94/IP-Adapter",
         ("CLIPVisionLoader", "DenseFace_EncodeIdentity"),
+        (_ALL_CONTROLS,),
     ),
     Download(
         "buffalo_l",
@@ -416,7 +419,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "all its models are for non-commercial research only",
         "https://github.com/deepinsight/insightface/releases",
         ("DenseFace_LoadAnalyzer", "DenseFace_LoadEncoder"),
-        (*_PHOTO_WORKFLOWS, "real_turn"),
+        (*_PHOTO_WORKFLOWS, "real_turn", _ALL_CONTROLS),
     ),
     Download(
         "landmarker",
@@ -433,7 +436,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "Apache-2.0",
         "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
         ("DenseFace_LoadAnalyzer", "DenseFace_DrawFaceMesh"),
-        ("photo_faces", "real_dense_face", "real_turn"),
+        ("photo_faces", "real_dense_face", "real_turn", _ALL_CONTROLS),
     ),
     Download(
         "mediapipe-face",
@@ -451,7 +454,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "OpenRAIL",
         "https://huggingface.co/CrucibleAI/ControlNetMediaPipeFace",
         ("ControlNetLoader",),
-        ("real_turn",),
+        ("real_turn", _ALL_CONTROLS),
     ),
     Download(
         "yunet",

@@ -8,7 +8,10 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..faces.angles import ANGLE_NAMES
+from .angles import add_angle_options, angles_on_a_base
 from .evaluate_photos_drawing import draw_pending
+from .face_mesh import add_face_mesh_options, face_mesh_rig
 from .faces import landmarker_path
 from .real_image import read_scene
 from .real_options import (
@@ -101,6 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling_options(parser)
     add_expression_options(parser)
     add_real_options(parser, base_required=True, omit=("mask", "arc2face", "reference-image"))
+    add_angle_options(parser)
+    add_face_mesh_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -118,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
     from ..storage import atomic_path
 
     drawing_choices(args)  # a wrong sampler fails at once
+    rig, angles = face_mesh_rig(args), angles_on_a_base(args)
     finder, evaluator, recogniser = _analyzers(args)
     problems = Problems()
     prompts = entries(args.prompt, args.prompts, problems) or list(PROMPTS)
@@ -139,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     pending = images.pending(cases)
     if pending:
-        draw_pending(args, pending, images, people, expressions, scenes)
+        draw_pending(args, pending, images, people, expressions, scenes, rig, angles)
     gallery = Gallery(people)
     measure = Measure(finder, evaluator, gallery, expressions, scenes)
     rows = {case: measure(case, images.read(case)) for case in tqdm(cases, desc="measure")}
@@ -242,7 +248,10 @@ def _image_folder(
     files = {name: getattr(args, name) for name in FILES}
     files["landmarker"] = landmarker_path(args)
     files["tokenizer"] = args.tokenizer or comfyui_tokenizer()
-    names = ("negative", "balance", "lora_strength", "s_scale", "control_strength", "plus_version")
+    names = (
+        *("negative", "balance", "lora_strength", "s_scale", "control_strength", "plus_version"),
+        *("face_mesh", "gaze", *ANGLE_NAMES),
+    )
     settings = {
         "version": __version__,
         "files": fingerprints(files, problems),

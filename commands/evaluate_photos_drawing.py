@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from .face_mesh import draw_face_mesh
 from .real_image import load_clip, read_control_image, real_inputs
 from .real_options import drawing_choices, load_real
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from ..evaluation.photos.cases import Case
     from ..evaluation.photos.image_folder import ImageFolder
     from ..evaluation.photos.people import Person
+    from ..faces.angles import Angles
+    from ..faces.mesh.rig import FaceRig
     from ..pipelines.real.adapters import Adapter
     from ..pipelines.real.clip_vision import ClipStates
     from ..pipelines.real.inputs import RealInputs
@@ -29,8 +32,14 @@ def draw_pending(
     people: Sequence[Person],
     expressions: Mapping[str, Expression],
     scenes: Mapping[str, SceneCrop],
+    rig: FaceRig | None,
+    angles: Angles | None,
 ) -> None:
     """Load the base, check all images, and draw them one by one.
+
+    Args:
+        rig: Of ``face_mesh.face_mesh_rig``; the mesh is drawn for each image.
+        angles: Of all heads; those of the scene's face if None.
 
     Raises:
         FacePackError: Anything that the user can put right, before the first image.
@@ -50,16 +59,23 @@ def draw_pending(
         for name in {case.scene for case in pending}
     }
 
+    problems = Problems()
+    warnings: dict[str, None] = {}
+
     def inputs_of(case: Case) -> RealInputs:
+        expression = None if case.word is None else expressions[case.word]
+        scene = None if case.scene is None else scenes[case.scene]
+        control = controls[case.scene]
+        if rig is not None:
+            first = named[case.person].first
+            control, made = draw_face_mesh(args, rig, scene, first, expression, angles)
+            warnings.update((f"face mesh: {note}", None) for note in made.notes)
         return real_inputs(
             args, loaded, list(named[case.person].conditioning), clip.get(case.person), case.prompt,
-            expression=None if case.word is None else expressions[case.word],
-            scene=None if case.scene is None else scenes[case.scene],
-            control=controls[case.scene], angles=None, weights=weights,
+            expression=expression, scene=scene, control=control, angles=angles, weights=weights,
+            drawn=rig is not None,
         )  # fmt: skip
 
-    problems = Problems()
-    lost: dict[str, None] = {}
     for case in pending:
         with problems.collect():
             inputs = inputs_of(case)
@@ -67,9 +83,9 @@ def draw_pending(
             _require_person(inputs, loaded)
             units = inputs.sources.units
             if units is not None and units.lost:
-                lost[units.summary()] = None
+                warnings[units.summary()] = None
     problems.check()
-    for line in lost:
+    for line in warnings:
         print(f"warning: {line}", file=sys.stderr)
     choices = drawing_choices(args)
     for case in tqdm(pending, desc="draw", unit="image"):

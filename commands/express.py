@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..faces.angles import ANGLE_NAMES
+from .angles import add_angle_options, angles_on_a_base
 from .face_mesh import add_face_mesh_options
 from .real_image import run_real
 from .real_options import (
@@ -15,6 +17,7 @@ from .real_options import (
     add_expression_options,
     add_real_options,
     add_sampling_options,
+    note_tiny_images,
     require_base,
 )
 
@@ -77,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--weights", type=Path, help="folder with weights other than the bundled")
     add_real_options(parser)
+    add_angle_options(parser)
     add_face_mesh_options(parser)
 
 
@@ -98,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     if args.base is not None:
         _on_a_base(args)
         return
-    require_base(args)
+    require_base(args, *ANGLE_NAMES)
     if args.flame is not None:
         raise InputError(
             "the tiny world reads no FLAME numbers",
@@ -134,6 +138,7 @@ def run(args: argparse.Namespace) -> None:
             **choices,
         }
         write_image(temporary, image[None], about)
+    note_tiny_images([*args.identity, *filter(None, [args.expression, args.scene])])
     print(json.dumps({"image": str(args.out), **about}, indent=1) if args.json else args.out)
 
 
@@ -146,6 +151,7 @@ def _on_a_base(args: argparse.Namespace) -> None:
         args.prompt or "",
         expression=_word(args),
         shown=args.expression,
+        angles=angles_on_a_base(args),
         weights=balance_weights(args.balance),
     )
     print(json.dumps({"image": str(args.out), **about}, indent=1) if args.json else args.out)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .faces import TASK_FILE_VARIABLE, landmarker_path
 
@@ -14,16 +13,10 @@ if TYPE_CHECKING:
 
     from ..faces.angles import Angles
     from ..faces.face import Face
-    from ..pipelines.real.people import Reference
+    from ..faces.mesh.make import MadeFace
+    from ..faces.mesh.rig import FaceRig
     from ..pipelines.real.scene import SceneCrop
     from ..sfsr.expression import Expression
-
-
-class DrawnMesh(NamedTuple):
-    """The drawing [1, 3, S, S] in 0..1, and the angles of its head."""
-
-    image: Tensor
-    angles: Angles
 
 
 def add_face_mesh_options(parser: argparse.ArgumentParser) -> None:
@@ -44,45 +37,52 @@ def add_face_mesh_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def is_drawn(args: argparse.Namespace) -> bool:
-    """Whether an option asks for the drawing."""
-    return args.face_mesh or args.gaze is not None
+def face_mesh_rig(args: argparse.Namespace) -> FaceRig | None:
+    """What faces are drawn from; None where no option asks for a drawing.
+
+    Raises:
+        InputError: Options contradict each other or are missing.
+        ModelFileError: The landmarker file is missing or damaged.
+    """
+    from ..faces.mediapipe.task_file import read_geometry
+    from ..faces.mesh.rig import face_rig
+
+    if not args.face_mesh and args.gaze is None:
+        return None
+    return face_rig(read_geometry(_checked(args)))
 
 
 def draw_face_mesh(
     args: argparse.Namespace,
+    rig: FaceRig,
     scene: SceneCrop | None,
-    references: list[Reference],
+    person: Face | None,
     expression: Expression | None,
     angles: Angles | None,
-) -> DrawnMesh:
-    """The drawing; says on standard error what was drawn.
+) -> tuple[Tensor, MadeFace]:
+    """The drawing [1, 3, S, S] in 0..1, and the face in it.
 
     Args:
-        references: Of the person; the first photo gives the proportions.
+        rig: Of :func:`face_mesh_rig`.
+        person: On a photo, for the proportions; the canonical face if None.
         expression: At rest if None. angles: Those of the scene's face, or straight ahead, if None.
 
     Raises:
-        InputError: Options contradict each other or are missing, or an angle is out of range.
-        ModelFileError: The landmarker file is missing or damaged.
+        InputError: An angle is out of range, or the person was not found by the landmarker.
     """
     from ..faces.face import HeadPose
-    from ..faces.mediapipe.task_file import read_geometry
     from ..faces.mesh.eyes import Gaze
-    from ..faces.mesh.rig import face_rig
     from ..pipelines.real.face_mesh import face_mesh_image
 
-    image, made = face_mesh_image(
-        face_rig(read_geometry(_checked(args))),
+    return face_mesh_image(
+        rig,
         args.size,
         None if angles is None else HeadPose(*angles),
         gaze=Gaze(*(args.gaze or (0.0, 0.0))),
         values={} if expression is None else expression.blendshapes(),
-        person=_person(references),
+        person=person,
         scene=scene,
     )
-    print(f"face mesh: {made.summary()}", file=sys.stderr)
-    return DrawnMesh(image, made.angles)
 
 
 def _checked(args: argparse.Namespace) -> Path:
@@ -114,8 +114,3 @@ def _checked(args: argparse.Namespace) -> Path:
             fix=f"Give --landmarker, or set {TASK_FILE_VARIABLE}",
         )
     return path
-
-
-def _person(references: list[Reference]) -> Face | None:
-    """The first reference on a photo, whose proportions are drawn."""
-    return next((one.photo[1] for one in references if one.photo is not None), None)

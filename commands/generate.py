@@ -7,10 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..faces.angles import ANGLE_LIMITS, ANGLE_NAMES, check_angles
+from ..faces.angles import ANGLE_NAMES, check_angles
+from .angles import add_angle_options, angles_on_a_base
 from .face_mesh import add_face_mesh_options
 from .real_image import run_real
-from .real_options import ABOUT, add_real_options, add_sampling_options, require_base
+from .real_options import (
+    ABOUT,
+    add_real_options,
+    add_sampling_options,
+    note_tiny_images,
+    require_base,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,12 +43,6 @@ Images are 128 x 128 px: others are cropped to their central square and resized.
     + ABOUT
 )
 
-_ANGLES = {
-    "yaw": "degrees; above 0 turns the nose to the left of the image",
-    "pitch": "degrees; above 0 lifts the nose",
-    "roll": "degrees; above 0 turns the head clockwise as you see it",
-}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -59,9 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         help='what the image shows, such as "smiling, in a forest"; * stands for the person',
     )
-    for (name, meaning), limit in zip(_ANGLES.items(), ANGLE_LIMITS, strict=True):
-        meaning += f" (-{limit:g} to {limit:g})"
-        parser.add_argument(f"--{name}", type=float, metavar="DEGREES", help=meaning)
+    add_angle_options(parser)
     scene = parser.add_mutually_exclusive_group()
     scene.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
     scene.add_argument("--scene-prompt", metavar="WORDS", help="make the scene from these words")
@@ -73,7 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_face_mesh_options(parser)
     face = parser.add_mutually_exclusive_group()
     face.add_argument(
-        "--word", help="with --expression-adapter: one of the 135 words, or an everyday one (smile)"
+        "--word",
+        help="with --expression-adapter or --face-mesh: one of the 135 words, or an everyday one "
+        "(smile)",
     )
     face.add_argument(
         "--flame",
@@ -122,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
             "scene": args.scene_prompt or (scene is not None),
         }
         write_image(temporary, image, about)
+    note_tiny_images([*args.reference, *filter(None, [args.scene])])
     print(args.out)
 
 
@@ -135,13 +137,7 @@ def _on_a_base(args: argparse.Namespace) -> None:
             where="--scene-prompt",
             fix="Give a --scene, or describe the whole image in --prompt",
         )
-    given = [getattr(args, name) for name in ANGLE_NAMES]
-    angles = None
-    if any(angle is not None for angle in given):
-        yaw, pitch, roll = (angle or 0.0 for angle in given)
-        if not args.face_mesh or args.dense_face is not None:  # a drawing can turn further
-            check_angles((yaw, pitch, roll))
-        angles = yaw, pitch, roll
+    angles = angles_on_a_base(args)
     word = None if args.word is None else expression_of_word(args.word, 1.0, args.seed)
     run_real(args, args.reference, args.prompt or "", expression=word, angles=angles)
     print(args.out)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .face_mesh import draw_face_mesh, is_drawn
+from .face_mesh import draw_face_mesh, face_mesh_rig
 from .real_options import drawing_choices, finder_of, load_real, recogniser_of
 
 if TYPE_CHECKING:
@@ -60,22 +60,24 @@ def run_real(
             expression = read_flame(args.flame)
         if expression is None and shown is not None:
             expression = _expression(shown, finder)
-        mesh = (
-            draw_face_mesh(args, scene, references, expression, angles) if is_drawn(args) else None
-        )
-        control = read_control_image(args, scene) if mesh is None else mesh.image
+        rig, made = face_mesh_rig(args), None
+        if rig is None:
+            control = read_control_image(args, scene)
+        else:
+            # The first photo gives the proportions.
+            face = next((one.photo[1] for one in references if one.photo is not None), None)
+            control, made = draw_face_mesh(args, rig, scene, face, expression, angles)
+            print(f"face mesh: {made.summary()}", file=sys.stderr)
         reference = read_reference_image(args, finder)
         pipeline, adapters = load_real(args, prompt)
         encoder = None if not references else load_clip(args, adapters[0])
         clip = None
         if encoder is not None:
             clip = encoder.states([reference.face_image() for reference in references])
-        dense = pipeline.dense_face
-        if mesh is not None and (dense is None or dense.pose_branch is None):
-            angles = None  # the drawing has them
         inputs = real_inputs(
             args, (pipeline, adapters), photos, clip, prompt,
             expression=expression, scene=scene, control=control, angles=angles, weights=weights,
+            drawn=made is not None,
         )  # fmt: skip
         if reference is not None:
             strength = args.reference_strength
@@ -91,7 +93,7 @@ def run_real(
             "expression": expression and expression.source,
             "units": units and units.summary(),
             "scene": None if args.scene is None else str(args.scene),
-            "angles": inputs.angles if mesh is None else mesh.angles,
+            "angles": inputs.angles if made is None else made.angles,
             "gaze": args.gaze,
             "reference_image": args.reference_image and args.reference_image.name,
             "seed": args.seed,
@@ -113,28 +115,35 @@ def real_inputs(
     control: Tensor | None,
     angles: Angles | None,
     weights: tuple[float, float],
+    drawn: bool = False,
 ) -> RealInputs:
     """What one image shows, with the strengths that the options give.
 
     Args:
         loaded: Of ``load_real``.
         photos: One identity per photo; empty for anybody. clip: CLIP vision of the same photos.
-        control: Of :func:`read_control_image`.
+        control: Of :func:`read_control_image`, or a face mesh.
         angles: Of the head; with Dense-Face those of the scene's face if None.
+        drawn: Whether ``control`` shows angles and expression, which then need no adapter.
 
     Raises:
         FacePackError: As ``pipelines.real.adapters.prepare_sources``.
     """
-    from ..pipelines.real.adapters import prepare_sources
+    from ..pipelines.real.adapters import draws_expressions, prepare_sources
     from ..pipelines.real.inputs import RealInputs
     from ..pipelines.real.pipeline import dense_person
     from ..sfsr.arc2face.prompt import combined
 
     pipeline, adapters = loaded
+    if drawn and not draws_expressions(*adapters):
+        expression = None
     sources = prepare_sources(*adapters, photos, expression, clip, args.s_scale)
     dense = pipeline.dense_face
-    if angles is None and scene is not None and dense is not None:
-        angles = scene.angles
+    if dense is not None and dense.pose_branch is not None:
+        if angles is None and scene is not None:
+            angles = scene.angles
+    elif drawn:
+        angles = None
     person = dense_person(dense, photos)
     if pipeline.arc2face and photos:
         person = combined(photos)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +125,11 @@ def add_real_options(
     add_face_files(group)
 
 
-def require_base(args: argparse.Namespace) -> None:
+def require_base(args: argparse.Namespace, *others: str) -> None:
     """Refuse options of a base without one.
+
+    Args:
+        others: Further options that this command's tiny world does not read.
 
     Raises:
         InputError: One of them is given and ``--base`` is not.
@@ -134,13 +137,31 @@ def require_base(args: argparse.Namespace) -> None:
     from ..errors import InputError
 
     faces = ("insightface", "landmarker", "yunet", "face-mesh", "gaze")
-    for name in (*_FILES, "arc2face", "tokenizer", *faces):
-        if args.base is None and getattr(args, name.replace("-", "_")) not in (None, False):
+    for name in (*_FILES, "arc2face", "tokenizer", *faces, *others):
+        value = getattr(args, name.replace("-", "_"))
+        if args.base is None and value is not None and value is not False:  # 0 is a value
             raise InputError(
                 "the tiny world has no use for this option",
                 where=f"--{name}",
                 fix="Give a Stable Diffusion 1.5 checkpoint as --base, too",
             )
+
+
+def note_tiny_images(paths: Iterable[Path]) -> None:
+    """Say on standard error which images were taken for the tiny world's in spite of their size.
+
+    Its analyzer finds a head in some photographs, too.
+    """
+    from ..demo.networks.analyzer import IMAGE_SIZE
+    from ..pipelines.images import open_rgb
+
+    others = [str(path) for path in paths if open_rgb(path).size != (IMAGE_SIZE, IMAGE_SIZE)]
+    if others:
+        names = ", ".join(dict.fromkeys(others))
+        print(
+            f"note: read as an image of the tiny world: {names}; a photograph needs --base",
+            file=sys.stderr,
+        )
 
 
 def drawing_choices(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from ...errors import IncompatibleError, InputError
 from ...faces.analyzers import FaceAnalyzer, Recogniser
 from ...faces.encoders.names import same_encoder
+from ...faces.face import Face
 from ...faces.identity import Identity
 from ...pipelines.face_report import SUFFIXES, image_files
 from ...pipelines.images import open_rgb, tensor_of
@@ -33,6 +35,7 @@ class Person:
     evaluated: Identities by the evaluator, one per photo.
     conditioning: Those that the adapters read, one per photo; empty where nobody is given to them.
     faces: Aligned faces [3, 224, 224] in 0..1 for CLIP vision; empty where it is not used.
+    first: The face on the first photo, for its proportions.
     """
 
     name: str
@@ -41,6 +44,16 @@ class Person:
     evaluated: tuple[Identity, ...]
     conditioning: tuple[Identity, ...] = ()
     faces: tuple[Tensor, ...] = ()
+    first: Face | None = None
+
+
+class _Measured(NamedTuple):
+    """One photo; the last two as they are used."""
+
+    face: Face
+    evaluated: Identity
+    conditioning: Identity | None
+    aligned: Tensor | None
 
 
 def photos_by_name(folder: Path, problems: Problems) -> dict[str, list[Path]]:
@@ -107,7 +120,7 @@ def read_persons(
     people: list[Person] = []
     with tqdm(desc="references", total=sum(map(len, names.values())), disable=not progress) as bar:
         for name, photos in names.items():
-            measured: list[tuple[Identity, Identity | None, Tensor | None]] = []
+            measured: list[_Measured] = []
             for photo in photos:
                 with problems.collect():
                     measured.append(_measured(photo, finder, evaluator, recogniser, aligned))
@@ -117,9 +130,10 @@ def read_persons(
                     name,
                     tuple(photos),
                     tuple(file_sha256(photo) for photo in photos),
-                    tuple(evaluated for evaluated, _, _ in measured),
-                    tuple(one for _, one, _ in measured if one is not None),
-                    tuple(face for _, _, face in measured if face is not None),
+                    tuple(one.evaluated for one in measured),
+                    tuple(one.conditioning for one in measured if one.conditioning is not None),
+                    tuple(one.aligned for one in measured if one.aligned is not None),
+                    measured[0].face if measured else None,
                 )
             )
     return people
@@ -158,12 +172,13 @@ def _measured(
     evaluator: Recogniser,
     recogniser: Recogniser | None,
     aligned: bool,
-) -> tuple[Identity, Identity | None, Tensor | None]:
+) -> _Measured:
     image = tensor_of(open_rgb(photo, "reference"))[0]
     face = largest_face(finder, image, str(photo))
     conditioning = None if recogniser is None else recogniser.identify(image, face)
     # Not the photo itself: those of many people would not fit into memory.
-    return (
+    return _Measured(
+        face,
         evaluator.identify(image, face),
         conditioning,
         face_image(image, face) if aligned else None,

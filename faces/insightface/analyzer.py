@@ -21,6 +21,8 @@ from .model_pack import (
     encoder_of_app,
     import_insightface,
     pack_folder,
+    require_detector,
+    require_recogniser,
 )
 from .record import faces_from_insightface
 
@@ -38,7 +40,8 @@ class InsightFaceAnalyzer:
         threshold: Lowest score of a detection.
 
     Raises:
-        ModelFileError: The folder is missing or empty, a file is damaged, there is no detector.
+        ModelFileError: The folder is missing or empty, a file is damaged, there is no detector, or
+            another network in the place of detector or recogniser.
         FacePackError: insightface is not installed.
     """
 
@@ -66,6 +69,9 @@ class InsightFaceAnalyzer:
             ) from error
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise damaged_pack(path, error) from error
+        require_detector(self._app.models["detection"])
+        if (recogniser := self._app.models.get("recognition")) is not None:
+            require_recogniser(recogniser)
         self._app.prepare(ctx_id=-1, det_thresh=threshold, det_size=(detection_size,) * 2)
         self.encoder = encoder_of_app(self._app)
         """Name of the recogniser by its file, stored in identities; empty if the pack has none."""

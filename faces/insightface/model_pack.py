@@ -9,7 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from ...errors import FacePackError, ModelFileError
+from ..crops.alignment import ALIGNED_SIZE
 from ..encoders.names import encoder_of_file
+from ..opencv_zoo.sface import LENGTH as SFACE_LENGTH
 
 #: Execution providers of onnxruntime.
 PROVIDERS = ["CPUExecutionProvider"]
@@ -17,6 +19,10 @@ PACK_FIX = (
     "Give the folder that holds the pack's .onnx files, a detector among them "
     "(usually models/insightface/models/<pack>)"
 )
+LENGTH = 512
+"""Numbers of an identity."""
+_DETECTOR_OUTPUTS = (6, 9, 10, 15)
+"""For each stride scores and boxes, with or without points."""
 UNKNOWN = "insightface/unknown"
 """Encoder of a recogniser that does not say which file it came from."""
 
@@ -86,3 +92,38 @@ def damaged_pack(path: Path, error: Exception) -> ModelFileError:
         where=str(path),
         fix="Unpack the pack again",
     )
+
+
+def require_recogniser(net: Any) -> None:
+    """Raise ModelFileError if what InsightFace took for a recogniser is none of its form.
+
+    It goes by the input alone, which any classifier of square images has.
+    """
+    size, length, where = net.input_size, net.output_shape[-1], str(net.model_file)
+    if length == SFACE_LENGTH:  # InsightFace would normalise its input twice
+        raise ModelFileError(
+            f"this recogniser gives {SFACE_LENGTH} numbers as SFace does, which OpenCV runs",
+            where=where,
+            fix="Keep sface in its file's name, and keep it out of InsightFace's folders",
+        )
+    # A size that the file leaves open has a name instead of a number.
+    sizes = ((size[0], ALIGNED_SIZE), (size[1], ALIGNED_SIZE), (length, LENGTH))
+    if any(isinstance(found, int) and found != wanted for found, wanted in sizes):
+        raise ModelFileError(
+            f"this is another network than a recogniser of InsightFace: {size[0]}x{size[1]} px to "
+            f"{length} numbers instead of {ALIGNED_SIZE}x{ALIGNED_SIZE} px to {LENGTH}",
+            where=where,
+            fix="Use a recogniser's file, such as w600k_r50.onnx or glintr100.onnx",
+        )
+
+
+def require_detector(net: Any) -> None:
+    """Raise ModelFileError if what InsightFace took for its detector is another, such as YuNet."""
+    count = len(net.output_names)
+    if count not in _DETECTOR_OUTPUTS:
+        raise ModelFileError(
+            f"this is another network than a detector of InsightFace: it has {count} outputs",
+            where=str(net.model_file),
+            fix="Take the file out of InsightFace's folders, and put a detector such as "
+            "det_10g.onnx there; YuNet is chosen as a finder of its own",
+        )

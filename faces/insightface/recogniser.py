@@ -13,8 +13,14 @@ from ..crops.alignment import align_face
 from ..encoders.names import encoder_of_file
 from ..face import Face
 from ..identity import Identity
-from ..opencv_zoo.sface import LENGTH as SFACE_LENGTH
-from .model_pack import PACK_FIX, PROVIDERS, damaged_pack, import_insightface, onnx_files
+from .model_pack import (
+    PACK_FIX,
+    PROVIDERS,
+    damaged_pack,
+    import_insightface,
+    onnx_files,
+    require_recogniser,
+)
 from .record import bgr_array
 
 
@@ -28,7 +34,8 @@ class InsightFaceRecogniser:
             it. No detector is needed.
 
     Raises:
-        ModelFileError: It is missing or empty, a file is damaged or SFace, there is no recogniser.
+        ModelFileError: It is missing or empty, a file is damaged, there is no recogniser, or
+            another network in its place.
         FacePackError: insightface is not installed.
     """
 
@@ -51,12 +58,7 @@ class InsightFaceRecogniser:
                 where=str(path),
                 fix=PACK_FIX,
             )
-        if self._net.output_shape[-1] == SFACE_LENGTH:  # InsightFace would normalise it twice
-            raise ModelFileError(
-                f"this recogniser gives {SFACE_LENGTH} numbers as SFace does, which OpenCV runs",
-                where=str(self._net.model_file),
-                fix="Keep sface in its file's name, and keep it out of InsightFace's folders",
-            )
+        require_recogniser(self._net)
         self.encoder = encoder_of_file(self._net.model_file)
         """Name of the recogniser by its file, stored in its identities."""
 

@@ -84,6 +84,11 @@ def clip_width(adapter: Adapter | None) -> int:
     return adapter.layout.clip_width if isinstance(adapter, IdentityAdapter) else 0
 
 
+def draws_expressions(identity_adapter: Adapter | None, expression_adapter: Adapter | None) -> bool:
+    """Whether one of them reads an expression."""
+    return expression_adapter is not None or isinstance(identity_adapter, SFSRAdapter)
+
+
 def prepare_sources(
     identity_adapter: Adapter | None,
     expression_adapter: Adapter | None,

@@ -102,7 +102,9 @@ class RealPipeline:
                 spaced_prompt(inputs.prompt)
         if inputs.angles is not None and (dense is None or dense.pose_branch is None):
             raise IncompatibleError(
-                "nothing turns the head", fix="Give a --dense-face file, or leave the angles out"
+                "nothing turns the head",
+                fix="Give a --dense-face file, or --face-mesh with its ControlNet, or leave the "
+                "angles out",
             )
         check_control(inputs, self.controlnet, size)
         check_reference(inputs, self.arc2face and self.reference_lora is not None)

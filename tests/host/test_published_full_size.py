@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 from in_host import Tiny
+from peak_memory import clear_peak, peak_memory
 from published_bench import layout_json
 from released_file import full_shapes
 from safetensors.torch import save_file
@@ -144,15 +145,6 @@ def person(tiny: Tiny, noise: Noise) -> Any:
     return tiny.module("nodes.sockets").People(who, None, (states,), states.flip(1))
 
 
-def memory(name: str) -> float:
-    """A figure of this process in bytes; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next(int(line.split()[1]) * 1024.0 for line in lines if line.startswith(name))
-
-
 def test_plus_v2_fineface_and_pose_on_full_size_models(
     tiny: Tiny, ip_adapters: Path, noise: Noise, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,7 +187,7 @@ def test_plus_v2_fineface_and_pose_on_full_size_models(
         options: dict[str, Any] = {"cfg": 7.5, "steps": 2, "size": SIDE // 8}
         if channels == 9:
             options |= {"latent": latent["samples"], "noise_mask": latent["noise_mask"]}
-        _clear_peak()
+        clear_peak()
         began = time.perf_counter()
         applied, report = tiny.run("ApplySFSR", model, faceid, expression=face, **inputs, **scene)
         prepared = time.perf_counter() - began
@@ -206,7 +198,7 @@ def test_plus_v2_fineface_and_pose_on_full_size_models(
         drawn = tiny.sample(applied, *conds, **options)
         lines.append(
             f"{channels} channels: applied in {prepared:.1f} s, 2 steps in "
-            f"{time.perf_counter() - began:.1f} s, peak {memory('VmHWM') / 1e9:.1f} GB"
+            f"{time.perf_counter() - began:.1f} s, peak {peak_memory() / 1e9:.1f} GB"
         )
         assert "IP-Adapter-FaceID-Plus v2" in report and "FineFace" in report
         assert drawn.shape == (1, 4, 32, 32) and bool(drawn.isfinite().all())
@@ -218,11 +210,3 @@ def test_plus_v2_fineface_and_pose_on_full_size_models(
         mm.unload_all_models()
     with capsys.disabled():
         print("\n" + "\n".join(lines))
-
-
-def _clear_peak() -> None:
-    """Let the peak begin anew, where the system can."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return

@@ -20,7 +20,8 @@ NAMES = [path.stem for path in WORKFLOWS]
 TITLE = 34
 """Height of a node's title, above its position."""
 PUBLISHED = {
-    "CheckpointLoaderSimple", "ControlNetLoader", "DenseFace_LoadAdapter", "SFSR_LoadAdapter",
+    "CheckpointLoaderSimple", "CLIPVisionLoader", "ControlNetLoader", "DenseFace_LoadAdapter",
+    "SFSR_LoadAdapter",
 }  # fmt: skip
 
 

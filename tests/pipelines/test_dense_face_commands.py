@@ -66,6 +66,19 @@ def test_an_image_is_written_again_the_same(
     assert generate.files == ["x.png"]
 
 
+def test_a_larger_reference_may_be_a_photograph(
+    generate: Command, portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = tmp_path / "large.png"
+    with Image.open(portrait) as image:
+        image.resize((192, 192)).save(large)
+    for reference, notes in ((portrait, 0), (large, 1)):
+        assert generate(reference=reference, steps=1) == 0
+        said = capsys.readouterr().err
+        assert said.count(f"{reference}; a photograph needs --base") == notes
+        assert said.count("note:") == notes
+
+
 def test_a_scene_is_kept_outside_the_head(
     generate: Command, portrait: Path, monkeypatch: pytest.MonkeyPatch, hole: torch.Tensor
 ) -> None:

@@ -58,7 +58,9 @@ def test_a_word_in_a_scene(
     express: Command, portrait: Path, known_head: Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert express("--json", intensity=0.5) == 0
-    report = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert "note" not in printed.err
+    report = json.loads(printed.out)
     assert report["image"] == str(express.out)
     assert report["expression"] == "word joy, intensity 0.5, seed 0"
     assert 0 < report["blendshapes"]["mouthSmileLeft"] <= 1
@@ -85,8 +87,9 @@ def test_the_expression_of_an_image_and_a_scene_of_words(
 
 @pytest.mark.usefixtures("known_head")
 def test_a_large_scene_keeps_its_size_and_all_but_the_head(
-    express: Command, tmp_path: Path, portraits: Tensor
+    express: Command, tmp_path: Path, portraits: Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """It may be a photograph in which a head was found by chance, and that is said."""
     wide = torch.nn.functional.interpolate(portraits[1:], (240, 300), mode="bilinear")
     path = tmp_path / "wide.png"
     to_pil(wide).save(path)
@@ -99,6 +102,8 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
     # The mask is the middle of the crop: a border of the crop, and all beyond it, is the scene's.
     low, high = changed.min(0).values, changed.max(0).values
     assert low.min() > 0 and int(high[0]) < 239 and int(high[1]) < 299
+    (note,) = (line for line in capsys.readouterr().err.splitlines() if "note" in line)
+    assert note == f"note: read as an image of the tiny world: {path}; a photograph needs --base"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +121,7 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
         ({"scene": "nowhere.png"}, "the scene is missing (nowhere.png)"),
         ({"balance": 2}, "the balance is 2"),
         ({"guidance": 0}, "guidance is 0"),
+        ({"yaw": 0}, "the tiny world has no use for this option (--yaw)"),
         ({"steps": 0}, "0 steps"),
         ({"out": "x.docx"}, "format is unknown"),
         ({"weights": "/nowhere"}, "a file of the tiny world is missing (/nowhere/tiny_base"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from comfyui_dense_face.commands import evaluate_photos, evaluate_photos_drawing
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter, save_adapter
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.head_pose import flip_axes, zyx_from_matrix, zyx_to_xyz
 from comfyui_dense_face.faces.mediapipe.mesh_pose import mesh_rotation
@@ -15,11 +18,13 @@ from comfyui_dense_face.faces.mesh.eyes import Gaze
 from comfyui_dense_face.faces.mesh.hint import draw_meshes
 from comfyui_dense_face.faces.mesh.make import make_face
 from comfyui_dense_face.faces.mesh.rig import FaceRig, face_rig
+from comfyui_dense_face.pipelines.images import read_about
 from comfyui_dense_face.pipelines.real import face_mesh
 from comfyui_dense_face.pipelines.real.scene import SceneCrop, scene_crop
 from landmarker_file import landmarker_file
+from photo_people import ColourRecogniser, MeshFaces, write_people
 from PIL import Image
-from real_files import Command, write_controlnets
+from real_files import ENCODER, Command, write_controlnets
 from torch import Tensor
 
 TURN = HeadPose(30.0, -10.0, 5.0)
@@ -120,8 +125,110 @@ def test_a_turned_face_by_the_command(command: Command, capsys: pytest.CaptureFi
 def test_a_photograph_keeps_its_pose(command: Command, files: Path) -> None:
     data = pytest.importorskip("skimage.data")
     Image.fromarray(data.astronaut()[:300, 60:360]).save(files / "astronaut.png")
-    assert command.express(**mesh(scene="astronaut.png", reference=None)) == 0
+    photograph = {"scene": "astronaut.png", "landmarker": landmarker_file()}
+    assert command.express(**mesh(**photograph, reference=None)) == 0
+    # Dense-Face without its pose branch leaves the pose alone.
+    dense = replace(load_adapter(files / "dense.safetensors"), pose_branch=None)
+    save_adapter(files / "no_pose.safetensors", dense)
+    options = {"base": "base.safetensors", "reference": "tiny.safetensors", "prompt": "a *"}
+    assert command("generate", **options, **photograph, dense_face="no_pose.safetensors") == 0
 
+
+def test_express_turns_the_head_and_the_eyes(command: Command) -> None:
+    usual = {**mesh(reference=None), "identity": "person.safetensors", "word": "joy"}
+    images = []
+    for yaw, gaze in ((None, None), (30, None), (30, (-20, 5))):
+        assert command("express", **usual, yaw=yaw, gaze=gaze) == 0
+        images.append(command.image)
+        about = read_about(command.out)
+        assert about is not None
+        assert about["angles"] == [yaw or 0, 0, 0]
+        assert about["gaze"] == (None if gaze is None else list(gaze))
+    assert not torch.equal(images[0], images[1]) and not torch.equal(images[1], images[2])
+
+
+def test_express_turns_nothing_without_a_drawing(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.express(yaw=20) == 2
+    assert "nothing turns the head. Give a --dense-face file, or --face-mesh" in (
+        capsys.readouterr().err
+    )
+
+
+# ---- evaluate photos ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos(
+    command: Command, tmp_path: Path, rig: FaceRig, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """Options of the command for three people, whose faces are turned by 10 degrees."""
+    write_people(tmp_path / "people")
+    (tmp_path / "evaluator.onnx").write_bytes(b"an evaluator")
+    for name, found in {
+        "finder_of": MeshFaces(rig, HeadPose(10.0, 0.0, 0.0)),
+        "recogniser_of": ColourRecogniser(ENCODER, 1),
+        "evaluator_of": ColourRecogniser("insightface/glintr100", 2),
+    }.items():
+        monkeypatch.setattr(evaluate_photos, name, lambda _, found=found: found)
+    return {
+        **mesh(reference=None),
+        "references": tmp_path / "people",
+        "evaluator": tmp_path / "evaluator.onnx",
+        "identity_adapter": "faceid.bin",
+        "prompt": "a photo of a person",
+        "size": 64,
+        "steps": 1,
+    }
+
+
+def test_photos_are_evaluated_with_a_drawing_for_each(
+    command: Command,
+    photos: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of the case's word, and of the scene's pose unless angles are given."""
+    draw = evaluate_photos_drawing.draw_face_mesh
+    drawings: list[tuple[Any, ...]] = []
+
+    def recorded(args: Any, *inputs: Any) -> Any:
+        image, made = draw(args, *inputs)
+        drawings.append((made.angles, inputs[2], image))
+        return image, made
+
+    monkeypatch.setattr(evaluate_photos_drawing, "draw_face_mesh", recorded)
+    words = {"word": ["joy", "fear"], "expression_adapter": "fineface.bin", "scene": "scene.png"}
+    images = {}
+    for name, changes in {"turned": {"yaw": 70, "gaze": (20, 0)}, "as_is": {}}.items():
+        drawings.clear()
+        out = tmp_path / name
+        assert command("evaluate photos", **photos, **words, **changes, out=out) == 0
+        yaw = changes.get("yaw", 10.0)
+        assert {round(angles[0], 3) for angles, *_ in drawings} == {yaw}
+        assert all(face.scheme == "mesh" for _, face, _ in drawings)
+        assert not torch.equal(drawings[0][2], drawings[1][2])  # joy and fear
+        images[name] = [path.read_bytes() for path in sorted(out.rglob("images/*/*.png"))]
+        assert len(images[name]) == 6
+        hidden = "warning: face mesh: half of the face is hidden"
+        assert capsys.readouterr().err.count(hidden) == (yaw == 70)
+    assert not set(images["turned"]) & set(images["as_is"])
+
+
+def test_other_angles_are_other_settings(
+    command: Command, photos: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos["out"] = tmp_path / "out"
+    assert command("evaluate photos", **photos, yaw=20) == 0
+    assert command("evaluate photos", **photos, yaw=25) == 2
+    assert "the first differs in yaw (" in capsys.readouterr().err
+    assert command("evaluate photos", **{**photos, "face_mesh": None}, gaze=(1, 1)) == 2
+    assert "nothing draws the gaze" in capsys.readouterr().err
+
+
+# ---- bad input ---------------------------------------------------------------------------------
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"face_mesh": None, "gaze": (5, 5)}, "nothing draws the gaze"),

@@ -16,7 +16,7 @@ import pytest
 from comfyui_dense_face.pipelines.images import open_rgb, tensor_of
 from full_size_files import write_converted_release, write_published, write_sd15
 from locate_host import find_host
-from real_files import write_clip_vision, write_photos
+from real_files import VIT_H, write_clip_vision, write_photos
 
 pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(1200)]
 MEMORY = 12e9
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_published(folder / "plusv2.bin", "faceid", PLUS, legacy=True)
     for half in ("attn_processors", "au_encoder"):
         write_published(folder / f"sd15_{half}.ckpt", "fineface", f"sd15_{half}")
-    write_clip_vision(folder / "clip.safetensors", width=1280, layers=32, patch=14, inner=5120)
+    write_clip_vision(folder / "clip.safetensors", **VIT_H)
     write_converted_release(folder / "dense.safetensors")
     write_photos(folder)
     return folder

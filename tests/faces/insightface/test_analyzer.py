@@ -134,6 +134,30 @@ def test_nested_folder_is_found(pack: Path, tmp_path: Path) -> None:
         pack_folder(tmp_path / "antelopev2")
 
 
+def test_other_networks_in_the_folder_are_refused(pack: Path, tmp_path: Path) -> None:
+    """InsightFace itself takes any square classifier for a recogniser, and YuNet for a detector."""
+    from tiny_onnx import write_classifier, write_sface, write_yunet
+
+    others = {
+        "classifier.onnx": (write_classifier, r"224x224 px to 1000 numbers .* w600k_r50\.onnx"),
+        "other.onnx": (write_sface, "128 numbers as SFace does"),
+        "yunet.onnx": (write_yunet, r"detector of InsightFace: it has 12 outputs .*det_10g\.onnx"),
+        "yunet_640.onnx": (lambda path: write_yunet(path, 640), "it has 12 outputs"),
+    }
+    for name, (write, said) in others.items():
+        folder = tmp_path / Path(name).stem
+        folder.mkdir()
+        write(folder / name)
+        recogniser = "yunet" not in name
+        if recogniser:
+            shutil.copy(pack / "det.onnx", folder)
+            with pytest.raises(ModelFileError, match=said):
+                InsightFaceRecogniser(folder / name)
+        with pytest.raises(ModelFileError, match=said) as error:
+            InsightFaceAnalyzer(folder)
+        assert name in str(error.value)
+
+
 def test_invalid_folders_are_refused(pack: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="folder is missing"):
         InsightFaceAnalyzer(tmp_path / "buffalo_l")

@@ -67,6 +67,15 @@ def test_one_drawing_for_each_pose_and_expression(tiny: Tiny) -> None:
     assert not torch.equal(drawn(tiny, *alone)[0][0], image[2])
 
 
+def test_a_half_hidden_face_is_drawn_whole_and_said(tiny: Tiny) -> None:
+    """The annotator draws all lines, also of the side that is turned away."""
+    image, *_, report = drawn(tiny, FIRST, 256, 192, 75.0, *FRONT[4:])
+    assert "half of the face is hidden; it is drawn as the annotator draws" in report
+    colours = set(map(tuple, image.flatten(0, 2).unique(dim=0).mul(255).round().int().tolist()))
+    front = drawn(tiny)[0].flatten(0, 2).unique(dim=0).mul(255).round().int().tolist()
+    assert colours == set(map(tuple, front))
+
+
 def test_batches_that_do_not_fit_are_refused(tiny: Tiny) -> None:
     with pytest.raises(Exception, match=r"2 head poses were given for 3.*Draw Face Mesh"):
         drawn(tiny, pose=sweep(tiny, 2), expression=word(tiny, 3))

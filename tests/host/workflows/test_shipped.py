@@ -24,6 +24,7 @@ def test_there_are_workflows() -> None:
     assert {"first_portrait", "photo_faces"} < set(NAMES)
     assert [path.stem for path in WORKFLOWS if path not in BY_THEMSELVES] == [
         "photo_faces",
+        "real_all_controls",
         "real_dense_face",
         "real_expression_travel",
         "real_portrait",

@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 from comfyui_dense_face.faces.analyzers import manual_face
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
-from comfyui_dense_face.faces.face import Face
+from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.identity import Identity
+from comfyui_dense_face.faces.mesh.make import make_face
+from comfyui_dense_face.faces.mesh.rig import FaceRig
 from comfyui_dense_face.pipelines.images import to_pil
 from torch import Tensor
 
@@ -53,6 +55,24 @@ class MiddleFaces:
             (width, height), box=(x - r, y - r, x + r, y + r), five=r * five + torch.tensor([x, y])
         )
         return [Face(**{**vars(face), "blendshapes": SMILE})]
+
+
+class MeshFaces:
+    """Finds one face with 478 landmarks in the middle of each image, at rest.
+
+    rig: What it is drawn from. angles: Of its head.
+    """
+
+    name = "mesh"
+
+    def __init__(self, rig: FaceRig, angles: HeadPose) -> None:
+        self.rig, self.angles = rig, angles
+
+    def find(self, image: Tensor) -> list[Face]:
+        height, width = image.shape[-2:]
+        x, y, r = width / 2, height / 2, min(width, height) / 4
+        box = (x - r, y - r, x + r, y + r)
+        return [make_face(self.rig, self.angles, (width, height), box).face]
 
 
 class ColourRecogniser:

@@ -62,8 +62,17 @@ def write_files(folder: Path) -> Path:
     return folder
 
 
+VIT_H = {"width": 1280, "layers": 32, "patch": 14, "inner": 5120, "projection": 1024}
+"""Sizes of CLIP vision ViT-H/14."""
+
+
 def write_clip_vision(
-    path: Path, width: int = 160, layers: int = 3, patch: int = 56, inner: int = 320
+    path: Path,
+    width: int = 160,
+    layers: int = 3,
+    patch: int = 56,
+    inner: int = 320,
+    projection: int = 32,
 ) -> Path:
     """An image encoder like ViT-H/14, small by default, in the naming of transformers."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -75,7 +84,7 @@ def write_clip_vision(
         num_attention_heads=width // 80 if width % 80 == 0 else 16,
         image_size=224,
         patch_size=patch,
-        projection_dim=32,
+        projection_dim=projection,
         hidden_act="gelu",
     )
     with torch.device("meta"):

@@ -94,6 +94,11 @@ def write_recogniser(path: Path, seed: int = 0) -> None:
     _write_pooled(path, 112, rng.normal(size=(3, 512)), rng.normal(size=512))
 
 
+def write_classifier(path: Path) -> None:
+    """Of photographs: 224 x 224 -> 1000 scores."""
+    _write_pooled(path, 224, np.ones((3, 1000)), np.zeros(1000))
+
+
 def write_landmarks(path: Path, mean_shape: np.ndarray) -> None:
     """The 3D landmark model's form: 192 x 192 -> 1103 points, the last 68 the given shape."""
     points = np.zeros((1103, 3), np.float32)
