@@ -1,9 +1,8 @@
 """Files of published adapters: safetensors, or what ``torch.save`` wrote; nothing in them is run.
 
 ``.bin`` and ``.ckpt`` come in two forms, zip archives and the older sequence of pickles (all of
-h94's files are of the latter: docs/reference/published_weights.md C1). ``torch.load`` with
-``weights_only`` reads both. It is kept from the third and oldest form, tar archives: before torch
-2.6 it could be made to run code by one (CVE-2025-32434), and no adapter was ever published so.
+h94's files are of the latter: docs/reference/published_weights.md C1). The third and oldest form,
+tar archives, is not read: no adapter was ever published so.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ...errors import ModelFileError
 from ...faces.encoders.weight_file import read_torch_file
+from ...state_dict import check_values
 from ...storage import read_weights
 from .state_dict import flat_state_dict, merged
 
@@ -37,14 +37,19 @@ def read_adapter_files(paths: Sequence[str | Path]) -> dict[str, Tensor]:
 
 
 def read_adapter_file(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of one file on the CPU, in the file's dtypes.
+    """The tensors of one file on the CPU, in the file's dtypes, all finite.
 
     The format comes from the file's first bytes; the ending .safetensors alone is believed.
 
     Raises:
         ModelFileError: As :func:`read_adapter_files`.
     """
-    path = Path(path)
+    tensors = _read(Path(path))
+    check_values(tensors, str(path))
+    return tensors
+
+
+def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file() or _is_safetensors(path):
         return flat_state_dict(read_weights(path)[0], str(path))
     if tarfile.is_tarfile(path):

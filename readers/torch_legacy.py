@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 
 from torch import Tensor
 
+from .. import limits
 from .lazy_tensor import LazyTensor, read_elements
-from .unpickle import StoredTensor, damaged, read_index, read_plain
+from .unpickle import Saved, StoredTensor, Unpickler, damaged, read_plain, read_tree
 
 LEGACY_MAGIC = b"\x80\x02\x8a\n"
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -22,27 +23,29 @@ _VERSION = 1001
 _LENGTH = struct.Struct("<q")
 
 
-def read_legacy(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]:
-    """Tensors of an open checkpoint; they read from the same stream.
+def read_legacy(stream: BufferedIOBase, where: str, kind: type[Unpickler] = Unpickler) -> Saved:
+    """What is in an open file; its tensors read from the same stream.
 
     Args:
         stream: A binary stream at its start; must stay open while tensors are read.
+        kind: Reads the index.
 
     Raises:
         ModelFileError: The file is truncated, altered, malicious, or not a PyTorch checkpoint.
     """
-    magic, version, machine = (read_plain(stream, where) for _ in range(3))
+    window = BytesIO(stream.read(limits.INDEX_BYTES))
+    magic, version, machine = (read_plain(window, where) for _ in range(3))
     if (magic, version) != (_MAGIC_NUMBER, _VERSION) or not isinstance(machine, dict):
         raise damaged("is a pickle, but not a PyTorch checkpoint", where)
     if machine.get("little_endian", True) is not (sys.byteorder == "little"):
         raise damaged("was written on a machine with another byte order", where)
-    tensors, storages = read_index(stream, where)
-    keys = read_plain(stream, where)
+    tree, storages = read_tree(window, where, kind)
+    keys = read_plain(window, where)
     listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not listed or sorted(keys) != sorted(storages):
         raise damaged("is damaged: its list of values does not fit its index", where)
     starts: dict[str, int] = {}
-    end = stream.tell()
+    end = window.tell()
     size = stream.seek(0, os.SEEK_END)
     for key in keys:
         dtype, length = storages[key]
@@ -53,10 +56,7 @@ def read_legacy(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]:
             raise damaged("is truncated", where)
         if _LENGTH.unpack(head)[0] != length:
             raise damaged("is damaged: a length differs from that in its index", where)
-    return {
-        name: _lazy(stream, starts[tensor.key], name, tensor, where)
-        for name, tensor in tensors.items()
-    }
+    return Saved(tree, lambda name, tensor: _lazy(stream, starts[tensor.key], name, tensor, where))
 
 
 def _lazy(
