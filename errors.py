@@ -7,6 +7,12 @@ shows it on the node. All other exceptions are bugs and keep their traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LONGEST = 2000
+"""Letters of a part of a message: names from files may be of any length."""
+
 
 class FacePackError(ValueError):
     """A problem that the user can fix; the message is ``what (where). fix``.
@@ -19,9 +25,9 @@ class FacePackError(ValueError):
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        self.what = what.strip().rstrip(".")
-        self.where = str(where).strip()
-        self.fix = fix.strip().rstrip(".")
+        self.what = _plain(what).rstrip(".")
+        self.where = _plain(str(where))
+        self.fix = _plain(fix).rstrip(".")
         text = f"{self.what} ({self.where})." if self.where else f"{self.what}."
         super().__init__(f"{text} {self.fix}." if self.fix else text)
 
@@ -36,3 +42,25 @@ class ModelFileError(FacePackError):
 
 class IncompatibleError(FacePackError):
     """Two things are incompatible: shapes of weights, or vectors of different encoders."""
+
+
+@contextmanager
+def refuse_with(error: FacePackError) -> Iterator[None]:
+    """Raise ``error`` for whatever a broken or hostile file makes a library raise.
+
+    A FacePackError of the block says more and passes; so does what stops a program.
+    """
+    try:
+        yield
+    except FacePackError:
+        raise
+    except Exception as cause:  # a broken or hostile file may raise anything
+        raise error from cause
+
+
+def _plain(text: str) -> str:
+    """One line without control characters: names from files may hold any."""
+    line = "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    ).strip()
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."

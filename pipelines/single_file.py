@@ -15,8 +15,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from ..demo.vocabulary import WORDS
-from ..dense_face.checkpoints.torch_file import open_checkpoint, read_checkpoint
 from ..errors import IncompatibleError, InputError, ModelFileError
+from ..readers.torch_file import open_checkpoint, read_checkpoint
 from ..storage import read_weights
 from .base import Base, build_base, clip_config, load_base
 from .layout import UNetLayout, VAELayout

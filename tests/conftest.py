@@ -134,7 +134,7 @@ def server(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     start but the very first.
     """
     compileall.compile_dir(str(ROOT), maxlevels=0, quiet=1)
-    for part in ("demo", "dense_face", "faces", "nodes", "sfsr"):
+    for part in ("demo", "dense_face", "faces", "nodes", "readers", "sfsr"):
         compileall.compile_dir(str(ROOT / part), quiet=1)
     base = tmp_path_factory.mktemp("comfy_server")
     with ComfyServer(host_path, base, {PACK_FOLDER: ROOT}) as running:

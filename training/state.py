@@ -18,6 +18,7 @@ from accelerate.scheduler import AcceleratedScheduler
 from torch import Tensor, nn
 
 from ..errors import ModelFileError
+from ..readers.torch_file import open_checkpoint, read_saved
 from ..storage import atomic_path
 
 log = logging.getLogger(__name__)
@@ -67,12 +68,13 @@ class TrainingState:
         """Restore the saved state; without one nothing happens.
 
         Raises:
-            ModelFileError: It belongs to another network.
+            ModelFileError: It is damaged, or belongs to another network.
         """
         path = folder / STATE
         if not path.is_file():
             return
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with open_checkpoint(path) as stream:
+            state = read_saved(stream, str(path))
         try:
             unexpected = self.task.load_state_dict(state["task"], strict=False).unexpected_keys
             if unexpected or state["average"].keys() != self.average.keys():
@@ -83,13 +85,13 @@ class TrainingState:
             self.scheduler.load_state_dict(state["scheduler"])
             if self.scaler is not None and state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        except Exception as error:  # a state of another kind may raise anything
             raise ModelFileError(
                 "the saved training state belongs to another network",
                 where=str(path),
                 fix="Remove it to start from zero",
             ) from error
-        self.step, self.seconds = int(state["step"]), float(state["seconds"])
         log.info("resuming %s at step %d", folder.name, self.step)
 
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ...errors import InputError, ModelFileError
 from ...faces.encoders.ir_se50 import ENCODER
+from ...readers.lazy_tensor import LazyTensor, to_meta
 from ..adapter import PCAdapter
 from ..attention_layers import layers_from_state_dict
 from ..fused import fuse_query
 from ..identity_token import REFERENCE_DELTA
 from .adapter_file import ADAPTER_PREFIX, POSE_PREFIX, TOKEN_PREFIX, file_metadata
-from .lazy_tensor import LazyTensor, to_meta
 from .release import SD15_BLOCKS, Part, Release, check_base, check_ir_se50, open_release
 from .safetensors_stream import write_stream
 

@@ -19,15 +19,15 @@ import torch
 
 from ...errors import FacePackError, ModelFileError
 from ...faces.encoders.ir_se50 import IRSE50, RELEASE_PREFIX
+from ...readers.lazy_tensor import LazyTensor, to_meta
+from ...readers.torch_file import is_torch_file, open_checkpoint, read_checkpoint
 from ...state_dict import check_state_dict, without_prefix
 from ..adapter import PCAdapter
 from ..attention_layers import AttentionLayer
 from ..identity_token import IdentityToken
 from ..pose_branch import PoseBranch, PoseBranchConfig
 from .adapter_file import ADAPTER_PREFIX, FORMAT, POSE_PREFIX, TOKEN_PREFIX
-from .lazy_tensor import LazyTensor, to_meta
 from .safetensors_stream import read_stream
-from .torch_file import is_torch_file, open_checkpoint, read_checkpoint
 
 UNET_PREFIX = ADAPTER_PREFIX
 BASE_PREFIXES = (UNET_PREFIX, "first_stage_model.", "cond_stage_model.")

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ...errors import FacePackError, ModelFileError
+from ...readers.lazy_tensor import LazyStateDict, LazyTensor, read_elements
 from ...storage import CHECKSUM_KEY, atomic_path, tensor_checksum
-from .lazy_tensor import LazyStateDict, LazyTensor, read_elements
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,

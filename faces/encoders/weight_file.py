@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...errors import ModelFileError
+from ...readers.torch_file import open_checkpoint, read_saved
 from ...state_dict import as_float32
 from ...storage import read_weights
 
@@ -24,8 +24,7 @@ def read_network(path: str | Path, what: str) -> dict[str, Tensor]:
     """The tensors of a network on the CPU, floats as float32.
 
     Args:
-        path: A safetensors file, or one written by ``torch.save``, which is read with
-            ``weights_only``.
+        path: A safetensors file, or one written by ``torch.save``.
         what: Name of the network for errors ("IR-SE50").
 
     Raises:
@@ -45,14 +44,15 @@ def read_torch_file(path: str | Path, what: str) -> Any:
     Raises:
         ModelFileError: The file is damaged, or holds other objects.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken or hostile file may raise anything
-        raise ModelFileError(
-            f"the file of {what} is damaged, or not a weight file",
-            where=str(path),
-            fix="Download it again, from its authors",
-        ) from error
+    with open_checkpoint(Path(path)) as stream:
+        try:
+            return read_saved(stream, str(path))
+        except ModelFileError as error:
+            raise ModelFileError(
+                f"the file of {what} is damaged, or not a weight file: {error.what}",
+                where=str(path),
+                fix=error.fix,
+            ) from error
 
 
 def _tensors_of(found: Any, path: Path, what: str) -> dict[str, Tensor]:

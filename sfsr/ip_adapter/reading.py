@@ -1,9 +1,8 @@
 """Files of published adapters: safetensors, or what ``torch.save`` wrote; nothing in them is run.
 
 ``.bin`` and ``.ckpt`` come in two forms, zip archives and the older sequence of pickles (all of
-h94's files are of the latter: docs/reference/published_weights.md C1). ``torch.load`` with
-``weights_only`` reads both. It is kept from the third and oldest form, tar archives: before torch
-2.6 it could be made to run code by one (CVE-2025-32434), and no adapter was ever published so.
+h94's files are of the latter: docs/reference/published_weights.md C1). The third and oldest form,
+tar archives, is not read: no adapter was ever published so.
 """
 
 from __future__ import annotations

@@ -35,8 +35,7 @@ def flat_state_dict(found: Any, where: str) -> dict[str, Tensor]:
         where: The file's name, for messages.
 
     Raises:
-        ModelFileError: Two entries mean the same weight, or a tensor claims more numbers than the
-            file holds.
+        ModelFileError: Two entries mean the same weight.
     """
     flat: dict[str, Tensor] = {}
     doubled: list[str] = []
@@ -50,13 +49,6 @@ def flat_state_dict(found: Any, where: str) -> dict[str, Tensor]:
             f"the file holds {listed(doubled)} twice",
             where=where,
             fix="Download it again from its authors",
-        )
-    short = [name for name, tensor in flat.items() if _claims_too_much(tensor)]
-    if short:
-        raise ModelFileError(
-            f"the file is damaged, the numbers of {listed(short)} are missing",
-            where=where,
-            fix="Download it again",
         )
     return flat
 
@@ -102,10 +94,3 @@ def _own_name(name: str) -> str:
         if name.startswith(theirs):
             name = ours + name.removeprefix(theirs)
     return name
-
-
-def _claims_too_much(tensor: Tensor) -> bool:
-    """A view that repeats numbers: small in the file, without limit once copied."""
-    if tensor.is_meta or tensor.is_sparse:
-        return tensor.is_sparse
-    return tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()

@@ -19,7 +19,6 @@ from comfyui_dense_face.dense_face.checkpoints.adapter_file import (
     save_adapter,
 )
 from comfyui_dense_face.dense_face.checkpoints.convert import Plan, convert
-from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import LazyTensor
 from comfyui_dense_face.dense_face.checkpoints.release import check, open_release, split
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
@@ -27,6 +26,7 @@ from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileEr
 from comfyui_dense_face.pipelines.attention import InstalledAdapter
 from comfyui_dense_face.pipelines.layout import UNetLayout
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_from_ldm
+from comfyui_dense_face.readers.lazy_tensor import LazyTensor
 from comfyui_dense_face.storage import read_weights, write_weights
 from diffusers import UNet2DConditionModel
 from released_file import (

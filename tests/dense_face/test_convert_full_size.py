@@ -21,7 +21,6 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.adapter import PCAdapter
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter
-from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import LazyStateDict
 from comfyui_dense_face.dense_face.checkpoints.release import Release, open_release
 from comfyui_dense_face.dense_face.identity_token import IdentityToken
 from comfyui_dense_face.dense_face.pose_branch import PoseBranch
@@ -29,6 +28,7 @@ from comfyui_dense_face.faces.encoders.ir_se50 import load_ir_se50
 from comfyui_dense_face.pipelines.attention import InstalledAdapter
 from comfyui_dense_face.pipelines.layout import UNetLayout
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX, unet_from_ldm
+from comfyui_dense_face.readers.lazy_tensor import LazyStateDict
 from diffusers import UNet2DConditionModel
 from released_file import full_shapes, random_tensors, write_lightning
 from torch import Tensor

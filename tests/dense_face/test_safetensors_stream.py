@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import LazyTensor
 from comfyui_dense_face.dense_face.checkpoints.safetensors_stream import read_stream, write_stream
 from comfyui_dense_face.errors import InputError, ModelFileError
+from comfyui_dense_face.readers.lazy_tensor import LazyTensor
 from comfyui_dense_face.storage import read_weights, write_weights
 from safetensors.torch import load_file, save_file
 from torch import Tensor

@@ -16,6 +16,8 @@ ALLOWED: dict[str, set[str]] = {
     "storage": set(),
     "state_dict": set(),
     "published_files": set(),
+    "limits": set(),
+    "readers": set(),
     "faces": set(),
     "dense_face": {"faces"},
     "sfsr": {"faces"},
@@ -39,7 +41,15 @@ ALLOWED: dict[str, set[str]] = {
     },
     "__init__": {"nodes"},
 }
-FOUNDATION = {"errors", "storage", "state_dict", "published_files", "__init__"}
+FOUNDATION = {
+    "errors",
+    "limits",
+    "storage",
+    "state_dict",
+    "published_files",
+    "readers",
+    "__init__",
+}
 
 HOST = {
     "comfy",

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, ModelFileError
 from ...faces.blendshapes import ARKIT_NAMES
-from ...faces.encoders.feature_file import numpy_globals
 from ...faces.parts import PART_COLOURS
 from ...faces.pixels import to_array
+from ...readers.pickled_array import read_array
 
 #: Depth outside the face.
 BACKGROUND = 1.0
@@ -124,13 +124,14 @@ def feature(vector: Tensor) -> bytes:
 
 
 def decode_feature(data: bytes) -> Tensor:
-    """[D]; raises InputError. Only numpy arrays are unpickled."""
+    """[D]; raises InputError. Only an array of floats is read."""
     try:
-        with torch.serialization.safe_globals(numpy_globals()):
-            values = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-        vector = torch.as_tensor(values).float().flatten()
-    except Exception as error:  # a broken or malicious file may raise anything
+        values = read_array(io.BytesIO(data), "features")
+    except ModelFileError as error:
         raise InputError("the identity features are unreadable") from error
+    if values is None:
+        raise InputError("the identity features are unreadable")
+    vector = values.float().flatten()
     if not len(vector) or not bool(torch.isfinite(vector).all()):
         raise InputError("the identity features are not finite numbers")
     return vector

@@ -96,10 +96,13 @@ def test_feature_files(tmp_path: Path) -> None:
     torch.save(torch.from_numpy(values), tmp_path / "c.pt")
     for name in ("a.npy", "b.pth", "c.pt"):
         assert read_feature(tmp_path / name).tolist() == list(range(6))
-    torch.save(Path("x"), tmp_path / "evil.pth")
+    torch.save(Path("x"), tmp_path / "path.pth")
+    with pytest.raises(ModelFileError, match="no single feature vector"):
+        read_feature(tmp_path / "path.pth")
+    torch.save(breakpoint, tmp_path / "evil.pth")
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
     for name in ("evil.pth", "object.npy"):
-        with pytest.raises(ModelFileError, match="damaged, or holds other things"):
+        with pytest.raises(ModelFileError, match=r"damaged, or holds other things|malicious"):
             read_feature(tmp_path / name)
     np.save(tmp_path / "two.npy", np.zeros((2, 3), np.float32))
     with pytest.raises(ModelFileError, match="no single feature vector"):

@@ -427,7 +427,7 @@ def test_a_tensor_that_claims_more_than_there_is(tmp_path: Path) -> None:
     """A view that repeats one number takes no place in a file, and gigabytes once copied."""
     wide = torch.zeros(1).expand(3072, 1 << 20)
     torch.save({**small(), "image_proj.proj.2.weight": wide}, tmp_path / "x.bin")
-    with pytest.raises(FacePackError, match=r"numbers of image_proj\.proj\.2\.weight are missing"):
+    with pytest.raises(FacePackError, match=r"image_proj\.proj\.2\.weight extends beyond"):
         load_published(tmp_path / "x.bin", target=target())
 
 

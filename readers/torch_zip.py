@@ -5,59 +5,66 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase, BytesIO
 from typing import cast
-from zipfile import ZIP_STORED, BadZipFile, ZipExtFile, ZipFile, ZipInfo
+from zipfile import ZIP_STORED, ZipExtFile, ZipFile, ZipInfo
 
 from torch import Tensor
 
-from ...errors import FacePackError, ModelFileError
+from .. import limits
+from ..errors import ModelFileError, refuse_with
 from .lazy_tensor import LazyTensor, read_elements
-from .unpickle import StoredTensor, damaged, read_index
+from .unpickle import Saved, StoredTensor, Unpickler, damaged, read_tree
 
 ZIP_MAGIC = b"PK\x03\x04"
 _INDEX = "/data.pkl"
-_MAX_INDEX_BYTES = 200_000_000
+_ORDER_BYTES = 16
 
 
-def read_zip(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]:
-    """Tensors of an open checkpoint; they read from the same stream.
+def read_zip(stream: BufferedIOBase, where: str, kind: type[Unpickler] = Unpickler) -> Saved:
+    """What is in an open file; its tensors read from the same stream.
 
     Args:
         stream: A binary stream; must stay open while tensors are read.
+        kind: Reads the index.
 
     Raises:
         ModelFileError: The file is truncated, altered, malicious, or not a PyTorch checkpoint.
     """
-    try:
-        with _unpacking(where):
-            archive = ZipFile(stream)
-    except ModelFileError as error:  # the zip directory is at the end of the file
-        raise damaged("is truncated, or its end is damaged", where) from error
+    size = stream.seek(0, os.SEEK_END)
+    with refuse_with(damaged("is truncated, or its end is damaged", where)):
+        archive = ZipFile(stream)  # the zip directory is at the end of the file
     records: dict[str, ZipInfo] = {}
     for info in archive.infolist():
         if info.filename in records:
             raise damaged(f"contains the record {info.filename} twice", where)
         if info.compress_type != ZIP_STORED or info.flag_bits & 1:
             raise damaged("is compressed or encrypted, which PyTorch does not do", where)
+        if info.file_size != info.compress_size or info.header_offset + info.file_size > size:
+            raise damaged(f"is damaged: the record {info.filename} does not fit into it", where)
         records[info.filename] = info
     indexes = [name for name in records if name.endswith(_INDEX)]
-    if len(indexes) != 1 or records[indexes[0]].file_size > _MAX_INDEX_BYTES:
+    if len(indexes) != 1 or records[indexes[0]].file_size > limits.INDEX_BYTES:
         raise damaged("is a zip archive, but not a PyTorch checkpoint", where)
     folder = indexes[0].removesuffix(_INDEX)
-    order = f"{folder}/byteorder"
+    order = records.get(f"{folder}/byteorder")
     with _unpacking(where):
-        if order in records and archive.read(order).decode() != sys.byteorder:
+        if order is not None and (
+            order.file_size > _ORDER_BYTES or archive.read(order).decode() != sys.byteorder
+        ):
             raise damaged("was written on a machine with another byte order", where)
         table = BytesIO(archive.read(indexes[0]))
-    stored, _ = read_index(table, where)
-    return {
-        name: _lazy(archive, records.get(f"{folder}/data/{tensor.key}"), name, tensor, where)
-        for name, tensor in stored.items()
-    }
+    tree, _ = read_tree(table, where, kind)
+    return Saved(
+        tree,
+        lambda name, tensor: _lazy(
+            archive, records.get(f"{folder}/data/{tensor.key}"), name, tensor, where
+        ),
+    )
 
 
 def _lazy(
@@ -83,7 +90,7 @@ def _unpacking(where: str) -> Iterator[None]:
     """Turn the many exceptions of zipfile about damaged archives into ModelFileError."""
     try:
         yield
-    except FacePackError:
+    except ModelFileError:
         raise
-    except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a broken or hostile archive may raise anything
         raise damaged(f"is damaged: {error}", where) from error

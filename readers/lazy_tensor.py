@@ -14,7 +14,7 @@ from io import BufferedIOBase
 import torch
 from torch import Tensor
 
-from ...errors import ModelFileError
+from ..errors import ModelFileError
 
 _STEP = 1 << 24
 """Bytes per read: a zip stream copies what it returns."""

@@ -18,15 +18,19 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face.dense_face.checkpoints.torch_file import read_checkpoint
-from comfyui_dense_face.dense_face.checkpoints.unpickle import read_index
 from comfyui_dense_face.errors import ModelFileError
+from comfyui_dense_face.readers.torch_file import read_checkpoint
+from comfyui_dense_face.readers.unpickle import read_tree, state_dict_of
 from torch import Tensor, nn
 
 
 def read(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as stream:
         return {k: t.read() for k, t in read_checkpoint(stream, str(path)).items()}
+
+
+def read_index(stream: io.BytesIO, where: str) -> dict[str, Any]:
+    return state_dict_of(read_tree(stream, where)[0], where)
 
 
 def saved(path: Path, content: Any, legacy: bool = False) -> Path:
@@ -129,7 +133,7 @@ def test_stand_ins_cannot_be_changed() -> None:
             with pytest.raises(ModelFileError, match="damaged"):
                 read_index(io.BytesIO(b"\x80\x02" + target + state + b"."), "x")
     fresh = pickle.dumps({"state_dict": OrderedDict()}, protocol=2)
-    assert read_index(io.BytesIO(fresh), "x") == ({}, {})
+    assert read_index(io.BytesIO(fresh), "x") == {}
 
 
 @pytest.mark.parametrize(

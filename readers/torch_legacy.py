@@ -14,7 +14,7 @@ from io import BufferedIOBase
 from torch import Tensor
 
 from .lazy_tensor import LazyTensor, read_elements
-from .unpickle import StoredTensor, damaged, read_index, read_plain
+from .unpickle import Saved, StoredTensor, Unpickler, damaged, read_plain, read_tree
 
 LEGACY_MAGIC = b"\x80\x02\x8a\n"
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -22,11 +22,12 @@ _VERSION = 1001
 _LENGTH = struct.Struct("<q")
 
 
-def read_legacy(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]:
-    """Tensors of an open checkpoint; they read from the same stream.
+def read_legacy(stream: BufferedIOBase, where: str, kind: type[Unpickler] = Unpickler) -> Saved:
+    """What is in an open file; its tensors read from the same stream.
 
     Args:
         stream: A binary stream at its start; must stay open while tensors are read.
+        kind: Reads the index.
 
     Raises:
         ModelFileError: The file is truncated, altered, malicious, or not a PyTorch checkpoint.
@@ -36,7 +37,7 @@ def read_legacy(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]:
         raise damaged("is a pickle, but not a PyTorch checkpoint", where)
     if machine.get("little_endian", True) is not (sys.byteorder == "little"):
         raise damaged("was written on a machine with another byte order", where)
-    tensors, storages = read_index(stream, where)
+    tree, storages = read_tree(stream, where, kind)
     keys = read_plain(stream, where)
     listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not listed or sorted(keys) != sorted(storages):
@@ -53,10 +54,7 @@ def read_legacy(stream: BufferedIOBase, where: str) -> dict[str, LazyTensor]:
             raise damaged("is truncated", where)
         if _LENGTH.unpack(head)[0] != length:
             raise damaged("is damaged: a length differs from that in its index", where)
-    return {
-        name: _lazy(stream, starts[tensor.key], name, tensor, where)
-        for name, tensor in tensors.items()
-    }
+    return Saved(tree, lambda name, tensor: _lazy(stream, starts[tensor.key], name, tensor, where))
 
 
 def _lazy(

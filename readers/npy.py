@@ -1,0 +1,27 @@
+"""Arrays in numpy's ``.npy`` format, without memory for more than the file holds."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+
+def read_npy(data: bytes) -> NDArray[Any]:
+    """The array of numbers in the bytes of a file.
+
+    Raises:
+        Exception: Of any kind, where it is something else, damaged, or claims more than it holds.
+    """
+    stream = io.BytesIO(data)
+    version = npy.read_magic(stream)
+    header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = header(stream)
+    left = len(data) - stream.tell()
+    if dtype.hasobject or not dtype.itemsize or math.prod(shape) * dtype.itemsize > left:
+        raise ValueError("an array that the file does not hold")
+    return np.load(io.BytesIO(data), allow_pickle=False)
