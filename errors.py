@@ -48,13 +48,16 @@ class IncompatibleError(FacePackError):
 def refuse_with(error: FacePackError) -> Iterator[None]:
     """Raise ``error`` for whatever a broken or hostile file makes a library raise.
 
-    A FacePackError of the block says more and passes; so does what stops a program.
+    What the block says about the file itself is more precise and passes. Numbers out of range that
+    a file states are its fault, too: an InputError becomes ``error``, unless that is one.
     """
     try:
         yield
-    except FacePackError:
+    except (ModelFileError, IncompatibleError):
         raise
     except Exception as cause:  # a broken or hostile file may raise anything
+        if isinstance(cause, InputError) and isinstance(error, InputError):
+            raise
         raise error from cause
 
 

@@ -29,6 +29,8 @@ WEIGHT = 1e6
 """Magnitude of a number in a matrix or kernel. The published adapters: below 100."""
 STATISTIC = 1e12
 """Magnitude of a number in a vector; running variances are large. The release: 1e6."""
+LAYERS = 4096
+"""Layers that the metadata of an adapter name. SDXL: 70."""
 HEAD_STAGES = 32
 """Stages of an annotation head: 4."""
 HEAD_WIDTH = 32_768

@@ -1,4 +1,4 @@
-"""Strict loading of state dicts, with errors that name the first missing or unknown weight."""
+"""Checks of state dicts, with errors that name the first missing, unknown or absurd weight."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from . import limits
 from .errors import IncompatibleError, ModelFileError
 
 T = TypeVar("T")
@@ -49,16 +50,31 @@ def check_state_dict(
                 f"instead of {list(own[name].shape)}",
                 fix="Use a file made for this kind of model",
             )
+        if own[name].is_floating_point() and not tensor.is_floating_point():
+            raise IncompatibleError(
+                f"{what} has a weight {name} of type {tensor.dtype}", fix=_AGAIN
+            )
 
 
-def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Load a state dict that must match the module exactly.
+def check_values(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Check that weights are finite and not absurdly large: they would give black images.
 
     Raises:
-        ModelFileError, IncompatibleError: As :func:`check_state_dict`.
+        ModelFileError: One is not; it is named.
     """
-    check_state_dict(module, tensors, what)
-    module.load_state_dict(dict(tensors))
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or not tensor.numel():
+            continue
+        # 8-bit floats have no minimum; a NaN anywhere makes both ends NaN.
+        low, high = (tensor.half() if tensor.element_size() == 1 else tensor).aminmax()
+        bound = limits.WEIGHT if tensor.ndim > 1 else limits.STATISTIC
+        if not (float(low) >= -bound and float(high) <= bound):
+            raise ModelFileError(
+                f"the weight {name} holds values from {float(low):g} to {float(high):g}, "
+                "which are not finite or too large",
+                where=where,
+                fix=_AGAIN,
+            )
 
 
 def as_float32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import InputError, ModelFileError
+from . import limits
+from .errors import FacePackError, InputError, ModelFileError
 
 CHECKSUM_KEY = "sha256"
 _BLOCK = 1 << 22
@@ -70,21 +71,29 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             where=str(path),
             fix="Put the file there or correct the path",
         )
+    again = "Download or write it again"
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
+            names = list(file.keys())
+            if len(names) > limits.TENSORS:
+                raise ModelFileError(
+                    f"the model file holds {len(names)} tensors", where=str(path), fix=again
+                )
             metadata: dict[str, str] = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise ModelFileError(
-            f"the model file is truncated or no safetensors file: {error}",
-            where=str(path),
-            fix="Download or write it again",
-        ) from error
+            tensors = {name: file.get_tensor(name) for name in names}
+    except FacePackError:
+        raise
     except OSError as error:
         raise ModelFileError(
             f"the model file cannot be read: {error.strerror or error}",
             where=str(path),
             fix="Check its permissions and the disk",
+        ) from error
+    except Exception as error:  # a broken or hostile file may raise anything
+        raise ModelFileError(
+            f"the model file is truncated or no safetensors file: {error}",
+            where=str(path),
+            fix=again,
         ) from error
     expected = metadata.get(CHECKSUM_KEY)
     if expected is not None and expected != tensor_checksum(tensors):

@@ -187,6 +187,7 @@ class PCAdapter(nn.Module):
         Raises:
             ModelFileError, IncompatibleError: As :meth:`from_shapes`.
         """
+        cls.from_shapes(tensors)  # without memory, which a weight of another shape could make huge
         adapter = cls.from_shapes(tensors, delta=delta, device=None)
         for name in adapter._unused() - tensors.keys():
             nn.init.zeros_(adapter.get_parameter(name))

@@ -114,7 +114,7 @@ def layers_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[Attentio
 _FUSED = ".id_to_q.weight"
 _FROM_IDENTITY = (".feat_to_q.weight", _FUSED)
 _ADAPTER_KEY = re.compile(
-    r"(?P<attention>(?P<block>(?:in|out)put_blocks\.\d+|middle_block)"
+    r"(?P<attention>(?P<block>(?:in|out)put_blocks\.[0-9]{1,3}|middle_block)"
     r"\.1\.transformer_blocks\.0\.(?P<kind>attn[12]))\.(?:per_[qkv]|feat_to_q|id_to_q)\.weight"
 )
 

@@ -85,6 +85,7 @@ class IdentityToken(nn.Module):
         Raises:
             ModelFileError, IncompatibleError: As :meth:`from_shapes`.
         """
+        cls.from_shapes(tensors)  # without memory
         token = cls.from_shapes(tensors, reference_delta=reference_delta, device=None)
         token.load_state_dict(dict(tensors))
         return token.eval()

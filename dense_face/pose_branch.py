@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ModelFileError
-from ..state_dict import load_strict
+from ..errors import ModelFileError, refuse_with
+from ..state_dict import check_state_dict
 
 HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
 _HINT_STRIDES = (1, 1, 2, 1, 2, 1, 2, 1)
 _GROUPS = 32
-_BLOCK = re.compile(r"input_blocks\.(\d+)\.0\.(op|in_layers\.2|)\.?weight")
+_BLOCK = re.compile(r"input_blocks\.([0-9]{1,3})\.0\.(op|in_layers\.2|)\.?weight")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,13 @@ class PoseBranchConfig:
         """Read the sizes from names and shapes (names without ``control_model.``).
 
         Raises:
-            ModelFileError: A weight that determines a size is missing.
+            ModelFileError: A weight that determines a size is missing, or has none.
         """
+        with refuse_with(_no_branch()):
+            return cls._from_shapes(tensors)
+
+    @classmethod
+    def _from_shapes(cls, tensors: Mapping[str, Tensor]) -> PoseBranchConfig:
         blocks: dict[int, tuple[bool, int]] = {}
         for name, tensor in tensors.items():
             if match := _BLOCK.fullmatch(name):
@@ -134,8 +139,12 @@ class PoseBranch(nn.Module):
         Raises:
             ModelFileError, IncompatibleError: Weights are missing, unknown or of another shape.
         """
-        branch = cls(PoseBranchConfig.from_state_dict(tensors), operations, **kwargs)
-        load_strict(branch, tensors, "the pose branch")
+        config = PoseBranchConfig.from_state_dict(tensors)
+        with refuse_with(_no_branch()):
+            # Without memory first: sizes come from a few of the weights, and may not fit the rest.
+            check_state_dict(cls(config, device="meta"), tensors, "the pose branch")
+        branch = cls(config, operations, **kwargs)
+        branch.load_state_dict(dict(tensors))
         return branch
 
     def encode_hint(self, hint: Tensor) -> Tensor:
@@ -252,6 +261,12 @@ def zeroed(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
+
+
+def _no_branch() -> ModelFileError:
+    return ModelFileError(
+        "the pose branch has sizes that no such network has", fix="Download or convert it again"
+    )
 
 
 def _hint_encoder(config: PoseBranchConfig, make: LayerMaker) -> nn.Sequential:

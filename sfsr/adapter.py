@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ModelFileError
-from ..state_dict import check_state_dict
+from .. import limits
+from ..errors import ModelFileError, refuse_with
+from ..readers.json_text import parse_json
+from ..state_dict import check_state_dict, check_values
 from ..storage import read_weights, write_weights
 from .background import BackgroundHint
 from .compound import CompoundEmbedding
@@ -96,10 +98,11 @@ def load_adapter(path: str | Path) -> SFSRAdapter:
             where=str(path),
             fix="Use an SFSR adapter of this pack",
         )
+    check_values(tensors, str(path))
     layout, layers = _read_layout(about, path)
     first = tensors.get(f"{_HINT}last.weight")
     # On the meta device, so that wrong sizes in the metadata allocate nothing.
-    with torch.device("meta"):
+    with refuse_with(_unusable(path, "sizes")), torch.device("meta"):
         adapter = SFSRAdapter(layout, layers, 0 if first is None else len(first))
     check_state_dict(adapter, tensors, "the SFSR adapter")
     weights = {name: tensor.float() for name, tensor in tensors.items()}
@@ -110,15 +113,18 @@ def load_adapter(path: str | Path) -> SFSRAdapter:
 def _read_layout(
     about: Mapping[str, str], path: str | Path
 ) -> tuple[CompoundLayout, dict[str, int]]:
-    try:
+    with refuse_with(_unusable(path, "metadata")):
         numbers: dict[str, Any] = {name: int(about[name]) for name in _NUMBERS}
-        identities = {str(k): int(v) for k, v in json.loads(about["identities"]).items()}
-        layers = {str(k): int(v) for k, v in json.loads(about["layers"]).items()}
-        encoder = about["learned_encoder"]
-        return CompoundLayout(identities, learned_encoder=encoder, **numbers), layers
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ModelFileError(
-            f"the adapter file has unusable metadata: {error}",
-            where=str(path),
-            fix="Download or write it again",
-        ) from error
+        identities = {str(k): int(v) for k, v in parse_json(about["identities"]).items()}
+        layers = {str(k): int(v) for k, v in parse_json(about["layers"]).items()}
+        if len(layers) + len(identities) > limits.LAYERS:
+            raise ValueError("too many layers")
+        return CompoundLayout(
+            identities, learned_encoder=about["learned_encoder"], **numbers
+        ), layers
+
+
+def _unusable(path: str | Path, what: str) -> ModelFileError:
+    return ModelFileError(
+        f"the adapter file has unusable {what}", where=str(path), fix="Download or write it again"
+    )

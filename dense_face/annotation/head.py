@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ... import limits
 from ...errors import IncompatibleError, InputError
 from ...faces.face import SCHEMES
 from ...faces.parts import PART_NAMES
@@ -53,9 +54,14 @@ class HeadConfig:
     def __post_init__(self) -> None:
         """Check the numbers."""
         widths = (*self.stage_widths, self.width)
-        if not self.stage_widths or any(w < 32 or w % 32 for w in widths):
-            raise InputError(f"the head's widths are {widths}", fix="Use positive multiples of 32")
-        if self.scale < 2 or self.scale & (self.scale - 1):
+        stages = len(self.stage_widths)
+        if not 0 < stages <= limits.HEAD_STAGES or not all(map(_is_width, widths)):
+            raise InputError(
+                f"the head's widths are {widths}",
+                fix=f"Use multiples of 32 up to {limits.HEAD_WIDTH}",
+            )
+        small = type(self.scale) is int and 2 <= self.scale <= limits.HEAD_SCALE
+        if not small or self.scale & (self.scale - 1):
             raise InputError(
                 f"the head's scale is {self.scale}", fix="Use 2, 4, 8 or another power of two"
             )
@@ -165,6 +171,10 @@ class AnnotationHead(nn.Module):
                 f"the timestep {high if low >= 0 else low:g} is outside 0..{TIMESTEPS - 1}",
                 fix="Choose one in that range; small values mean little noise",
             )
+
+
+def _is_width(width: object) -> bool:
+    return type(width) is int and 32 <= width <= limits.HEAD_WIDTH and width % 32 == 0
 
 
 def _upsampled(x: Tensor, size: torch.Size) -> Tensor:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from ...errors import FacePackError, ModelFileError
-from ...state_dict import as_float32, load_strict
+from ...errors import ModelFileError, refuse_with
+from ...readers.json_text import parse_json
+from ...state_dict import as_float32, check_state_dict, check_values
 from ...storage import read_format, write_weights
 from .head import AnnotationHead, HeadConfig
 
@@ -52,15 +53,16 @@ def load_head(path: str | Path) -> tuple[AnnotationHead, dict[str, str]]:
         IncompatibleError: A weight does not have the shape that the metadata imply.
     """
     tensors, metadata = read_format(path, FORMAT, "Choose the file of an annotation head")
-    try:
-        numbers = json.loads(metadata["config"])
+    refusal = ModelFileError(
+        "the file does not give the sizes of its annotation head",
+        where=str(path),
+        fix="Download or write it again",
+    )
+    with refuse_with(refusal):
+        numbers = parse_json(metadata["config"])
         config = HeadConfig(**{**numbers, "stage_widths": tuple(numbers["stage_widths"])})
-    except (KeyError, TypeError, ValueError, FacePackError) as error:
-        raise ModelFileError(
-            "the file does not give the sizes of its annotation head",
-            where=str(path),
-            fix="Download or write it again",
-        ) from error
-    head = AnnotationHead(config, device="meta").to_empty(device="cpu")
-    load_strict(head, as_float32(tensors), "the annotation head")
+    check_values(tensors, str(path))
+    head = AnnotationHead(config, device="meta")
+    check_state_dict(head, tensors, "the annotation head")
+    head.to_empty(device="cpu").load_state_dict(as_float32(tensors))
     return head.eval().requires_grad_(False), metadata

@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...errors import ModelFileError
-from ...state_dict import as_float32
+from ... import limits
+from ...errors import ModelFileError, refuse_with
+from ...state_dict import as_float32, check_values
 from ...storage import read_format, write_weights
 from ..adapter import DELTA, PCAdapter
 from ..fused import FusedAdapter, fuse
@@ -88,14 +89,16 @@ class AdapterParts:
         return fuse(self.adapter, self.delta)
 
     def _number(self, key: str, default: float) -> float:
-        try:
-            return float(self.metadata.get(key, default))
-        except ValueError as error:
-            raise ModelFileError(
-                f"the adapter file says {key}={self.metadata[key]!r}, which is not a number",
-                where=self.where,
-                fix="Write or convert it again",
-            ) from error
+        refusal = ModelFileError(
+            f"the adapter file says {key}={self.metadata.get(key)!r}, which is no strength",
+            where=self.where,
+            fix="Write or convert it again",
+        )
+        with refuse_with(refusal):
+            number = float(self.metadata.get(key, default))
+        if not abs(number) <= limits.WEIGHT:
+            raise refusal
+        return number
 
 
 def read_parts(path: str | Path) -> AdapterParts:
@@ -103,9 +106,10 @@ def read_parts(path: str | Path) -> AdapterParts:
 
     Raises:
         ModelFileError: The file is missing, truncated, altered or of another format, or contains an
-            unknown weight.
+            unknown weight, or one that is not finite.
     """
     tensors, metadata = read_format(path, FORMAT, _FIX)
+    check_values(tensors, str(path))
     split: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in _PREFIXES}
     for name, tensor in tensors.items():
         prefix = next((p for p in _PREFIXES if name.startswith(p)), None)

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import FacePackError, ModelFileError
+from ... import limits
+from ...errors import ModelFileError, refuse_with
 from ...readers.lazy_tensor import LazyStateDict, LazyTensor, read_elements
 from ...storage import CHECKSUM_KEY, atomic_path, tensor_checksum
 
@@ -28,8 +29,6 @@ DTYPES = {
     "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_LONGEST_HEADER = 100_000_000
-"""The limit of the ``safetensors`` library."""
 
 
 def read_stream(stream: BufferedIOBase, where: str) -> tuple[dict[str, LazyTensor], dict[str, str]]:
@@ -45,16 +44,12 @@ def read_stream(stream: BufferedIOBase, where: str) -> tuple[dict[str, LazyTenso
     stream.seek(0)
     length = int.from_bytes(stream.read(8), "little")
     start = 8 + length
-    if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+    if not 2 <= length <= min(limits.HEADER_BYTES, size - 8):
         raise _broken(where)
-    try:
+    with refuse_with(_broken(where)):
         header = json.loads(stream.read(length), object_pairs_hook=partial(_no_duplicates, where))
         metadata = {str(k): str(v) for k, v in header.pop("__metadata__", {}).items()}
         tensors = {name: _lazy(stream, start, size, entry, where) for name, entry in header.items()}
-    except FacePackError:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _broken(where) from error
     return tensors, metadata
 
 
@@ -123,7 +118,7 @@ def _lazy(
 ) -> LazyTensor:
     first, last = entry["data_offsets"]
     shape, dtype = tuple(entry["shape"]), DTYPES[entry["dtype"]]
-    if not all(type(n) is int and n >= 0 for n in (first, *shape)):
+    if not all(type(n) is int and n >= 0 for n in (first, last, *shape)):
         raise ValueError("offsets and sizes must be non-negative integers")
     count = math.prod(shape)
     if last - first != count * dtype.itemsize or start + last > size:

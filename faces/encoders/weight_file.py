@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import ModelFileError
 from ...readers.torch_file import open_checkpoint, read_saved
-from ...state_dict import as_float32
+from ...state_dict import as_float32, check_values
 from ...storage import read_weights
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -28,13 +28,15 @@ def read_network(path: str | Path, what: str) -> dict[str, Tensor]:
         what: Name of the network for errors ("IR-SE50").
 
     Raises:
-        ModelFileError: The file is missing, damaged, or holds anything but weights.
+        ModelFileError: The file is missing, damaged, or holds anything but weights, or one that is
+            not finite.
     """
     path = Path(path)
     if path.suffix == ".safetensors" or not path.is_file():
         tensors, _ = read_weights(path)
     else:
         tensors = _tensors_of(read_torch_file(path, what), path, what)
+    check_values(tensors, str(path))
     return as_float32(tensors)
 
 

@@ -6,7 +6,7 @@ that library is needed.
 
 from __future__ import annotations
 
-import io
+import math
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...errors import ModelFileError
+from ... import limits
+from ...errors import ModelFileError, refuse_with
 
 DETECTOR = "face_detector.tflite"
 MESH = "face_landmarks_detector.tflite"
@@ -28,8 +29,7 @@ _FIX = (
     "Use face_landmarker_v2_with_blendshapes.task, "
     "which Google publishes with MediaPipe's Face Landmarker (Apache-2.0)"
 )
-#: Far more than any known file unpacks to; stops zip bombs.
-_LARGEST_PART = 64 * 2**20
+_VERTICES = 468
 #: x, y, z and the two texture coordinates of a vertex.
 _PER_VERTEX = 5
 
@@ -66,28 +66,16 @@ def read_task_file(path: str | Path) -> TaskFile:
     path = Path(path)
     if not path.is_file():
         raise ModelFileError("the face landmarker file is missing", where=str(path), fix=_FIX)
+    damaged = ModelFileError(
+        "the face landmarker file is damaged, truncated or not a .task file",
+        where=str(path),
+        fix=_FIX,
+    )
     try:
-        with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-            names = set(archive.namelist())
-            lacking = [n for n in (DETECTOR, MESH, BLENDSHAPES, GEOMETRY) if n not in names]
-            if lacking:
-                raise ModelFileError(
-                    f"the file is not a face landmarker with blendshapes: it lacks {lacking[0]}",
-                    where=str(path),
-                    fix=_FIX,
-                )
-            parts = [_part(archive, n, path) for n in (DETECTOR, MESH, BLENDSHAPES)]
-            geometry = _geometry(_part(archive, GEOMETRY, path))
-    except zipfile.BadZipFile as error:
-        raise ModelFileError(
-            "the face landmarker file is truncated or not a .task file", where=str(path), fix=_FIX
-        ) from error
-    except (IndexError, struct.error, ValueError, RuntimeError, NotImplementedError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(
-            f"the face landmarker file is damaged: {error}", where=str(path), fix=_FIX
-        ) from error
+        with path.open("rb") as stream, refuse_with(damaged):
+            if path.stat().st_size > limits.TASK_BYTES:
+                raise damaged
+            parts, geometry = _parts(zipfile.ZipFile(stream), path)
     except OSError as error:
         raise ModelFileError(
             f"the face landmarker file cannot be read: {error.strerror or error}",
@@ -116,10 +104,29 @@ def _kept_geometry(path: Path, _changed: int, _size: int) -> Geometry:
     return read_task_file(path).geometry
 
 
-def _part(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    if archive.getinfo(name).file_size > _LARGEST_PART:
-        raise ModelFileError(f"{name} inside the file is too large", where=str(path), fix=_FIX)
-    return archive.read(name)
+def _parts(archive: zipfile.ZipFile, path: Path) -> tuple[list[bytes], Geometry]:
+    names = set(archive.namelist())
+    lacking = [n for n in (DETECTOR, MESH, BLENDSHAPES, GEOMETRY) if n not in names]
+    if lacking:
+        raise ModelFileError(
+            f"the file is not a face landmarker with blendshapes: it lacks {lacking[0]}",
+            where=str(path),
+            fix=_FIX,
+        )
+    parts = [_part(archive, n, limits.TASK_BYTES) for n in (DETECTOR, MESH, BLENDSHAPES)]
+    return parts, _geometry(_part(archive, GEOMETRY, limits.GEOMETRY_BYTES))
+
+
+def _part(archive: zipfile.ZipFile, name: str, largest: int) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > largest:
+        raise ValueError(f"{name} is too large")
+    with archive.open(name) as stream:
+        # With a number: without one, all is unpacked at once, whatever size the archive states.
+        content = stream.read(size)
+        if len(content) < size or stream.read(1):
+            raise ValueError(f"{name} is of another size")
+    return content
 
 
 def _geometry(message: bytes) -> Geometry:
@@ -131,12 +138,16 @@ def _geometry(message: bytes) -> Geometry:
             numbers = [v for f, v in _fields(value) if f == 3 and isinstance(v, float)]
         elif field == 2 and isinstance(value, bytes):
             pair = dict(_fields(value))
-            weights[int(pair.get(1, 0))] = float(pair.get(2, 0.0))
-    count = len(numbers) // _PER_VERTEX
-    if count == 0 or len(numbers) % _PER_VERTEX or not weights or max(weights) >= count:
+            index, weight = pair.get(1, 0), pair.get(2, 0.0)
+            if not isinstance(index, int) or not isinstance(weight, float):
+                raise ValueError("a weight of another kind")
+            weights[index] = weight
+    if len(numbers) != _VERTICES * _PER_VERTEX or not weights or max(weights) >= _VERTICES:
         raise ValueError("the canonical face cannot be read")
-    vertices = torch.tensor(numbers).reshape(count, _PER_VERTEX)[:, :3].double()
-    dense = torch.zeros(count, dtype=torch.float64)
+    if not all(map(math.isfinite, [*numbers, *weights.values()])):
+        raise ValueError("the canonical face is not finite")
+    vertices = torch.tensor(numbers).reshape(_VERTICES, _PER_VERTEX)[:, :3].double()
+    dense = torch.zeros(_VERTICES, dtype=torch.float64)
     dense[list(weights)] = torch.tensor(list(weights.values()), dtype=torch.float64)
     return Geometry(vertices, dense)
 
@@ -165,11 +176,11 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | float | bytes]]:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+    value = 0
+    for shift in range(0, 70, 7):  # 64 bits have ten bytes at most
         byte = message[at]
         at += 1
         value |= (byte & 127) << shift
         if byte < 128:
             return value, at
-        shift += 7
+    raise ValueError("a number that is too long")

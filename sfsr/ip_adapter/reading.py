@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...errors import ModelFileError
 from ...faces.encoders.weight_file import read_torch_file
+from ...state_dict import check_values
 from ...storage import read_weights
 from .state_dict import flat_state_dict, merged
 
@@ -36,14 +37,19 @@ def read_adapter_files(paths: Sequence[str | Path]) -> dict[str, Tensor]:
 
 
 def read_adapter_file(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of one file on the CPU, in the file's dtypes.
+    """The tensors of one file on the CPU, in the file's dtypes, all finite.
 
     The format comes from the file's first bytes; the ending .safetensors alone is believed.
 
     Raises:
         ModelFileError: As :func:`read_adapter_files`.
     """
-    path = Path(path)
+    tensors = _read(Path(path))
+    check_values(tensors, str(path))
+    return tensors
+
+
+def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file() or _is_safetensors(path):
         return flat_state_dict(read_weights(path)[0], str(path))
     if tarfile.is_tarfile(path):

@@ -6,17 +6,15 @@ import io
 import os
 import pickle
 import struct
-import time
-import tracemalloc
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cheap import cheaply
 from comfyui_dense_face import limits
 from comfyui_dense_face.errors import ModelFileError
 from comfyui_dense_face.faces.encoders.feature_file import read_feature
@@ -25,21 +23,7 @@ from comfyui_dense_face.readers.pickled_array import read_array
 from comfyui_dense_face.readers.torch_file import read_checkpoint, read_saved
 from comfyui_dense_face.readers.unpickle import read_tree
 
-_MEGABYTES = 64
 _START, _EMPTY_DICT = b"\x80\x04", b"}"
-
-
-@contextmanager
-def cheaply() -> Iterator[None]:
-    """Fails if the block takes more than 64 MB, or more than a few seconds of processor time."""
-    tracemalloc.start()
-    started = time.process_time()
-    try:
-        yield
-        peak, spent = tracemalloc.get_traced_memory()[1], time.process_time() - started
-    finally:
-        tracemalloc.stop()
-    assert peak < _MEGABYTES * 2**20 and spent < 60
 
 
 def _nested(levels: int) -> bytes:
