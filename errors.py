@@ -48,16 +48,16 @@ class IncompatibleError(FacePackError):
 def refuse_with(error: FacePackError) -> Iterator[None]:
     """Raise ``error`` for whatever a broken or hostile file makes a library raise.
 
-    What the block says about the file itself is more precise and passes. Numbers out of range that
-    a file states are its fault, too: an InputError becomes ``error``, unless that is one.
+    What the block says about the file itself is more precise and passes: for a ModelFileError that
+    and IncompatibleError, for an InputError that. The other kind becomes ``error``: numbers out of
+    range that a model file states are its fault, too.
     """
+    passes = InputError if isinstance(error, InputError) else (ModelFileError, IncompatibleError)
     try:
         yield
-    except (ModelFileError, IncompatibleError):
+    except passes:
         raise
     except Exception as cause:  # a broken or hostile file may raise anything
-        if isinstance(cause, InputError) and isinstance(error, InputError):
-            raise
         raise error from cause
 
 

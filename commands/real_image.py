@@ -167,10 +167,11 @@ def load_clip(args: argparse.Namespace, adapter: Adapter | None) -> ClipVision |
 def read_flame(path: Path) -> Expression:
     """The FLAME expression of a text file; raises InputError."""
     from ..errors import InputError
+    from ..readers.files import read_text
     from ..sfsr.arc2face.flame import flame_expression, parse_flame
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise InputError(
             "the file of FLAME numbers cannot be read",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,9 +153,10 @@ class FaceReport:
             for line in lines:
                 stamp, tab, text = line.partition("\t")
                 # A killed run may leave its last line incomplete: that image is analysed again.
-                if tab and text.endswith("}"):
-                    json.loads(text)
-                    done[stamp] = text
+                # So it is with a line that holds something else.
+                with suppress(ValueError, LookupError, TypeError, RecursionError):
+                    if tab and Finding(text).text:
+                        done[stamp] = text
         except (OSError, ValueError) as error:
             raise InputError(
                 "the results file cannot be read", where=str(self._kept), fix="Name another one"

@@ -13,11 +13,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from .. import limits
 from ..demo.networks.analyzer import IMAGE_SIZE
 from ..errors import InputError
 from ..faces.pixels import to_array
+from ..readers.image import open_image
+from ..readers.json_text import parse_json
 
-SMALLEST, LARGEST = 32, 8192
+SMALLEST, LARGEST = 32, limits.IMAGE_SIDE
 """Limits for the sides of input images, in pixels."""
 
 
@@ -52,7 +55,7 @@ def open_rgb(path: str | Path, what: str = "image") -> Image.Image:
     if not path.is_file():
         raise InputError(f"the {what} is missing", where=str(path), fix="Correct the path")
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             _check_size(file.size, what, path)
             return ImageOps.exif_transpose(_eight_bit(file, what, path)).convert("RGB")
     except UnidentifiedImageError as error:
@@ -61,7 +64,7 @@ def open_rgb(path: str | Path, what: str = "image") -> Image.Image:
         raise _wrong_size("too large", what, path) from error
     except InputError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # a broken or hostile file may raise anything
         raise InputError(
             f"the {what} is truncated or damaged: {error}",
             where=str(path),
@@ -107,11 +110,11 @@ def read_about(path: Path) -> dict[str, Any] | None:
         InputError: As :func:`read_image`.
     """
     open_rgb(path)  # decodes all of it: a truncated file still has its text
-    with Image.open(path) as file:
+    with open_image(path) as file:
         text = file.info.get("denseface")
     try:
-        about = json.loads(text or "")
-    except ValueError:
+        about = parse_json(text or "")
+    except (TypeError, ValueError):
         return None
     return about if isinstance(about, dict) else None
 

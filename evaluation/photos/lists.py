@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...errors import InputError
+from ...readers.files import read_text
 from ...sfsr.emotion_table import find_word
 from ...sfsr.expression import Expression
 from ...sfsr.words import expression_of_word
@@ -50,8 +51,8 @@ def expressions_by_word(
 
 def _lines(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).splitlines()
+    except (OSError, ValueError) as error:
         raise InputError(
             "the list cannot be read", where=str(file), fix="Give a UTF-8 text file"
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from comfy_api.latest import io, ui
 
 from ...errors import InputError, ModelFileError
+from ...readers.files import inside
 from ..host.folders import IDENTITIES, file_mark, full_path, identities_folder, list_files, places
 from ..inputs import output
 from ..sockets import IdentitySocket, People
@@ -107,7 +108,8 @@ def _new_file(name: str) -> Path:
     """The next free ``<name>_00001.safetensors`` in the folder of identities."""
     folder = identities_folder()
     given = Path(name.strip())
-    if not given.name or given.is_absolute() or ".." in given.parts:
+    # With its number and ending, the name must still be one.
+    if not given.name or inside(folder, f"{given}_00001.safetensors") is None:
         raise InputError(
             f"an identity cannot be saved under the name {name!r}",
             where="Save Identity",

@@ -19,10 +19,11 @@ from ...faces.head_pose import as_paper_estimator, zyx_to_xyz
 from ...faces.masks.region_mask import part_labels
 from ...pipelines.face_report import SUFFIXES
 from ...pipelines.images import open_rgb, tensor_of
+from ...readers.files import read_text
 from ...storage import atomic_path
 from . import codec as codec
 from .folder import Defects
-from .record import ANNOTATION_SIZE, Box, Record, Row
+from .record import ANNOTATION_SIZE, Box, Record, Row, index_of
 from .writer import Writer
 
 PADDING = 0.25
@@ -67,7 +68,7 @@ def people_of(folder: Path) -> list[Person]:
             fix="Give PNG, JPEG or WebP files, a subfolder for each person",
         )
     names = sorted(found)
-    numbered = all(name.isdigit() and 1 <= len(name) <= 7 and int(name) > 0 for name in names)
+    numbered = all(len(name) <= 7 and index_of(name) > 0 for name in names)
     ids = [int(name) for name in names] if numbered else list(range(1, len(names) + 1))
     if len(set(ids)) != len(ids):
         ids = list(range(1, len(names) + 1))
@@ -249,8 +250,8 @@ def _caption(path: Path) -> tuple[str, str]:
     """Caption and its source: the text file beside the image, or the template."""
     beside = path.with_suffix(".txt")
     try:
-        text = " ".join(beside.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError):
+        text = " ".join(read_text(beside).split())
+    except (OSError, ValueError):
         text = ""
     return (text, "sidecar") if text else (TEMPLATE, "template")
 

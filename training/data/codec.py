@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ...errors import InputError, ModelFileError
+from ... import limits
+from ...errors import InputError, refuse_with
 from ...faces.blendshapes import ARKIT_NAMES
 from ...faces.parts import PART_COLOURS
 from ...faces.pixels import to_array
+from ...readers.image import open_image
+from ...readers.json_text import parse_json
+from ...readers.npy import read_npy
 from ...readers.pickled_array import read_array
 
 #: Depth outside the face.
@@ -28,10 +32,6 @@ BACKGROUND = 1.0
 NO_PLACE = -1.0
 _QUALITY = 95
 _PALETTE = np.array(PART_COLOURS, dtype=np.int32)
-_LARGEST_IMAGE = 8192
-
-FAULTS = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, RuntimeError)
-"""What libraries raise for a damaged file."""
 
 
 def jpeg(image: Tensor) -> bytes:
@@ -75,10 +75,9 @@ def landmark_table(points: Tensor) -> bytes:
 
 def decode_landmarks(data: bytes) -> Tensor:
     """[K, 2]; raises InputError for anything but two columns of finite numbers."""
-    try:
+    with refuse_with(InputError("the landmarks are unreadable")):
+        _require_small(data, limits.TABLE_BYTES)
         rows = np.loadtxt(io.BytesIO(data), delimiter=",", dtype=np.float32, ndmin=2)
-    except FAULTS as error:
-        raise InputError("the landmarks are unreadable") from error
     if rows.shape[1] != 2 or not len(rows) or not np.isfinite(rows).all():
         raise InputError("the landmarks are not a table of x and y")
     return torch.from_numpy(rows)
@@ -98,11 +97,9 @@ def decode_xyz(data: bytes, depth_range: tuple[float, float] | None) -> tuple[Te
     Raises:
         InputError: The data is not a float array of shape [H, W, 3].
     """
-    try:
-        values = np.load(io.BytesIO(data), allow_pickle=False)
-    except FAULTS as error:
-        raise InputError("the xyz map is unreadable") from error
-    if values.ndim != 3 or values.shape[2] != 3 or values.dtype.kind != "f":
+    with refuse_with(InputError("the xyz map is unreadable")):
+        values = read_npy(data)
+    if values.ndim != 3 or values.shape[2] != 3 or values.dtype.kind != "f" or not values.size:
         raise InputError(f"the xyz map has the shape {list(values.shape)}")
     values = values.astype(np.float32)
     depth = values[..., 2]
@@ -125,10 +122,9 @@ def feature(vector: Tensor) -> bytes:
 
 def decode_feature(data: bytes) -> Tensor:
     """[D]; raises InputError. Only an array of floats is read."""
-    try:
+    with refuse_with(InputError("the identity features are unreadable")):
+        _require_small(data, limits.VECTOR_BYTES)
         values = read_array(io.BytesIO(data), "features")
-    except ModelFileError as error:
-        raise InputError("the identity features are unreadable") from error
     if values is None:
         raise InputError("the identity features are unreadable")
     vector = values.float().flatten()
@@ -156,23 +152,23 @@ def blendshapes(values: Mapping[str, float]) -> bytes:
 
 def decode_blendshapes(data: bytes) -> Tensor:
     """[51] in 0..1, NaN where the attributes lack a blendshape; raises InputError."""
-    try:
-        attributes = json.loads(data)
-        named = attributes.get("blendshapes", {})
+    with refuse_with(InputError("the attributes are unreadable")):
+        named = parse_json(data).get("blendshapes", {})
         values = [float(named.get(name, "nan")) for name in ARKIT_NAMES]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError("the attributes are unreadable") from error
     return torch.tensor(values).clamp(0, 1)
 
 
 def _pixels(data: bytes, what: str) -> NDArray[np.uint8]:
-    try:
-        with Image.open(io.BytesIO(data)) as file:
-            if max(file.size) > _LARGEST_IMAGE:
-                raise ValueError("too large")
-            return np.array(file.convert("RGB"))
-    except (*FAULTS, Image.DecompressionBombError) as error:
-        raise InputError(f"the {what} is unreadable") from error
+    with refuse_with(InputError(f"the {what} is unreadable")), open_image(data) as file:
+        if not 0 < min(file.size) <= max(file.size) <= limits.IMAGE_SIDE:
+            raise ValueError("too large")
+        return np.array(file.convert("RGB"))
+    raise AssertionError  # for type checkers
+
+
+def _require_small(data: bytes, most: int) -> None:
+    if len(data) > most:
+        raise ValueError(f"{len(data)} bytes")
 
 
 def _image(image: Tensor) -> Image.Image:

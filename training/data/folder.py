@@ -19,9 +19,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ... import limits
 from ...errors import InputError
+from ...readers.files import inside, read_bytes
 from ...storage import atomic_path
-from .record import COLUMNS, FILE_COLUMNS, KINDS, Record, table_line, table_row, table_text
+from .record import (
+    COLUMNS,
+    FILE_COLUMNS,
+    KINDS,
+    Record,
+    index_of,
+    table_line,
+    table_row,
+    table_text,
+)
 
 FACES = "faces"
 TABLE = "faces_headpose.csv"
@@ -203,7 +214,7 @@ def _record(
     try:
         size = line.get("aligned_size") or "0"
         row = table_row({**line, "aligned_size": size})
-        return Record(_index(str(line["face_file"])), row, files)
+        return Record(index_of(Path(str(line["face_file"])).stem), row, files)
     except InputError as error:
         defects.note(error.what, where)
         return None
@@ -214,18 +225,13 @@ def _beside(face_file: str, kind: str) -> str:
     return str(path.parent.parent / kind / f"{path.stem}{KINDS[kind]}")
 
 
-def _index(face_file: str) -> int:
-    stem = Path(face_file).stem
-    return int(stem) if stem.isdigit() else 0
-
-
 def _read(name: str, places: list[Path]) -> bytes | None:
     """A file of the data set from the first place that has it, never from outside."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        return None
     for place in places:
-        with suppress(OSError):
-            return (place / name).read_bytes()
+        with suppress(OSError, ValueError):
+            path = inside(place, name)
+            if path is not None:
+                return read_bytes(path, limits.RECORD_BYTES)
     return None
 
 

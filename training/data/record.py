@@ -37,6 +37,7 @@ FILE_COLUMNS: dict[str, str] = {
     "attributes": "attr_file", "feat_file_v2": "feat_file",
 }  # fmt: skip
 ANNOTATION_SIZE = 256
+_LARGEST_SIDE, _MOST_DIGITS = 65_536, 9
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 Box = tuple[float, float, float, float]
@@ -128,6 +129,12 @@ def table_line(record: Record) -> dict[str, str]:
     return {column: line[column] for column in COLUMNS}
 
 
+def index_of(name: str) -> int:
+    """Number of an image by the end of its name; 0 where that is none."""
+    digits = name.isascii() and name.isdigit() and len(name) <= _MOST_DIGITS
+    return int(name) if digits else 0
+
+
 def table_row(line: Mapping[str, str | None]) -> Row:
     """The row of a line of the table; missing and empty columns become None.
 
@@ -135,17 +142,17 @@ def table_row(line: Mapping[str, str | None]) -> Row:
         InputError: Subject or size are missing, or a column does not hold the right numbers.
     """
     return Row(
-        subject_id=int(_required(line, "subject_id")),
-        aligned_size=int(_required(line, "aligned_size")),
+        subject_id=_whole(line, "subject_id", 10**_MOST_DIGITS - 1),
+        aligned_size=_whole(line, "aligned_size", _LARGEST_SIDE),
         depth_range=_numbers(line, "depth_range", 2),
         label_uncertainty=_number(line, "label_uncertainty"),
-        annot_size=int(_number(line, "annot_size") or ANNOTATION_SIZE),
+        annot_size=_whole(line, "annot_size", _LARGEST_SIDE, ANNOTATION_SIZE) or ANNOTATION_SIZE,
         src_nose_xy=_numbers(line, "src_nose_xy", 2),
         bbox=_numbers(line, "bbox", 4),
         msmask_score=_number(line, "msmask_score"),
-        reference=line.get("reference image") or "",
+        reference=str(line.get("reference image") or ""),
         reference_bbox=_numbers(line, "reference image bbox", 4),
-        caption=line.get("caption") or "",
+        caption=str(line.get("caption") or ""),
         head_pose=_numbers(line, "head_pose", 3),
     )
 
@@ -167,11 +174,14 @@ def _plain(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _required(line: Mapping[str, str | None], column: str) -> float:
+def _whole(line: Mapping[str, str | None], column: str, most: int, usual: int | None = None) -> int:
     value = _number(line, column)
+    value = usual if value is None else value
     if value is None:
         raise InputError(f"the column {column} is empty")
-    return value
+    if not 0 <= value <= most:
+        raise InputError(f"the column {column} is out of range")
+    return int(value)
 
 
 def _number(line: Mapping[str, str | None], column: str) -> float | None:
@@ -180,7 +190,8 @@ def _number(line: Mapping[str, str | None], column: str) -> float | None:
 
 
 def _numbers(line: Mapping[str, str | None], column: str, count: int) -> tuple | None:  # type: ignore[type-arg]
-    text = (line.get(column) or "").strip()
+    found = line.get(column)
+    text = "" if found is None else str(found).strip()
     if not text or text.lower() in ("nan", "none"):
         return None
     values = tuple(float(word) for word in _NUMBER.findall(text))

@@ -8,18 +8,17 @@ line of the table. The same samples give the same bytes.
 from __future__ import annotations
 
 import json
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from webdataset.tariterators import group_by_keys, tar_file_expander
 from webdataset.writer import TarWriter
 
-from ...errors import InputError
+from ...errors import FacePackError
+from ...readers.json_text import parse_json
+from ...readers.tar_samples import read_samples
 from ...storage import atomic_path
-from .codec import FAULTS
 from .folder import Defects
-from .record import KINDS, Record, table_line, table_row
+from .record import KINDS, Record, index_of, table_line, table_row
 
 PEOPLE_PER_SHARD = 100
 _NAME = "faces-{:06d}.tar"
@@ -85,23 +84,14 @@ def read_shards(
     number = 0
     for path in paths:
         try:
-            for key, files in _samples(path):
+            for key, files in read_samples(path):
                 if number % world_size == rank:
                     record = _record(key, files, defects)
                     if record is not None:
                         yield record
                 number += 1
-        except (tarfile.TarError, OSError, EOFError, ValueError):
+        except Exception:  # a broken or hostile archive may raise anything
             defects.note("shard damaged, its rest left out", path.name)
-
-
-def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Key and files of each sample."""
-    with path.open("rb") as stream:
-        source = [{"url": path.name, "stream": stream}]
-        for sample in group_by_keys(tar_file_expander(source), lcase=False):
-            files = {name: data for name, data in sample.items() if not name.startswith("__")}
-            yield sample["__key__"], files
 
 
 def _sample(record: Record) -> tuple[str, dict[str, bytes]]:
@@ -113,10 +103,10 @@ def _sample(record: Record) -> tuple[str, dict[str, bytes]]:
 def _record(key: str, files: dict[str, bytes], defects: Defects) -> Record | None:
     by_kind = {kind: files[kind + end] for kind, end in KINDS.items() if kind + end in files}
     try:
-        row = table_row(json.loads(files[_ROW]))
-        return Record(int(key.rpartition("-")[2]), row, by_kind)
-    except InputError as error:
+        row = table_row(parse_json(files[_ROW]))
+        return Record(index_of(key.rpartition("-")[2]), row, by_kind)
+    except FacePackError as error:
         defects.note(error.what, key)
-    except FAULTS:
+    except Exception:  # a broken or hostile row may raise anything
         defects.note("row unreadable", key)
     return None

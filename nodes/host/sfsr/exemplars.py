@@ -7,10 +7,12 @@ from pathlib import Path
 import folder_paths
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor
 
+from .... import limits
 from ....errors import InputError
+from ....readers.image import open_image
 from ....sfsr.exemplars import exemplar_files
 from ..folders import file_mark
 
@@ -38,8 +40,10 @@ def read_exemplar(path: Path) -> Tensor:
         InputError: It cannot be read.
     """
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
+            if max(file.size) > limits.IMAGE_SIDE:
+                raise ValueError(f"its sides are longer than {limits.IMAGE_SIDE} px")
             image = ImageOps.exif_transpose(file).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a broken or hostile file may raise anything
         raise InputError(f"it cannot be read, {error}", where=str(path)) from error
     return torch.from_numpy(np.array(image)).movedim(-1, 0).float() / 255
