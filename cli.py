@@ -1,19 +1,24 @@
 """The ``denseface`` command: runs one module of ``commands/`` and prints user errors in one line.
 
 Exit codes: 0 success, 2 user error (one sentence on standard error), 130 stopped by Ctrl-C, 141 the
-reader closed the pipe (``denseface ... | head``; silent). Any other exception keeps its traceback
-and Python's exit code 1.
+reader closed the pipe (``denseface ... | head``; silent), 143 stopped by SIGTERM. Any other
+exception keeps its traceback and Python's exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 from . import __version__
@@ -23,6 +28,9 @@ from .errors import FacePackError
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_NO_READER = 141
+EXIT_TERMINATED = 143
+_STOPPED = "stopped; nothing half-written is left"
+_OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO}
 
 #: Libraries of the optional extras: top-level module to the extra that brings it.
 _EXTRA_OF = {
@@ -35,6 +43,10 @@ _EXTRA_OF = {
     "webdataset": "train",
     "matplotlib": "train",
 }
+
+
+class Terminated(BaseException):
+    """SIGTERM; like KeyboardInterrupt, so that blocks clean up behind themselves."""
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -69,8 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Libraries must not download or report anything either.
     for switch in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(switch, "1")
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (until the end)
+    if sys.stdout is None:  # the next file opened would take its place, and get what is printed
+        return _fail("standard output is closed. Send it to a file or a pipe", EXIT_USER_ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that it cannot show, in ASCII
     try:
-        return _printed(arguments)
+        with _stopped_by_sigterm():
+            return _printed(arguments)
     except FacePackError as error:
         return _fail(str(error), EXIT_USER_ERROR)
     except ModuleNotFoundError as error:
@@ -80,12 +100,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         cure = f"Install it with: pip install -e .[{extra}]"
         return _fail(f"the library {error.name} is not installed. {cure}", EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        return _fail("stopped; nothing half-written is left", EXIT_INTERRUPTED)
+        return _fail(_STOPPED, EXIT_INTERRUPTED)
+    except Terminated:
+        return _fail(_STOPPED, EXIT_TERMINATED)
     except BrokenPipeError:
-        # Python flushes again on exit and would print an error.
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _forget_output()
         return EXIT_NO_READER
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_FAULTS:
+            raise
+        _forget_output()
+        return _fail(f"standard output cannot be written: {error.strerror}", EXIT_USER_ERROR)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Raise :class:`Terminated` in the block at SIGTERM, where signals can be handled."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a worker that was forked: it has nothing to clean up
+            os._exit(EXIT_TERMINATED)
+        signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up is not stopped
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _forget_output() -> None:
+    """Python flushes again on exit and would print an error."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _printed(arguments: list[str]) -> int:

@@ -9,7 +9,12 @@ without this check.
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
+import re
 import secrets
+import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +29,13 @@ from .errors import FacePackError, InputError, ModelFileError
 
 CHECKSUM_KEY = "sha256"
 _BLOCK = 1 << 22
+_HOST = f"{zlib.crc32(platform.node().encode()) & 0xFFFF:04x}"
+_RUN = secrets.token_hex(2)
+"""Of this process: its number may have been that of a killed one, as in a restarted container."""
+_LEFTOVER = re.compile(r"\..*-([0-9a-f]{4})-([0-9]{1,9})-([0-9a-f]{4})[0-9a-f]{8}(?:\.[^.]*)?")
+_A_DAY = 86_400.0
+_SEEN: set[Path] = set()
+"""Folders whose leftovers this process has removed."""
 
 
 def tensor_checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -145,16 +157,18 @@ def write_weights(
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it replaces ``path`` on success, else it is removed.
 
-    A missing folder is created. The temporary name has the same suffix, for libraries that choose
-    the format by it (Pillow). An error or Ctrl-C inside the block leaves ``path`` unchanged.
+    A missing folder is created, and leftovers of killed processes in it are removed. The temporary
+    name has the same suffix, for libraries that choose the format by it (Pillow). An error, Ctrl-C
+    or SIGTERM (``cli``) inside the block leaves ``path`` unchanged.
 
     Raises:
         InputError: The folder or the file cannot be written to; any OSError of the block counts.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(temporary_name(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
         temporary.touch(exist_ok=False)
         yield temporary
         temporary.replace(path)
@@ -168,3 +182,40 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         # Nothing is left to remove after success, or if the folder is gone.
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path, process: int | None = None) -> str:
+    """A new name for what becomes ``path``, which says who is writing."""
+    owner = f"{_HOST}-{os.getpid() if process is None else process}-{_RUN}{secrets.token_hex(4)}"
+    return f".{path.stem[:40]}-{owner}{path.suffix}"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed processes from a folder, once in this process.
+
+    Those of processes that run stay. Whether one on another machine runs is not known: its files
+    stay for a day.
+    """
+    place = folder.absolute()
+    if place in _SEEN:
+        return
+    _SEEN.add(place)
+    for path in folder.glob(".*-*-*-*"):
+        match = _LEFTOVER.fullmatch(path.name)
+        with suppress(OSError):
+            if match is not None and _is_left(path, *match.groups()):
+                path.unlink(missing_ok=True)
+
+
+def _is_left(path: Path, host: str, process: str, run: str) -> bool:
+    if host == _HOST and int(process) == os.getpid():
+        return run != _RUN
+    if host == _HOST and os.name == "posix":
+        try:
+            os.kill(int(process), 0)  # only asks; elsewhere it would end the process
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False  # somebody else's
+        return False
+    return time.time() - path.stat().st_mtime > _A_DAY

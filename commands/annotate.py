@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from . import faces
+from .checks import require_folder
 from .render import parse_shard
 
 FORMATS = ("folder", "webdataset")
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
             fix="Choose landmarker or insightface",
         )
     shard = parse_shard(args.shard)
+    require_folder("OUT", args.out)
     people = people_of(args.folder)
     check_plan(args.out, people, f"{args.analyzer}{' fast' if args.fast else ''} {args.format}")
     annotator = Annotator(lambda: faces.analyzer_of(args, fast=args.fast))

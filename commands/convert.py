@@ -6,6 +6,8 @@ import argparse
 import time
 from pathlib import Path
 
+from .checks import require_file
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -47,6 +49,9 @@ def run(args: argparse.Namespace) -> None:
     from ..dense_face.checkpoints.convert import Plan, convert
     from ..storage import file_sha256
 
+    for option, path in (("OUT", args.adapter), ("--base", args.base), ("--ir-se50", args.ir_se50)):
+        if path is not None:
+            require_file(option, path)
     started, before = time.monotonic(), peak_memory()
     plan = Plan(
         args.adapter,

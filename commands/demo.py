@@ -8,6 +8,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from .checks import require_folder
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -21,6 +23,7 @@ def run(args: argparse.Namespace) -> None:
     started = time.perf_counter()  # includes the time to import libraries
     from ..demo.bundled import WEIGHTS, load_bundled
     from ..demo.networks.evaluator import load_evaluator
+    from ..demo.seeds import held_out_seed
     from ..evaluation.demo import demo
     from ..evaluation.demo_people import people_sheet
     from ..evaluation.demo_sfsr import sfsr_demo
@@ -28,6 +31,8 @@ def run(args: argparse.Namespace) -> None:
     from ..pipelines.tiny.sfsr import SFSRPipeline
     from ..storage import atomic_path
 
+    held_out_seed(args.seed, 0)  # raises, if it is out of range
+    require_folder("--out", args.out)
     names = ("dense_face.png", "people.png", "sfsr.png", "report.json")
     paths = [args.out / name for name in names]
     with ExitStack() as unfinished:

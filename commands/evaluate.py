@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import evaluate_photos
+from .checks import require_sampling
 
 if TYPE_CHECKING:
     from ..evaluation.metrics import Report
@@ -56,10 +57,13 @@ def run(args: argparse.Namespace) -> None:
     if args.method == "photos":
         evaluate_photos.run(args)
         return
+    from ..demo.seeds import held_out_seed
     from ..evaluation.held_out import check_count
     from ..evaluation.metrics import json_of
 
     check_count(args.count)
+    held_out_seed(args.seed, 0)  # raises, if it is out of range
+    require_sampling(args)
     methods = {"dense-face": _dense_face, "annotations": _annotations, "sfsr": _sfsr}
     report = methods[args.method](args)
     if args.json:

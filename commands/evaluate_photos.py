@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..faces.angles import ANGLE_NAMES
 from .angles import add_angle_options, angles_on_a_base
+from .checks import require_folder, require_sampling
 from .evaluate_photos_drawing import draw_pending
 from .face_mesh import add_face_mesh_options, face_mesh_rig
 from .faces import landmarker_path
@@ -122,6 +123,8 @@ def run(args: argparse.Namespace) -> None:
     from ..evaluation.photos.summary import summarised
     from ..storage import atomic_path
 
+    require_sampling(args)
+    require_folder("--out", args.out)
     drawing_choices(args)  # a wrong sampler fails at once
     rig, angles = face_mesh_rig(args), angles_on_a_base(args)
     finder, evaluator, recogniser = _analyzers(args)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..faces.angles import ANGLE_NAMES
 from .angles import add_angle_options, angles_on_a_base
+from .checks import require_sampling
 from .face_mesh import add_face_mesh_options
 from .real_image import run_real
 from .real_options import (
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> None:
     from ..pipelines.tiny.sfsr import SFSRPipeline
     from ..storage import atomic_path
 
+    require_sampling(args)
     if args.intensity is not None and args.word is None:
         raise InputError(
             "only words have an intensity", where="--intensity", fix="Omit it, or use --word"

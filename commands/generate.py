@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..faces.angles import ANGLE_NAMES, check_angles
 from .angles import add_angle_options, angles_on_a_base
+from .checks import require_sampling
 from .face_mesh import add_face_mesh_options
 from .real_image import run_real
 from .real_options import (
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from ..pipelines.tiny.prompts import face_prompt, unread_words
     from ..storage import atomic_path
 
+    require_sampling(args)
     if args.prompt is not None and not args.prompt.strip():
         raise InputError(
             "the prompt is empty",

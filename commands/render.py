@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .checks import require_file, require_folder, require_within
 
 MOST_IMAGES = 10_000_000
 SHEET_LIMIT = 4096
 FORMATS = ("folder", "webdataset")
+_LONGEST_SHARD = 21
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Render sheets or data sets; files are written atomically."""
+    (require_file if args.form in ("sheet", "words") else require_folder)("OUT", args.out)
     if args.form != "words":
         _check_plan(args)
     forms = {"sheet": _sheet, "words": _words, "dataset": _dataset, "faces": _faces}
@@ -79,7 +82,9 @@ def parse_shard(text: str) -> tuple[int, int]:
         InputError: The text is not of this form.
     """
     shard, _, shards = text.partition("/")
-    if not (shard.isdigit() and shards.isdigit() and 1 <= int(shard) <= int(shards)):
+    # Not isdigit alone: "²" is a digit and no number.
+    whole = text.isascii() and shard.isdigit() and shards.isdigit() and len(text) <= _LONGEST_SHARD
+    if not (whole and 1 <= int(shard) <= int(shards)):
         raise InputError(
             "--shard is not of the form I/N",
             where=text,
@@ -102,17 +107,12 @@ def _understand_bare_folder(parser: argparse.ArgumentParser, forms: dict[str, An
 
 
 def _check_plan(args: argparse.Namespace) -> None:
-    _within("--count", args.count, 1, SHEET_LIMIT if args.form == "sheet" else MOST_IMAGES)
-    _within("--seed", args.seed, 0, 2**53)
-    _within("--per-person", args.per_person, 1, MOST_IMAGES if args.form == "faces" else args.count)
-    _within("--size", args.size, 16, 1024)
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise InputError(
-            f"{name} is out of range", where=str(value), fix=f"Give a number from {low} to {high}"
-        )
+    require_within("--count", args.count, 1, SHEET_LIMIT if args.form == "sheet" else MOST_IMAGES)
+    require_within("--seed", args.seed, 0, 2**53)
+    require_within(
+        "--per-person", args.per_person, 1, MOST_IMAGES if args.form == "faces" else args.count
+    )
+    require_within("--size", args.size, 16, 1024)
 
 
 def _sheet(args: argparse.Namespace) -> None:
@@ -125,7 +125,7 @@ def _sheet(args: argparse.Namespace) -> None:
     from ..demo.renderer.renderer import render
     from ..storage import atomic_path
 
-    _within("--columns", args.columns, 1, SHEET_LIMIT)
+    require_within("--columns", args.columns, 1, SHEET_LIMIT)
     _check_format(args.out)
     heads = sample_people(range(args.seed, args.seed + args.count), args.seed, args.per_person)
     with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
@@ -145,8 +145,8 @@ def _words(args: argparse.Namespace) -> None:
     from ..sfsr.emotion_table import emotion_words
     from ..storage import atomic_path
 
-    _within("--size", args.size, 32, 256)
-    _within("--seed", args.seed, 0, 2**53)
+    require_within("--size", args.size, 32, 256)
+    require_within("--seed", args.seed, 0, 2**53)
     _check_format(args.out)
     with atomic_path(args.out) as temporary:
         draw: Draw | None = None
@@ -176,7 +176,7 @@ def _dataset(args: argparse.Namespace) -> None:
 
     from ..training.data.rendered_shards import ShardPlan, render_shard
 
-    _within("--per-shard", args.per_shard, 1, MOST_IMAGES)
+    require_within("--per-shard", args.per_shard, 1, MOST_IMAGES)
     shard, shards = parse_shard(args.shard)
     plan = ShardPlan(args.out, args.count, args.seed, args.per_person, args.per_shard, args.size)
     mine = range(shard - 1, len(plan.paths()), shards)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .checks import MOST_PROCESSES, require_folder, require_within
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
@@ -35,6 +37,13 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             "there is no such stage", where=unknown[0], fix=f"Stages are {', '.join(STAGES)}"
         )
+    require_within("--images", args.images, 1, 10_000_000)
+    require_within("--workers", args.workers, 1, MOST_PROCESSES)
+    require_within("--threads", args.threads, 1, MOST_PROCESSES)
+    require_within("--length", args.length, 1e-6, 1000)
+    require_folder("--folder", args.folder)
+    if args.weights is not None:
+        require_folder("--weights", args.weights)
     torch.set_num_threads(args.threads)
     plan = TrainingRun(args.folder, args.weights or WEIGHTS, args.images, args.workers, args.length)
     for name in args.stages or STAGES:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .checks import MOST_PROCESSES, require_file, require_folder, require_within
 
 if TYPE_CHECKING:
     from ..training.loop import Schedule
 
+_HIGHEST_SEED = 2**42
+"""Seeds are multiplied by a million (``training.loop.step_generator``)."""
 PRECISIONS = ("no", "bf16", "fp16")
 
 
@@ -53,11 +56,23 @@ def add_options(
 
 
 def schedule_of(args: argparse.Namespace) -> Schedule:
-    """The schedule from :func:`add_options`; InputError unless there is a step."""
+    """The schedule from :func:`add_options`.
+
+    Raises:
+        InputError: A number is out of range, there is no data set, or nothing can be written.
+    """
+    from ..training.data.dataset import require_data_set
     from ..training.loop import Schedule
 
     if args.steps < 1:
         raise InputError(f"cannot train for {args.steps} steps", fix="Use 1 or more")
+    require_within("--workers", args.workers, 0, MOST_PROCESSES)
+    require_within("--save-every", args.save_every, 1, 2**53)
+    require_within("--rate", args.rate, 1e-12, 1e3)
+    require_within("--seed", args.seed, 0, _HIGHEST_SEED)
+    require_file("--out", args.out)
+    require_folder("--folder", args.folder)
+    require_data_set(args.dataset)
     return Schedule(
         args.steps,
         args.rate,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dense_face.annotation.head import TIMESTEPS, AnnotationHead
+from ..dense_face.annotation.head import TIMESTEPS, AnnotationHead, HeadConfig
 from ..dense_face.annotation.loss import AnnotationLabels, annotation_losses
 from ..dense_face.feature_hooks import capture_features
 from ..dense_face.schedule import alphas_cumprod
@@ -48,11 +48,12 @@ class HeadPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise InputError for a size that the UNet cannot take, or an empty batch."""
+        """Raise InputError for sizes that UNet or head cannot have, or an empty batch."""
         if self.size < 64 or self.size % 64:
             raise InputError(
                 f"the images' side is {self.size}", fix="Use a multiple of 64, such as 256"
             )
+        HeadConfig(width=self.width, scale=self.scale, scheme=self.scheme)
         if self.batch < 1:
             raise InputError(f"the batch size is {self.batch}", fix="Use 1 or more")
 

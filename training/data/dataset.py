@@ -28,6 +28,12 @@ NAN = float("nan")
 FEATURES = 512
 
 
+def require_data_set(folder: Path) -> None:
+    """Raise InputError unless there is a data set in the folder."""
+    if not shard_files(folder):
+        find_table(folder)
+
+
 class FaceDataset(IterableDataset[dict[str, Any]]):
     """Samples of a folder in the Dense-Face layout, or of its WebDataset shards, in order.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from ... import limits
 from ...errors import InputError
 from ...readers.files import inside, read_bytes
-from ...storage import atomic_path
+from ...storage import atomic_path, remove_leftovers
 from .record import (
     COLUMNS,
     FILE_COLUMNS,
@@ -71,8 +71,7 @@ class FaceFolderWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for leftover in [*folder.glob(f".{Path(TABLE).stem}-*"), *folder.glob(".faces_subjects-*")]:
-            leftover.unlink(missing_ok=True)  # from a run that was killed
+        remove_leftovers(folder)
 
     def finished(self, _group: int, people: Sequence[int]) -> bool:
         """Whether a person is finished."""

@@ -31,8 +31,6 @@ def write_shard(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) 
     Raises:
         InputError: The folder cannot be written to.
     """
-    for leftover in path.parent.glob(f".{path.stem}-*{path.suffix}"):
-        leftover.unlink(missing_ok=True)  # from a run that was killed
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as stream,

@@ -1,0 +1,57 @@
+"""Checks of options, made before anything is loaded: ranges of numbers, and places to write to."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import InputError
+
+HIGHEST_SEED = 2**63 - 1
+MOST_STEPS = 1000
+MOST_PROCESSES = 1024
+
+
+def require_within(option: str, value: float | None, low: float, high: float) -> None:
+    """Raise InputError unless a number is in the range; None, an option not given, passes."""
+    if value is not None and not low <= value <= high:  # NaN is in no range
+        raise InputError(
+            f"{option} is out of range", where=str(value), fix=f"Give a number from {low} to {high}"
+        )
+
+
+def require_sampling(args: argparse.Namespace) -> None:
+    """Check the options of ``add_sampling_options``, and of strengths where there are any."""
+    for name, low, high in (
+        ("seed", 0, HIGHEST_SEED),
+        ("scene_seed", 0, HIGHEST_SEED),
+        ("steps", 1, MOST_STEPS),
+        ("guidance", 0.0, 100.0),
+        ("intensity", 0.0, 1.5),
+        ("balance", -1.0, 1.0),
+        ("size", 64, 4096),
+        ("lora_strength", -10.0, 10.0),
+        ("s_scale", 0.0, 5.0),
+        ("control_strength", 0.0, 10.0),
+    ):
+        require_within(f"--{name.replace('_', '-')}", getattr(args, name, None), low, high)
+
+
+def require_folder(option: str, path: Path) -> None:
+    """Raise InputError unless a folder is there, or can be made there."""
+    for place in (path, *path.parents):
+        if place.is_dir():
+            return
+        if place.exists() or place.is_symlink():
+            raise InputError(
+                f"{option} cannot be written: a file is where a folder is needed",
+                where=str(place),
+                fix="Name another place",
+            )
+
+
+def require_file(option: str, path: Path) -> None:
+    """Raise InputError unless a file can be written there."""
+    if path.is_dir():
+        raise InputError(f"{option} is a folder", where=str(path), fix="Give a file name in it")
+    require_folder(option, path.parent)
