@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test lint bench bench-gpu soak compatibility locales tables host browser
+.PHONY: help setup demo test lint bench bench-gpu soak fuzz compatibility locales tables host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make bench-gpu  only what needs CUDA: parity, step times at 512 px, memory"
 	@echo "make soak    500 runs in one server, with faults; half an hour (needs a ComfyUI checkout)"
 	@echo "make compatibility  docs/compatibility.md anew (needs a ComfyUI checkout)"
+	@echo "make fuzz    mutated files for every reader, FUZZ_SECONDS=600; in no other target"
 	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
 	@echo "make tables  the tables in the docs that are made from data"
 	@echo "make setup   only the environment in .venv"
@@ -73,6 +74,11 @@ soak: setup host
 
 compatibility: setup host
 	COMFYUI_VERSIONS="$(COMFYUI_VERSIONS)" $(PY) -m pytest tests/compatibility/matrix.py
+
+FUZZ_SECONDS ?= 600
+
+fuzz: setup
+	OMP_NUM_THREADS=1 $(PY) tests/fuzz.py --seconds $(FUZZ_SECONDS)
 
 locales: setup host
 	$(PY) -m pytest tests/host/test_schemas.py -q -k locale --rewrite-locale

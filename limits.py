@@ -55,3 +55,7 @@ VECTOR_BYTES = 2**20
 """A file with one face vector: 3 KB."""
 NAME_LETTERS = 255
 """Letters of a file's name: what file systems store."""
+NETWORK_WIDTH = 500_000
+"""Sizes that the metadata of a base name. CLIP's vocabulary: 49,408."""
+NETWORK_DEPTH = 256
+"""Layers, blocks and heads that they name. CLIP: 12."""

@@ -17,16 +17,22 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from .. import limits
 from ..demo.bundled import BASE_FILE, WEIGHTS
 from ..demo.vocabulary import CONTEXT_LENGTH, END, START, WORDS
-from ..errors import ModelFileError
-from ..state_dict import as_float32
+from ..errors import ModelFileError, refuse_with
+from ..readers.json_text import parse_json
+from ..state_dict import as_float32, check_state_dict
 from ..storage import read_weights, write_weights
 from .layout import UNetLayout, VAELayout
 from .ldm import text_from_ldm, text_to_ldm, unet_from_ldm, unet_to_ldm, vae_from_ldm, vae_to_ldm
 
 TINY_BASE = WEIGHTS / BASE_FILE
 LATENT_SCALE = 0.18215
+_COUNTS = {
+    "num_res_blocks", "channel_mult", "heads", "transformer_depth", "num_hidden_layers",
+    "num_attention_heads",
+}  # fmt: skip
 
 TINY_UNET = UNetLayout(
     model_channels=64,
@@ -111,17 +117,18 @@ def load_base(path: str | Path = TINY_BASE) -> Base:
         ModelFileError: The file is missing, altered, or lacks its sizes.
     """
     tensors, metadata = read_weights(path)
-    try:
-        config = json.loads(metadata["config"])
+    refusal = ModelFileError(
+        "the metadata lack the sizes of the networks",
+        where=str(path),
+        fix="Use a base file written by this pack",
+    )
+    with refuse_with(refusal):
+        config = parse_json(metadata["config"])
+        if not _small(config):
+            raise refusal
         unet_layout = UNetLayout(**_tuples(config["unet"]))
         vae_layout = VAELayout(**_tuples(config["vae"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            "the metadata lack the sizes of the networks",
-            where=str(path),
-            fix="Use a base file written by this pack",
-        ) from error
-    return build_base(tensors, unet_layout, vae_layout, config["text"], metadata)
+        return build_base(tensors, unet_layout, vae_layout, config["text"], metadata)
 
 
 def build_base(
@@ -138,6 +145,8 @@ def build_base(
     """
     with torch.device("meta"):  # random weights would take time, and memory twice
         unet, vae = new_unet(unet_layout), new_vae(vae_layout)
+        expected = new_text_encoder(text)
+    check_state_dict(expected, text_from_ldm(tensors, expected), "the text encoder")
     text_encoder = new_text_encoder(text)
     unet.load_state_dict(as_float32(unet_from_ldm(tensors, unet)), assign=True)
     vae.load_state_dict(as_float32(vae_from_ldm(tensors, vae)), assign=True)
@@ -145,6 +154,22 @@ def build_base(
     for module in (unet, vae, text_encoder):
         module.eval().requires_grad_(False)
     return Base(unet, vae, text_encoder, metadata)
+
+
+def _small(config: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether no size or count would take memory or time without end."""
+    values = [(name, value) for part in config.values() for name, value in part.items()]
+    numbers = [
+        (name, number)
+        for name, value in values
+        for number in (value if isinstance(value, list) else [value])
+        if isinstance(number, int | float)
+    ]
+    lists = [value for _, value in values if isinstance(value, list)]
+    return all(
+        0 <= number <= (limits.NETWORK_DEPTH if name in _COUNTS else limits.NETWORK_WIDTH)
+        for name, number in numbers
+    ) and all(len(value) <= limits.NETWORK_DEPTH for value in lists)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from ..errors import InputError
 from ..published_files import Download, PublishedFile
+from ..readers.files import read_text
 from ..storage import file_sha256
 
 FOUND, MISSING, ALTERED = "found", "missing", "altered"
@@ -81,18 +82,14 @@ def extra_model_paths(path: Path) -> dict[str, list[Path]]:
     try:
         import yaml
 
-        sections: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text("utf-8")) or {}
+        sections: dict[str, dict[str, Any]] = yaml.safe_load(read_text(path)) or {}
         for section in filter(None, sections.values()):
             base = Path(os.path.expandvars(section.get("base_path", ""))).expanduser()
             for name, lines in section.items():
                 if name not in ("base_path", "is_default"):
                     places = filter(None, str(lines).split("\n"))
                     found.setdefault(name, []).extend(path.parent / base / p for p in places)
-    except (ImportError, OSError, AttributeError, TypeError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:  # YAML's own errors, whose class needs the library
-        if type(error).__module__.partition(".")[0] != "yaml":
-            raise
+    except Exception as error:  # YAML's own errors, and whatever a broken file may raise
         raise _unreadable(path, error) from error
     return found
 
@@ -159,5 +156,5 @@ def _kind(path: Path) -> str:
             if file.get_slice(_TEXT).get_shape()[1] != _SD15_TEXT:
                 return kind
             return _KIND_OF_CHANNELS.get(int(file.get_slice(_INPUT).get_shape()[1]), kind)
-    except (SafetensorError, OSError):
+    except Exception:  # a broken or hostile file may raise anything
         return ""

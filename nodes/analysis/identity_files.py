@@ -7,7 +7,7 @@ from pathlib import Path
 from comfy_api.latest import io, ui
 
 from ...errors import InputError, ModelFileError
-from ...readers.files import inside
+from ...readers.files import inside, stays_inside
 from ..host.folders import IDENTITIES, file_mark, full_path, identities_folder, list_files, places
 from ..inputs import output
 from ..sockets import IdentitySocket, People
@@ -109,7 +109,7 @@ def _new_file(name: str) -> Path:
     folder = identities_folder()
     given = Path(name.strip())
     # With its number and ending, the name must still be one.
-    if not given.name or inside(folder, f"{given}_00001.safetensors") is None:
+    if not stays_inside(str(given)) or inside(folder, f"{given}_00001.safetensors") is None:
         raise InputError(
             f"an identity cannot be saved under the name {name!r}",
             where="Save Identity",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,52 +11,27 @@ from typing import Any
 import pytest
 import torch
 from cheap import cheaply
-from comfyui_dense_face.dense_face.adapter import PCAdapter
-from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, HeadConfig
-from comfyui_dense_face.dense_face.annotation.head_file import load_head, save_head
-from comfyui_dense_face.dense_face.attention_layers import layers_of_block
+from comfyui_dense_face.dense_face.annotation.head_file import load_head
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import (
-    DenseFaceAdapter,
     load_adapter,
-    save_adapter,
 )
-from comfyui_dense_face.dense_face.identity_token import IdentityToken
-from comfyui_dense_face.dense_face.pose_branch import PoseBranch, PoseBranchConfig
 from comfyui_dense_face.errors import FacePackError, ModelFileError
 from comfyui_dense_face.faces.encoders.weight_file import read_network
 from comfyui_dense_face.faces.mediapipe.task_file import (
-    BLENDSHAPES,
-    DETECTOR,
-    GEOMETRY,
-    MESH,
     read_task_file,
 )
-from comfyui_dense_face.sfsr.adapter import SFSRAdapter
 from comfyui_dense_face.sfsr.adapter import load_adapter as load_sfsr
-from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout
 from comfyui_dense_face.sfsr.ip_adapter.reading import read_adapter_file
 from comfyui_dense_face.storage import CHECKSUM_KEY, read_weights, write_weights
+from small_files import (
+    field,
+    save_small_adapter,
+    save_small_head,
+    save_small_sfsr,
+    save_task,
+    small_geometry,
+)
 from torch import Tensor
-
-
-def save_small_adapter(path: Path) -> None:
-    config = PoseBranchConfig(32, (1, 1), 1, hint_widths=(8,) * 7)
-    layers = [*layers_of_block("input_blocks.1", 32, 16), *layers_of_block("middle_block", 32, 16)]
-    save_adapter(
-        path,
-        DenseFaceAdapter(
-            PCAdapter(layers, id_dim=8), PoseBranch(config), IdentityToken(16, id_dim=8), {}
-        ),
-    )
-
-
-def save_small_head(path: Path) -> None:
-    save_head(path, AnnotationHead(HeadConfig((32, 32), 32, 2, "ibug")), {})
-
-
-def save_small_sfsr(path: Path) -> None:
-    layout = CompoundLayout({"a": 8}, tokens=2, width=16, hidden=8)
-    SFSRAdapter(layout, {"input_blocks.1": 32}, 8).save(path, {})
 
 
 def read_any(path: Path) -> object:
@@ -177,32 +151,6 @@ def test_claims_of_weight_files_cost_nothing(
         load(path)
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
-def _field(number: int, data: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(data)) + data
-
-
-def small_geometry(vertices: int = 468, value: float = 1.0, index: int = 3) -> bytes:
-    numbers = b"".join(_varint(3 << 3 | 5) + struct.pack("<f", value) for _ in range(vertices * 5))
-    weight = _varint(1 << 3) + _varint(index) + _varint(2 << 3 | 5) + struct.pack("<f", 0.5)
-    return _field(1, numbers) + _field(2, weight)
-
-
-def save_task(path: Path, geometry: bytes, packed: bool = False) -> None:
-    method = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name in (DETECTOR, MESH, BLENDSHAPES):
-            archive.writestr(name, b"TFL3")
-        archive.writestr(GEOMETRY, geometry)
-
-
 def test_a_landmarker_file_is_read(tmp_path: Path) -> None:
     save_task(tmp_path / "a.task", small_geometry())
     found = read_task_file(tmp_path / "a.task")
@@ -217,7 +165,7 @@ GEOMETRIES: dict[str, bytes] = {
     "not finite": small_geometry(value=float("nan")),
     "a weight of no vertex": small_geometry(index=468),
     "a weight of a huge vertex": small_geometry(index=2**62),
-    "a text as a weight": _field(1, b"") + _field(2, _field(2, b"x")),
+    "a text as a weight": field(1, b"") + field(2, field(2, b"x")),
     "a group": b"\x0b",
     "cut off": small_geometry()[:-3],
     "nothing": b"",

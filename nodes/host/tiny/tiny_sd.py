@@ -10,7 +10,6 @@ Host objects used: ``supported_models.SD15``, ``model_detection.detect_unet_conf
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import comfy.utils
 from torch import Tensor
 
 from ....errors import ModelFileError
+from ....readers.json_text import parse_json
 from ....state_dict import without_prefix
 from ....storage import read_weights
 from ..memory import patcher_class
@@ -123,7 +123,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str, path: Path) -> dict[str, T
 def _heads(metadata: Mapping[str, str], path: Path) -> dict[str, int]:
     """Numbers of attention heads of the UNet and the text encoder from the file's metadata."""
     try:
-        config = json.loads(metadata["config"])
+        config = parse_json(metadata["config"])
         return {
             "unet": int(config["unet"]["heads"]),
             "text": int(config["text"]["num_attention_heads"]),
