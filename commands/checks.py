@@ -16,7 +16,9 @@ def require_within(option: str, value: float | None, low: float, high: float) ->
     """Raise InputError unless a number is in the range; None, an option not given, passes."""
     if value is not None and not low <= value <= high:  # NaN is in no range
         raise InputError(
-            f"{option} is out of range", where=str(value), fix=f"Give a number from {low} to {high}"
+            f"{option} is out of range",
+            where=f"{value:g}" if isinstance(value, float) else str(value),
+            fix=f"Give a number from {low} to {high}",
         )
 
 
@@ -26,13 +28,13 @@ def require_sampling(args: argparse.Namespace) -> None:
         ("seed", 0, HIGHEST_SEED),
         ("scene_seed", 0, HIGHEST_SEED),
         ("steps", 1, MOST_STEPS),
-        ("guidance", 0.0, 100.0),
-        ("intensity", 0.0, 1.5),
-        ("balance", -1.0, 1.0),
+        ("guidance", 0, 100),
+        ("intensity", 0, 1.5),
+        ("balance", -1, 1),
         ("size", 64, 4096),
-        ("lora_strength", -10.0, 10.0),
-        ("s_scale", 0.0, 5.0),
-        ("control_strength", 0.0, 10.0),
+        ("lora_strength", -10, 10),
+        ("s_scale", 0, 5),
+        ("control_strength", 0, 10),
     ):
         require_within(f"--{name.replace('_', '-')}", getattr(args, name, None), low, high)
 

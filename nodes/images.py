@@ -11,14 +11,8 @@ def channels_first(image: Tensor, where: str) -> Tensor:
     """IMAGE -> [B, 3, H, W] in 0..1; grey becomes RGB, an alpha channel is dropped.
 
     Raises:
-        InputError: The image is empty or holds NaN or infinity.
+        InputError: As :func:`as_rgb`.
     """
-    if image.numel() and not bool(image.isfinite().all()):
-        raise InputError(
-            "the image holds values that are not numbers",
-            where=where,
-            fix="Check the node before: a model that overflows in fp16 gives such values",
-        )
     return as_rgb(image, where).float().clamp(0, 1)
 
 
@@ -44,10 +38,16 @@ def as_rgb(image: Tensor, where: str) -> Tensor:
     """IMAGE -> [B, 3, H, W] with its values as they are; a view wherever possible.
 
     Raises:
-        InputError: The image is empty.
+        InputError: The image is empty or holds NaN or infinity.
     """
     if image.numel() == 0:
         raise InputError("the image is empty", where=where, fix="Connect an image")
+    if not bool(image.isfinite().all()):
+        raise InputError(
+            "the image holds values that are not numbers",
+            where=where,
+            fix="Check the node before: a model that overflows in fp16 gives such values",
+        )
     rgb = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:3], 3)
     return rgb.movedim(-1, 1)
 

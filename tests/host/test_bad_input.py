@@ -114,6 +114,30 @@ def test_masks_that_are_none(tiny: Tiny, name: str) -> None:
         assert "white (1) is redrawn and black (0) is kept" in message
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_images_of_nan(tiny: Tiny, value: float) -> None:
+    image, broken = torch.rand(1, 32, 32, 3), torch.rand(1, 32, 32, 3)
+    broken[0, 3, 4, 1] = value
+    mask, no_places = torch.ones(1, 32, 32), SimpleNamespace(require_places=lambda where: ())
+    attempts = (
+        lambda: tiny.run("CropFace", None, broken, 64, 0.25),
+        lambda: tiny.run("PasteFace", broken, image, no_places, 0.0, False),
+        lambda: tiny.run("PasteFace", image, broken, no_places, 0.0, False),
+        lambda: tiny.run("Composite", broken, image, mask, 0.0),
+        lambda: tiny.run("Composite", image, broken, mask, 0.0),
+    )
+    for attempt in attempts:
+        assert "the image holds values that are not numbers" in refused(tiny, attempt)
+
+
+@pytest.mark.parametrize(
+    "name", ["C:evil", "\\evil", "/evil", "../evil", "..", "", "a\0b", "e" * 320, "NUL", "con/a"]
+)
+def test_names_of_identities_stay_in_their_folder(tiny: Tiny, name: str) -> None:
+    message = refused(tiny, lambda: tiny.run("SaveIdentity", tiny.people(), name))
+    assert "cannot be saved under the name" in message
+
+
 def test_every_mask_says_its_polarity(tiny: Tiny) -> None:
     """Where a mask goes in or comes out, the tooltip says what white means."""
     found = 0

@@ -109,9 +109,9 @@ def test_a_scene_can_be_generated_from_a_prompt(
         ({"reference": "nowhere.png"}, "the reference is missing (nowhere.png)"),
         ({"scene": "nowhere.png"}, "the scene is missing (nowhere.png)"),
         ({"scene": "a.png", "scene_prompt": "b"}, "not allowed with"),
-        ({"steps": 0}, "0 steps"),
-        ({"guidance": -1}, "guidance is -1"),
-        ({"seed": -1}, "seed -1"),
+        ({"steps": 0}, "--steps is out of range (0)"),
+        ({"guidance": -1}, "--guidance is out of range (-1)"),
+        ({"seed": -1}, "--seed is out of range (-1)"),
         ({"out": "/proc/none/x.png"}, "cannot be written"),
         ({"out": "/tmp"}, "is a folder"),  # noqa: S108
         ({"out": "x.docx"}, "format is unknown"),

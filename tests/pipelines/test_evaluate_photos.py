@@ -223,7 +223,7 @@ def test_everything_wrong_is_named_before_the_base_is_loaded(
         ({"references": "nowhere"}, "the folder of the references is missing or holds no photo"),
         ({"sampler": "magic"}, "the sampler 'magic' is unknown"),
         ({"words": "nowhere.txt"}, "the list cannot be read (nowhere.txt)"),
-        ({"intensity": 3}, "the intensity is 3"),
+        ({"intensity": 3}, "--intensity is out of range (3)"),
     ],
 )
 def test_bad_input(
@@ -239,7 +239,7 @@ def test_bad_input(
         ({"expression_adapter": None}, "no adapter draws the expression"),
         ({"identity_adapter": "plus.bin"}, "also reads CLIP vision, and none is given"),
         ({"size": 100}, "images of 100 px"),
-        ({"balance": 2}, "the balance is 2"),
+        ({"balance": 2}, "--balance is out of range (2)"),
         (
             {"identity_adapter": None, "dense_face": "dense.safetensors", "prompt": "a photo of *"},
             "Dense-Face reads identities of tiny-world, and the photos are measured by InsightFace",

@@ -119,7 +119,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"scene": "scene.png"}, "nothing is given that finds the face"),
     ({"word": None, "expression": "scene.png"}, "nothing is given that measures the expression"),
     ({"sampler": "magic"}, "the sampler 'magic' is unknown"),
-    ({"steps": 0}, "0 steps"),
+    ({"steps": 0}, "--steps is out of range (0)"),
     ({"size": 100}, "images of 100 px"),
     ({"guidance": 0}, "guidance is 0"),
     ({"controlnet": "dense.safetensors"}, "a pose branch needs"),

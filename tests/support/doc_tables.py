@@ -6,9 +6,12 @@ it, and ``<!-- end of table -->``.
 
 from __future__ import annotations
 
+import ast
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from comfyui_dense_face import limits as bounds
 from comfyui_dense_face.published_files import DOWNLOADS, Download, PublishedFile, needed_by
 from comfyui_dense_face.sfsr.disfa import AU_ORDER
 from comfyui_dense_face.sfsr.disfa_sources import word_table
@@ -84,10 +87,22 @@ def fineface_words() -> str:
     )
 
 
+def limits() -> str:
+    """All bounds on files, with what they are for."""
+    lines = ast.parse((ROOT / "limits.py").read_text(encoding="utf-8")).body
+    rows: list[tuple[str, ...]] = []
+    for bound, note in itertools.pairwise(lines):
+        if isinstance(bound, ast.Assign) and isinstance(note, ast.Expr):
+            name, text = ast.unparse(bound.targets[0]), ast.literal_eval(note.value)
+            rows.append((f"`{name}`", f"{getattr(bounds, name):,.0f}", " ".join(text.split())))
+    return _markdown(("limit", "value", "of"), rows)
+
+
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "published files": (ROOT / "docs" / "model_files.md", model_files),
     "checksums": (ROOT / "docs" / "model_files.md", checksums),
     "first downloads": (ROOT / "README.md", first_downloads),
+    "limits": (ROOT / "SECURITY.md", limits),
     "fineface words": (ROOT / "docs" / "fineface_words.md", fineface_words),
 }
 """Name to page and maker."""
