@@ -24,6 +24,8 @@ JSON_BYTES = 16 * 2**20
 """JSON in a data set or an image. Attributes of a face: 30 KB."""
 TEXT_BYTES = 4 * 2**20
 """Texts such as captions, lists of prompts and FLAME numbers: 10 KB."""
+CONFIG_BYTES = 2**16
+"""``extra_model_paths.yaml``: 2 KB."""
 
 WEIGHT = 1e6
 """Magnitude of a number in a matrix or kernel. The published adapters: below 100."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from .. import limits
 from ..errors import InputError
 from ..published_files import Download, PublishedFile
 from ..readers.files import read_text
@@ -82,11 +83,15 @@ def extra_model_paths(path: Path) -> dict[str, list[Path]]:
     try:
         import yaml
 
-        sections: dict[str, dict[str, Any]] = yaml.safe_load(read_text(path)) or {}
+        text = read_text(path, limits.CONFIG_BYTES)
+        if text.count("[") + text.count("{") > limits.TREE_DEPTH:  # PyYAML's time grows fast
+            raise ValueError("it is nested too deep")
+        sections: dict[str, dict[str, Any]] = yaml.safe_load(text) or {}
         for section in filter(None, sections.values()):
             base = Path(os.path.expandvars(section.get("base_path", ""))).expanduser()
             for name, lines in section.items():
-                if name not in ("base_path", "is_default"):
+                # Not lists: a few aliases of aliases make texts without end of them.
+                if name not in ("base_path", "is_default") and isinstance(lines, str | int | float):
                     places = filter(None, str(lines).split("\n"))
                     found.setdefault(name, []).extend(path.parent / base / p for p in places)
     except Exception as error:  # YAML's own errors, and whatever a broken file may raise

@@ -19,6 +19,7 @@ from cheap import cheaply
 from comfyui_dense_face import limits
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.pipelines.images import open_rgb, read_about, write_image
+from comfyui_dense_face.pipelines.installed_files import extra_model_paths
 from comfyui_dense_face.readers.files import inside, read_bytes, read_text, stays_inside
 from comfyui_dense_face.readers.json_text import parse_json
 from comfyui_dense_face.training.data import codec as codec
@@ -323,3 +324,31 @@ def test_arrays_of_other_floats_are_read() -> None:
     out = io.BytesIO()
     np.save(out, np.full((2, 2, 3), 0.5))
     assert codec.decode_xyz(out.getvalue(), None)[0].dtype == torch.float32
+
+
+_LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk", strict=True)
+)
+YAMLS = {
+    "deep": "comfyui:\n " + "[" * 2000,
+    "deep lines": "comfyui:\n " + "- " * 30_000,
+    "large": "#" * 2**17,
+    "an object": "comfyui: !!python/object/apply:os.system ['exit']",
+    "a list": "[1, 2]",
+    "not UTF-8": "\udcff",
+}
+
+
+@pytest.mark.parametrize("text", YAMLS.values(), ids=YAMLS)
+def test_extra_model_paths_that_cannot_be_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "extra_model_paths.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with cheaply(), pytest.raises(InputError, match="extra model paths cannot be read"):
+        extra_model_paths(path)
+
+
+def test_aliases_of_aliases(tmp_path: Path) -> None:
+    path = tmp_path / "extra_model_paths.yaml"
+    path.write_text(f"comfyui:\n  sfsr: b\n  {_LAUGHS.replace(chr(10), chr(10) + '  ')}")
+    with cheaply():
+        assert extra_model_paths(path) == {"sfsr": [tmp_path / "b"]}
