@@ -16,7 +16,7 @@ from ..errors import IncompatibleError, ModelFileError
 from ..faces.encoders.weight_file import read_network
 from ..faces.identity import Identity
 from ..sfsr.arc2face.prompt import ID_TOKEN, SENTENCE_IDS, identity_embedding, insert_identity
-from ..state_dict import as_float32
+from ..state_dict import as_float32, check_state_dict
 from ..storage import read_weights
 from .base import Base, new_unet
 from .layout import UNetLayout
@@ -126,9 +126,11 @@ def read_text_encoder(path: str | Path, heads: int | None = None) -> CLIPTextMod
             )
         # transformers 4 prefixes the names, transformers 5 does not.
         prefix = _PREFIX if any(n.startswith(_PREFIX) for n in encoder.state_dict()) else ""
+        state = {prefix + name: tensor for name, tensor in own.items()}
+        check_state_dict(encoder, state, "the text encoder")  # before it takes memory
         encoder.to_empty(device="cpu")  # also makes the buffer of positions, filled below
-        encoder.load_state_dict({prefix + name: tensor for name, tensor in own.items()})
-    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        encoder.load_state_dict(state)
+    except Exception as error:  # a file of something else may raise anything
         raise ModelFileError(
             "the file holds no CLIP text model that can be used",
             where=str(path),

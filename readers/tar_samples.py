@@ -25,7 +25,8 @@ def read_samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     key, files, total = "", dict[str, bytes](), 0
     with tarfile.open(path, "r:") as archive:  # not compressed
         while (member := archive.next()) is not None:
-            archive.members = []  # else it remembers all of them
+            # Else it remembers all of them.
+            archive.members = []  # pyright: ignore[reportAttributeAccessIssue]
             match = _NAME.fullmatch(member.name)
             if match is None or not member.isreg():
                 continue

@@ -404,6 +404,8 @@ def _key(key: Any) -> Any:
 def _scalar(key: Any) -> Any:
     if isinstance(key, int) and abs(key) < _TOO_LARGE:
         return key
-    if key is None or isinstance(key, str | bytes | float | complex | _Inert | torch.dtype):
+    if key is None or isinstance(key, str | bytes | float | complex | torch.dtype):
+        return key
+    if key is _Inert or isinstance(key, _Inert | _Call):  # Lightning's tables of callbacks
         return key
     raise ValueError("a key that is neither a text nor a number")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from comfyui_dense_face import cli, storage
@@ -17,6 +18,7 @@ _POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and devices of P
 _WRITES = """
 import sys, time, types
 from pathlib import Path
+from typing import IO, Any
 from comfyui_dense_face import cli
 from comfyui_dense_face.storage import atomic_path
 def run(args):
@@ -106,12 +108,12 @@ def test_sigterm_is_as_before_after_a_command(monkeypatch: pytest.MonkeyPatch) -
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def _print(count: int, out: object, **env: str) -> subprocess.CompletedProcess[bytes]:
+def _print(count: int, out: int | IO[Any], **env: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-c", _PRINTS + _RUN, str(count)]
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONUTF8", "PYTHONIOENCODING")}
     return subprocess.run(
         command, stdout=out, stderr=subprocess.PIPE, env={**clean, **env}, check=False
-    )  # type: ignore[call-overload]
+    )
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

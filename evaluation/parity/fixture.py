@@ -8,7 +8,6 @@ depths, strengths, batch, latent size and number of steps are read from it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from ... import limits
 from ...errors import ModelFileError
 from ...pipelines.layout import UNetLayout
 from ...pipelines.ldm import UNET_PREFIX
+from ...readers.files import read_text
+from ...readers.image import open_image
+from ...readers.json_text import parse_json
 from ...state_dict import without_prefix
 from ...storage import read_weights
 
@@ -118,9 +120,9 @@ class Fixture:
         """An image from the folder as uint8 [H, W] or [H, W, 3]."""
         path = self.folder / name
         try:
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 return torch.from_numpy(np.array(image))
-        except (OSError, UnidentifiedImageError) as error:
+        except Exception as error:  # a broken or hostile file may raise anything
             raise ModelFileError(
                 "the image cannot be read", where=str(path), fix="Copy the fixture again"
             ) from error
@@ -129,7 +131,7 @@ class Fixture:
 def read_json(path: Path) -> Any:
     """Content of a JSON file; ModelFileError if it is missing or invalid."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_text(path, limits.JSON_BYTES))
     except (OSError, ValueError) as error:
         raise ModelFileError(
             "the file is missing or not valid JSON", where=str(path), fix="Copy the fixture again"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...errors import ModelFileError
+from ...errors import ModelFileError, refuse_with
 from ...published_files import BY_KEY
 from ..dnn import opencv
 
@@ -43,7 +43,10 @@ class ZooNetwork:
             raise ModelFileError(
                 f"the {self.title} file is missing", where=str(path), fix=f"Put {self._get} there"
             )
-        with path.open("rb") as file:
+        unreadable = ModelFileError(
+            f"the {self.title} file cannot be read", where=str(path), fix="Check its permissions"
+        )
+        with refuse_with(unreadable), path.open("rb") as file:
             if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
                 raise ModelFileError(
                     f"the {self.title} file is a Git LFS pointer, not the network itself",

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import IncompatibleError, ModelFileError
+from ...errors import IncompatibleError, ModelFileError, refuse_with
 from ...published_files import BY_KEY
 from ...sfsr.ip_adapter.face_image import FACE_SIZE
 from ...state_dict import as_float32
@@ -31,7 +31,7 @@ _WANTED = BY_KEY["clip_vision"]
 _PREFIX = "vision_model."
 _OPEN_CLIP = "visual."
 _PATCHES, _PLACES = "embeddings.patch_embedding.weight", "embeddings.position_embedding.weight"
-_LAYER = re.compile(r"encoder\.layers\.(\d+)\.mlp\.fc1\.weight")
+_LAYER = re.compile(r"encoder\.layers\.([0-9]{1,3})\.mlp\.fc1\.weight")
 _RENAMED = {
     "class_embedding": "embeddings.class_embedding",
     "conv1.": "embeddings.patch_embedding.",
@@ -91,12 +91,17 @@ def load_clip_vision(path: str | Path, width: int) -> ClipVision:
         ModelFileError: The file is missing or damaged, lacks weights, or is no CLIP vision.
         IncompatibleError: It is another CLIP (ViT-L, ViT-bigG), or reads images of another size.
     """
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
     path = Path(path)
     if not path.is_file():
         raise _no_file("the file of CLIP vision is missing", path)
-    tensors = dict(_own_names(read_tensors(path)[0]))
+    with refuse_with(_no_file("the file holds no CLIP vision model of known shapes", path)):
+        tensors = dict(_own_names(read_tensors(path)[0]))
+        return _encoder(tensors, width, path)
+
+
+def _encoder(tensors: Mapping[str, Tensor], width: int, path: Path) -> ClipVision:
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
     sizes = _sizes(tensors, path)
     if sizes["hidden_size"] != width:
         raise _other_clip(sizes["hidden_size"], width, path)

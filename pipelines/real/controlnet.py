@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ...dense_face.checkpoints.adapter_file import FORMAT, load_adapter
 from ...dense_face.pose_branch import PoseBranch
-from ...errors import IncompatibleError, InputError, ModelFileError
+from ...errors import IncompatibleError, InputError, ModelFileError, refuse_with
 from ...faces.crops.crop import cropped
-from ...state_dict import as_float32, without_prefix
+from ...state_dict import as_float32, check_values, without_prefix
 from ..base import Base
 from ..guided import Control, as_unet_arguments
 from ..layout import UNetLayout
@@ -65,8 +65,13 @@ def load_control(path: str | Path, base: Base) -> PoseBranch | ControlNetModel:
         return branch
     if any(name.startswith(_PREFIX) for name in tensors):
         tensors = without_prefix(tensors, _PREFIX)
-    _require_kind(tensors, base, str(path))
-    return _network(tensors, base, path)
+    refusal = ModelFileError(
+        "the file holds no ControlNet of known shapes", where=str(path), fix=_FIX
+    )
+    with refuse_with(refusal):
+        _require_kind(tensors, base, str(path))
+        check_values(tensors, str(path))
+        return _network(tensors, base, path)
 
 
 def control_image(image: Tensor, size: int, scene: SceneCrop | None, where: str) -> Tensor:

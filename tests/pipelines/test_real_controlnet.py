@@ -153,7 +153,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"control_image": "nowhere.png"}, "the control image is missing"),
     ({"scene": "scene.png", "mask": "mask.png"}, "another size than the scene"),
-    ({"control_strength": -1}, "the control strength is -1"),
+    ({"control_strength": -1}, "--control-strength is out of range (-1)"),
 ]
 
 

@@ -143,7 +143,7 @@ def _read_kept(path: Path) -> None:
     def nobody() -> None:
         raise InputError("no analyzer here")
 
-    list(FaceReport(nobody, path, "s").look([]))  # type: ignore[arg-type]
+    list(FaceReport(nobody, path, "s").look([]))
 
 
 def _kept(_: Path) -> list[bytes]:
