@@ -16,9 +16,6 @@ from torch import Tensor
 
 from ..errors import ModelFileError
 
-_STEP = 1 << 24
-"""Bytes per read: a zip stream copies what it returns."""
-
 
 @dataclass(frozen=True, eq=False)
 class LazyTensor:
@@ -76,11 +73,16 @@ def read_elements(stream: BufferedIOBase, count: int, dtype: torch.dtype) -> Ten
     """
     if count == 0:
         return torch.empty(0, dtype=dtype)
-    buffer = memoryview(bytearray(count * dtype.itemsize))
-    done = 0
+    elements = torch.empty(count, dtype=dtype)
+    buffer, done = bytes_of(elements), 0
     while done < len(buffer):
-        step = stream.readinto(buffer[done : done + _STEP])
+        step = stream.readinto(buffer[done:])
         if not step:
             raise ModelFileError("the model file is truncated", fix="Download it again")
         done += step
-    return torch.frombuffer(buffer, dtype=dtype)
+    return elements
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous tensor on the CPU; numpy lacks some of torch's dtypes."""
+    return tensor.reshape(-1).view(torch.uint8).numpy().data

@@ -8,7 +8,7 @@ Source: docs/reference/libraries.md 8.
 from __future__ import annotations
 
 import math
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ class _Array:
 
 
 class _ArrayUnpickler(Unpickler):
-    def __init__(self, stream: BufferedIOBase) -> None:
+    def __init__(self, stream: BytesIO) -> None:
         super().__init__(stream)
         for core in ("numpy.core", "numpy._core"):
             self.known[f"{core}.multiarray", "_reconstruct"] = _reconstruct

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 
 from torch import Tensor
 
+from .. import limits
 from .lazy_tensor import LazyTensor, read_elements
 from .unpickle import Saved, StoredTensor, Unpickler, damaged, read_plain, read_tree
 
@@ -32,18 +33,19 @@ def read_legacy(stream: BufferedIOBase, where: str, kind: type[Unpickler] = Unpi
     Raises:
         ModelFileError: The file is truncated, altered, malicious, or not a PyTorch checkpoint.
     """
-    magic, version, machine = (read_plain(stream, where) for _ in range(3))
+    window = BytesIO(stream.read(limits.INDEX_BYTES))
+    magic, version, machine = (read_plain(window, where) for _ in range(3))
     if (magic, version) != (_MAGIC_NUMBER, _VERSION) or not isinstance(machine, dict):
         raise damaged("is a pickle, but not a PyTorch checkpoint", where)
     if machine.get("little_endian", True) is not (sys.byteorder == "little"):
         raise damaged("was written on a machine with another byte order", where)
-    tree, storages = read_tree(stream, where, kind)
-    keys = read_plain(stream, where)
+    tree, storages = read_tree(window, where, kind)
+    keys = read_plain(window, where)
     listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not listed or sorted(keys) != sorted(storages):
         raise damaged("is damaged: its list of values does not fit its index", where)
     starts: dict[str, int] = {}
-    end = stream.tell()
+    end = window.tell()
     size = stream.seek(0, os.SEEK_END)
     for key in keys:
         dtype, length = storages[key]

@@ -6,23 +6,26 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase, BytesIO
-from typing import cast
-from zipfile import ZIP_STORED, ZipExtFile, ZipFile, ZipInfo
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+from zlib import crc32
 
 from torch import Tensor
 
 from .. import limits
 from ..errors import ModelFileError, refuse_with
-from .lazy_tensor import LazyTensor, read_elements
+from .lazy_tensor import LazyTensor, bytes_of, read_elements
 from .unpickle import Saved, StoredTensor, Unpickler, damaged, read_tree
 
 ZIP_MAGIC = b"PK\x03\x04"
 _INDEX = "/data.pkl"
 _ORDER_BYTES = 16
+_HEADER = struct.Struct("<4s22xHH")
+"""Of a record: its mark, and the lengths of the name and the extra field behind it."""
 
 
 def read_zip(stream: BufferedIOBase, where: str, kind: type[Unpickler] = Unpickler) -> Saved:
@@ -62,13 +65,13 @@ def read_zip(stream: BufferedIOBase, where: str, kind: type[Unpickler] = Unpickl
     return Saved(
         tree,
         lambda name, tensor: _lazy(
-            archive, records.get(f"{folder}/data/{tensor.key}"), name, tensor, where
+            stream, records.get(f"{folder}/data/{tensor.key}"), name, tensor, where
         ),
     )
 
 
 def _lazy(
-    archive: ZipFile, record: ZipInfo | None, name: str, stored: StoredTensor, where: str
+    stream: BufferedIOBase, record: ZipInfo | None, name: str, stored: StoredTensor, where: str
 ) -> LazyTensor:
     width = stored.dtype.itemsize
     if record is None or record.file_size < stored.length * width:
@@ -76,13 +79,24 @@ def _lazy(
     extent = stored.extent(name, where)
 
     def read() -> Tensor:
-        with _unpacking(where), cast("ZipExtFile", archive.open(record)) as stream:
-            if stored.offset:  # reading a whole record from its start also verifies its CRC
-                stream.seek(stored.offset * width)
+        # Not by zipfile, which copies all of it twice.
+        with _unpacking(where):
+            stream.seek(_start_of_values(stream, record) + stored.offset * width)
             flat = read_elements(stream, extent, stored.dtype)
+            if extent * width == record.file_size and crc32(bytes_of(flat)) != record.CRC:
+                raise ValueError(f"bad CRC of {name}")
         return flat.as_strided(stored.shape, stored.stride).contiguous()
 
     return LazyTensor(stored.shape, stored.dtype, read)
+
+
+def _start_of_values(stream: BufferedIOBase, record: ZipInfo) -> int:
+    stream.seek(record.header_offset)
+    header = stream.read(_HEADER.size)
+    magic, name, extra = _HEADER.unpack(header)
+    if magic != ZIP_MAGIC:
+        raise ValueError(f"no record {record.filename}")
+    return record.header_offset + _HEADER.size + name + extra
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import struct
 from collections.abc import Callable, Iterable
-from io import BufferedIOBase
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -69,12 +69,13 @@ class Saved(NamedTuple):
 
 
 def read_tree(
-    stream: BufferedIOBase, where: str, kind: type[Unpickler] | None = None
+    stream: io.BytesIO, where: str, kind: type[Unpickler] | None = None
 ) -> tuple[Any, Storages]:
     """What was saved, and all storages that it names.
 
     Numbers, texts, lists and dicts are as they were, tensors are :class:`StoredTensor`, and objects
-    of training frameworks are inert.
+    of training frameworks are inert. The stream is in memory, so that no stated length takes more
+    than there is.
 
     Raises:
         ModelFileError: The pickle is truncated, too large or too deep, contains a key twice, or
@@ -110,7 +111,7 @@ def state_dict_of(found: Any, where: str) -> dict[str, StoredTensor]:
     }
 
 
-def read_plain(stream: BufferedIOBase, where: str) -> Any:
+def read_plain(stream: io.BytesIO, where: str) -> Any:
     """The next pickle of a stream, made of numbers, strings, lists and dicts.
 
     Raises:
@@ -207,38 +208,31 @@ class _Table(dict[Any, Any]):
         super().__setitem__(key, value)
 
 
-class _Source:
-    """A pickle's bytes: no read takes more memory than there are bytes, and reads are counted."""
+class _Steps:
+    """Work that is left; ValueError when it is used up."""
 
-    def __init__(self, stream: BufferedIOBase) -> None:
-        self._stream = stream
-        start = stream.tell()
-        size = stream.seek(0, io.SEEK_END) - start
-        stream.seek(start)
-        self._left, self._steps = min(size, limits.INDEX_BYTES), 0
+    def __init__(self) -> None:
+        self._left = limits.INDEX_STEPS
 
-    def spend(self, steps: int) -> None:
-        """Count work; ValueError beyond the limit."""
-        self._steps += steps
-        if self._steps > limits.INDEX_STEPS:
+    def spend(self) -> None:
+        self._left -= 1
+        if self._left < 0:
             raise ValueError("it is too long")
 
+
+class _Counted:
+    """A stream whose reads are counted: each instruction is one."""
+
+    def __init__(self, stream: io.BytesIO, steps: _Steps) -> None:
+        self._stream, self._steps = stream, steps
+
     def read(self, count: int) -> bytes:
-        """The next bytes; EOFError where there are fewer."""
-        self.spend(1)
-        self._left -= count
-        if count < 0 or self._left < 0:
-            raise EOFError("it ends too early")
+        self._steps.spend()
         return self._stream.read(count)
 
     def readline(self) -> bytes:
-        """The next line."""
-        self.spend(1)
-        line = self._stream.readline(self._left + 1)
-        self._left -= len(line)
-        if self._left < 0:
-            raise EOFError("it is too long")
-        return line
+        self._steps.spend()
+        return self._stream.readline()
 
 
 class Unpickler(pickle._Unpickler):
@@ -256,9 +250,11 @@ class Unpickler(pickle._Unpickler):
     pop_mark: Callable[[], list[Any]]
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, stream: BufferedIOBase) -> None:
-        self._source = _Source(stream)
-        super().__init__(self._source)
+    def __init__(self, stream: io.BytesIO) -> None:
+        self._steps = _Steps()
+        # An instruction has a byte at least: of few bytes there cannot be too many.
+        few = stream.getbuffer().nbytes <= limits.INDEX_STEPS
+        super().__init__(stream if few else _Counted(stream, self._steps))
         self.storages: Storages = {}
         self.known: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): _Call(self._table),
@@ -300,7 +296,7 @@ class Unpickler(pickle._Unpickler):
     def _table(self, items: Iterable[tuple[Any, Any]] = ()) -> _Table:
         table = _Table()
         for key, value in items:
-            self._source.spend(1)  # the same items may come again and again
+            self._steps.spend()  # the same items may come again and again
             table[key] = value
         return table
 
@@ -310,7 +306,7 @@ class Unpickler(pickle._Unpickler):
         self.read(8)  # a frame only groups what follows
 
     def _bytearray(self) -> None:
-        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+        self.append(bytearray(self.read(struct.unpack("<Q", self.read(8))[0])))
 
     def _build(self) -> None:
         state = self.stack.pop()

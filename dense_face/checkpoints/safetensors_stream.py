@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ... import limits
 from ...errors import ModelFileError, refuse_with
-from ...readers.lazy_tensor import LazyStateDict, LazyTensor, read_elements
+from ...readers.lazy_tensor import LazyStateDict, LazyTensor, bytes_of, read_elements
 from ...storage import CHECKSUM_KEY, atomic_path, tensor_checksum
 
 DTYPES = {
@@ -109,8 +109,7 @@ def _bytes(tensor: Tensor, expected: LazyTensor) -> memoryview:
     tensor = tensor.detach().cpu().contiguous()
     if tuple(tensor.shape) != expected.shape or tensor.dtype != expected.dtype:
         raise RuntimeError(f"expected {expected.shape} {expected.dtype}, read {tensor.shape}")
-    # As bytes, because numpy has no bfloat16.
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
+    return bytes_of(tensor)
 
 
 def _lazy(
