@@ -7,7 +7,6 @@ Source: docs/reference/libraries.md 8.
 
 from __future__ import annotations
 
-import math
 from io import BufferedIOBase, BytesIO
 from typing import Any
 
@@ -43,10 +42,8 @@ class _Array:
             raise ValueError("an array of something else than floats")
         if len(shape) > _LARGEST_SHAPE or not all(type(n) is int and n >= 0 for n in shape):
             raise ValueError("an array without a shape")
-        if math.prod(shape) * kind.dtype.itemsize != len(data):
-            raise ValueError("an array of another size than its bytes")
         flat = torch.frombuffer(bytearray(data), dtype=kind.dtype) if data else torch.empty(0)
-        self.values = flat.reshape(shape)
+        self.values = flat.reshape(shape)  # raises, if the shape is not that of its bytes
 
 
 class _ArrayUnpickler(Unpickler):
