@@ -95,7 +95,7 @@ def limits() -> str:
         if isinstance(bound, ast.Assign) and isinstance(note, ast.Expr):
             name, text = ast.unparse(bound.targets[0]), ast.literal_eval(note.value)
             rows.append((f"`{name}`", f"{getattr(bounds, name):,.0f}", " ".join(text.split())))
-    return _markdown(("limit", "value", "of"), rows)
+    return markdown(("limit", "value", "of"), rows)
 
 
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
