@@ -127,7 +127,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"clip_vision": "text_only.safetensors"}, "the file holds no CLIP vision model"),
     ({"identity": "person.safetensors"}, "a saved identity contains no image"),
     ({"identity": "scene.png"}, "no face was found"),
-    ({"s_scale": -1}, "the s_scale is -1"),
+    ({"s_scale": -1}, "--s-scale is out of range (-1)"),
     ({"insightface": "nowhere"}, "nowhere"),
 ]
 
