@@ -16,11 +16,11 @@ from comfyui_dense_face.storage import atomic_path, remove_leftovers, temporary_
 
 _POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and devices of POSIX")
 _WRITES = """
-import sys, time, types
+import signal, sys, time, types
 from pathlib import Path
-from typing import IO, Any
 from comfyui_dense_face import cli
 from comfyui_dense_face.storage import atomic_path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs with &
 def run(args):
     with atomic_path(Path(sys.argv[1]) / "image.png") as temporary:
         temporary.write_bytes(b"half")
