@@ -40,6 +40,7 @@ from comfyui_dense_face.training.data import codec as codec
 from comfyui_dense_face.training.data.folder import Defects, read_records
 from comfyui_dense_face.training.data.record import Record, Row, table_line, table_text
 from comfyui_dense_face.training.data.shards import FaceShardWriter, read_shards, shard_files
+from locate_host import PARITY
 from PIL import Image
 from safetensors.torch import save_file
 from small_files import (
@@ -77,6 +78,20 @@ def _unchecked(save: Callable[[Path], object]) -> Callable[[Path], list[bytes]]:
         return [path.read_bytes()]
 
     return make
+
+
+def _release(folder: Path) -> list[bytes]:
+    """Parts of a release under its names; our own format would be refused by its name."""
+    save_small_adapter(folder / "seed.safetensors")
+    tensors, _ = read_weights(folder / "seed.safetensors")
+    save_file(tensors, folder / "seed.safetensors")
+    return [(folder / "seed.safetensors").read_bytes(), _saved({"state_dict": tensors})]
+
+
+def _adapters(folder: Path) -> list[bytes]:
+    """A published layout at a small width, and a part of one."""
+    published = PARITY.parent / "published_parity" / "arc2face" / "exp_adapter"
+    return [(published / "exp_adapter_linear.bin").read_bytes(), *_torch(_ADAPTER)(folder)]
 
 
 def _torch(content: object) -> Callable[[Path], list[bytes]]:
@@ -238,7 +253,7 @@ READERS: dict[str, Reader] = {
     "safetensors": Reader(".safetensors", _unchecked(save_small_sfsr), _read_weights),
     "safetensors, streamed": Reader(".safetensors", _unchecked(save_small_head), _read_stream),
     "adapter": Reader(".safetensors", _unchecked(save_small_adapter), load_adapter),
-    "release": Reader(".ckpt", _unchecked(save_small_adapter), _read_release),
+    "release": Reader(".ckpt", _release, _read_release),
     "annotation head": Reader(".safetensors", _unchecked(save_small_head), load_head),
     "SFSR adapter": Reader(".safetensors", _unchecked(save_small_sfsr), load_sfsr),
     "identities": Reader(".safetensors", _unchecked(_identities), load_identities),
@@ -246,7 +261,7 @@ READERS: dict[str, Reader] = {
     "pickled index": Reader(".pkl", _pickles, _read_pickle),
     "network": Reader(".pth", _torch({"model": {"module.a": torch.rand(3, 4)}}),
                       functools.partial(read_network, what="a network")),
-    "IP-Adapter": Reader(".bin", _torch(_ADAPTER), load_published),
+    "IP-Adapter": Reader(".bin", _adapters, load_published),
     "face vector": Reader(".pth", _torch(_VECTOR), read_feature),
     "face vector, npy": Reader(".npy", _npy((1, 16), (16,)), read_feature),
     "landmarker": Reader(".task", _task, read_task_file),
