@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -63,6 +64,35 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ModelFileError: The file is missing, is not a complete safetensors file, or its tensors do
             not match the checksum in its metadata.
     """
+    with _opened(path) as file:
+        metadata: dict[str, str] = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    expected = metadata.get(CHECKSUM_KEY)
+    if expected is not None and expected != tensor_checksum(tensors):
+        raise ModelFileError(
+            "the model file was altered: its tensors do not match its own checksum",
+            where=str(path),
+            fix="Download or write it again",
+        )
+    return tensors, metadata
+
+
+def read_shapes(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file without their values, on ``meta``, and its metadata.
+
+    Raises:
+        ModelFileError: The file is missing, or is not a complete safetensors file.
+    """
+    with _opened(path) as file:
+        metadata: dict[str, str] = dict(file.metadata() or {})
+        names: list[str] = list(file.keys())
+        shapes = {name: file.get_slice(name).get_shape() for name in names}
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, metadata
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """The open file of the ``safetensors`` library; its errors become ModelFileError."""
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(
@@ -72,8 +102,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            metadata: dict[str, str] = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            yield file
     except SafetensorError as error:
         raise ModelFileError(
             f"the model file is truncated or no safetensors file: {error}",
@@ -86,14 +115,6 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             where=str(path),
             fix="Check its permissions and the disk",
         ) from error
-    expected = metadata.get(CHECKSUM_KEY)
-    if expected is not None and expected != tensor_checksum(tensors):
-        raise ModelFileError(
-            "the model file was altered: its tensors do not match its own checksum",
-            where=str(path),
-            fix="Download or write it again",
-        )
-    return tensors, metadata
 
 
 def read_format(

@@ -111,17 +111,27 @@ def load_base(path: str | Path = TINY_BASE) -> Base:
         ModelFileError: The file is missing, altered, or lacks its sizes.
     """
     tensors, metadata = read_weights(path)
+    return build_base(tensors, *stored_sizes(metadata, str(path)), metadata)
+
+
+def stored_sizes(
+    metadata: Mapping[str, str], where: str
+) -> tuple[UNetLayout, VAELayout, dict[str, Any]]:
+    """The sizes of UNet, autoencoder and text encoder in a base file's metadata.
+
+    Raises:
+        ModelFileError: They are missing.
+    """
     try:
         config = json.loads(metadata["config"])
-        unet_layout = UNetLayout(**_tuples(config["unet"]))
-        vae_layout = VAELayout(**_tuples(config["vae"]))
+        layouts = UNetLayout(**_tuples(config["unet"])), VAELayout(**_tuples(config["vae"]))
+        return *layouts, config["text"]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
             "the metadata lack the sizes of the networks",
-            where=str(path),
+            where=where,
             fix="Use a base file written by this pack",
         ) from error
-    return build_base(tensors, unet_layout, vae_layout, config["text"], metadata)
 
 
 def build_base(
