@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from comfyui_dense_face.pipelines.ldm import unet_to_ldm, vae_to_ldm
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from random_published import own_module
 from safetensors.torch import save_file
 from small_sdxl import CONTEXT, POOLED, faceid_tensors, unet_sizes
 from torch import Tensor
@@ -126,11 +125,6 @@ def write_small_sdxl(folder: Path) -> SmallSDXL:
     """``sdxl.safetensors``, ``tokenizer`` and a FaceID file of each kind in a folder."""
     parts = small_sdxl(write_tokenizer(folder / "tokenizer"))
     save_file(checkpoint(parts), folder / "sdxl.safetensors")
-    module = partial(_module, "comfyui_dense_face")
     for kind, rank in (("FACEID", 4), ("PLUS", 4), ("PORTRAIT", 0)):
-        torch.save(faceid_tensors(module, kind, rank), folder / f"{kind.lower()}_sdxl.bin")
+        torch.save(faceid_tensors(own_module, kind, rank), folder / f"{kind.lower()}_sdxl.bin")
     return parts
-
-
-def _module(pack: str, name: str) -> Any:
-    return importlib.import_module(f"{pack}.{name}")
