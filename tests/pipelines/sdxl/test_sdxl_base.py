@@ -18,7 +18,7 @@ from comfyui_dense_face.pipelines.single_file import load_checkpoint, tokenizer_
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from small_sdxl import small_layers
-from small_sdxl_file import FIRST, SmallSDXL, write_small_sdxl
+from small_sdxl_file import FIRST, Networks, write_small_sdxl
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -33,12 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def parts(folder: Path) -> SmallSDXL:
+def parts(folder: Path) -> Networks:
     return write_small_sdxl(folder)
 
 
 @pytest.fixture(scope="module")
-def theirs(parts: SmallSDXL, folder: Path) -> Any:
+def theirs(parts: Networks, folder: Path) -> Any:
     first, second = (CLIPTokenizer.from_pretrained(folder / "tokenizer") for _ in range(2))
     for tokenizer in (first, second):
         tokenizer.model_max_length = 77
@@ -50,7 +50,7 @@ def theirs(parts: SmallSDXL, folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def pipeline(parts: SmallSDXL, folder: Path) -> RealPipeline:
+def pipeline(parts: Networks, folder: Path) -> RealPipeline:
     base = load_sdxl(folder / "sdxl.safetensors")
     return RealPipeline(base, tokenizer_for(base, folder / "tokenizer"))
 
@@ -88,12 +88,12 @@ def test_a_whole_image(theirs: Any, pipeline: RealPipeline, guidance: float) -> 
     assert (found - other).abs().max() > 10 * CLOSE
 
 
-def test_the_file_says_what_adapters_have_to_fit(parts: SmallSDXL, folder: Path) -> None:
+def test_the_file_says_what_adapters_have_to_fit(parts: Networks, folder: Path) -> None:
     found = base_file(folder / "sdxl.safetensors")
     assert found.sdxl and dict(found.target.layers) == small_layers() and found.target.width == 128
 
 
-def test_a_ckpt(parts: SmallSDXL, folder: Path, tmp_path: Path) -> None:
+def test_a_ckpt(parts: Networks, folder: Path, tmp_path: Path) -> None:
     """As training frameworks write it."""
     tensors = load_file(folder / "sdxl.safetensors")
     torch.save({"state_dict": tensors}, tmp_path / "sdxl.ckpt")
@@ -137,7 +137,7 @@ def changed(tensors: dict[str, Tensor], what: str) -> dict[str, Tensor]:
     ],
 )
 def test_other_files_are_refused(
-    parts: SmallSDXL, folder: Path, tmp_path: Path, what: str, message: str
+    parts: Networks, folder: Path, tmp_path: Path, what: str, message: str
 ) -> None:
     path = tmp_path / "other.safetensors"
     save_file(changed(load_file(folder / "sdxl.safetensors"), what), path)
@@ -145,6 +145,6 @@ def test_other_files_are_refused(
         base_file(path).load()
 
 
-def test_training_takes_stable_diffusion_15_only(parts: SmallSDXL, folder: Path) -> None:
+def test_training_takes_stable_diffusion_15_only(parts: Networks, folder: Path) -> None:
     with pytest.raises(FacePackError, match=r"not a Stable Diffusion 1\.5 checkpoint: it is SDXL"):
         load_checkpoint(folder / "sdxl.safetensors")

@@ -1,4 +1,4 @@
-"""A small checkpoint of SDXL's layout, with a tokenizer for it, and FaceID files that fit it."""
+"""Checkpoints of SDXL's layout, a small one with its tokenizer and FaceID files, and a full one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfyui_dense_face.pipelines.ldm import unet_to_ldm, vae_to_ldm
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from random_published import own_module
 from safetensors.torch import save_file
-from small_sdxl import CONTEXT, POOLED, faceid_tensors, unet_sizes
+from small_sdxl import CONTEXT, POOLED, TIME, faceid_tensors, unet_sizes
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -30,8 +30,8 @@ _OPEN_CLIP = {
 
 
 @dataclass(frozen=True)
-class SmallSDXL:
-    """The networks of diffusers and transformers, sizes spelled out here."""
+class Networks:
+    """The networks of diffusers and transformers."""
 
     unet: Any
     vae: Any
@@ -39,43 +39,70 @@ class SmallSDXL:
     text_encoder_2: Any
 
 
-def small_sdxl(words: int, seed: int = 5) -> SmallSDXL:
+def full_networks() -> Networks:
+    """Those of the published size, without values (on ``meta``)."""
+    sizes = {
+        **unet_sizes(),
+        "block_out_channels": (320, 640, 1280),
+        "transformer_layers_per_block": (1, 2, 10),
+        "attention_head_dim": (5, 10, 20),
+        "cross_attention_dim": 2048,
+        "projection_class_embeddings_input_dim": 1280 + TIME,
+    }
+    with torch.device("meta"):
+        return Networks(
+            UNet2DConditionModel(**sizes),
+            _vae((128, 256, 512, 512), 2),
+            CLIPTextModel(_clip(49408, 768, 12, 12, 768, "quick_gelu")),
+            CLIPTextModelWithProjection(_clip(49408, 1280, 32, 20, 1280, "gelu")),
+        )
+
+
+def small_networks(words: int, seed: int = 5) -> Networks:
+    """Small ones with random values, for a vocabulary of so many words."""
+    text = words, CONTEXT // 2, 3, 1, POOLED
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        sizes: dict[str, Any] = {
-            "block_out_channels": (32, 64, 64, 64),
-            "layers_per_block": 1,
-            "down_block_types": ("DownEncoderBlock2D",) * 4,
-            "up_block_types": ("UpDecoderBlock2D",) * 4,
-            "latent_channels": 4,
-            "scaling_factor": 0.13025,
-        }
-        made = SmallSDXL(
+        made = Networks(
             UNet2DConditionModel(**unet_sizes()),
-            AutoencoderKL(**sizes),
-            CLIPTextModel(_clip(words, "quick_gelu")),
-            CLIPTextModelWithProjection(_clip(words, "gelu")),
+            _vae((32, 64, 64, 64), 1),
+            CLIPTextModel(_clip(*text, "quick_gelu")),
+            CLIPTextModelWithProjection(_clip(*text, "gelu")),
         )
     for network in vars(made).values():
         network.eval().requires_grad_(False)
     return made
 
 
-def _clip(words: int, activation: str) -> CLIPTextConfig:
+def _vae(channels: tuple[int, ...], blocks: int) -> AutoencoderKL:
+    sizes: dict[str, Any] = {
+        "block_out_channels": channels,
+        "layers_per_block": blocks,
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "latent_channels": 4,
+        "scaling_factor": 0.13025,
+    }
+    return AutoencoderKL(**sizes)
+
+
+def _clip(
+    words: int, width: int, layers: int, heads: int, projection: int, activation: str
+) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=words,
-        hidden_size=CONTEXT // 2,
-        intermediate_size=2 * CONTEXT,
-        num_hidden_layers=3,
-        num_attention_heads=1,
-        projection_dim=POOLED,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        projection_dim=projection,
         hidden_act=activation,
         bos_token_id=words - 2,
         eos_token_id=words - 1,
     )
 
 
-def checkpoint(parts: SmallSDXL) -> dict[str, Tensor]:
+def checkpoint(parts: Networks) -> dict[str, Tensor]:
     """All weights under the names that SDXL is published with."""
     first = {
         FIRST + name.removeprefix("text_model."): t
@@ -121,9 +148,9 @@ def write_tokenizer(folder: Path) -> int:
     return len(tokens)
 
 
-def write_small_sdxl(folder: Path) -> SmallSDXL:
+def write_small_sdxl(folder: Path) -> Networks:
     """``sdxl.safetensors``, ``tokenizer`` and a FaceID file of each kind in a folder."""
-    parts = small_sdxl(write_tokenizer(folder / "tokenizer"))
+    parts = small_networks(write_tokenizer(folder / "tokenizer"))
     save_file(checkpoint(parts), folder / "sdxl.safetensors")
     for kind, rank in (("FACEID", 4), ("PLUS", 4), ("PORTRAIT", 0)):
         torch.save(faceid_tensors(own_module, kind, rank), folder / f"{kind.lower()}_sdxl.bin")
