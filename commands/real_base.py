@@ -48,10 +48,11 @@ def _require_sdxl(args: argparse.Namespace) -> None:
     from ..sfsr.ip_adapter.refuse import SDXL_FILES
 
     for name, what in _ONLY_SD15.items():
-        if getattr(args, name, None) not in (None, False, []):
+        value = getattr(args, name, None)
+        if value is not None and value is not False and value != []:  # 0 degrees are given, too
             raise IncompatibleError(
                 f"the base is SDXL, and {what} on Stable Diffusion 1.5 only",
                 where=f"--{name.replace('_', '-')}",
-                fix=f"Leave it out, or use a Stable Diffusion 1.5 checkpoint; SDXL has the "
+                fix="Leave it out, or use a Stable Diffusion 1.5 checkpoint; SDXL has the "
                 f"identity, by {SDXL_FILES}",
             )
