@@ -8,17 +8,26 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError
+from comfyui_dense_face.pipelines.layout import VAELayout
 from comfyui_dense_face.pipelines.real.base_file import base_file
 from comfyui_dense_face.pipelines.real.pipeline import RealInputs, RealPipeline
 from comfyui_dense_face.pipelines.real.samplers import scheduler_of
 from comfyui_dense_face.pipelines.sampling import seeded_noise
 from comfyui_dense_face.pipelines.sdxl.conditions import sdxl_conditions
 from comfyui_dense_face.pipelines.sdxl.load import load_sdxl
+from comfyui_dense_face.pipelines.sdxl.sizes import (
+    text_2_config,
+    text_config,
+    unet_config,
+    vae_layout,
+)
 from comfyui_dense_face.pipelines.single_file import load_checkpoint, tokenizer_for
-from diffusers import StableDiffusionXLPipeline
+from comfyui_dense_face.pipelines.source_attention import layers_of
+from comfyui_dense_face.sfsr.ip_adapter.places import SDXL, in_file_order
+from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from small_sdxl import small_layers
-from small_sdxl_file import FIRST, Networks, write_small_sdxl
+from small_sdxl_file import FIRST, Networks, checkpoint, full_networks, write_small_sdxl
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -91,6 +100,21 @@ def test_a_whole_image(theirs: Any, pipeline: RealPipeline, guidance: float) -> 
 def test_the_file_says_what_adapters_have_to_fit(parts: Networks, folder: Path) -> None:
     found = base_file(folder / "sdxl.safetensors")
     assert found.sdxl and dict(found.target.layers) == small_layers() and found.target.width == 128
+
+
+def test_sizes_of_the_published_network() -> None:
+    """Read from names and shapes alone; the layers are those of the published adapters."""
+    tensors = checkpoint(full_networks())
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**unet_config(tensors))
+    assert in_file_order(layers_of(unet)) == SDXL.layers
+    assert unet.config["cross_attention_dim"] == SDXL.width
+    assert sum(each.numel() for each in unet.parameters()) == 2_567_463_684
+    assert vae_layout(tensors) == VAELayout()
+    first, second = text_config(tensors), text_2_config(tensors)
+    assert (first["hidden_size"], first["num_hidden_layers"]) == (768, 12)
+    assert (second["hidden_size"], second["num_hidden_layers"]) == (1280, 32)
+    assert second["projection_dim"] == 1280 and second["num_attention_heads"] == 20
 
 
 def test_a_ckpt(parts: Networks, folder: Path, tmp_path: Path) -> None:
