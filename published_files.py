@@ -169,6 +169,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "see its author; often CreativeML Open RAIL++-M",
         "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0",
         _CHECKPOINT,
+        ("real_portrait_sdxl",),
         kind="sdxl",
     ),
     _faceid(
@@ -238,6 +239,7 @@ DOWNLOADS: tuple[Download, ...] = (
             "ip-adapter-faceid_sdxl.bin", 1071, others=("ip-adapter-faceid_sdxl.safetensors",)
         ),
         "identity on SDXL: 4 tokens and a LoRA",
+        ("real_portrait_sdxl",),
     ),
     _faceid(
         "faceid-plusv2-sdxl",
@@ -419,7 +421,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "all its models are for non-commercial research only",
         "https://github.com/deepinsight/insightface/releases",
         ("DenseFace_LoadAnalyzer", "DenseFace_LoadEncoder"),
-        (*_PHOTO_WORKFLOWS, "real_turn", _ALL_CONTROLS),
+        (*_PHOTO_WORKFLOWS, "real_turn", _ALL_CONTROLS, "real_portrait_sdxl"),
     ),
     Download(
         "landmarker",

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -76,6 +77,35 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ModelFileError: The file is missing, is not a complete safetensors file, or its tensors do
             not match the checksum in its metadata.
     """
+    with _opened(path) as file:
+        metadata: dict[str, str] = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    expected = metadata.get(CHECKSUM_KEY)
+    if expected is not None and expected != tensor_checksum(tensors):
+        raise ModelFileError(
+            "the model file was altered: its tensors do not match its own checksum",
+            where=str(path),
+            fix="Download or write it again",
+        )
+    return tensors, metadata
+
+
+def read_shapes(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file without their values, on ``meta``, and its metadata.
+
+    Raises:
+        ModelFileError: The file is missing, or is not a complete safetensors file.
+    """
+    with _opened(path) as file:
+        metadata: dict[str, str] = dict(file.metadata() or {})
+        names: list[str] = list(file.keys())
+        shapes = {name: file.get_slice(name).get_shape() for name in names}
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, metadata
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """The open file of the ``safetensors`` library; its errors become ModelFileError."""
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(
@@ -86,13 +116,12 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     again = "Download or write it again"
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            names = list(file.keys())
-            if len(names) > limits.TENSORS:
+            count = len(file.keys())
+            if count > limits.TENSORS:
                 raise ModelFileError(
-                    f"the model file holds {len(names)} tensors", where=str(path), fix=again
+                    f"the model file holds {count} tensors", where=str(path), fix=again
                 )
-            metadata: dict[str, str] = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in names}
+            yield file
     except FacePackError:
         raise
     except OSError as error:
@@ -107,14 +136,6 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             where=str(path),
             fix=again,
         ) from error
-    expected = metadata.get(CHECKSUM_KEY)
-    if expected is not None and expected != tensor_checksum(tensors):
-        raise ModelFileError(
-            "the model file was altered: its tensors do not match its own checksum",
-            where=str(path),
-            fix="Download or write it again",
-        )
-    return tensors, metadata
 
 
 def read_format(

@@ -14,6 +14,7 @@ from .checks import require_folder, require_sampling
 from .evaluate_photos_drawing import draw_pending
 from .face_mesh import add_face_mesh_options, face_mesh_rig
 from .faces import landmarker_path
+from .real_base import check_base
 from .real_image import read_scene
 from .real_options import (
     add_expression_options,
@@ -33,9 +34,10 @@ if TYPE_CHECKING:
     from ..pipelines.real.scene import SceneCrop
 
 DESCRIPTION = """\
-Draw people from photos on a Stable Diffusion 1.5 checkpoint of yours, with every word, prompt and
-scene, and measure the images: whether a recogniser that conditions nothing knows the person, how
-well the word shows, and whether anything outside the face of a scene changed (docs/measuring.md).
+Draw people from photos on a Stable Diffusion 1.5 or SDXL checkpoint of yours, with every word,
+prompt and scene, and measure the images: whether a recogniser that conditions nothing knows the
+person, how well the word shows, and whether anything outside the face of a scene changed
+(docs/measuring.md).
 
 Images, metrics.csv, summary.json and sheet.png are written to --out. A run that was stopped
 continues with the same command: only what is missing is drawn."""
@@ -125,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
 
     require_sampling(args)
     require_folder("--out", args.out)
+    check_base(args)
     drawing_choices(args)  # a wrong sampler fails at once
     rig, angles = face_mesh_rig(args), angles_on_a_base(args)
     finder, evaluator, recogniser = _analyzers(args)

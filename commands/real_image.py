@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .face_mesh import draw_face_mesh, face_mesh_rig
+from .real_base import check_base
 from .real_options import drawing_choices, finder_of, load_real, recogniser_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run_real(
     from ..storage import atomic_path
 
     check_image_name(args.out)
+    check_base(args)
     choices = drawing_choices(args)
     with atomic_path(args.out) as temporary:
         finder, recogniser = finder_of(args), recogniser_of(args)

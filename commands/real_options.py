@@ -21,10 +21,12 @@ ABOUT = """
 With --base the image is drawn on a Stable Diffusion 1.5 checkpoint of yours instead, at --size
 pixels: the person by --identity-adapter (IP-Adapter-FaceID, -Plus, Plus v2 or -Portrait), the
 expression by --expression-adapter (FineFace), Dense-Face's pose and person by --dense-face. With
---arc2face the UNet and the text encoder are Arc2Face's, which draws the person without words."""
+--arc2face the UNet and the text encoder are Arc2Face's, which draws the person without words.
+On an SDXL checkpoint as --base the identity works, with the FaceID files for SDXL."""
 _FILES = {
-    "base": "Stable Diffusion 1.5 in one file, ordinary or inpainting (nine channels)",
-    "identity-adapter": "IP-Adapter-FaceID, -Plus, Plus v2 or -Portrait, or an SFSR adapter",
+    "base": "Stable Diffusion 1.5 in one file, ordinary or inpainting (nine channels), or SDXL",
+    "identity-adapter": "IP-Adapter-FaceID, -Plus, Plus v2 or -Portrait, for Stable Diffusion 1.5 "
+    "or SDXL as the base, or an SFSR adapter",
     "clip-vision": "CLIP vision ViT-H/14 in one file, for FaceID-Plus and Plus v2",
     "expression-adapter": "FineFace (one of its two files, the other beside it), or Arc2Face's",
     "dense-face": "Dense-Face's file, as denseface convert writes it",
@@ -33,7 +35,7 @@ _FILES = {
     "control-image": "image that an ordinary ControlNet reads; with --scene of the same size as it",
     "reference-image": "with --arc2face: photo whose look is kept, by the reference adapter in its "
     "folder",
-    "vae": "autoencoder in place of the base's own",
+    "vae": "autoencoder in place of the base's own, for the same kind of base",
     "mask": "with --scene: white where the face is drawn anew; found by default",
 }
 _BY_NAME, _PLUS, _PLUS_V2 = "by-name", "plus", "plusv2"
@@ -81,7 +83,7 @@ def add_real_options(
     parser: argparse.ArgumentParser, *, base_required: bool = False, omit: Collection[str] = ()
 ) -> None:
     """Arguments for a base of one's own; without those to ``omit``, which then are None."""
-    group = parser.add_argument_group("with a Stable Diffusion 1.5 checkpoint")
+    group = parser.add_argument_group("with a Stable Diffusion 1.5 or SDXL checkpoint")
     for name, meaning in _FILES.items():
         if name not in omit:
             required = base_required and name == "base"
@@ -110,7 +112,7 @@ def add_real_options(
         metavar="FOLDER",
         help="CLIP's vocab.json and merges.txt; ComfyUI's (comfy/sd1_tokenizer) by default",
     )
-    group.add_argument("--size", type=int, default=512, help="pixels of a side, 512 by default")
+    group.add_argument("--size", type=int, help="pixels of a side; 512 by default, 1024 on SDXL")
     group.add_argument("--sampler", default="ddim", help="ddim by default; euler, dpmpp_2m, ...")
     group.add_argument("--negative", default="", metavar="WORDS", help="what is not to be seen")
     for name, meaning in _NUMBERS.items():
@@ -143,7 +145,7 @@ def require_base(args: argparse.Namespace, *others: str) -> None:
             raise InputError(
                 "the tiny world has no use for this option",
                 where=f"--{name}",
-                fix="Give a Stable Diffusion 1.5 checkpoint as --base, too",
+                fix="Give a Stable Diffusion 1.5 or SDXL checkpoint as --base, too",
             )
 
 
@@ -166,6 +168,8 @@ def note_tiny_images(paths: Iterable[Path]) -> None:
 
 def drawing_choices(args: argparse.Namespace) -> dict[str, Any]:
     """Keywords of ``RealPipeline.draw``: size, steps, guidance, sampler.
+
+    The size is known after ``real_base.check_base``.
 
     Raises:
         InputError: The sampler is unknown, or the steps are out of range.
@@ -198,12 +202,19 @@ def load_real(
     import torch
 
     from ..pipelines.arc2face import REFERENCE_FILE, load_arc2face, ordinary_parts
-    from ..pipelines.real.adapters import read_adapter, target_of
+    from ..pipelines.real.adapters import read_adapter
+    from ..pipelines.real.base_file import base_file
     from ..pipelines.real.pipeline import RealPipeline
-    from ..pipelines.single_file import comfyui_tokenizer, load_checkpoint, load_vae, tokenizer_for
+    from ..pipelines.single_file import comfyui_tokenizer, load_vae, tokenizer_for
     from ..sfsr.arc2face.reference_lora import load_reference_lora
 
-    base = load_checkpoint(args.base, inpainting=True)
+    file = base_file(args.base)
+    shortcut = None if args.plus_version == _BY_NAME else args.plus_version == _PLUS_V2
+    first, second = (
+        None if path is None else read_adapter(path, file.target, shortcut)
+        for path in (args.identity_adapter, args.expression_adapter)
+    )
+    base = file.load()
     reference = None
     if args.arc2face is not None:
         _require_alone(args)
@@ -212,14 +223,9 @@ def load_real(
             says = f"warning: {part} in {args.arc2face} is that of the base, not Arc2Face's"
             print(says, file=sys.stderr)
         if args.reference_image is not None:
-            reference = load_reference_lora(args.arc2face / REFERENCE_FILE, target_of(base))
+            reference = load_reference_lora(args.arc2face / REFERENCE_FILE, file.target)
     if args.vae is not None:
         base = load_vae(args.vae, base)
-    shortcut = None if args.plus_version == _BY_NAME else args.plus_version == _PLUS_V2
-    first, second = (
-        None if path is None else read_adapter(path, base, shortcut)
-        for path in (args.identity_adapter, args.expression_adapter)
-    )
     tokenize = tokenizer_for(base, args.tokenizer or comfyui_tokenizer())
     if args.arc2face is None and args.tokenizer is None and comfyui_tokenizer() is None:
         _require_words(base, prompt, args.negative)

@@ -20,7 +20,7 @@ from ..state_dict import as_float32, check_state_dict
 from ..storage import read_weights
 from .base import Base, new_unet
 from .layout import UNetLayout
-from .text import encode_embeddings
+from .text import encode_embeddings, fill_text_encoder
 
 REFERENCE_FILE = Path("ref_adapter", "pytorch_lora_weights.safetensors")
 """In Arc2Face's folder: the LoRA of its reference adapter."""
@@ -128,17 +128,13 @@ def read_text_encoder(path: str | Path, heads: int | None = None) -> CLIPTextMod
         prefix = _PREFIX if any(n.startswith(_PREFIX) for n in encoder.state_dict()) else ""
         state = {prefix + name: tensor for name, tensor in own.items()}
         check_state_dict(encoder, state, "the text encoder")  # before it takes memory
-        encoder.to_empty(device="cpu")  # also makes the buffer of positions, filled below
-        encoder.load_state_dict(state)
+        fill_text_encoder(encoder, state)
     except Exception as error:  # a file of something else may raise anything
         raise ModelFileError(
             "the file holds no CLIP text model that can be used",
             where=str(path),
             fix="Use encoder/pytorch_model.bin of FoivosPar/Arc2Face",
         ) from error
-    for name, buffer in encoder.named_buffers():
-        if name.endswith("position_ids"):
-            buffer.copy_(torch.arange(buffer.shape[-1])[None])
     return encoder.eval().requires_grad_(False)
 
 

@@ -117,18 +117,32 @@ def load_base(path: str | Path = TINY_BASE) -> Base:
         ModelFileError: The file is missing, altered, or lacks its sizes.
     """
     tensors, metadata = read_weights(path)
-    refusal = ModelFileError(
-        "the metadata lack the sizes of the networks",
-        where=str(path),
-        fix="Use a base file written by this pack",
-    )
-    with refuse_with(refusal):
+    with refuse_with(_without_sizes(str(path))):
+        return build_base(tensors, *stored_sizes(metadata, str(path)), metadata)
+
+
+def stored_sizes(
+    metadata: Mapping[str, str], where: str
+) -> tuple[UNetLayout, VAELayout, dict[str, Any]]:
+    """The sizes of UNet, autoencoder and text encoder in a base file's metadata.
+
+    Raises:
+        ModelFileError: They are missing.
+    """
+    with refuse_with(_without_sizes(where)):
         config = parse_json(metadata["config"])
         if not _small(config):
-            raise refusal
-        unet_layout = UNetLayout(**_tuples(config["unet"]))
-        vae_layout = VAELayout(**_tuples(config["vae"]))
-        return build_base(tensors, unet_layout, vae_layout, config["text"], metadata)
+            raise _without_sizes(where)
+        layouts = UNetLayout(**_tuples(config["unet"])), VAELayout(**_tuples(config["vae"]))
+        return *layouts, config["text"]
+
+
+def _without_sizes(where: str) -> ModelFileError:
+    return ModelFileError(
+        "the metadata lack the sizes of the networks",
+        where=where,
+        fix="Use a base file written by this pack",
+    )
 
 
 def build_base(

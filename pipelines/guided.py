@@ -152,6 +152,7 @@ def guided_model(
     guidance: float,
     residuals: Residuals,
     control: Control | None = None,
+    added: Mapping[str, Tensor] | None = None,
 ) -> Model:
     """Guided noise prediction.
 
@@ -159,6 +160,7 @@ def guided_model(
         contexts: [2B, L, D]: those of the half without prompt, then those of the other.
         residuals: Of the prompt's half.
         control: Added to them, in both halves.
+        added: SDXL's added conditions [2B, ...], in the order of the contexts.
 
     Raises:
         InputError: The guidance is out of range.
@@ -176,6 +178,9 @@ def guided_model(
             extra = {name: _in_second_half(value) for name, value in extra.items()}
         if control is not None:
             extra = _added(extra, control(rows, t, texts))
+        if added is not None:
+            conditions = {name: each[-len(rows) :] for name, each in added.items()}
+            extra = {**extra, "added_cond_kwargs": conditions}
         predicted = base.unet(rows, t, texts, **extra).sample
         if guidance == 1:
             return predicted

@@ -13,7 +13,7 @@ from typing import Any
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from ..errors import ModelFileError
 from ..state_dict import without_prefix
@@ -23,6 +23,7 @@ try:
         convert_controlnet_checkpoint,
         convert_ldm_unet_checkpoint,
         convert_ldm_vae_checkpoint,
+        convert_open_clip_checkpoint,
     )
 except ImportError as error:
     raise ImportError(
@@ -43,6 +44,8 @@ _RESNET = {
     "conv_shortcut": "skip_connection",
 }
 _OUTSIDE_BLOCKS = {
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
     "conv_in": "input_blocks.0.0",
@@ -59,7 +62,7 @@ def unet_ldm_name(name: str, config: Mapping[str, Any]) -> str:
         name: ``down_blocks.0.attentions.0.proj_in.weight`` -> ``input_blocks.1.1.proj_in.weight``.
 
     Raises:
-        KeyError: A Stable Diffusion 1.x UNet has no such tensor.
+        KeyError: A UNet of Stable Diffusion 1.x or SDXL has no such tensor.
     """
     each = config["layers_per_block"] + 1
     match name.split("."):
@@ -176,16 +179,27 @@ def vae_to_ldm(vae: AutoencoderKL) -> dict[str, Tensor]:
     return stored
 
 
-def text_from_ldm(tensors: Mapping[str, Tensor], text_encoder: CLIPTextModel) -> dict[str, Tensor]:
+def text_from_ldm(
+    tensors: Mapping[str, Tensor], text_encoder: CLIPTextModel, prefix: str = TEXT_PREFIX
+) -> dict[str, Tensor]:
     """The CLIP tensors of a file under the names that the installed transformers uses.
 
     transformers 4 prefixes them with ``text_model.``; transformers 5 does not. The stored
     ``embeddings.position_ids`` is dropped where the model has no such buffer.
     """
     own = text_encoder.state_dict()
-    prefix = "text_model." if any(key.startswith("text_model.") for key in own) else ""
-    found = {prefix + key: t for key, t in without_prefix(tensors, TEXT_PREFIX).items()}
+    inside = "text_model." if any(key.startswith("text_model.") for key in own) else ""
+    found = {inside + key: t for key, t in without_prefix(tensors, prefix).items()}
     return {k: t for k, t in found.items() if k in own or not k.endswith("position_ids")}
+
+
+def open_clip_text_from_ldm(
+    tensors: Mapping[str, Tensor], text_encoder: CLIPTextModelWithProjection, prefix: str
+) -> dict[str, Tensor]:
+    """The state dict for a text encoder from a file's tensors in OpenCLIP's layout."""
+    given = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    found = convert_open_clip_checkpoint(text_encoder, given, prefix)
+    return {name: found[name] for name in text_encoder.state_dict() if name in found}
 
 
 def text_to_ldm(text_encoder: CLIPTextModel) -> dict[str, Tensor]:
@@ -202,7 +216,7 @@ def _all_of(names: Mapping[str, str], found: Mapping[str, Tensor], where: str) -
         raise ModelFileError(
             f"{len(missing)} weights are missing, the first is {missing[0]}",
             where=where,
-            fix="Use a Stable Diffusion 1.x file of this configuration in the original layout",
+            fix="Use a complete file of this configuration in the original layout",
         )
     return {name: found[name] for name in names}
 

@@ -1,14 +1,17 @@
 """Base models from one local file in LDM layout: this pack's own, or Stable Diffusion 1.5.
 
+SDXL's are read by ``sdxl.load``.
+
 Nothing is downloaded. Checkpoints contain no tokenizer, so prompts other than the empty one
 need a folder with one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from diffusers import AutoencoderKL
@@ -17,8 +20,8 @@ from torch import Tensor
 from ..demo.vocabulary import WORDS
 from ..errors import IncompatibleError, InputError, ModelFileError
 from ..readers.torch_file import open_checkpoint, read_checkpoint
-from ..storage import read_weights
-from .base import Base, build_base, clip_config, load_base
+from ..storage import read_shapes, read_weights
+from .base import Base, build_base, clip_config, load_base, stored_sizes
 from .layout import UNetLayout, VAELayout
 from .ldm import UNET_PREFIX, VAE_PREFIX, vae_from_ldm
 from .text import token_ids
@@ -32,6 +35,7 @@ SHAPES = {FIRST: (320, 4, 3, 3), KEYS: (320, 768)}
 OTHER_BASES = {1024: "Stable Diffusion 2", 2048: "SDXL"}
 """By the width of the text."""
 _SDXL = "conditioner.embedders."
+"""Its text encoders, in a checkpoint."""
 
 Tokenize = Callable[[Sequence[str]], Tensor]
 """Texts -> token ids [B, L]."""
@@ -48,15 +52,11 @@ def load_checkpoint(path: str | Path, *, inpainting: bool = False) -> Base:
         ModelFileError: The file is missing, altered or lacks a weight.
         IncompatibleError: It is another kind of model (SDXL, SD 2, ...).
     """
+    layout = unet_layout(path, inpainting=inpainting)
     tensors, metadata = read_tensors(path)
     if "config" in metadata:
-        base = load_base(path)
-        _require_channels(base.unet.config["in_channels"], inpainting, path)
-        return base
-    channels = _channels(tensors, str(path))
-    _require_channels(channels, inpainting, path)
+        return load_base(path)
     try:
-        layout = replace(SD15_UNET, in_channels=channels)
         return build_base(tensors, layout, VAELayout(), SD15_TEXT, metadata)
     except RuntimeError as error:  # load_state_dict: weights are missing
         raise ModelFileError(
@@ -66,14 +66,31 @@ def load_checkpoint(path: str | Path, *, inpainting: bool = False) -> Base:
         ) from error
 
 
+def unet_layout(path: str | Path, *, inpainting: bool = False) -> UNetLayout:
+    """The sizes of a checkpoint's UNet, without reading its values.
+
+    Raises:
+        ModelFileError, IncompatibleError: As :func:`load_checkpoint`.
+    """
+    shapes, metadata = read_header(path)
+    if "config" in metadata:
+        layout = stored_sizes(metadata, str(path))[0]
+    else:
+        layout = replace(SD15_UNET, in_channels=_channels(shapes, str(path)))
+    _require_channels(layout.in_channels, inpainting, path)
+    return layout
+
+
 def load_vae(path: str | Path, base: Base) -> Base:
     """The base with the autoencoder of another file, in the original layout or diffusers'.
+
+    Those of Stable Diffusion 1.5 and of SDXL are of one shape: which it is nobody can see.
 
     Raises:
         ModelFileError: The file is missing, altered, or holds no autoencoder of these sizes.
     """
     tensors, _ = read_tensors(path)
-    vae = AutoencoderKL(**VAELayout.from_diffusers(base.vae.config).diffusers_kwargs())
+    vae = cast("AutoencoderKL", AutoencoderKL.from_config(base.vae.config))
     if not any(name.startswith((VAE_PREFIX, "encoder.down_blocks.")) for name in tensors):
         tensors = {VAE_PREFIX + name: tensor for name, tensor in tensors.items()}
     try:
@@ -85,7 +102,8 @@ def load_vae(path: str | Path, base: Base) -> Base:
         raise ModelFileError(
             "the file holds no autoencoder that fits this base",
             where=str(path),
-            fix="Use one for Stable Diffusion 1.5, such as vae-ft-mse-840000",
+            fix="Use one for the same kind of base, such as vae-ft-mse-840000 for Stable "
+            "Diffusion 1.5",
         ) from error
     return replace(base, vae=vae.eval().requires_grad_(False))
 
@@ -97,12 +115,36 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ModelFileError: The file is missing, altered or damaged.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" or not path.is_file():
+    if _is_safetensors(path):
         return read_weights(path)
     # Training frameworks store objects beside the weights, which torch.load refuses to read.
     with open_checkpoint(path) as stream:
         lazy = read_checkpoint(stream, str(path))
         return {name: tensor.read() for name, tensor in lazy.items()}, {}
+
+
+def read_header(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """:func:`read_tensors` without values: the tensors are on ``meta``.
+
+    Raises:
+        ModelFileError: The file is missing or damaged.
+    """
+    path = Path(path)
+    if _is_safetensors(path):
+        return read_shapes(path)
+    with open_checkpoint(path) as stream:
+        lazy = read_checkpoint(stream, str(path))
+        return {name: tensor.to_meta() for name, tensor in lazy.items()}, {}
+
+
+def is_sdxl(tensors: Iterable[str]) -> bool:
+    """Whether the names of a checkpoint's tensors are those of SDXL, its refiner or a relative."""
+    return any(name.startswith(_SDXL) for name in tensors)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its name; a missing file is reported like one."""
+    return path.suffix == ".safetensors" or not path.is_file()
 
 
 def _channels(tensors: Mapping[str, Tensor], where: str) -> int:
@@ -113,7 +155,7 @@ def _channels(tensors: Mapping[str, Tensor], where: str) -> int:
     if shapes == [(320, channels, 3, 3), SHAPES[KEYS]]:
         return channels
     width = shapes[1][-1] if shapes[1] else 0
-    name = "SDXL" if any(name.startswith(_SDXL) for name in tensors) else OTHER_BASES.get(width)
+    name = "SDXL" if is_sdxl(tensors) else OTHER_BASES.get(width)
     raise IncompatibleError(
         "the file is not a Stable Diffusion 1.5 checkpoint" + (f": it is {name}" if name else ""),
         where=where,

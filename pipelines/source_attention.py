@@ -17,6 +17,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from ..errors import IncompatibleError
+from ..sfsr.ip_adapter.places import layer_name
 from ..sfsr.token_attention import SOURCES, LayerTokens, constant_attention, source_attention
 from .attention import AdapterProcessor, InstalledProcessors
 from .ldm import attention_blocks
@@ -193,16 +194,19 @@ class SourceProcessor:
 
 
 def layers_of(unet: UNet2DConditionModel) -> dict[str, int]:
-    """The layers of a new SFSR adapter for a UNet: block -> width, in execution order."""
+    """The layers of an adapter for a UNet: layer -> width, in execution order."""
     return {layer: _width(attn) for layer, (_, attn) in cross_attentions(unet).items()}
 
 
 def cross_attentions(unet: UNet2DConditionModel) -> dict[str, tuple[str, Any]]:
-    """LDM block name (``input_blocks.1``) -> processor name and module."""
+    """Layer (``sfsr.ip_adapter.places``) -> processor name and module."""
     found = {}
     for block, transformer in attention_blocks(unet).items():
-        name = f"{transformer}.transformer_blocks.0.attn2"
-        found[block] = f"{name}.processor", unet.get_submodule(name)
+        inside = list(unet.get_submodule(f"{transformer}.transformer_blocks").children())
+        for index, each in enumerate(inside):
+            name = f"{transformer}.transformer_blocks.{index}.attn2"
+            layer = layer_name(block, index, len(inside))
+            found[layer] = f"{name}.processor", each.get_submodule("attn2")
     return found
 
 

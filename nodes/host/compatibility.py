@@ -10,6 +10,7 @@ import torch
 from ...dense_face.fused import FusedAdapter
 from ...errors import IncompatibleError
 from ...sfsr.ip_adapter.places import transformer_place
+from ...sfsr.ip_adapter.refuse import SDXL_FILES
 
 _SDXL_KEYS, _SDXL_TEXT = "input_blocks.4.1.transformer_blocks.0.attn2.to_k", 2048
 _NAMES = {768: "Stable Diffusion 1.5", 2048: "SDXL", 128: "the bundled tiny world"}
@@ -84,10 +85,7 @@ def _right_model(name: str, known: dict[str, Any]) -> str:
     fix = f"Connect a model of the kind the adapter was made for ({name})"
     if getattr(_at(_SDXL_KEYS, known), "in_features", 0) != _SDXL_TEXT:
         return fix
-    return (
-        f"{fix}; for SDXL there are ip-adapter-faceid_sdxl, -plusv2_sdxl and -portrait_sdxl, for "
-        "Apply SFSR"
-    )
+    return f"{fix}; for SDXL there are {SDXL_FILES}, for Apply SFSR"
 
 
 def _at(path: str, known: dict[str, Any]) -> Any:

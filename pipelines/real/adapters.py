@@ -19,11 +19,10 @@ from ...sfsr.ip_adapter.arc2face import FlameAdapter
 from ...sfsr.ip_adapter.fineface import ExpressionAdapter
 from ...sfsr.ip_adapter.identity_adapter import IdentityAdapter
 from ...sfsr.ip_adapter.load import PublishedAdapter, load_published
-from ...sfsr.ip_adapter.places import Target, in_file_order
+from ...sfsr.ip_adapter.places import Target
+from ...sfsr.ip_adapter.refuse import SDXL_FILES
 from ...sfsr.token_attention import EXPRESSION, IDENTITY, LayerTokens
 from ...storage import read_weights
-from ..base import Base
-from ..source_attention import layers_of
 from ..tiny.sfsr import STARTS
 from .clip_vision import ClipStates
 
@@ -49,16 +48,11 @@ class Sources:
     units: UnitIntensities | None = None
 
 
-def target_of(base: Base) -> Target:
-    """What a published file has to fit on a base."""
-    layers = in_file_order(layers_of(base.unet))
-    return Target(layers, base.unet.config["cross_attention_dim"])
-
-
-def read_adapter(path: str | Path, base: Base, shortcut: bool | None = None) -> Adapter:
+def read_adapter(path: str | Path, target: Target, shortcut: bool | None = None) -> Adapter:
     """An adapter of this pack or a published one.
 
     Args:
+        target: The base (``base_file.BaseFile``).
         shortcut: Whether a file of the Plus layout is v2; None: what its name proposes.
 
     Raises:
@@ -69,12 +63,12 @@ def read_adapter(path: str | Path, base: Base, shortcut: bool | None = None) -> 
     if path.suffix == ".safetensors" and read_weights(path)[1].get("format") == FORMAT:
         adapter: Adapter = load_adapter(path)
     else:
-        adapter = load_published(path, shortcut=shortcut, target=target_of(base))
-    if dict(adapter.layers) != layers_of(base.unet):
+        adapter = load_published(path, shortcut=shortcut, target=target)
+    if dict(adapter.layers) != dict(target.layers):
         raise IncompatibleError(
             "the adapter was made for another base: their cross-attention layers differ",
             where=str(path),
-            fix="Use a Stable Diffusion 1.5 checkpoint and an adapter for it",
+            fix="Use an adapter for this base; for SDXL there are " + SDXL_FILES,
         )
     return adapter
 

@@ -1,4 +1,4 @@
-"""One image on a base of Stable Diffusion 1.5: from words, or a face in a scene."""
+"""One image on a base of Stable Diffusion 1.5 or SDXL: from words, or a face in a scene."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tqdm import tqdm
 
 from ...dense_face.blending import Model
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter
-from ...dense_face.prompt import PLACEHOLDER, spaced_prompt
+from ...dense_face.prompt import spaced_prompt
 from ...errors import IncompatibleError, InputError
 from ...faces.identity import Identity, average
 from ...sfsr.background import background_channels, emptied, latent_mask, start_latent
 from ...sfsr.ip_adapter.lora import AdapterLora
 from ...sfsr.token_attention import EXPRESSION, SOURCES
-from ..arc2face import encode_prompt, prompt_ids
 from ..attention import InstalledAdapter
-from ..base import LATENT_SCALE, Base
+from ..base import Base
 from ..guided import acting, guided_model, no_residuals, posed_residuals
 from ..reference import InstalledReference, reference_bank
 from ..sampling import seeded_noise
+from ..sdxl.load import SDXLBase
 from ..single_file import Tokenize
 from ..source_attention import INPAINTING_CHANNELS, InstalledSources, SourceInputs
-from ..text import encode_text
 from ..tiny.inputs import pose_hints
 from .controlnet import controlled
 from .inputs import CELL, RealInputs, check_arc2face, check_control, check_reference
+from .prompts import Read, read_person, read_words
 from .samplers import run_sampler, scheduler_of
 from .scene import SceneCrop
 
@@ -61,6 +61,8 @@ class RealPipeline:
         """Move the networks to the device."""
         base = self.base
         parts: list[Any] = [base.unet, base.vae, base.text_encoder, self.controlnet]
+        if isinstance(base, SDXLBase):
+            parts.append(base.text_encoder_2)
         if self.dense_face is not None:
             parts += [self.dense_face.adapter, self.dense_face.pose_branch, self.dense_face.token]
         for part in parts:
@@ -165,8 +167,8 @@ class RealPipeline:
         if self.controlnet is not None and inputs.control_image is not None:
             image = inputs.control_image.to(self.device)
             control = controlled(self.controlnet, image, inputs.control_strength)
-        contexts = self._contexts(inputs)
-        model = guided_model(base, contexts, guidance, residuals, control)
+        words = self._words(inputs, size)
+        model = guided_model(base, words.contexts, guidance, residuals, control, words.added)
         weights: dict[str, float] = dict(zip(SOURCES, inputs.weights, strict=True))
         masks: dict[str, Tensor | None] = {}
         if inputs.scene is not None and sources.units is not None:
@@ -183,7 +185,7 @@ class RealPipeline:
         reference = None
         if inputs.reference is not None and self.reference_lora is not None:
             # Before anything is installed: the bank is that of the unmodified network.
-            bank = reference_bank(base.unet, self._encode(inputs.reference), contexts[1:])
+            bank = reference_bank(base.unet, self._encode(inputs.reference), words.contexts[1:])
             strength = inputs.reference_strength
             reference = bank, self.reference_lora, strength, int(both)
         with ExitStack() as installed:
@@ -209,37 +211,22 @@ class RealPipeline:
 
             yield in_time
 
-    def _contexts(self, inputs: RealInputs) -> Tensor:
-        """[2, L, D]: the negative prompt, then the prompt with the person at its ``*``.
-
-        With Arc2Face the empty prompt, then the person's.
-        """
+    def _words(self, inputs: RealInputs, size: int) -> Read:
         if self.arc2face:
-            text = self.base.text_encoder
-            sentences = [prompt_ids(text, which).to(self.device) for which in (False, True)]
-            people = (None, inputs.person)
-            both = zip(sentences, people, strict=True)
-            return torch.cat([encode_prompt(text, ids, person) for ids, person in both])
-        prompt, token = inputs.prompt, None
-        person = inputs.person
-        if self.dense_face is not None and person is not None:
-            token = self.dense_face.token
-        encoder = self.base.text_encoder
-        ids = [self.tokenize([text]).to(self.device) for text in (inputs.negative, prompt)]
-        negative = encode_text(encoder, ids[0])
-        if token is None or person is None:
-            return torch.cat([negative, encode_text(encoder, ids[1])])
-        star = int(self.tokenize([PLACEHOLDER])[0, 1])
-        who = person.vector[None].to(self.device)
-        return torch.cat([negative, encode_text(encoder, ids[1], token, who, placeholder=star)])
+            return read_person(self.base, inputs.person, self.device)
+        token = None if self.dense_face is None else self.dense_face.token
+        texts = inputs.negative, inputs.prompt
+        return read_words(self.base, self.tokenize, texts, size, self.device, token, inputs.person)
 
     def _encode(self, image: Tensor) -> Tensor:
         vae: Any = self.base.vae
-        return LATENT_SCALE * vae.encode(image.to(self.device) * 2 - 1).latent_dist.mean
+        mean = vae.encode(image.to(self.device) * 2 - 1).latent_dist.mean
+        return vae.config.scaling_factor * mean
 
     def _decode(self, latent: Tensor) -> Tensor:
         vae: Any = self.base.vae
-        return (vae.decode(latent / LATENT_SCALE).sample / 2 + 0.5).clamp(0, 1).cpu()
+        image = vae.decode(latent / vae.config.scaling_factor).sample
+        return (image / 2 + 0.5).clamp(0, 1).cpu()
 
 
 def dense_person(dense_face: DenseFaceAdapter | None, photos: list[Identity]) -> Identity | None:

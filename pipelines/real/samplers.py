@@ -28,7 +28,7 @@ MOST_STEPS = 1000
 
 
 def scheduler_of(name: str, steps: int) -> Any:
-    """A scheduler of diffusers for Stable Diffusion 1.5, ready for so many steps.
+    """A scheduler of diffusers for Stable Diffusion 1.5 or SDXL, ready for so many steps.
 
     Raises:
         InputError: An unknown name, or steps out of 1..1000.

@@ -72,6 +72,11 @@ SDXL = Target(SDXL_LAYERS, 2048)
 """The same for SDXL."""
 
 
+def layer_name(block: str, index: int, count: int) -> str:
+    """A layer by its block and its transformer's index among ``count`` in that block."""
+    return block if count == 1 else f"{block}{_INDEX}{index}"
+
+
 def split_layer(layer: str) -> tuple[str, int | None]:
     """A layer's block and the index of its transformer; None where the block holds one alone.
 

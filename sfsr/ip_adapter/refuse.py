@@ -13,11 +13,12 @@ from torch import Tensor
 from ...errors import IncompatibleError, ModelFileError
 from .places import Target
 
+SDXL_FILES = "ip-adapter-faceid_sdxl, -plusv2_sdxl and -portrait_sdxl"
+"""All that works on SDXL."""
 WORKS = (
     "Use a file for Stable Diffusion 1.5: ip-adapter-faceid_sd15, -plus_sd15, -plusv2_sd15, "
     "-portrait_sd15 or -portrait-v11_sd15, FineFace's sd15_attn_processors with sd15_au_encoder, "
-    "or Arc2Face's exp_adapter; with SDXL in ComfyUI: ip-adapter-faceid_sdxl, -plusv2_sdxl or "
-    "-portrait_sdxl"
+    f"or Arc2Face's exp_adapter; for SDXL there are {SDXL_FILES}"
 )
 _BASES = {2048: "SDXL", 1024: "Stable Diffusion 2", 768: "Stable Diffusion 1.5"}
 _UNET, _KEYS = "model.diffusion_model.", ".attn2.to_k.weight"

@@ -104,7 +104,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"base": "sd2.safetensors"},
         "not a Stable Diffusion 1.5 checkpoint: it is Stable Diffusion 2",
     ),
-    ({"base": "sdxl.safetensors"}, "not a Stable Diffusion 1.5 checkpoint: it is SDXL"),
+    ({"base": "sdxl.safetensors"}, "the base is SDXL, and expressions are drawn on Stable"),
     ({"base": "nowhere.safetensors"}, "nowhere.safetensors"),
     ({"base": "inpainting.safetensors"}, "this is an inpainting base, and no scene is given"),
     ({"identity_adapter": "other.bin"}, "other.bin"),

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from comfyui_dense_face.dense_face.checkpoints.convert import Plan, convert
+from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import LazyTensor
+from comfyui_dense_face.dense_face.checkpoints.safetensors_stream import write_stream
+from comfyui_dense_face.sfsr.ip_adapter.expected import expected_shapes
+from comfyui_dense_face.sfsr.ip_adapter.kinds import FACEID
+from comfyui_dense_face.sfsr.ip_adapter.layout import IdentityLayout
+from comfyui_dense_face.sfsr.ip_adapter.places import SDXL
 from released_file import full_shapes, random_tensors
 from safetensors.torch import save_file
 from torch import Tensor
@@ -73,6 +80,41 @@ def write_controlnet(path: Path) -> Path:
     tensors = _halves(shapes)
     _strengthen_hint(tensors)
     save_file(tensors, path)
+    return path
+
+
+def write_sdxl(path: Path) -> Path:
+    """SDXL in half precision (6.9 GB), written tensor by tensor."""
+    from small_sdxl_file import checkpoint, full_networks
+
+    # Rows of matrices differ, since no width divides this prime.
+    values = torch.randn(4_194_301, generator=torch.Generator().manual_seed(4)).half()
+
+    def lazy(number: int, name: str, shape: torch.Size) -> LazyTensor:
+        def read() -> Tensor:
+            if len(shape) < 2:
+                return torch.full(shape, float(name.endswith("weight"))).half()
+            count = math.prod(shape)
+            rolled = values.roll(977 * number).repeat(count // len(values) + 1)[:count]
+            return rolled.mul(math.prod(shape[1:]) ** -0.5).reshape(shape)
+
+        return LazyTensor(tuple(shape), torch.float16, read)
+
+    shapes = {name: tensor.shape for name, tensor in checkpoint(full_networks()).items()}
+    lazies = {name: lazy(n, name, shape) for n, (name, shape) in enumerate(shapes.items())}
+    write_stream(path, lazies, {})
+    return path
+
+
+def write_faceid_sdxl(path: Path) -> Path:
+    """IP-Adapter-FaceID for SDXL in half precision (1.1 GB), with its LoRA."""
+    layout = IdentityLayout(FACEID, SDXL, 512, 1024, 4, 128)
+    generator = torch.Generator().manual_seed(3)
+    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for name, shape in expected_shapes(layout).items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = torch.randn(shape, generator=generator).mul_(0.02).half()
+    torch.save(parts, path)
     return path
 
 

@@ -5,13 +5,17 @@ The reference is diffusers: its own network with the same weights, its own loade
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from in_host import Tiny, difference
-from sfsr_in_host import apply, loaded, random_published
+from sdxl_on_diffusers import CFG, ENCODER, LORA, S_SCALE, SIZES, WEIGHT, on_diffusers
+from sfsr_in_host import apply, face_mask, loaded, random_published
 from small_sdxl import (
     CLIP_STATE,
     POOLED,
@@ -25,9 +29,9 @@ from small_sdxl import (
 from torch import Tensor
 
 SEEN, CLOSE = 1e-3, 1e-4
-ENCODER = "insightface/w600k_r50"
-SIZES = [128.0, 128.0, 0.0, 0.0, 128.0, 128.0]
-"""What the host tells SDXL for latents of 16: height, width, crop, target height and width."""
+STEPS = 3
+SCALE = 0.13025
+"""Of SDXL's latents: the host keeps them divided by it."""
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +59,24 @@ def person(tiny: Tiny, clip: tuple[Tensor, Tensor]) -> Any:
     return people(who, None, (clip[0],), clip[1])
 
 
-def adapter(tiny: Tiny, kind: str, rank: int = 0) -> Any:
-    made = tiny.module("sfsr.ip_adapter.load").published_adapter(
-        faceid_tensors(tiny.module, kind, rank),
-        shortcut=kind == "PLUS_V2",
-        target=small_target(tiny.module),
-    )
-    return loaded(tiny, made)
+Made = Callable[..., Any]
+"""Kind and rank -> SFSR_ADAPTER."""
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny: Tiny) -> Made:
+    """Each is made once."""
+
+    @cache
+    def made(kind: str, rank: int = 0) -> Any:
+        found = tiny.module("sfsr.ip_adapter.load").published_adapter(
+            faceid_tensors(tiny.module, kind, rank),
+            shortcut=kind == "PLUS_V2",
+            target=small_target(tiny.module),
+        )
+        return loaded(tiny, found)
+
+    return made
 
 
 def sampled(tiny: Tiny, model: Any, **options: Any) -> Tensor:
@@ -69,14 +84,47 @@ def sampled(tiny: Tiny, model: Any, **options: Any) -> Tensor:
 
 
 @pytest.mark.parametrize(
+    ("kind", "rank", "masked"),
+    [("FACEID", 4, True), ("PLUS", 4, False), ("PLUS_V2", 4, False), ("PORTRAIT", 0, False)],
+)
+def test_a_whole_denoising_is_the_same_on_diffusers(
+    tiny: Tiny,
+    sdxl: Any,
+    theirs: Any,
+    adapter: Made,
+    person: Any,
+    clip: Any,
+    kind: str,
+    rank: int,
+    masked: bool,
+) -> None:
+    """Every step, both halves; also with a mask, and with strengths other than 1."""
+    import comfy.sample
+    import comfy.samplers
+
+    mask = face_mask() if masked else None
+    settings = {"identity_weight": WEIGHT, "lora_strength": LORA, "s_scale": S_SCALE, "mask": mask}
+    model = apply(tiny, adapter(kind, rank), sdxl, person, expression=None, **settings)
+    host = sampled(tiny, model, steps=STEPS, cfg=CFG)
+    sampling = sdxl.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, "normal", STEPS)
+    x = comfy.sample.prepare_noise(torch.zeros(1, 4, 16, 16), 1) * (1 + sigmas[0] ** 2).sqrt()
+    with torch.no_grad(), on_diffusers(theirs, person, clip, kind, rank, mask) as predict:
+        for sigma, following in pairwise(sigmas):
+            noise = predict(x / (1 + sigma**2).sqrt(), sampling.timestep(sigma[None])[0])
+            x = x + (following - sigma) * noise
+    found = x / SCALE
+    assert difference(found, host) < CLOSE
+    assert difference(found, sampled(tiny, sdxl, steps=STEPS, cfg=CFG)) > SEEN
+
+
+@pytest.mark.parametrize(
     ("kind", "rank"), [("FACEID", 4), ("PLUS", 4), ("PLUS_V2", 4), ("PORTRAIT", 0)]
 )
 def test_the_network_predicts_what_diffusers_does(
-    tiny: Tiny, sdxl: Any, theirs: Any, person: Any, clip: Any, kind: str, rank: int
+    tiny: Tiny, sdxl: Any, theirs: Any, adapter: Made, person: Any, clip: Any, kind: str, rank: int
 ) -> None:
-    model = apply(
-        tiny, adapter(tiny, kind, rank), sdxl, person, expression=None, identity_weight=0.7
-    )
+    model = apply(tiny, adapter(kind, rank), sdxl, person, expression=None, identity_weight=0.7)
     calls: list[tuple[Any, Any, Tensor]] = []
 
     def keep(_: Any, args: Any, kwargs: Any, out: Tensor) -> None:
@@ -134,8 +182,10 @@ def _scaled(processors: dict[str, Any], weight: float) -> dict[str, Any]:
     return processors
 
 
-def test_every_transformer_has_a_slot_of_its_own(tiny: Tiny, sdxl: Any, person: Any) -> None:
-    model = apply(tiny, adapter(tiny, "FACEID", 4), sdxl, person, expression=None)
+def test_every_transformer_has_a_slot_of_its_own(
+    tiny: Tiny, sdxl: Any, adapter: Made, person: Any
+) -> None:
+    model = apply(tiny, adapter("FACEID", 4), sdxl, person, expression=None)
     slots = model.model_options["transformer_options"]["patches_replace"]["attn2"]
     sides = {"input_blocks": "input", "output_blocks": "output", "middle_block": "middle"}
     wanted = set()
@@ -149,8 +199,8 @@ def test_every_transformer_has_a_slot_of_its_own(tiny: Tiny, sdxl: Any, person: 
     )
 
 
-def test_weight_range_and_mask(tiny: Tiny, sdxl: Any, person: Any) -> None:
-    faceid = adapter(tiny, "FACEID", 4)
+def test_weight_range_and_mask(tiny: Tiny, sdxl: Any, adapter: Made, person: Any) -> None:
+    faceid = adapter("FACEID", 4)
 
     def drawn(**changes: Any) -> Tensor:
         model = apply(tiny, faceid, sdxl, person, expression=None, **changes)
@@ -172,8 +222,8 @@ def test_weight_range_and_mask(tiny: Tiny, sdxl: Any, person: Any) -> None:
     assert difference(masked, full) > SEEN and difference(masked, base) > SEEN
 
 
-def test_split_guidance(tiny: Tiny, sdxl: Any, person: Any) -> None:
-    model = apply(tiny, adapter(tiny, "PORTRAIT"), sdxl, person, expression=None)
+def test_split_guidance(tiny: Tiny, sdxl: Any, adapter: Made, person: Any) -> None:
+    model = apply(tiny, adapter("PORTRAIT"), sdxl, person, expression=None)
     plain = sampled(tiny, model, steps=1)
 
     def guided(*scales: float) -> Tensor:
@@ -209,12 +259,12 @@ class Foreign:
 
 @pytest.mark.parametrize(("key", "layers"), [(("input", 7), 3), (("input", 7, 1), 1)])
 def test_a_neighbours_patch_stays(
-    tiny: Tiny, sdxl: Any, person: Any, key: tuple[Any, ...], layers: int
+    tiny: Tiny, sdxl: Any, adapter: Made, person: Any, key: tuple[Any, ...], layers: int
 ) -> None:
     """Of one transformer, or of the whole block, which our slots would otherwise hide."""
     foreign, patched = Foreign(), sdxl.clone()
     patched.set_model_attn2_replace(foreign, *key)
-    faceid = adapter(tiny, "PORTRAIT")
+    faceid = adapter("PORTRAIT")
     both = apply(tiny, faceid, patched, person, expression=None)
     drawn = sampled(tiny, both, steps=1)
     assert foreign.calls == layers
@@ -222,9 +272,9 @@ def test_a_neighbours_patch_stays(
     assert difference(drawn, sampled(tiny, alone, steps=1)) > 1e-6
 
 
-def test_two_people_in_turn(tiny: Tiny, sdxl: Any, person: Any) -> None:
+def test_two_people_in_turn(tiny: Tiny, sdxl: Any, adapter: Made, person: Any) -> None:
     """The second one uses the first one's slots; the first MODEL stays as it is."""
-    faceid = adapter(tiny, "PORTRAIT")
+    faceid = adapter("PORTRAIT")
     left, right = torch.zeros(1, 128, 128), torch.zeros(1, 128, 128)
     left[:, :, :64], right[:, :, 64:] = 1, 1
     other = tiny.people(encoder=ENCODER, seed=5)
@@ -235,8 +285,8 @@ def test_two_people_in_turn(tiny: Tiny, sdxl: Any, person: Any) -> None:
     assert torch.equal(sampled(tiny, first, steps=1), before)
 
 
-def test_what_is_for_sd15_is_refused(tiny: Tiny, sdxl: Any, person: Any) -> None:
-    faceid = adapter(tiny, "FACEID")
+def test_what_is_for_sd15_is_refused(tiny: Tiny, sdxl: Any, adapter: Made, person: Any) -> None:
+    faceid = adapter("FACEID")
     with pytest.raises(ValueError, match="the adapter does not fit this model: at input_blocks"):
         apply(tiny, random_published(tiny), sdxl, person, expression=None)
     fineface = random_published(tiny, "FINEFACE")

@@ -7,11 +7,9 @@ Fewer steps and smaller images than the templates' are drawn.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
-from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,14 +19,11 @@ import psutil
 import pytest
 from comfy_server import ComfyServer, Graph
 from landmarker_file import landmarker_file
-from locate_host import ROOT
+from own_files import Changes, difference, drawn, template
 from peak_memory import clear_peak, peak_memory
 from PIL import Image
-from ui_to_api import to_api
-from watched_run import watched_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(1800)]
-SECONDS = 1500
 FACEID = "ip-adapter-faceid_sd15.bin"
 PLUS_V2, PLUS = "ip-adapter-faceid-plusv2_sd15.bin", "ip-adapter-faceid-plus_sd15"
 CLIP_VISION = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
@@ -41,8 +36,6 @@ NEEDED, LIMIT = 12e9, 24e9
 """Memory in bytes that has to be free for the largest graph, and that it may take."""
 HEAD = slice(10, 230), slice(130, 330)
 """Rows and columns of the astronaut's head."""
-Changes = dict[str, dict[str, Any]]
-"""Node type -> inputs that differ from the template's."""
 
 
 @pytest.fixture(scope="module")
@@ -93,45 +86,10 @@ def own_files(server: ComfyServer) -> Iterator[None]:
             file.unlink()
 
 
-def template(server: ComfyServer, name: str, changes: Changes) -> Graph:
-    path = ROOT / "workflows" / f"{name}.json"
-    graph = to_api(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
-    for kind, inputs in changes.items():
-        nodes = [node for node in graph.values() if node["class_type"] == kind]
-        assert nodes, f"{name} has no {kind}"
-        for node in nodes:
-            assert set(inputs) <= set(node["inputs"]), f"{kind} has other inputs"
-            node["inputs"].update(inputs)
-    return graph
-
-
-def drawn(server: ComfyServer, graph: Graph, *, again: bool = False) -> tuple[list[Any], str]:
-    """The images that the template saves, in 0..255, and all texts that it shows.
-
-    again: After a run of almost the same graph: the host keeps results, so not all nodes run.
-    """
-    entry, ran = watched_run(server, graph, SECONDS)
-    assert entry["status"]["status_str"] == "success", entry["status"]
-    assert again or ran == set(graph), f"not run: {set(graph) - ran}"
-    (save,) = (number for number, node in graph.items() if node["class_type"] == "SaveImage")
-    images = [
-        np.asarray(Image.open(BytesIO(server.view(image)))).astype(int)
-        for image in entry["outputs"][save]["images"]
-    ]
-    # NaN and infinity are saved as black.
-    assert all(image.std() > 2 for image in images)
-    texts = [text for output in entry["outputs"].values() for text in output.get("text", [])]
-    return images, "\n".join(texts)
-
-
 def refer_to(graph: Graph, image: str) -> None:
     """Take the identity from another photograph than the scene's."""
     (encode,) = (n for n in graph.values() if n["class_type"] == "DenseFace_EncodeIdentity")
     graph[encode["inputs"]["image"][0]]["inputs"]["image"] = image
-
-
-def difference(one: Any, other: Any) -> float:
-    return float(np.abs(one - other).mean())
 
 
 def test_portrait(server: ComfyServer, own_files: None) -> None:

@@ -1,7 +1,7 @@
 """Every shipped workflow runs as shipped in a real server, through its API, to an image.
 
 Those that read the user's own files have tests that bring some (``test_photo_workflow.py``,
-``test_own_files.py``).
+``test_own_files.py``, ``test_sdxl_workflow.py``).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def test_there_are_workflows() -> None:
         "real_dense_face",
         "real_expression_travel",
         "real_portrait",
+        "real_portrait_sdxl",
         "real_swap",
         "real_turn",
     ]

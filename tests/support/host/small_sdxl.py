@@ -71,14 +71,11 @@ def host_model(seed: int = 3) -> Any:
     return comfy.model_patcher.ModelPatcher(net, load_device=cpu, offload_device=cpu)
 
 
-def diffusers_unet(model: Any) -> Any:
-    """The same network and weights as diffusers' public class."""
-    import comfy.utils
-    from diffusers import UNet2DConditionModel
-
+def unet_sizes() -> dict[str, Any]:
+    """Arguments of diffusers' public class for the same network."""
     two, three = DEPTHS
     cross = "CrossAttnDownBlock2D"
-    sizes: dict[str, Any] = dict(
+    return dict(
         block_out_channels=(32, 64, 128),
         down_block_types=("DownBlock2D", cross, cross),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -90,7 +87,14 @@ def diffusers_unet(model: Any) -> Any:
         addition_time_embed_dim=256,
         projection_class_embeddings_input_dim=POOLED + TIME,
     )
-    unet = UNet2DConditionModel(**sizes)
+
+
+def diffusers_unet(model: Any) -> Any:
+    """The same network and weights as diffusers' public class."""
+    import comfy.utils
+    from diffusers import UNet2DConditionModel
+
+    unet = UNet2DConditionModel(**unet_sizes())
     names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
     weights = model.model.diffusion_model.state_dict()
     found = {
