@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 from comfyui_dense_face.dense_face.checkpoints.convert import Plan, convert
-from comfyui_dense_face.dense_face.checkpoints.lazy_tensor import LazyTensor
 from comfyui_dense_face.dense_face.checkpoints.safetensors_stream import write_stream
+from comfyui_dense_face.readers.lazy_tensor import LazyTensor
 from comfyui_dense_face.sfsr.ip_adapter.expected import expected_shapes
 from comfyui_dense_face.sfsr.ip_adapter.kinds import FACEID
 from comfyui_dense_face.sfsr.ip_adapter.layout import IdentityLayout
