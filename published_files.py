@@ -439,6 +439,16 @@ DOWNLOADS: tuple[Download, ...] = (
         ("photo_faces", "real_dense_face", "real_turn", _ALL_CONTROLS),
     ),
     Download(
+        "smirk",
+        "SMIRK",
+        "a photo's expression in FLAME's numbers, for Arc2Face; needs pip install timm",
+        (PublishedFile("SMIRK_em1.pt", 0),),
+        "dense_face",
+        "code MIT, weights without a licence; FLAME is for non-commercial research only",
+        "https://github.com/georgeretsi/smirk",
+        ("SFSR_LoadSMIRK",),
+    ),
+    Download(
         "mediapipe-face",
         "MediaPipe-face ControlNet",
         "head pose, gaze and mouth on Stable Diffusion 1.5, from a drawn face mesh",
