@@ -20,7 +20,7 @@ class PublishedFile:
 
     Args:
         name: As published; a description if any name will do (:attr:`Download.kind`).
-        megabytes: Size in 10^6 bytes, for people; 0 = varies.
+        megabytes: Size in 10^6 bytes, for people; 0 = varies, or not known.
         size: In bytes, None = not known exactly.
         sha256: Of the whole file, empty = not known.
         others: Names under which other forms of it are used; their size and sum are not known.

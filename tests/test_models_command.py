@@ -31,6 +31,8 @@ FIRST, TEXT = (
     for name in ("0.0", "1.1.transformer_blocks.0.attn2.to_k")
 )
 SDXL = "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight"
+SIZE_UNKNOWN = {"SMIRK_em1.pt"}
+"""Published where no size is stated."""
 CORE_NODES = {
     "CheckpointLoaderSimple", "CLIPLoader", "CLIPVisionLoader", "ControlNetLoader", "LoraLoader",
     "LoraLoaderModelOnly", "UNETLoader",
@@ -210,7 +212,8 @@ def test_the_table_is_consistent() -> None:
         for file in each.files:
             assert re.fullmatch("([0-9a-f]{64})?", file.sha256)
             assert file.size is None or abs(file.size / 1e6 - file.megabytes) < 0.06
-            assert bool(file.megabytes) != bool(each.kind)
+            known = file.name not in SIZE_UNKNOWN
+            assert bool(file.megabytes) == (known and not each.kind)
     assert all(needed_by(name) for name in workflow_names())
 
 

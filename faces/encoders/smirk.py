@@ -38,6 +38,7 @@ _CONTEXT = 1.4
 _OTHER_FILES = {
     "smirk_": "other networks of SMIRK without the expression encoder",
     "conv_stem.": "a network of timm that is not SMIRK's",
+    "image_proj.": "an adapter for attention layers, as Arc2Face's for expressions is",
     "input_layer.": "IR-SE50",
     "layer0.": "6DRepNet",
     "text_model.": "a text encoder",

@@ -154,10 +154,7 @@ OTHER_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"another network \(1 weights, the first is fc.weight\)",
     ),
     "no file of torch": (lambda path: path.write_bytes(b"<html>"), "not written by PyTorch"),
-    "code": (
-        lambda path: torch.save({"a": Path("x"), "b": print}, path),
-        "object __builtin__.print",
-    ),
+    "code": (lambda path: torch.save({"a": print}, path), "object __builtin__.print"),
     "nothing": (lambda path: None, "cannot be read"),
 }
 

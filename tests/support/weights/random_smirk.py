@@ -20,8 +20,9 @@ def random_smirk(seed: int = 0) -> SmirkEncoder:
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.uniform_(module.weight, 0.8, 1.2)
                 nn.init.normal_(module.bias, 0, 0.1)
-                nn.init.uniform_(module.running_var, 0.5, 1.5)
-                nn.init.normal_(module.running_mean, 0, 0.1)
+                for statistic, mean in ((module.running_var, 1.0), (module.running_mean, 0.0)):
+                    if statistic is not None:
+                        nn.init.trunc_normal_(statistic, mean, 0.1, mean - 0.4, mean + 0.4)
         nn.init.normal_(net.expression_layers[0].weight, 0, 0.1)
     return net.eval().requires_grad_(False)
 
