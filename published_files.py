@@ -101,6 +101,7 @@ _ARC2FACE_PAGE = "https://huggingface.co/FoivosPar/Arc2Face"
 _IP_ADAPTERS = "ipadapter"
 _SFSR = ("SFSR_LoadAdapter",)
 _CHECKPOINT = ("CheckpointLoaderSimple",)
+_ARC2FACE = "arc2face_expression"
 _PHOTO_WORKFLOWS = ("real_portrait", "real_swap", "real_expression_travel")
 _ALL_CONTROLS = "real_all_controls"
 
@@ -133,7 +134,14 @@ DOWNLOADS: tuple[Download, ...] = (
         "see its author; often CreativeML OpenRAIL-M",
         "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
         _CHECKPOINT,
-        ("real_portrait", "real_expression_travel", "real_dense_face", "real_turn", _ALL_CONTROLS),
+        (
+            "real_portrait",
+            "real_expression_travel",
+            "real_dense_face",
+            "real_turn",
+            _ALL_CONTROLS,
+            _ARC2FACE,
+        ),
         kind="sd15",
     ),
     Download(
@@ -303,6 +311,7 @@ DOWNLOADS: tuple[Download, ...] = (
         _ARC2FACE_LICENCE,
         _ARC2FACE_PAGE,
         ("UNETLoader",),
+        (_ARC2FACE,),
     ),
     Download(
         "arc2face-text",
@@ -320,6 +329,7 @@ DOWNLOADS: tuple[Download, ...] = (
         _ARC2FACE_LICENCE,
         _ARC2FACE_PAGE,
         ("CLIPLoader", "SFSR_EncodeArc2Face"),
+        (_ARC2FACE,),
     ),
     Download(
         "arc2face-recogniser",
@@ -337,6 +347,7 @@ DOWNLOADS: tuple[Download, ...] = (
         _ARC2FACE_LICENCE,
         _ARC2FACE_PAGE,
         ("DenseFace_LoadEncoder",),
+        (_ARC2FACE,),
     ),
     Download(
         "arc2face-expression",
@@ -354,6 +365,7 @@ DOWNLOADS: tuple[Download, ...] = (
         f"{_ARC2FACE_LICENCE}; FLAME's expression space and SMIRK are for research",
         _ARC2FACE_PAGE,
         _SFSR,
+        (_ARC2FACE,),
     ),
     Download(
         "arc2face-reference",
@@ -436,7 +448,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "Apache-2.0",
         "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
         ("DenseFace_LoadAnalyzer", "DenseFace_DrawFaceMesh"),
-        ("photo_faces", "real_dense_face", "real_turn", _ALL_CONTROLS),
+        ("photo_faces", "real_dense_face", "real_turn", _ALL_CONTROLS, _ARC2FACE),
     ),
     Download(
         "smirk",
@@ -447,6 +459,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "code MIT, weights without a licence; FLAME is for non-commercial research only",
         "https://github.com/georgeretsi/smirk",
         ("SFSR_LoadSMIRK",),
+        (_ARC2FACE,),
     ),
     Download(
         "mediapipe-face",

@@ -28,7 +28,8 @@ def smirk() -> Iterator[Result]:
     if importlib.util.find_spec("timm") is None:
         print("smirk skipped: timm is not installed")
         return
-    analyzer = SmirkAnalyzer(_OneFace(), SmirkEncoder().eval())
+    network = SmirkEncoder().eval().to(memory_format=torch.channels_last)
+    analyzer = SmirkAnalyzer(_OneFace(), network)
     image = torch.rand(3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0))
 
     def faces() -> None:

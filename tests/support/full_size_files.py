@@ -8,6 +8,12 @@ from pathlib import Path
 
 import torch
 from comfyui_dense_face.dense_face.checkpoints.convert import Plan, convert
+from comfyui_dense_face.pipelines.base import new_unet
+from comfyui_dense_face.pipelines.single_file import SD15_UNET
+from comfyui_dense_face.sfsr.ip_adapter.expected import expected_shapes
+from comfyui_dense_face.sfsr.ip_adapter.kinds import ARC2FACE_EXPRESSION
+from comfyui_dense_face.sfsr.ip_adapter.layout import FlameLayout
+from comfyui_dense_face.sfsr.ip_adapter.places import SD15
 from released_file import full_shapes, random_tensors
 from safetensors.torch import save_file
 from torch import Tensor
@@ -74,6 +80,21 @@ def write_controlnet(path: Path) -> Path:
     _strengthen_hint(tensors)
     save_file(tensors, path)
     return path
+
+
+def write_arc2face(unet: Path, encoder: Path, adapter: Path) -> None:
+    """Arc2Face's UNet in half precision (1.7 GB), its text encoder and its expression adapter."""
+    with torch.device("meta"):
+        names = new_unet(SD15_UNET).state_dict()
+    save_file(_halves({name: (tuple(t.shape), t.dtype) for name, t in names.items()}), unet)
+    write_published(encoder, "arc2face", "encoder")
+    layout = FlameLayout(ARC2FACE_EXPRESSION, SD15, 110, 4)
+    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    chance = torch.Generator().manual_seed(5)
+    for name, shape in expected_shapes(layout).items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = torch.randn(shape, generator=chance).mul_(0.05)
+    torch.save(parts, adapter)
 
 
 def _strengthen_hint(tensors: Mapping[str, Tensor]) -> None:
