@@ -43,7 +43,7 @@ ARC2FACE_FILES = (
     "dense_face/SMIRK_em1.pt",
 )
 ASTRONAUT, SELFIE = "astronaut.png", "selfie.png"
-MIRRORED = "mirrored.png"
+MIRRORED, ROTATED = "mirrored.png", "rotated.png"
 NEEDED, LIMIT = 12e9, 24e9
 """Memory in bytes that has to be free for the largest graph, and that it may take."""
 HEAD = slice(10, 230), slice(130, 330)
@@ -312,9 +312,12 @@ def test_arc2face_expression(server: ComfyServer, arc2face_files: None) -> None:
         "KSampler": {"steps": 2},
         "EmptyLatentImage": {"width": 128, "height": 128},
     }
+    with Image.open(server.base / "input" / ASTRONAUT) as photo:
+        photo.rotate(20).save(server.base / "input" / ROTATED)
     drawn_images = []
-    for expression in (ASTRONAUT, MIRRORED):
+    for expression in (ASTRONAUT, ROTATED):
         graph = template(server, "arc2face_expression", changes)
+        refer_to(graph, MIRRORED)  # the host runs two nodes that load the same image as one
         (read,) = (n for n in graph.values() if n["class_type"] == "SFSR_ExpressionFromPicture")
         graph[read["inputs"]["image"][0]]["inputs"]["image"] = expression
         (image,), report = drawn(server, graph)
