@@ -34,8 +34,8 @@ def add_flame(parser: argparse._ActionsContainer) -> None:
         "--flame",
         type=Path,
         metavar="FILE",
-        help="for Arc2Face's expression adapter: a text of 55 FLAME numbers in SMIRK's order, or "
-        "with --smirk a photo",
+        help="for Arc2Face's expression adapter: a text of 55 FLAME numbers in SMIRK's order, a "
+        "file of Save Expression, or with --smirk a photo",
     )
 
 
@@ -54,10 +54,12 @@ def with_smirk(args: argparse.Namespace, finder: FaceAnalyzer) -> FaceAnalyzer:
 
 
 def read_flame(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None) -> Expression:
-    """The FLAME expression of a text file or of a photo's largest face.
+    """The FLAME expression of a text file, of a saved one, or of a photo's largest face.
 
     Raises:
-        InputError: The file cannot be read, shows no face, or nothing is given that measures it.
+        InputError: The file cannot be read, shows no face or holds several expressions, or nothing
+            is given that measures it.
+        ModelFileError: The file of Save Expression is damaged or another kind of file.
     """
     from ..errors import InputError
     from ..pipelines.face_report import SUFFIXES
@@ -66,6 +68,8 @@ def read_flame(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None
 
     if path.suffix.lower() in SUFFIXES:
         return _photo(path, args, finder)
+    if path.suffix == ".safetensors":
+        return _saved(path)
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:
@@ -94,6 +98,18 @@ def mapped(expression: Expression, path: Path) -> Expression:
             fix="Leave it out, or give a --word, or a photo without --smirk",
         )
     return load_flame_map(path).expression(expression)
+
+
+def _saved(path: Path) -> Expression:
+    from ..errors import InputError
+    from ..sfsr.expression_file import load_expressions
+
+    found = load_expressions(path)
+    if len(found) > 1:
+        raise InputError(
+            f"the file holds {len(found)} expressions", where=str(path), fix="Save one by itself"
+        )
+    return found[0]
 
 
 def _photo(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None) -> Expression:

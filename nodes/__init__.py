@@ -41,6 +41,7 @@ from .sfsr.expression_algebra import (
     ExpressionTravel,
     MirrorExpression,
 )
+from .sfsr.expression_files import LoadExpression, SaveExpression
 from .sfsr.expression_flame import ExpressionFromFLAME
 from .sfsr.expression_image import ExpressionFromImage, ExpressionOfFaces
 from .sfsr.expression_preview import PreviewExpression
@@ -63,7 +64,7 @@ NODES: list[type[io.ComfyNode]] = [
     ExpressionFromExemplars, BlendExpressions, ExpressionTravel, MirrorExpression,
     CombineExpressions, PreviewExpression, MidpointSampler, LoadSFSRAdapter, ApplySFSR,
     SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces, ExpressionFromFLAME,
-    EncodeArc2Face, ApplyArc2FaceReference, LoadSMIRK,
+    EncodeArc2Face, ApplyArc2FaceReference, LoadSMIRK, SaveExpression, LoadExpression,
 ]  # fmt: skip
 
 

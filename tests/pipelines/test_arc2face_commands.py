@@ -19,7 +19,9 @@ from comfyui_dense_face.faces.identity_file import save_identities
 from comfyui_dense_face.pipelines.arc2face import load_arc2face, ordinary_parts
 from comfyui_dense_face.pipelines.base import TINY_TEXT, load_base, new_text_encoder, new_unet
 from comfyui_dense_face.pipelines.images import open_rgb, read_about, tensor_of, to_pil
+from comfyui_dense_face.sfsr.arc2face.flame import flame_expression
 from comfyui_dense_face.sfsr.arc2face.flame_map import FlameMap, save_flame_map
+from comfyui_dense_face.sfsr.expression_file import save_expressions
 from random_published import published_tensors, reference_tensors
 from real_files import Command
 from safetensors.torch import save_file
@@ -268,6 +270,9 @@ def smirk(arc2face: Path, files: Path) -> None:
     from random_smirk import write_smirk
 
     write_smirk(files / "smirk.pt")
+    smile = flame_expression(torch.full((50,), 1.5))
+    save_expressions(files / "smile.safetensors", [smile])
+    save_expressions(files / "two.safetensors", [smile, smile])
     chance = torch.Generator().manual_seed(6)
     save_flame_map(
         files / "map.safetensors",
@@ -283,7 +288,7 @@ def test_expressions_of_photos_and_words(
     photo = {**adapter, "smirk": "smirk.pt"}
     drawn = []
     for changes in (
-        adapter | {"flame": "smile.txt"},
+        adapter | {"flame": "smile.safetensors"},
         photo | {"flame": "scene.png"},
         photo | {"flame": "scene.png", "smirk_order": "BGR"},
         adapter | {"word": "joy", "flame_map": "map.safetensors"},
@@ -311,6 +316,7 @@ def test_expressions_of_photos_and_words(
         ({"flame": "smile.txt", "flame_map": "map.safetensors"}, "needs no map"),
         ({"flame": "scene.png", "smirk": "exp_adapter.bin"}, "an adapter for attention layers"),
         ({"flame": "scene.png", "smirk": "gone.pt"}, "gone.pt"),
+        ({"flame": "two.safetensors"}, "holds 2 expressions"),
         ({"word": "joy", "flame_map": "sfsr.safetensors"}, "denseface fit-flame"),
         ({"word": "joy"}, "--flame-map"),
         ({"word": "joy", "flame_map": "map.safetensors", "expression_adapter": "fineface.bin"},

@@ -164,3 +164,30 @@ def test_bad_maps(tiny: Tiny, files: Path, changes: dict[str, Any], says: str) -
 def test_a_flame_expression_cannot_be_mapped_again(tiny: Tiny, files: Path) -> None:
     with pytest.raises(ValueError, match="and no blendshapes"):
         mapped(tiny, mapped(tiny, word(tiny, "joy")))
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+def test_expressions_are_saved_and_loaded(
+    tiny: Tiny, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "output_directory", str(tmp_path / "output"))
+    folder_paths.folder_names_and_paths.pop("sfsr_expressions")
+    tiny.module("nodes.host.folders").register_folders()
+    node = tiny.module("nodes.sfsr.expression_files").LoadExpression
+    with pytest.raises(ValueError, match="no expression is saved yet"):
+        tiny.run("LoadExpression", "none yet")
+    seen = tiny.run("ExpressionFromImage", with_smirk(tiny), photos())
+    names = [tiny.run("SaveExpression", seen, "anna/smile") for _ in range(2)]
+    assert names == ["anna/smile_00001.safetensors", "anna/smile_00002.safetensors"]
+    found = tiny.run("LoadExpression", names[0])
+    assert torch.equal(numbers(tiny, found), numbers(tiny, seen))
+    folder_paths.filename_list_cache.clear()
+    assert set(names) <= set(node.define_schema().inputs[0].options)
+    assert node.fingerprint_inputs(names[0]) and node.fingerprint_inputs("gone") == ""
+    for name in ("", "../away", "/away"):
+        with pytest.raises(ValueError, match="cannot be saved under the name"):
+            tiny.run("SaveExpression", seen, name)

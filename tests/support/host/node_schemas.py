@@ -18,6 +18,7 @@ FILE_LISTS = {
     ("SFSR_ApplyArc2FaceReference", "adapter_name"),
     ("SFSR_ExpressionFromFLAME", "flame_map"),
     ("SFSR_LoadAdapter", "adapter_name"),
+    ("SFSR_LoadExpression", "file"),
     ("SFSR_LoadSMIRK", "smirk_file"),
 }
 KEPT = ("default", "min", "max", "step", "options", "multiline")

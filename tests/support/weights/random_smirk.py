@@ -23,7 +23,7 @@ def random_smirk(seed: int = 0) -> SmirkEncoder:
                 for statistic, mean in ((module.running_var, 1.0), (module.running_mean, 0.0)):
                     if statistic is not None:
                         nn.init.trunc_normal_(statistic, mean, 0.1, mean - 0.4, mean + 0.4)
-        nn.init.normal_(net.expression_layers[0].weight, 0, 0.1)
+        nn.init.normal_(net.expression_layers[0].weight, 0, 0.001)
     return net.eval().requires_grad_(False)
 
 
