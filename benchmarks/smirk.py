@@ -28,8 +28,7 @@ def smirk() -> Iterator[Result]:
     if importlib.util.find_spec("timm") is None:
         print("smirk skipped: timm is not installed")
         return
-    network = SmirkEncoder().eval().to(memory_format=torch.channels_last)
-    analyzer = SmirkAnalyzer(_OneFace(), network)
+    analyzer = SmirkAnalyzer(_OneFace(), SmirkEncoder().eval())
     image = torch.rand(3, _SIZE, _SIZE, generator=torch.Generator().manual_seed(0))
 
     def faces() -> None:

@@ -104,12 +104,14 @@ def _saved(path: Path) -> Expression:
     from ..errors import InputError
     from ..sfsr.expression_file import load_expressions
 
-    found = load_expressions(path)
-    if len(found) > 1:
+    first, *others = load_expressions(path)
+    if others:
         raise InputError(
-            f"the file holds {len(found)} expressions", where=str(path), fix="Save one by itself"
+            f"the file holds {1 + len(others)} expressions",
+            where=str(path),
+            fix="Save one by itself",
         )
-    return found[0]
+    return first
 
 
 def _photo(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None) -> Expression:

@@ -62,6 +62,8 @@ class SmirkEncoder(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """[B, 3, 224, 224] -> [B, 55]."""
+        # A fifth faster on a CPU than the default layout.
+        crops = crops.contiguous(memory_format=torch.channels_last)
         return within_range(self.expression_layers(self.encoder(crops)[-1].mean((2, 3))))
 
 
@@ -144,8 +146,7 @@ def load_smirk(path: str | Path) -> SmirkEncoder:
         weights = as_float32({name: tensor.read() for name, tensor in own.items()})
     check_values(weights, str(path))
     net.load_state_dict(weights, assign=True)
-    # A fifth faster on a CPU than the default layout.
-    return net.to(memory_format=torch.channels_last).requires_grad_(False)
+    return net.requires_grad_(False)
 
 
 def _box(face: Face) -> Box:
