@@ -20,7 +20,7 @@ class PublishedFile:
 
     Args:
         name: As published; a description if any name will do (:attr:`Download.kind`).
-        megabytes: Size in 10^6 bytes, for people; 0 = varies.
+        megabytes: Size in 10^6 bytes, for people; 0 = varies, or not known.
         size: In bytes, None = not known exactly.
         sha256: Of the whole file, empty = not known.
         others: Names under which other forms of it are used; their size and sum are not known.
@@ -101,6 +101,7 @@ _ARC2FACE_PAGE = "https://huggingface.co/FoivosPar/Arc2Face"
 _IP_ADAPTERS = "ipadapter"
 _SFSR = ("SFSR_LoadAdapter",)
 _CHECKPOINT = ("CheckpointLoaderSimple",)
+_ARC2FACE = "arc2face_expression"
 _PHOTO_WORKFLOWS = ("real_portrait", "real_swap", "real_expression_travel")
 _ALL_CONTROLS = "real_all_controls"
 
@@ -133,7 +134,14 @@ DOWNLOADS: tuple[Download, ...] = (
         "see its author; often CreativeML OpenRAIL-M",
         "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
         _CHECKPOINT,
-        ("real_portrait", "real_expression_travel", "real_dense_face", "real_turn", _ALL_CONTROLS),
+        (
+            "real_portrait",
+            "real_expression_travel",
+            "real_dense_face",
+            "real_turn",
+            _ALL_CONTROLS,
+            _ARC2FACE,
+        ),
         kind="sd15",
     ),
     Download(
@@ -305,6 +313,7 @@ DOWNLOADS: tuple[Download, ...] = (
         _ARC2FACE_LICENCE,
         _ARC2FACE_PAGE,
         ("UNETLoader",),
+        (_ARC2FACE,),
     ),
     Download(
         "arc2face-text",
@@ -322,6 +331,7 @@ DOWNLOADS: tuple[Download, ...] = (
         _ARC2FACE_LICENCE,
         _ARC2FACE_PAGE,
         ("CLIPLoader", "SFSR_EncodeArc2Face"),
+        (_ARC2FACE,),
     ),
     Download(
         "arc2face-recogniser",
@@ -339,6 +349,7 @@ DOWNLOADS: tuple[Download, ...] = (
         _ARC2FACE_LICENCE,
         _ARC2FACE_PAGE,
         ("DenseFace_LoadEncoder",),
+        (_ARC2FACE,),
     ),
     Download(
         "arc2face-expression",
@@ -356,6 +367,7 @@ DOWNLOADS: tuple[Download, ...] = (
         f"{_ARC2FACE_LICENCE}; FLAME's expression space and SMIRK are for research",
         _ARC2FACE_PAGE,
         _SFSR,
+        (_ARC2FACE,),
     ),
     Download(
         "arc2face-reference",
@@ -438,7 +450,18 @@ DOWNLOADS: tuple[Download, ...] = (
         "Apache-2.0",
         "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
         ("DenseFace_LoadAnalyzer", "DenseFace_DrawFaceMesh"),
-        ("photo_faces", "real_dense_face", "real_turn", _ALL_CONTROLS),
+        ("photo_faces", "real_dense_face", "real_turn", _ALL_CONTROLS, _ARC2FACE),
+    ),
+    Download(
+        "smirk",
+        "SMIRK",
+        "a photo's expression in FLAME's numbers, for Arc2Face; needs pip install timm",
+        (PublishedFile("SMIRK_em1.pt", 0),),
+        "dense_face",
+        "code MIT, weights without a licence; FLAME is for non-commercial research only",
+        "https://github.com/georgeretsi/smirk",
+        ("SFSR_LoadSMIRK",),
+        (_ARC2FACE,),
     ),
     Download(
         "mediapipe-face",

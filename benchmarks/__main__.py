@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import FacePackError
-from . import face_mesh, landmarker, tiny_world
+from . import face_mesh, landmarker, smirk, tiny_world
 from .host import FULL, SMALL, Size, start_host
 from .result import Result
 
@@ -84,6 +84,7 @@ def main() -> None:
         "demo": tiny_world.whole_demo,
         "landmarker": landmarker.landmarker,
         "face_mesh": face_mesh.face_mesh,
+        "smirk": smirk.smirk,
     }
     if start_host():
         size = SMALL if chosen.small else FULL

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "express": "put a person with an expression into a scene",
     "evaluate": "evaluate a method on held-out people, or on photographs",
     "faces": "find faces in images: landmarks, head pose, expression",
+    "fit-flame": "fit a map from blendshapes to FLAME's numbers, for words with Arc2Face",
     "calibrate-identity": "find out how given face features were computed",
     "models": "list the published model files: found, missing or altered in ComfyUI's folders",
     "annotate": "make a dense-annotation data set from a folder of photos",

@@ -106,7 +106,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_sampling_options(parser)
     add_expression_options(parser)
-    add_real_options(parser, base_required=True, omit=("mask", "arc2face", "reference-image"))
+    without = ("mask", "arc2face", "reference-image", "flame-map", "smirk")
+    add_real_options(parser, base_required=True, omit=without)
     add_angle_options(parser)
     add_face_mesh_options(parser)
 

@@ -21,6 +21,7 @@ from .real_options import (
     note_tiny_images,
     require_base,
 )
+from .smirk_options import add_flame
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,12 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         help="a face with this expression",
     )
-    face.add_argument(
-        "--flame",
-        type=Path,
-        metavar="FILE",
-        help="for Arc2Face's expression adapter: a text of 55 FLAME numbers in SMIRK's order",
-    )
+    add_flame(face)
     add_expression_options(parser)
     parser.add_argument("--scene", type=Path, metavar="IMAGE", help="image to put the head into")
     parser.add_argument(

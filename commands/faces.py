@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .smirk_options import add_smirk, with_smirk
+
 if TYPE_CHECKING:
     from ..faces.analyzers import FaceAnalyzer
 
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print a JSON list, one object per image"
     )
     add_analyzer(parser)
+    add_smirk(parser)
     parser.add_argument(
         "--fast",
         action="store_true",
@@ -47,17 +50,22 @@ def add_analyzer(parser: argparse.ArgumentParser) -> None:
 
 def add_face_files(parser: argparse._ActionsContainer) -> None:
     """Arguments that name the files of the landmarker, of InsightFace and of YuNet."""
-    parser.add_argument(
-        "--landmarker",
-        type=Path,
-        metavar="FILE",
-        help=f"MediaPipe's face_landmarker .task file; {TASK_FILE_VARIABLE} by default",
-    )
+    add_landmarker(parser)
     parser.add_argument(
         "--insightface", type=Path, metavar="FOLDER", help="folder of an InsightFace pack"
     )
     parser.add_argument(
         "--yunet", type=Path, metavar="FILE", help="OpenCV's face_detection_yunet .onnx file"
+    )
+
+
+def add_landmarker(parser: argparse._ActionsContainer) -> None:
+    """The argument that names the landmarker's file, for :func:`landmarker_path`."""
+    parser.add_argument(
+        "--landmarker",
+        type=Path,
+        metavar="FILE",
+        help=f"MediaPipe's face_landmarker .task file; {TASK_FILE_VARIABLE} by default",
     )
 
 
@@ -74,7 +82,11 @@ def run(args: argparse.Namespace) -> None:
 
     files = image_files(args.images)
     settings = f"{args.analyzer}{' fast' if args.fast else ''}"
-    report = FaceReport(lambda: analyzer_of(args, fast=args.fast), args.resume, settings)
+    if args.smirk is not None:
+        settings += f" {args.smirk.name} {args.smirk_order}"
+    report = FaceReport(
+        lambda: with_smirk(args, analyzer_of(args, fast=args.fast)), args.resume, settings
+    )
     printed = 0
     skipped: list[str] = []
 

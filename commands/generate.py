@@ -19,6 +19,7 @@ from .real_options import (
     note_tiny_images,
     require_base,
 )
+from .smirk_options import add_flame
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,12 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --expression-adapter or --face-mesh: one of the 135 words, or an everyday one "
         "(smile)",
     )
-    face.add_argument(
-        "--flame",
-        type=Path,
-        metavar="FILE",
-        help="for Arc2Face's expression adapter: a text of 55 FLAME numbers in SMIRK's order",
-    )
+    add_flame(face)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .face_mesh import draw_face_mesh, face_mesh_rig
 from .real_base import check_base
 from .real_options import drawing_choices, finder_of, load_real, recogniser_of
+from .smirk_options import mapped, read_flame
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +60,7 @@ def run_real(
         references = read_people(people, finder, recogniser)
         photos = [reference.identity for reference in references]
         if expression is None and getattr(args, "flame", None) is not None:
-            expression = read_flame(args.flame)
+            expression = read_flame(args.flame, args, finder)
         if expression is None and shown is not None:
             expression = _expression(shown, finder)
         rig, made = face_mesh_rig(args), None
@@ -70,6 +71,8 @@ def run_real(
             face = next((one.photo[1] for one in references if one.photo is not None), None)
             control, made = draw_face_mesh(args, rig, scene, face, expression, angles)
             print(f"face mesh: {made.summary()}", file=sys.stderr)
+        if expression is not None and args.flame_map is not None:
+            expression = mapped(expression, args.flame_map)
         reference = read_reference_image(args, finder)
         pipeline, adapters = load_real(args, prompt)
         encoder = None if not references else load_clip(args, adapters[0])
@@ -164,23 +167,6 @@ def load_clip(args: argparse.Namespace, adapter: Adapter | None) -> ClipVision |
     if not width or args.clip_vision is None:
         return None
     return load_clip_vision(args.clip_vision, width)
-
-
-def read_flame(path: Path) -> Expression:
-    """The FLAME expression of a text file; raises InputError."""
-    from ..errors import InputError
-    from ..readers.files import read_text
-    from ..sfsr.arc2face.flame import flame_expression, parse_flame
-
-    try:
-        text = read_text(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "the file of FLAME numbers cannot be read",
-            where=str(path),
-            fix="Give a text file with 55, 53 or 50 numbers",
-        ) from error
-    return flame_expression(parse_flame(text), path.name)
 
 
 def read_scene(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None) -> SceneCrop:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .faces import add_face_files, landmarker_path
+from .smirk_options import add_smirk, with_smirk
 
 if TYPE_CHECKING:
     from ..dense_face.checkpoints.adapter_file import DenseFaceAdapter
@@ -36,6 +37,7 @@ _FILES = {
     "reference-image": "with --arc2face: photo whose look is kept, by the reference adapter in its "
     "folder",
     "vae": "autoencoder in place of the base's own, for the same kind of base",
+    "flame-map": "file of denseface fit-flame: a word or photo for Arc2Face's expression adapter",
     "mask": "with --scene: white where the face is drawn anew; found by default",
 }
 _BY_NAME, _PLUS, _PLUS_V2 = "by-name", "plus", "plusv2"
@@ -125,6 +127,8 @@ def add_real_options(
         "renamed",
     )
     add_face_files(group)
+    if "smirk" not in omit:
+        add_smirk(group)
 
 
 def require_base(args: argparse.Namespace, *others: str) -> None:
@@ -138,7 +142,7 @@ def require_base(args: argparse.Namespace, *others: str) -> None:
     """
     from ..errors import InputError
 
-    faces = ("insightface", "landmarker", "yunet", "face-mesh", "gaze")
+    faces = ("insightface", "landmarker", "yunet", "smirk", "face-mesh", "gaze")
     for name in (*_FILES, "arc2face", "tokenizer", *faces, *others):
         value = getattr(args, name.replace("-", "_"))
         if args.base is None and value is not None and value is not False:  # 0 is a value
@@ -239,7 +243,15 @@ def load_real(
 
 
 def finder_of(args: argparse.Namespace) -> FaceAnalyzer | None:
-    """The landmarker where it is given, for its outline; else YuNet, InsightFace, or nothing."""
+    """The landmarker where it is given, for its outline; else YuNet, InsightFace, or nothing.
+
+    With SMIRK where it is given.
+    """
+    finder = _finder(args)
+    return None if finder is None else with_smirk(args, finder)
+
+
+def _finder(args: argparse.Namespace) -> FaceAnalyzer | None:
     named = landmarker_path(args)
     if named is not None:
         from ..faces.mediapipe.landmarker import Landmarker

@@ -57,6 +57,7 @@ class Face:
             ``_neutral`` as the 52nd. None if the analyzer gives none.
         pose: Head pose in Euler order zyx (``faces.head_pose``), if measured.
         identity: Identity vector, if the analyzer computes one.
+        flame: FLAME's numbers of the expression [55] (``faces.flame``), if SMIRK estimated them.
         source: Name of the analyzer.
 
     Raises:
@@ -74,6 +75,7 @@ class Face:
     blendshapes: dict[str, float] | None = None
     pose: HeadPose | None = None
     identity: Identity | None = None
+    flame: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes and derive the five points."""

@@ -41,6 +41,7 @@ from .sfsr.expression_algebra import (
     ExpressionTravel,
     MirrorExpression,
 )
+from .sfsr.expression_files import LoadExpression, SaveExpression
 from .sfsr.expression_flame import ExpressionFromFLAME
 from .sfsr.expression_image import ExpressionFromImage, ExpressionOfFaces
 from .sfsr.expression_preview import PreviewExpression
@@ -48,6 +49,7 @@ from .sfsr.expression_sliders import ExpressionFromSliders
 from .sfsr.expression_word import ExpressionFromExemplars, ExpressionFromWord
 from .sfsr.guider import SplitGuidance
 from .sfsr.load_adapter import LoadSFSRAdapter
+from .sfsr.load_smirk import LoadSMIRK
 from .sfsr.midpoint import MidpointSampler
 
 NODES: list[type[io.ComfyNode]] = [
@@ -62,7 +64,7 @@ NODES: list[type[io.ComfyNode]] = [
     ExpressionFromExemplars, BlendExpressions, ExpressionTravel, MirrorExpression,
     CombineExpressions, PreviewExpression, MidpointSampler, LoadSFSRAdapter, ApplySFSR,
     SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces, ExpressionFromFLAME,
-    EncodeArc2Face, ApplyArc2FaceReference,
+    EncodeArc2Face, ApplyArc2FaceReference, LoadSMIRK, SaveExpression, LoadExpression,
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import FacePackError, InputError
@@ -44,7 +45,10 @@ class Finding:
 
 
 def as_object(path: Path, size: tuple[int, int], faces: Sequence[Face]) -> dict[str, Any]:
-    """The result for one image as JSON values: landmarks and boxes in pixels, pose in degrees."""
+    """The result for one image as JSON values: landmarks and boxes in pixels, pose in degrees.
+
+    Faces that SMIRK measured also have ``flame``.
+    """
     return {
         "path": str(path),
         "size": list(size),
@@ -61,10 +65,15 @@ def as_object(path: Path, size: tuple[int, int], faces: Sequence[Face]) -> dict[
                 if face.pose is None
                 else {name: round(v, _DIGITS) for name, v in face.pose._asdict().items()},
                 "blendshapes": {n: round(v, 6) for n, v in (face.blendshapes or {}).items()},
+                **({} if face.flame is None else {"flame": _rounded(face.flame)}),
             }
             for face in faces
         ],
     }
+
+
+def _rounded(numbers: Tensor) -> list[float]:
+    return [round(value, 6) for value in numbers.tolist()]
 
 
 def image_files(given: Sequence[Path]) -> list[Path]:

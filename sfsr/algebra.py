@@ -133,13 +133,19 @@ def clamp(expression: Expression) -> Expression:
 def medoid(expressions: Sequence[Expression]) -> int:
     """Index of the expression with the least mean absolute difference to all others.
 
+    Blendshapes are compared; the learned vectors where there are none.
+
     Raises:
         InputError: There are none.
     """
     if not expressions:
         raise InputError("there are no expressions", fix="Give one or more")
-    values = torch.stack([one.values for one in expressions])
+    values = torch.stack([_compared(one) for one in expressions])
     return int(torch.cdist(values, values, p=1).sum(1).argmin())
+
+
+def _compared(one: Expression) -> Tensor:
+    return one.values if one.learned is None or bool(one.known.any()) else one.learned
 
 
 def _carry_units(expressions: Sequence[Expression], weights: Sequence[float]) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import IncompatibleError, InputError
 from ..faces.blendshapes import ARKIT_INDEX, ARKIT_NAMES
 from ..faces.face import Face
+from ..faces.flame import FLAME
 from .disfa import UnitIntensities
 
 COUNT = len(ARKIT_NAMES)
@@ -163,20 +164,21 @@ def from_values(values: Mapping[str, float], source: str = "sliders") -> Express
 
 
 def from_face(face: Face, source: str = "image") -> Expression:
-    """The expression of a detected face, clamped to 0..1.
+    """The expression of a detected face: blendshapes clamped to 0..1, and FLAME's numbers.
 
     Raises:
-        InputError: The face has no blendshapes.
+        InputError: The face has neither.
     """
-    if not face.blendshapes:
+    if not face.blendshapes and face.flame is None:
         raise InputError(
             "the analyzer gives no expression",
             where=face.source,
             fix="Use the landmarker, the host's face landmarks or the tiny world's analyzer",
         )
-    measured = {name: v for name, v in face.blendshapes.items() if name in ARKIT_INDEX}
+    measured = {name: v for name, v in (face.blendshapes or {}).items() if name in ARKIT_INDEX}
     vector, valid = torch.zeros(COUNT), torch.zeros(COUNT, dtype=torch.bool)
     for name, value in measured.items():
         vector[ARKIT_INDEX[name]] = value
         valid[ARKIT_INDEX[name]] = True
-    return Expression(vector.clamp(0, 1), f"{source} by {face.source}", valid)
+    by, encoder = (face.source, "") if face.flame is None else (f"{face.source} and SMIRK", FLAME)
+    return Expression(vector.clamp(0, 1), f"{source} by {by}", valid, face.flame, encoder)

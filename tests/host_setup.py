@@ -49,6 +49,7 @@ def main(checkout: Path) -> None:
         (SITE / f"denseface_{CURE}.pth").write_text(f"import denseface_{CURE}\n", encoding="utf-8")
     if family:
         pip_install("--no-deps", *family)
+        pip_install("--no-deps", "timm")  # SMIRK's backbone; the rest of what it needs is here
     if cpu_only:
         for library in (SITE / "torchaudio" / "lib").glob("_torchaudio*.so"):
             library.unlink()  # links to CUDA; the Python parts work without it

@@ -31,6 +31,8 @@ FIRST, TEXT = (
     for name in ("0.0", "1.1.transformer_blocks.0.attn2.to_k")
 )
 SDXL = "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.attn2.to_k.weight"
+SIZE_UNKNOWN = {"SMIRK_em1.pt"}
+"""Published where no size is stated."""
 CORE_NODES = {
     "CheckpointLoaderSimple", "CLIPLoader", "CLIPVisionLoader", "ControlNetLoader", "LoraLoader",
     "LoraLoaderModelOnly", "UNETLoader",
@@ -210,7 +212,8 @@ def test_the_table_is_consistent() -> None:
         for file in each.files:
             assert re.fullmatch("([0-9a-f]{64})?", file.sha256)
             assert file.size is None or abs(file.size / 1e6 - file.megabytes) < 0.06
-            assert bool(file.megabytes) != bool(each.kind)
+            known = file.name not in SIZE_UNKNOWN
+            assert bool(file.megabytes) == (known and not each.kind)
     assert all(needed_by(name) for name in workflow_names())
 
 
@@ -239,7 +242,9 @@ def test_workflows_name_files_of_the_table() -> None:
                 found = [d for d in DOWNLOADS for f in d.files if name in (f.name, *f.others)]
                 if found:
                     assert path.stem in found[0].workflows, f"{path.name}: {model['name']}"
-                    assert model.get("directory", found[0].folder) == found[0].folder
+                    folder = model.get("directory", found[0].folder)
+                    inside = f"{folder}/{Path(model['name']).parent}"
+                    assert found[0].folder in (folder, inside)
                 else:
                     folders = {each.folder for each in DOWNLOADS if each.kind}
                     assert model.get("directory") in folders, f"{path.name}: {model['name']}"

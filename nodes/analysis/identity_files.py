@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from comfy_api.latest import io, ui
 
-from ...errors import InputError, ModelFileError
-from ...readers.files import inside, stays_inside
-from ..host.folders import IDENTITIES, file_mark, full_path, identities_folder, list_files, places
+from ...errors import ModelFileError
+from ..host.folders import (
+    IDENTITIES,
+    IDENTITY_FOLDER,
+    file_mark,
+    full_path,
+    list_files,
+    new_file,
+    places,
+)
 from ..inputs import output
 from ..sockets import IdentitySocket, People
 from .identity import CATEGORY, IDENTITY_TIP
@@ -52,9 +57,8 @@ class SaveIdentity(io.ComfyNode):
     def execute(cls, identity: People, name: str) -> io.NodeOutput:
         from ...faces.identity_file import save_identities
 
-        path = _new_file(name)
+        path, file = new_file(IDENTITY_FOLDER, name, "Save Identity")
         save_identities(path, identity.identities)
-        file = path.relative_to(identities_folder()).as_posix()
         return io.NodeOutput(file, ui=ui.PreviewText(f"Saved as {file}"))
 
 
@@ -102,20 +106,3 @@ class LoadIdentity(io.ComfyNode):
             )
         identities = load_identities(full_path(IDENTITIES, file, "identity"))
         return io.NodeOutput(People(identities), identities[0].encoder)
-
-
-def _new_file(name: str) -> Path:
-    """The next free ``<name>_00001.safetensors`` in the folder of identities."""
-    folder = identities_folder()
-    given = Path(name.strip())
-    # With its number and ending, the name must still be one.
-    if not stays_inside(str(given)) or inside(folder, f"{given}_00001.safetensors") is None:
-        raise InputError(
-            f"an identity cannot be saved under the name {name!r}",
-            where="Save Identity",
-            fix="Give a plain name such as anna",
-        )
-    number = 1
-    while (path := folder / given.parent / f"{given.name}_{number:05}.safetensors").exists():
-        number += 1
-    return path

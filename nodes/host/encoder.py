@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...faces.analyzers import FaceAnalyzer
 from ...faces.encoders.aligned_recogniser import AlignedRecogniser
 from ...faces.encoders.ir_se50 import ENCODER, load_ir_se50
 from ...faces.encoders.six_d_rep_net import SixDRepNetPose, load_six_d_rep_net
+from ...faces.encoders.smirk import SmirkAnalyzer, load_smirk
 from .memory import load, managed
 
 _WORKING_BYTES = 64 * 2**20
@@ -25,6 +27,11 @@ def load_encoder(path: Path, channel_order: str, alignment: str) -> AlignedRecog
 def load_pose_network(path: Path) -> SixDRepNetPose:
     """6DRepNet from a file as an analyzer; raises ModelFileError, IncompatibleError."""
     return SixDRepNetPose(_run(load_six_d_rep_net(path)))
+
+
+def load_smirk_analyzer(path: Path, analyzer: FaceAnalyzer, channel_order: str) -> SmirkAnalyzer:
+    """An analyzer with SMIRK from a file; raises ModelFileError, FacePackError without timm."""
+    return SmirkAnalyzer(analyzer, _run(load_smirk(path)), channel_order)
 
 
 def _run(net: nn.Module) -> Callable[[Tensor], Tensor]:

@@ -67,6 +67,13 @@ POSE_NETWORK = FaceModel(
     f"Put {BY_KEY['6drepnet'].where_to_get} there",
     "Without it the landmarker estimates head poses as well",
 )
+SMIRK = FaceModel(
+    "SMIRK file",
+    (".pt",),
+    ("smirk",),
+    f"Put {BY_KEY['smirk'].where_to_get} there",
+    "Without it FLAME's numbers can be typed in (Expression from FLAME)",
+)
 YUNET = FaceModel(
     "YuNet file",
     ONNX,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import folder_paths
 
-from ...errors import ModelFileError
+from ...errors import InputError, ModelFileError
 from ...published_files import download_of
+from ...readers.files import inside, stays_inside
 
 EXTENSIONS = {".safetensors"}
 IP_ENDINGS = {".safetensors", ".bin", ".ckpt", ".pt", ".pth"}
@@ -18,6 +19,9 @@ IDENTITIES = "dense_face_identities"
 """The host's name for the folders of saved identities: one in the output folder, where they are
 written, and one in models/dense_face."""
 IDENTITY_FOLDER = "identities"
+EXPRESSIONS = "sfsr_expressions"
+"""The same for saved expressions: in the output folder and in models/sfsr."""
+EXPRESSION_FOLDER = "expressions"
 IP_ADAPTERS = "ipadapter"
 """The folder of IP-Adapter files, under the name that other packs use; we never create it."""
 BUNDLED = "tiny world (bundled)"
@@ -36,13 +40,40 @@ def register_folders() -> None:
             continue
 
     _register(IP_ADAPTERS, [str(Path(folder_paths.models_dir) / IP_ADAPTERS)], IP_ENDINGS)
-    models = Path(folder_paths.models_dir) / "dense_face" / IDENTITY_FOLDER
-    _register(IDENTITIES, [str(identities_folder()), str(models)], EXTENSIONS)
+    models = Path(folder_paths.models_dir)
+    for name, folder, own in (
+        (IDENTITIES, IDENTITY_FOLDER, "dense_face"),
+        (EXPRESSIONS, EXPRESSION_FOLDER, "sfsr"),
+    ):
+        _register(name, [str(output_folder(folder)), str(models / own / folder)], EXTENSIONS)
 
 
-def identities_folder() -> Path:
-    """Where identities are saved."""
-    return Path(folder_paths.get_output_directory()) / IDENTITY_FOLDER
+def output_folder(name: str) -> Path:
+    """Where identities or expressions are saved."""
+    return Path(folder_paths.get_output_directory()) / name
+
+
+def new_file(folder: str, name: str, where: str) -> tuple[Path, str]:
+    """The next free ``<name>_00001.safetensors`` in an output folder: its path, its name there.
+
+    Args:
+        where: The node, for messages.
+
+    Raises:
+        InputError: The name is no plain one.
+    """
+    root, given = output_folder(folder), Path(name.strip())
+    # With its number and ending, the name must still be one.
+    if not stays_inside(str(given)) or inside(root, f"{given}_00001.safetensors") is None:
+        raise InputError(
+            f"a file cannot be saved under the name {name!r}",
+            where=where,
+            fix="Give a plain name such as anna",
+        )
+    number = 1
+    while (path := root / given.parent / f"{given.name}_{number:05}.safetensors").exists():
+        number += 1
+    return path, path.relative_to(root).as_posix()
 
 
 def list_files(

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
+from ...errors import InputError, ModelFileError
+from ..host.folders import file_mark, full_path, list_files
 from ..inputs import between
 from ..sockets import Expressions, ExpressionSocket
 from .expression_word import expression_output
 from .sockets import CATEGORY
 
+NAME = "Expression from FLAME"
+FOLDER = "sfsr"
+NO_MAP = "none"
+"""First entry of the list of maps."""
+
 
 class ExpressionFromFLAME(io.ComfyNode):
-    """55 numbers -> an expression."""
+    """55 numbers, or blendshapes and a map -> an expression."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SFSR_ExpressionFromFLAME",
-            display_name="Expression from FLAME",
+            display_name=NAME,
             category=CATEGORY,
-            description="A FLAME expression from its numbers, for Arc2Face's expression adapter. "
-            "Other adapters cannot read it.",
-            search_aliases=["flame", "smirk", "arc2face expression", "jaw", "eyelids"],
+            description="A FLAME expression for Arc2Face's expression adapter: from its numbers, "
+            "or from blendshapes by a map. Other adapters cannot read it.",
+            search_aliases=[
+                "flame",
+                "smirk",
+                "arc2face expression",
+                "jaw",
+                "eyelids",
+                "blendshapes to flame",
+                "flame map",
+            ],
             inputs=[
                 io.String.Input(
                     "numbers",
@@ -41,18 +58,48 @@ class ExpressionFromFLAME(io.ComfyNode):
                     "expression",
                     optional=True,
                     tooltip="Its blendshapes give eyelids and jaw where the numbers have none. "
-                    "Mouth and brows cannot be taken from blendshapes.",
+                    "Mouth and brows are taken from blendshapes by flame_map alone.",
+                ),
+                io.Combo.Input(
+                    "flame_map",
+                    options=[NO_MAP, *list_files(FOLDER)],
+                    default=NO_MAP,
+                    optional=True,
+                    tooltip="A map in models/sfsr that denseface fit-flame wrote: turns a word, "
+                    "sliders or a photo in expression into FLAME's numbers. Leave numbers empty.",
                 ),
             ],
             outputs=[expression_output("The expression, as FLAME's numbers.")],
         )
 
     @classmethod
+    def fingerprint_inputs(cls, flame_map: str = NO_MAP, **_: Any) -> str:
+        try:
+            return "" if flame_map == NO_MAP else file_mark(full_path(FOLDER, flame_map, "map"))
+        except ModelFileError:
+            return ""  # reported when the node runs
+
+    @classmethod
     def execute(
-        cls, numbers: str, intensity: float = 1.0, expression: Expressions | None = None
+        cls,
+        numbers: str,
+        intensity: float = 1.0,
+        expression: Expressions | None = None,
+        flame_map: str = NO_MAP,
     ) -> io.NodeOutput:
         from ...sfsr.arc2face.flame import flame_expression, parse_flame
+        from ...sfsr.arc2face.flame_map import load_flame_map
 
+        if flame_map != NO_MAP:
+            if expression is None or numbers.strip():
+                raise InputError(
+                    "a map makes the numbers from the blendshapes of an expression",
+                    where=f"{NAME}, flame_map",
+                    fix="Connect an expression and leave numbers empty, or choose none",
+                )
+            mapped = load_flame_map(full_path(FOLDER, flame_map, "map"))
+            codes = (mapped.expression(face, intensity) for face in expression.codes)
+            return io.NodeOutput(Expressions(tuple(codes)))
         given = parse_flame(numbers)
         faces = (None,) if expression is None else expression.codes
         made = (flame_expression(given, face=face, intensity=intensity) for face in faces)

@@ -1,8 +1,4 @@
-"""FLAME expressions: 55 numbers, [expression 50 | eyelids 2 | jaw 3], as SMIRK estimates them.
-
-    expression  FLAME 2020 coefficients; 1 is one standard deviation
-    eyelids     the person's left, right; 0 open, 1 closed
-    jaw         rotation about x (opening, >= 0), y and z (within 0.2), in radians
+"""FLAME expressions: 55 numbers, [expression 50 | eyelids 2 | jaw 3] (``faces.flame``).
 
 An :class:`~..expression.Expression` carries them as its learned vector, so they blend, travel and
 add like any other. All zeros is the neutral face.
@@ -16,14 +12,10 @@ from torch import Tensor
 
 from ...errors import IncompatibleError, InputError
 from ...faces.blendshapes import ARKIT_INDEX
+from ...faces.flame import COEFFICIENTS, COUNT, FLAME, JAW, LIDS, within_range
 from ..expression import COUNT as BLENDSHAPES
 from ..expression import Expression
 
-FLAME = "smirk/em1"
-"""Name of these numbers' encoder in an expression."""
-COEFFICIENTS, LIDS, JAW = 50, 2, 3
-COUNT = COEFFICIENTS + LIDS + JAW
-_JAW_SIDE = 0.2
 _JAW_OPENING = 0.3
 """Radians at jawOpen 1; 0.25 to 0.35 in published material."""
 _JAW_SHIFT = 0.1
@@ -64,7 +56,7 @@ def flame_expression(
     if len(given) > COEFFICIENTS:
         jaw = given[-JAW:]
     full = torch.cat([given[:COEFFICIENTS], lids, jaw])
-    if not torch.equal(full, _within_range(full)):  # not equal for NaN, either
+    if not torch.equal(full, within_range(full)):  # not equal for NaN, either
         raise InputError(
             "the FLAME expression has eyelids, a jaw or other numbers out of range",
             where=source,
@@ -72,7 +64,7 @@ def flame_expression(
             "about y and z",
         )
     unknown = torch.zeros(BLENDSHAPES, dtype=torch.bool)
-    scaled = _within_range(intensity * full)
+    scaled = within_range(intensity * full)
     return Expression(torch.zeros(BLENDSHAPES), source, unknown, scaled, FLAME)
 
 
@@ -104,11 +96,12 @@ def flame_numbers(expression: Expression) -> Tensor:
         raise IncompatibleError(
             "this expression holds blendshapes and no FLAME numbers",
             where=expression.source,
-            fix="Use Expression from FLAME for Arc2Face's expression adapter, or FineFace for "
-            "this expression",
+            fix="For Arc2Face's expression adapter measure a photo with SMIRK (Load SMIRK, "
+            "--smirk) or map blendshapes (flame_map in Expression from FLAME, --flame-map); or "
+            "use FineFace",
         )
     expression.require_encoder(FLAME)
-    return _within_range(expression.learned)
+    return within_range(expression.learned)
 
 
 def lids_and_jaw(face: Expression | None) -> tuple[Tensor, Tensor]:
@@ -130,9 +123,3 @@ def lids_and_jaw(face: Expression | None) -> tuple[Tensor, Tensor]:
     lids = torch.stack([one("eyeBlinkLeft"), one("eyeBlinkRight")])
     side = _JAW_SHIFT * (one("jawLeft") - one("jawRight"))
     return lids, torch.stack([_JAW_OPENING * one("jawOpen"), side, torch.zeros(())])
-
-
-def _within_range(numbers: Tensor) -> Tensor:
-    expression, lids, jaw = numbers.split([COEFFICIENTS, LIDS, JAW])
-    opening, sides = jaw[:1].clamp(min=0), jaw[1:].clamp(-_JAW_SIDE, _JAW_SIDE)
-    return torch.cat([expression, lids.clamp(0, 1), opening, sides])

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ..arc2face.flame import COUNT, flame_numbers
+from ...faces.flame import COUNT
+from ..arc2face.flame import flame_numbers
 from ..expression import Expression
 from ..token_attention import EXPRESSION, KeysValues, TokenAttention
 from .expected import check_layout

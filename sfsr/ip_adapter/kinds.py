@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...faces.encoders.names import W600K_R50
+from ...faces.flame import FLAME
 from ...published_files import BY_KEY
-from ..arc2face.flame import FLAME
 from ..token_attention import EXPRESSION, IDENTITY
 
 MEAN, TOKENS = "mean of vectors", "tokens for each image"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...errors import ModelFileError
+from ...faces.flame import COUNT as FLAME_COUNT
 from ...published_files import BY_KEY
-from ..arc2face.flame import COUNT as FLAME_COUNT
 from .kinds import ARC2FACE_EXPRESSION, FACEID, FINEFACE, PLUS, PLUS_V2, PORTRAIT, AdapterKind
 from .places import SD15, SDXL, Target
 from .refuse import WORKS, refuse_base, refuse_images, refuse_vector, unknown_file

@@ -141,3 +141,17 @@ def test_the_landmarker_file_comes_from_the_environment(
     monkeypatch.setenv("DENSEFACE_TASK_FILE", str(tmp_path / "y.task"))
     assert main(["faces", str(folder)]) == 2
     assert "y.task" in capsys.readouterr().err
+
+
+def test_with_smirk_each_face_has_flames_numbers(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("timm")
+    from random_smirk import write_smirk
+
+    image, kept = folder / "b.png", tmp_path / "kept"
+    smirk = "--smirk", write_smirk(tmp_path / "SMIRK_em1.pt")
+    _, out, _ = faces(capsys, image, "--json", *smirk, "--resume", kept)
+    assert [len(face["flame"]) for face in json.loads(out)[0]["faces"]] == [55, 55]
+    _, out, _ = faces(capsys, image, "--json", "--resume", kept)  # not those of SMIRK
+    assert Always.calls == 2 and "flame" not in json.loads(out)[0]["faces"][0]

@@ -15,13 +15,17 @@ from comfy_server import ComfyServer
 from locate_host import ROOT
 from ui_to_api import to_api
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("real_*.json"))
+WORKFLOWS = [
+    path
+    for start in ("arc2face", "real")
+    for path in sorted((ROOT / "workflows").glob(f"{start}_*.json"))
+]
 NAMES = [path.stem for path in WORKFLOWS]
 TITLE = 34
 """Height of a node's title, above its position."""
 PUBLISHED = {
-    "CheckpointLoaderSimple", "CLIPVisionLoader", "ControlNetLoader", "DenseFace_LoadAdapter",
-    "SFSR_LoadAdapter",
+    "CheckpointLoaderSimple", "CLIPLoader", "CLIPVisionLoader", "ControlNetLoader",
+    "DenseFace_LoadAdapter", "SFSR_LoadAdapter", "UNETLoader",
 }  # fmt: skip
 
 

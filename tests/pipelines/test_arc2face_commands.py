@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from comfyui_dense_face.commands import real_options
 from comfyui_dense_face.commands.real_image import read_reference_image
+from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
 from comfyui_dense_face.faces.face import Face
 from comfyui_dense_face.faces.identity import Identity
 from comfyui_dense_face.faces.identity_file import save_identities
 from comfyui_dense_face.pipelines.arc2face import load_arc2face, ordinary_parts
 from comfyui_dense_face.pipelines.base import TINY_TEXT, load_base, new_text_encoder, new_unet
 from comfyui_dense_face.pipelines.images import open_rgb, read_about, tensor_of, to_pil
+from comfyui_dense_face.sfsr.arc2face.flame import flame_expression
+from comfyui_dense_face.sfsr.arc2face.flame_map import FlameMap, save_flame_map
+from comfyui_dense_face.sfsr.expression_file import save_expressions
 from random_published import published_tensors, reference_tensors
 from real_files import Command
 from safetensors.torch import save_file
@@ -236,3 +241,100 @@ def test_the_tiny_world_refuses_them(
 ) -> None:
     assert command("generate", **usual(arc2face, base=None)) == 2
     assert "--arc2face" in capsys.readouterr().err
+
+
+# ---- expressions of photos and words ------------------------------------------------------------
+
+
+class OneFace:
+    """Finds one face in every image, smiling."""
+
+    name = "test"
+
+    def find(self, image: Tensor) -> list[Face]:
+        size = image.shape[-1], image.shape[-2]
+        smile = {name: 0.8 if "Smile" in name else 0.0 for name in ARKIT_NAMES}
+        box = (20.0, 20.0, 200.0, 200.0)
+        return [Face(size, box, 1.0, torch.zeros(0, 2), "none", "test", blendshapes=smile)]
+
+
+@pytest.fixture
+def finder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_options, "_finder", lambda args: OneFace())
+
+
+@pytest.fixture(scope="module")
+def smirk(arc2face: Path, files: Path) -> None:
+    """SMIRK's file and a map."""
+    pytest.importorskip("timm")
+    from random_smirk import write_smirk
+
+    write_smirk(files / "smirk.pt")
+    smile = flame_expression(torch.full((50,), 1.5))
+    save_expressions(files / "smile.safetensors", [smile])
+    save_expressions(files / "two.safetensors", [smile, smile])
+    chance = torch.Generator().manual_seed(6)
+    save_flame_map(
+        files / "map.safetensors",
+        FlameMap(torch.randn(51, 53, generator=chance), torch.zeros(53)),
+    )
+
+
+def test_expressions_of_photos_and_words(
+    command: Command, arc2face: Path, smirk: None, finder: None
+) -> None:
+    """Both spellings of a photo are the same expression; words and photos go through a map."""
+    adapter = {"expression_adapter": "exp_adapter.bin"}
+    photo = {**adapter, "smirk": "smirk.pt"}
+    drawn = []
+    for changes in (
+        adapter | {"flame": "smile.safetensors"},
+        photo | {"flame": "scene.png"},
+        photo | {"flame": "scene.png", "smirk_order": "BGR"},
+        adapter | {"word": "joy", "flame_map": "map.safetensors"},
+    ):
+        assert command("generate", **usual(arc2face, **changes)) == 0
+        drawn.append(command.image)
+    given = usual(arc2face)
+    given["identity"] = given.pop("reference")
+    for changes in (
+        photo | {"expression": "scene.png"},
+        adapter | {"expression": "scene.png", "flame_map": "map.safetensors"},
+    ):
+        assert command("express", **given, **changes) == 0
+        drawn.append(command.image)
+    assert torch.equal(drawn[4], drawn[1])
+    del drawn[4]
+    different = [(a, b) for a in range(5) for b in range(a) if torch.equal(drawn[a], drawn[b])]
+    assert not different
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"flame": "scene.png"}, "Give SMIRK_em1.pt with --smirk"),
+        ({"flame": "smile.txt", "flame_map": "map.safetensors"}, "needs no map"),
+        ({"flame": "scene.png", "smirk": "exp_adapter.bin"}, "an adapter for attention layers"),
+        ({"flame": "scene.png", "smirk": "gone.pt"}, "gone.pt"),
+        ({"flame": "two.safetensors"}, "holds 2 expressions"),
+        ({"word": "joy", "flame_map": "sfsr.safetensors"}, "denseface fit-flame"),
+        ({"word": "joy"}, "--flame-map"),
+        ({"word": "joy", "flame_map": "map.safetensors", "expression_adapter": "fineface.bin"},
+         "and no blendshapes"),
+        ({"base": None, "arc2face": None, "expression_adapter": None, "flame_map": "map"},
+         "the tiny world has no use for this option"),
+    ],
+)  # fmt: skip
+def test_bad_expressions(
+    command: Command,
+    arc2face: Path,
+    smirk: None,
+    finder: None,
+    changes: dict[str, Any],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    changes = {"expression_adapter": "exp_adapter.bin", **changes}
+    assert command("generate", **usual(arc2face, **changes)) == 2
+    message = capsys.readouterr().err
+    assert says in message and message.count("\n") == 1

@@ -132,7 +132,7 @@ def _name(download: Download, file: PublishedFile, *, others: bool = False) -> s
     if not others:
         return f"`{file.name}`"
     names = " or ".join(f"`{name}`" for name in (file.name, *file.others))
-    return f"{names}, {file.size_text}"
+    return ", ".join(filter(None, (names, file.size_text)))
 
 
 def _link(download: Download) -> str:

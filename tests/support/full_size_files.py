@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from comfyui_dense_face.dense_face.checkpoints.convert import Plan, convert
 from comfyui_dense_face.dense_face.checkpoints.safetensors_stream import write_stream
+from comfyui_dense_face.pipelines.base import new_unet
+from comfyui_dense_face.pipelines.single_file import SD15_UNET
 from comfyui_dense_face.readers.lazy_tensor import LazyTensor
 from comfyui_dense_face.sfsr.ip_adapter.expected import expected_shapes
-from comfyui_dense_face.sfsr.ip_adapter.kinds import FACEID
-from comfyui_dense_face.sfsr.ip_adapter.layout import IdentityLayout
-from comfyui_dense_face.sfsr.ip_adapter.places import SDXL
+from comfyui_dense_face.sfsr.ip_adapter.kinds import ARC2FACE_EXPRESSION, FACEID
+from comfyui_dense_face.sfsr.ip_adapter.layout import FlameLayout, IdentityLayout
+from comfyui_dense_face.sfsr.ip_adapter.places import SD15, SDXL
 from released_file import full_shapes, random_tensors
 from safetensors.torch import save_file
 from torch import Tensor
@@ -108,14 +110,27 @@ def write_sdxl(path: Path) -> Path:
 
 def write_faceid_sdxl(path: Path) -> Path:
     """IP-Adapter-FaceID for SDXL in half precision (1.1 GB), with its LoRA."""
-    layout = IdentityLayout(FACEID, SDXL, 512, 1024, 4, 128)
-    generator = torch.Generator().manual_seed(3)
+    _write_adapter(path, IdentityLayout(FACEID, SDXL, 512, 1024, 4, 128), 0.02)
+    return path
+
+
+def write_arc2face(unet: Path, encoder: Path, adapter: Path) -> None:
+    """Arc2Face's UNet in half precision (1.7 GB), its text encoder and its expression adapter."""
+    with torch.device("meta"):
+        names = new_unet(SD15_UNET).state_dict()
+    save_file(_halves({name: (tuple(t.shape), t.dtype) for name, t in names.items()}), unet)
+    write_published(encoder, "arc2face", "encoder")
+    _write_adapter(adapter, FlameLayout(ARC2FACE_EXPRESSION, SD15, 110, 4), 0.05)
+
+
+def _write_adapter(path: Path, layout: IdentityLayout | FlameLayout, scale: float) -> None:
+    """A published adapter's file in half precision."""
+    generator = torch.Generator().manual_seed(5)
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     for name, shape in expected_shapes(layout).items():
         part, _, rest = name.partition(".")
-        parts[part][rest] = torch.randn(shape, generator=generator).mul_(0.02).half()
+        parts[part][rest] = torch.randn(shape, generator=generator).mul_(scale).half()
     torch.save(parts, path)
-    return path
 
 
 def _strengthen_hint(tensors: Mapping[str, Tensor]) -> None:

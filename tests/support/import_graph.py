@@ -75,6 +75,7 @@ AT_MODULE_LEVEL: dict[str, set[str]] = {
     "onnxruntime": set(),
     "matplotlib": set(),
     "skimage": set(),
+    "timm": set(),
 }
 #: Library to further parts that may import it inside functions.
 IN_FUNCTIONS: dict[str, set[str]] = {
@@ -85,6 +86,7 @@ IN_FUNCTIONS: dict[str, set[str]] = {
     "onnxruntime": {"faces"},
     "matplotlib": {"benchmarks"},
     "skimage": {"benchmarks"},
+    "timm": {"faces"},
 }
 _BY_NAME = {"import_module", "__import__"}
 

@@ -30,12 +30,41 @@ CLIP_VISION = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
 FINEFACE = "sd15_attn_processors.ckpt", "sd15_au_encoder.ckpt"
 BUFFALO = "insightface/models/buffalo_l"
 CONTROLNET = "control_v2p_sd15_mediapipe_face.safetensors"
+ARC2FACE_FILES = (
+    "diffusion_models/arc2face/diffusion_pytorch_model.safetensors",
+    "text_encoders/arc2face/pytorch_model.bin",
+    "ipadapter/exp_adapter.bin",
+    "insightface/models/arc2face/arcface.onnx",
+    "dense_face/SMIRK_em1.pt",
+)
 ASTRONAUT, SELFIE = "astronaut.png", "selfie.png"
-MIRRORED = "mirrored.png"
+MIRRORED, ROTATED = "mirrored.png", "rotated.png"
 NEEDED, LIMIT = 12e9, 24e9
 """Memory in bytes that has to be free for the largest graph, and that it may take."""
 HEAD = slice(10, 230), slice(130, 330)
 """Rows and columns of the astronaut's head."""
+
+
+@pytest.fixture
+def arc2face_files(server: ComfyServer, own_files: None) -> Iterator[None]:
+    """The files of Arc2Face and SMIRK beside the others."""
+    pytest.importorskip("timm")
+    from full_size_files import write_arc2face
+    from random_smirk import write_smirk
+    from tiny_onnx import write_recogniser
+
+    models = server.base / "models"
+    own = [models / name for name in ARC2FACE_FILES]
+    for path in own:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    unet, encoder, adapter, recogniser, smirk = own
+    write_arc2face(unet, encoder, adapter)
+    write_recogniser(recogniser)
+    write_smirk(smirk)
+    yield
+    server.free()
+    for path in own:
+        path.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +261,28 @@ def test_word_and_numbers_change_the_face(server: ComfyServer, own_files: None) 
         changed_in_the_head_alone(server, after)
         heads.append(after[HEAD])
     assert all(difference(heads[0], other) > 0.5 for other in heads[1:])
+
+
+def test_arc2face_expression(server: ComfyServer, arc2face_files: None) -> None:
+    """Another photo's expression is another image of the same person."""
+    changes: Changes = {
+        "LoadImage": {"image": ASTRONAUT},
+        "KSampler": {"steps": 2},
+        "EmptyLatentImage": {"width": 128, "height": 128},
+    }
+    with Image.open(server.base / "input" / ASTRONAUT) as photo:
+        photo.rotate(20).save(server.base / "input" / ROTATED)
+    drawn_images = []
+    for expression in (ASTRONAUT, ROTATED):
+        graph = template(server, "arc2face_expression", changes)
+        refer_to(graph, MIRRORED)  # the host runs two nodes that load the same image as one
+        (read,) = (n for n in graph.values() if n["class_type"] == "SFSR_ExpressionFromPicture")
+        graph[read["inputs"]["image"][0]]["inputs"]["image"] = expression
+        (image,), report = drawn(server, graph)
+        assert "1 people of 1 photos, mean" in report and "pytorch_model.bin" in report
+        assert "Arc2Face's expression adapter" in report and "licence" in report
+        drawn_images.append(image)
+    assert difference(*drawn_images) > 0.02
 
 
 def changed_in_the_head_alone(server: ComfyServer, after: Any) -> None:

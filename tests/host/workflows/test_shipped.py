@@ -23,6 +23,7 @@ BY_THEMSELVES = [path for path in WORKFLOWS if not needs_own_files(path)]
 def test_there_are_workflows() -> None:
     assert {"first_portrait", "photo_faces"} < set(NAMES)
     assert [path.stem for path in WORKFLOWS if path not in BY_THEMSELVES] == [
+        "arc2face_expression",
         "photo_faces",
         "real_all_controls",
         "real_dense_face",

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face.errors import FacePackError, IncompatibleError, InputError
+from comfyui_dense_face.faces.flame import COUNT, FLAME
 from comfyui_dense_face.sfsr.algebra import add, blend, mirror, travel
 from comfyui_dense_face.sfsr.arc2face.flame import (
-    COUNT,
-    FLAME,
     flame_expression,
     flame_numbers,
     parse_flame,

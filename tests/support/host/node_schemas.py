@@ -16,7 +16,10 @@ FILE_LISTS = {
     ("DenseFace_LoadEncoder", "sface_file"),
     ("DenseFace_LoadIdentity", "file"),
     ("SFSR_ApplyArc2FaceReference", "adapter_name"),
+    ("SFSR_ExpressionFromFLAME", "flame_map"),
     ("SFSR_LoadAdapter", "adapter_name"),
+    ("SFSR_LoadExpression", "file"),
+    ("SFSR_LoadSMIRK", "smirk_file"),
 }
 KEPT = ("default", "min", "max", "step", "options", "multiline")
 
