@@ -97,7 +97,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ModelFileError: The file is missing, altered or damaged.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" or not path.is_file():
+    if path.suffix.lower() == ".safetensors" or not path.is_file():
         return read_weights(path)
     # Training frameworks store objects beside the weights, which torch.load refuses to read.
     with open_checkpoint(path) as stream:
