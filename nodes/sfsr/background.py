@@ -86,11 +86,12 @@ class Background(io.ComfyNode):
         from ...sfsr.background import checked_face_mask, emptied, start_latent
 
         scene = channels_first(image, NAME)
-        face = _for_scenes(checked_mask(mask, NAME)[:, None].float(), scene)
+        face = _for_scenes(checked_mask(mask, NAME)[:, None], scene)
         face = checked_face_mask(dilate_by_fraction(checked_face_mask(face, scene), grow), scene)
         empty = channels_last(emptied(scene, face))
         latent = vae.encode(empty)
-        background = SceneBackground(face.cpu(), latent.cpu(), order)
+        # In float32: the host's latents may be of half precision (--fp16-intermediates).
+        background = SceneBackground(face.cpu(), latent.float().cpu(), order)
         start = start_latent(vae.encode(channels_last(scene)), latent, face)
         return io.NodeOutput(background, {"samples": start, "noise_mask": face}, empty)
 
