@@ -108,7 +108,7 @@ class ApplyAdapter(io.ComfyNode):
                     options=list(MODES),
                     default="auto",
                     tooltip="How the adapter is computed; the image is the same. weights: merged "
-                    "into the model's weights, fastest. runtime: in separate layers, for a mask, a "
+                    "into the model's weights, fastest. runtime: added in each step, for a mask, a "
                     "percent range or an fp8 model. auto: weights where possible.",
                 ),
                 io.Mask.Input(

@@ -32,6 +32,8 @@ from .runtime import SiteDelta, site_mask
 Extra = dict[str, Any]
 Attention = Callable[[Tensor, Tensor, Tensor, Extra], Tensor]
 
+WHERE = "Apply Dense-Face Adapter"
+
 ACTIVE = "dense_face_active"
 """Key in ``transformer_options``: uids of the run-time adapters that are active in this call."""
 
@@ -46,7 +48,8 @@ class SlotChange:
     N and M below are 1 or the number of images in the latent batch.
 
     bias: added to q, [N, C] on the CPU in float32.
-    delta: run-time weight deltas (see ``runtime.SiteDelta``), scaled by ``strength``.
+    delta: run-time weight deltas of a masked cross-attention, scaled by ``strength``. All other
+        layers get theirs at the projections (``dense_face/projections.py``).
     mask: where the change applies, [M, H, W] in 0..1; None = everywhere.
     uid: applies only while this id is in ``extra[ACTIVE]``; None = always.
     """
@@ -126,10 +129,6 @@ class AttentionSlot:
     ) -> Tensor:
         q2, k2, v2 = self._changed(q, k, v, bias, extra)
         q2 = torch.lerp(q, q2, mask)
-        if self.change.delta is not None and self.change.delta.is_self:
-            # In self-attention keys and values have positions: the mask applies to them too.
-            k2, v2 = torch.lerp(k, k2, mask), torch.lerp(v, v2, mask)
-            return self._with_callbacks(self._core(q2, k2, v2, extra), q2, k2, v2, extra)
         # Text tokens have no position: both attentions are computed and blended at the queries.
         out = torch.lerp(self._core(q, k, v, extra), self._core(q2, k2, v2, extra), mask)
         return self._with_callbacks(out, q2, k2, v2, extra)
@@ -154,23 +153,40 @@ class AttentionSlot:
         if bias is None:
             return None
         kept = self._cache.get("bias", q.device, q.dtype, lambda: bias)
-        return _per_sample(kept, q, extra, "identities")[:, None]
+        return per_sample(kept, q, extra, "identities")[:, None]
 
     def _at_tokens(self, mask: Tensor, q: Tensor, extra: Extra) -> Tensor:
         """A mask [M, H, W] as [1 or B * parts, N, 1] for the N tokens of q."""
-        height, width = (int(n) for n in extra["activations_shape"][-2:])
-        small = self._cache.get(
-            ("mask", height, width), q.device, q.dtype, lambda: site_mask(mask, height, width)
+        return per_sample(mask_at(mask, q, extra, self._cache, WHERE), q, extra, "masks")
+
+
+def mask_at(
+    mask: Tensor, x: Tensor, extra: Extra, cache: DeviceCache, where: str, key: str = "mask"
+) -> Tensor:
+    """A mask [M, H, W] as [M, N, 1] for the N tokens of x [B, N, C], kept in ``cache`` as ``key``.
+
+    Raises:
+        IncompatibleError: Another patch merged or moved the tokens.
+    """
+    height, width = (int(n) for n in extra["activations_shape"][-2:])
+    if x.shape[1] != height * width:
+        raise IncompatibleError(
+            "the mask cannot follow image tokens that another node merges or rearranges (Tome "
+            "Patch Model, HyperTile)",
+            where=where,
+            fix="Disconnect the mask, or take that node out",
         )
-        return _per_sample(small, q, extra, "masks")
+    return cache.get(
+        (key, height, width), x.device, x.dtype, lambda: site_mask(mask, height, width)
+    )
 
 
-def _per_sample(value: Tensor, q: Tensor, extra: Extra, name: str) -> Tensor:
+def per_sample(value: Tensor, q: Tensor, extra: Extra, name: str) -> Tensor:
     """Expand [1 or B, ...] to the batch, which consists of CFG parts of B samples each."""
     if value.shape[0] == 1:
         return value
     parts = len(extra["cond_or_uncond"])
-    value = for_part(value, q.shape[0] // parts, extra, name, "Apply Dense-Face Adapter")
+    value = for_part(value, q.shape[0] // parts, extra, name, WHERE)
     return value.repeat(parts, *(1 for _ in value.shape[1:]))
 
 

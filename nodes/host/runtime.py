@@ -1,8 +1,7 @@
 """The adapter's weight deltas computed at run time, in layers of their own.
 
 Needed where the deltas vary over time or position, and where the base model's weights are
-quantised and cannot be patched. Queries, keys and values of a layer share one input, so their
-deltas form one matrix: a single multiplication per layer.
+quantised and cannot be patched.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ class SiteDelta:
     """The deltas of one attention layer, before the strength.
 
     Args:
-        net: ``joint`` maps the input of keys and values (in self-attention also of queries);
-            ``query`` maps x in a cross-attention without an identity (the middle block).
+        net: ``to_q``, ``to_k`` and ``to_v``; a cross-attention that receives the identity has no
+            ``to_q``.
         patcher: The host's patcher of the whole run-time adapter.
         is_self: Whether the layer is a self-attention.
     """
@@ -36,17 +35,8 @@ class SiteDelta:
         self, x: Tensor, context: Tensor, value: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Inputs of the projections [B, N, C] -> what to add to q (None: nothing), k and v."""
-        joint = self.net["joint"]
-        parts = 3 if self.is_self else 2
-        from_context = joint(context)
-        # They differ only where another pack replaces the inputs of keys or values.
-        from_value = from_context if value is context else joint(value)
-        query = None
-        if self.is_self:
-            query = (from_context if context is x else joint(x)).chunk(parts, -1)[0]
-        elif "query" in self.net:
-            query = self.net["query"](x)
-        return query, from_context.chunk(parts, -1)[-2], from_value.chunk(parts, -1)[-1]
+        query = self.net["to_q"](x) if "to_q" in self.net else None
+        return query, self.net["to_k"](context), self.net["to_v"](value)
 
 
 def build_deltas(weights: Mapping[str, Tensor]) -> dict[tuple[str, str], SiteDelta]:
@@ -58,17 +48,16 @@ def build_deltas(weights: Mapping[str, Tensor]) -> dict[tuple[str, str], SiteDel
         sites.setdefault((block, attention), {})[projection] = weight
     stored = next(iter(weights.values())).dtype
     dtype, _ = compute_dtypes(sum(w.numel() for w in weights.values()), stored)
-    matrices = {site: _joined(site[1], parts) for site, parts in sites.items()}
-    root = nn.ModuleDict({_name(site): _linears(parts, dtype) for site, parts in matrices.items()})
+    root = nn.ModuleDict({_name(site): _linears(parts, dtype) for site, parts in sites.items()})
     tensors = {
         f"{_name(site)}.{name}.weight": weight
-        for site, parts in matrices.items()
+        for site, parts in sites.items()
         for name, weight in parts.items()
     }
     patcher = managed(root, tensors)
     return {
         site: SiteDelta(root[_name(site)], patcher, is_self=site[1] == "attn1")  # type: ignore[arg-type]
-        for site in matrices
+        for site in sites
     }
 
 
@@ -76,14 +65,6 @@ def site_mask(mask: Tensor, height: int, width: int) -> Tensor:
     """A mask [M, H, W] at the resolution of a layer, as [M, height * width, 1]."""
     small = F.interpolate(mask[:, None].float(), size=(height, width), mode="area")
     return small.flatten(1)[:, :, None]
-
-
-def _joined(attention: str, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    order = ("to_q", "to_k", "to_v") if attention == "attn1" else ("to_k", "to_v")
-    joined = {"joint": torch.cat([parts[name] for name in order])}
-    if attention == "attn2" and "to_q" in parts:
-        joined["query"] = parts["to_q"]
-    return joined
 
 
 def _linears(parts: Mapping[str, Tensor], dtype: torch.dtype) -> nn.ModuleDict:

@@ -28,9 +28,9 @@ from ....dense_face.annotation.head import TIMESTEPS
 from ....dense_face.annotation.head_file import load_head as read_head
 from ....dense_face.feature_hooks import capture_features
 from ....errors import IncompatibleError, InputError
+from ..compilation import uncompiled
 from ..memory import managed
 from ..single_call import call_once, positive_guider
-from .apply import uncompiled
 
 KEY = "dense_face_annotations"
 PROMPT = 0
@@ -118,7 +118,6 @@ class FeatureCapture:
         whole = self.size in (None, tuple(x.shape[-2:]))
         if rows is None or not whole or not self.window.holds(sigma):
             return executor(*args, **kwargs)
-        # Compiled code was traced without our hooks.
         with uncompiled(), capture_features(self.modules, rows) as features:
             out = executor(*args, **kwargs)
         if features:

@@ -1,15 +1,16 @@
 """Applying the PC-adapter to a MODEL, in one of two equivalent modes.
 
 ``weights``: the deltas become weight patches of the host ("diff"), and only the query bias is
-added while sampling, at no cost per step. ``runtime``: the deltas are computed in layers of their
-own; needed for a percent range, a mask, and base models without plain float weights.
+added while sampling, at no cost per step. ``runtime``: the deltas are added in each call of the
+model; needed for a percent range, a mask, and base models without plain float weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -21,9 +22,11 @@ from ....dense_face.fused import FusedAdapter
 from ....errors import InputError
 from ..attention import ACTIVE, SlotChange, copy_slots, install, keep_inputs
 from ..compatibility import matching_attentions
+from ..compilation import Uncompiled, uncompiled
 from ..runtime import SiteDelta
 from ..sigmas import sigma_range
 from ..weight_patches import KEY, InWeights, put_in_weights
+from .projections import MaskedSelfAttention, Sites, deltas_everywhere
 
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _SIDES = {"input_blocks": "input", "middle_block": "middle", "output_blocks": "output"}
@@ -90,6 +93,7 @@ def apply_adapter(
         put_in_weights(patched, InWeights(fused, deltas, scope.weight))
         for block, bias in biases.items():
             install(patched, "attn2", block_key(block), SlotChange(bias=bias))
+        patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_uncompiled", Uncompiled())
     else:
         patch_runtime(patched, deltas(), biases, scope, fused.delta)
     patched.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
@@ -126,61 +130,73 @@ def patch_runtime(
     scope: AdapterScope,
     delta: float,
 ) -> None:
-    """Put deltas, scaled by ``scope.weight * delta``, and query biases into a MODEL's slots."""
-    uid = uuid4().hex
+    """Put deltas, scaled by ``scope.weight * delta``, and query biases into a cloned MODEL."""
+    uid, strength, mask = uuid4().hex, scope.weight * delta, scope.place
+    key = f"{KEY}_{uid}"
     for (block, attention), site in deltas.items():
-        change = SlotChange(
-            bias=biases.get(block) if attention == "attn2" else None,
-            delta=site,
-            strength=scope.weight * delta,
-            mask=scope.place,
-            uid=uid,
-        )
-        install(model, attention, block_key(block), change)
-    wrapper = _Gate(uid, *sigma_range(model, scope.start, scope.end))
-    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_{uid}", wrapper)
+        change = SlotChange(biases.get(block), None if mask is None else site, strength, mask, uid)
+        if attention == "attn2" and (change.bias is not None or mask is not None):
+            install(model, attention, block_key(block), change)
+    act: _Act = partial(_everywhere, deltas, strength)
+    if mask is not None:
+        masked = MaskedSelfAttention(deltas, strength, mask)
+        model.add_callback_with_key(CallbacksMP.ON_CLEANUP, key, masked.invalidate)
+        act = partial(_under_mask, masked)
+    gate = _Gate(uid, *sigma_range(model, scope.start, scope.end), act)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, key, gate)
+    model.set_additional_models(key, [next(iter(deltas.values())).patcher])
+
+
+_Act = Callable[[Any, dict[str, Any]], AbstractContextManager[dict[str, Any]]]
+"""(UNet, ``transformer_options``) -> a context with the deltas in force, and options for it."""
+
+
+@contextmanager
+def _everywhere(
+    deltas: Sites, strength: float, net: Any, options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    with deltas_everywhere(net, deltas, strength):
+        yield options
+
+
+@contextmanager
+def _under_mask(
+    masked: MaskedSelfAttention, net: Any, options: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    given = options.get("patches", {})
+    with masked.patched(net) as tokens:
+        # Behind the patches of other packs: they see what the projections get.
+        others = [patch for patch in given.get("attn2_patch", ()) if patch is not keep_inputs]
+        own = {
+            "attn1_patch": [*given.get("attn1_patch", ()), tokens],
+            "attn2_patch": [*others, keep_inputs],
+        }
+        yield {**options, "patches": {**given, **own}}
 
 
 @dataclass(frozen=True)
 class _Gate:
-    """APPLY_MODEL wrapper: activates the adapter ``uid`` for model calls within a range of sigmas.
-
-    It also moves :func:`keep_inputs` behind the patches of other packs, so that the deltas get the
-    same inputs as the model's own projections. A compiled model runs uncompiled meanwhile: the host
-    compiles without guards on patches, so code traced for one layer would be used for another.
-    """
+    """APPLY_MODEL wrapper: the adapter ``uid`` acts in model calls within a range of sigmas."""
 
     uid: str
     sigma_high: float
     sigma_low: float
+    act: _Act
 
     def __call__(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        sigma = float(args[1].flatten()[0])
+        if not self.sigma_low <= sigma <= self.sigma_high:
+            with uncompiled():
+                return executor(*args, **kwargs)
         in_place = len(args) > _OPTIONS
         options = args[_OPTIONS] if in_place else kwargs.get("transformer_options", {})
-        sigma = float(args[1].flatten()[0])
-        if self.sigma_low <= sigma <= self.sigma_high:
-            options = _with_active(options, self.uid)
-        if in_place:
-            args = (*args[:_OPTIONS], options, *args[_OPTIONS + 1 :])
-        else:
-            kwargs = {**kwargs, "transformer_options": options}
-        with uncompiled():
-            return executor(*args, **kwargs)
-
-
-def uncompiled() -> AbstractContextManager[Any]:
-    """A context in which compiled models run eagerly: traced code ignores patches and hooks."""
-    stance = getattr(torch.compiler, "set_stance", None)  # torch 2.6
-    return nullcontext() if stance is None else stance("force_eager")
+        options = {**options, ACTIVE: (*options.get(ACTIVE, ()), self.uid)}
+        net = executor.class_obj.diffusion_model  # type: ignore[attr-defined]
+        with uncompiled(), self.act(net, options) as options:
+            if in_place:
+                return executor(*args[:_OPTIONS], options, *args[_OPTIONS + 1 :], **kwargs)
+            return executor(*args, **{**kwargs, "transformer_options": options})
 
 
 _OPTIONS = 5
 """Position of ``transformer_options`` in the arguments of the host's ``apply_model``."""
-
-
-def _with_active(options: Mapping[str, Any], uid: str) -> dict[str, Any]:
-    patches = dict(options.get("patches", {}))
-    for name in ("attn1_patch", "attn2_patch"):
-        others = [patch for patch in patches.get(name, []) if patch is not keep_inputs]
-        patches[name] = [*others, keep_inputs]
-    return {**options, "patches": patches, ACTIVE: (*options.get(ACTIVE, ()), uid)}

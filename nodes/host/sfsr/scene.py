@@ -24,6 +24,7 @@ from torch import Tensor
 from ....errors import IncompatibleError, InputError
 from ....sfsr.background import scheduled_mask
 from ..attention import for_part
+from ..compilation import uncompiled
 from ..device_cache import DeviceCache
 from ..weight_patches import KEY
 from .sources import WHERE, call_with
@@ -126,9 +127,10 @@ class _Unpack:
 
     def __call__(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         hint = kwargs.pop(f"sfsr_hint_{self._uid}", None)
-        if hint is None:
-            return executor(*args, **kwargs)
-        return call_with(executor, args, kwargs, HINTS, self._uid, hint)
+        with uncompiled():
+            if hint is None:
+                return executor(*args, **kwargs)
+            return call_with(executor, args, kwargs, HINTS, self._uid, hint)
 
 
 class _AddHint:

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from ....sfsr.ip_adapter.places import split_layer
 from ....sfsr.token_attention import LayerTokens, constant_attention, source_attention
-from ..attention import AttentionSlot, Extra, SlotChange, copy_slots, for_part
-from ..dense_face.apply import block_key, uncompiled
+from ..attention import AttentionSlot, Extra, SlotChange, copy_slots, for_part, mask_at
+from ..compilation import uncompiled
+from ..dense_face.apply import block_key
 from ..device_cache import DeviceCache
-from ..runtime import site_mask
 from ..sigmas import sigma_range
 from ..weight_patches import KEY
 
@@ -140,22 +140,13 @@ class LayerSources:
         mask = source.mask
         if mask is None:
             return None
-        height, width = (int(n) for n in extra["activations_shape"][-2:])
-        small = self._cache.get(
-            ("mask", source.name, height, width),
-            q.device,
-            q.dtype,
-            lambda: site_mask(mask, height, width),
-        )
+        small = mask_at(mask, q, extra, self._cache, WHERE, key=source.name)
         return for_part(small, len(q), extra, "masks", WHERE)[:, :, 0]
 
 
 @dataclass(frozen=True)
 class _Gate:
-    """APPLY_MODEL wrapper: once a model call, says which sources act at this sigma.
-
-    A compiled model runs uncompiled meanwhile, as with Dense-Face's run-time adapter.
-    """
+    """APPLY_MODEL wrapper: once a model call, says which sources act at this sigma."""
 
     uid: str
     levels: Mapping[str, tuple[float, float]]

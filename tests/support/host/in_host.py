@@ -96,6 +96,8 @@ class Tiny:
         latent = options.pop("latent", torch.zeros(batch, 4, size, size))
         with torch.inference_mode():
             noise = comfy.sample.prepare_noise(latent, seed)
+            if options.get("disable_noise"):
+                noise = torch.zeros_like(noise)
             arguments = (model, noise, steps, cfg, "euler", "normal", positive, negative, latent)
             return comfy.sample.sample(*arguments, seed=seed, disable_pbar=True, **options)
 
