@@ -20,6 +20,7 @@ from .analysis.masks import FaceMask, MaskFaces, PasteMask
 from .analysis.measure_change import MeasureChange
 from .analysis.measure_face import MeasureExpression, MeasurePose
 from .analysis.measure_likeness import MeasureLikeness
+from .checked_inputs import checked
 from .demo.quick import QuickPortrait
 from .demo.tiny_world import LoadTinyAnalyzer, LoadTinyEvaluator, LoadTinyWorld, TinyPortrait
 from .dense_face.adapter import ApplyAdapter, EncodePrompt, LoadAdapter
@@ -50,7 +51,7 @@ from .sfsr.guider import SplitGuidance
 from .sfsr.load_adapter import LoadSFSRAdapter
 from .sfsr.midpoint import MidpointSampler
 
-NODES: list[type[io.ComfyNode]] = [
+NODES: list[type[io.ComfyNode]] = [checked(node) for node in [
     LoadAdapter, ApplyAdapter, EncodePrompt, PoseFromAngles, PoseSweep, PoseFromImage,
     BlendedSampler, Composite, JointGuider, EncodeIdentity, IdentityAwayFrom, FaceMask, PasteMask,
     LoadTinyWorld, LoadTinyAnalyzer, TinyPortrait, QuickPortrait, LoadAnalyzer, LoadEncoder,
@@ -63,7 +64,7 @@ NODES: list[type[io.ComfyNode]] = [
     CombineExpressions, PreviewExpression, MidpointSampler, LoadSFSRAdapter, ApplySFSR,
     SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces, ExpressionFromFLAME,
     EncodeArc2Face, ApplyArc2FaceReference,
-]  # fmt: skip
+]]  # fmt: skip
 
 
 class FacePack(ComfyExtension):

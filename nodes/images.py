@@ -16,32 +16,46 @@ def channels_first(image: Tensor, where: str) -> Tensor:
     return as_rgb(image, where).float().clamp(0, 1)
 
 
+OVERSHOOT = 0.3
+"""By how much a mask may leave 0..1, as blurring and resizing (bicubic, Lanczos) let it."""
+
+
 def checked_mask(mask: Tensor, where: str) -> Tensor:
-    """MASK -> [B, H, W] in 0..1; 1 (white) is redrawn.
+    """MASK -> float32 [B, H, W], clamped to 0..1; 1 (white) is redrawn.
 
     Raises:
-        InputError: The mask is empty or holds values outside 0..1.
+        InputError: The mask is empty or holds values farther outside 0..1 than :data:`OVERSHOOT`.
     """
-    mask = mask.reshape(-1, *mask.shape[-2:])
     if mask.numel() == 0:
         raise InputError("the mask is empty", where=where, fix="Connect a mask")
-    if not bool(((mask >= 0) & (mask <= 1)).all()):
+    mask = mask.reshape(-1, *mask.shape[-2:]).float()
+    low, high = (float(end) for end in mask.aminmax())
+    if low >= 0 and high <= 1:
+        return mask
+    # Negated: NaN fails every comparison.
+    if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
         raise InputError(
             "the mask has values outside 0..1",
             where=where,
             fix="Give a mask in which white (1) is redrawn and black (0) is kept",
         )
-    return mask
+    return mask.clamp(0, 1)
 
 
 def as_rgb(image: Tensor, where: str) -> Tensor:
     """IMAGE -> [B, 3, H, W] with its values as they are; a view wherever possible.
 
     Raises:
-        InputError: The image is empty or holds NaN or infinity.
+        InputError: It is empty, of another shape, not of floats, or holds NaN or infinity.
     """
     if image.numel() == 0:
         raise InputError("the image is empty", where=where, fix="Connect an image")
+    if image.ndim != 4 or not image.is_floating_point():
+        raise InputError(
+            f"the image has the shape {list(image.shape)} and holds {image.dtype}",
+            where=where,
+            fix="Connect an image of the host, [batch, height, width, channels] in 0..1",
+        )
     if not bool(image.isfinite().all()):
         raise InputError(
             "the image holds values that are not numbers",
@@ -55,3 +69,25 @@ def as_rgb(image: Tensor, where: str) -> Tensor:
 def channels_last(images: Tensor) -> Tensor:
     """[B, 3, H, W] -> IMAGE on the CPU."""
     return images.movedim(1, -1).float().cpu()
+
+
+def common_count(where: str, **batches: Tensor) -> int:
+    """The number of images in batches that go together: each has that many, or one for all.
+
+    Args:
+        where: Name of the node.
+        batches: By the names of the node's inputs.
+
+    Raises:
+        InputError: The numbers do not go together.
+    """
+    counts = {name: len(batch) for name, batch in batches.items()}
+    count = max(counts.values())
+    if set(counts.values()) - {1, count}:
+        each = [f"{number} in {name}" for name, number in counts.items()]
+        raise InputError(
+            f"the batches do not go together: {', '.join(each[:-1])} and {each[-1]}",
+            where=where,
+            fix="Give as many of each, or one for all",
+        )
+    return count

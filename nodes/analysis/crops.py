@@ -128,7 +128,7 @@ class PasteFace(io.ComfyNode):
             images,
             as_rgb(crops, "Paste Face"),
             places,
-            None if mask is None else checked_mask(mask, "Paste Face").float(),
+            None if mask is None else checked_mask(mask, "Paste Face"),
             soft=feather,
             match_colours=match_colours,
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ..images import channels_first, channels_last, checked_mask
+from ..images import channels_first, channels_last, checked_mask, common_count
 from ..inputs import ANALYZER_TIP, between, choice, feather_pixels, output
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
 
@@ -202,16 +202,9 @@ class PasteMask(io.ComfyNode):
         from ...faces.masks.head_swap import OLD_MARGIN, swap
 
         old, new = (channels_first(image, PASTE_MASK) for image in (scene, generated))
-        redrawn = checked_mask(mask, PASTE_MASK)[:, None].float()
+        redrawn = checked_mask(mask, PASTE_MASK)[:, None]
         redrawn = F.interpolate(redrawn, old.shape[-2:], mode="bilinear")[:, 0]
-        count = max(len(old), len(new), len(redrawn))
-        if {len(old), len(new), len(redrawn)} - {1, count}:
-            raise InputError(
-                f"{len(old)} scenes, {len(new)} generated images and {len(redrawn)} masks do "
-                "not go together",
-                where=PASTE_MASK,
-                fix="Give as many of each, or one for all",
-            )
+        count = common_count(PASTE_MASK, scene=old, generated=new, mask=redrawn)
         masks, (height, width) = analyzer.masks(PASTE_MASK), old.shape[-2:]
         before = masks.head(old, height, width, OLD_MARGIN).mask
         after = masks.head(new, height, width, grow).mask

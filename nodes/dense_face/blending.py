@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..images import channels_first, channels_last, checked_mask
+from ..images import channels_first, channels_last, checked_mask, common_count
 from ..inputs import between, choice, feather_pixels, output
 
 CATEGORY = "face/dense_face"
+COMPOSITE = "Composite Face"
 FRESH, FIXED = "fresh in every step", "one for all steps"
 FROM_BASE, FROM_NOISE = "noised scene", "noise"
 CLEAN, AS_RELEASED = "clean", "as released"
@@ -84,10 +86,10 @@ class Composite(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DenseFace_Composite",
-            display_name="Composite Face",
+            display_name=COMPOSITE,
             category=CATEGORY,
             description="Composites the generated face into the scene. Outside the mask every "
-            "pixel is the scene's own, to the last bit.",
+            "pixel is the scene's own, to the last bit; a transparent scene stays transparent.",
             search_aliases=["paste face", "blend images", "face composite", "keep background"],
             inputs=[
                 io.Image.Input("scene", tooltip="The image to keep outside the mask."),
@@ -104,13 +106,16 @@ class Composite(io.ComfyNode):
     ) -> io.NodeOutput:
         from ...faces.masks.compositing import composite
 
-        base = channels_first(scene, "Composite Face")
-        new = channels_first(generated, "Composite Face")
-        mask = checked_mask(mask, "Composite Face")[:, None].float()
+        base = channels_first(scene, COMPOSITE)
+        new = channels_first(generated, COMPOSITE)
+        mask = checked_mask(mask, COMPOSITE)[:, None]
+        count = common_count(COMPOSITE, scene=base, generated=new, mask=mask)
         if mask.shape[-2:] != base.shape[-2:]:
             mask = F.interpolate(mask, base.shape[-2:], mode="bilinear")
         if new.shape[-2:] != base.shape[-2:]:
             new = F.interpolate(new, base.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
-        count = max(base.shape[0], new.shape[0])
         base, new = base.expand(count, -1, -1, -1), new.expand(count, -1, -1, -1)
-        return io.NodeOutput(channels_last(composite(base, new, mask, feather)))
+        done = channels_last(composite(base, new, mask, feather))
+        if scene.shape[-1] > 3:
+            done = torch.cat([done, scene[..., 3:].to(done).expand(count, -1, -1, -1)], -1)
+        return io.NodeOutput(done)

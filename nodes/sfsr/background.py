@@ -86,7 +86,7 @@ class Background(io.ComfyNode):
         from ...sfsr.background import checked_face_mask, emptied, start_latent
 
         scene = channels_first(image, NAME)
-        face = _for_scenes(checked_mask(mask, NAME)[:, None].float(), scene)
+        face = _for_scenes(checked_mask(mask, NAME)[:, None], scene)
         face = checked_face_mask(dilate_by_fraction(checked_face_mask(face, scene), grow), scene)
         empty = channels_last(emptied(scene, face))
         latent = vae.encode(empty)

@@ -166,7 +166,7 @@ def test_composite_matches_sizes_and_batches(tiny: Tiny, portrait: Tensor) -> No
 
 def test_paste_mask_refuses_mismatches(tiny: Tiny, analyzer: Any, portrait: Tensor) -> None:
     two, three = portrait.expand(2, -1, -1, -1), portrait.expand(3, -1, -1, -1)
-    with pytest.raises(ValueError, match="2 scenes, 3 generated images and 1 masks"):
+    with pytest.raises(ValueError, match="2 in scene, 3 in generated and 1 in mask"):
         tiny.run("PasteMask", analyzer, two, three, torch.ones(1, 128, 128), 0.05)
 
 
