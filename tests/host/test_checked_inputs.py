@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -50,6 +51,17 @@ def test_annotation_nodes_refuse_broken_latents(tiny: Tiny) -> None:
     arguments = (object(), guider, object(), row, latent, object(), 0.0, 1.0, "last step")
     with pytest.raises(ValueError, match="latent_image holds values that are not numbers"):
         tiny.run("SampleAnnotated", *arguments)
+
+
+@pytest.mark.parametrize("mode", ["weights", "runtime"])
+@pytest.mark.parametrize("value", [NAN, float("inf")])
+def test_a_broken_adapter_is_no_black_image(tiny: Tiny, mode: str, value: float) -> None:
+    fused = tiny.adapter.fused
+    key = next(iter(fused.weights))
+    broken = {**fused.weights, key: fused.weights[key] * value}
+    adapter = dataclasses.replace(tiny.adapter, fused=dataclasses.replace(fused, weights=broken))
+    with pytest.raises(ValueError, match=r"not numbers \(Apply Dense-Face Adapter\).*\.$"):
+        tiny.sample(tiny.apply(adapter=adapter, mode=mode), steps=1)
 
 
 def test_largest_seed(tiny: Tiny) -> None:

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from ....dense_face.fused import FusedAdapter
 from ....errors import InputError
-from ..attention import ACTIVE, SlotChange, copy_slots, install, keep_inputs
+from ..attention import ACTIVE, WHERE, SlotChange, copy_slots, install, keep_inputs
 from ..compatibility import matching_attentions
 from ..compilation import Uncompiled, uncompiled
+from ..finite import require_finite
 from ..runtime import SiteDelta
 from ..sigmas import sigma_range
 from ..weight_patches import KEY, InWeights, put_in_weights
@@ -96,6 +97,7 @@ def apply_adapter(
         patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, f"{KEY}_uncompiled", Uncompiled())
     else:
         patch_runtime(patched, deltas(), biases, scope, fused.delta)
+    require_finite(patched, WHERE)
     patched.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
     patched.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, copy_slots)
     return patched

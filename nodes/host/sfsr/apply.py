@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..compatibility import require_layers
+from ..finite import require_finite
 from .lora import Lora, put_lora
 from .scene import INPAINTING, channels_of, put_blending, put_channels, put_hint, require_scene
 from .sources import IDENTITIES, WHERE, Source, own_clone, put_sources
@@ -60,6 +61,7 @@ def apply_sfsr(model: Any, inputs: SFSRInputs) -> Any:
     if not acting and inputs.scene is None and not inpainting:
         return model
     patched = own_clone(model)
+    require_finite(patched, WHERE)
     if acting:
         put_sources(patched, acting)
     if inputs.lora and inputs.lora_strength and any(s.name == IDENTITIES for s in acting):
