@@ -146,7 +146,7 @@ def _difference(path: Path, file: PublishedFile) -> str:
 
 def _kind(path: Path) -> str:
     """What a safetensors file is, by its header alone; empty for everything else."""
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         return ""
     try:
         with safe_open(path, framework="np") as file:

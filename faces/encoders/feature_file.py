@@ -25,7 +25,7 @@ def read_feature(path: str | Path) -> Tensor:
         ModelFileError: The file is missing or damaged, or holds anything but one vector.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" or not path.is_file():
+    if path.suffix.lower() == ".safetensors" or not path.is_file():
         values = next(iter(read_weights(path)[0].values()), None)
     else:
         values = _read(path)
@@ -47,7 +47,7 @@ def _read(path: Path) -> Tensor | None:
     with refuse_with(refusal), path.open("rb") as stream:
         if path.stat().st_size > limits.VECTOR_BYTES:
             raise refusal
-        if path.suffix != ".npy":
+        if path.suffix.lower() != ".npy":
             return read_array(stream, str(path))
         values = read_npy(stream.read(limits.VECTOR_BYTES))
         return torch.from_numpy(values) if values.dtype.kind == "f" else None

@@ -32,7 +32,7 @@ def read_network(path: str | Path, what: str) -> dict[str, Tensor]:
             not finite.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" or not path.is_file():
+    if path.suffix.lower() == ".safetensors" or not path.is_file():
         tensors, _ = read_weights(path)
     else:
         tensors = _tensors_of(read_torch_file(path, what), path, what)

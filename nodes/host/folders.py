@@ -48,8 +48,13 @@ def identities_folder() -> Path:
 def list_files(
     folder: str, *, bundled: bool = False, suffixes: Collection[str] = (".safetensors",)
 ) -> list[str]:
-    """Names of the files in a registered folder; with ``bundled``, :data:`BUNDLED` comes first."""
-    names = [n for n in folder_paths.get_filename_list(folder) if Path(n).suffix in suffixes]
+    """Names of the files in a registered folder; with ``bundled``, :data:`BUNDLED` comes first.
+
+    As for the host, capitals in a suffix do not matter.
+    """
+    names = [
+        n for n in folder_paths.get_filename_list(folder) if Path(n).suffix.lower() in suffixes
+    ]
     return [BUNDLED, *names] if bundled else names
 
 

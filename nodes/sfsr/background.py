@@ -90,7 +90,8 @@ class Background(io.ComfyNode):
         face = checked_face_mask(dilate_by_fraction(checked_face_mask(face, scene), grow), scene)
         empty = channels_last(emptied(scene, face))
         latent = vae.encode(empty)
-        background = SceneBackground(face.cpu(), latent.cpu(), order)
+        # In float32: the host's latents may be of half precision (--fp16-intermediates).
+        background = SceneBackground(face.cpu(), latent.float().cpu(), order)
         start = start_latent(vae.encode(channels_last(scene)), latent, face)
         return io.NodeOutput(background, {"samples": start, "noise_mask": face}, empty)
 

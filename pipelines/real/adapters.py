@@ -60,7 +60,7 @@ def read_adapter(path: str | Path, target: Target, shortcut: bool | None = None)
         IncompatibleError: It was made for another base.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" and read_weights(path)[1].get("format") == FORMAT:
+    if path.suffix.lower() == ".safetensors" and read_weights(path)[1].get("format") == FORMAT:
         adapter: Adapter = load_adapter(path)
     else:
         adapter = load_published(path, shortcut=shortcut, target=target)

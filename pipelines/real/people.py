@@ -59,7 +59,7 @@ def read_people(
     """
     found: list[Reference] = []
     for path in paths:
-        if path.suffix == IDENTITY_FILE:
+        if path.suffix.lower() == IDENTITY_FILE:
             found += [Reference(identity, str(path)) for identity in load_identities(path)]
             continue
         image = tensor_of(open_rgb(path, "identity"))[0]

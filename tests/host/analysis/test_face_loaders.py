@@ -397,3 +397,20 @@ def test_identities_are_saved_and_loaded(tiny: Tiny, places: Path) -> None:
             tiny.run("SaveIdentity", people, name)
     with pytest.raises(ValueError, match=r"gone\.safetensors is missing"):
         tiny.run("LoadIdentity", "gone.safetensors")
+
+
+def test_capitals_in_a_suffix_do_not_matter(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the host lists as a model file, our lists show and our loaders read."""
+    import shutil
+
+    import folder_paths
+
+    folders = tiny.module("nodes.host.folders")
+    shutil.copy(tiny.folder / "tiny_dense_face.safetensors", tmp_path / "MINE.SafeTensors")
+    registered = ([str(tmp_path)], {".safetensors"})
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "dense_face", registered)
+    assert folder_paths.get_filename_list("dense_face") == ["MINE.SafeTensors"]
+    assert folders.list_files("dense_face") == ["MINE.SafeTensors"]
+    assert tiny.run("LoadAdapter", "MINE.SafeTensors")[0].name == "MINE.SafeTensors"

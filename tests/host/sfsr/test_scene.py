@@ -206,3 +206,23 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_bad_scenes(tiny: Tiny, given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         background(tiny, **given)
+
+
+@pytest.mark.parametrize("hint", [True, False])
+def test_scene_of_half_precision(tiny: Tiny, hint: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host's --fp16-intermediates: images, masks and latents between nodes are in fp16."""
+    import comfy.model_management as mm
+
+    adapter = random_adapter(tiny, hint=hint)
+    full = background(tiny)
+
+    def sampled(found: Any) -> Tensor:
+        given = {**found[1], "noise_mask": found[1]["noise_mask"][:, 0]}
+        model = apply(tiny, adapter, background=found[0], **ONLY_SCENE)
+        samples, mask = given["samples"], given["noise_mask"]
+        return tiny.sample(model, latent=samples.float(), noise_mask=mask.float())
+
+    monkeypatch.setattr(mm, "intermediate_dtype", lambda: torch.float16)
+    half = background(tiny, scene().half(), face_mask().half())
+    assert half[1]["samples"].dtype == torch.float16
+    assert difference(sampled(half), sampled(full)) < 0.02
