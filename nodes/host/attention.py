@@ -170,14 +170,19 @@ def mask_at(
     """
     height, width = (int(n) for n in extra["activations_shape"][-2:])
     if x.shape[1] != height * width:
-        raise IncompatibleError(
-            "the mask cannot follow image tokens that another node merges or rearranges (Tome "
-            "Patch Model, HyperTile)",
-            where=where,
-            fix="Disconnect the mask, or take that node out",
-        )
+        raise moved_tokens(where)
     return cache.get(
         (key, height, width), x.device, x.dtype, lambda: site_mask(mask, height, width)
+    )
+
+
+def moved_tokens(where: str) -> IncompatibleError:
+    """What to raise where a mask meets other image tokens than those of its layer."""
+    return IncompatibleError(
+        "the mask cannot follow image tokens that another node merges, moves or adds (Tome Patch "
+        "Model, HyperTile)",
+        where=where,
+        fix="Disconnect the mask, or take that node out",
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import comfy.ops
 from torch import Tensor, nn
 
-from ..attention import WHERE, Extra, mask_at, per_sample
+from ..attention import WHERE, Extra, mask_at, moved_tokens, per_sample
 from ..device_cache import DeviceCache
 from ..runtime import SiteDelta
 
@@ -123,6 +123,10 @@ def _beside(
 
     def hook(_layer: nn.Module, inputs: tuple[Any, ...], out: Tensor) -> Tensor:
         delta = linear(inputs[0])
-        return out.add(delta if masks is None else delta * masks[name], alpha=strength)
+        if masks is not None:
+            if masks[name].shape[1] != delta.shape[1]:
+                raise moved_tokens(WHERE)
+            delta = delta * masks[name]
+        return out.add(delta, alpha=strength)
 
     return hook

@@ -29,7 +29,8 @@ from ....sfsr.ip_adapter.lora import AdapterLora
 from ....sfsr.ip_adapter.places import SD15, Target, transformer_place
 from ..attention import AttentionSlot, Extra, SlotChange, for_part
 from ..compatibility import require_layers
-from ..dense_face.apply import block_key, uncompiled
+from ..compilation import uncompiled
+from ..dense_face.apply import block_key
 from ..single_call import call_once, positive_guider
 from ..weight_patches import KEY
 from .lora import put_lora
