@@ -176,7 +176,7 @@ def _cast(name: str, tensor: LazyTensor, dtype: torch.dtype) -> LazyTensor:
 def _check_paths(source: Path, plan: Plan) -> None:
     files = plan.files()
     for path in files:
-        if path.suffix != ".safetensors":
+        if path.suffix.lower() != ".safetensors":
             raise InputError(
                 "only .safetensors files can be written", where=str(path), fix="Choose another name"
             )

@@ -63,7 +63,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _is_safetensors(path: Path) -> bool:
     """By name, or by the length of its header and the brace behind it."""
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return True
     try:
         with path.open("rb") as file:
