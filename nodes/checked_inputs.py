@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from comfy_api.latest import io
@@ -19,6 +19,8 @@ from ..errors import InputError
 
 _SLACK = 1e-6
 """Part of a range by which a computed number may miss it."""
+_FREE = {"word"}
+"""Choices whose nodes take more than their options: other spellings, near words."""
 Check = Callable[[Any, Any, str], Any]
 """(input of the schema, value, name of the node) -> the value to use; raises InputError."""
 
@@ -47,7 +49,7 @@ def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
                     values[name] = known[name](value)
         return run(*bound.args, **bound.kwargs)
 
-    node.execute = classmethod(execute)  # type: ignore[assignment]
+    node.execute = classmethod(execute)
     return node
 
 
@@ -58,7 +60,8 @@ def _checks(node: type[io.ComfyNode]) -> Mapping[str, Callable[[Any], Any]]:
     found: dict[str, Callable[[Any], Any]] = {}
     for each in schema.inputs:
         check = _BY_TYPE.get(each.io_type)
-        if check is not None and not (loads and each.io_type == "COMBO"):
+        free = each.io_type == "COMBO" and (loads or each.id in _FREE)
+        if check is not None and not free:
             found[each.id] = _bound(check, each, schema.display_name or schema.node_id)
     return found
 
@@ -68,18 +71,18 @@ def _bound(check: Check, item: Any, where: str) -> Callable[[Any], Any]:
 
 
 def _number(item: Any, value: Any, where: str) -> Any:
-    low, high = item.min, item.max
-    right = isinstance(value, Real) and low is not None and high is not None
-    if right and low <= value <= high:
-        if item.io_type == "FLOAT" or isinstance(value, Integral):
-            return value
-        if float(value).is_integer():
-            return int(value)
-    elif right and abs(value - (low if value < low else high)) <= _SLACK * (high - low):
-        return type(low)(low if value < low else high)
-    what = "a whole number" if item.io_type == "INT" else "a number"
+    low, high, whole = item.min, item.max, item.io_type == "INT"
+    if isinstance(value, Real):
+        number: Any = value
+        if low <= number <= high and (not whole or float(number).is_integer()):
+            return int(number) if whole else number
+        end = low if number < low else high
+        if abs(number - end) <= _SLACK * (high - low) and not whole:
+            return end
     raise InputError(
-        f"{item.id} is {value}", where=where, fix=f"Give {what} from {low:g} to {high:g}"
+        f"{item.id} is {value}",
+        where=where,
+        fix=f"Give a {'whole ' if whole else ''}number from {low:g} to {high:g}",
     )
 
 

@@ -88,7 +88,7 @@ def extra(**more: Any) -> dict[str, Any]:
 
 def test_a_mixture_is_noticed(card: FakeTensorMode) -> None:
     with pytest.raises(RuntimeError, match="devic"):
-        there(2, 2, dtype=torch.float32) + torch.ones(2, 2)
+        there(2, 2, dtype=torch.float32).add(torch.ones(2, 2))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -22,6 +22,7 @@ CORE_NODES = {
     "Detect Face Landmarks (MediaPipe)",
     "KSampler",
     "Load CLIP",
+    "Load CLIP Vision",
     "Load Diffusion Model",
     "Load Face Detection Model (MediaPipe)",
     "Load Image",

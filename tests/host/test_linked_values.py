@@ -47,7 +47,9 @@ def run_all(tiny: Tiny, values: Pool, rounds: int, seed: int) -> tuple[dict[str,
                 continue
             try:
                 with torch.inference_mode():
-                    outputs = node.execute(**inputs).result or ()
+                    output = node.execute(**inputs)
+                    # Those of a node that becomes other nodes are links to them.
+                    outputs = () if output.expand else output.result or ()
                     for item, value in zip(schema.outputs, outputs, strict=False):
                         if not isinstance(value, ExecutionBlocker):
                             sample(tiny, item.io_type, value, values, rng)

@@ -68,7 +68,7 @@ def test_sliders(tiny: Tiny) -> None:
     started = tiny.run("ExpressionFromSliders", expression=word(tiny), **{**rest, "jawOpen": 1.0})
     named = started.codes[0].named()
     assert named["jawOpen"] == 1 and named["mouthSmileLeft"] > 0.5
-    with pytest.raises(ValueError, match=r"the blendshape jawOpen is 3 \(sliders\)"):
+    with pytest.raises(ValueError, match=r"jawOpen is 3.0"):
         tiny.run("ExpressionFromSliders", **{**rest, "jawOpen": 3.0})
 
 
@@ -197,7 +197,7 @@ def test_add_and_subtract(tiny: Tiny) -> None:
     assert torch.allclose(values(back), values(joy), atol=1e-6)
     cut = tiny.run("CombineExpressions", joy, rage, "subtract", 1.0, True)
     assert float(values(cut).min()) == 0
-    with pytest.raises(ValueError, match=r"the operation is unknown \(times\)"):
+    with pytest.raises(ValueError, match=r"operation is 'times'"):
         tiny.run("CombineExpressions", joy, rage, "times", 1.0, True)
 
 
