@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..faces.angles import ANGLE_NAMES
-from .angles import add_angle_options, angles_on_a_base
 from .checks import require_folder, require_sampling
 from .evaluate_photos_drawing import draw_pending
-from .face_mesh import add_face_mesh_options, face_mesh_rig
 from .faces import landmarker_path
-from .real_base import check_base
-from .real_image import read_scene
-from .real_options import (
+from .real.angles import add_angle_options, angles_on_a_base
+from .real.base import check_base
+from .real.face_mesh import add_face_mesh_options, face_mesh_rig
+from .real.image import read_scene
+from .real.options import (
     add_expression_options,
     add_real_options,
     add_sampling_options,

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .face_mesh import draw_face_mesh
-from .real_image import load_clip, read_control_image, real_inputs
-from .real_options import drawing_choices, load_real
+from .real.face_mesh import draw_face_mesh
+from .real.image import load_clip, read_control_image, real_inputs
+from .real.options import drawing_choices, load_real
 
 if TYPE_CHECKING:
     from ..evaluation.photos.cases import Case

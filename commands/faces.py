@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .smirk_options import add_smirk, with_smirk
+from .real.smirk import add_smirk, with_smirk
 
 if TYPE_CHECKING:
     from ..faces.analyzers import FaceAnalyzer

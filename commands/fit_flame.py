@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .faces import add_landmarker, landmarker_path
-from .smirk_options import add_smirk, with_smirk
+from .real.smirk import add_smirk, with_smirk
 
 if TYPE_CHECKING:
     from ..faces.analyzers import FaceAnalyzer

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..faces.angles import ANGLE_NAMES, check_angles
-from .angles import add_angle_options, angles_on_a_base
 from .checks import require_sampling
-from .face_mesh import add_face_mesh_options
-from .real_image import run_real
-from .real_options import (
+from .real.angles import add_angle_options, angles_on_a_base
+from .real.face_mesh import add_face_mesh_options
+from .real.image import run_real
+from .real.options import (
     ABOUT,
     add_real_options,
     add_sampling_options,
     note_tiny_images,
     require_base,
 )
-from .smirk_options import add_flame
+from .real.smirk import add_flame
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,14 +25,7 @@ from ..ldm import (
 )
 from ..single_file import read_header, read_tensors
 from ..text import fill_text_encoder
-from .sizes import (
-    TEXT_2_PREFIX,
-    TEXT_PREFIX,
-    text_2_config,
-    text_config,
-    unet_config,
-    vae_layout,
-)
+from .sizes import TEXT_2_PREFIX, TEXT_PREFIX, text_2_config, text_config, unet_config, vae_layout
 
 LATENT_SCALE = 0.13025
 """Of SDXL's latents; those of Stable Diffusion 1.5 have another (``base.LATENT_SCALE``)."""

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_dense_face.commands import real_options
-from comfyui_dense_face.commands.real_image import read_reference_image
+from comfyui_dense_face.commands.real import options as real_options
+from comfyui_dense_face.commands.real.image import read_reference_image
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
 from comfyui_dense_face.faces.face import Face
 from comfyui_dense_face.faces.identity import Identity

@@ -12,14 +12,10 @@ import pytest
 import torch
 from cheap import cheaply
 from comfyui_dense_face.dense_face.annotation.head_file import load_head
-from comfyui_dense_face.dense_face.checkpoints.adapter_file import (
-    load_adapter,
-)
+from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter
 from comfyui_dense_face.errors import FacePackError, ModelFileError
 from comfyui_dense_face.faces.encoders.weight_file import read_network
-from comfyui_dense_face.faces.mediapipe.task_file import (
-    read_task_file,
-)
+from comfyui_dense_face.faces.mediapipe.task_file import read_task_file
 from comfyui_dense_face.sfsr.adapter import load_adapter as load_sfsr
 from comfyui_dense_face.sfsr.ip_adapter.reading import read_adapter_file
 from comfyui_dense_face.storage import CHECKSUM_KEY, read_weights, write_weights

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from comfyui_dense_face.cli import main
-from comfyui_dense_face.commands import evaluate_photos, real_options
+from comfyui_dense_face.commands import evaluate_photos
+from comfyui_dense_face.commands.real import options as real_options
 from comfyui_dense_face.errors import ModelFileError
 from comfyui_dense_face.faces.opencv_zoo.sface import SFace
 from comfyui_dense_face.faces.opencv_zoo.yunet import YuNet

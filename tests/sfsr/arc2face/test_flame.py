@@ -10,11 +10,7 @@ import torch
 from comfyui_dense_face.errors import FacePackError, IncompatibleError, InputError
 from comfyui_dense_face.faces.flame import COUNT, FLAME
 from comfyui_dense_face.sfsr.algebra import add, blend, mirror, travel
-from comfyui_dense_face.sfsr.arc2face.flame import (
-    flame_expression,
-    flame_numbers,
-    parse_flame,
-)
+from comfyui_dense_face.sfsr.arc2face.flame import flame_expression, flame_numbers, parse_flame
 from comfyui_dense_face.sfsr.compound_inputs import CompoundLayout, expression_batch
 from comfyui_dense_face.sfsr.disfa_sources import intensities_of
 from comfyui_dense_face.sfsr.expression import Expression, from_values

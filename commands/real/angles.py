@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..faces.angles import ANGLE_LIMITS, ANGLE_NAMES, Angles, check_angles
+from ...faces.angles import ANGLE_LIMITS, ANGLE_NAMES, Angles, check_angles
 
 _MEANINGS = (
     "above 0 turns the nose to the left of the image",

@@ -6,17 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .faces import TASK_FILE_VARIABLE, landmarker_path
+from ..faces import TASK_FILE_VARIABLE, landmarker_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..faces.angles import Angles
-    from ..faces.face import Face
-    from ..faces.mesh.make import MadeFace
-    from ..faces.mesh.rig import FaceRig
-    from ..pipelines.real.scene import SceneCrop
-    from ..sfsr.expression import Expression
+    from ...faces.angles import Angles
+    from ...faces.face import Face
+    from ...faces.mesh.make import MadeFace
+    from ...faces.mesh.rig import FaceRig
+    from ...pipelines.real.scene import SceneCrop
+    from ...sfsr.expression import Expression
 
 
 def add_face_mesh_options(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +44,8 @@ def face_mesh_rig(args: argparse.Namespace) -> FaceRig | None:
         InputError: Options contradict each other or are missing.
         ModelFileError: The landmarker file is missing or damaged.
     """
-    from ..faces.mediapipe.task_file import read_geometry
-    from ..faces.mesh.rig import face_rig
+    from ...faces.mediapipe.task_file import read_geometry
+    from ...faces.mesh.rig import face_rig
 
     if not args.face_mesh and args.gaze is None:
         return None
@@ -70,9 +70,9 @@ def draw_face_mesh(
     Raises:
         InputError: An angle is out of range, or the person was not found by the landmarker.
     """
-    from ..faces.face import HeadPose
-    from ..faces.mesh.eyes import Gaze
-    from ..pipelines.real.face_mesh import face_mesh_image
+    from ...faces.face import HeadPose
+    from ...faces.mesh.eyes import Gaze
+    from ...pipelines.real.face_mesh import face_mesh_image
 
     return face_mesh_image(
         rig,
@@ -87,7 +87,7 @@ def draw_face_mesh(
 
 def _checked(args: argparse.Namespace) -> Path:
     """The landmarker file, after a look at the options."""
-    from ..errors import InputError
+    from ...errors import InputError
 
     if not args.face_mesh:
         raise InputError(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..faces.analyzers import FaceAnalyzer
-    from ..sfsr.expression import Expression
+    from ...faces.analyzers import FaceAnalyzer
+    from ...sfsr.expression import Expression
 
 
 def add_smirk(parser: argparse._ActionsContainer, *, required: bool = False) -> None:
@@ -48,7 +48,7 @@ def with_smirk(args: argparse.Namespace, finder: FaceAnalyzer) -> FaceAnalyzer:
     """
     if getattr(args, "smirk", None) is None:
         return finder
-    from ..faces.encoders.smirk import SmirkAnalyzer, load_smirk
+    from ...faces.encoders.smirk import SmirkAnalyzer, load_smirk
 
     return SmirkAnalyzer(finder, load_smirk(args.smirk), args.smirk_order)
 
@@ -61,10 +61,10 @@ def read_flame(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None
             is given that measures it.
         ModelFileError: The file of Save Expression is damaged or another kind of file.
     """
-    from ..errors import InputError
-    from ..pipelines.face_report import SUFFIXES
-    from ..readers.files import read_text
-    from ..sfsr.arc2face.flame import flame_expression, parse_flame
+    from ...errors import InputError
+    from ...pipelines.face_report import SUFFIXES
+    from ...readers.files import read_text
+    from ...sfsr.arc2face.flame import flame_expression, parse_flame
 
     if path.suffix.lower() in SUFFIXES:
         return _photo(path, args, finder)
@@ -88,8 +88,8 @@ def mapped(expression: Expression, path: Path) -> Expression:
         InputError: The expression has FLAME's numbers already.
         ModelFileError, IncompatibleError: The file holds no such map.
     """
-    from ..errors import InputError
-    from ..sfsr.arc2face.flame_map import load_flame_map
+    from ...errors import InputError
+    from ...sfsr.arc2face.flame_map import load_flame_map
 
     if expression.learned is not None:
         raise InputError(
@@ -101,8 +101,8 @@ def mapped(expression: Expression, path: Path) -> Expression:
 
 
 def _saved(path: Path) -> Expression:
-    from ..errors import InputError
-    from ..sfsr.expression_file import load_expressions
+    from ...errors import InputError
+    from ...sfsr.expression_file import load_expressions
 
     first, *others = load_expressions(path)
     if others:
@@ -115,10 +115,10 @@ def _saved(path: Path) -> Expression:
 
 
 def _photo(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None) -> Expression:
-    from ..errors import InputError
-    from ..pipelines.images import open_rgb, tensor_of
-    from ..pipelines.real.scene import largest_face
-    from ..sfsr.expression import from_face
+    from ...errors import InputError
+    from ...pipelines.images import open_rgb, tensor_of
+    from ...pipelines.real.scene import largest_face
+    from ...sfsr.expression import from_face
 
     if finder is None or args.smirk is None:
         raise InputError(

@@ -8,15 +8,15 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .faces import add_face_files, landmarker_path
-from .smirk_options import add_smirk, with_smirk
+from ..faces import add_face_files, landmarker_path
+from .smirk import add_smirk, with_smirk
 
 if TYPE_CHECKING:
-    from ..dense_face.checkpoints.adapter_file import DenseFaceAdapter
-    from ..faces.analyzers import FaceAnalyzer, Recogniser
-    from ..pipelines.base import Base
-    from ..pipelines.real.adapters import Adapter
-    from ..pipelines.real.pipeline import RealPipeline
+    from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter
+    from ...faces.analyzers import FaceAnalyzer, Recogniser
+    from ...pipelines.base import Base
+    from ...pipelines.real.adapters import Adapter
+    from ...pipelines.real.pipeline import RealPipeline
 
 ABOUT = """
 With --base the image is drawn on a Stable Diffusion 1.5 checkpoint of yours instead, at --size
@@ -140,7 +140,7 @@ def require_base(args: argparse.Namespace, *others: str) -> None:
     Raises:
         InputError: One of them is given and ``--base`` is not.
     """
-    from ..errors import InputError
+    from ...errors import InputError
 
     faces = ("insightface", "landmarker", "yunet", "smirk", "face-mesh", "gaze")
     for name in (*_FILES, "arc2face", "tokenizer", *faces, *others):
@@ -158,8 +158,8 @@ def note_tiny_images(paths: Iterable[Path]) -> None:
 
     Its analyzer finds a head in some photographs, too.
     """
-    from ..demo.networks.analyzer import IMAGE_SIZE
-    from ..pipelines.images import open_rgb
+    from ...demo.networks.analyzer import IMAGE_SIZE
+    from ...pipelines.images import open_rgb
 
     others = [str(path) for path in paths if open_rgb(path).size != (IMAGE_SIZE, IMAGE_SIZE)]
     if others:
@@ -178,7 +178,7 @@ def drawing_choices(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         InputError: The sampler is unknown, or the steps are out of range.
     """
-    from ..pipelines.real.samplers import scheduler_of
+    from ...pipelines.real.samplers import scheduler_of
 
     arc2face = args.arc2face is not None
     usual = (_ARC2FACE_STEPS, _ARC2FACE_GUIDANCE) if arc2face else (_STEPS, _GUIDANCE)
@@ -205,12 +205,12 @@ def load_real(
     """
     import torch
 
-    from ..pipelines.arc2face import REFERENCE_FILE, load_arc2face, ordinary_parts
-    from ..pipelines.real.adapters import read_adapter
-    from ..pipelines.real.base_file import base_file
-    from ..pipelines.real.pipeline import RealPipeline
-    from ..pipelines.single_file import comfyui_tokenizer, load_vae, tokenizer_for
-    from ..sfsr.arc2face.reference_lora import load_reference_lora
+    from ...pipelines.arc2face import REFERENCE_FILE, load_arc2face, ordinary_parts
+    from ...pipelines.real.adapters import read_adapter
+    from ...pipelines.real.base_file import base_file
+    from ...pipelines.real.pipeline import RealPipeline
+    from ...pipelines.single_file import comfyui_tokenizer, load_vae, tokenizer_for
+    from ...sfsr.arc2face.reference_lora import load_reference_lora
 
     file = base_file(args.base)
     shortcut = None if args.plus_version == _BY_NAME else args.plus_version == _PLUS_V2
@@ -254,15 +254,15 @@ def finder_of(args: argparse.Namespace) -> FaceAnalyzer | None:
 def _finder(args: argparse.Namespace) -> FaceAnalyzer | None:
     named = landmarker_path(args)
     if named is not None:
-        from ..faces.mediapipe.landmarker import Landmarker
+        from ...faces.mediapipe.landmarker import Landmarker
 
         return Landmarker(named, steady=True)
     if args.yunet is not None:
-        from ..faces.opencv_zoo.yunet import YuNet
+        from ...faces.opencv_zoo.yunet import YuNet
 
         return YuNet(args.yunet)
     if args.insightface is not None:
-        from ..faces.insightface.analyzer import InsightFaceAnalyzer
+        from ...faces.insightface.analyzer import InsightFaceAnalyzer
 
         return InsightFaceAnalyzer(args.insightface)
     return None
@@ -273,7 +273,7 @@ def recogniser_of(args: argparse.Namespace) -> Recogniser | None:
     folder = args.arc2face or args.insightface
     if folder is None or (args.arc2face is not None and not any(folder.glob("*.onnx"))):
         return None
-    from ..faces.insightface.recogniser import InsightFaceRecogniser
+    from ...faces.insightface.recogniser import InsightFaceRecogniser
 
     return InsightFaceRecogniser(folder)
 
@@ -282,10 +282,10 @@ def _dense_face(args: argparse.Namespace, base: Base) -> tuple[DenseFaceAdapter 
     """Dense-Face with its pose branch, and an ordinary ControlNet; None where not given."""
     from dataclasses import replace
 
-    from ..dense_face.checkpoints.adapter_file import load_adapter
-    from ..dense_face.pose_branch import PoseBranch
-    from ..errors import InputError
-    from ..pipelines.real.controlnet import load_control
+    from ...dense_face.checkpoints.adapter_file import load_adapter
+    from ...dense_face.pose_branch import PoseBranch
+    from ...errors import InputError
+    from ...pipelines.real.controlnet import load_control
 
     dense = None if args.dense_face is None else load_adapter(args.dense_face)
     if args.controlnet is None:
@@ -310,7 +310,7 @@ def _dense_face(args: argparse.Namespace, base: Base) -> tuple[DenseFaceAdapter 
 
 def _require_alone(args: argparse.Namespace) -> None:
     """Refuse beside Arc2Face what conditions an ordinary base on the person."""
-    from ..errors import InputError
+    from ...errors import InputError
 
     for name in ("identity_adapter", "dense_face"):
         if getattr(args, name) is not None:
@@ -322,8 +322,8 @@ def _require_alone(args: argparse.Namespace) -> None:
 
 
 def _require_words(base: Base, prompt: str, negative: str) -> None:
-    from ..demo.vocabulary import WORDS
-    from ..errors import InputError
+    from ...demo.vocabulary import WORDS
+    from ...errors import InputError
 
     if (prompt or negative) and base.text_encoder.config.vocab_size != len(WORDS):
         raise InputError(

@@ -33,8 +33,8 @@ def check_base(args: argparse.Namespace) -> None:
         ModelFileError: The base is missing or damaged.
         IncompatibleError: It is SDXL, and an option is for Stable Diffusion 1.5 only.
     """
-    from ..pipelines.real.base_file import SDXL_SIZE, SIZE
-    from ..pipelines.single_file import is_sdxl, read_header
+    from ...pipelines.real.base_file import SDXL_SIZE, SIZE
+    from ...pipelines.single_file import is_sdxl, read_header
 
     sdxl = is_sdxl(read_header(args.base)[0])
     if args.size is None:
@@ -44,8 +44,8 @@ def check_base(args: argparse.Namespace) -> None:
 
 
 def _require_sdxl(args: argparse.Namespace) -> None:
-    from ..errors import IncompatibleError
-    from ..sfsr.ip_adapter.refuse import SDXL_FILES
+    from ...errors import IncompatibleError
+    from ...sfsr.ip_adapter.refuse import SDXL_FILES
 
     for name, what in _ONLY_SD15.items():
         value = getattr(args, name, None)

@@ -8,23 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .base import check_base
 from .face_mesh import draw_face_mesh, face_mesh_rig
-from .real_base import check_base
-from .real_options import drawing_choices, finder_of, load_real, recogniser_of
-from .smirk_options import mapped, read_flame
+from .options import drawing_choices, finder_of, load_real, recogniser_of
+from .smirk import mapped, read_flame
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..faces.analyzers import FaceAnalyzer
-    from ..faces.angles import Angles
-    from ..faces.identity import Identity
-    from ..pipelines.real.adapters import Adapter
-    from ..pipelines.real.clip_vision import ClipStates, ClipVision
-    from ..pipelines.real.inputs import RealInputs
-    from ..pipelines.real.pipeline import RealPipeline
-    from ..pipelines.real.scene import SceneCrop
-    from ..sfsr.expression import Expression
+    from ...faces.analyzers import FaceAnalyzer
+    from ...faces.angles import Angles
+    from ...faces.identity import Identity
+    from ...pipelines.real.adapters import Adapter
+    from ...pipelines.real.clip_vision import ClipStates, ClipVision
+    from ...pipelines.real.inputs import RealInputs
+    from ...pipelines.real.pipeline import RealPipeline
+    from ...pipelines.real.scene import SceneCrop
+    from ...sfsr.expression import Expression
 
 
 def run_real(
@@ -47,9 +47,9 @@ def run_real(
     Raises:
         FacePackError: Anything that the user can put right, before the sampling.
     """
-    from ..pipelines.images import check_image_name, write_image
-    from ..pipelines.real.people import read_people
-    from ..storage import atomic_path
+    from ...pipelines.images import check_image_name, write_image
+    from ...pipelines.real.people import read_people
+    from ...storage import atomic_path
 
     check_image_name(args.out)
     check_base(args)
@@ -134,10 +134,10 @@ def real_inputs(
     Raises:
         FacePackError: As ``pipelines.real.adapters.prepare_sources``.
     """
-    from ..pipelines.real.adapters import draws_expressions, prepare_sources
-    from ..pipelines.real.inputs import RealInputs
-    from ..pipelines.real.pipeline import dense_person
-    from ..sfsr.arc2face.prompt import combined
+    from ...pipelines.real.adapters import draws_expressions, prepare_sources
+    from ...pipelines.real.inputs import RealInputs
+    from ...pipelines.real.pipeline import dense_person
+    from ...sfsr.arc2face.prompt import combined
 
     pipeline, adapters = loaded
     if drawn and not draws_expressions(*adapters):
@@ -160,8 +160,8 @@ def real_inputs(
 
 def load_clip(args: argparse.Namespace, adapter: Adapter | None) -> ClipVision | None:
     """CLIP vision, where the adapter reads it and it is given."""
-    from ..pipelines.real.adapters import clip_width
-    from ..pipelines.real.clip_vision import load_clip_vision
+    from ...pipelines.real.adapters import clip_width
+    from ...pipelines.real.clip_vision import load_clip_vision
 
     width = clip_width(adapter)
     if not width or args.clip_vision is None:
@@ -175,9 +175,9 @@ def read_scene(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None
     Raises:
         InputError: No face is found, or nothing is given that finds it; the mask does not fit.
     """
-    from ..errors import InputError
-    from ..pipelines.images import open_rgb, tensor_of
-    from ..pipelines.real.scene import largest_face, masked_crop, scene_crop
+    from ...errors import InputError
+    from ...pipelines.images import open_rgb, tensor_of
+    from ...pipelines.real.scene import largest_face, masked_crop, scene_crop
 
     image: Tensor = tensor_of(open_rgb(path, "scene"))[0]
     mask: Tensor | None = None
@@ -202,8 +202,8 @@ def read_scene(path: Path, args: argparse.Namespace, finder: FaceAnalyzer | None
 
 def read_control_image(args: argparse.Namespace, scene: SceneCrop | None) -> Tensor | None:
     """What an ordinary ControlNet reads, at the base's size; None where it is not given."""
-    from ..pipelines.images import open_rgb, tensor_of
-    from ..pipelines.real.controlnet import control_image
+    from ...pipelines.images import open_rgb, tensor_of
+    from ...pipelines.real.controlnet import control_image
 
     if args.control_image is None:
         return None
@@ -216,10 +216,10 @@ def read_reference_image(args: argparse.Namespace, finder: FaceAnalyzer | None) 
 
     The largest face as FFHQ frames it, or the central square where nothing finds a face.
     """
-    from ..faces.crops.batch import place_for_face
-    from ..faces.crops.crop import cropped
-    from ..pipelines.images import open_rgb, read_image, tensor_of
-    from ..pipelines.real.scene import largest_face
+    from ...faces.crops.batch import place_for_face
+    from ...faces.crops.crop import cropped
+    from ...pipelines.images import open_rgb, read_image, tensor_of
+    from ...pipelines.real.scene import largest_face
 
     path = args.reference_image
     if path is None:
@@ -232,10 +232,10 @@ def read_reference_image(args: argparse.Namespace, finder: FaceAnalyzer | None) 
 
 
 def _expression(path: Path, finder: FaceAnalyzer | None) -> Expression:
-    from ..errors import InputError
-    from ..pipelines.images import open_rgb, tensor_of
-    from ..pipelines.real.scene import largest_face
-    from ..sfsr.expression import from_face
+    from ...errors import InputError
+    from ...pipelines.images import open_rgb, tensor_of
+    from ...pipelines.real.scene import largest_face
+    from ...sfsr.expression import from_face
 
     if finder is None:
         raise InputError(
