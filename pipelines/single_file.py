@@ -144,7 +144,7 @@ def is_sdxl(tensors: Iterable[str]) -> bool:
 
 def _is_safetensors(path: Path) -> bool:
     """By its name; a missing file is reported like one."""
-    return path.suffix == ".safetensors" or not path.is_file()
+    return path.suffix.lower() == ".safetensors" or not path.is_file()
 
 
 def _channels(tensors: Mapping[str, Tensor], where: str) -> int:
