@@ -140,6 +140,14 @@ def test_people_and_expressions_each_have_their_image(tiny: Tiny, adapter: Any) 
     assert difference(one_step(tiny, plain), together) > SEEN
 
 
+def test_without_an_identity_there_is_none_to_keep_out(tiny: Tiny, adapter: Any) -> None:
+    plain, kept = (
+        one_step(tiny, apply(tiny, adapter, identity=None, keep_identity_out=out))
+        for out in (False, True)
+    )
+    assert torch.equal(plain, kept)
+
+
 def test_several_encoders(tiny: Tiny) -> None:
     both = random_adapter(tiny, identities={"tiny-world": 512, "other": 512})
     further = tiny.people(seed=8, encoder="other")
