@@ -110,7 +110,7 @@ def write_sdxl(path: Path) -> Path:
 
 def write_faceid_sdxl(path: Path) -> Path:
     """IP-Adapter-FaceID for SDXL in half precision (1.1 GB), with its LoRA."""
-    _write_adapter(path, IdentityLayout(FACEID, SDXL, 512, 1024, 4, 128), 0.02)
+    _write_adapter(path, IdentityLayout(FACEID, SDXL, 512, 1024, 4, 128))
     return path
 
 
@@ -120,16 +120,16 @@ def write_arc2face(unet: Path, encoder: Path, adapter: Path) -> None:
         names = new_unet(SD15_UNET).state_dict()
     save_file(_halves({name: (tuple(t.shape), t.dtype) for name, t in names.items()}), unet)
     write_published(encoder, "arc2face", "encoder")
-    _write_adapter(adapter, FlameLayout(ARC2FACE_EXPRESSION, SD15, 110, 4), 0.05)
+    _write_adapter(adapter, FlameLayout(ARC2FACE_EXPRESSION, SD15, 110, 4))
 
 
-def _write_adapter(path: Path, layout: IdentityLayout | FlameLayout, scale: float) -> None:
+def _write_adapter(path: Path, layout: IdentityLayout | FlameLayout) -> None:
     """A published adapter's file in half precision."""
     generator = torch.Generator().manual_seed(5)
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     for name, shape in expected_shapes(layout).items():
         part, _, rest = name.partition(".")
-        parts[part][rest] = torch.randn(shape, generator=generator).mul_(scale).half()
+        parts[part][rest] = torch.randn(shape, generator=generator).mul_(0.05).half()
     torch.save(parts, path)
 
 
