@@ -42,9 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Everything in tests/host needs the host, everything in tests/browser also a browser.
 
-    Slow tests come first, so that none is left alone at the end of a parallel run.
+    Slow tests come first, so that none is left alone at the end of a parallel run; among them those
+    without a server, which holds memory to the end.
     """
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("slow") is None,
+            item.path.is_relative_to(TESTS / "host"),
+        )
+    )
     for item in items:
         if item.path.is_relative_to(TESTS / "browser"):
             item.add_marker("browser")
