@@ -189,7 +189,7 @@ class ApplySFSR(io.ComfyNode):
             weight = for_person * identity_weight
             sources.append(Source(IDENTITIES, made.present, weight, *span, made.absent, area))
         if expression is not None:
-            made = second.expression(expression, (keep_identity_out and people) or None)
+            made = second.expression(expression, people if keep_identity_out else None)
             start = published_start_percent if second.published else expression_start_percent
             weight = for_face * expression_weight
             if area is None and second.published and background is not None:

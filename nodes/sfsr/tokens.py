@@ -180,7 +180,7 @@ class AdapterTokens:
             units = adapter.intensities(self.units(faces))
             return SourceTokens(adapter.vectors(units), adapter.absent())
         tokens = adapter.embedding.expression(expression_batch(faces.codes, adapter.layout))
-        if apart_from is not None:
+        if apart_from:
             people = self._tokens(apart_from)
             if len(people) != len(tokens) and 1 not in (len(people), len(tokens)):
                 raise InputError(

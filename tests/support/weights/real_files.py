@@ -104,7 +104,7 @@ def write_photos(folder: Path) -> None:
     from tiny_onnx import write_detector, write_landmarks, write_recogniser
 
     pack = folder / "buffalo"
-    pack.mkdir()
+    pack.mkdir(exist_ok=True)
     write_detector(pack / "det_10g.onnx")
     write_recogniser(pack / "w600k_r50.onnx")
     write_landmarks(pack / "1k3d68.onnx", cast("Any", get_object("meanshape_68.pkl")))
