@@ -16,13 +16,12 @@ from .real.angles import add_angle_options, angles_on_a_base
 from .real.base import check_base
 from .real.face_mesh import add_face_mesh_options, face_mesh_rig
 from .real.image import read_scene
+from .real.loading import finder_of, recogniser_of
 from .real.options import (
     add_expression_options,
     add_real_options,
     add_sampling_options,
     drawing_choices,
-    finder_of,
-    recogniser_of,
 )
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from .real.face_mesh import draw_face_mesh
 from .real.image import load_clip, read_control_image, real_inputs
-from .real.options import drawing_choices, load_real
+from .real.loading import load_real
+from .real.options import drawing_choices
 
 if TYPE_CHECKING:
     from ..evaluation.photos.cases import Case

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from .base import check_base
 from .face_mesh import draw_face_mesh, face_mesh_rig
-from .options import drawing_choices, finder_of, load_real, recogniser_of
+from .loading import finder_of, load_real, recogniser_of
+from .options import drawing_choices
 from .smirk import mapped, read_flame
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_dense_face.commands.real import options as real_options
+from comfyui_dense_face.commands.real import loading
 from comfyui_dense_face.commands.real.image import read_reference_image
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES
 from comfyui_dense_face.faces.face import Face
@@ -260,7 +260,7 @@ class OneFace:
 
 @pytest.fixture
 def finder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real_options, "_finder", lambda args: OneFace())
+    monkeypatch.setattr(loading, "_finder", lambda args: OneFace())
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from comfyui_dense_face.cli import main
 from comfyui_dense_face.commands import evaluate_photos
-from comfyui_dense_face.commands.real import options as real_options
+from comfyui_dense_face.commands.real.loading import finder_of
 from comfyui_dense_face.errors import ModelFileError
 from comfyui_dense_face.faces.opencv_zoo.sface import SFace
 from comfyui_dense_face.faces.opencv_zoo.yunet import YuNet
@@ -55,11 +55,11 @@ def test_what_finds_faces_and_what_measures(files: Path) -> None:
         insightface=files,
         evaluator=files / "sface.onnx",
     )
-    assert isinstance(real_options.finder_of(given), YuNet)
+    assert isinstance(finder_of(given), YuNet)
     assert isinstance(evaluate_photos.evaluator_of(given), SFace)
     given.landmarker = files / "none.task"
     with pytest.raises(ModelFileError, match="landmarker"):
-        real_options.finder_of(given)
+        finder_of(given)
 
 
 def test_five_points_are_no_annotation(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
