@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import FacePackError
-from . import face_mesh, landmarker, smirk, tiny_world
+from . import face_mesh, landmarker, readers, smirk, tiny_world
 from .host import FULL, SMALL, Size, start_host
 from .result import Result
 
@@ -21,7 +21,7 @@ Part = Callable[[], Iterable[Result]]
 
 def full_size(size: Size, clock: str) -> dict[str, Part]:
     """The parts that need ComfyUI."""
-    from .applying import applying, faceid_file, importing_nodes, loading, sfsr_file
+    from .applying import applying, faceid_file, guards, importing_nodes, loading, sfsr_file
     from .midpoint import midpoint
     from .resident import resident
     from .steps import CLOCKS, profiled, steps
@@ -39,6 +39,7 @@ def full_size(size: Size, clock: str) -> dict[str, Part]:
     return {
         "import": importing_nodes,
         "apply": lambda: applying(size),
+        "guards": guards,
         "load": lambda: loading(size),
         "faceid": lambda: faceid_file(size),
         "sfsr_file": lambda: sfsr_file(size),
@@ -85,6 +86,7 @@ def main() -> None:
         "landmarker": landmarker.landmarker,
         "face_mesh": face_mesh.face_mesh,
         "smirk": smirk.smirk,
+        "readers": readers.readers,
     }
     if start_host():
         size = SMALL if chosen.small else FULL

@@ -16,6 +16,8 @@ from .tiny_world import PACKAGE, import_seconds
 
 WARM = 5.0
 """Target in milliseconds for an apply node on a warm graph."""
+GUARDS = 8.0
+"""Target in milliseconds: 0.5 % of one full-size step at 256 px on this kind of machine."""
 FACEID_SECONDS = 0.5
 """Target in seconds for loading a FaceID file that is in the disk cache."""
 SFSR_FILE = 90
@@ -53,6 +55,39 @@ def applying(size: Size) -> Iterator[Result]:
             yield warm(f"Joint Guider, adapter in mode {mode}", joined)
         yield warm("Apply SFSR with a scene", lambda: world.with_sfsr(scene=True))
         yield warm("Apply SFSR, FaceID and FineFace", world.with_published)
+
+
+def guards() -> Iterator[Result]:
+    """What checks of values add to a sampling: linked values of a node, and its last latent."""
+    from comfy_api.latest import io
+
+    from ..nodes.checked_inputs import checked
+    from ..nodes.host.finite import Finite
+
+    class Plain(io.ComfyNode):
+        """As many inputs as the Joint Guider has."""
+
+        @classmethod
+        def define_schema(cls) -> io.Schema:
+            numbers = (io.Float.Input(f"number_{i}", min=0.0, max=1.0) for i in range(5))
+            inputs = [io.Latent.Input("latent"), io.Mask.Input("mask"), *numbers]
+            return io.Schema(node_id="Plain", category="", inputs=inputs)
+
+        @classmethod
+        def execute(cls, latent: Any, mask: Any, **numbers: float) -> io.NodeOutput:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return io.NodeOutput()
+
+    node = checked(Plain)
+    latent = torch.zeros(4, 4, 64, 64)
+    given = {f"number_{i}": 0.5 for i in range(5)}
+    look = Finite("")
+
+    def guarded() -> None:
+        node.execute({"samples": latent}, torch.zeros(4, 512, 512), **given)
+        look(lambda: latent)
+
+    runs = [1000 * each for each in seconds(guarded, 21)]
+    yield Result.of("checks of values in a sampling, batch 4, 512 px", runs, "ms", GUARDS)
 
 
 def loading(size: Size) -> Iterator[Result]:

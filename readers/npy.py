@@ -20,8 +20,9 @@ def read_npy(data: bytes) -> NDArray[Any]:
     stream = io.BytesIO(data)
     version = npy.read_magic(stream)
     header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = header(stream)
-    left = len(data) - stream.tell()
-    if dtype.hasobject or not dtype.itemsize or math.prod(shape) * dtype.itemsize > left:
+    shape, columns_first, dtype = header(stream)
+    count, start = math.prod(shape), stream.tell()
+    if dtype.hasobject or not dtype.itemsize or count * dtype.itemsize > len(data) - start:
         raise ValueError("an array that the file does not hold")
-    return np.load(io.BytesIO(data), allow_pickle=False)
+    flat = np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
+    return flat.reshape(shape, order="F" if columns_first else "C").copy()

@@ -23,11 +23,11 @@ def require_finite(model: Any, where: str) -> None:
     It reads the latent once, after the last step.
     """
     model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, _KEY)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _KEY, _Finite(where))
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _KEY, Finite(where))
 
 
-class _Finite:
-    """OUTER_SAMPLE wrapper."""
+class Finite:
+    """OUTER_SAMPLE wrapper: raises InputError for a final latent that is not finite."""
 
     def __init__(self, where: str) -> None:
         self._where = where
