@@ -22,7 +22,8 @@ def read_npy(data: bytes) -> NDArray[Any]:
     header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, columns_first, dtype = header(stream)
     count, start = math.prod(shape), stream.tell()
-    if dtype.hasobject or not dtype.itemsize or count * dtype.itemsize > len(data) - start:
+    fits = min((0, *shape)) == 0 and count * dtype.itemsize <= len(data) - start
+    if dtype.hasobject or not dtype.itemsize or not fits:
         raise ValueError("an array that the file does not hold")
     flat = np.frombuffer(data, dtype, count, start) if count else np.empty(0, dtype)
     return flat.reshape(shape, order="F" if columns_first else "C").copy()
