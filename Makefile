@@ -73,7 +73,8 @@ soak: setup host
 	$(PY) -m pytest tests/soak/soak_server.py -s
 
 compatibility: setup host
-	COMFYUI_VERSIONS="$(COMFYUI_VERSIONS)" $(PY) -m pytest tests/compatibility/matrix.py
+	COMFYUI_VERSIONS="$(COMFYUI_VERSIONS)" COMPATIBLE_PYTHONS="$(COMPATIBLE_PYTHONS)" \
+	$(PY) -m pytest tests/compatibility/matrix.py
 
 FUZZ_SECONDS ?= 600
 

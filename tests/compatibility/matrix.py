@@ -1,4 +1,4 @@
-"""What the pack was run with: versions and launch flags of the host, samplers and schedulers.
+"""What the pack was run with: versions, launch flags, libraries, samplers and schedulers.
 
 ``make compatibility`` runs this and writes the tables of ``docs/compatibility.md``; pytest does not
 collect it by itself. Every row runs two workflows of the tiny world (Dense-Face and SFSR, in few
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from copy import deepcopy
 from io import BytesIO
 from itertools import count
@@ -32,6 +33,19 @@ WORKFLOWS = "first_portrait", "sfsr_word"
 STEPS = 3
 VERSIONS = "COMFYUI_VERSIONS"
 """Environment variable: a folder with checkouts of other versions of the host."""
+PYTHONS = "COMPATIBLE_PYTHONS"
+"""Environment variable: interpreters with the libraries of the host and of the pack."""
+LIBRARIES = (
+    "torch", "numpy", "diffusers", "transformers", "accelerate", "safetensors", "insightface",
+    "opencv-python", "opencv-python-headless", "pillow",
+)  # fmt: skip
+COMMANDS = (
+    ("render", "sheet", "--count", "1", "--columns", "1", "--seed", "7", "--out", "a.png"),
+    ("generate", "--reference", "a.png", "--prompt", "smiling", "--steps", "3", "--out", "b.png"),
+    ("express", "--identity", "a.png", "--word", "joy", "--scene", "b.png", "--steps", "3",
+     "--out", "c.png"),
+)  # fmt: skip
+"""On diffusers, without the host."""
 FLAGS = (
     "--force-fp32", "--force-fp16", "--fp32-unet", "--fp64-unet", "--bf16-unet", "--fp16-unet",
     "--fp8_e4m3fn-unet", "--fp8_e5m2-unet", "--fp8_e8m0fnu-unet", "--fp16-vae", "--fp32-vae",
@@ -54,7 +68,7 @@ SAME = 1.0
 @pytest.fixture(scope="module")
 def plain(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
     """The images of the host at hand, without flags."""
-    with _started(host_path, tmp_path_factory.mktemp("plain")) as server:
+    with ComfyServer(host_path, tmp_path_factory.mktemp("plain"), PACK) as server:
         return _images(server)
 
 
@@ -81,10 +95,65 @@ def test_flags(
     _write("flags", ("flag", "result"), rows)
 
 
+def test_libraries(
+    plain: list[np.ndarray], host_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pythons = [python for python in os.environ.get(PYTHONS, "").split(os.pathsep) if python]
+    if not pythons:
+        pytest.skip(f"{PYTHONS} names no interpreter")
+    commanded = _commanded(sys.executable, tmp_path_factory.mktemp("plain"))
+    rows = []
+    for python in pythons:
+        base = tmp_path_factory.mktemp("libraries")
+        in_host = _outcome(host_path, base, (), plain, python)
+        try:
+            alone = _apart(_commanded(python, tmp_path_factory.mktemp("commands")), commanded)
+        except AssertionError as error:
+            alone = _sentence(error)
+        rows.append((*_versions_of(python), in_host, alone))
+    header = ("Python", "libraries", "in ComfyUI", "`denseface` on diffusers")
+    _write("libraries", header, rows)
+
+
+def _versions_of(python: str) -> list[str]:
+    """Version of an interpreter, and those of its libraries on one line."""
+    code = f"""
+import platform, importlib.metadata as found
+print(platform.python_version())
+has = {{each.metadata["Name"].lower(): each.version for each in found.distributions()}}
+print(", ".join(f"{{name}} {{has[name]}}" for name in {LIBRARIES} if name in has))
+"""
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split("\n")[:2]
+
+
+def _commanded(python: str, folder: Path) -> list[np.ndarray]:
+    """Images of the command line's first steps under an interpreter.
+
+    Raises:
+        AssertionError: A command failed.
+    """
+    (folder / "packs").mkdir()
+    (folder / "packs" / "comfyui_dense_face").symlink_to(ROOT, target_is_directory=True)
+    environment = os.environ | {"PYTHONPATH": str(folder / "packs")}
+    start = "import sys; from comfyui_dense_face.cli import main; sys.exit(main(sys.argv[1:]))"
+    for words in COMMANDS:
+        done = subprocess.run(
+            [python, "-c", start, *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    return [np.asarray(Image.open(folder / words[-1])) for words in COMMANDS]
+
+
 def test_samplers_and_schedulers(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """One row for each sampler: the schedulers with which it gives no finite image."""
     rows = []
-    with _started(host_path, tmp_path_factory.mktemp("samplers")) as server:
+    with ComfyServer(host_path, tmp_path_factory.mktemp("samplers"), PACK) as server:
         choices = server.get("/object_info/KSampler")["KSampler"]["input"]["required"]
         samplers, schedulers = (choices[name][0] for name in ("sampler_name", "scheduler"))
         graphs = [_workflow(server, name) for name in WORKFLOWS]
@@ -103,20 +172,22 @@ def test_samplers_and_schedulers(host_path: Path, tmp_path_factory: pytest.TempP
     _write("samplers", header, rows)
 
 
-@contextmanager
-def _started(checkout: Path, base: Path, flags: tuple[str, ...] = ()) -> Iterator[ComfyServer]:
-    with ComfyServer(checkout, base, PACK, flags) as server:
-        yield server
-
-
 def _outcome(
-    checkout: Path, base: Path, flags: tuple[str, ...], plain: Sequence[np.ndarray]
+    checkout: Path,
+    base: Path,
+    flags: tuple[str, ...],
+    plain: Sequence[np.ndarray],
+    python: str = sys.executable,
 ) -> str:
     try:
-        with _started(checkout, base, flags) as server:
+        with ComfyServer(checkout, base, PACK, flags, python) as server:
             images = _images(server)
     except (ServerError, AssertionError) as error:
         return _sentence(error)
+    return _apart(images, plain)
+
+
+def _apart(images: Sequence[np.ndarray], plain: Sequence[np.ndarray]) -> str:
     apart = max(
         float(np.abs(one.astype(float) - other).mean())
         for one, other in zip(images, plain, strict=True)

@@ -32,10 +32,16 @@ class ComfyServer:
         base: An empty folder for models, input, output, user and custom_nodes.
         packs: Folder name in custom_nodes to the folder that stands there (as a symlink).
         flags: Further flags of main.py.
+        python: The interpreter; its environment has the host's libraries.
     """
 
     def __init__(
-        self, checkout: Path, base: Path, packs: dict[str, Path], flags: tuple[str, ...] = ()
+        self,
+        checkout: Path,
+        base: Path,
+        packs: dict[str, Path],
+        flags: tuple[str, ...] = (),
+        python: str = sys.executable,
     ) -> None:
         self.checkout = checkout
         self.base = base
@@ -47,7 +53,7 @@ class ComfyServer:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = [
-            sys.executable,
+            python,
             "main.py",
             "--cpu",
             *("--listen", "127.0.0.1"),
