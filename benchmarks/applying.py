@@ -74,7 +74,7 @@ def guards() -> Iterator[Result]:
             return io.Schema(node_id="Plain", category="", inputs=inputs)
 
         @classmethod
-        def execute(cls, latent: Any, mask: Any, **numbers: float) -> io.NodeOutput:  # pyright: ignore[reportIncompatibleMethodOverride]
+        def execute(cls, latent: Any, mask: Any, **numbers: float) -> io.NodeOutput:
             return io.NodeOutput()
 
     node = checked(Plain)
