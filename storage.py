@@ -188,21 +188,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(temporary_name(path))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent)
-        temporary.touch(exist_ok=False)
-        yield temporary
-        temporary.replace(path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path.parent)
+            temporary.touch(exist_ok=False)
+            yield temporary
+            temporary.replace(path)
+    finally:
+        # Nothing is left to remove after success, or if the folder is gone.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Any OSError of the block becomes an InputError that names what cannot be written."""
+    try:
+        yield
     except OSError as error:
         raise InputError(
             f"the file cannot be written: {error.strerror or error}",
             where=str(path),
             fix="Choose a folder that can be written and has room",
         ) from error
-    finally:
-        # Nothing is left to remove after success, or if the folder is gone.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def temporary_name(path: Path, process: int | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ..errors import InputError
@@ -40,10 +41,14 @@ def require_sampling(args: argparse.Namespace) -> None:
 
 
 def require_folder(option: str, path: Path) -> None:
-    """Raise InputError unless a folder is there, or can be made there."""
+    """Raise InputError unless a folder that can be written is there, or can be made there."""
     for place in (path, *path.parents):
         if place.is_dir():
-            return
+            if os.access(place, os.W_OK | os.X_OK):
+                return
+            raise InputError(
+                f"{option} cannot be written", where=str(place), fix="Name another place"
+            )
         if place.exists() or place.is_symlink():
             raise InputError(
                 f"{option} cannot be written: a file is where a folder is needed",

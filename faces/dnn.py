@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FacePackError, ModelFileError
+from ..storage import writing
 
 Array = NDArray[np.float32]
 
@@ -49,6 +50,7 @@ class Network:
 
     Raises:
         ModelFileError: OpenCV cannot read it.
+        InputError: OpenCV 5 reads it from a file, and none can be written.
     """
 
     def __init__(self, model: bytes, outputs: tuple[str, ...], where: str) -> None:
@@ -67,7 +69,8 @@ class Network:
             return self._cv2.dnn.readNetFromTFLite(np.frombuffer(model, np.uint8))
         # OpenCV 5's new engine returns one output only. The classic one can be chosen for files;
         # for a buffer the choice is ignored (as of 5.0.0).
-        with tempfile.TemporaryDirectory() as folder:
+        here = Path("the temporary folder, TMPDIR")
+        with writing(here), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.tflite"
             path.write_bytes(model)
             return self._cv2.dnn.readNetFromTFLite(str(path), classic)

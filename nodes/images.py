@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import folder_paths
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..errors import InputError
@@ -69,6 +71,22 @@ def as_rgb(image: Tensor, where: str) -> Tensor:
 def channels_last(images: Tensor) -> Tensor:
     """[B, 3, H, W] -> IMAGE on the CPU."""
     return images.movedim(1, -1).float().cpu()
+
+
+def preview_image(images: Tensor, node: type[io.ComfyNode]) -> ui.PreviewImage:
+    """IMAGE -> what is shown under a node; the host writes it into its temporary folder.
+
+    Raises:
+        InputError: It cannot be written there.
+    """
+    try:
+        return ui.PreviewImage(images, cls=node)
+    except OSError as error:
+        raise InputError(
+            f"the preview cannot be written: {error.strerror or error}",
+            where=folder_paths.get_temp_directory(),
+            fix="Make room on the disk, or start ComfyUI with another --temp-directory",
+        ) from error
 
 
 def common_count(where: str, **batches: Tensor) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .. import limits
 
-_PORTS = {f"{port}{number}" for port in ("COM", "LPT") for number in "123456789"}
-_RESERVED = {"CON", "PRN", "AUX", "NUL", *_PORTS}
+_PORTS = {f"{port}{number}" for port in ("COM", "LPT") for number in "123456789\u00b9\u00b2\u00b3"}
+_RESERVED = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", *_PORTS}
 """What Windows takes for a device, with any ending."""
 
 
@@ -40,7 +40,8 @@ def stays_inside(name: str) -> bool:
     """Whether a relative path from a file or a user names something in its folder.
 
     Refused on every system: absolute paths and drives (``C:a``, ``\\\\a``), ``..``, names of
-    Windows' devices, control characters, colons, and names that are too long.
+    Windows' devices, control characters, colons, dots and spaces at the end of a part, which
+    Windows drops, and names that are too long.
     """
     windows = PureWindowsPath(name)
     if windows.anchor or PurePosixPath(name).is_absolute() or not windows.parts:
@@ -57,12 +58,15 @@ def inside(folder: Path, name: str) -> Path | None:
     if not stays_inside(name):
         return None
     path = folder / name
-    return path if path.resolve().is_relative_to(folder.resolve()) else None
+    try:
+        return path if path.resolve().is_relative_to(folder.resolve()) else None
+    except RuntimeError:  # links in a circle, before Python 3.13
+        return None
 
 
 def _is_plain(part: str) -> bool:
     return (
-        part != ".."
+        part == part.rstrip(". ")
         and part.isprintable()
         and ":" not in part
         and len(part.encode("utf-8", "surrogateescape")) <= limits.NAME_LETTERS

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError, ModelFileError
-from comfyui_dense_face.storage import atomic_path, read_weights, tensor_checksum, write_weights
+from comfyui_dense_face.storage import (
+    atomic_path,
+    make_folder,
+    read_weights,
+    tensor_checksum,
+    write_weights,
+)
 from safetensors.torch import save_file
 
 TENSORS = {
@@ -119,3 +125,12 @@ def test_unwritable_place(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         write_weights(path, TENSORS, {})
     assert list(tmp_path.iterdir()) == [blocker]
+
+
+def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"cannot be written.*file"):
+        make_folder(tmp_path / "file" / "a")
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from ..storage import make_folder
 from .optimizer import MuonAdamW
 from .state import TrainingState
 
@@ -85,7 +86,7 @@ def train(task: nn.Module, schedule: Schedule, *, seed: int, folder: Path) -> fl
         ModelFileError: The saved state in ``folder`` does not belong to this task.
         InputError: ``folder`` cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # The schedule counts steps, not samples: it must not run faster with more processes.
     accelerator = Accelerator(
         mixed_precision=schedule.precision, step_scheduler_with_optimizer=False

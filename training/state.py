@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelFileError
 from ..readers.torch_file import open_checkpoint, read_saved
-from ..storage import atomic_path
+from ..storage import atomic_path, writing
 
 log = logging.getLogger(__name__)
 STATE = "state.pt"
@@ -60,7 +60,7 @@ class TrainingState:
         }
         with atomic_path(folder / STATE) as temporary:
             torch.save(state, temporary)
-        with (folder / CURVE).open("a") as curve:
+        with writing(folder / CURVE), (folder / CURVE).open("a") as curve:
             point = {"step": self.step, "seconds": round(self.seconds, 1), **losses}
             curve.write(json.dumps(point) + "\n")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
-from ..images import channels_first, channels_last
+from ..images import channels_first, channels_last, preview_image
 from ..inputs import ANALYZER_TIP, between, choice, output
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
 
@@ -116,7 +116,7 @@ class DetectFaces(io.ComfyNode):
             shown,
             left if kept else blocked(),
             report(detections),
-            ui=ui.PreviewImage(shown, cls=cls),
+            ui=preview_image(shown, cls),
         )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ...demo.bundled import ANALYZER_FILE, BASE_FILE, EVALUATOR_FILE, WEIGHTS
 from ...faces.angles import ANGLE_LIMITS
 from ..host.folders import file_mark
-from ..images import channels_last
+from ..images import channels_last, preview_image
 from ..inputs import ANGLES, angle, between, output
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 
@@ -180,4 +180,4 @@ class TinyPortrait(io.ComfyNode):
         rendered, caption = portrait(person, scene, (yaw, pitch, roll), size)
         image = channels_last(rendered)
         poses = HeadPoses(((yaw, pitch, roll),))
-        return io.NodeOutput(image, caption, poses, ui=ui.PreviewImage(image, cls=cls))
+        return io.NodeOutput(image, caption, poses, ui=preview_image(image, cls))

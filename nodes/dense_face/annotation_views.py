@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ...faces.parts import PART_NAMES
-from ..images import channels_first, channels_last
+from ..images import channels_first, channels_last, preview_image
 from ..inputs import between, choice, feather_pixels, output
 from ..sockets import AnnotationsSocket, ImageAnnotations
 
@@ -85,7 +85,7 @@ class AnnotationImages(io.ComfyNode):
             channels_last(parts_view(seen, size)),
             resized(seen.face, height, width),
             landmarks_value(seen, size),
-            ui=ui.PreviewImage(shown, cls=cls),
+            ui=preview_image(shown, cls),
         )
 
 
@@ -164,6 +164,6 @@ class SaveAnnotations(io.ComfyNode):
 
         width, height = annotations.image_size
         for number in range(len(annotations.seen)):
-            stem = output_path(filename_prefix, width, height)
+            stem = output_path(filename_prefix, width, height, "_landmarks.csv", "Save Annotations")
             write_annotations(annotations.seen, number, stem)
         return io.NodeOutput()

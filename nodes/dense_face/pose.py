@@ -6,13 +6,13 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
 from ...faces.angles import ANGLE_LIMITS
 from ..analysis.chosen_face import chosen, detections_of, index_input
-from ..images import channels_last
+from ..images import channels_last, preview_image
 from ..inputs import ANGLES, YAW, angle, between, output
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, HeadPoses, LoadedAnalyzer, PoseSocket
 
@@ -61,7 +61,7 @@ def pose_output(
         if any(abs(angle) > limit for angle, limit in zip(angles, ANGLE_LIMITS, strict=True)):
             log.warning("Head pose %s is beyond the training range %s.", angles, ANGLE_LIMITS)
     image = channels_last(pose_images(poses.angles, size).float() / 255)
-    return io.NodeOutput(poses, image, *more, ui=ui.PreviewImage(image, cls=node))
+    return io.NodeOutput(poses, image, *more, ui=preview_image(image, node))
 
 
 class PoseFromAngles(io.ComfyNode):

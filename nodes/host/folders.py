@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import folder_paths
@@ -60,19 +61,13 @@ def new_file(folder: str, name: str, where: str) -> tuple[Path, str]:
         where: The node, for messages.
 
     Raises:
-        InputError: The name is no plain one.
+        InputError: The name is no plain one, or its folder cannot be searched.
     """
     root, given = output_folder(folder), Path(name.strip())
-    # With its number and ending, the name must still be one.
-    if not stays_inside(str(given)) or inside(root, f"{given}_00001.safetensors") is None:
-        raise InputError(
-            f"a file cannot be saved under the name {name!r}",
-            where=where,
-            fix="Give a plain name such as anna",
-        )
     number = 1
-    while (path := root / given.parent / f"{given.name}_{number:05}.safetensors").exists():
-        number += 1
+    with _refused_names(root, name, "_00001.safetensors", where):
+        while (path := root / given.parent / f"{given.name}_{number:05}.safetensors").exists():
+            number += 1
     return path, path.relative_to(root).as_posix()
 
 
@@ -125,11 +120,38 @@ def file_mark(path: Path) -> str:
     return f"{state.st_mtime_ns}-{state.st_size}"
 
 
-def output_path(prefix: str, width: int, height: int) -> Path:
-    """Path of the next output file, numbered by the host, without suffix."""
-    root = folder_paths.get_output_directory()
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root, width, height)
+def output_path(prefix: str, width: int, height: int, ending: str, where: str) -> Path:
+    """Path of the next output file, numbered by the host, without its ending.
+
+    Args:
+        prefix: Of the file's name in the output folder, with the host's variables (``%width%``).
+        ending: The longest that the file will get.
+        where: The node, for messages.
+
+    Raises:
+        InputError: The prefix is no plain name, or its folder cannot be searched or made.
+    """
+    root, prefix = folder_paths.get_output_directory(), prefix.strip()
+    with _refused_names(Path(root), prefix, f"_00001{ending}", where):
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, root, width, height)
     return Path(folder) / f"{name}_{counter:05}"
+
+
+@contextmanager
+def _refused_names(root: Path, name: str, ending: str, where: str) -> Iterator[None]:
+    """Raise InputError unless a file of that name is in ``root``, and can be looked up there."""
+    what, given = f"a file cannot be saved under the name {name!r}", Path(name.strip())
+    try:
+        # With its number and ending, the name must still be one.
+        if not stays_inside(str(given)) or inside(root, f"{given}{ending}") is None:
+            raise InputError(what, where=where, fix="Give a plain name such as anna")
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{what}: {error.strerror or error}",
+            where=f"{where}, {root}",
+            fix="Give another name, or the output folder room and permissions",
+        ) from error
 
 
 def _register(name: str, own: Sequence[str], endings: set[str]) -> None:

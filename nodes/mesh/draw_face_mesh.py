@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ...faces.mesh.eyes import GAZE_LIMIT
@@ -13,6 +13,7 @@ from ..analysis.chosen_face import index_input
 from ..analysis.load_analyzer import file_list
 from ..host.face_models import LANDMARKER, model_file
 from ..host.folders import file_mark
+from ..images import preview_image
 from ..inputs import ANGLES, PITCH, YAW, angle, between
 from ..sockets import Expressions, ExpressionSocket, FacesSocket, FoundFaces, HeadPoses, PoseSocket
 from .drawings import CATEGORY, drawn, outputs, scene_input, scenes_of
@@ -184,7 +185,7 @@ class DrawFaceMesh(io.ComfyNode):
         image, preview = drawn(hints, scenes, NAME)
         faces = FoundFaces(tuple((each.face,) for each in made))
         return io.NodeOutput(
-            image, preview, faces, "\n".join(lines), ui=ui.PreviewImage(preview, cls=cls)
+            image, preview, faces, "\n".join(lines), ui=preview_image(preview, cls)
         )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
+from ..images import preview_image
 from ..sockets import FacesSocket, FoundFaces
 from .drawings import CATEGORY, drawn, outputs, scene_input, scenes_of
 
@@ -58,7 +59,7 @@ class FaceMeshOfFaces(io.ComfyNode):
             hints.append(hint)
             lines.append(_summary(len(found) - left_out, left_out))
         image, preview = drawn(hints, scenes, NAME)
-        return io.NodeOutput(image, preview, "\n".join(lines), ui=ui.PreviewImage(preview, cls=cls))
+        return io.NodeOutput(image, preview, "\n".join(lines), ui=preview_image(preview, cls))
 
 
 def _summary(count: int, left_out: int) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
-from ..images import channels_last
+from ..images import channels_last, preview_image
 from ..sockets import Expressions, ExpressionSocket
 from .sockets import CATEGORY
 
@@ -69,4 +69,4 @@ class PreviewExpression(io.ComfyNode):
             step()
         image = channels_last(torch.cat(images))
         text = "\n".join(code.summary() for code in expression.codes)
-        return io.NodeOutput(image, text, ui=ui.PreviewImage(image, cls=cls))
+        return io.NodeOutput(image, text, ui=preview_image(image, cls))

@@ -133,7 +133,7 @@ def test_packed_notes_do_not_unpack(tmp_path: Path) -> None:
 NAMES = [
     "C:evil", "C:\\evil", "\\evil", "/evil", "//server/evil", "\\\\server\\evil", "../evil",
     "a/../../evil", "a\\..\\evil", "evil\0.png", "e" * 320, "NUL", "con.png", "a/COM1.txt", "aux ",
-    "a.png:stream", "a\nb", "", ".", "\x1b[31m",
+    "a.png:stream", "a.", "b./a.png", "a /b", "CONIN$", "com\u00b2", "a\nb", "", ".", "\x1b[31m",
 ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from ...demo.seeds import training_seed
 from ...dense_face.pose_image import pose_images
 from ...faces.blendshapes import ARKIT_NAMES, mirrored_name
 from ...faces.pixels import to_uint8
-from ...storage import read_weights, write_weights
+from ...storage import make_folder, read_weights, write_weights
 
 T = TypeVar("T")
 PER_SHARD = 250
@@ -69,8 +69,12 @@ class Latents:
 
 
 def render_shards(folder: Path, count: int, workers: int) -> None:
-    """Render ``count`` images into files of 250; existing files are kept."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Render ``count`` images into files of 250; existing files are kept.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+    make_folder(folder)
     missing = [
         (folder, i) for i in range(-(-count // PER_SHARD)) if not _shard(folder, i).is_file()
     ]

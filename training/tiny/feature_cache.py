@@ -22,7 +22,7 @@ from ...dense_face.schedule import alphas_cumprod
 from ...pipelines.annotation import stage_modules
 from ...pipelines.base import Base
 from ...pipelines.text import encode_text, token_ids
-from ...storage import read_weights, write_weights
+from ...storage import make_folder, read_weights, write_weights
 from .base import DROPPED_GROUP, use_plain_attention
 from .data import PER_SHARD, Latents
 
@@ -89,7 +89,7 @@ def cache_features(
     Raises:
         InputError: The folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     use_plain_attention(base.unet)
     files = tqdm(_files(folder, shards), desc=f"features of {per_shard} images")
     for path, index, variant in files:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from comfyui_dense_face.errors import ModelFileError
+from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.faces.analyzers import find_faces
 from comfyui_dense_face.faces.blendshapes import ARKIT_NAMES, mirrored_name
+from comfyui_dense_face.faces.dnn import Network, opencv
 from comfyui_dense_face.faces.face import Face, HeadPose
 from comfyui_dense_face.faces.head_pose import flip_axes, matrix_from_zyx, zyx_from_matrix
 from comfyui_dense_face.faces.mediapipe import blazeface
@@ -224,6 +225,18 @@ def test_invalid_files_are_refused(tmp_path: Path) -> None:
     assert "OpenCV cannot read the network" in said(whole)
     (tmp_path / "e.task").write_bytes(whole.read_bytes()[:-100])
     assert "truncated" in said(tmp_path / "e.task")
+
+
+def test_a_temporary_folder_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(opencv().dnn, "ENGINE_CLASSIC"):
+        pytest.skip("OpenCV 4 reads networks from memory")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(InputError, match=r"No space left on device.*TMPDIR"):
+        Network(b"", (), "a file")
 
 
 # --- with the real file ---
