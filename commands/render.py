@@ -15,6 +15,8 @@ from .checks import require_file, require_folder, require_within
 
 MOST_IMAGES = 10_000_000
 SHEET_LIMIT = 4096
+SHEET_PIXELS = 2**28
+"""Four maps of :data:`SHEET_LIMIT` heads of 128 px."""
 FORMATS = ("folder", "webdataset")
 _LONGEST_SHARD = 21
 
@@ -127,6 +129,12 @@ def _sheet(args: argparse.Namespace) -> None:
 
     require_within("--columns", args.columns, 1, SHEET_LIMIT)
     _check_format(args.out)
+    if args.count * args.size**2 * (4 if args.annotations else 1) > SHEET_PIXELS:
+        raise InputError(
+            f"a sheet of {args.count} heads of {args.size} px is too large",
+            where="--count, --size",
+            fix=f"Draw {SHEET_PIXELS // 10**6} million pixels at most",
+        )
     heads = sample_people(range(args.seed, args.seed + args.count), args.seed, args.per_person)
     with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
         images = []

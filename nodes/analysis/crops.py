@@ -57,9 +57,11 @@ class CropFace(io.ComfyNode):
     @classmethod
     def execute(cls, faces: FoundFaces, image: Tensor, size: int, padding: float) -> io.NodeOutput:
         from ...faces.crops.batch import crop_faces
+        from ..host.memory import require_room
 
         images = as_rgb(image, "Crop Face")
         found = faces.for_batch(len(images), "Crop Face")
+        require_room(sum(map(len, found)), size, size, "Crop Face")
         crops, places = crop_faces(list(images), found, size, padding)
         if not len(crops):
             # The host has no empty batch; Paste Face ignores this black image.
@@ -121,9 +123,11 @@ class PasteFace(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         from ...faces.crops.batch import paste_crops
+        from ..host.memory import require_room
 
         places = faces.require_places("Paste Face")
         images = as_rgb(image, "Paste Face")
+        require_room(max(len(images), len(crops)), images.shape[-2], images.shape[-1], "Paste Face")
         done = paste_crops(
             images,
             as_rgb(crops, "Paste Face"),

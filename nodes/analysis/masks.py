@@ -134,6 +134,7 @@ class MaskFaces(io.ComfyNode):
         **switches: bool,
     ) -> io.NodeOutput:
         from ...faces.masks.region_mask import region_mask
+        from ..host.memory import require_room
 
         regions = [name for key, names in REGIONS.items() if switches[key] for name in names]
         if not regions:
@@ -144,11 +145,15 @@ class MaskFaces(io.ComfyNode):
         images = faces.for_batch(len(image), MASK_FACES)
         for face in sum(images, ()):
             face.require_size(width, height)
+        size = (height, width)
         if one_for == EACH_CROP:
             places = faces.require_places(MASK_FACES)
+            sides = [place.size for some in places for place in some] or [0]
+            size = (max(sides), max(sides))
             pairs = zip(sum(images, ()), sum(places, ()), strict=True)
         else:
             pairs = ((face, None) for face in sum(images, ()))
+        require_room(sum(map(len, images)), size[0], size[1], MASK_FACES, channels=1)
         masks = [
             region_mask(face, regions, grow=grow, feather=feather, place=place)
             for face, place in pairs
@@ -200,11 +205,13 @@ class PasteMask(io.ComfyNode):
         cls, analyzer: LoadedAnalyzer, scene: Tensor, generated: Tensor, mask: Tensor, grow: float
     ) -> io.NodeOutput:
         from ...faces.masks.head_swap import OLD_MARGIN, swap
+        from ..host.memory import require_room
 
         old, new = (channels_first(image, PASTE_MASK) for image in (scene, generated))
         redrawn = checked_mask(mask, PASTE_MASK)[:, None]
-        redrawn = F.interpolate(redrawn, old.shape[-2:], mode="bilinear")[:, 0]
         count = common_count(PASTE_MASK, scene=old, generated=new, mask=redrawn)
+        require_room(count, old.shape[-2], old.shape[-1], PASTE_MASK)
+        redrawn = F.interpolate(redrawn, old.shape[-2:], mode="bilinear")[:, 0]
         masks, (height, width) = analyzer.masks(PASTE_MASK), old.shape[-2:]
         before = masks.head(old, height, width, OLD_MARGIN).mask
         after = masks.head(new, height, width, grow).mask

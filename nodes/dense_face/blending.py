@@ -105,11 +105,13 @@ class Composite(io.ComfyNode):
         cls, scene: Tensor, generated: Tensor, mask: Tensor, feather: float
     ) -> io.NodeOutput:
         from ...faces.masks.compositing import composite
+        from ..host.memory import require_room
 
         base = channels_first(scene, COMPOSITE)
         new = channels_first(generated, COMPOSITE)
         mask = checked_mask(mask, COMPOSITE)[:, None]
         count = common_count(COMPOSITE, scene=base, generated=new, mask=mask)
+        require_room(count, base.shape[-2], base.shape[-1], COMPOSITE)
         if mask.shape[-2:] != base.shape[-2:]:
             mask = F.interpolate(mask, base.shape[-2:], mode="bilinear")
         if new.shape[-2:] != base.shape[-2:]:

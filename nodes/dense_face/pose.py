@@ -54,9 +54,15 @@ def _outputs() -> list[Any]:
 def pose_output(
     node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float
 ) -> io.NodeOutput:
-    """Poses and their images as a node's output, shown in the node; warns of unusual angles."""
-    from ...dense_face.pose_image import pose_images
+    """Poses and their images as a node's output, shown in the node; warns of unusual angles.
 
+    Raises:
+        InputError: The images do not fit into memory.
+    """
+    from ...dense_face.pose_image import pose_images
+    from ..host.memory import require_room
+
+    require_room(len(poses), size, size, node.define_schema().display_name)
     for angles in poses.angles:
         if any(abs(angle) > limit for angle, limit in zip(angles, ANGLE_LIMITS, strict=True)):
             log.warning("Head pose %s is beyond the training range %s.", angles, ANGLE_LIMITS)

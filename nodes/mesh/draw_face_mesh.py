@@ -152,6 +152,7 @@ class DrawFaceMesh(io.ComfyNode):
         from ...faces.mesh.make import make_face
         from ...faces.mesh.rig import face_rig
         from ..host.execution import steps
+        from ..host.memory import require_room
 
         poses = pose or HeadPoses(((yaw, pitch, roll),))
         scenes = None if scene is None else scenes_of(scene, NAME)
@@ -162,6 +163,7 @@ class DrawFaceMesh(io.ComfyNode):
             size = scenes.shape[-1], scenes.shape[-2]
         elif places[0] is not None:
             size = places[0].image_size
+        require_room(count, size[1], size[0], NAME)
         box = _box(x, y, face_height, size)
         codes = [None] * count if expression is None else expression.for_batch(count, NAME)
         rig = face_rig(read_geometry(model_file(LANDMARKER, task_file)))

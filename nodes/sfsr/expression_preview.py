@@ -8,6 +8,7 @@ from ..images import channels_last, preview_image
 from ..sockets import Expressions, ExpressionSocket
 from .sockets import CATEGORY
 
+NAME = "Preview Expression"
 _LAST_PERSON = 2**20 - 1
 
 
@@ -18,7 +19,7 @@ class PreviewExpression(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SFSR_PreviewExpression",
-            display_name="Preview Expression",
+            display_name=NAME,
             category=CATEGORY,
             description="Draws expressions on a made-up head, in a moment and without a model. "
             "It shows the expression itself, not what your checkpoint makes of it.",
@@ -60,7 +61,9 @@ class PreviewExpression(io.ComfyNode):
 
         from ...demo.expression_heads import expression_images
         from ..host.execution import steps
+        from ..host.memory import require_room
 
+        require_room(len(expression), size, size, NAME)
         step = steps(len(expression))
         images = []
         for code in expression.codes:

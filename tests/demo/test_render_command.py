@@ -87,6 +87,7 @@ def test_sheet(tmp_path: Path) -> None:
         (["sheet", "--count", "0"], "--count is out of range"),
         (["sheet", "--size", "8"], "--size is out of range"),
         (["sheet", "--out", "heads.unknown"], "format is unknown"),
+        (["sheet", "--count", "4000", "--size", "1024"], "heads of 1024 px is too large"),
         (["dataset", "--out", "d", "--shard", "5/3"], "--shard is not of the form"),
         (["dataset", "--out", "d", "--shard", "x"], "--shard is not of the form"),
     ],

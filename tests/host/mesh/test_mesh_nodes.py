@@ -147,3 +147,12 @@ def test_a_missing_file_is_named(tiny: Tiny, places: Path) -> None:
     places.unlink()
     with pytest.raises(Exception, match=r"face_landmarker_v2_with_blendshapes\.task"):
         drawn(tiny)
+
+
+def test_drawings_that_do_not_fit_into_memory(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    import comfy.model_management as mm
+
+    poses = sweep(tiny, 4)
+    monkeypatch.setattr(mm, "get_free_memory", lambda *_, **__: 2**30)
+    with pytest.raises(ValueError, match=r"4 images of 8192x8192 px.*1\.0 are free \(Draw Face"):
+        drawn(tiny, FRONT[0], 8192, 8192, *FRONT[3:], pose=poses)
