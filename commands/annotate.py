@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from . import faces
-from .checks import require_folder
+from .checks import require_folder, require_present
 from .render import parse_shard
 
 FORMATS = ("folder", "webdataset")
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
         )
     shard = parse_shard(args.shard)
     require_folder("OUT", args.out)
+    require_present(args)
     people = people_of(args.folder)
     check_plan(args.out, people, f"{args.analyzer}{' fast' if args.fast else ''} {args.format}")
     annotator = Annotator(lambda: faces.analyzer_of(args, fast=args.fast))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .checks import require_present
 from .faces import add_analyzer, analyzer_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
     from ..faces.encoders.calibration import calibrate
     from ..faces.encoders.ir_se50 import load_ir_se50
 
+    require_present(args)
     net = load_ir_se50(args.encoder)
     pairs = _pairs(args)
     variants = calibrate(net, pairs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -11,6 +12,8 @@ from ..errors import InputError
 HIGHEST_SEED = 2**63 - 1
 MOST_STEPS = 1000
 MOST_PROCESSES = 1024
+_NOT_READ = {"out", "folder", "resume", "images", "dataset"}
+"""Options that name what is written or kept, and arguments with checks of their own."""
 
 
 def require_within(option: str, value: float | None, low: float, high: float) -> None:
@@ -38,6 +41,32 @@ def require_sampling(args: argparse.Namespace) -> None:
         ("control_strength", 0, 10),
     ):
         require_within(f"--{name.replace('_', '-')}", getattr(args, name, None), low, high)
+
+
+def require_present(args: argparse.Namespace, *others: str, contents: Sequence[Path] = ()) -> None:
+    """Raise InputError unless all files and folders to read are there; it names all that are not.
+
+    Args:
+        args: Every path in it counts, but those of :data:`_NOT_READ`.
+        others: Names of further options that do not count, because they are checked elsewhere.
+        contents: Files that are needed in the folders of options.
+    """
+    missing: list[str] = []
+    for name, value in vars(args).items():
+        if name in _NOT_READ or name in others:
+            continue
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, Path) and not path.exists():
+                missing.append(f"--{name.replace('_', '-')} {path}")
+    missing += [str(path) for path in contents if not path.exists()]
+    if missing:
+        raise InputError(
+            "a file or folder to read is missing"
+            if len(missing) == 1
+            else f"{len(missing)} files or folders to read are missing",
+            where=", ".join(missing),
+            fix="Correct what is given",
+        )
 
 
 def require_folder(option: str, path: Path) -> None:

@@ -22,6 +22,7 @@ from .real.options import (
     add_real_options,
     add_sampling_options,
     drawing_choices,
+    require_files,
 )
 
 if TYPE_CHECKING:
@@ -127,19 +128,23 @@ def run(args: argparse.Namespace) -> None:
 
     require_sampling(args)
     require_folder("--out", args.out)
-    check_base(args)
-    drawing_choices(args)  # a wrong sampler fails at once
-    rig, angles = face_mesh_rig(args), angles_on_a_base(args)
-    finder, evaluator, recogniser = _analyzers(args)
     problems = Problems()
+    with problems.collect():
+        require_files(args, "references", "prompts", "words")
     prompts = entries(args.prompt, args.prompts, problems) or list(PROMPTS)
     words = entries(args.word, args.words, problems)
     if not words and args.expression_adapter is not None:
         words = list(WORDS)
     expressions = expressions_by_word(words, _intensity(args), args.seed, problems)
+    photos = photos_by_name(args.references, problems)
+    problems.check()  # what can be seen without loading anything
+    check_base(args)
+    drawing_choices(args)  # a wrong sampler fails at once
+    rig, angles = face_mesh_rig(args), angles_on_a_base(args)
+    finder, evaluator, recogniser = _analyzers(args)
     scenes = _scenes(args, finder, problems)
     people = read_persons(
-        photos_by_name(args.references, problems), finder, evaluator, recogniser, problems,
+        photos, finder, evaluator, recogniser, problems,
         aligned=args.clip_vision is not None, progress=True,
     )  # fmt: skip
     images = _image_folder(args, people, scenes, problems)

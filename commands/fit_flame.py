@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .checks import require_present
 from .faces import add_landmarker, landmarker_path
 from .real.smirk import add_smirk, with_smirk
 
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
         raise InputError(
             "a map is a safetensors file", where=str(args.out), fix="Use a name in .safetensors"
         )
+    require_present(args, "pictures")
     with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
         files = (file_sha256(args.smirk)[:16], file_sha256(task_file)[:16])
         settings = f"fit-flame {args.smirk_order} {' '.join(files)}"

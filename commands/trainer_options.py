@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .checks import MOST_PROCESSES, require_file, require_folder, require_within
+from .checks import (
+    MOST_PROCESSES,
+    require_file,
+    require_folder,
+    require_present,
+    require_within,
+)
 
 if TYPE_CHECKING:
     from ..training.loop import Schedule
@@ -59,7 +65,8 @@ def schedule_of(args: argparse.Namespace) -> Schedule:
     """The schedule from :func:`add_options`.
 
     Raises:
-        InputError: A number is out of range, there is no data set, or nothing can be written.
+        InputError: A number is out of range, data set or a file is missing, or nothing can be
+            written.
     """
     from ..training.data.dataset import require_data_set
     from ..training.loop import Schedule
@@ -73,6 +80,7 @@ def schedule_of(args: argparse.Namespace) -> Schedule:
     require_file("--out", args.out)
     require_folder("--folder", args.folder)
     require_data_set(args.dataset)
+    require_present(args)
     return Schedule(
         args.steps,
         args.rate,

@@ -22,8 +22,10 @@ from .base import Base, new_unet
 from .layout import UNetLayout
 from .text import encode_embeddings, fill_text_encoder
 
+UNET_FILE = Path("arc2face", "diffusion_pytorch_model.safetensors")
+TEXT_FILE = Path("encoder", "pytorch_model.bin")
 REFERENCE_FILE = Path("ref_adapter", "pytorch_lora_weights.safetensors")
-"""In Arc2Face's folder: the LoRA of its reference adapter."""
+"""In Arc2Face's folder: its two networks, and the LoRA of its reference adapter."""
 _SAME = 1e-3
 """Largest difference, relative to the largest weight, of a copy in half precision."""
 _HEAD = 64
@@ -44,8 +46,8 @@ def load_arc2face(folder: str | Path, base: Base) -> Base:
         ModelFileError: A file is missing or damaged, or holds another network.
         IncompatibleError: UNet and text encoder are of different widths.
     """
-    path = Path(folder) / "arc2face" / "diffusion_pytorch_model.safetensors"
-    text_encoder = read_text_encoder(Path(folder) / "encoder" / "pytorch_model.bin")
+    path = Path(folder) / UNET_FILE
+    text_encoder = read_text_encoder(Path(folder) / TEXT_FILE)
     tensors = as_float32(read_weights(path)[0])
     layout = UNetLayout.from_diffusers(base.unet.config)
     with torch.device("meta"):  # an inpainting base has more input channels

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .base import check_base
 from .face_mesh import draw_face_mesh, face_mesh_rig
 from .loading import finder_of, load_real, recogniser_of
-from .options import drawing_choices
+from .options import drawing_choices, require_files
 from .smirk import mapped, read_flame
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def run_real(
     from ...storage import atomic_path
 
     check_image_name(args.out)
+    require_files(args)
     check_base(args)
     choices = drawing_choices(args)
     with atomic_path(args.out) as temporary:

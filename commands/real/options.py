@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from ..checks import require_present
 from ..faces import add_face_files
 from .smirk import add_smirk
 
@@ -144,6 +145,24 @@ def require_base(args: argparse.Namespace, *others: str) -> None:
                 where=f"--{name}",
                 fix="Give a Stable Diffusion 1.5 or SDXL checkpoint as --base, too",
             )
+
+
+def require_files(args: argparse.Namespace, *others: str) -> None:
+    """Check that all files and folders to read are there, before a base is loaded.
+
+    Args:
+        others: Options that are checked elsewhere.
+
+    Raises:
+        InputError: Some are missing; it names them all.
+    """
+    from ...pipelines.arc2face import REFERENCE_FILE, TEXT_FILE, UNET_FILE
+
+    inside: list[Path] = []
+    if args.arc2face is not None:
+        reference = [] if args.reference_image is None else [REFERENCE_FILE]
+        inside = [args.arc2face / file for file in (UNET_FILE, TEXT_FILE, *reference)]
+    require_present(args, *others, contents=inside)
 
 
 def note_tiny_images(paths: Iterable[Path]) -> None:

@@ -203,17 +203,46 @@ def test_everything_wrong_is_named_before_the_base_is_loaded(
     assert photos(word=["joyy", "joy"], scene="nowhere.png", vae="nowhere.safetensors") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     for part in (
-        "6 inputs cannot be used",
-        "no face was found",
-        "nobody.png",
+        "4 inputs cannot be used",
         "two people have the name ben",
         "the same photo is there twice",
         "'joyy' is not one of the 135 words",
-        "the scene is missing",
+        "2 files or folders to read are missing",
+        "--vae",
         "nowhere.safetensors",
+        "--scene",
+        "nowhere.png",
     ):
         assert part in said
+    (photos.references / "Ben" / "1.png").unlink()
+    (photos.references / "Ben").rmdir()
+    (photos.references / "ada" / "again.bmp").unlink()
+    assert photos(scene=photos.references / "nobody.png") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no face was found" in said and "nobody.png" in said
     assert not (photos.out / "images").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"references": "nowhere"},
+        {"evaluator": "nowhere.onnx"},
+        {"clip_vision": "nowhere.safetensors"},
+        {"words": "nowhere.txt"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_missing_files_are_seen_before_anything_is_loaded(
+    photos: Photos,
+    changes: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("check_base", "finder_of", "recogniser_of", "evaluator_of", "draw_pending"):
+        monkeypatch.setattr(evaluate_photos, name, lambda *_, name=name: pytest.fail(name))
+    assert photos(**changes) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_base")

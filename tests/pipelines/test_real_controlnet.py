@@ -144,14 +144,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"controlnet": "control_sd2.safetensors"}, "this ControlNet is for Stable Diffusion 2"),
     ({"controlnet": "control_lora.safetensors"}, "this is a Control-LoRA"),
     ({"controlnet": "base.safetensors"}, "the file holds no ControlNet"),
-    ({"controlnet": "nowhere.safetensors"}, "the model file is missing"),
+    ({"controlnet": "nowhere.safetensors"}, "to read is missing (--controlnet"),
     ({"controlnet": "branch.safetensors"}, "a pose branch without its Dense-Face file"),
     ({"controlnet": "no_branch.safetensors"}, "contains no pose branch"),
     (
         {"controlnet": "dense.safetensors", "dense_face": "dense.safetensors"},
         "a pose branch draws its own image from the angles",
     ),
-    ({"control_image": "nowhere.png"}, "the control image is missing"),
+    ({"control_image": "nowhere.png"}, "to read is missing (--control-image"),
     ({"scene": "scene.png", "mask": "mask.png"}, "another size than the scene"),
     ({"control_strength": -1}, "--control-strength is out of range (-1)"),
 ]

@@ -121,7 +121,7 @@ def test_several_photos_have_tokens_of_their_own(command: Command, files: Path) 
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"clip_vision": None}, "Plus v2 also reads CLIP vision, and none is given"),
-    ({"clip_vision": "nowhere.safetensors"}, "the file of CLIP vision is missing"),
+    ({"clip_vision": "nowhere.safetensors"}, "to read is missing (--clip-vision"),
     ({"clip_vision": "vit_l.safetensors"}, "ViT-L/14, whose states have 1024 numbers instead"),
     ({"clip_vision": "bigg.safetensors"}, "ViT-bigG/14, whose states have 1664 numbers instead"),
     ({"clip_vision": "text_only.safetensors"}, "the file holds no CLIP vision model"),
