@@ -11,6 +11,7 @@ from torch import Tensor
 from ...demo.bundled import ANNOTATION_FILE, WEIGHTS
 from ...errors import InputError
 from ..host.folders import BUNDLED, file_mark, full_path, list_files
+from ..host.missing_files import found
 from ..images import channels_first
 from ..inputs import between, choice, output
 from ..sockets import AnnotationHeadSocket, AnnotationsSocket, ImageAnnotations, LoadedHead
@@ -56,6 +57,10 @@ class LoadAnnotationHead(io.ComfyNode):
                 )
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, head_name: str | None = None) -> bool | str:
+        return found(head_path, head_name)
 
     @classmethod
     def fingerprint_inputs(cls, head_name: str) -> str:

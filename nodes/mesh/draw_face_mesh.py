@@ -13,6 +13,7 @@ from ..analysis.chosen_face import index_input
 from ..analysis.load_analyzer import file_list
 from ..host.face_models import LANDMARKER, model_file
 from ..host.folders import file_mark
+from ..host.missing_files import found
 from ..inputs import ANGLES, PITCH, YAW, angle, between
 from ..sockets import Expressions, ExpressionSocket, FacesSocket, FoundFaces, HeadPoses, PoseSocket
 from .drawings import CATEGORY, drawn, outputs, scene_input, scenes_of
@@ -113,6 +114,10 @@ class DrawFaceMesh(io.ComfyNode):
             ],
             outputs=outputs(faces=True),
         )
+
+    @classmethod
+    def validate_inputs(cls, task_file: str | None = None) -> bool | str:
+        return found(model_file, LANDMARKER, task_file)
 
     @classmethod
     def fingerprint_inputs(cls, task_file: str, **_: Any) -> str:
