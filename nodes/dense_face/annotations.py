@@ -107,7 +107,7 @@ class AnnotateImage(io.ComfyNode):
                 io.Int.Input(
                     "seed",
                     **between(0, 2**64 - 1, default=0),
-                    control_after_generate=True,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Seed of the added noise.",
                 ),
             ],
