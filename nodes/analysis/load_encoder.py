@@ -50,16 +50,15 @@ class LoadEncoder(io.ComfyNode):
                 file_list(
                     "ir_se50_file",
                     NETWORKS,
-                    "For IR-SE50: its weights in models/dense_face, as written by denseface "
-                    "convert or as published.",
+                    "For IR-SE50: its weights in models/dense_face, as published or taken out of "
+                    "the authors' checkpoint.",
                 ),
                 pack_list(),
                 choice(
                     "channel_order",
                     ORDERS,
                     "For IR-SE50: its channel order, RGB or BGR. The authors do not say "
-                    "which; denseface calibrate-identity finds out from images with known "
-                    "features.",
+                    "which: keep the one that gives the better likeness.",
                 ),
                 choice(
                     "alignment",

@@ -56,8 +56,8 @@ IR_SE50 = FaceModel(
     "IR-SE50 file",
     NETWORKS,
     ("ir_se50", "ir-se50", "irse50"),
-    "Put ir_se50.safetensors there (denseface convert --ir-se50 takes it out of the authors' "
-    f"checkpoint) or {BY_KEY['ir_se50'].where_to_get}",
+    f"Put {BY_KEY['ir_se50'].where_to_get} there, or ir_se50.safetensors as converted from the "
+    "authors' checkpoint",
     "Without it identities of InsightFace or the tiny world work, with adapters trained on them",
 )
 POSE_NETWORK = FaceModel(

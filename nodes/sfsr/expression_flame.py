@@ -72,8 +72,8 @@ class ExpressionFromFLAME(io.ComfyNode):
                     options=[NO_MAP, *list_files(FOLDER)],
                     default=NO_MAP,
                     optional=True,
-                    tooltip="A map in models/sfsr that denseface fit-flame wrote: turns a word, "
-                    "sliders or a photo in expression into FLAME's numbers. Leave numbers empty.",
+                    tooltip="A map in models/sfsr: turns a word, sliders or a photo in expression "
+                    "into FLAME's numbers. Leave numbers empty.",
                 ),
             ],
             outputs=[expression_output("The expression, as FLAME's numbers.")],
