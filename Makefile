@@ -9,13 +9,15 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test lint bench bench-gpu soak fuzz compatibility locales tables host browser
+.PHONY: help setup demo test slow lint docs bench bench-gpu soak fuzz compatibility locales tables registry-images zip host browser
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    images and figures of the tiny world, in out/demo"
 	@echo "make test    all tests; those of the host need a ComfyUI checkout and skip loudly without"
+	@echo "make slow    the slow tests alone; COMFYUI_VERSIONS: a folder of other ComfyUI checkouts"
 	@echo "make lint    ruff and pyright"
+	@echo "make docs    the documentation as a site, in out/site"
 	@echo "make bench   measured speed and memory"
 	@echo "make bench-gpu  only what needs CUDA: parity, step times at 512 px, memory"
 	@echo "make soak    500 runs in one server, with faults; half an hour (needs a ComfyUI checkout)"
@@ -23,6 +25,8 @@ help:
 	@echo "make fuzz    mutated files for every reader, FUZZ_SECONDS=600; in no other target"
 	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
 	@echo "make tables  the tables in the docs that are made from data"
+	@echo "make zip     what the registry publishes, in out/dense-face.zip"
+	@echo "make registry-images  icon and banner of the registry"
 	@echo "make setup   only the environment in .venv"
 
 $(STAMPS)/torch: constraints.txt
@@ -31,7 +35,7 @@ $(STAMPS)/torch: constraints.txt
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/pack: $(STAMPS)/torch pyproject.toml requirements.txt
-	$(PIP) -e ".[pipelines,train,dev]"
+	$(PIP) -e ".[pipelines,train,dev,docs]"
 	@touch $@
 
 $(STAMPS)/host: $(STAMPS)/pack $(HOST_REQUIREMENTS) tests/host_setup.py tests/torchvision_cpu.py
@@ -57,10 +61,16 @@ test: setup host browser
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests -m "not full_size" -n 2 --dist loadfile --no-loadscope-reorder
 	$(PY) -m pytest tests -m full_size
 
+slow: setup host
+	COMFYUI_VERSIONS="$(COMFYUI_VERSIONS)" $(PY) -m pytest tests -m slow
+
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
+
+docs: setup
+	$(PY) -m mkdocs build --strict --quiet
 
 bench: setup
 	$(PY) -m comfyui_dense_face.benchmarks
@@ -86,3 +96,10 @@ locales: setup host
 
 tables: setup
 	$(PY) -m pytest tests/test_doc_tables.py -q --rewrite-tables
+
+registry-images: setup
+	$(PY) .github/registry/images.py
+
+zip: setup
+	@mkdir -p out
+	$(PY) .github/registry/contents.py out/dense-face.zip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from comfy_api.latest import io, ui
 
 from ...errors import ModelFileError
@@ -14,6 +16,7 @@ from ..host.folders import (
     new_file,
     places,
 )
+from ..host.missing_files import found
 from ..inputs import output
 from ..sockets import IdentitySocket, People
 from .identity import CATEGORY, IDENTITY_TIP
@@ -62,6 +65,17 @@ class SaveIdentity(io.ComfyNode):
         return io.NodeOutput(file, ui=ui.PreviewText(f"Saved as {file}"))
 
 
+def identity_path(name: str) -> Path:
+    """The file of an entry in the list; raises ModelFileError."""
+    if name == NONE_YET:
+        raise ModelFileError(
+            "no identity is saved yet",
+            where=places(IDENTITIES),
+            fix="Make one with Encode Identity and Save Identity, then reload the lists",
+        )
+    return full_path(IDENTITIES, name, "identity")
+
+
 class LoadIdentity(io.ComfyNode):
     """File -> identity."""
 
@@ -88,9 +102,13 @@ class LoadIdentity(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return found(identity_path, file)
+
+    @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
         try:
-            return file_mark(full_path(IDENTITIES, file, "identity"))
+            return file_mark(identity_path(file))
         except ModelFileError:
             return ""  # reported when the node runs
 
@@ -98,11 +116,5 @@ class LoadIdentity(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         from ...faces.identity_file import load_identities
 
-        if file == NONE_YET:
-            raise ModelFileError(
-                "no identity is saved yet",
-                where=places(IDENTITIES),
-                fix="Make one with Encode Identity and Save Identity, then reload the lists",
-            )
-        identities = load_identities(full_path(IDENTITIES, file, "identity"))
+        identities = load_identities(identity_path(file))
         return io.NodeOutput(People(identities), identities[0].encoder)

@@ -21,6 +21,7 @@ from ..host.face_models import (
     model_file,
 )
 from ..host.folders import file_mark, list_files
+from ..host.missing_files import found, queued_inputs
 from ..inputs import between, choice, output
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 
@@ -101,6 +102,14 @@ class LoadAnalyzer(io.ComfyNode):
             ],
             outputs=[output(AnalyzerSocket, "analyzer", _OUTPUT_TIP)],
         )
+
+    @classmethod
+    def validate_inputs(cls, finder: str | None = None) -> bool | str:
+        if finder is not None and finder not in FINDERS:
+            return f"{finder!r} is not one of {', '.join(FINDERS)}."
+        inputs = queued_inputs()
+        files = ("task_file", "insightface_pack", "pose_file", "yunet_file")
+        return found(_sources, finder, *(inputs.get(name, FIRST) for name in files))
 
     @classmethod
     def fingerprint_inputs(

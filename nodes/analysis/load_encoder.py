@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -10,6 +11,7 @@ from comfy_api.latest import io
 from ...errors import ModelFileError
 from ..host.face_models import FIRST, IR_SE50, NETWORKS, ONNX, SFACE, insight_pack, model_file
 from ..host.folders import file_mark
+from ..host.missing_files import found, queued_inputs
 from ..inputs import choice, output
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 from .load_analyzer import CATEGORY, INSIGHTFACE, file_list, pack_files, pack_list
@@ -48,16 +50,15 @@ class LoadEncoder(io.ComfyNode):
                 file_list(
                     "ir_se50_file",
                     NETWORKS,
-                    "For IR-SE50: its weights in models/dense_face, as written by denseface "
-                    "convert or as published.",
+                    "For IR-SE50: its weights in models/dense_face, as published or taken out of "
+                    "the authors' checkpoint.",
                 ),
                 pack_list(),
                 choice(
                     "channel_order",
                     ORDERS,
                     "For IR-SE50: its channel order, RGB or BGR. The authors do not say "
-                    "which; denseface calibrate-identity finds out from images with known "
-                    "features.",
+                    "which: keep the one that gives the better likeness.",
                 ),
                 choice(
                     "alignment",
@@ -82,6 +83,14 @@ class LoadEncoder(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, encoder: str | None = None) -> bool | str:
+        if encoder is not None and encoder not in ENCODERS:
+            return f"{encoder!r} is not one of {', '.join(ENCODERS)}."
+        inputs = queued_inputs()
+        files = ("ir_se50_file", "insightface_pack", "sface_file")
+        return found(_sources, encoder, *(inputs.get(name, FIRST) for name in files))
+
+    @classmethod
     def fingerprint_inputs(
         cls,
         encoder: str,
@@ -91,11 +100,8 @@ class LoadEncoder(io.ComfyNode):
         **_: Any,
     ) -> str:
         try:
-            if encoder == INSIGHTFACE:
-                return "".join(map(file_mark, pack_files(insightface_pack)))
-            if encoder == OPENCV:
-                return file_mark(model_file(SFACE, sface_file))
-            return file_mark(model_file(IR_SE50, ir_se50_file))
+            files = _sources(encoder, ir_se50_file, insightface_pack, sface_file)
+            return "".join(map(file_mark, files))
         except ModelFileError:
             return ""  # reported when the node runs
 
@@ -125,3 +131,12 @@ class LoadEncoder(io.ComfyNode):
             path = model_file(IR_SE50, ir_se50_file)
             recogniser = load_encoder(path, channel_order, alignment)
         return io.NodeOutput(replace(analyzer, encoder=recogniser.encoder, recogniser=recogniser))
+
+
+def _sources(encoder: str, ir_se50_file: str, pack: str, sface_file: str) -> list[Path]:
+    """The files that an encoder is loaded from; raises ModelFileError."""
+    if encoder == INSIGHTFACE:
+        return pack_files(pack)
+    if encoder == OPENCV:
+        return [model_file(SFACE, sface_file)]
+    return [model_file(IR_SE50, ir_se50_file)]

@@ -49,7 +49,7 @@ class QuickPortrait(io.ComfyNode):
                 io.Int.Input(
                     "seed",
                     **between(0, 2**63 - 1, default=0),
-                    control_after_generate=True,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Seed of the initial noise.",
                 ),
                 io.Image.Input(

@@ -144,7 +144,7 @@ class TinyPortrait(io.ComfyNode):
                 io.Int.Input(
                     "person",
                     **between(0, MAX_NUMBER, default=2),
-                    control_after_generate=True,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Number of the person; the same number always gives the same person.",
                 ),
                 io.Int.Input(

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS
 from ...errors import IncompatibleError
+from ...published_files import BY_KEY
 from ..host.folders import BUNDLED, file_mark, full_path, list_files
+from ..host.missing_files import found
 from ..images import checked_mask
 from ..inputs import between, output, percent
 from ..sockets import AdapterSocket, IdentitySocket, LoadedAdapter, People
@@ -25,7 +27,9 @@ IDENTITY_TIP = "The person to draw: from Encode Identity, with the adapter's own
 
 def adapter_path(name: str) -> Path:
     """The file of an entry in the adapter list; raises ModelFileError."""
-    return TINY_ADAPTER if name == BUNDLED else full_path(FOLDER, name, "Dense-Face adapter")
+    if name == BUNDLED:
+        return TINY_ADAPTER
+    return full_path(FOLDER, name, "Dense-Face adapter", BY_KEY["dense_face"])
 
 
 class LoadAdapter(io.ComfyNode):
@@ -61,6 +65,10 @@ class LoadAdapter(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, adapter_name: str | None = None) -> bool | str:
+        return found(adapter_path, adapter_name)
 
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...demo.bundled import ANNOTATION_FILE, WEIGHTS
 from ...errors import InputError
 from ..host.folders import BUNDLED, file_mark, full_path, list_files
+from ..host.missing_files import found
 from ..images import channels_first
 from ..inputs import between, choice, output
 from ..sockets import AnnotationHeadSocket, AnnotationsSocket, ImageAnnotations, LoadedHead
@@ -58,6 +59,10 @@ class LoadAnnotationHead(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, head_name: str | None = None) -> bool | str:
+        return found(head_path, head_name)
+
+    @classmethod
     def fingerprint_inputs(cls, head_name: str) -> str:
         return file_mark(head_path(head_name))
 
@@ -102,7 +107,7 @@ class AnnotateImage(io.ComfyNode):
                 io.Int.Input(
                     "seed",
                     **between(0, 2**64 - 1, default=0),
-                    control_after_generate=True,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Seed of the added noise.",
                 ),
             ],

@@ -11,7 +11,7 @@ import folder_paths
 from ...errors import ModelFileError
 from ...faces.encoders.load import SFACE_MARK
 from ...faces.insightface.model_pack import pack_folder
-from ...published_files import BY_KEY
+from ...published_files import BY_KEY, DOWNLOADS
 from .folders import full_path, list_files, places
 
 FIRST = "first one found"
@@ -56,8 +56,8 @@ IR_SE50 = FaceModel(
     "IR-SE50 file",
     NETWORKS,
     ("ir_se50", "ir-se50", "irse50"),
-    "Put ir_se50.safetensors there (denseface convert --ir-se50 takes it out of the authors' "
-    f"checkpoint) or {BY_KEY['ir_se50'].where_to_get}",
+    f"Put {BY_KEY['ir_se50'].where_to_get} there, or ir_se50.safetensors as converted from the "
+    "authors' checkpoint",
     "Without it identities of InsightFace or the tiny world work, with adapters trained on them",
 )
 POSE_NETWORK = FaceModel(
@@ -139,10 +139,19 @@ def insight_pack(name: str) -> Path:
         raise ModelFileError(
             f"the {which} is missing",
             where=", ".join(map(str, _insight_places())),
-            fix=f"Unpack buffalo_l.zip there: {BY_KEY['buffalo_l'].where_to_get}. "
-            f"{_WITHOUT}, or the landmarker",
+            fix=_where_to_get_pack(name),
         )
     return pack_folder(packs[name])
+
+
+def _where_to_get_pack(name: str) -> str:
+    place = f"{_INSIGHTFACE}/models/{name}"
+    published = next((each for each in DOWNLOADS if each.folder == place), BY_KEY["buffalo_l"])
+    folder = Path(published.folder).name
+    return (
+        f"Put the files into a folder {folder} there: {published.where_to_get}. "
+        f"{_WITHOUT}, or the landmarker"
+    )
 
 
 def _insight_places() -> Sequence[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import folder_paths
 
 from ...errors import InputError, ModelFileError
-from ...published_files import download_of
+from ...published_files import Download, download_of
 from ...readers.files import inside, stays_inside
 
 EXTENSIONS = {".safetensors"}
@@ -84,8 +84,11 @@ def list_files(
     return [BUNDLED, *names] if bundled else names
 
 
-def full_path(folder: str, name: str, what: str) -> Path:
+def full_path(folder: str, name: str, what: str, published: Download | None = None) -> Path:
     """The path of a listed file.
+
+    Args:
+        published: What to get where the name is none of a published file.
 
     Raises:
         ModelFileError: It is in no registered place; the message names all of them, and the page
@@ -93,7 +96,7 @@ def full_path(folder: str, name: str, what: str) -> Path:
     """
     found = folder_paths.get_full_path(folder, name)
     if found is None:
-        published = download_of(Path(name).name)
+        published = download_of(Path(name).name) or published
         file = "the file" if published is None else published.where_to_get
         raise ModelFileError(
             f"the {what} {name} is missing",

@@ -13,6 +13,7 @@ from ..analysis.chosen_face import index_input
 from ..analysis.load_analyzer import file_list
 from ..host.face_models import LANDMARKER, model_file
 from ..host.folders import file_mark
+from ..host.missing_files import found
 from ..images import preview_image
 from ..inputs import ANGLES, PITCH, YAW, angle, between
 from ..sockets import Expressions, ExpressionSocket, FacesSocket, FoundFaces, HeadPoses, PoseSocket
@@ -114,6 +115,10 @@ class DrawFaceMesh(io.ComfyNode):
             ],
             outputs=outputs(faces=True),
         )
+
+    @classmethod
+    def validate_inputs(cls, task_file: str | None = None) -> bool | str:
+        return found(model_file, LANDMARKER, task_file)
 
     @classmethod
     def fingerprint_inputs(cls, task_file: str, **_: Any) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...errors import InputError, ModelFileError
 from ...published_files import BY_KEY
 from ..host.folders import IP_ADAPTERS, IP_ENDINGS, file_mark, full_path, list_files, places
+from ..host.missing_files import found
 from ..images import channels_first, channels_last
 from ..inputs import between, output
 from .load_adapter import NONE_YET
@@ -99,6 +100,10 @@ class ApplyArc2FaceReference(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, adapter_name: str | None = None) -> bool | str:
+        return found(reference_path, adapter_name)
 
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str, **_: Any) -> str:

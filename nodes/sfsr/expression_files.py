@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from comfy_api.latest import io, ui
 
 from ...errors import ModelFileError
@@ -14,6 +16,7 @@ from ..host.folders import (
     new_file,
     places,
 )
+from ..host.missing_files import found
 from ..inputs import output
 from ..sockets import Expressions, ExpressionSocket
 from .expression_word import expression_output
@@ -60,6 +63,17 @@ class SaveExpression(io.ComfyNode):
         return io.NodeOutput(file, ui=ui.PreviewText(f"Saved as {file}"))
 
 
+def expression_path(name: str) -> Path:
+    """The file of an entry in the list; raises ModelFileError."""
+    if name == NONE_YET:
+        raise ModelFileError(
+            "no expression is saved yet",
+            where=places(EXPRESSIONS),
+            fix="Make one with Save Expression, then reload the lists",
+        )
+    return full_path(EXPRESSIONS, name, "expression")
+
+
 class LoadExpression(io.ComfyNode):
     """File -> expression."""
 
@@ -82,9 +96,13 @@ class LoadExpression(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return found(expression_path, file)
+
+    @classmethod
     def fingerprint_inputs(cls, file: str) -> str:
         try:
-            return file_mark(full_path(EXPRESSIONS, file, "expression"))
+            return file_mark(expression_path(file))
         except ModelFileError:
             return ""  # reported when the node runs
 
@@ -92,11 +110,5 @@ class LoadExpression(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         from ...sfsr.expression_file import load_expressions
 
-        if file == NONE_YET:
-            raise ModelFileError(
-                "no expression is saved yet",
-                where=places(EXPRESSIONS),
-                fix="Make one with Save Expression, then reload the lists",
-            )
-        codes = load_expressions(full_path(EXPRESSIONS, file, "expression"))
+        codes = load_expressions(expression_path(file))
         return io.NodeOutput(Expressions(codes))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
 from ...errors import InputError, ModelFileError
 from ..host.folders import file_mark, full_path, list_files
+from ..host.missing_files import found
 from ..inputs import between
 from ..sockets import Expressions, ExpressionSocket
 from .expression_word import expression_output
@@ -17,6 +19,11 @@ NAME = "Expression from FLAME"
 FOLDER = "sfsr"
 NO_MAP = "none"
 """First entry of the list of maps."""
+
+
+def map_path(name: str) -> Path:
+    """The file of an entry in the list of maps; raises ModelFileError."""
+    return full_path(FOLDER, name, "map")
 
 
 class ExpressionFromFLAME(io.ComfyNode):
@@ -65,17 +72,21 @@ class ExpressionFromFLAME(io.ComfyNode):
                     options=[NO_MAP, *list_files(FOLDER)],
                     default=NO_MAP,
                     optional=True,
-                    tooltip="A map in models/sfsr that denseface fit-flame wrote: turns a word, "
-                    "sliders or a photo in expression into FLAME's numbers. Leave numbers empty.",
+                    tooltip="A map in models/sfsr: turns a word, sliders or a photo in expression "
+                    "into FLAME's numbers. Leave numbers empty.",
                 ),
             ],
             outputs=[expression_output("The expression, as FLAME's numbers.")],
         )
 
     @classmethod
+    def validate_inputs(cls, flame_map: str | None = NO_MAP) -> bool | str:
+        return flame_map == NO_MAP or found(map_path, flame_map)
+
+    @classmethod
     def fingerprint_inputs(cls, flame_map: str = NO_MAP, **_: Any) -> str:
         try:
-            return "" if flame_map == NO_MAP else file_mark(full_path(FOLDER, flame_map, "map"))
+            return "" if flame_map == NO_MAP else file_mark(map_path(flame_map))
         except ModelFileError:
             return ""  # reported when the node runs
 
@@ -97,7 +108,7 @@ class ExpressionFromFLAME(io.ComfyNode):
                     where=f"{NAME}, flame_map",
                     fix="Connect an expression and leave numbers empty, or choose none",
                 )
-            mapped = load_flame_map(full_path(FOLDER, flame_map, "map"))
+            mapped = load_flame_map(map_path(flame_map))
             codes = (mapped.expression(face, intensity) for face in expression.codes)
             return io.NodeOutput(Expressions(tuple(codes)))
         given = parse_flame(numbers)

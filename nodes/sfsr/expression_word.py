@@ -41,6 +41,7 @@ class ExpressionFromWord(io.ComfyNode):
                     default=0,
                     min=0,
                     max=_LARGEST_SEED,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Chooses the sides: to which side the face is crooked, smirks or "
                     "looks. The same seed means the same side in every word.",
                 ),
@@ -97,6 +98,7 @@ class ExpressionFromExemplars(io.ComfyNode):
                     default=0,
                     min=0,
                     max=_LARGEST_SEED,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Chooses the image if choice is seed.",
                 ),
             ],

@@ -18,6 +18,7 @@ from ..host.folders import (
     list_files,
     places,
 )
+from ..host.missing_files import found
 from ..inputs import output
 from .sockets import CATEGORY, LoadedSFSR, SFSRAdapterSocket
 
@@ -51,6 +52,25 @@ def adapter_path(name: str) -> Path:
     if name.startswith(_OTHERS):
         return full_path(IP_ADAPTERS, name.removeprefix(_OTHERS), "IP-Adapter")
     return full_path(FOLDER, name, "SFSR adapter")
+
+
+def adapter_files(name: str) -> list[Path]:
+    """All files behind an entry, FineFace's both; raises ModelFileError."""
+    from ...sfsr.ip_adapter.load import partner_file
+
+    path = adapter_path(name)
+    halves = {file.name for file in BY_KEY["fineface"].files}
+    if path.name not in halves:
+        return [path]
+    partner = partner_file(path)
+    if partner is None:
+        (lacking,) = halves - {path.name}
+        raise ModelFileError(
+            f"{lacking}, the other half of FineFace, is missing",
+            where=str(path.parent),
+            fix=f"Put both files there: {BY_KEY['fineface'].where_to_get}",
+        )
+    return [path, partner]
 
 
 class LoadSFSRAdapter(io.ComfyNode):
@@ -101,6 +121,10 @@ class LoadSFSRAdapter(io.ComfyNode):
                 output(SFSRAdapterSocket, "adapter", "For Apply SFSR."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, adapter_name: str | None = None) -> bool | str:
+        return found(adapter_files, adapter_name)
 
     @classmethod
     def fingerprint_inputs(cls, adapter_name: str, plus_version: str = BY_NAME) -> str:

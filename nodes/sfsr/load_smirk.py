@@ -11,6 +11,7 @@ from ...errors import IncompatibleError, ModelFileError
 from ..analysis.load_analyzer import file_list
 from ..host.face_models import SMIRK, model_file
 from ..host.folders import file_mark
+from ..host.missing_files import found
 from ..inputs import choice, output
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 from .sockets import CATEGORY
@@ -56,6 +57,10 @@ class LoadSMIRK(io.ComfyNode):
                 )
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, smirk_file: str | None = None) -> bool | str:
+        return found(model_file, SMIRK, smirk_file)
 
     @classmethod
     def fingerprint_inputs(cls, smirk_file: str, **_: Any) -> str:

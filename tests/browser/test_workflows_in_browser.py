@@ -64,7 +64,7 @@ def test_our_widgets_explain_themselves(opened: tuple[Path, dict[str, Any]]) -> 
         for node in report["nodes"]
         if node["type"].startswith(("DenseFace_", "SFSR_"))
         for widget in node["widgets"]
-        # The frontend adds these two itself, beside a seed and an upload.
-        if not widget["tooltip"] and widget["name"] not in {"control_after_generate", "upload"}
+        # The frontend adds these itself: beside a seed, named after its value, and an upload.
+        if not widget["tooltip"] and widget["name"] not in {"fixed", "upload"}
     ]
     assert silent == []

@@ -35,6 +35,13 @@ CORE_NODES = {
 }
 """Display names of the host's own nodes that our texts mention."""
 
+GUIDE = (
+    "first_image.md", "your_checkpoint.md", "swap.md", "expressions.md", "training.md",
+    "troubleshooting.md",
+)  # fmt: skip
+NO_NODES = {"How far this is proven:", "tiny world"}
+"""What else is bold in the guide."""
+
 BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 TITLE_IN_ITALICS = re.compile(r"(?<![*\w`])\*([A-Z][^*`\n]*)\*(?![*\w`])")
 
@@ -71,6 +78,13 @@ def test_help_pages_spell_options_as_the_nodes_do(schemas: dict[str, Any]) -> No
 
 def test_no_page_without_a_node(schemas: dict[str, Any]) -> None:
     assert {page.stem for page in HELP.glob("*.md")} == set(schemas)
+
+
+def test_the_guide_names_only_nodes_that_exist(schemas: dict[str, Any]) -> None:
+    known = CORE_NODES | {schema.display_name for schema in schemas.values()}
+    for page in GUIDE:
+        named = set(BOLD.findall((ROOT / "docs" / page).read_text(encoding="utf-8")))
+        assert named - known <= NO_NODES, page
 
 
 def test_pages_and_notes_name_only_nodes_that_exist(schemas: dict[str, Any]) -> None:

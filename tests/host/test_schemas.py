@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from locate_host import ROOT
 from node_schemas import frozen_parts, locale_entry
+from ui_to_api import SEEDS
 
 GOLDEN = ROOT / "tests" / "data" / "node_schemas.json"
 LOCALE = ROOT / "locales" / "en" / "nodeDefs.json"
@@ -44,6 +45,15 @@ def test_english_locale_is_generated_from_the_schemas(
     found = {name: locale_entry(schema) for name, schema in schemas.items()}
     rewrite = bool(request.config.getoption("--rewrite-locale"))
     assert found == stored(LOCALE, found, rewrite=rewrite), "run make locales"
+
+
+def test_who_it_is_stays_until_changed(schemas: dict[str, Any]) -> None:
+    """The frontend puts a control beside a seed anyway, which randomises unless it is told so."""
+    for schema in schemas.values():
+        for item in schema.inputs:
+            control = getattr(item, "control_after_generate", None)
+            if control is not None or (item.io_type == "INT" and item.id in SEEDS):
+                assert control == "fixed", f"{schema.node_id}.{item.id}"
 
 
 def test_every_node_explains_itself(schemas: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from locate_host import ROOT
 
 _END = "<!-- end of table -->"
 FIRST_WORKFLOW = "real_portrait"
-"""The README's first way in."""
+"""The first way in with files of one's own."""
 
 
 def model_files() -> str:
@@ -52,7 +52,7 @@ def checksums() -> str:
 
 
 def first_downloads() -> str:
-    """What the README's first way in needs, a row for each download."""
+    """What the first way in needs, a row for each download."""
     header = ("download", "file", "size", "folder in ComfyUI", "licence")
     return markdown(
         header,
@@ -101,7 +101,7 @@ def limits() -> str:
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "published files": (ROOT / "docs" / "model_files.md", model_files),
     "checksums": (ROOT / "docs" / "model_files.md", checksums),
-    "first downloads": (ROOT / "README.md", first_downloads),
+    "first downloads": (ROOT / "docs" / "your_checkpoint.md", first_downloads),
     "limits": (ROOT / "SECURITY.md", limits),
     "fineface words": (ROOT / "docs" / "fineface_words.md", fineface_words),
 }

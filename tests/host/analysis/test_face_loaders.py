@@ -85,7 +85,7 @@ def test_a_missing_model_is_explained(
 
 def test_a_missing_encoder_is_explained(tiny: Tiny, places: Path) -> None:
     analyzer = tiny.module("nodes.sockets").LoadedAnalyzer(None, "")
-    with pytest.raises(ValueError, match=r"IR-SE50 file is missing .*denseface convert.*MIT"):
+    with pytest.raises(ValueError, match=r"IR-SE50 file is missing .*MIT.*ir_se50.safetensors"):
         tiny.run("LoadEncoder", analyzer, "IR-SE50", **ENCODER)
     with pytest.raises(ValueError, match=r"pack antelopev2 is missing .*insightface"):
         tiny.run(

@@ -49,3 +49,9 @@ def test_workflow_runs(server: ComfyServer, workflow: Path) -> None:
 def test_template_has_a_thumbnail(workflow: Path) -> None:
     """The host's template browser shows the .jpg of the same name."""
     assert workflow.with_suffix(".jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=NAMES)
+def test_no_seed_changes_by_itself(workflow: Path) -> None:
+    saved = workflow.read_text(encoding="utf-8")
+    assert not [each for each in ("randomize", "increment", "decrement") if f'"{each}"' in saved]

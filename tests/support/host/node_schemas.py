@@ -21,7 +21,7 @@ FILE_LISTS = {
     ("SFSR_LoadExpression", "file"),
     ("SFSR_LoadSMIRK", "smirk_file"),
 }
-KEPT = ("default", "min", "max", "step", "options", "multiline")
+KEPT = ("default", "min", "max", "step", "options", "multiline", "control_after_generate")
 
 
 def frozen_parts(schema: Any) -> dict[str, Any]:
