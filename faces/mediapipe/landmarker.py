@@ -43,6 +43,8 @@ BLENDSHAPE_LANDMARKS = (
     473, 474, 475, 476, 477,
 )  # fmt: skip
 _SHARPEST_LOGIT = 50.0
+_DOUBTFUL = 0.1
+"""Lowest score of a detection that is looked at again where the image's border cuts it."""
 
 
 class Landmarker:
@@ -88,19 +90,29 @@ class Landmarker:
         found = [self._face(pixels, row) for row in search(self.detect, pixels, self.detect_once)]
         return [face for face in found if face is not None]
 
-    def detect(self, pixels: Image) -> Array:
-        """Detect in RGB [H, W, 3]: [N, 17] score, box, six points (``blazeface``)."""
+    def detect(self, pixels: Image) -> tuple[Array, Array]:
+        """Detect in RGB [H, W, 3]: [N, 17] score, box, six points (``blazeface``).
+
+        The second array has those with scores below the threshold.
+        """
         square, box = blazeface.letterbox(pixels)
         candidates = self._candidates(square)
         if self.steady:
             other = blazeface.mirrored(self._candidates(square[:, ::-1]))
             candidates = np.concatenate([candidates, other])
-        return box.to_image(blazeface.weighted_nms(candidates))
+        sure = candidates[:, 0] >= self.threshold
+        found, doubtful = (
+            box.to_image(blazeface.weighted_nms(rows))
+            for rows in (candidates[sure], candidates[~sure])
+        )
+        return found, doubtful
 
     def detect_once(self, pixels: Image) -> Array:
-        """As :meth:`detect`, but always without the mirrored image."""
+        """As :meth:`detect`, without the doubtful ones and never in the mirrored image."""
         square, box = blazeface.letterbox(pixels)
-        return box.to_image(blazeface.weighted_nms(self._candidates(square)))
+        candidates = self._candidates(square)
+        sure = candidates[:, 0] >= self.threshold
+        return box.to_image(blazeface.weighted_nms(candidates[sure]))
 
     def landmarks(self, pixels: Image, region: Region) -> tuple[Array, float]:
         """Mesh [478, 3] in pixels of the image, and face presence in 0..1."""
@@ -150,7 +162,8 @@ class Landmarker:
         regressors, logits = self._detector(blob / 127.5 - 1)
         self._check(len(logits) == len(self._anchors))
         regressors = regressors.reshape(len(logits), -1)
-        return blazeface.decode(regressors, logits, self._anchors, self.threshold)
+        lowest = min(self.threshold, _DOUBTFUL)
+        return blazeface.decode(regressors, logits, self._anchors, lowest)
 
     def _detect(self, crop: Image) -> tuple[Array, float]:
         blob = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], dtype=np.float32)

@@ -35,6 +35,12 @@ class Detector:
         return np.array(rows, np.float32).reshape(-1, 17)
 
 
+def searched(detect: Any, pixels: Any, doubtful: Any = ()) -> Any:
+    """``search`` with one detector for everything, which also returns these doubtful rows."""
+    rows = np.array(doubtful, np.float32).reshape(-1, 17)
+    return search(lambda some: (detect(some), rows), pixels, detect)
+
+
 def image(width: int, height: int, *places: tuple[int, int]) -> Any:
     pixels = np.zeros((height, width, 3), np.uint8)
     for x, y in places:
@@ -45,7 +51,7 @@ def image(width: int, height: int, *places: tuple[int, int]) -> Any:
 
 def test_high_scores_need_a_single_detection() -> None:
     detector = Detector()
-    rows = search(detector, image(90, 60, (30, 20)))
+    rows = searched(detector, image(90, 60, (30, 20)))
     assert detector.calls == 1 and rows[0, 1:5].tolist() == [30, 20, 50, 40]
 
 
@@ -54,7 +60,7 @@ def test_high_scores_need_a_single_detection() -> None:
 def test_rotated_faces_are_found(quarters: int, unsure: float) -> None:
     upright = image(90, 60, (30, 20))
     turned = np.rot90(upright, -quarters)
-    rows = search(Detector(unsure), turned)
+    rows = searched(Detector(unsure), turned)
     assert len(rows) == 1 and rows[0, 0] == pytest.approx(0.9)
     left, top, right, bottom = rows[0, 1:5].astype(int)
     assert (turned[top:bottom, left:right] >= 200).all() and right - left == bottom - top == 20
@@ -80,17 +86,17 @@ def test_rotate_back_inverts_the_rotation(quarters: int) -> None:
 
 def test_upright_faces_with_low_scores_stay() -> None:
     """A rotation needs a clearly higher score."""
-    rows = search(lambda pixels: np.array([[0.6, *range(16)]], np.float32), image(90, 60))
+    rows = searched(lambda pixels: np.array([[0.6, *range(16)]], np.float32), image(90, 60))
     assert rows[0, 0] == pytest.approx(0.6) and rows[0, 1:].tolist() == list(range(16))
 
 
 def test_small_faces_are_found_exactly_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("comfyui_dense_face.faces.mediapipe.face_search._SMALLEST", 50)
     places = [(0, 0), (88, 40), (100, 95), (180, 130), (60, 61)]
-    rows = search(Detector(), image(200, 150, *places))
+    rows = searched(Detector(), image(200, 150, *places))
     assert sorted((int(r[1]), int(r[2])) for r in rows.round()) == sorted(places)
     assert (rows[:, 3] - rows[:, 1] == pytest.approx(20)) and len(
-        search(Detector(), image(9, 9))
+        searched(Detector(), image(9, 9))
     ) == 0
 
 
@@ -114,12 +120,49 @@ def test_small_faces_beside_a_large_one() -> None:
     pixels = np.zeros((320, 960, 3), np.uint8)
     for value, x, y in ((50, 5, 5), (100, 800, 200), (150, 120, 120)):
         pixels[y, x] = value
-    rows = search(detect, pixels)
+    rows = searched(detect, pixels)
     assert [round(float(v), 1) for v in rows[:, 0]] == [0.9, 0.8]
     assert rows[1, 1:5].tolist() == [800, 200, 840, 240]
     # A clearly higher score in a tile replaces the detection in the whole image.
     seen[50], seen[150] = (0.86, 300), (0.97, 60)
-    assert search(detect, pixels)[:, 1:3].tolist() == [[120, 120], [800, 200]]
+    assert searched(detect, pixels)[:, 1:3].tolist() == [[120, 120], [800, 200]]
     tiles.clear()
-    search(detect, np.ascontiguousarray(pixels[:, :700]))
+    searched(detect, np.ascontiguousarray(pixels[:, :700]))
     assert len(tiles) == 1
+
+
+def test_a_doubtful_face_at_the_border_is_detected_again() -> None:
+    pixels = np.zeros((100, 300, 3), np.uint8)
+    pixels[40, 200], pixels[60, :4] = 50, 100
+    tiles = []
+
+    def detect(some: Any) -> Any:
+        """The first face anywhere; the second, cut by the left border, where that continues."""
+        tiles.append(some.shape[:2])
+        rows = []
+        if (some == 50).any():
+            rows.append([0.9, 200, 40, 240, 80, *[210] * 12])
+        long = np.argwhere((some[..., 0] == 100).sum(1) > 20)
+        rows += [[0.7, 4, y - 20, 44, y + 20, *[y] * 12] for (y,) in long]
+        return np.array(rows, np.float32).reshape(-1, 17)
+
+    assert len(searched(detect, pixels)) == 1
+    cut = [0.2, -24, 40, 16, 80, *[0] * 12]
+    rows = searched(detect, pixels, [cut])
+    assert tiles[-1] == (60, 60) and rows[:, 0].tolist() == pytest.approx([0.9, 0.7])
+    assert rows[1].tolist()[1:7] == [-30, 40, 10, 80, -4, 60]  # the tile begins at (-34, 30)
+    # Nothing is searched for doubtful faces inside the image, nor where one was found.
+    inside, known = [0.2, 100, 10, 140, 50, *[0] * 12], [0.2, 190, -40, 250, 160, *[0] * 12]
+    tiles.clear()
+    assert len(searched(detect, pixels, [inside, known])) == 1 and len(tiles) == 1
+    outside = [0.2, -90, 0, -50, 40, *[0] * 12]
+    assert len(searched(detect, pixels, [outside])) == 1
+
+
+def test_doubtful_boxes_of_any_size_do_no_harm() -> None:
+    pixels = np.zeros((8, 9, 3), np.uint8)
+    for box in ([-1, -1, -1, -1], [-1e3, 0, 1e3, 2], [9, 8, 9, 8]):
+        assert (
+            len(searched(lambda _: np.zeros((0, 17), np.float32), pixels, [[0.2, *box, *[0] * 12]]))
+            == 0
+        )

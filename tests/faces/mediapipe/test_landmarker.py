@@ -330,6 +330,17 @@ def test_twelve_faces_and_one_that_fills_the_frame(steady: Landmarker) -> None:
     assert len(find_faces(steady, face.mean(0, keepdim=True))) == 1
 
 
+def test_a_face_cut_by_the_frame_beside_a_whole_one(task_file: Path) -> None:
+    landmarker = Landmarker(task_file)
+    face = as_tensor(photograph())[:, :256, 96:352]
+    cut = face[:, :, 120:]
+    (alone,) = landmarker.find(cut)
+    beside, whole = find_faces(landmarker, torch.cat([cut, face], 2))
+    assert beside.box == pytest.approx(alone.box, abs=25) and whole.score > 0.9
+    mirrored = find_faces(landmarker, torch.cat([face.flip(2), cut.flip(2)], 2))
+    assert len(mirrored) == 2
+
+
 def test_images_without_a_face(steady: Landmarker) -> None:
     for shape in ((64, 64, 3), (1, 1, 3), (3, 900, 3)):
         assert steady.find(as_tensor(np.full(shape, 128, np.uint8))) == []
