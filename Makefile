@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test slow lint docs bench bench-gpu soak fuzz compatibility locales tables registry-images zip host browser
+.PHONY: help setup demo test slow lint docs bench bench-gpu soak fuzz mutants compatibility locales tables registry-images zip host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make soak    500 runs in one server, with faults; half an hour (needs a ComfyUI checkout)"
 	@echo "make compatibility  docs/compatibility.md anew (needs a ComfyUI checkout)"
 	@echo "make fuzz    mutated files for every reader, FUZZ_SECONDS=600; in no other target"
+	@echo "make mutants small changes to the code that tests should notice, MUTANTS=400; an hour"
 	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
 	@echo "make tables  the tables in the docs that are made from data"
 	@echo "make zip     what the registry publishes, in out/dense-face.zip"
@@ -90,6 +91,15 @@ FUZZ_SECONDS ?= 600
 
 fuzz: setup
 	OMP_NUM_THREADS=1 $(PY) tests/fuzz.py --seconds $(FUZZ_SECONDS)
+
+MUTANTS ?= 400
+
+$(STAMPS)/mutants: $(STAMPS)/pack
+	$(PIP) "mutmut==3.8.1" coverage
+	@touch $@
+
+mutants: setup host $(STAMPS)/mutants
+	$(PY) tests/mutants.py --count $(MUTANTS)
 
 locales: setup host
 	$(PY) -m pytest tests/host/test_schemas.py -q -k locale --rewrite-locale
