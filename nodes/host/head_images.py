@@ -1,8 +1,9 @@
 """Heads of the tiny world for the controls in ``web/js``: ``GET /dense_face/head`` and ``/words``.
 
-The query of ``/dense_face/head`` holds what a node's widgets hold: ``yaw``, ``pitch`` and ``roll`` in
-degrees, ``word`` with ``intensity``, ``seed`` and ``variation``, and blendshapes by name, all optional.
-The answer is a PNG of 128 px, or 400 with one sentence. ``/dense_face/words`` lists the 135 words.
+The query of ``/dense_face/head`` holds what a node's widgets hold, all of it optional: ``yaw``,
+``pitch`` and ``roll`` in degrees; ``word`` with ``intensity``, ``seed`` and ``variation``;
+blendshapes by name. The answer is a PNG of 128 px, or 400 with one sentence. ``/dense_face/words``
+lists the 135 words with everyday ones.
 
 Host object used: ``server.PromptServer.instance.routes``.
 """

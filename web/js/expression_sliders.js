@@ -5,6 +5,13 @@ import { liveHead } from "./head.js";
 import { addControl, dragged, make, onChange, setWidget, widget } from "./widgets.js";
 
 const GROUPS = { brow: "Brows", eye: "Eyes", cheek: "Cheeks", nose: "Nose", mouth: "Mouth", jaw: "Jaw" };
+// Both eyes to one side, the person's own.
+const GAZE = {
+  eyeLookOutLeft: "look left",
+  eyeLookInRight: "look left",
+  eyeLookInLeft: "look right",
+  eyeLookOutRight: "look right",
+};
 const SIDE = /(Left|Right)$/;
 
 /** "mouthSmileLeft" -> "smile left", within its group. */
@@ -18,11 +25,11 @@ function rows(names, group, apart) {
   const found = new Map();
   for (const name of names.filter((each) => each.startsWith(group))) {
     const whole = name.replace(SIDE, "");
-    const paired = !apart && names.includes(`${whole}Left`) && names.includes(`${whole}Right`);
-    const key = paired && whole !== group ? whole : name;
-    found.set(key, [...(found.get(key) ?? []), name]);
+    // jawLeft and jawRight are no two sides of one movement.
+    const text = apart || whole === group ? label(name, group) : (GAZE[name] ?? label(whole, group));
+    found.set(text, [...(found.get(text) ?? []), name]);
   }
-  return [...found].map(([key, members]) => [label(key, group), members]);
+  return [...found];
 }
 
 app.registerExtension({
@@ -98,5 +105,5 @@ function hide(node, name) {
   const found = widget(node, name);
   if (node.inputs?.some((input) => input.widget?.name === name && input.link != null)) return;
   found.hidden = true;
-  found.options = { ...found.options, hidden: true };
+  found.options.hidden = true; // for the other rendering of nodes
 }

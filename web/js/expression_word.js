@@ -66,7 +66,7 @@ app.registerExtension({
     });
     search.addEventListener("keydown", (event) => event.stopPropagation());
     showPrimaries();
-    addControl(node, "faces_of_words", make("div", {}, head, search, found), 340);
+    addControl(node, "faces_of_words", make("div", {}, head, search, found), 364);
     onChange(node, NAMES, () => {
       const values = Object.fromEntries(NAMES.map((name) => [name, widget(node, name)?.value]));
       head.show(values);

@@ -25,7 +25,7 @@ app.registerExtension({
     head.tabIndex = 0;
     const hint = make("div", {
       className: "dense-face-hint",
-      textContent: "Drag to turn, Shift to tilt, double click for straight ahead",
+      textContent: "Drag to turn, with Shift to tilt",
     });
     const angle = (name) => Number(widget(node, name).value) || 0;
     const turn = (name, degrees) => setWidget(node, name, Math.round(2 * degrees) / 2);
@@ -68,7 +68,7 @@ app.registerExtension({
       dragged();
     });
 
-    addControl(node, "turn_head", make("div", {}, head, hint), 200);
+    addControl(node, "turn_head", make("div", {}, head, hint), 204);
     onChange(node, ANGLES, () =>
       head.show(Object.fromEntries(ANGLES.map((name) => [name, angle(name)]))),
     );

@@ -2,6 +2,8 @@
 
 import { app } from "../../../scripts/app.js";
 
+const WIDTH = 300;
+
 /** The node's widget of that name. */
 export function widget(node, name) {
   return node.widgets?.find((each) => each.name === name);
@@ -44,6 +46,7 @@ export function onChange(node, names, changed) {
 /** Put an element below the node's widgets; it is saved nowhere and belongs to no input. */
 export function addControl(node, name, element, height) {
   element.classList.add("dense-face-control");
+  element.style.maxHeight = `${height}px`;
   const added = node.addDOMWidget(name, "dense_face", element, {
     serialize: false,
     hideOnZoom: false,
@@ -51,8 +54,12 @@ export function addControl(node, name, element, height) {
     getMaxHeight: () => height,
   });
   added.serialize = false;
+  // The canvas zooms with the wheel; a list that can scroll keeps it.
+  element.addEventListener("wheel", (event) => {
+    if (element.scrollHeight > element.clientHeight) event.stopPropagation();
+  });
   const [width, needed] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width, 280), Math.max(node.size[1], needed)]);
+  node.setSize([Math.max(width, WIDTH), needed]);
   return added;
 }
 
