@@ -51,12 +51,18 @@ try {
   report.heads = await heads.count();
   report.drawn = await heads.evaluateAll((all) => all.filter((each) => each.naturalWidth).length);
 
+  // Sizes of nodes settle after loading; that is a step of its own.
+  await page.waitForTimeout(3000);
+  await page.evaluate(() =>
+    window.app.extensionManager.workflow.activeWorkflow.changeTracker.checkState(),
+  );
   const head = page.locator(".dense-face-head.turns");
   await drag(head, [0, 0], [-40, -20]);
   report.turned = (await values())[TYPES[0]];
   await page.waitForTimeout(500);
   await page.keyboard.press("Control+z");
   report.undone = await untilYaw(0);
+  await page.waitForTimeout(2000); // a step of undo loads the graph anew
   await page.keyboard.press("Control+y");
   report.redone = await untilYaw(report.turned.yaw);
 
