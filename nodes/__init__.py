@@ -30,6 +30,7 @@ from .dense_face.blending import BlendedSampler, Composite
 from .dense_face.joint import JointGuider, PredictedJointGuider
 from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromImage, PoseSweep
 from .host.folders import register_folders
+from .host.head_images import add_routes
 from .host.missing_files import remember_queued_graphs
 from .mesh.draw_face_mesh import DrawFaceMesh
 from .mesh.face_mesh_of_faces import FaceMeshOfFaces
@@ -76,5 +77,6 @@ class FacePack(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """All nodes of the pack."""
         register_folders()
+        add_routes()
         remember_queued_graphs()
         return NODES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -10,6 +12,9 @@ from ...errors import InputError
 from ..images import channels_first, channels_last, preview_image
 from ..inputs import ANALYZER_TIP, between, choice, output
 from ..sockets import AnalyzerSocket, FacesSocket, FoundFaces, LoadedAnalyzer
+
+if TYPE_CHECKING:
+    from ...faces.detection import Detection
 
 CATEGORY = "face/analysis"
 ALL = -1
@@ -28,6 +33,7 @@ class DetectFaces(io.ComfyNode):
             description="Detects the faces in one or more images, numbers them and outputs the "
             "ones you choose, with a report on each image.",
             search_aliases=["face detection", "find face", "face index", "several people", "bbox"],
+            is_output_node=True,
             inputs=[
                 AnalyzerSocket.Input("analyzer", tooltip=ANALYZER_TIP),
                 io.Image.Input("image", tooltip="One or more images with any number of faces."),
@@ -116,8 +122,14 @@ class DetectFaces(io.ComfyNode):
             shown,
             left if kept else blocked(),
             report(detections),
-            ui=preview_image(shown, cls),
+            ui=preview_image(shown, cls).as_dict() | {"face_boxes": [_boxes(detections[0])]},
         )
+
+
+def _boxes(detection: Detection) -> list[list[float]]:
+    """Left, top, width, height of each face in pixels, by number: for ``web/js/face_picker.js``."""
+    boxes = (face.box for face in detection.faces)
+    return [[x, y, right - x, bottom - y] for x, y, right, bottom in boxes]
 
 
 class DrawFaces(io.ComfyNode):

@@ -140,6 +140,7 @@ class TinyPortrait(io.ComfyNode):
             description="Renders a made-up person of the tiny world, so that every example runs "
             "without images of your own.",
             search_aliases=["sample portrait", "reference image", "render head"],
+            is_output_node=True,
             inputs=[
                 io.Int.Input(
                     "person",

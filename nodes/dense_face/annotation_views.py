@@ -34,6 +34,7 @@ class AnnotationImages(io.ComfyNode):
                 "face mesh",
                 "annotation pictures",
             ],
+            is_output_node=True,
             inputs=[
                 AnnotationsSocket.Input("annotations", tooltip=FROM_TIP),
                 io.Image.Input(

@@ -81,6 +81,7 @@ class PoseFromAngles(io.ComfyNode):
             category=CATEGORY,
             description="Sets the head pose by three angles and draws it for the pose control.",
             search_aliases=["yaw pitch roll", "head pose", "turn head", "look left", "look right"],
+            is_output_node=True,
             inputs=[*map(angle, ANGLES), _size()],
             outputs=_outputs(),
         )
@@ -102,6 +103,7 @@ class PoseSweep(io.ComfyNode):
             description="A batch of head poses, evenly spaced between two. With a latent batch of "
             "the same size each image gets one pose.",
             search_aliases=["turntable", "yaw sweep", "head turn", "pose batch"],
+            is_output_node=True,
             inputs=[
                 *(angle(name, -40.0 if name == YAW else 0.0, prefix="from_") for name in ANGLES),
                 *(angle(name, 40.0 if name == YAW else 0.0, prefix="to_") for name in ANGLES),
@@ -143,6 +145,7 @@ class PoseFromImage(io.ComfyNode):
                 "measure pose",
                 "head pose from picture",
             ],
+            is_output_node=True,
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="From Load Tiny-World Analyzer or Load Face Analyzer."
@@ -183,6 +186,7 @@ class PoseFromFaces(io.ComfyNode):
             category=CATEGORY,
             description="Takes the head pose of faces that another node has already detected.",
             search_aliases=["head pose estimation", "copy pose", "face landmarks to pose"],
+            is_output_node=True,
             inputs=[
                 FacesSocket.Input(
                     "faces", tooltip="From Detect Faces, Faces by Hand or a Faces from ... node."

@@ -24,10 +24,10 @@ from ...published_files import download_of
 
 @dataclass
 class _Queued:
-    """The graph of the request in progress; ``told``: its core nodes' files are described."""
+    """The graph of the request in progress; ``described``: its core nodes' files are described."""
 
     graph: Mapping[str, Any]
-    told: bool = False
+    described: bool = False
 
 
 _QUEUED: ContextVar[_Queued | None] = ContextVar("queued graph", default=None)
@@ -79,9 +79,9 @@ def _remember(request: dict[str, Any]) -> dict[str, Any]:
 def _of_core_nodes() -> list[str]:
     """One sentence on the published files that the host's own loaders lack, at the first call."""
     queued = _QUEUED.get()
-    if queued is None or queued.told:
+    if queued is None or queued.described:
         return []
-    queued.told = True
+    queued.described = True
     lacking: dict[str, str] = {}
     for node in queued.graph.values():
         for value in node.get("inputs", {}).values():

@@ -48,6 +48,7 @@ class DrawFaceMesh(io.ComfyNode):
                 "laion face",
                 "face landmarks image",
             ],
+            is_output_node=True,
             inputs=[
                 file_list(
                     "task_file",

@@ -30,6 +30,7 @@ class FaceMeshOfFaces(io.ComfyNode):
                 "controlnet face",
                 "copy pose",
             ],
+            is_output_node=True,
             inputs=[
                 FacesSocket.Input(
                     "faces",

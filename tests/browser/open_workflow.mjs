@@ -13,7 +13,7 @@
 
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
-import { chromium } from "playwright-core";
+import { loadGraph, openFrontend } from "./frontend.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -27,47 +27,15 @@ const { values: options } = parseArgs({
 });
 const deadline = Date.now() + 1000 * Number(options.seconds);
 
-const browser = await chromium.launch({
-  executablePath: options.chromium,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const { page, errors, blocked, close } = await openFrontend(
+  options.url,
+  options.chromium,
+  deadline,
+);
 
 try {
-  const page = await browser.newPage({ viewport: { width: 1600, height: 900 } });
-  const errors = [];
-  const blocked = [];
-  await page.route("**/*", (route) => {
-    const host = new URL(route.request().url()).hostname;
-    if (["127.0.0.1", "localhost", ""].includes(host)) return route.continue();
-    blocked.push(route.request().url());
-    return route.abort();
-  });
-  page.on("console", (message) => {
-    if (message.type() === "error") errors.push(`${message.text()} ${message.location().url}`);
-  });
-  page.on("pageerror", (error) => errors.push(String(error)));
-
-  await page.addInitScript(() => {
-    localStorage.setItem("Comfy.Workflow.Persist", "false");
-  });
-  await page.goto(options.url, { waitUntil: "domcontentloaded" });
-  await page.waitForFunction(
-    () => window.app && window.app.graph && window.app.extensionManager,
-    null,
-    { timeout: left() },
-  );
-  await page.keyboard.press("Escape"); // a first visit may show a dialog
-
   const workflow = JSON.parse(await readFile(options.workflow, "utf8"));
-  await loadGraph(page, workflow);
+  await loadGraph(page, workflow, deadline);
 
   const report = await page.evaluate(async () => {
     const known = window.LiteGraph.registered_node_types;
@@ -110,27 +78,7 @@ try {
   }
   process.stdout.write(JSON.stringify({ ...report, errors, blocked }));
 } finally {
-  await browser.close();
-}
-
-// On a first visit the frontend may still load a graph of its own over ours: ours is loaded until
-// it stays.
-async function loadGraph(page, workflow) {
-  const types = workflow.nodes.map((node) => node.type).sort().join();
-  const loaded = () =>
-    page.evaluate(() => window.app.graph.nodes.map((node) => node.type).sort().join());
-  for (let stayed = 0; stayed < 4; ) {
-    if (left() === 1) throw new Error(`the graph did not load: ${await loaded()}`);
-    if ((await loaded()) !== types) {
-      await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
-      stayed = 0;
-    } else stayed += 1;
-    await page.waitForTimeout(250);
-  }
-}
-
-function left() {
-  return Math.max(1, deadline - Date.now());
+  await close();
 }
 
 async function history() {

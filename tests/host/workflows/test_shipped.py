@@ -14,9 +14,16 @@ from comfy_server import ComfyServer
 from locate_host import ROOT
 from own_files import needs_own_files
 from ui_to_api import to_api
+from watched_run import watched_run
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 NAMES = [path.stem for path in WORKFLOWS]
+TEXT_ONLY = {
+    "DenseFace_MeasureLikeness", "DenseFace_MeasurePose", "DenseFace_MeasureExpression",
+    "DenseFace_MeasureChange", "DenseFace_SaveIdentity", "SFSR_SaveExpression",
+    "PreviewAny",
+}  # fmt: skip
+"""Output nodes that show no image."""
 BY_THEMSELVES = [path for path in WORKFLOWS if not needs_own_files(path)]
 
 
@@ -37,11 +44,20 @@ def test_there_are_workflows() -> None:
 
 @pytest.mark.parametrize("workflow", BY_THEMSELVES, ids=[path.stem for path in BY_THEMSELVES])
 def test_workflow_runs(server: ComfyServer, workflow: Path) -> None:
-    saved = json.loads(workflow.read_text(encoding="utf-8"))
-    outputs = server.run(to_api(saved, server.get("/object_info")))
-    images = [image for output in outputs.values() for image in output.get("images", [])]
-    assert images, "the workflow shows no image"
-    for image in images:
+    """Each of its nodes runs, and each that shows images shows some."""
+    described = server.get("/object_info")
+    graph = to_api(json.loads(workflow.read_text(encoding="utf-8")), described)
+    entry, ran = watched_run(server, graph)
+    assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
+    idle = {graph[number]["class_type"] for number in graph.keys() - ran}
+    assert not idle
+    shown = {
+        number: entry["outputs"].get(number, {}).get("images", [])
+        for number, node in graph.items()
+        if described[node["class_type"]]["output_node"] and node["class_type"] not in TEXT_ONLY
+    }
+    assert shown and all(shown.values()), [n for n, images in shown.items() if not images]
+    for image in (image for images in shown.values() for image in images):
         assert server.view(image).startswith(b"\x89PNG")
 
 

@@ -1,4 +1,4 @@
-"""Drives the real frontend through ``tests/browser/open_workflow.mjs``."""
+"""Drives the real frontend through the scripts in ``tests/browser``."""
 
 from __future__ import annotations
 
@@ -39,10 +39,15 @@ def open_workflow(
         What ``open_workflow.mjs`` reports: missing, nodes, errors, blocked, api and, with ``run``,
         the status, messages and outputs of the run.
     """
-    command = ["node", "open_workflow.mjs", "--url", url, "--workflow", str(workflow)]
-    command += ["--chromium", str(_chromium()), "--seconds", str(SECONDS)]
-    command += ["--run"] if run else []
-    command += ["--screenshot", str(screenshot)] if screenshot else []
+    options = ["--workflow", str(workflow), "--seconds", str(SECONDS)]
+    options += ["--run"] if run else []
+    options += ["--screenshot", str(screenshot)] if screenshot else []
+    return run_script("open_workflow.mjs", url, *options)
+
+
+def run_script(script: str, url: str, *options: str) -> dict[str, Any]:
+    """The JSON object that a script of tests/browser prints about the server at ``url``."""
+    command = ["node", script, "--url", url, "--chromium", str(_chromium()), *options]
     done = subprocess.run(
         command, cwd=FOLDER, capture_output=True, text=True, timeout=SECONDS + 60, check=False
     )

@@ -1,0 +1,109 @@
+// The 51 blendshapes in groups, left and right together, drawn on a head while they move.
+
+import { app } from "../../../scripts/app.js";
+import { liveHead } from "./head.js";
+import { addControl, dragged, make, onChange, setWidget, widget } from "./widgets.js";
+
+const GROUPS = { brow: "Brows", eye: "Eyes", cheek: "Cheeks", nose: "Nose", mouth: "Mouth", jaw: "Jaw" };
+// Both eyes to one side, the person's own.
+const GAZE = {
+  eyeLookOutLeft: "look left",
+  eyeLookInRight: "look left",
+  eyeLookInLeft: "look right",
+  eyeLookOutRight: "look right",
+};
+const SIDE = /(Left|Right)$/;
+
+/** "mouthSmileLeft" -> "smile left", within its group. */
+function label(name, group) {
+  const rest = name.slice(group.length).replace(/([A-Z])/g, " $1").trim().toLowerCase();
+  return rest || group;
+}
+
+/** Movements of a group: [label, names], those of both sides together unless `apart`. */
+function rows(names, group, apart) {
+  const found = new Map();
+  for (const name of names.filter((each) => each.startsWith(group))) {
+    const whole = name.replace(SIDE, "");
+    // jawLeft and jawRight are no two sides of one movement.
+    const text = apart || whole === group ? label(name, group) : (GAZE[name] ?? label(whole, group));
+    found.set(text, [...(found.get(text) ?? []), name]);
+  }
+  return [...found];
+}
+
+app.registerExtension({
+  name: "DenseFace.ExpressionSliders",
+  nodeCreated(node) {
+    if (node.comfyClass !== "SFSR_ExpressionFromSliders") return;
+    const names = node.widgets.map((each) => each.name).filter((name) => /^[a-z]+[A-Z]/.test(name));
+    const head = liveHead("Head with this expression");
+    const panel = make("div", { className: "dense-face-sliders" });
+    const linked = make("input", { type: "checkbox", checked: true });
+    const reset = make("button", {
+      type: "button",
+      textContent: "At rest",
+      onclick: () => {
+        for (const name of names) setWidget(node, name, 0);
+        dragged();
+      },
+    });
+    const value = (members) =>
+      Math.max(...members.map((name) => Number(widget(node, name)?.value) || 0));
+    let shown = [];
+
+    const row = ([text, members]) => {
+      const number = make("output");
+      const slider = make("input", { type: "range", min: 0, max: 1, step: 0.01, ariaLabel: text });
+      slider.addEventListener("input", () => {
+        for (const name of members) setWidget(node, name, Number(slider.value));
+      });
+      slider.addEventListener("change", dragged);
+      for (const event of ["pointerdown", "pointermove"]) {
+        slider.addEventListener(event, (each) => each.stopPropagation());
+      }
+      shown.push(() => {
+        slider.value = value(members);
+        number.textContent = Number(slider.value).toFixed(2);
+      });
+      return make("label", {}, text, slider, number);
+    };
+    const build = () => {
+      shown = [];
+      const open = new Set(
+        [...panel.querySelectorAll("details[open]")].map((each) => each.dataset.group),
+      );
+      panel.replaceChildren(
+        ...Object.entries(GROUPS).map(([group, title]) =>
+          make(
+            "details",
+            { dataset: { group }, open: open.size ? open.has(group) : group === "mouth" },
+            make("summary", { textContent: title }),
+            ...rows(names, group, !linked.checked).map(row),
+          ),
+        ),
+      );
+      for (const each of shown) each();
+    };
+    linked.addEventListener("change", build);
+
+    for (const name of names) hide(node, name);
+    const both = make("label", { className: "dense-face-hint" }, linked, " left and right together ");
+    const top = make("div", { className: "dense-face-words" }, both, reset);
+    addControl(node, "face_sliders", make("div", {}, head, top, panel), 460);
+    build();
+    onChange(node, names, () => {
+      const values = names.map((name) => [name, Number(widget(node, name)?.value) || 0]);
+      head.show(Object.fromEntries(values));
+      for (const each of shown) each();
+    });
+  },
+});
+
+// The panel stands for these; their values are saved and sent as before. One that is linked stays.
+function hide(node, name) {
+  const found = widget(node, name);
+  if (node.inputs?.some((input) => input.widget?.name === name && input.link != null)) return;
+  found.hidden = true;
+  found.options.hidden = true; // for the other rendering of nodes
+}

@@ -1,0 +1,80 @@
+// Choose a word by its face, or by the word that comes to mind.
+
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { headURL, liveHead } from "./head.js";
+import { addControl, dragged, make, onChange, setWidget, widget } from "./widgets.js";
+
+const NAMES = ["word", "intensity", "seed", "variation"];
+const PRIMARIES = {
+  love: "love", joy: "happiness", surprise: "surprise", anger: "anger", sadness: "sadness", fear: "fear",
+};
+const MOST = 12;
+let words;
+
+/** Those of the 135 words that a text leads to: by themselves first, then by an everyday word. */
+function matching(text) {
+  const sought = text.trim().toLowerCase();
+  if (!sought) return [];
+  const rank = ({ word, primary, synonyms }) => {
+    if (word === sought || synonyms.includes(sought)) return 0;
+    if (word.startsWith(sought)) return 1;
+    if (synonyms.some((each) => each.startsWith(sought))) return 2;
+    if (primary === sought) return 3;
+    return [word, ...synonyms].some((each) => each.includes(sought)) ? 4 : 5;
+  };
+  return words
+    .map((each) => [rank(each), each])
+    .filter(([found]) => found < 5)
+    .sort(([one], [other]) => one - other)
+    .slice(0, MOST)
+    .map(([, each]) => each);
+}
+
+app.registerExtension({
+  name: "DenseFace.ExpressionWord",
+  async nodeCreated(node) {
+    if (node.comfyClass !== "SFSR_ExpressionFromWord" || !widget(node, "word")) return;
+    const head = liveHead("Head with this expression");
+    const found = make("div", { className: "dense-face-words" });
+    const choose = (primary, word) => {
+      setWidget(node, "word", `${primary} / ${word}`);
+      dragged();
+    };
+    const button = (primary, word, ...children) =>
+      make(
+        "button",
+        { type: "button", dataset: { word }, onclick: () => choose(primary, word) },
+        ...children,
+        word,
+      );
+    const showPrimaries = () =>
+      found.replaceChildren(
+        ...Object.entries(PRIMARIES).map(([primary, word]) =>
+          button(primary, word, make("img", { src: headURL({ word }), alt: "", loading: "lazy" })),
+        ),
+      );
+    const search = make("input", {
+      type: "search",
+      placeholder: "smile, angry, fed up …",
+      ariaLabel: "Search the words",
+    });
+    search.addEventListener("input", () => {
+      const matches = words ? matching(search.value) : [];
+      if (matches.length) found.replaceChildren(...matches.map((m) => button(m.primary, m.word)));
+      else showPrimaries();
+    });
+    search.addEventListener("keydown", (event) => event.stopPropagation());
+    showPrimaries();
+    addControl(node, "faces_of_words", make("div", {}, head, search, found), 364);
+    onChange(node, NAMES, () => {
+      const values = Object.fromEntries(NAMES.map((name) => [name, widget(node, name)?.value]));
+      head.show(values);
+      const chosen = String(values.word).split("/").pop().trim();
+      for (const each of found.children) {
+        each.classList.toggle("chosen", each.dataset.word === chosen);
+      }
+    });
+    words ??= await (await api.fetchApi("/dense_face/words")).json();
+  },
+});
