@@ -59,31 +59,23 @@ def applying(size: Size) -> Iterator[Result]:
 
 def guards() -> Iterator[Result]:
     """What checks of values add to a sampling: linked values of a node, and its last latent."""
-    from comfy_api.latest import io
-
     from ..nodes.checked_inputs import checked
+    from ..nodes.dense_face.annotations import SampleAnnotated
     from ..nodes.host.finite import Finite
 
-    class Plain(io.ComfyNode):
-        """As many inputs as the Joint Guider has."""
+    class Checked(SampleAnnotated):
+        """Only the checks of a node with many inputs."""
 
         @classmethod
-        def define_schema(cls) -> io.Schema:
-            numbers = (io.Float.Input(f"number_{i}", min=0.0, max=1.0) for i in range(5))
-            inputs = [io.Latent.Input("latent"), io.Mask.Input("mask"), *numbers]
-            return io.Schema(node_id="Plain", category="", inputs=inputs)
+        def execute(cls, **_: Any) -> None: ...
 
-        @classmethod
-        def execute(cls, latent: Any, mask: Any, **numbers: float) -> io.NodeOutput:
-            return io.NodeOutput()
-
-    node = checked(Plain)
+    node: Any = checked(Checked)
     latent = torch.zeros(4, 4, 64, 64)
-    given = {f"number_{i}": 0.5 for i in range(5)}
+    given = {"latent_image": {"samples": latent}, "sigmas": torch.zeros(21), "cfg": 7.0}
     look = Finite("")
 
     def guarded() -> None:
-        node.execute({"samples": latent}, torch.zeros(4, 512, 512), **given)
+        node.execute(**given)
         look(lambda: latent)
 
     runs = [1000 * each for each in seconds(guarded, 21)]

@@ -195,7 +195,7 @@ def test_refused_before_anything_is_loaded(
     command: str, more: list[str],
 ) -> None:  # fmt: skip
     """One sentence that names the option; no file of weights is opened, none is written."""
-    for name in ("r.png", "file", "data/faces.csv", "photos/a.png"):
+    for name in ("r.png", "file", "b.safetensors", "data/faces.csv", "photos/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no such thing")
     before = sorted(tmp_path.rglob("*"))

@@ -23,8 +23,9 @@ _NETWORK = {
     "aiohttp", "urllib3", "huggingface_hub", "websockets",
 }  # fmt: skip
 
-_KNOWN = {"training/tiny/checkpoint.py: subprocess"}
-"""The pack's own version, by git, for the metadata of what ``train-demo`` trains."""
+_KNOWN = {"training/tiny/checkpoint.py: subprocess", "nodes/host/head_images.py: aiohttp"}
+"""The pack's own version, by git, for the metadata of what ``train-demo`` trains; answers of the
+host's own server."""
 
 
 def _sources() -> Iterator[tuple[str, ast.Module]]:

@@ -15,7 +15,6 @@ import io
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 from aiohttp import web
 
@@ -26,7 +25,9 @@ SIZE = 128
 _KEPT = 512
 """Images in memory, of some 20 KB each."""
 _ANGLES = ("yaw", "pitch", "roll")
-_WORD = ("intensity", "seed", "variation")
+_OF_WORD = ("intensity", "variation")
+_TEXTS = {"word", "seed"}
+_LAST_SEED = 2**64 - 1
 _LIMIT = 90.0
 Numbers = tuple[tuple[str, float], ...]
 
@@ -48,17 +49,20 @@ def head_image(query: Mapping[str, str]) -> bytes:
     Raises:
         InputError: An unknown name, word, or a value that is out of range.
     """
-    given = {name: _number(name, text) for name, text in query.items() if name != "word"}
+    given = {name: _number(name, text) for name, text in query.items() if name not in _TEXTS}
     angles = tuple(given.pop(name, 0.0) for name in _ANGLES)
     for name, angle in zip(_ANGLES, angles, strict=True):
         if abs(angle) > _LIMIT:
             raise InputError(f"{name} is {angle:g}", fix=f"Give degrees from -{_LIMIT} to {_LIMIT}")
-    of_word = tuple((name, given.pop(name)) for name in _WORD if name in given)
-    return _drawn(angles, query.get("word", ""), of_word, tuple(sorted(given.items())))
+    of_word = tuple((name, given.pop(name)) for name in _OF_WORD if name in given)
+    seed = _seed(query.get("seed", "0"))
+    return _drawn(angles, query.get("word", ""), seed, of_word, tuple(sorted(given.items())))
 
 
 @lru_cache(_KEPT)
-def _drawn(angles: tuple[float, ...], word: str, of_word: Numbers, blendshapes: Numbers) -> bytes:
+def _drawn(
+    angles: tuple[float, ...], word: str, seed: int, of_word: Numbers, blendshapes: Numbers
+) -> bytes:
     from PIL import Image
 
     from ...demo.expression_heads import FACE, expression_heads
@@ -69,10 +73,8 @@ def _drawn(angles: tuple[float, ...], word: str, of_word: Numbers, blendshapes: 
 
     code = from_values(dict(blendshapes))
     if word:
-        options: dict[str, Any] = dict(of_word)
-        if "seed" in options:
-            options["seed"] = int(options["seed"])
-        code = clamp(add(expression_of_word(word.rsplit("/", 1)[-1], **options), code))
+        of_this = expression_of_word(word.rsplit("/", 1)[-1], seed=seed, **dict(of_word))
+        code = clamp(add(of_this, code))
     yaw, pitch, roll = angles
     heads = expression_heads(code.face()[None], FACE, (yaw, pitch, roll))
     pixels = (render(heads, SIZE).rgb[0] * 255).round().byte().movedim(0, -1).numpy()
@@ -89,6 +91,14 @@ def _number(name: str, text: str) -> float:
     if not math.isfinite(number):
         raise InputError(f"{name} is {text!r}", fix="Give a number")
     return number
+
+
+def _seed(text: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(_LAST_SEED)):
+        seed = int(text)
+        if seed <= _LAST_SEED:
+            return seed
+    raise InputError(f"seed is {text!r}", fix=f"Give a whole number from 0 to {_LAST_SEED}")
 
 
 async def _head(request: web.Request) -> web.Response:
