@@ -52,7 +52,7 @@ def test_other_values_are_one_sentence(comfy: ModuleType, query: dict[str, str])
 def test_the_server_answers(server: ComfyServer) -> None:
     png = server.read(f"/dense_face/head?yaw=20&word={quote('joy / bliss')}")
     assert Image.open(io.BytesIO(png)).size == (128, 128)
-    with pytest.raises(ServerError, match="400 .*yaw is 'x'"):
+    with pytest.raises(ServerError, match=r"400 .*yaw is 'x'"):
         server.read("/dense_face/head?yaw=x")
     words = server.get("/dense_face/words")
     assert len(words) == 135

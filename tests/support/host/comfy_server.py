@@ -144,10 +144,6 @@ class ComfyServer:
         """GET of a file, such as one of an extension's."""
         return self._call(path)
 
-    def read(self, path: str) -> bytes:
-        """GET, as it is."""
-        return self._call(path)
-
     def post(self, path: str, payload: dict[str, Any]) -> Any:
         """POST of JSON; the answer decoded, None when it is empty.
 
