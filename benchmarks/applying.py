@@ -63,13 +63,9 @@ def guards() -> Iterator[Result]:
     from ..nodes.dense_face.annotations import SampleAnnotated
     from ..nodes.host.finite import Finite
 
-    class Checked(SampleAnnotated):
-        """Only the checks of a node with many inputs."""
-
-        @classmethod
-        def execute(cls, **_: Any) -> None: ...
-
-    node: Any = checked(Checked)
+    # Only the checks of a node with many inputs.
+    nothing: Any = classmethod(lambda cls, **_: None)
+    node: Any = checked(type("Checked", (SampleAnnotated,), {"execute": nothing}))
     latent = torch.zeros(4, 4, 64, 64)
     given = {"latent_image": {"samples": latent}, "sigmas": torch.zeros(21), "cfg": 7.0}
     look = Finite("")
