@@ -103,7 +103,10 @@ def _uniform(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _choice(weights: Sequence[float], generator: torch.Generator) -> int:
-    return int(torch.multinomial(torch.tensor(weights), 1, generator=generator))
+    # What torch.multinomial does, written out: some versions draw its exponential numbers in
+    # another way, and the seed would be another person there.
+    drawn = torch.rand(len(weights), generator=generator, dtype=torch.float64)
+    return int((torch.tensor(weights) / -torch.log1p(-drawn).float()).argmax())
 
 
 def sample_identity(seed: int) -> Tensor:

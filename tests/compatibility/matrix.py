@@ -75,11 +75,10 @@ def plain(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> list[np.
 def test_versions(
     plain: list[np.ndarray], host_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = os.environ.get(VERSIONS)
-    if not folder:
+    if not os.environ.get(VERSIONS):
         pytest.skip(f"{VERSIONS} names no folder of checkouts")
     rows = []
-    for checkout in sorted([*Path(folder).iterdir(), host_path], key=_version):
+    for checkout in sorted(_checkouts(host_path), key=_version):
         found = _outcome(checkout, tmp_path_factory.mktemp("version"), (), plain)
         rows.append((".".join(map(str, _version(checkout))), found))
     _write("versions", ("ComfyUI", "result"), rows)
@@ -101,17 +100,24 @@ def test_libraries(
     pythons = [python for python in os.environ.get(PYTHONS, "").split(os.pathsep) if python]
     if not pythons:
         pytest.skip(f"{PYTHONS} names no interpreter")
+    columns: list[str] = []
     commanded = _commanded(sys.executable, tmp_path_factory.mktemp("plain"))
     rows = []
     for python in pythons:
-        base = tmp_path_factory.mktemp("libraries")
-        in_host = _outcome(host_path, base, (), plain, python)
+        hosts = dict.fromkeys((host_path, min(_checkouts(host_path), key=_version)))
+        in_host = {
+            ".".join(map(str, _version(host))): _outcome(
+                host, tmp_path_factory.mktemp("libraries"), (), plain, python
+            )
+            for host in hosts
+        }
         try:
             alone = _apart(_commanded(python, tmp_path_factory.mktemp("commands")), commanded)
         except AssertionError as error:
             alone = _sentence(error)
-        rows.append((*_versions_of(python), in_host, alone))
-    header = ("Python", "libraries", "in ComfyUI", "`denseface` on diffusers")
+        rows.append((*_versions_of(python), *in_host.values(), alone))
+        columns = [f"in ComfyUI {version}" for version in in_host]
+    header = ("Python", "libraries", *columns, "`denseface` on diffusers")
     _write("libraries", header, rows)
 
 
@@ -228,17 +234,22 @@ def _cycled(graphs: Sequence[Graph]) -> Iterator[Graph]:
         yield deepcopy(graphs[i % len(graphs)])
 
 
+def _checkouts(newest: Path) -> list[Path]:
+    """The host at hand and, where they are given, the others."""
+    folder = os.environ.get(VERSIONS)
+    return [newest, *(Path(folder).iterdir() if folder else ())]
+
+
 def _version(checkout: Path) -> tuple[int, ...]:
     text = (checkout / "comfyui_version.py").read_text(encoding="utf-8")
     return tuple(int(part) for part in text.split('"')[1].split("."))
 
 
 def _sentence(error: Exception) -> str:
-    """The error's message, for a cell of a table."""
-    text = str(error)
-    if '"exception_message": ' in text:
-        text = text.split('"exception_message": ')[1].split("\n")[0].strip('",').split("\\n")[0]
-    return " ".join(text.split())[-300:].replace("|", "/")
+    """The error's message, for a cell of a table: of a server that ended, its log's last line."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    line = lines[-1] if lines[0].startswith("ComfyUI ") else lines[0]
+    return " ".join(line.split())[:300].replace("|", "/")
 
 
 def _write(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

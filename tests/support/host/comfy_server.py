@@ -191,7 +191,9 @@ class ComfyServer:
         """
         entry = self.wait(self.queue(graph), timeout)
         if entry["status"]["status_str"] != "success":
-            raise ServerError(json.dumps(entry["status"]["messages"], indent=1)[-4000:])
+            messages = entry["status"]["messages"]
+            errors = [detail["exception_message"] for kind, detail in messages if "error" in kind]
+            raise ServerError("\n".join([*errors, json.dumps(messages, indent=1)[-4000:]]))
         return entry["outputs"]
 
     def interrupt(self) -> None:
