@@ -14,8 +14,8 @@ STAMPS := $(VENV)/stamps
 
 help:
 	@echo "make demo    images and figures of the tiny world, in out/demo"
-	@echo "make test    all tests; those of the host need a ComfyUI checkout and skip loudly without"
-	@echo "make slow    the slow tests alone; COMFYUI_VERSIONS: a folder of other ComfyUI checkouts"
+	@echo "make test    all tests but the slow; those of the host need a ComfyUI checkout and skip loudly"
+	@echo "make slow    the slow tests; with the above all. COMFYUI_VERSIONS: a folder of checkouts"
 	@echo "make lint    ruff and pyright"
 	@echo "make docs    the documentation as a site, in out/site"
 	@echo "make bench   measured speed and memory"
@@ -58,12 +58,16 @@ demo: setup
 
 # Two processes with one thread each are faster on two cores than one process with two. Models of full
 # size need the memory for themselves.
-test: setup host browser
-	OMP_NUM_THREADS=1 $(PY) -m pytest tests -m "not full_size" -n 2 --dist loadfile --no-loadscope-reorder
-	$(PY) -m pytest tests -m full_size
+BY_TWO := OMP_NUM_THREADS=1 $(PY) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 
-slow: setup host
-	COMFYUI_VERSIONS="$(COMFYUI_VERSIONS)" $(PY) -m pytest tests -m slow
+test: setup host browser
+	$(BY_TWO) -m "not slow and not full_size"
+	$(PY) -m pytest tests -m "not slow and full_size"
+
+slow: export COMFYUI_VERSIONS := $(COMFYUI_VERSIONS)
+slow: setup host browser
+	$(BY_TWO) -m "slow and not full_size"
+	$(PY) -m pytest tests -m "slow and full_size"
 
 lint: setup
 	$(VENV)/bin/ruff check .

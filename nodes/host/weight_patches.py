@@ -9,9 +9,11 @@ from uuid import uuid4
 
 import comfy.model_patcher
 import torch
+from comfy.patcher_extension import WrappersMP
 from torch import nn
 
 from ...dense_face.fused import FusedAdapter
+from ...errors import IncompatibleError
 from .runtime import SiteDelta
 
 KEY = "dense_face"
@@ -36,6 +38,8 @@ def put_in_weights(model: Any, adapter: InWeights) -> None:
     patches = {f"diffusion_model.{key}": ("diff", (delta,)) for key, delta in weights.items()}
     add_weight_patches(model, patches, adapter.weight * adapter.fused.delta)
     model.set_attachments(KEY, (*in_weights(model), adapter))
+    key = f"{KEY}_not_scaled_{uuid4().hex}"
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, key, NotScaled(adapter))
 
 
 def add_weight_patches(model: Any, patches: Mapping[str, Any], strength: float) -> None:
@@ -51,6 +55,35 @@ def add_weight_patches(model: Any, patches: Mapping[str, Any], strength: float) 
     for key, made in names.patches.items():
         model.patches[key] = [*model.patches.get(key, ()), *made]
     model.patches_uuid = uuid4()
+
+
+@dataclass(frozen=True, eq=False)
+class NotScaled:
+    """OUTER_SAMPLE wrapper: no sampling if a later node scales the weights with the deltas in them.
+
+    The query biases, which are not in the weights, would keep their size.
+    """
+
+    adapter: InWeights
+
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        model = executor.class_obj.model_patcher
+        for key, delta in self.adapter.fused.weights.items():
+            patches = model.patches.get(f"diffusion_model.{key}", ())
+            ours = [i for i, patch in enumerate(patches) if holds(patch[1], {id(delta)})]
+            if ours and any(patch[2] != 1 for patch in patches[ours[0] + 1 :]):
+                raise IncompatibleError(
+                    "a later node scales the weights that the adapter is in (a model merge or "
+                    "an attention multiplier)",
+                    where="Apply Dense-Face Adapter",
+                    fix="Put that node before it, or choose mode runtime",
+                )
+        return executor(*args, **kwargs)
+
+
+def holds(patch: Any, tensors: set[int]) -> bool:
+    """Whether a weight patch ("diff", (tensor,)) of the host holds one of these tensors, by id."""
+    return isinstance(patch, tuple) and len(patch) == 2 and id(patch[1][0]) in tensors
 
 
 def in_weights(model: Any) -> tuple[InWeights, ...]:

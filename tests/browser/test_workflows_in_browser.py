@@ -17,14 +17,19 @@ from PIL import Image
 from real_browser import open_workflow
 from ui_to_api import to_api
 
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+QUICK = {"first_portrait", "real_all_controls"}
+"""One that runs, and the largest of those that need files."""
+WORKFLOWS = [
+    pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
+    for path in sorted((ROOT / "workflows").glob("*.json"))
+]
 
 
 def _inputs(graph: Graph) -> dict[str, Any]:
     return {number: node["inputs"] for number, node in graph.items()}
 
 
-@pytest.fixture(scope="module", params=WORKFLOWS, ids=[path.stem for path in WORKFLOWS])
+@pytest.fixture(scope="module", params=WORKFLOWS)
 def opened(
     request: pytest.FixtureRequest,
     browser_server: ComfyServer,
@@ -38,7 +43,6 @@ def opened(
     return workflow, open_workflow(browser_server.url, workflow, run=runs, screenshot=screenshot)
 
 
-@pytest.mark.slow
 def test_workflow_opens_and_runs(
     browser_server: ComfyServer, opened: tuple[Path, dict[str, Any]]
 ) -> None:
@@ -56,7 +60,6 @@ def test_workflow_opens_and_runs(
     assert browser_server.view(images[-1])
 
 
-@pytest.mark.slow
 def test_our_widgets_explain_themselves(opened: tuple[Path, dict[str, Any]]) -> None:
     _, report = opened
     silent = [

@@ -20,7 +20,7 @@ from released_file import full_shapes
 from safetensors.torch import save_file
 from torch import Tensor
 
-pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full_size, pytest.mark.timeout(900)]
 Tensors = dict[str, Tensor]
 UNET, POSE = "model.diffusion_model.", "control_model."
 ADAPTER_MAPS = ("per_q", "per_k", "per_v", "feat_to_q")
@@ -77,6 +77,7 @@ def write_fineface(folder: Path, noise: Noise, write: Callable[[Any, Path], None
     return "sd15_attn_processors.ckpt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["legacy", "zip", "safetensors"])
 @pytest.mark.parametrize(
     ("name", "layout", "title"),
@@ -103,6 +104,7 @@ def test_identity_files(
     path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["legacy", "zip"])
 def test_fineface_files(tiny: Tiny, ip_adapters: Path, noise: Noise, form: str) -> None:
     name = write_fineface(ip_adapters, noise, legacy if form == "legacy" else torch.save)

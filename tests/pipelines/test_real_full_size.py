@@ -18,7 +18,7 @@ from full_size_files import write_converted_release, write_published, write_sd15
 from locate_host import find_host
 from real_files import VIT_H, write_clip_vision, write_photos
 
-pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.full_size, pytest.mark.timeout(1200)]
 MEMORY = 12e9
 PLUS = "ip-adapter-faceid-plus_sd15"
 CALL = "import sys; from comfyui_dense_face.cli import main; sys.exit(main(sys.argv[1:]))"

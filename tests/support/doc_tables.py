@@ -17,6 +17,7 @@ from comfyui_dense_face.sfsr.disfa import AU_ORDER
 from comfyui_dense_face.sfsr.disfa_sources import word_table
 from comfyui_dense_face.sfsr.emotion_table import emotion_words
 from locate_host import ROOT
+from model_patches import MOVING, PATCHES, SCALING
 
 _END = "<!-- end of table -->"
 FIRST_WORKFLOW = "real_portrait"
@@ -87,6 +88,24 @@ def fineface_words() -> str:
     )
 
 
+def model_patches() -> str:
+    """What the matrix test of the host's model patches expects of each."""
+    rows = []
+    for name in sorted(PATCHES, key=str.lower):
+        found = "ok: the same image in all modes, before and after Apply"
+        if name in MOVING:
+            found += "; with a mask: one sentence"
+        if name in SCALING:
+            found = "ok before Apply, and after it in mode runtime; in mode weights: one sentence"
+        if name == "compile":
+            found += "; runs uncompiled"
+        rows.append((f"`{name}`", found))
+    rows.append(("hooks (a LoRA on one prompt)", "ok: the same image in all modes"))
+    limit = "known limit: the host merges weights alone, and not what else Apply puts on a model"
+    rows.append(("model merges with the adapted model as `model2`", limit))
+    return markdown(("patch", "result"), rows)
+
+
 def limits() -> str:
     """All bounds on files, with what they are for."""
     lines = ast.parse((ROOT / "limits.py").read_text(encoding="utf-8")).body
@@ -102,6 +121,7 @@ TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "published files": (ROOT / "docs" / "model_files.md", model_files),
     "checksums": (ROOT / "docs" / "model_files.md", checksums),
     "first downloads": (ROOT / "docs" / "your_checkpoint.md", first_downloads),
+    "model patches": (ROOT / "docs" / "compatibility.md", model_patches),
     "limits": (ROOT / "SECURITY.md", limits),
     "fineface words": (ROOT / "docs" / "fineface_words.md", fineface_words),
 }

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from ....errors import IncompatibleError
-from ..weight_patches import InWeights, in_weights
+from ..weight_patches import InWeights, holds, in_weights
 from .apply import AdapterScope, patch_runtime
 
 
@@ -44,7 +44,7 @@ def _without(model: Any, adapters: list[InWeights]) -> Any:
     for adapter in adapters:
         ours = {id(delta) for delta in adapter.fused.weights.values()}
         for key, patches in list(moved.patches.items()):
-            rest = [patch for patch in patches if not _is_one_of(patch[1], ours)]
+            rest = [patch for patch in patches if not holds(patch[1], ours)]
             if rest:
                 moved.patches[key] = rest
             else:
@@ -54,11 +54,6 @@ def _without(model: Any, adapters: list[InWeights]) -> Any:
         # The query bias is already in the attention slots.
         patch_runtime(moved, adapter.deltas(), {}, scope, adapter.fused.delta)
     return moved
-
-
-def _is_one_of(patch: Any, ours: set[int]) -> bool:
-    """Whether a weight patch ("diff", (tensor,)) of the host holds one of our tensors."""
-    return isinstance(patch, tuple) and len(patch) == 2 and id(patch[1][0]) in ours
 
 
 def _same(one: Any, other: Any) -> bool:

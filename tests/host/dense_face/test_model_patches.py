@@ -7,14 +7,12 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny, difference
-from model_patches import PATCHES, compiled, hooked
+from model_patches import MOVING, PATCHES, SCALING, compiled, hooked
 from torch import Tensor
 
 CLOSE = 5e-4
 VISIBLE = 1e-3
-MOVING = {"ToMe", "HyperTile"}
-"""They merge or rearrange image tokens."""
-QUICK = ("FreeU_V2", "PAG", "SAG", "HyperTile", "context windows", "LoRA")
+QUICK = ("FreeU_V2", "PAG", "SAG", "HyperTile", "context windows", "LoRA", "ModelMergeSimple")
 FAST = ("euler", "dpmpp_2m", "dpmpp_2m_sde", "lcm", "uni_pc", "euler_cfg_pp")
 WAYS: dict[str, dict[str, Any]] = {
     "weights": {"mode": "weights"},
@@ -23,6 +21,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 """The same adapter: the mask is white to the last digit but one."""
 REFUSED = {("mask", name) for name in MOVING}
+REFUSED_AFTER = {("weights", name) for name in SCALING}
 
 
 def sampled(tiny: Tiny, model: Any, *conds: Any, **changes: Any) -> Tensor:
@@ -48,13 +47,15 @@ def test_all_ways_agree_under_each_patch(tiny: Tiny, name: str) -> None:
     for later in (False, True):
         found = {}
         for way, inputs in ways.items():
+            if later and (way, name) in REFUSED_AFTER:
+                continue
             if later:
                 model = patch(tiny.apply(people=people, **inputs))
             else:
                 model = tiny.apply(model=patch(tiny.model), people=people, **inputs)
             found[way] = sampled(tiny, model)
-        assert difference(found["weights"], base) > VISIBLE
-        apart = {way: difference(out, found["weights"]) for way, out in found.items()}
+        assert difference(found["runtime"], base) > VISIBLE
+        apart = {way: difference(out, found["runtime"]) for way, out in found.items()}
         assert max(apart.values()) < CLOSE, (later, apart)
     assert torch.equal(sampled(tiny, patch(tiny.model)), base)
 
@@ -67,6 +68,24 @@ def test_mask_cannot_follow_moved_tokens(tiny: Tiny, way: str, name: str) -> Non
     ):
         with pytest.raises(ValueError, match=r"mask cannot follow image tokens.*\.$"):
             sampled(tiny, model)
+
+
+@pytest.mark.parametrize(("way", "name"), sorted(REFUSED_AFTER))
+def test_weights_with_the_adapter_are_not_scaled(tiny: Tiny, way: str, name: str) -> None:
+    with pytest.raises(ValueError, match=r"scales the weights that the adapter is in.*before it"):
+        sampled(tiny, PATCHES[name](tiny.apply(**WAYS[way])))
+
+
+def test_a_merge_takes_weights_alone(tiny: Tiny) -> None:
+    """A known limit: of a second model the host merges weights, not what else is on it."""
+    from comfy_extras.nodes_model_merging import ModelMergeSimple
+
+    adapted = tiny.apply(mode="weights")
+    merged = ModelMergeSimple().merge(tiny.model, adapted, 0.0)[0]
+    assert difference(sampled(tiny, merged), sampled(tiny, tiny.model)) > VISIBLE
+    assert difference(sampled(tiny, merged), sampled(tiny, adapted)) > VISIBLE
+    other = ModelMergeSimple().merge(tiny.model, tiny.apply(mode="runtime"), 0.0)[0]
+    assert difference(sampled(tiny, other), sampled(tiny, tiny.model)) < CLOSE
 
 
 def test_people_of_a_compiled_model(tiny: Tiny) -> None:

@@ -101,8 +101,12 @@ class Tiny:
             arguments = (model, noise, steps, cfg, "euler", "normal", positive, negative, latent)
             return comfy.sample.sample(*arguments, seed=seed, disable_pbar=True, **options)
 
-    def recast(self, dtype: torch.dtype) -> Any:
-        """The tiny MODEL with its weights kept in another dtype and computed in float32."""
+    def recast(self, dtype: torch.dtype, compute: torch.dtype | None = torch.float32) -> Any:
+        """The tiny MODEL with its weights kept in another dtype.
+
+        Args:
+            compute: The dtype of its calculations; None: the same.
+        """
         import comfy.model_base
         import comfy.model_management as mm
         import comfy.model_patcher
@@ -110,10 +114,11 @@ class Tiny:
         mm.unload_all_models()  # a loaded model may hold the patches of its last run
         config = self.model.model.model_config
         changed = type(config)({**config.unet_config})
-        changed.set_inference_dtype(dtype, torch.float32)
+        changed.set_inference_dtype(dtype, compute)
         with torch.inference_mode():
             net = comfy.model_base.BaseModel(changed)
             net.diffusion_model.load_state_dict(self.model.model.diffusion_model.state_dict())
+            net.diffusion_model.to(dtype)
         cpu = torch.device("cpu")
         return comfy.model_patcher.ModelPatcher(net, load_device=cpu, offload_device=cpu)
 

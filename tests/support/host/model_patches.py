@@ -48,6 +48,11 @@ def compiled(model: Any) -> Any:
     return patched
 
 
+def _merged(model: Any) -> Any:
+    """Half of it is another model: the same one with a LoRA."""
+    return _node("nodes_model_merging", "ModelMergeSimple", _lora(model), 0.5)(model)
+
+
 PATCHES: dict[str, Patch] = {
     "FreeU": _node("nodes_freelunch", "FreeU", 1.1, 1.2, 0.9, 0.2),
     "FreeU_V2": _node("nodes_freelunch", "FreeU_V2", 1.3, 1.4, 0.9, 0.2),
@@ -73,8 +78,21 @@ PATCHES: dict[str, Patch] = {
     "EasyCache": _node("nodes_easycache", "EasyCacheNode", 0.2, 0.15, 0.95, False),
     "context windows": _windows,
     "LoRA": _lora,
+    "UNetCrossAttentionMultiply": _node(
+        "nodes_attention_multiply", "UNetCrossAttentionMultiply", 1.2, 0.9, 1.1, 1.0
+    ),
+    "UNetSelfAttentionMultiply": _node(
+        "nodes_attention_multiply", "UNetSelfAttentionMultiply", 1.2, 0.9, 1.1, 1.0
+    ),
+    "ModelMergeSimple": _merged,
     "compile": compiled,
 }
+
+
+MOVING = {"ToMe", "HyperTile"}
+"""They merge or rearrange image tokens: with a mask the adapter is refused."""
+SCALING = {"UNetCrossAttentionMultiply", "UNetSelfAttentionMultiply", "ModelMergeSimple"}
+"""They scale weights: after an adapter in the weights they are refused."""
 
 
 def hooked(conditioning: Any) -> Any:
