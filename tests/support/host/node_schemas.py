@@ -6,6 +6,7 @@ from typing import Any
 
 #: Lists of files differ from machine to machine.
 FILE_LISTS = {
+    ("DenseFace_ConvertRelease", "checkpoint"),
     ("DenseFace_LoadAdapter", "adapter_name"),
     ("DenseFace_LoadAnalyzer", "task_file"),
     ("DenseFace_LoadAnalyzer", "insightface_pack"),
@@ -51,7 +52,9 @@ def locale_entry(schema: Any) -> dict[str, Any]:
     return {
         "display_name": schema.display_name,
         "description": schema.description,
-        "inputs": {item.id: {"name": item.id, "tooltip": item.tooltip} for item in schema.inputs},
+        "inputs": {
+            item.id: {"name": item.display_name, "tooltip": item.tooltip} for item in schema.inputs
+        },
         "outputs": {
             str(i): {"name": item.display_name, "tooltip": item.tooltip}
             for i, item in enumerate(schema.outputs)
