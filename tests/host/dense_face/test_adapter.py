@@ -99,6 +99,24 @@ def test_percent_range_ends_the_adapter(tiny: Tiny) -> None:
     assert difference(tiny.sample(late, steps=8), tiny.sample(tiny.model, steps=8)) > 1e-5
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_range_holds_its_ends_and_nothing_beyond(tiny: Tiny, masked: bool) -> None:
+    left = torch.zeros(1, 128, 128)
+    left[..., :64] = 1
+    levels = tiny.model.get_model_object("model_sampling")
+    first, last = (float(levels.percent_to_sigma(percent)) for percent in (0.3, 0.6))
+
+    def acting(start: float, end: float, *sigmas: float) -> list[bool]:
+        mask = {"mask": left} if masked else {}
+        model = tiny.apply(start_percent=start, end_percent=end, **mask)
+        return [tiny.acts_at(model, sigma) for sigma in sigmas]
+
+    inside, outside = (first, last), (1.001 * first, 0.999 * last)
+    assert acting(0.3, 0.6, *inside, *outside) == [True, True, False, False]
+    assert acting(0.3, 1.0, 0.01, 40.0) == [True, False]
+    assert acting(0.0, 0.6, 40.0, 0.01) == [True, False]
+
+
 def test_whole_range_at_runtime_equals_weights(tiny: Tiny) -> None:
     ranged = tiny.apply(start_percent=0.0, end_percent=0.9999)
     assert difference(tiny.sample(ranged), tiny.sample(tiny.apply())) < CLOSE
@@ -119,6 +137,44 @@ def test_two_adapters_add_up(tiny: Tiny) -> None:
             half = tiny.apply(mode=first, weight=0.5)
             both = tiny.apply(model=half, mode=second, weight=0.5)
             assert difference(tiny.sample(both), whole) < CLOSE, (first, second)
+
+
+class FailureError(RuntimeError):
+    """Of a neighbour, inside the network."""
+
+
+@pytest.mark.parametrize("how", ["weights", "runtime", "masked"])
+def test_a_failure_inside_the_network_leaves_nothing_behind(
+    tiny: Tiny, base: torch.Tensor, how: str
+) -> None:
+    left = torch.zeros(1, 128, 128)
+    left[..., :64] = 1
+    mask = {"mask": left} if how == "masked" else {}
+    model = tiny.apply(mode="runtime" if mask else how, **mask).clone()
+    failing = False
+
+    def neighbour(n: torch.Tensor, context: Any, value: Any, extra: Any) -> tuple[Any, ...]:
+        if failing and tuple(extra["block"]) == ("middle", 0):
+            raise FailureError
+        return n, context, value
+
+    model.set_model_attn2_patch(neighbour)
+    net = tiny.model.model.diffusion_model
+
+    def traces() -> list[int]:
+        layers = list(net.modules())
+        functions = [getattr(layer, "weight_function", ()) for layer in layers]
+        return [len(layer._forward_hooks) for layer in layers] + [len(f) for f in functions]
+
+    first = tiny.sample(model)
+    before = traces()
+    failing = True
+    with pytest.raises(FailureError):
+        tiny.sample(model)
+    assert traces() == before
+    failing = False
+    assert torch.equal(tiny.sample(model), first)
+    assert torch.equal(tiny.sample(tiny.model), base)
 
 
 def test_bypassed_node_leaves_no_trace(tiny: Tiny, base: torch.Tensor) -> None:
@@ -148,6 +204,17 @@ def test_weight_patches_are_as_the_host_makes_them(tiny: Tiny) -> None:
     assert len(by_host.add_patches(patches, 0.5 * tiny.adapter.fused.delta)) == len(patches)
     assert ours.patches == by_host.patches
     assert ours.patches_uuid != tiny.model.patches_uuid
+
+
+def test_auto_puts_the_adapter_into_the_weights_where_it_can(tiny: Tiny) -> None:
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    white: list[dict[str, Any]] = [{}, {"mask": torch.ones(1, 64, 64)}, {"weight": 0.3}]
+    assert all(tiny.apply(**scope).patches for scope in white)
+    parts: list[dict[str, Any]] = [{"start_percent": 0.1}, {"end_percent": 0.9}, {"mask": left}]
+    assert not any(tiny.apply(**scope).patches for scope in parts)
+    assert tiny.apply(tiny.recast(torch.float16)).patches
+    assert not tiny.apply(tiny.recast(torch.float8_e4m3fn)).patches
 
 
 def test_nothing_is_rebuilt_on_a_warm_graph(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,18 @@ def test_masks_of_any_size_and_softness(tiny: Tiny, kind: str) -> None:
         assert torch.equal(mixed, hard)
 
 
+def test_blend_mask_of_latents_that_are_not_square(tiny: Tiny) -> None:
+    """The upper part of a portrait, in latents of other shapes than the mask's."""
+    mask = torch.zeros(1, 64, 32)
+    mask[:, :24] = 1
+    fixed = tiny.module("nodes.host.dense_face.blend_mask").FixedBlendMask(mask, (9.0, 0.0))
+    for height, width in ((32, 16), (8, 24), (16, 8)):
+        latent = torch.zeros(1, 4, height, width)
+        expected = torch.zeros(1, 1, height, width)
+        expected[:, :, : height * 3 // 8] = 1
+        assert torch.equal(fixed.at(1.0, latent, latent), expected)
+
+
 def test_feather_fades_inside_the_mask_only(tiny: Tiny) -> None:
     at = joint(tiny, left(), feather=3.0).blend_mask.at
     latent = torch.zeros(1, 4, 16, 16)
@@ -234,6 +246,24 @@ def test_noise_mask_and_ancestral_sampler(tiny: Tiny) -> None:
     )
     assert (drawn[..., :4] - scene[..., :4]).abs().max() < 1e-5
     assert difference(drawn[..., 4:12, 4:12], scene[..., 4:12, 4:12]) > 0.1
+
+
+def test_both_modes_of_an_inpainting_model_see_the_noise_mask(tiny: Tiny) -> None:
+    from sfsr_in_host import inpainting
+
+    nine = inpainting(tiny)
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 4:12, 2:14] = 1
+    scene = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(9))
+    face = tiny.prompt("a person with a hat"), tiny.prompt("")
+    sides = {"face_positive": face[0], "face_negative": face[1]}
+    inputs: dict[str, Any] = {"latent": scene, "denoise_mask": mask, "steps": 1}
+    mixed = draw(tiny, joint(tiny, left(), model=nine, face_model=nine, **sides), **inputs)
+    alone = draw(tiny, single(nine, face, FACE_CFG), **inputs)
+    text = draw(tiny, single(nine, text_conds(tiny), TEXT_CFG), **inputs)
+    assert torch.equal(mixed[..., :8], alone[..., :8])
+    assert torch.equal(mixed[..., 8:], text[..., 8:])
+    assert difference(alone, text) > 1e-3
 
 
 def test_adapter_in_the_weights_is_taken_out_of_them(tiny: Tiny) -> None:
