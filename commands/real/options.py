@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -144,23 +143,6 @@ def require_base(args: argparse.Namespace, *others: str) -> None:
                 where=f"--{name}",
                 fix="Give a Stable Diffusion 1.5 or SDXL checkpoint as --base, too",
             )
-
-
-def note_tiny_images(paths: Iterable[Path]) -> None:
-    """Say on standard error which images were taken for the tiny world's in spite of their size.
-
-    Its analyzer finds a head in some photographs, too.
-    """
-    from ...demo.networks.analyzer import IMAGE_SIZE
-    from ...pipelines.images import open_rgb
-
-    others = [str(path) for path in paths if open_rgb(path).size != (IMAGE_SIZE, IMAGE_SIZE)]
-    if others:
-        names = ", ".join(dict.fromkeys(others))
-        print(
-            f"note: read as an image of the tiny world: {names}; a photograph needs --base",
-            file=sys.stderr,
-        )
 
 
 def drawing_choices(args: argparse.Namespace) -> dict[str, Any]:
