@@ -18,7 +18,6 @@ from .real.options import (
     add_expression_options,
     add_real_options,
     add_sampling_options,
-    note_tiny_images,
     require_base,
 )
 from .real.smirk import add_flame
@@ -136,7 +135,6 @@ def run(args: argparse.Namespace) -> None:
             **choices,
         }
         write_image(temporary, image[None], about)
-    note_tiny_images([*args.identity, *filter(None, [args.expression, args.scene])])
     print(json.dumps({"image": str(args.out), **about}, indent=1) if args.json else args.out)
 
 
@@ -196,10 +194,11 @@ def _shown(path: Path, pipeline: SFSRPipeline, image: Tensor) -> Expression:
     """The expression of the largest face of an image."""
     from ..demo.networks.face_finder import TinyWorldFaces
     from ..faces.analyzers import find_faces
-    from ..pipelines.tiny.not_tiny import not_tiny_world
+    from ..pipelines.tiny.not_tiny import FOR_PHOTOGRAPHS, not_tiny_world
     from ..sfsr.expression import from_face
 
-    faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), image, order="largest first")
+    finder = TinyWorldFaces(pipeline.world.analyzer, FOR_PHOTOGRAPHS)
+    faces = find_faces(finder, image, order="largest first")
     if not faces:
         raise not_tiny_world(str(path))
     return from_face(faces[0], str(path))

@@ -16,7 +16,6 @@ from .real.options import (
     ABOUT,
     add_real_options,
     add_sampling_options,
-    note_tiny_images,
     require_base,
 )
 from .real.smirk import add_flame
@@ -121,7 +120,6 @@ def run(args: argparse.Namespace) -> None:
             "scene": args.scene_prompt or (scene is not None),
         }
         write_image(temporary, image, about)
-    note_tiny_images([*args.reference, *filter(None, [args.scene])])
     print(args.out)
 
 

@@ -48,11 +48,13 @@ class Detection:
     faces: All of them, in order.
     chosen: Indices of those that were selected.
     problem: Why none was selected, as a clause; empty otherwise.
+    fix: What to do about it, where the analyzer says so.
     """
 
     faces: tuple[Face, ...]
     chosen: tuple[int, ...]
     problem: str = ""
+    fix: str = ""
 
 
 def detect_faces(
@@ -105,7 +107,7 @@ def remaining(detections: Sequence[Detection], on_missing: str, where: str) -> l
         raise InputError(
             problems(detections),
             where=where,
-            fix="Use other images, or choose skip or pass through",
+            fix=fix_of(detections, "Use other images, or choose skip or pass through"),
         )
     return [i for i, detection in enumerate(detections) if not detection.problem]
 
@@ -131,6 +133,12 @@ def problems(detections: Sequence[Detection]) -> str:
     return "; ".join([*found[:_MAX_REPORTED], *([f"and {more} more"] if more > 0 else [])])
 
 
+def fix_of(detections: Sequence[Detection], otherwise: str) -> str:
+    """What the analyzer says to do, unless it says several things or none."""
+    fixes = {detection.fix for detection in detections} - {""}
+    return fixes.pop() if len(fixes) == 1 else otherwise
+
+
 def _detect(analyzer: FaceAnalyzer, image: Tensor, selection: FaceSelection) -> Detection:
     faces: list[Face] = []
     numbers: Sequence[int] = ()
@@ -141,7 +149,7 @@ def _detect(analyzer: FaceAnalyzer, image: Tensor, selection: FaceSelection) -> 
             pick(faces, selection.index)
             numbers = [selection.index]
     except InputError as error:
-        return Detection(tuple(faces), (), error.what)
+        return Detection(tuple(faces), (), error.what, "" if faces else error.fix)
     chosen = tuple(i for i in numbers if selection.accepts(faces[i]))
     if chosen:
         return Detection(tuple(faces), chosen)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -163,23 +162,6 @@ def require_files(args: argparse.Namespace, *others: str) -> None:
         reference = [] if args.reference_image is None else [REFERENCE_FILE]
         inside = [args.arc2face / file for file in (UNET_FILE, TEXT_FILE, *reference)]
     require_present(args, *others, contents=inside)
-
-
-def note_tiny_images(paths: Iterable[Path]) -> None:
-    """Say on standard error which images were taken for the tiny world's in spite of their size.
-
-    Its analyzer finds a head in some photographs, too.
-    """
-    from ...demo.networks.analyzer import IMAGE_SIZE
-    from ...pipelines.images import open_rgb
-
-    others = [str(path) for path in paths if open_rgb(path).size != (IMAGE_SIZE, IMAGE_SIZE)]
-    if others:
-        names = ", ".join(dict.fromkeys(others))
-        print(
-            f"note: read as an image of the tiny world: {names}; a photograph needs --base",
-            file=sys.stderr,
-        )
 
 
 def drawing_choices(args: argparse.Namespace) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from ...faces.parts import PART_NAMES
 from ...state_dict import as_float32
-from ...storage import read_weights
+from ...storage import CHECKSUM_KEY, read_weights
 from ..bundled import ANALYZER_FILE, WEIGHTS
 from .convnet import Residual, Trunk, conv_norm
 from .expression_reader import ExpressionReader
+from .photographs import PhotographCriterion, load_criterion
 
 ENCODER = "tiny-world"
 IMAGE_SIZE = 128
@@ -39,6 +40,7 @@ class Analysis:
     head_logit [B, 32, 32]: above 0 on the head with hair and ears.
     identity [B, 512]: unit norm.
     face_logit [B]: above 0 means there is a face.
+    photograph_logit [B]: above 0 means that it is a photograph (``photographs``).
     """
 
     landmarks: Tensor
@@ -48,6 +50,7 @@ class Analysis:
     head_logit: Tensor
     identity: Tensor
     face_logit: Tensor
+    photograph_logit: Tensor
 
 
 class TinyAnalyzer(nn.Module):
@@ -73,6 +76,7 @@ class TinyAnalyzer(nn.Module):
             Residual(widths[3]), nn.Conv2d(widths[3], 192, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(1)
         )
         self.identity = nn.Linear(192, IDENTITY_DIM)
+        self.photographs: PhotographCriterion | None = None
 
     def forward(self, images: Tensor) -> Analysis:
         features = self.trunk(images)
@@ -88,7 +92,13 @@ class TinyAnalyzer(nn.Module):
             head_logit=head_logit,
             identity=F.normalize(self.identity(who), dim=1),
             face_logit=self.face(features[3].mean((2, 3))).squeeze(1),
+            photograph_logit=self._photograph_logit(features),
         )
+
+    def _photograph_logit(self, features: Sequence[Tensor]) -> Tensor:
+        if self.photographs is None:
+            return features[0].new_full((len(features[0]),), -torch.inf)
+        return self.photographs(features)
 
     def maps(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits of parts [B, 10, 32, 32] and head [B, 32, 32] from the trunk's features."""
@@ -104,7 +114,9 @@ class TinyAnalyzer(nn.Module):
 def load_analyzer(path: str | Path = WEIGHTS / ANALYZER_FILE) -> TinyAnalyzer:
     """Load the bundled analyzer, frozen; ModelFileError if the file is missing or altered."""
     net = TinyAnalyzer().eval().requires_grad_(False)
-    net.load_state_dict(as_float32(read_weights(path)[0]))
+    tensors, about = read_weights(path)
+    net.load_state_dict(as_float32(tensors))
+    net.photographs = load_criterion(about.get(CHECKSUM_KEY, ""))
     return net
 
 

@@ -11,6 +11,7 @@ from ...faces.head_pose import xyz_to_zyx
 from ...faces.identity import Identity
 from .analyzer import ENCODER, Analysis, TinyAnalyzer, analyse, load_analyzer
 from .face_scan import Window, scan
+from .photographs import ANOTHER_ANALYZER, require_renders
 
 #: The landmarks end at the brows; the box extends above them by this fraction of their height.
 _FOREHEAD = 0.3
@@ -23,6 +24,7 @@ class TinyWorldFaces:
 
     Args:
         net: The analyzer; the bundled one if None.
+        for_photographs: What to use for photographs, for the error.
 
     Raises:
         ModelFileError: The bundled weights are missing or altered.
@@ -30,26 +32,33 @@ class TinyWorldFaces:
 
     name = ENCODER
 
-    def __init__(self, net: TinyAnalyzer | None = None) -> None:
+    def __init__(
+        self, net: TinyAnalyzer | None = None, for_photographs: str = ANOTHER_ANALYZER
+    ) -> None:
         self._net = load_analyzer() if net is None else net
+        self._for_photographs = for_photographs
 
     def find(self, image: Tensor) -> list[Face]:
         """The single head that fills an image [3, H, W] in 0..1, or else several smaller ones.
 
         Several heads, of similar size, are searched if the image is long or has no single head.
+
+        Raises:
+            InputError: A head in it is a photograph's.
         """
         height, width = image.shape[-2:]
         rgb = image.to(next(self._net.parameters()).device)
         whole = analyse(self._net, rgb[None])
         single = float(whole.face_logit[0]) > 0
         if not single or max(height, width) > _PORTRAIT * min(height, width):
-            found = [self._face(seen, window, image) for window, seen in scan(self._net, rgb)]
+            found = scan(self._net, rgb)
             if found:
-                return found
+                return [self._face(seen, window, image) for window, seen in found]
         return [self._face(whole, None, image)] if single else []
 
     def _face(self, seen: Analysis, window: Window | None, image: Tensor) -> Face:
         """The face of an analysis of a window, or of the whole image, stretched, if None."""
+        require_renders(seen, fix=self._for_photographs)
         height, width = image.shape[-2:]
         left, top, wide, high = 0, 0, width, height
         if window is not None:

@@ -115,7 +115,7 @@ class EncodeIdentity(io.ComfyNode):
     ) -> io.NodeOutput:
         from ...faces.agreement import agreement
         from ...faces.analyzers import to_rgb
-        from ...faces.detection import problems, remaining, report
+        from ...faces.detection import fix_of, problems, remaining, report
         from ...faces.identity import average
         from ..host.execution import blocked
 
@@ -130,7 +130,7 @@ class EncodeIdentity(io.ComfyNode):
             raise InputError(
                 problems(detections),
                 where=ENCODE,
-                fix="Use an image in which one face is large and not covered",
+                fix=fix_of(detections, "Use an image in which one face is large and not covered"),
             )
         references = [(to_rgb(image[i].movedim(-1, 0)), chosen(detections[i])) for i in kept]
         found = tuple(analyzer.identity(pixels, face) for pixels, face in references)

@@ -23,12 +23,14 @@ def text_output() -> Any:
 
 def with_face(detections: list[Detection], where: str) -> list[int]:
     """Indices of the images that can be measured; raises InputError if there are none."""
-    from ...faces.detection import SKIP, problems, remaining
+    from ...faces.detection import SKIP, fix_of, problems, remaining
 
     kept = remaining(detections, SKIP, where)
     if not kept:
         raise InputError(
-            problems(detections), where=where, fix="Use an image in which one face is large enough"
+            problems(detections),
+            where=where,
+            fix=fix_of(detections, "Use an image in which one face is large enough"),
         )
     return kept
 

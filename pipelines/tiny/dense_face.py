@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS, load_bundled
 from ...demo.networks.analyzer import ENCODER, Analysis, TinyAnalyzer, analyse, load_analyzer
+from ...demo.networks.photographs import require_renders
 from ...dense_face.blending import Model
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter
 from ...errors import ModelFileError
@@ -31,7 +32,7 @@ from ..base import LATENT_SCALE, Base, load_base
 from ..guided import face_model, text_model
 from ..sampling import clean_schedule, sample, seeded_noise
 from .inputs import ALL_PARTS, DenseFaceInputs, Parts, as_seeds, for_each
-from .not_tiny import not_tiny_world
+from .not_tiny import FOR_PHOTOGRAPHS, not_tiny_world
 from .prompts import scene_prompt
 from .scenes import FEATHER, GROW, Personalised, check_scenes, redraw_masks
 
@@ -87,12 +88,14 @@ class DenseFacePipeline:
         """The identity from reference images [N, 3, H, W] in 0..1; ``names`` for errors.
 
         Raises:
-            InputError: An image has no face.
+            InputError: An image has no face, or is a photograph.
         """
         seen = self.analyse(images)
-        for number, logit in enumerate(seen.face_logit.tolist()):
+        names = names or [f"image {number + 1}" for number in range(len(images))]
+        for name, logit in zip(names, seen.face_logit.tolist(), strict=True):
             if not logit > 0:
-                raise not_tiny_world(names[number] if names else f"image {number + 1}")
+                raise not_tiny_world(name)
+        require_renders(seen, names, FOR_PHOTOGRAPHS)
         return average([Identity(vector, ENCODER) for vector in seen.identity.cpu()])
 
     def text_image(
@@ -209,9 +212,11 @@ class DenseFacePipeline:
         """Masks of the heads in scenes, with a margin: [B, H, W], 1 = redraw.
 
         Raises:
-            InputError: A scene has no head.
+            InputError: A scene has no head, or is a photograph.
         """
-        mask = head_mask(self.analyse(scenes).head_logit, *scenes.shape[-2:], grow=grow)
+        seen = self.analyse(scenes)
+        require_renders(seen, ["scene image"] * len(scenes), FOR_PHOTOGRAPHS)
+        mask = head_mask(seen.head_logit, *scenes.shape[-2:], grow=grow)
         if not bool((mask.amax((1, 2)) > 0).all()):
             raise not_tiny_world("scene image")
         return mask

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from ...errors import InputError
 
+FOR_PHOTOGRAPHS = (
+    "Use an image that denseface render made; for a photograph give a Stable Diffusion 1.5 "
+    "checkpoint as --base"
+)
+
 
 def not_tiny_world(where: str) -> InputError:
     """The error to raise.
@@ -14,6 +19,5 @@ def not_tiny_world(where: str) -> InputError:
     return InputError(
         "no head was found: this is not an image of the tiny world, or its head is too small",
         where=where,
-        fix="Use an image that denseface render made; for a photograph give a Stable Diffusion "
-        "1.5 checkpoint as --base",
+        fix=FOR_PHOTOGRAPHS,
     )

@@ -13,7 +13,7 @@ from ...faces.crops.batch import AROUND_BOX, place_for_face
 from ...faces.crops.crop import CropPlace, cropped, pasted
 from ...faces.identity import Identity
 from ...sfsr.expression import Expression
-from .not_tiny import not_tiny_world
+from .not_tiny import FOR_PHOTOGRAPHS, not_tiny_world
 from .scenes import FEATHER
 from .sfsr import SFSRPipeline
 
@@ -37,7 +37,7 @@ def express_in(
         [3, H, W]; unchanged outside the head's mask, bit for bit.
 
     Raises:
-        InputError: No head was found; or as ``express``.
+        InputError: No head was found, the scene is a photograph; or as ``express``.
     """
     side = pipeline.world.side
     place = _place(pipeline, scene)
@@ -51,7 +51,8 @@ def express_in(
 def _place(pipeline: SFSRPipeline, scene: Tensor) -> CropPlace | None:
     """The crop around the largest head; None if the scene is already a portrait."""
     side = pipeline.world.side
-    faces = find_faces(TinyWorldFaces(pipeline.world.analyzer), scene, order="largest first")
+    finder = TinyWorldFaces(pipeline.world.analyzer, FOR_PHOTOGRAPHS)
+    faces = find_faces(finder, scene, order="largest first")
     if not faces:
         raise not_tiny_world("scene image")
     box, size = faces[0].box, faces[0].image_size

@@ -10,6 +10,7 @@ import pytest
 import torch
 from in_host import Tiny
 from locate_host import PARITY
+from photograph import astronaut
 from torch import Tensor
 
 
@@ -255,3 +256,24 @@ def test_a_file_changed_to_one_of_the_same_size_is_noticed(tiny: Tiny, tmp_path:
     file.write_bytes(b"four")
     os.utime(file, ns=(moment, moment + 1))
     assert mark(file) not in (before, after)
+
+
+# ---- photographs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node", "rest"),
+    [
+        ("EncodeIdentity", ("one person",)),
+        ("FaceMask", ("head with hair", 0.1, 0.0)),
+        ("PoseFromImage", (128,)),
+        ("ExpressionFromImage", ()),
+    ],
+)
+def test_a_photograph_is_refused_with_what_to_use(
+    tiny: Tiny, node: str, rest: tuple[Any, ...]
+) -> None:
+    analyzer = tiny.run("LoadTinyAnalyzer")
+    image = astronaut().movedim(1, -1)
+    with pytest.raises(ValueError, match=r"this is a photograph.* use Load Face Analyzer"):
+        tiny.run(node, analyzer, image, *rest)

@@ -13,11 +13,12 @@ from comfyui_dense_face.evaluation import demo, demo_people, demo_sfsr, held_out
 from comfyui_dense_face.evaluation import dense_face as evaluate
 from comfyui_dense_face.evaluation import gallery as gallery
 from comfyui_dense_face.evaluation import sfsr as evaluate_sfsr
-from comfyui_dense_face.pipelines.images import read_image
+from comfyui_dense_face.pipelines.images import read_image, to_pil
 from comfyui_dense_face.pipelines.sampling import clean_schedule
 from comfyui_dense_face.pipelines.tiny import dense_face
 from comfyui_dense_face.storage import read_weights
 from measured_world import blind_world, linked_world
+from photograph import astronaut
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -66,17 +67,19 @@ def test_an_image_is_written_again_the_same(
     assert generate.files == ["x.png"]
 
 
-def test_a_larger_reference_may_be_a_photograph(
+def test_a_photograph_is_refused_and_a_larger_portrait_is_not(
     generate: Command, portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    large = tmp_path / "large.png"
+    large, photograph = tmp_path / "large.png", tmp_path / "photograph.png"
     with Image.open(portrait) as image:
         image.resize((192, 192)).save(large)
-    for reference, notes in ((portrait, 0), (large, 1)):
-        assert generate(reference=reference, steps=1) == 0
+    assert generate(reference=large, steps=1) == 0
+    assert "note:" not in capsys.readouterr().err
+    to_pil(astronaut()).save(photograph)
+    for role in ("reference", "scene"):
+        assert generate(**{role: photograph, "weights": None}) == 2
         said = capsys.readouterr().err
-        assert said.count(f"{reference}; a photograph needs --base") == notes
-        assert said.count("note:") == notes
+        assert "this is a photograph" in said and "as --base" in said
 
 
 def test_a_scene_is_kept_outside_the_head(

@@ -13,6 +13,7 @@ from comfyui_dense_face.evaluation import held_out
 from comfyui_dense_face.evaluation import sfsr as evaluate_sfsr
 from comfyui_dense_face.pipelines.images import open_rgb, tensor_of, to_pil
 from comfyui_dense_face.pipelines.tiny.dense_face import DenseFacePipeline
+from photograph import astronaut
 from PIL import Image
 from torch import Tensor
 
@@ -87,9 +88,8 @@ def test_the_expression_of_an_image_and_a_scene_of_words(
 
 @pytest.mark.usefixtures("known_head")
 def test_a_large_scene_keeps_its_size_and_all_but_the_head(
-    express: Command, tmp_path: Path, portraits: Tensor, capsys: pytest.CaptureFixture[str]
+    express: Command, tmp_path: Path, portraits: Tensor
 ) -> None:
-    """It may be a photograph in which a head was found by chance, and that is said."""
     wide = torch.nn.functional.interpolate(portraits[1:], (240, 300), mode="bilinear")
     path = tmp_path / "wide.png"
     to_pil(wide).save(path)
@@ -102,8 +102,20 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
     # The mask is the middle of the crop: a border of the crop, and all beyond it, is the scene's.
     low, high = changed.min(0).values, changed.max(0).values
     assert low.min() > 0 and int(high[0]) < 239 and int(high[1]) < 299
-    (note,) = (line for line in capsys.readouterr().err.splitlines() if "note" in line)
-    assert note == f"note: read as an image of the tiny world: {path}; a photograph needs --base"
+
+
+@pytest.mark.parametrize("role", ["identity", "expression", "scene"])
+def test_a_photograph_is_refused(
+    express: Command, tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "photograph.png"
+    to_pil(astronaut()).save(path)
+    given: dict[str, Path | None] = {role: path, "weights": None}
+    if role == "expression":
+        given["word"] = None
+    assert express(**given) == 2
+    said = capsys.readouterr().err
+    assert "this is a photograph" in said and "as --base" in said
 
 
 @pytest.mark.parametrize(

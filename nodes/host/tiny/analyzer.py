@@ -14,6 +14,7 @@ from ....demo.networks import analyzer as tiny
 from ....demo.networks import evaluator as evaluator
 from ....demo.networks.evaluator_faces import EvaluatorRecogniser
 from ....demo.networks.face_finder import TinyWorldFaces
+from ....demo.networks.photographs import require_renders
 from ....faces.face import Face
 from ....faces.masks.face_mask import face_mask, head_mask
 from ....faces.masks.mask_reader import FoundMasks
@@ -21,6 +22,10 @@ from ..memory import load, managed
 
 _AT_ONCE = 16
 """Images per call; the host can interrupt between calls."""
+_FOR_PHOTOGRAPHS = (
+    "For photographs use Load Face Analyzer and a checkpoint of your own, as in the templates "
+    "real_portrait and real_swap"
+)
 
 
 def load_analyzer(path: Path) -> tuple[Any, str]:
@@ -29,9 +34,13 @@ def load_analyzer(path: Path) -> tuple[Any, str]:
 
 
 def find_tiny(patcher: Any, image: Tensor) -> list[Face]:
-    """The faces that the tiny world's analyzer detects in an image [3, H, W] in 0..1."""
+    """The faces that the tiny world's analyzer detects in an image [3, H, W] in 0..1.
+
+    Raises:
+        InputError: The image is a photograph.
+    """
     load(patcher, image.numel() * image.element_size())
-    return TinyWorldFaces(patcher.model).find(image)
+    return TinyWorldFaces(patcher.model, _FOR_PHOTOGRAPHS).find(image)
 
 
 class TinyMasks:
@@ -52,6 +61,7 @@ class TinyMasks:
 
 
 def _found(seen: tiny.Analysis) -> tuple[bool, ...]:
+    require_renders(seen, fix=_FOR_PHOTOGRAPHS)
     return tuple((seen.face_logit > 0).tolist())
 
 
