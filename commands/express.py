@@ -86,7 +86,13 @@ def run(args: argparse.Namespace) -> None:
 
     from ..demo.bundled import WEIGHTS
     from ..errors import InputError
-    from ..pipelines.images import check_image_name, read_image, write_image
+    from ..pipelines.images import (
+        check_image_name,
+        read_alpha,
+        read_image,
+        with_alpha,
+        write_image,
+    )
     from ..pipelines.tiny.scene_crop import express_in
     from ..pipelines.tiny.sfsr import SFSRPipeline
     from ..storage import atomic_path
@@ -112,6 +118,7 @@ def run(args: argparse.Namespace) -> None:
     word = _word(args)
     people = torch.cat([read_image(path, "identity") for path in args.identity])
     given = _opened(args)
+    alpha = None if args.scene is None else read_alpha(args.scene, "scene")
     with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
         pipeline = SFSRPipeline.load(args.weights or WEIGHTS, progress=True)
         identity = pipeline.world.identity(people, [str(path) for path in args.identity])
@@ -134,7 +141,7 @@ def run(args: argparse.Namespace) -> None:
             "balance": args.balance,
             **choices,
         }
-        write_image(temporary, image[None], about)
+        write_image(temporary, with_alpha(image[None], alpha), about)
     print(json.dumps({"image": str(args.out), **about}, indent=1) if args.json else args.out)
 
 

@@ -83,7 +83,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write one image and print its name."""
     from ..errors import InputError
-    from ..pipelines.images import check_image_name, read_image, write_image
+    from ..pipelines.images import (
+        IMAGE_SIZE,
+        check_image_name,
+        read_alpha,
+        read_image,
+        with_alpha,
+        write_image,
+    )
     from ..pipelines.tiny.prompts import face_prompt, unread_words
     from ..storage import atomic_path
 
@@ -104,7 +111,10 @@ def run(args: argparse.Namespace) -> None:
     args.guidance = 3.0 if args.guidance is None else args.guidance
     check_angles(tuple(getattr(args, name) or 0.0 for name in ANGLE_NAMES))
     references = [read_image(path, "reference") for path in args.reference]
-    scene = None if args.scene is None else read_image(args.scene, "scene")
+    scene = alpha = None
+    if args.scene is not None:
+        scene = read_image(args.scene, "scene")
+        alpha = read_alpha(args.scene, "scene", IMAGE_SIZE)
     with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
         ignored = unread_words(prompt) + unread_words(args.scene_prompt or "")
         if ignored:
@@ -119,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
             "guidance": args.guidance,
             "scene": args.scene_prompt or (scene is not None),
         }
-        write_image(temporary, image, about)
+        write_image(temporary, with_alpha(image, alpha), about)
     print(args.out)
 
 

@@ -17,7 +17,9 @@ from ..faces.analyzers import FaceAnalyzer, find_faces
 from ..faces.face import Face
 from .images import open_rgb, tensor_of
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+}  # fmt: skip
 _DIGITS = 3
 
 

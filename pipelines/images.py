@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from .. import limits
 from ..demo.networks.analyzer import IMAGE_SIZE
 from ..errors import InputError
 from ..faces.pixels import to_array
-from ..readers.image import open_image
+from ..readers.image import open_image, unread_format
 from ..readers.json_text import parse_json
+
+T = TypeVar("T")
 
 SMALLEST, LARGEST = 32, limits.IMAGE_SIDE
 """Limits for the sides of input images, in pixels."""
@@ -50,16 +52,52 @@ def open_rgb(path: str | Path, what: str = "image") -> Image.Image:
     Raises:
         InputError: As :func:`read_image`.
     """
-    path = Path(path)
+    return _opened(Path(path), what, lambda image: image.convert("RGB"))
+
+
+def read_alpha(path: str | Path, what: str = "image", size: int | None = None) -> Tensor | None:
+    """How opaque an image file is, [1, 1, H, W] in 0..1; None if it has no transparency.
+
+    Args:
+        size: As of :func:`read_image`; the image's own if None.
+
+    Raises:
+        InputError: As :func:`read_image`.
+    """
+    image = _opened(Path(path), what, _alpha)
+    if image is None:
+        return None
+    if size is not None and image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image))[None, None].float() / 255
+
+
+def with_alpha(image: Tensor, alpha: Tensor | None) -> Tensor:
+    """RGB [1, 3, H, W] and its transparency, if any, as one image for :func:`write_image`."""
+    return image if alpha is None else torch.cat([image, alpha.to(image)], 1)
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+
+
+def _opened(path: Path, what: str, convert: Callable[[Image.Image], T]) -> T:
+    """What ``convert`` makes of an image file with 8 bits per channel."""
     again = "Give a PNG, JPEG or WebP file"
     if not path.is_file():
         raise InputError(f"the {what} is missing", where=str(path), fix="Correct the path")
     try:
         with open_image(path) as file:
             _check_size(file.size, what, path)
-            return ImageOps.exif_transpose(_eight_bit(file, what, path)).convert("RGB")
+            return convert(ImageOps.exif_transpose(_eight_bit(file, what, path)))
     except UnidentifiedImageError as error:
-        raise InputError(f"the {what} is not an image", where=str(path), fix=again) from error
+        name, install = unread_format(path)
+        raise InputError(
+            f"the {what} is {name}, which is not read here" if name
+            else f"the {what} is not an image",
+            where=str(path),
+            fix=f"Save it as JPEG or PNG, or: {install}" if name else again,
+        ) from error  # fmt: skip
     except Image.DecompressionBombError as error:
         raise _wrong_size("too large", what, path) from error
     except InputError:
@@ -88,19 +126,23 @@ def check_image_name(path: Path) -> None:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """[3, H, W] or [1, 3, H, W] in 0..1 as an 8-bit image."""
+    """[3 or 4, H, W], or a batch of one, in 0..1 as an 8-bit image, RGB or RGBA."""
     return Image.fromarray(to_array(image.reshape(image.shape[-3:])))
 
 
 def write_image(path: Path, image: Tensor, about: Mapping[str, Any]) -> None:
-    """Write an image [1, 3, H, W]; PNG files hold ``about`` as JSON in the text ``denseface``."""
+    """Write an image [1, 3 or 4, H, W]; PNG files hold ``about`` as JSON in the text ``denseface``.
+
+    JPEG has no transparency and loses it.
+    """
     pil = to_pil(image)
     if path.suffix.lower() == ".png":
         note = PngInfo()
         note.add_text("denseface", json.dumps(dict(about)))
         pil.save(path, pnginfo=note)
     else:
-        pil.save(path, quality=95)
+        opaque = path.suffix.lower() in (".jpg", ".jpeg")
+        (pil.convert("RGB") if opaque else pil).save(path, quality=95)
 
 
 def read_about(path: Path) -> dict[str, Any] | None:

@@ -48,7 +48,7 @@ def run_real(
     Raises:
         FacePackError: Anything that the user can put right, before the sampling.
     """
-    from ...pipelines.images import check_image_name, write_image
+    from ...pipelines.images import check_image_name, read_alpha, with_alpha, write_image
     from ...pipelines.real.people import read_people
     from ...storage import atomic_path
 
@@ -58,7 +58,10 @@ def run_real(
     choices = drawing_choices(args)
     with atomic_path(args.out) as temporary:
         finder, recogniser = finder_of(args), recogniser_of(args)
-        scene = None if args.scene is None else read_scene(args.scene, args, finder)
+        scene = alpha = None
+        if args.scene is not None:
+            scene = read_scene(args.scene, args, finder)
+            alpha = read_alpha(args.scene, "scene")
         references = read_people(people, finder, recogniser)
         photos = [reference.identity for reference in references]
         if expression is None and getattr(args, "flame", None) is not None:
@@ -106,7 +109,7 @@ def run_real(
             "seed": args.seed,
             **choices,
         }
-        write_image(temporary, image, about)
+        write_image(temporary, with_alpha(image, alpha), about)
     return about
 
 

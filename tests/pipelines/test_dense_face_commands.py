@@ -82,6 +82,18 @@ def test_a_photograph_is_refused_and_a_larger_portrait_is_not(
         assert "this is a photograph" in said and "as --base" in said
 
 
+def test_a_transparent_scene_stays_transparent(
+    generate: Command, portrait: Path, monkeypatch: pytest.MonkeyPatch, hole: torch.Tensor
+) -> None:
+    monkeypatch.setattr(dense_face.DenseFacePipeline, "scene_mask", lambda *_: hole)
+    with Image.open(portrait) as image:
+        image.putalpha(100)
+        image.resize((200, 160)).save(portrait)
+    assert generate(scene=portrait, steps=1) == 0
+    with Image.open(generate.out) as made:
+        assert made.size == (128, 128) and set(made.getchannel("A").tobytes()) == {100}
+
+
 def test_a_scene_is_kept_outside_the_head(
     generate: Command, portrait: Path, monkeypatch: pytest.MonkeyPatch, hole: torch.Tensor
 ) -> None:

@@ -104,6 +104,19 @@ def test_a_large_scene_keeps_its_size_and_all_but_the_head(
     assert low.min() > 0 and int(high[0]) < 239 and int(high[1]) < 299
 
 
+@pytest.mark.usefixtures("known_head")
+def test_a_transparent_scene_stays_transparent(
+    express: Command, tmp_path: Path, portraits: Tensor
+) -> None:
+    alpha = torch.linspace(0, 1, 128).expand(1, 128, 128)
+    path = tmp_path / "scene.png"
+    to_pil(torch.cat([portraits[1], alpha])).save(path)
+    assert express(scene=path) == 0
+    with Image.open(path) as scene, Image.open(express.out) as made:
+        assert made.mode == "RGBA"
+        assert made.getchannel("A").tobytes() == scene.getchannel("A").tobytes()
+
+
 @pytest.mark.parametrize("role", ["identity", "expression", "scene"])
 def test_a_photograph_is_refused(
     express: Command, tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
-from comfyui_dense_face.pipelines.images import read_image, to_pil, write_image
-from PIL import Image
+from comfyui_dense_face.pipelines.images import (
+    read_alpha,
+    read_image,
+    to_pil,
+    with_alpha,
+    write_image,
+)
+from PIL import Image, features
 
 GREY = Image.new("L", (128, 128), 200)
 
@@ -80,3 +87,59 @@ def test_unreadable_files_are_one_sentence(tmp_path: Path, content: object, mess
     with pytest.raises(InputError, match=message) as caught:
         read_image(path, "reference")
     assert str(path) in str(caught.value) and "reference" in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_comes_back(tmp_path: Path, mode: str) -> None:
+    alpha = Image.linear_gradient("L").resize((128, 96))
+    image = Image.new("RGBA", (128, 96), "red")
+    image.putalpha(alpha if mode != "P" else alpha.point(lambda v: 255 * (v > 99)))
+    image.convert(mode).save(tmp_path / "a.png")
+    opaque = read_alpha(tmp_path / "a.png")
+    assert opaque is not None and opaque.shape == (1, 1, 96, 128)
+    for name in ("b.png", "b.webp", "b.jpg"):
+        write_image(tmp_path / name, with_alpha(torch.rand(1, 3, 96, 128), opaque), {})
+        again = read_alpha(tmp_path / name)
+        assert (again is None) if name == "b.jpg" else (again is not None)
+        assert again is None or torch.equal(again, opaque)
+    square = read_alpha(tmp_path / "a.png", size=64)
+    assert square is not None and square.shape == (1, 1, 64, 64)
+
+
+def test_opaque_images_have_no_transparency(tmp_path: Path) -> None:
+    GREY.save(tmp_path / "a.png")
+    assert read_alpha(tmp_path / "a.png") is None
+    image = torch.rand(1, 3, 4, 5)
+    assert with_alpha(image, None) is image
+
+
+@pytest.mark.parametrize(
+    ("brand", "message"),
+    [
+        (b"heic", "is a HEIC file.* or: pip install pillow-heif"),
+        (b"mif1", "is a HEIC file"),
+        (b"avif", "is an AVIF file|truncated or damaged"),
+        (b"isom", "is not an image"),
+    ],
+)
+def test_formats_that_need_more(
+    tmp_path: Path, brand: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    path = tmp_path / "IMG_0001.heic"
+    path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(64))
+    with pytest.raises(InputError, match=message):
+        read_image(path)
+
+
+def test_avif_is_read_where_pillow_can(tmp_path: Path) -> None:
+    if not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    GREY.convert("RGB").save(tmp_path / "a.avif")
+    assert read_image(tmp_path / "a.avif").shape == (1, 3, 128, 128)
+
+
+def test_heic_is_read_with_pillow_heif(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif").from_pillow(GREY.convert("RGB")).save(tmp_path / "a.heic")
+    assert float(read_image(tmp_path / "a.heic").mean()) == pytest.approx(200 / 255, abs=0.02)

@@ -179,6 +179,12 @@ def test_a_photograph_by_the_landmarker(command: Command, files: Path) -> None:
     changed = (drawn[0][0] != scene).any(0)
     assert bool(changed[60:170, 110:220].any()) and not bool(changed[230:].any())
     assert not torch.equal(*drawn)
+    clear = Image.fromarray(astronaut)
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(files / "clear.png")
+    assert command.express(**given | {"scene": "clear.png"}) == 0
+    with Image.open(command.out) as made:
+        assert made.getchannel("A").tobytes() == clear.getchannel("A").tobytes()
 
 
 def test_a_landmarker_alone_recognises_nobody(
