@@ -76,5 +76,7 @@ def require_renders(seen: Analysis, names: Sequence[str] = (), fix: str = ANOTHE
     Raises:
         InputError: One is.
     """
-    for number in ((seen.face_logit > 0) & (seen.photograph_logit > 0)).nonzero()[:1, 0].tolist():
-        raise InputError(WHAT, where=names[number] if names else "", fix=fix)
+    photographs = ((seen.face_logit > 0) & (seen.photograph_logit > 0)).tolist()
+    if any(photographs):
+        where = names[photographs.index(True)] if names else ""
+        raise InputError(WHAT, where=where, fix=fix)
