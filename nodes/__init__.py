@@ -29,6 +29,7 @@ from .dense_face.annotations import AnnotateImage, LoadAnnotationHead, SampleAnn
 from .dense_face.blending import BlendedSampler, Composite
 from .dense_face.joint import JointGuider, PredictedJointGuider
 from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromImage, PoseSweep
+from .display_names import named
 from .host.folders import register_folders
 from .host.head_images import add_routes
 from .host.missing_files import remember_queued_graphs
@@ -55,7 +56,7 @@ from .sfsr.load_adapter import LoadSFSRAdapter
 from .sfsr.load_smirk import LoadSMIRK
 from .sfsr.midpoint import MidpointSampler
 
-NODES: list[type[io.ComfyNode]] = [checked(node) for node in [
+NODES: list[type[io.ComfyNode]] = [checked(named(node)) for node in [
     LoadAdapter, ApplyAdapter, EncodePrompt, PoseFromAngles, PoseSweep, PoseFromImage,
     BlendedSampler, Composite, JointGuider, EncodeIdentity, IdentityAwayFrom, FaceMask, PasteMask,
     LoadTinyWorld, LoadTinyAnalyzer, TinyPortrait, QuickPortrait, LoadAnalyzer, LoadEncoder,

@@ -66,6 +66,12 @@ def _checks(node: type[io.ComfyNode]) -> Mapping[str, Callable[[Any], Any]]:
     return found
 
 
+def _name(item: Any) -> str:
+    """As the node shows it, in quotes if it has several words."""
+    name = item.display_name or item.id
+    return f"'{name}'" if " " in name else name
+
+
 def _bound(check: Check, item: Any, where: str) -> Callable[[Any], Any]:
     return lambda value: check(item, value, where)
 
@@ -80,7 +86,7 @@ def _number(item: Any, value: Any, where: str) -> Any:
         if abs(number - end) <= _SLACK * (high - low) and not whole:
             return end
     raise InputError(
-        f"{item.id} is {value}",
+        f"{_name(item)} is {value}",
         where=where,
         fix=f"Give a {'whole ' if whole else ''}number from {low:g} to {high:g}",
     )
@@ -90,7 +96,7 @@ def _option(item: Any, value: Any, where: str) -> Any:
     if value in item.options:
         return value
     listed = ", ".join(map(str, item.options[:8])) + (", ..." if len(item.options) > 8 else "")
-    raise InputError(f"{item.id} is {value!r}", where=where, fix=f"Choose one of: {listed}")
+    raise InputError(f"{_name(item)} is {value!r}", where=where, fix=f"Choose one of: {listed}")
 
 
 def _mask(item: Any, value: Any, where: str) -> Any:
@@ -118,19 +124,19 @@ def _sigmas(item: Any, value: Any, where: str) -> Any:
 
 def _shapeless(item: Any, what: str, shape: tuple[int, ...], where: str) -> InputError:
     have = f"has the shape {list(shape)}" if shape else "is something else"
-    return InputError(f"{item.id} {have}", where=where, fix=f"Connect {what}")
+    return InputError(f"{_name(item)} {have}", where=where, fix=f"Connect {what}")
 
 
 def _filled(item: Any, tensor: Any, what: str, where: str) -> Any:
     if tensor.numel() == 0:
-        raise InputError(f"{item.id} is empty", where=where, fix=f"Connect {what}")
+        raise InputError(f"{_name(item)} is empty", where=where, fix=f"Connect {what}")
     return tensor
 
 
 def _finite(item: Any, value: Any, tensor: Any, where: str) -> Any:
     if not bool(tensor.isfinite().all()):
         raise InputError(
-            f"{item.id} holds values that are not numbers",
+            f"{_name(item)} holds values that are not numbers",
             where=where,
             fix="Check the node before: a model that overflows in fp16 gives such values",
         )

@@ -24,7 +24,16 @@ class CropFace(io.ComfyNode):
             category=CATEGORY,
             description="Crops every face to an upright square of the given size, whatever its "
             "size and tilt in the image. Paste Face pastes the edited crop back.",
-            search_aliases=["align face", "face crop", "FFHQ crop", "face detailer", "zoom face"],
+            search_aliases=[
+                "align face",
+                "face crop",
+                "FFHQ crop",
+                "face detailer",
+                "zoom face",
+                "adetailer",
+                "fix face",
+                "close-up",
+            ],
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces."),
                 io.Image.Input(
@@ -81,7 +90,16 @@ class PasteFace(io.ComfyNode):
             category=CATEGORY,
             description="Pastes edited crops back to where Crop Face took them from. Pixels "
             "outside the crops do not change, to the last bit.",
-            search_aliases=["paste back", "uncrop", "face stitch", "blend face", "composite"],
+            search_aliases=[
+                "paste back",
+                "uncrop",
+                "face stitch",
+                "blend face",
+                "composite",
+                "face swap",
+                "swap face",
+                "reactor",
+            ],
             inputs=[
                 io.Image.Input("image", tooltip="The images that the crops were taken from."),
                 io.Image.Input(

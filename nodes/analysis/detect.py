@@ -32,7 +32,17 @@ class DetectFaces(io.ComfyNode):
             category=CATEGORY,
             description="Detects the faces in one or more images, numbers them and outputs the "
             "ones you choose, with a report on each image.",
-            search_aliases=["face detection", "find face", "face index", "several people", "bbox"],
+            search_aliases=[
+                "face detection",
+                "find face",
+                "face index",
+                "several people",
+                "bbox",
+                "photo face",
+                "choose face",
+                "group photo",
+                "which face",
+            ],
             is_output_node=True,
             inputs=[
                 AnalyzerSocket.Input("analyzer", tooltip=ANALYZER_TIP),

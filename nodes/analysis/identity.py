@@ -37,7 +37,19 @@ class EncodeIdentity(io.ComfyNode):
             category=CATEGORY,
             description="Computes the identity vector of the person in one or more reference "
             "portraits.",
-            search_aliases=["face embedding", "face id", "reference face", "identity vector"],
+            search_aliases=[
+                "face embedding",
+                "face id",
+                "reference face",
+                "identity vector",
+                "photo face",
+                "selfie",
+                "headshot",
+                "reactor",
+                "instantid",
+                "consistent character",
+                "ip-adapter",
+            ],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer",

@@ -54,6 +54,9 @@ class LoadAnalyzer(io.ComfyNode):
                 "buffalo",
                 "yunet",
                 "opencv",
+                "insightface",
+                "photo face",
+                "reactor",
             ],
             inputs=[
                 io.Combo.Input(

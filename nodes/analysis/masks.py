@@ -39,7 +39,13 @@ class FaceMask(io.ComfyNode):
             category=CATEGORY,
             description="Masks the head, or only the face, in an image: white is redrawn, black is "
             "kept. For Set Latent Noise Mask and Composite Face.",
-            search_aliases=["face segmentation", "head mask", "face parsing"],
+            search_aliases=[
+                "face segmentation",
+                "head mask",
+                "face parsing",
+                "segment face",
+                "hair mask",
+            ],
             inputs=[
                 AnalyzerSocket.Input("analyzer", tooltip=ANALYZER_TIP),
                 io.Image.Input("image", tooltip="The scene; one head per image."),
@@ -86,7 +92,15 @@ class MaskFaces(io.ComfyNode):
             category=CATEGORY,
             description="Masks faces, or parts of them, by their landmarks: for inpainting and for "
             "Paste Face. For the whole head with hair use Face Mask.",
-            search_aliases=["face mask", "eye mask", "mouth mask", "face parts", "landmark mask"],
+            search_aliases=[
+                "face mask",
+                "eye mask",
+                "mouth mask",
+                "face parts",
+                "landmark mask",
+                "face parsing",
+                "lips mask",
+            ],
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces, or from Crop Face."),
                 io.Image.Input(

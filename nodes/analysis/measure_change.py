@@ -28,7 +28,14 @@ class MeasureChange(io.ComfyNode):
             display_name=NAME,
             category=CATEGORY,
             description="Measures how much the images differ outside the mask.",
-            search_aliases=["difference", "psnr", "metric", "background kept", "compare images"],
+            search_aliases=[
+                "difference",
+                "psnr",
+                "metric",
+                "background kept",
+                "compare images",
+                "before after",
+            ],
             is_output_node=True,
             inputs=[
                 io.Image.Input(

@@ -86,7 +86,12 @@ class MeasureExpression(io.ComfyNode):
             category=CATEGORY,
             description="Measures how well two expressions agree: the movement that both faces "
             "have in common, divided by the movement that either makes.",
-            search_aliases=["expression similarity", "blendshape difference", "emotion score"],
+            search_aliases=[
+                "expression similarity",
+                "blendshape difference",
+                "emotion score",
+                "compare expressions",
+            ],
             is_output_node=True,
             inputs=[
                 AnalyzerSocket.Input(

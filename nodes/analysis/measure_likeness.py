@@ -32,7 +32,15 @@ class MeasureLikeness(io.ComfyNode):
             category=CATEGORY,
             description="Measures how much the person in an image resembles the person in the "
             "reference: the cosine similarity of two identity vectors.",
-            search_aliases=["face similarity", "identity score", "cosine", "face distance"],
+            search_aliases=[
+                "face similarity",
+                "identity score",
+                "cosine",
+                "face distance",
+                "compare faces",
+                "same person",
+                "likeness score",
+            ],
             is_output_node=True,
             inputs=[
                 AnalyzerSocket.Input(

@@ -32,7 +32,16 @@ class QuickPortrait(io.ComfyNode):
             description="Draws a new image of the person in a reference portrait, in the bundled "
             "tiny world. Three nodes are enough: Tiny-World Portrait, this one, Preview Image. The "
             "workflow first_portrait shows the nodes it expands into.",
-            search_aliases=["easy", "start here", "all in one", "demo", "dense-face"],
+            search_aliases=[
+                "easy",
+                "start here",
+                "all in one",
+                "demo",
+                "dense-face",
+                "headshot",
+                "avatar",
+                "first image",
+            ],
             enable_expand=True,
             inputs=[
                 io.Image.Input("reference", tooltip="Portraits of one tiny-world person."),

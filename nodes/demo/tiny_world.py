@@ -139,7 +139,14 @@ class TinyPortrait(io.ComfyNode):
             category=CATEGORY,
             description="Renders a made-up person of the tiny world, so that every example runs "
             "without images of your own.",
-            search_aliases=["sample portrait", "reference image", "render head"],
+            search_aliases=[
+                "sample portrait",
+                "reference image",
+                "render head",
+                "headshot",
+                "avatar",
+                "example face",
+            ],
             is_output_node=True,
             inputs=[
                 io.Int.Input(

@@ -43,7 +43,13 @@ class LoadAdapter(io.ComfyNode):
             category=CATEGORY,
             description="Loads a Dense-Face adapter: the adapter itself, which draws a given "
             "person, and the pose control for the core Apply ControlNet nodes.",
-            search_aliases=["face adapter", "identity adapter", "dense-face", "pc-adapter"],
+            search_aliases=[
+                "face adapter",
+                "identity adapter",
+                "dense-face",
+                "pc-adapter",
+                "load face model",
+            ],
             inputs=[
                 io.Combo.Input(
                     "adapter_name",
@@ -98,7 +104,18 @@ class ApplyAdapter(io.ComfyNode):
             description="Face-generation mode: the model draws the given person. Without this "
             "node, or with weight 0, the model is in text-editing mode. Use it together with "
             "Encode Prompt with Identity.",
-            search_aliases=["face id", "identity", "same person", "likeness", "dense-face"],
+            search_aliases=[
+                "face id",
+                "identity",
+                "same person",
+                "likeness",
+                "dense-face",
+                "consistent character",
+                "instantid",
+                "pulid",
+                "ip-adapter",
+                "keep face",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The base model that the adapter was trained for."),
                 AdapterSocket.Input("adapter", tooltip=ADAPTER_TIP),

@@ -89,6 +89,7 @@ class AnnotateImage(io.ComfyNode):
                 "face parsing",
                 "landmarks from image",
                 "annotate picture",
+                "depth map",
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The base model that the head was trained for."),

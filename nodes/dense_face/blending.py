@@ -90,7 +90,14 @@ class Composite(io.ComfyNode):
             category=CATEGORY,
             description="Composites the generated face into the scene. Outside the mask every "
             "pixel is the scene's own, to the last bit; a transparent scene stays transparent.",
-            search_aliases=["paste face", "blend images", "face composite", "keep background"],
+            search_aliases=[
+                "paste face",
+                "blend images",
+                "face composite",
+                "keep background",
+                "swap face",
+                "keep scene",
+            ],
             inputs=[
                 io.Image.Input("scene", tooltip="The image to keep outside the mask."),
                 io.Image.Input("generated", tooltip="The image with the new face."),

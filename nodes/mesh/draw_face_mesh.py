@@ -47,6 +47,10 @@ class DrawFaceMesh(io.ComfyNode):
                 "head pose controlnet",
                 "laion face",
                 "face landmarks image",
+                "look away",
+                "eye direction",
+                "rotate head",
+                "liveportrait",
             ],
             is_output_node=True,
             inputs=[
@@ -106,7 +110,7 @@ class DrawFaceMesh(io.ComfyNode):
                     "place",
                     optional=True,
                     tooltip="A detected face whose place and size the drawn one takes, instead of "
-                    "x, y and face_height.",
+                    "x, y and face height.",
                 ),
                 index_input(),
                 scene_input(

@@ -39,7 +39,21 @@ class ApplySFSR(io.ComfyNode):
             description="Conditions the model on a person, an expression and a scene. Can be "
             "combined with Apply Dense-Face Adapter, its pose control, IP-Adapter and LoRA, in any "
             "order. With both weights 0 and no background the model is unchanged.",
-            search_aliases=["expression transfer", "reenactment", "face swap", "emotion", "faceid"],
+            search_aliases=[
+                "expression transfer",
+                "reenactment",
+                "face swap",
+                "emotion",
+                "faceid",
+                "swap",
+                "swap face",
+                "reactor",
+                "ip-adapter",
+                "instantid",
+                "pulid",
+                "headshot",
+                "photo face",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The base model that the adapter was trained for."),
                 SFSRAdapterSocket.Input(
@@ -69,7 +83,7 @@ class ApplySFSR(io.ComfyNode):
                     "expression_start_percent",
                     0.3,
                     "the expression starts to act; a later start keeps the likeness. For adapters "
-                    "trained with this pack; for published ones see published_start_percent",
+                    "trained with this pack; for published ones see published starts at",
                 ),
                 percent("expression_end_percent", 1.0, "the expression stops acting"),
                 io.Boolean.Input(

@@ -32,7 +32,15 @@ class Background(io.ComfyNode):
             description="Removes the face from a scene and gives the model the rest, so that the "
             "new face fits in. The old face is painted grey before the VAE encodes the scene: "
             "nothing of it leaks.",
-            search_aliases=["inpaint", "keep background", "scene", "face swap", "conditioning"],
+            search_aliases=[
+                "inpaint",
+                "keep background",
+                "scene",
+                "face swap",
+                "conditioning",
+                "swap",
+                "inpaint face",
+            ],
             inputs=[
                 io.Image.Input(
                     "image", tooltip="The scene; width and height must be multiples of 8."

@@ -59,7 +59,12 @@ class ExpressionTravel(io.ComfyNode):
             category=CATEGORY,
             description="Evenly spaced expressions between two, as a batch: use a latent batch of "
             "the same count and get one image for each.",
-            search_aliases=["expression sweep", "emotion transition", "expression animation"],
+            search_aliases=[
+                "expression sweep",
+                "emotion transition",
+                "expression animation",
+                "animate face",
+            ],
             inputs=[
                 ExpressionSocket.Input("start", tooltip="The first expression."),
                 ExpressionSocket.Input("end", tooltip="The last expression."),

@@ -65,7 +65,7 @@ class ExpressionFromFLAME(io.ComfyNode):
                     "expression",
                     optional=True,
                     tooltip="Its blendshapes give eyelids and jaw where the numbers have none. "
-                    "Mouth and brows are taken from blendshapes by flame_map alone.",
+                    "Mouth and brows are taken from blendshapes by a FLAME map alone.",
                 ),
                 io.Combo.Input(
                     "flame_map",
@@ -105,7 +105,7 @@ class ExpressionFromFLAME(io.ComfyNode):
             if expression is None or numbers.strip():
                 raise InputError(
                     "a map makes the numbers from the blendshapes of an expression",
-                    where=f"{NAME}, flame_map",
+                    where=f"{NAME}, FLAME map",
                     fix="Connect an expression and leave numbers empty, or choose none",
                 )
             mapped = load_flame_map(map_path(flame_map))

@@ -28,7 +28,14 @@ class ExpressionFromImage(io.ComfyNode):
             category=CATEGORY,
             description="Reads the expression from a photo, to give it to somebody else. Only the "
             "facial movement is read, not the identity.",
-            search_aliases=["copy expression", "reenactment", "blendshapes from image", "emotion"],
+            search_aliases=[
+                "copy expression",
+                "reenactment",
+                "blendshapes from image",
+                "emotion",
+                "same expression",
+                "photo face",
+            ],
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer",

@@ -65,7 +65,19 @@ class ExpressionFromSliders(io.ComfyNode):
             category=CATEGORY,
             description="An expression by hand: one slider for each ARKit blendshape; all at 0 is "
             "a face at rest. With an expression connected, the sliders are added to it.",
-            search_aliases=["blendshapes", "arkit", "neutral expression", "face sliders"],
+            search_aliases=[
+                "blendshapes",
+                "arkit",
+                "neutral expression",
+                "face sliders",
+                "wink",
+                "blink",
+                "close eyes",
+                "open mouth",
+                "eyebrows",
+                "liveportrait",
+                "smile",
+            ],
             inputs=[
                 *(_slider(name) for name in ARKIT_NAMES),
                 ExpressionSocket.Input(

@@ -25,7 +25,20 @@ class ExpressionFromWord(io.ComfyNode):
             description="One of 135 words for emotions as an expression: which muscles move, and "
             "how far. The codes are this pack's own priors, a place to start from; many of the "
             "words have no face of their own.",
-            search_aliases=["emotion", "facial expression", "smile", "angry", "135 words", "mood"],
+            search_aliases=[
+                "emotion",
+                "facial expression",
+                "smile",
+                "angry",
+                "135 words",
+                "mood",
+                "happy",
+                "sad",
+                "laugh",
+                "cry",
+                "surprised",
+                "afraid",
+            ],
             inputs=[
                 word_input(),
                 io.Float.Input(

@@ -120,7 +120,7 @@ class AdapterTokens:
                 f"{adapter.kind.title} draws expressions and no identity",
                 where=self.name,
                 fix="Load an identity adapter (such as IP-Adapter-FaceID) into adapter, and "
-                "connect this one to expression_adapter",
+                "connect this one to expression adapter",
             )
         if isinstance(adapter, SFSRAdapter):
             tokens = self._tokens(people)
@@ -164,14 +164,14 @@ class AdapterTokens:
             raise IncompatibleError(
                 f"{adapter.kind.title} knows identities and no expressions",
                 where=self.name,
-                fix="Connect an expression adapter (such as FineFace) to expression_adapter, or "
+                fix="Connect an expression adapter (such as FineFace) to expression adapter, or "
                 "disconnect the expression",
             )
         if isinstance(adapter, ExpressionAdapter | FlameAdapter) and apart_from is not None:
             raise IncompatibleError(
                 f"{adapter.kind.title} has no tokens that an identity could be taken out of",
                 where=self.name,
-                fix="Switch keep_identity_out off",
+                fix="Switch expression without identity off",
             )
         if isinstance(adapter, FlameAdapter):
             drawn = adapter.keys_values(adapter.tokens(adapter.numbers(faces.codes)))

@@ -97,7 +97,7 @@ def flame_numbers(expression: Expression) -> Tensor:
             "this expression holds blendshapes and no FLAME numbers",
             where=expression.source,
             fix="For Arc2Face's expression adapter measure a photo with SMIRK (Load SMIRK, "
-            "--smirk) or map blendshapes (flame_map in Expression from FLAME, --flame-map); or "
+            "--smirk) or map blendshapes (FLAME map in Expression from FLAME, --flame-map); or "
             "use FineFace",
         )
     expression.require_encoder(FLAME)

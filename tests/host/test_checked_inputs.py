@@ -15,8 +15,8 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"start_percent": NAN}, "start_percent is nan"),
-        ({"end_percent": 1.5}, "end_percent is 1.5"),
+        ({"start_percent": NAN}, "'starts at' is nan"),
+        ({"end_percent": 1.5}, "'ends at' is 1.5"),
         ({"weight": float("inf")}, "weight is inf"),
         ({"mode": "both"}, "mode is 'both'"),
         ({"mask": torch.zeros(1, 64, 0)}, "mask is empty"),
@@ -49,7 +49,7 @@ def test_annotation_nodes_refuse_broken_latents(tiny: Tiny) -> None:
     latent = {"samples": torch.full((1, 4, 8, 8), NAN)}
     guider, row = object(), torch.tensor([1.0, 0.0])
     arguments = (object(), guider, object(), row, latent, object(), 0.0, 1.0, "last step")
-    with pytest.raises(ValueError, match="latent_image holds values that are not numbers"):
+    with pytest.raises(ValueError, match="'latent image' holds values that are not numbers"):
         tiny.run("SampleAnnotated", *arguments)
 
 

@@ -12,6 +12,8 @@ from node_schemas import FILE_LISTS
 
 HELP = ROOT / "web" / "docs"
 WORKFLOWS = ROOT / "workflows"
+LONGEST_NAME = 28
+"""Letters that a node of usual width shows beside a value."""
 LONGEST_OPTION_LIST = 8
 """Longer lists of options, such as the words, are described as a whole."""
 
@@ -61,6 +63,32 @@ def test_every_node_has_a_complete_help_page(schemas: dict[str, Any]) -> None:
         for item in (*schema.inputs, *schema.outputs):
             name = getattr(item, "display_name", None) or item.id
             assert f"`{name}`" in page, f"{schema.node_id}: {name} is not in its help page"
+
+
+def test_inputs_are_displayed_in_words(schemas: dict[str, Any]) -> None:
+    for schema in schemas.values():
+        names = [item.display_name for item in schema.inputs]
+        assert len(set(names)) == len(names), schema.node_id
+        for name in names:
+            assert name.isascii() and len(name) <= LONGEST_NAME, name
+            assert not re.search(r"_|\b[a-z]+[A-Z]", name), f"{schema.node_id}: {name}"
+
+
+def test_no_text_names_an_input_by_its_id(schemas: dict[str, Any]) -> None:
+    """Ids that differ from what the nodes show: ``face_index`` for *face index*."""
+    items = [item for schema in schemas.values() for item in schema.inputs]
+    ids = {item.id for item in items if item.display_name != item.id}
+    names = "|".join(sorted(ids, key=len, reverse=True))
+    hidden = re.compile(rf"(?<![\w./])(?:{names})(?!\w|\.\w)")
+    texts = {page.name: page.read_text(encoding="utf-8") for page in HELP.glob("*.md")}
+    texts |= {page: (ROOT / "docs" / page).read_text(encoding="utf-8") for page in GUIDE}
+    for name, text in notes():
+        texts[name] = texts.get(name, "") + text
+    for schema in schemas.values():
+        said = (schema.description, *(each.tooltip for each in (*schema.inputs, *schema.outputs)))
+        texts[schema.node_id] = "\n".join(said)
+    found = [f"{name}: {each}" for name, text in texts.items() for each in hidden.findall(text)]
+    assert len(ids) > 50 and found == []
 
 
 def test_help_pages_spell_options_as_the_nodes_do(schemas: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ class _FirstLayer:
         return IncompatibleError(
             "the LoRA of this adapter is on the model already and would count twice",
             where=self.where,
-            fix="Set lora_strength to 0, or take out the other node that loads it",
+            fix="Set LoRA strength to 0, or take out the other node that loads it",
         )
 
     def _alike(self, patch: Any) -> bool:

@@ -68,7 +68,7 @@ def test_sliders(tiny: Tiny) -> None:
     started = tiny.run("ExpressionFromSliders", expression=word(tiny), **{**rest, "jawOpen": 1.0})
     named = started.codes[0].named()
     assert named["jawOpen"] == 1 and named["mouthSmileLeft"] > 0.5
-    with pytest.raises(ValueError, match=r"jawOpen is 3.0"):
+    with pytest.raises(ValueError, match=r"'jaw open' is 3.0"):
         tiny.run("ExpressionFromSliders", **{**rest, "jawOpen": 3.0})
 
 

@@ -51,7 +51,9 @@ def locale_entry(schema: Any) -> dict[str, Any]:
     return {
         "display_name": schema.display_name,
         "description": schema.description,
-        "inputs": {item.id: {"name": item.id, "tooltip": item.tooltip} for item in schema.inputs},
+        "inputs": {
+            item.id: {"name": item.display_name, "tooltip": item.tooltip} for item in schema.inputs
+        },
         "outputs": {
             str(i): {"name": item.display_name, "tooltip": item.tooltip}
             for i, item in enumerate(schema.outputs)
