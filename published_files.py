@@ -548,7 +548,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "dense_face",
         "Dense-Face release, converted",
         "identity and head pose on Stable Diffusion 1.5",
-        (PublishedFile("the file that denseface convert writes", 0),),
+        (PublishedFile("the authors' checkpoint, converted by Convert Dense-Face Release", 0),),
         "dense_face",
         "none stated: ask the authors",
         "https://github.com/CHELSEA234/Dense-Face",

@@ -27,6 +27,7 @@ from .dense_face.adapter import ApplyAdapter, EncodePrompt, LoadAdapter
 from .dense_face.annotation_views import AnnotationImages, PartMask, SaveAnnotations
 from .dense_face.annotations import AnnotateImage, LoadAnnotationHead, SampleAnnotated
 from .dense_face.blending import BlendedSampler, Composite
+from .dense_face.convert import ConvertRelease
 from .dense_face.joint import JointGuider, PredictedJointGuider
 from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromImage, PoseSweep
 from .display_names import named
@@ -69,6 +70,7 @@ NODES: list[type[io.ComfyNode]] = [checked(named(node)) for node in [
     CombineExpressions, PreviewExpression, MidpointSampler, LoadSFSRAdapter, ApplySFSR,
     SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces, ExpressionFromFLAME,
     EncodeArc2Face, ApplyArc2FaceReference, LoadSMIRK, SaveExpression, LoadExpression,
+    ConvertRelease,
 ]]  # fmt: skip
 
 

@@ -27,6 +27,17 @@ def steps(count: int) -> Callable[[], None]:
     return step
 
 
+def progress() -> Callable[[int, int], None]:
+    """As :func:`steps`, for work that says how much is done, of how much."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def show(done: int, total: int) -> None:
+        bar.update_absolute(done, total)
+        mm.throw_exception_if_processing_interrupted()
+
+    return show
+
+
 def blocked(why: str | None = None) -> Any:
     """A value for an output: nodes connected to it do not run, and the run still succeeds.
 

@@ -57,7 +57,7 @@ def test_missing_models_are_named_as_the_host_reads_them(workflow: Path) -> None
             assert set(model) == {"name", "url", "directory"}
             assert model["url"].startswith("https://")
             assert Path(model["name"]).name in note and f"models/{model['directory']}" in note
-    assert "denseface models" not in note, "the graph itself says what is missing"
+    assert "`denseface" not in note, "no note asks for the command line"
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=NAMES)

@@ -6,6 +6,7 @@ from typing import Any
 
 #: Lists of files differ from machine to machine.
 FILE_LISTS = {
+    ("DenseFace_ConvertRelease", "checkpoint"),
     ("DenseFace_LoadAdapter", "adapter_name"),
     ("DenseFace_LoadAnalyzer", "task_file"),
     ("DenseFace_LoadAnalyzer", "insightface_pack"),
