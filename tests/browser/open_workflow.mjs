@@ -5,7 +5,7 @@
 //
 // Prints one JSON object: { missing, nodes, errors, blocked, api, run }.
 //   missing  types of nodes that the frontend does not know
-//   nodes    [{ id, type, title, widgets: [{ name, value, tooltip }] }]
+//   nodes    [{ id, type, title, widgets: [{ name, type, value, tooltip }] }]
 //   errors   console errors and uncaught exceptions of the page
 //   blocked  requests to other machines (all are refused; a pack must not cause any)
 //   api      the graph in API form, as the frontend would queue it
@@ -55,6 +55,7 @@ try {
         widgets: (node.widgets || []).map((widget) => ({
           name: widget.name,
           value: widget.value,
+          type: widget.type,
           tooltip: tooltip(node, widget),
         })),
       })),
