@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
+from ...errors import InputError
 from ...faces.parts import PART_NAMES
 from ..images import channels_first, channels_last, preview_image
 from ..inputs import between, choice, feather_pixels, output
@@ -12,6 +13,7 @@ from ..sockets import AnnotationsSocket, ImageAnnotations
 
 CATEGORY = "face/dense_face"
 FACE = "face"
+VIEWS = "Annotation Images"
 FaceLandmarks = io.Custom("FACE_LANDMARKS")
 FROM_TIP = "From Annotate Image or Sample with Annotations."
 
@@ -23,7 +25,7 @@ class AnnotationImages(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DenseFace_AnnotationPictures",
-            display_name="Annotation Images",
+            display_name=VIEWS,
             category=CATEGORY,
             description="Shows depth, face parts and landmarks side by side, and outputs them as "
             "images, mask and landmarks.",
@@ -76,7 +78,13 @@ class AnnotationImages(io.ComfyNode):
 
         seen, size = annotations.seen, annotations.image_size
         height, width = size[1], size[0]
-        drawn = None if image is None else channels_first(image, "Annotation Images")
+        drawn = None if image is None else channels_first(image, VIEWS)
+        if drawn is not None and len(drawn) not in (1, len(seen)):
+            raise InputError(
+                f"the annotations are those of {len(seen)} images, {len(drawn)} are connected",
+                where=VIEWS,
+                fix="Connect the images that were annotated, or one for all",
+            )
         shown = channels_last(preview(seen, drawn, size))
         raw = resized((seen.depth + 1) / 2, height, width).clamp(0, 1)
         return io.NodeOutput(

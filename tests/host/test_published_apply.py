@@ -185,14 +185,18 @@ def test_report_names_licences_and_lost_units(
         ("FACEID", {"identity": None}, "identity adapter, and no identity is connected"),
         ("FINEFACE", {"expression": None}, "expression adapter, and no expression is connected"),
         ("FINEFACE", {}, "draws expressions and no identity"),
-        ("FINEFACE", {"identity": None, "keep_identity_out": True}, "Switch keep_identity_out off"),
+        (
+            "FINEFACE",
+            {"identity": None, "keep_identity_out": True},
+            "Switch expression without identity off",
+        ),
         ("ARC2FACE_EXPRESSION", {}, "draws expressions and no identity"),
         ("ARC2FACE_EXPRESSION", {"expression": None}, "Expression from FLAME"),
         ("ARC2FACE_EXPRESSION", {"identity": None}, "blendshapes and no FLAME numbers"),
         (
             "ARC2FACE_EXPRESSION",
             {"identity": None, "keep_identity_out": True},
-            "Switch keep_identity_out off",
+            "Switch expression without identity off",
         ),
     ],
 )

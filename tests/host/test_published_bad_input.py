@@ -367,7 +367,7 @@ def test_a_lora_twice(tiny: Tiny, person: Any) -> None:
     assert LORA_TWICE in refused(tiny, lambda: twice(once), once)
     other = with_separate_file(tiny.model, faceid)
     message = refused(tiny, lambda: twice(other), other)
-    assert LORA_TWICE in message and "Set lora_strength to 0" in message
+    assert LORA_TWICE in message and "Set LoRA strength to 0" in message
     kept = apply(tiny, faceid, other, people=person, expression=None, lora_strength=0.0)
     assert {k: len(v) for k, v in kept.patches.items()} == {k: 1 for k in other.patches}
 
@@ -378,7 +378,7 @@ def test_a_lora_loaded_behind_apply_sfsr(tiny: Tiny, person: Any, no_step: None)
     twice = with_separate_file(once, faceid)
     for model in (twice, twice.clone()):
         message = refused(tiny, lambda m=model: tiny.sample(m, steps=1), model)
-        assert LORA_TWICE in message and "Set lora_strength to 0" in message
+        assert LORA_TWICE in message and "Set LoRA strength to 0" in message
 
 
 def test_a_lora_as_a_hook_behind_apply_sfsr(tiny: Tiny, person: Any, no_step: None) -> None:

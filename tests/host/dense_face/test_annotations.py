@@ -195,6 +195,8 @@ def test_views(tiny: Tiny, head: Any, tmp_path: Any, monkeypatch: pytest.MonkeyP
     assert all(float(x.min()) >= 0 and float(x.max()) <= 1 for x in (preview, depth, raw, face))
     assert landmarks["image_size"] == (128, 96)
     assert landmarks["frames"][1][0]["landmarks_xy"].shape == (68, 2)
+    with pytest.raises(ValueError, match="those of 2 images, 3 are connected"):
+        tiny.run("AnnotationImages", annotations, torch.rand(3, 32, 32, 3))
     mask = tiny.run("PartMask", annotations, "nose", 0.5, 0.0)
     assert mask.shape == (2, 128, 96) and set(mask.unique().tolist()) <= {0.0, 1.0}
 

@@ -135,7 +135,8 @@ def first_values(tiny: Tiny, sfsr: Any, head: Any) -> Pool:
         "VAE": [tiny.vae],
         "CONDITIONING": [tiny.prompt("a person"), tiny.prompt("")],
         "SIGMAS": [torch.tensor([14.6, 3.0, 0.0]), torch.tensor([14.6, 0.0])],
-        "NOISE": [Noise_RandomNoise(0), Noise_RandomNoise(2**64 - 1)],
+        # The host's ancestral samplers add 1 to the seed.
+        "NOISE": [Noise_RandomNoise(0), Noise_RandomNoise(2**64 - 2)],
         "SAMPLER": [comfy.samplers.sampler_object(n) for n in ("euler", "euler_cfg_pp")],
         "GUIDER": [guider],
         "DENSEFACE_ADAPTER": [tiny.adapter],
