@@ -107,7 +107,7 @@ def test_query_bias_of_both_forms_agrees(adapter: PCAdapter) -> None:
 sizes = st.integers(1, 5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     batch=sizes,
     tokens=sizes,

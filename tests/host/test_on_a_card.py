@@ -242,9 +242,18 @@ def test_loaded_completely(tiny: Tiny, name: str) -> None:
     assert difference(found, expected) < CLOSE
 
 
-@pytest.mark.parametrize("name", list(SCENARIOS))
+QUICK = {"weights", "mask", "predicted joint guider", "SFSR", "FaceID, FineFace", "reference"}
+"""In float16 in ``make test``; they have all parts between them."""
+
+
 @pytest.mark.parametrize(
-    "dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=str
+    ("dtype", "name"),
+    [
+        pytest.param(dtype, name, marks=() if quick else pytest.mark.slow)
+        for dtype in (torch.float16, torch.bfloat16)
+        for name in SCENARIOS
+        for quick in [dtype == torch.float16 and name in QUICK]
+    ],
 )
 def test_halves(tiny: Tiny, name: str, dtype: torch.dtype, monkeypatch: Any) -> None:
     """Weights and calculations of the MODEL, and of the networks beside it."""

@@ -88,20 +88,19 @@ def test_a_merge_takes_weights_alone(tiny: Tiny) -> None:
     assert difference(sampled(tiny, other), sampled(tiny, tiny.model)) < CLOSE
 
 
-def test_people_of_a_compiled_model(tiny: Tiny) -> None:
+@pytest.mark.parametrize("mode", ["weights", pytest.param("runtime", marks=pytest.mark.slow)])
+def test_people_of_a_compiled_model(tiny: Tiny, mode: str) -> None:
     """Code traced without the adapter or with another person is not used."""
     one, other = tiny.people(seed=1), tiny.people(seed=2)
-    base = sampled(tiny, tiny.model)
-    for mode in ("weights", "runtime"):
-        model = compiled(tiny.model)
-        assert torch.equal(sampled(tiny, model), base)
-        for people in (one, other, one):
-            plain = sampled(tiny, tiny.apply(people=people, mode=mode))
-            adapted = tiny.apply(model=model, people=people, mode=mode)
-            assert torch.equal(sampled(tiny, adapted), plain)
-            last = compiled(tiny.apply(people=people, mode=mode))
-            assert torch.equal(sampled(tiny, last), plain)
-        assert torch.equal(sampled(tiny, model), base)
+    model, base = compiled(tiny.model), sampled(tiny, tiny.model)
+    assert torch.equal(sampled(tiny, model), base)
+    for people in (one, other, one):
+        plain = sampled(tiny, tiny.apply(people=people, mode=mode))
+        adapted = tiny.apply(model=model, people=people, mode=mode)
+        assert torch.equal(sampled(tiny, adapted), plain)
+        last = compiled(tiny.apply(people=people, mode=mode))
+        assert torch.equal(sampled(tiny, last), plain)
+    assert torch.equal(sampled(tiny, model), base)
 
 
 def test_scene_of_a_compiled_model(tiny: Tiny) -> None:
