@@ -30,7 +30,10 @@ from source_mutants import Mutant, SourceFile  # noqa: E402
 from warm_process import SURVIVED, WarmProcess  # noqa: E402
 
 PACKAGES = ("nodes/host", "dense_face", "sfsr", "faces")
-TESTS = ("tests/dense_face", "tests/sfsr", "tests/faces", "tests/readers", "tests/host")
+TESTS = (
+    *("tests/dense_face", "tests/sfsr", "tests/faces", "tests/readers", "tests/host"),
+    "--ignore=tests/host/workflows",  # they run in another process
+)
 MARKS = "not slow and not full_size and not browser"
 
 

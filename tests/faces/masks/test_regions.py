@@ -101,6 +101,45 @@ def test_parts_lie_in_the_face_on_the_right_sides() -> None:
     assert set(labels.unique().tolist()) >= set(range(8)) - {PART_INDEX["mouth_interior"]}
 
 
+IBUG_MIRROR = (
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40), *range(54, 47, -1), *range(59, 54, -1),
+    *range(64, 59, -1), *(67, 66, 65),
+)  # fmt: skip
+"""For each of the 68 points the one on the other side of the face."""
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_mirrored_face_has_mirrored_regions(region: str) -> None:
+    points = 128 * torch.rand(68, 2, generator=torch.Generator().manual_seed(3))
+    flip = torch.tensor([-1.0, 1.0])
+    other = {"left": "right", "right": "left"}.get(region.rpartition("_")[2])
+    opposite = f"{region.rpartition('_')[0]}_{other}" if other else region
+    here = outline(face("ibug", points), region) * flip
+    there = outline(face("ibug", points[list(IBUG_MIRROR)] * flip), opposite)
+    assert sorted(map(tuple, here.round(decimals=3).tolist())) == sorted(
+        map(tuple, there.round(decimals=3).tolist())
+    )
+
+
+@pytest.mark.parametrize(("scheme", "count"), [("ibug", 68), ("mesh", 478)])
+def test_the_points_of_eyes_and_lips(scheme: str, count: int) -> None:
+    numbered = face(scheme, torch.arange(float(count))[:, None].expand(-1, 2))
+
+    def points(region: str) -> set[float]:
+        found = outline(numbered, region)[:, 0].tolist()
+        assert len(set(found)) == len(found), region
+        return set(found)
+
+    assert len(points("eye_left")) == len(points("eye_right"))
+    assert not points("eye_left") & points("eye_right")
+    mouth, inside = points("mouth"), points("mouth_interior")
+    upper, lower = points("upper_lip"), points("lower_lip")
+    assert not mouth & inside
+    # Both lips together, which meet in the four corners of the mouth.
+    assert upper | lower == mouth | inside and len(upper & lower) == 4
+
+
 def test_part_labels_overlap_the_ground_truth() -> None:
     """Intersection over union with the renderer's own part mask."""
     from comfyui_dense_face.demo.people import sample_heads

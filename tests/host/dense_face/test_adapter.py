@@ -99,6 +99,24 @@ def test_percent_range_ends_the_adapter(tiny: Tiny) -> None:
     assert difference(tiny.sample(late, steps=8), tiny.sample(tiny.model, steps=8)) > 1e-5
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_range_holds_its_ends_and_nothing_beyond(tiny: Tiny, masked: bool) -> None:
+    left = torch.zeros(1, 128, 128)
+    left[..., :64] = 1
+    levels = tiny.model.get_model_object("model_sampling")
+    first, last = (float(levels.percent_to_sigma(percent)) for percent in (0.3, 0.6))
+
+    def acting(start: float, end: float, *sigmas: float) -> list[bool]:
+        mask = {"mask": left} if masked else {}
+        model = tiny.apply(start_percent=start, end_percent=end, **mask)
+        return [tiny.acts_at(model, sigma) for sigma in sigmas]
+
+    inside, outside = (first, last), (1.001 * first, 0.999 * last)
+    assert acting(0.3, 0.6, *inside, *outside) == [True, True, False, False]
+    assert acting(0.3, 1.0, 0.01, 40.0) == [True, False]
+    assert acting(0.0, 0.6, 40.0, 0.01) == [True, False]
+
+
 def test_whole_range_at_runtime_equals_weights(tiny: Tiny) -> None:
     ranged = tiny.apply(start_percent=0.0, end_percent=0.9999)
     assert difference(tiny.sample(ranged), tiny.sample(tiny.apply())) < CLOSE

@@ -40,6 +40,25 @@ def test_sigma_range_of_a_neighbour_is_kept(tiny: Tiny) -> None:
     assert torch.equal(tiny.sample(model), tiny.sample(tiny.apply(mode="weights")))
 
 
+def test_a_neighbour_is_heard_as_usual_while_the_adapter_rests(tiny: Tiny) -> None:
+    """A run-time adapter outside its range: the neighbour's own range still counts."""
+    attention = tiny.module("nodes.host.attention")
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, n, 32, generator=generator) for n in (16, 6, 6))
+    extra = {"n_heads": 4, "cond_or_uncond": [1, 0], "sigmas": torch.tensor([5.0])}
+
+    def out(rests: bool, **options: float) -> Tensor:
+        bias = torch.ones(1, 32) if rests else None
+        slot = attention.AttentionSlot(attention.SlotChange(bias, uid="late" if rests else None))
+        return slot.add(foreign_residual, **options)(q, k, v, dict(extra))
+
+    for options in ({}, {"sigma_start": 9.0, "sigma_end": 1.0}, {"sigma_start": 4.0}):
+        assert torch.equal(out(True, **options), out(False, **options))
+    assert torch.equal(out(True, sigma_start=5.0, sigma_end=5.0), out(False))
+    assert difference(out(True, sigma_start=4.9), out(False)) > 1e-3
+    assert difference(out(True, sigma_end=5.1), out(False)) > 1e-3
+
+
 def test_inputs_changed_by_a_later_pack_reach_the_deltas(tiny: Tiny) -> None:
     """A patch that adds tokens to the text after ours must reach k and v deltas alike."""
 

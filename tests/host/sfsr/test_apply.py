@@ -80,6 +80,17 @@ def test_percent_ranges_are_each_sources_own(tiny: Tiny, adapter: Any, base: Ten
     assert torch.equal(late_face, identity) and difference(identity, drawn) > SEEN
 
 
+@pytest.mark.parametrize("source", ["identity", "expression"])
+def test_a_range_holds_its_ends_and_nothing_beyond(tiny: Tiny, adapter: Any, source: str) -> None:
+    levels = tiny.model.get_model_object("model_sampling")
+    first, last = (float(levels.percent_to_sigma(percent)) for percent in (0.3, 0.6))
+    other = {"identity": "expression", "expression": "identity"}[source]
+    ends = {f"{source}_start_percent": 0.3, f"{source}_end_percent": 0.6}
+    model = apply(tiny, adapter, **{f"{other}_weight": 0.0}, **ends)
+    sigmas = (1.001 * first, first, last, 0.999 * last)
+    assert [tiny.acts_at(model, sigma) for sigma in sigmas] == [False, True, True, False]
+
+
 def test_masks(tiny: Tiny, adapter: Any) -> None:
     whole = tiny.sample(apply(tiny, adapter))
     white = tiny.sample(apply(tiny, adapter, mask=torch.ones(1, 64, 64)))

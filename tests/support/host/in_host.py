@@ -101,6 +101,24 @@ class Tiny:
             arguments = (model, noise, steps, cfg, "euler", "normal", positive, negative, latent)
             return comfy.sample.sample(*arguments, seed=seed, disable_pbar=True, **options)
 
+    def acts_at(self, model: Any, sigma: float) -> bool:
+        """Whether a MODEL predicts anything else than the tiny one at this noise level."""
+        import comfy.sample
+        import comfy.samplers
+
+        conds = self.prompt("a person"), self.prompt("")
+        latent = torch.zeros(1, 4, 16, 16)
+        with torch.inference_mode():
+            noise = comfy.sample.prepare_noise(latent, 1)
+            one, other = (
+                comfy.sample.sample_custom(
+                    each, noise, 3.0, comfy.samplers.sampler_object("euler"),
+                    torch.tensor([sigma, 0.9 * sigma]), *conds, latent, disable_pbar=True, seed=1,
+                )
+                for each in (model, self.model)
+            )  # fmt: skip
+        return not torch.equal(one, other)
+
     def recast(self, dtype: torch.dtype) -> Any:
         """The tiny MODEL with its weights kept in another dtype and computed in float32."""
         import comfy.model_base

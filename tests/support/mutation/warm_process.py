@@ -17,7 +17,12 @@ from covering_tests import CoveringTests
 from source_mutants import Mutant
 
 SURVIVED = "survived"
-_HEAVY = ("torch", "numpy", "PIL.Image", "cv2", "safetensors.torch", "hypothesis")
+_HEAVY = (
+    *("torch", "numpy", "PIL.Image", "cv2", "safetensors.torch", "hypothesis", "scipy.stats"),
+    *("diffusers.models.unets.unet_2d_condition", "diffusers.models.controlnets.controlnet"),
+    *("diffusers.models.autoencoders.autoencoder_kl", "transformers.models.clip.modeling_clip"),
+    *("transformers.models.clip.tokenization_clip", "skimage.data", "onnx"),
+)
 _HOST = ("comfy.sd", "comfy.sample", "comfy.controlnet", "comfy_api.latest", "nodes")
 _QUIET = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
 _MEMORY = 8 * 2**30
