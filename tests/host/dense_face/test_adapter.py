@@ -139,6 +139,44 @@ def test_two_adapters_add_up(tiny: Tiny) -> None:
             assert difference(tiny.sample(both), whole) < CLOSE, (first, second)
 
 
+class FailureError(RuntimeError):
+    """Of a neighbour, inside the network."""
+
+
+@pytest.mark.parametrize("how", ["weights", "runtime", "masked"])
+def test_a_failure_inside_the_network_leaves_nothing_behind(
+    tiny: Tiny, base: torch.Tensor, how: str
+) -> None:
+    left = torch.zeros(1, 128, 128)
+    left[..., :64] = 1
+    mask = {"mask": left} if how == "masked" else {}
+    model = tiny.apply(mode="runtime" if mask else how, **mask).clone()
+    failing = False
+
+    def neighbour(n: torch.Tensor, context: Any, value: Any, extra: Any) -> tuple[Any, ...]:
+        if failing and tuple(extra["block"]) == ("middle", 0):
+            raise FailureError
+        return n, context, value
+
+    model.set_model_attn2_patch(neighbour)
+    net = tiny.model.model.diffusion_model
+
+    def traces() -> list[int]:
+        layers = list(net.modules())
+        functions = [getattr(layer, "weight_function", ()) for layer in layers]
+        return [len(layer._forward_hooks) for layer in layers] + [len(f) for f in functions]
+
+    first = tiny.sample(model)
+    before = traces()
+    failing = True
+    with pytest.raises(FailureError):
+        tiny.sample(model)
+    assert traces() == before
+    failing = False
+    assert torch.equal(tiny.sample(model), first)
+    assert torch.equal(tiny.sample(tiny.model), base)
+
+
 def test_bypassed_node_leaves_no_trace(tiny: Tiny, base: torch.Tensor) -> None:
     """A MODEL made before and one made after an adapted run give the same image, bit for bit."""
     before = tiny.model.clone()

@@ -181,6 +181,18 @@ def test_masks_of_any_size_and_softness(tiny: Tiny, kind: str) -> None:
         assert torch.equal(mixed, hard)
 
 
+def test_blend_mask_of_latents_that_are_not_square(tiny: Tiny) -> None:
+    """The upper part of a portrait, in latents of other shapes than the mask's."""
+    mask = torch.zeros(1, 64, 32)
+    mask[:, :24] = 1
+    fixed = tiny.module("nodes.host.dense_face.blend_mask").FixedBlendMask(mask, (9.0, 0.0))
+    for height, width in ((32, 16), (8, 24), (16, 8)):
+        latent = torch.zeros(1, 4, height, width)
+        expected = torch.zeros(1, 1, height, width)
+        expected[:, :, : height * 3 // 8] = 1
+        assert torch.equal(fixed.at(1.0, latent, latent), expected)
+
+
 def test_feather_fades_inside_the_mask_only(tiny: Tiny) -> None:
     at = joint(tiny, left(), feather=3.0).blend_mask.at
     latent = torch.zeros(1, 4, 16, 16)

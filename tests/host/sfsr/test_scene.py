@@ -175,6 +175,26 @@ def test_without_hint_the_latent_is_blended(tiny: Tiny) -> None:
     assert difference(drawn[~kept], latent["samples"][~kept]) > 0.1
 
 
+def test_the_blended_scene_comes_in_little_by_little(tiny: Tiny) -> None:
+    """Everything is redrawn in the first step, and the mask alone from 60 % of the steps on."""
+    model = apply(tiny, random_adapter(tiny, hint=False), background=background(tiny)[0])
+    of_step = model.model_options["denoise_mask_function"]
+    mask, sigmas = torch.tensor([0.0, 0.5, 1.0]), torch.linspace(10, 0, 11)
+    kept = [1 - of_step(sigma[None], mask, {"sigmas": sigmas}) for sigma in sigmas[:-1]]
+    for i, each in enumerate(kept):
+        assert torch.allclose(each, (1 - mask) * min(1.0, i / 6)), i
+
+
+def test_another_packs_function_of_the_noise_mask_stays(tiny: Tiny) -> None:
+    def theirs(sigma: Tensor, mask: Tensor, extra_options: Any) -> Tensor:
+        return mask
+
+    given = tiny.model.clone()
+    given.set_model_denoise_mask_function(theirs)
+    model = apply(tiny, random_adapter(tiny, hint=False), given, background=background(tiny)[0])
+    assert model.model_options["denoise_mask_function"] is theirs
+
+
 def test_outputs_of_the_node(tiny: Tiny) -> None:
     image, mask = scene(), face_mask()
     place, latent, emptied = background(tiny, image, mask)
