@@ -27,6 +27,21 @@ def test_strength_scales_the_offset() -> None:
     assert torch.allclose(token(identity) - 1, 10 * small, atol=1e-6)
 
 
+def test_offset_is_the_normalised_projection() -> None:
+    """P + delta * BatchNorm(W a) with the running statistics."""
+    token = IdentityToken(8, id_dim=4, initial=torch.arange(8.0), reference_delta=0.3).eval()
+    generator = torch.Generator().manual_seed(0)
+    norm, identity = token.projector_norm, torch.randn(3, 4, generator=generator)
+    with torch.no_grad():
+        norm.running_mean, norm.running_var = torch.rand(2, 8, generator=generator)
+        norm.weight.copy_(torch.rand(8, generator=generator))
+        norm.bias.copy_(torch.rand(8, generator=generator))
+        projected = identity @ token.projector.weight.T
+        normalised = (projected - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+        expected = torch.arange(8.0) + 0.3 * (normalised * norm.weight + norm.bias)
+        assert torch.allclose(token(identity), expected, atol=1e-5)
+
+
 def test_placeholder_is_frozen_and_the_rest_learns() -> None:
     token = IdentityToken(8, id_dim=4).train()
     token(torch.randn(4, 4)).square().sum().backward()

@@ -206,6 +206,17 @@ def test_weight_patches_are_as_the_host_makes_them(tiny: Tiny) -> None:
     assert ours.patches_uuid != tiny.model.patches_uuid
 
 
+def test_auto_puts_the_adapter_into_the_weights_where_it_can(tiny: Tiny) -> None:
+    left = torch.zeros(1, 64, 64)
+    left[..., :32] = 1
+    white: list[dict[str, Any]] = [{}, {"mask": torch.ones(1, 64, 64)}, {"weight": 0.3}]
+    assert all(tiny.apply(**scope).patches for scope in white)
+    parts: list[dict[str, Any]] = [{"start_percent": 0.1}, {"end_percent": 0.9}, {"mask": left}]
+    assert not any(tiny.apply(**scope).patches for scope in parts)
+    assert tiny.apply(tiny.recast(torch.float16)).patches
+    assert not tiny.apply(tiny.recast(torch.float8_e4m3fn)).patches
+
+
 def test_nothing_is_rebuilt_on_a_warm_graph(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second run reads neither the model's weights nor the adapter's."""
     people = tiny.people()

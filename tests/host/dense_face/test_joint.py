@@ -248,6 +248,24 @@ def test_noise_mask_and_ancestral_sampler(tiny: Tiny) -> None:
     assert difference(drawn[..., 4:12, 4:12], scene[..., 4:12, 4:12]) > 0.1
 
 
+def test_both_modes_of_an_inpainting_model_see_the_noise_mask(tiny: Tiny) -> None:
+    from sfsr_in_host import inpainting
+
+    nine = inpainting(tiny)
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 4:12, 2:14] = 1
+    scene = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(9))
+    face = tiny.prompt("a person with a hat"), tiny.prompt("")
+    sides = {"face_positive": face[0], "face_negative": face[1]}
+    inputs: dict[str, Any] = {"latent": scene, "denoise_mask": mask, "steps": 1}
+    mixed = draw(tiny, joint(tiny, left(), model=nine, face_model=nine, **sides), **inputs)
+    alone = draw(tiny, single(nine, face, FACE_CFG), **inputs)
+    text = draw(tiny, single(nine, text_conds(tiny), TEXT_CFG), **inputs)
+    assert torch.equal(mixed[..., :8], alone[..., :8])
+    assert torch.equal(mixed[..., 8:], text[..., 8:])
+    assert difference(alone, text) > 1e-3
+
+
 def test_adapter_in_the_weights_is_taken_out_of_them(tiny: Tiny) -> None:
     """One network cannot have two sets of weights in one step: the same image all the same."""
     runtime = draw(tiny, joint(tiny, left()))

@@ -142,3 +142,6 @@ def test_sliding_windows_pick_their_people(tiny: Tiny, window: dict[str, Any]) -
         return slot(q, k, v, {**extra, **more})
 
     assert torch.equal(out(bias, **window), out(bias[[3, 1]]))
+    if "ad_params" in window:  # of more images than there are people
+        with pytest.raises(ValueError, match="4 identities for a batch of 2 images"):
+            out(bias, ad_params={"sub_idxs": [4, 1]})
