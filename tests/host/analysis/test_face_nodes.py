@@ -93,6 +93,30 @@ def test_limits_leave_out_after_counting(tiny: Tiny, analyzer: Any) -> None:
     assert sure[2] < sure[0] and kept.numbers == ((0, 1),)
 
 
+def test_a_batch_shows_its_progress_and_can_be_stopped(
+    tiny: Tiny, analyzer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management as mm
+    import comfy.utils
+
+    seen: list[tuple[int, int]] = []
+
+    def hook(value: int, total: int, *_: Any, **__: Any) -> None:
+        seen.append((value, total))
+        if seen[-1] == (1, 4):
+            mm.interrupt_current_processing()
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    images = squares((64, 64))
+    detect(tiny, analyzer, images.repeat(3, 1, 1, 1))
+    # The host hands on the first and the last step always, those between not too often.
+    assert seen[0] == (1, 3) and seen[-1] == (3, 3)
+    seen.clear()
+    with pytest.raises(mm.InterruptProcessingException):
+        detect(tiny, analyzer, images.repeat(4, 1, 1, 1))
+    assert seen == [(1, 4)]
+
+
 BAD = torch.cat([squares(), torch.full((1, SIDE, SIDE, 3), float("nan")), 255 * squares((64, 64))])
 TROUBLES = (
     "image 2: no face was found; image 3: the image holds values that are not numbers; "
