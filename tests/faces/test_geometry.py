@@ -8,6 +8,7 @@ import pytest
 import torch
 from comfyui_dense_face.dense_face.pose_image import axis_ends
 from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.faces.angles import check_angles
 from comfyui_dense_face.faces.crops.alignment import TEMPLATE, align_face, alignment
 from comfyui_dense_face.faces.crops.similarity import Similarity, fit_similarity
 from comfyui_dense_face.faces.face import HeadPose
@@ -151,6 +152,18 @@ def test_rotations_about_one_axis_are_the_same_in_both_orders(pose: HeadPose) ->
 def test_paper_estimator_increases_yaw() -> None:
     # A yaw of -35 in the landmark file is 35 here.
     assert as_paper_estimator(HeadPose(35, 0, 4)) == pytest.approx((42, -4.6, 4))
+
+
+def test_angles_are_accepted_up_to_the_trained_range() -> None:
+    """Yaw 60, pitch and roll 35 degrees to either side."""
+    for sign in (-1, 1):
+        check_angles((sign * 60.0, sign * 35.0, sign * 35.0))
+        for name, place, limit in (("yaw", 0, 60), ("pitch", 1, 35), ("roll", 2, 35)):
+            for angle in (sign * (limit + 0.01), float("nan")):
+                angles = [0.0, 0.0, 0.0]
+                angles[place] = angle
+                with pytest.raises(InputError, match=f"the {name} of .* between -{limit} and"):
+                    check_angles(angles)
 
 
 def test_angle_between_poses() -> None:

@@ -13,9 +13,12 @@ from comfyui_dense_face.faces.face import Face
 from comfyui_dense_face.faces.masks.landmark_regions import REGIONS, outline
 from comfyui_dense_face.faces.masks.polygon import convex_hull, signed_distance
 from comfyui_dense_face.faces.masks.region_mask import part_labels, region_mask
+from comfyui_dense_face.faces.mediapipe.mesh_mirror import mirror_order
+from comfyui_dense_face.faces.mediapipe.task_file import read_geometry
 from comfyui_dense_face.faces.parts import PART_INDEX
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from landmarker_file import landmarker_file
 from torch import Tensor
 
 BOX = (20.0, 10.0, 100.0, 120.0)
@@ -109,14 +112,31 @@ IBUG_MIRROR = (
 """For each of the 68 points the one on the other side of the face."""
 
 
+def mirror_of(scheme: str) -> list[int]:
+    """The same for a scheme of landmarks."""
+    if scheme == "ibug":
+        return list(IBUG_MIRROR)
+    return mirror_order(read_geometry(landmarker_file())).tolist()
+
+
+@pytest.mark.parametrize("scheme", ["ibug", "mesh"])
+def test_a_mirrored_face_has_mirrored_points(scheme: str) -> None:
+    order, flip = mirror_of(scheme), torch.tensor([-1.0, 1.0])
+    points = 128 * torch.rand(len(order), 2, generator=torch.Generator().manual_seed(3))
+    here, there = (face(scheme, each).require_five() for each in (points, points[order] * flip))
+    assert torch.allclose(here[[1, 0, 2, 4, 3]] * flip, there, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", ["ibug", "mesh"])
 @pytest.mark.parametrize("region", REGIONS)
-def test_a_mirrored_face_has_mirrored_regions(region: str) -> None:
-    points = 128 * torch.rand(68, 2, generator=torch.Generator().manual_seed(3))
+def test_a_mirrored_face_has_mirrored_regions(region: str, scheme: str) -> None:
+    order = mirror_of(scheme)
+    points = 128 * torch.rand(len(order), 2, generator=torch.Generator().manual_seed(3))
     flip = torch.tensor([-1.0, 1.0])
     other = {"left": "right", "right": "left"}.get(region.rpartition("_")[2])
     opposite = f"{region.rpartition('_')[0]}_{other}" if other else region
-    here = outline(face("ibug", points), region) * flip
-    there = outline(face("ibug", points[list(IBUG_MIRROR)] * flip), opposite)
+    here = outline(face(scheme, points), region) * flip
+    there = outline(face(scheme, points[order] * flip), opposite)
     assert sorted(map(tuple, here.round(decimals=3).tolist())) == sorted(
         map(tuple, there.round(decimals=3).tolist())
     )

@@ -22,6 +22,7 @@ from comfyui_dense_face.faces.head_pose import flip_axes, matrix_from_zyx, zyx_f
 from comfyui_dense_face.faces.mediapipe import blazeface
 from comfyui_dense_face.faces.mediapipe.landmarker import BLENDSHAPE_LANDMARKS, Landmarker
 from comfyui_dense_face.faces.mediapipe.mesh_crop import Region, region_of_detection, region_of_mesh
+from comfyui_dense_face.faces.mediapipe.mesh_mirror import mirror_order
 from comfyui_dense_face.faces.mediapipe.mesh_pose import FIELD_OF_VIEW, mesh_rotation
 from comfyui_dense_face.faces.mediapipe.task_file import (
     BLENDSHAPES,
@@ -29,6 +30,7 @@ from comfyui_dense_face.faces.mediapipe.task_file import (
     GEOMETRY,
     MESH,
     Geometry,
+    read_geometry,
     read_task_file,
 )
 from hypothesis import given, settings
@@ -127,6 +129,12 @@ def test_eyes_are_level_in_the_region() -> None:
 
 def test_blendshape_landmarks() -> None:
     assert len(set(BLENDSHAPE_LANDMARKS)) == 146 and max(BLENDSHAPE_LANDMARKS) == 477
+    assert list(BLENDSHAPE_LANDMARKS) == sorted(BLENDSHAPE_LANDMARKS)
+
+
+def test_blendshape_landmarks_are_on_both_sides(task_file: Path) -> None:
+    mirror = mirror_order(read_geometry(task_file))
+    assert {int(mirror[i]) for i in BLENDSHAPE_LANDMARKS} == set(BLENDSHAPE_LANDMARKS)
 
 
 def made_up_geometry() -> Geometry:
