@@ -76,6 +76,18 @@ def test_neither_lips_nor_lids_cross(rig: FaceRig, values: dict[str, float]) -> 
         assert moved[lower[4], 1] < moved[pupil, 1] < moved[upper[4], 1]
 
 
+LOOKS = [name for name in ARKIT_NAMES if name.startswith("eyeLook")]
+
+
+@given(st.dictionaries(st.sampled_from(LOOKS), st.floats(0, 1)))
+@quick
+def test_eyes_turn_without_a_change_of_shape(rig: FaceRig, values: dict[str, float]) -> None:
+    moved = rig.move(rig.rest, values)
+    for iris in (slice(468, 473), slice(473, 478)):
+        here, there = (torch.cdist(each[iris], each[iris]) for each in (rig.rest, moved))
+        assert torch.allclose(here, there, atol=1e-6)
+
+
 def test_lids_closed_in_several_ways_still_do_not_cross(rig: FaceRig) -> None:
     everything = {f"{name}Left": 1.0 for name in ("eyeBlink", "eyeSquint", "eyeLookDown")}
     moved = rig.move(rig.rest, everything)
