@@ -56,6 +56,18 @@ def test_files_of_the_library_are_read(tmp_path: Path) -> None:
         assert torch.equal(tensors["half"].read(), TENSORS["half"])  # again, in any order
 
 
+def test_a_file_of_empty_tensors_ends_with_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "empty.safetensors"
+    save_file({"a": torch.zeros(0, 3)}, path)
+    with path.open("rb") as stream:
+        tensors, _ = read_stream(stream, str(path))
+        assert tensors["a"].read().shape == (0, 3)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(path.read_bytes()[:-1])
+    with cut.open("rb") as stream, pytest.raises(ModelFileError, match="truncated"):
+        read_stream(stream, str(cut))
+
+
 def test_a_failing_tensor_leaves_no_file(tmp_path: Path) -> None:
     def fail() -> Tensor:
         raise ModelFileError("no more")

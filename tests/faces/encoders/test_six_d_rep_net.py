@@ -73,6 +73,15 @@ def test_rotation_and_angles_from_six_numbers(pose: HeadPose) -> None:
     assert tuple(angles(found)) == pytest.approx(pose, abs=1e-6)
 
 
+def test_each_rotation_of_a_batch_is_its_own() -> None:
+    numbers = torch.randn(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = rotation_from_6d(numbers)
+    assert torch.allclose(found @ found.mT, torch.eye(3, dtype=torch.float64).expand(3, 3, 3))
+    assert torch.allclose(found.det(), torch.ones(3, dtype=torch.float64))
+    for one, rotation in zip(numbers, found, strict=True):
+        assert torch.allclose(rotation_from_6d(one[None])[0], rotation)
+
+
 def test_angles_match_the_pose_image() -> None:
     """The pose branch gets exactly the network's angles."""
     pose = HeadPose(38, -12, 7)

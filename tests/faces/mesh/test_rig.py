@@ -76,6 +76,18 @@ def test_neither_lips_nor_lids_cross(rig: FaceRig, values: dict[str, float]) -> 
         assert moved[lower[4], 1] < moved[pupil, 1] < moved[upper[4], 1]
 
 
+def test_a_closed_eye_leaves_the_same_slit_however_it_is_closed(rig: FaceRig) -> None:
+    """A twenty-fifth of the open one, and never less."""
+
+    def gap(**values: float) -> Tensor:
+        moved = rig.move(rig.rest, {f"{name}Left": value for name, value in values.items()})
+        upper, lower = LIDS[0]
+        return moved[list(upper[1:-1])] - moved[list(lower[1:-1])]
+
+    for much in ({"eyeSquint": 0.5}, {"eyeLookDown": 1.0}, {"eyeSquint": 1.0, "eyeLookDown": 1.0}):
+        assert torch.allclose(gap(eyeBlink=1.0, **much), 0.04 * gap(), atol=1e-6)
+
+
 LOOKS = [name for name in ARKIT_NAMES if name.startswith("eyeLook")]
 
 
