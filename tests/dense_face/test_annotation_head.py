@@ -16,6 +16,7 @@ from comfyui_dense_face.dense_face.annotation.head_file import load_head, save_h
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.storage import write_weights
 from torch import Tensor
+from torch.nn import functional as F
 
 TINY = HeadConfig((128, 64), 32, 4, "ibug")
 
@@ -61,6 +62,16 @@ def test_timestep_matters() -> None:
     head = _head()
     light, heavy = (head(_features(), torch.tensor([t, t])).depth for t in (10, 800))
     assert not torch.allclose(light, heavy)
+
+
+def test_features_of_all_stages_are_added_at_the_latents_size() -> None:
+    head, seen = _head(), []
+    head.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    coarse, fine = _features(side=8)[0], _features(side=16)[1]
+    head([coarse, fine], torch.tensor([40, 900]))
+    one, other = (stage(f) for stage, f in zip(head.stages, (coarse, fine), strict=True))
+    expected = F.interpolate(one, (16, 16), mode="bilinear") + other
+    assert torch.allclose(seen[0], expected, atol=1e-5)
 
 
 def test_images_do_not_see_each_other() -> None:
