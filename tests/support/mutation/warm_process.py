@@ -9,7 +9,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,22 +61,29 @@ class WarmProcess:
 
     def try_mutant(self, mutant: Mutant, tests: list[str]) -> str:
         """What notices it: a test, ``import`` or ``time``, else :data:`SURVIVED`."""
-        path = self.copy / mutant.path
         while tests:
-            before = path.read_text(encoding="utf-8")
-            path.write_text(mutant.source, encoding="utf-8")
-            try:
+            with self._changed(mutant):
                 code, failed = self._run(tests)
-            finally:
-                path.write_text(before, encoding="utf-8")
+                # Behind other tests one may fail for their sake.
+                alone = failed is not None and (failed == tests[0] or self._run([failed])[0] != 0)
             if code == 0:
                 return SURVIVED
             if failed is None:
                 return "time" if code is None else "import"
-            if self._passes_alone(failed):
+            if alone and self._passes_alone(failed):
                 return failed
             tests = [test for test in tests if test != failed]
         return SURVIVED
+
+    @contextmanager
+    def _changed(self, mutant: Mutant) -> Iterator[None]:
+        path = self.copy / mutant.path
+        before = path.read_text(encoding="utf-8")
+        path.write_text(mutant.source, encoding="utf-8")
+        try:
+            yield
+        finally:
+            path.write_text(before, encoding="utf-8")
 
     def _passes_alone(self, test: str) -> bool:
         """On the unchanged code: a test that needs another one before it proves nothing."""
