@@ -134,7 +134,16 @@ def write_image(path: Path, image: Tensor, about: Mapping[str, Any]) -> None:
     """Write an image [1, 3 or 4, H, W]; PNG files hold ``about`` as JSON in the text ``denseface``.
 
     JPEG has no transparency and loses it.
+
+    Raises:
+        InputError: The image holds values that are not numbers, as broken weights give.
     """
+    if not bool(image.isfinite().all()):
+        raise InputError(
+            "the image that was drawn holds values that are not numbers",
+            where=str(path),
+            fix="Check the files of the base and of its adapters, and lower the weights",
+        )
     pil = to_pil(image)
     if path.suffix.lower() == ".png":
         note = PngInfo()

@@ -127,6 +127,7 @@ class AnnotateImage(io.ComfyNode):
         seed: int,
     ) -> io.NodeOutput:
         from ..host.dense_face.annotation import annotate_latent
+        from ..host.finite import check_finite
 
         where = "Annotate Image"
         images = channels_first(image, where)
@@ -138,6 +139,7 @@ class AnnotateImage(io.ComfyNode):
                 fix="Scale or crop it to sides that are multiples of 8",
             )
         latent = vae.encode(images.movedim(1, -1))
+        check_finite(latent, "the VAE encoded the image as", where)
         seen = annotate_latent(model, positive, latent, head.patcher, timestep, seed, where)
         return io.NodeOutput(ImageAnnotations(seen, (width, height)))
 
@@ -210,6 +212,7 @@ class SampleAnnotated(io.ComfyNode):
         from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
 
         from ..host.dense_face.annotation import sample_annotated
+        from ..host.finite import check_finite
 
         def run(listening: Any) -> tuple[Any, ...]:
             done = SamplerCustomAdvanced.execute(noise, listening, sampler, sigmas, latent_image)
@@ -221,5 +224,6 @@ class SampleAnnotated(io.ComfyNode):
         (output, denoised), seen = sample_annotated(
             guider, head.patcher, run, sigmas, size, levels, where
         )
+        check_finite(output["samples"], "the sampling ended in", where)
         shown = ImageAnnotations(seen, (8 * width, 8 * height))
         return io.NodeOutput(output, denoised, shown)

@@ -26,6 +26,24 @@ def require_finite(model: Any, where: str) -> None:
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, _KEY, Finite(where))
 
 
+def check_finite(latent: Tensor, what: str, where: str) -> None:
+    """Check a latent that a model or a VAE made.
+
+    Args:
+        what: What the values come from, with a verb ("the VAE encoded the image as").
+
+    Raises:
+        InputError: It holds values that are not numbers.
+    """
+    if not bool(latent.isfinite().all()):
+        raise InputError(
+            f"{what} values that are not numbers",
+            where=where,
+            fix="Lower the weights, check the files of the model and its adapter, or run the "
+            "model in bf16 or fp32 if it overflows in fp16",
+        )
+
+
 class Finite:
     """OUTER_SAMPLE wrapper: raises InputError for a final latent that is not finite."""
 
@@ -34,11 +52,5 @@ class Finite:
 
     def __call__(self, executor: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         latent = executor(*args, **kwargs)
-        if not bool(latent.isfinite().all()):
-            raise InputError(
-                "the sampling ended in values that are not numbers",
-                where=self._where,
-                fix="Lower the weights, check the adapter's file, or run the model in bf16 or fp32 "
-                "if it overflows in fp16",
-            )
+        check_finite(latent, "the sampling ended in", self._where)
         return latent

@@ -143,3 +143,11 @@ def test_avif_is_read_where_pillow_can(tmp_path: Path) -> None:
 def test_heic_is_read_with_pillow_heif(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif").from_pillow(GREY.convert("RGB")).save(tmp_path / "a.heic")
     assert float(read_image(tmp_path / "a.heic").mean()) == pytest.approx(200 / 255, abs=0.02)
+
+
+def test_nan_is_not_written(tmp_path: Path) -> None:
+    image = torch.rand(1, 3, 4, 5)
+    image[0, 0, 0, 0] = float("nan")
+    with pytest.raises(InputError, match="drawn holds values that are not numbers"):
+        write_image(tmp_path / "a.png", image, {})
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from comfyui_dense_face.pipelines.images import open_rgb, tensor_of
 from comfyui_dense_face.pipelines.ldm import UNET_PREFIX
 from comfyui_dense_face.pipelines.real.samplers import SAMPLERS
 from comfyui_dense_face.pipelines.single_file import KEYS
-from comfyui_dense_face.storage import write_weights
+from comfyui_dense_face.storage import read_weights, write_weights
 from PIL import Image
 from real_files import Command
 
@@ -149,4 +149,17 @@ def test_an_expression_adapter_without_an_expression(
     assert command("generate", **given, expression_adapter="fineface.bin") == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert "an expression adapter is given, and no expression. Choose a word" in said
+    assert not command.out.exists()
+
+
+@pytest.mark.parametrize("part", ["first_stage_model.decoder", "model.diffusion_model"])
+def test_a_broken_base_is_one_sentence(
+    command: Command, files: Path, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, about = read_weights(files / "base.safetensors")
+    name = next(name for name in weights if name.startswith(part) and name.endswith(".bias"))
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    write_weights(files / "broken.safetensors", weights, about)
+    assert command.express(base="broken.safetensors") == 2
+    assert "values that are not numbers" in capsys.readouterr().err
     assert not command.out.exists()

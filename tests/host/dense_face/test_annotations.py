@@ -205,3 +205,22 @@ def test_views(tiny: Tiny, head: Any, tmp_path: Any, monkeypatch: pytest.MonkeyP
     for _ in range(2):
         cls.execute(annotations, "seen/face")
     assert len(list((tmp_path / "seen").iterdir())) == 2 * 2 * 3
+
+
+def test_a_model_or_vae_that_gives_nan_is_one_sentence(tiny: Tiny, head: Any) -> None:
+    broken = tiny.model.clone()
+    broken.set_model_unet_function_wrapper(
+        lambda apply, args: apply(args["input"], args["timestep"], **args["c"]) * float("nan")
+    )
+    with pytest.raises(ValueError, match=r"ended in values that are not numbers \(Sample with"):
+        _annotated(tiny, head, _inputs(tiny, _guider(tiny, model=broken)))
+    vae = SimpleNamespace(encode=lambda pixels: torch.full((1, 4, 16, 16), float("nan")))
+    args = (
+        tiny.model,
+        vae,
+        tiny.prompt(""),
+        SimpleNamespace(patcher=None),
+        torch.rand(1, 64, 64, 3),
+    )
+    with pytest.raises(ValueError, match=r"the VAE encoded .* not numbers \(Annotate Image\)"):
+        tiny.run("AnnotateImage", *args, 10, 7)
