@@ -213,7 +213,20 @@ def _workflow(server: ComfyServer, name: str) -> Graph:
     for node in graph.values():
         if "steps" in node["inputs"]:
             node["inputs"]["steps"] = STEPS
-    return graph
+    # Measurements refuse what too few steps have left of a face.
+    saved = {number for number, node in graph.items() if node["class_type"] == "SaveImage"}
+    return {number: graph[number] for number in _with_sources(graph, saved)}
+
+
+def _with_sources(graph: Graph, numbers: set[str]) -> set[str]:
+    """These nodes and all before them."""
+    before = {
+        value[0]
+        for number in numbers
+        for value in graph[number]["inputs"].values()
+        if isinstance(value, list)
+    }
+    return numbers if before <= numbers else _with_sources(graph, numbers | before)
 
 
 def _saved(server: ComfyServer, graph: Graph) -> np.ndarray:
