@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from sfsr_in_host import apply, expressions, inpainting, random_published
 from torch import Tensor
 
-PUBLISHED = Path(__file__).resolve().parents[1] / "data" / "published_parity"
+PUBLISHED = Path(__file__).resolve().parents[2] / "data" / "published_parity"
 FACEID = PUBLISHED / "faceid" / "ip-adapter-faceid_sd15.bin"
 FINEFACE = PUBLISHED / "fineface"
 ENCODER = "insightface/w600k_r50"

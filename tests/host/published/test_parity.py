@@ -19,7 +19,7 @@ from in_host import Tiny, difference
 from safetensors.torch import load_file
 from torch import Tensor
 
-FIXTURES = Path(__file__).resolve().parents[1] / "data" / "published_parity"
+FIXTURES = Path(__file__).resolve().parents[2] / "data" / "published_parity"
 FOLDERS = ("unet", "faceid", "fineface", "arc2face")
 TOLERANCE = 1e-4
 FILES = {
