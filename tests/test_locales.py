@@ -13,7 +13,8 @@ from locate_host import ROOT
 LOCALES = ROOT / "locales"
 LANGUAGES = ("zh", "ja", "ko", "fr", "de", "es", "ru")
 KEPT = re.compile(
-    r"models/[\w/<>]+|[\w-]+\.(?:safetensors|onnx|task|bin|json|yaml|pth)\b|\d+(?:\.\d+)?"
+    r"models/[\w/<>]+|[\w-]+\.(?:safetensors|onnx|task|bin|json|yaml|pth)\b|\d+(?:\.\d+)?",
+    re.ASCII,
 )
 """What stays as it is in every language."""
 
