@@ -93,7 +93,9 @@ compatibility: setup host
 
 FUZZ_SECONDS ?= 600
 
+# Where atheris installs, coverage guides the mutations.
 fuzz: setup
+	-$(PIP) atheris
 	OMP_NUM_THREADS=1 $(PY) tests/fuzz.py --seconds $(FUZZ_SECONDS)
 
 MUTANTS ?= 400

@@ -1,7 +1,8 @@
 """``make fuzz``: mutate valid files of every reader for a time, and keep what breaks one.
 
 A reader breaks by an exception other than ours, by more than a few seconds, or by gigabytes. The
-file is then kept in out/fuzz.
+file is then kept in out/fuzz. Where atheris is installed, what a file makes run guides the next
+mutations (``support/fuzz/guided.py``).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import importlib.util
 import io
 import random
 import signal
@@ -17,12 +19,16 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 _TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(_TESTS / "support"), str(_TESTS / "support" / "fuzz")]
+
+if TYPE_CHECKING:
+    from guided import Outcome
 
 _SLICE = 2.0
 """Seconds of one reader before the next one's turn."""
@@ -45,11 +51,17 @@ def main() -> int:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     _limit_memory()
-    from comfyui_dense_face.errors import FacePackError
-    from fuzz_readers import READERS
+    import guided
+
+    by_coverage = importlib.util.find_spec("atheris") is not None
+    with guided.instrumented() if by_coverage else contextlib.nullcontext():
+        from comfyui_dense_face.errors import FacePackError
+        from fuzz_readers import READERS
     from mutations import mutated
 
     chosen = {name: READERS[name] for name in args.only or READERS}
+    if by_coverage:
+        return _report(guided.fuzz(chosen, args.seconds, args.seed, args.out))
     chance = random.Random(args.seed)
     read, broken = Counter[str](), Counter[str]()
     refused = Counter[str]()
@@ -79,6 +91,15 @@ def main() -> int:
     for name in chosen:
         print(f"{name:24} {read[name]:9,} files, {refused[name]:9,} refused, {broken[name]} broke")
     print(f"{sum(read.values()):,} files, {sum(broken.values())} broke a reader")
+    return 1 if broken else 0
+
+
+def _report(outcomes: Iterable[tuple[str, Outcome]]) -> int:
+    files = broken = 0
+    for name, outcome in outcomes:
+        print(f"{name:24} {outcome.files:9,} files{', broke' * outcome.broke}", flush=True)
+        files, broken = files + outcome.files, broken + outcome.broke
+    print(f"{files:,} files, guided by coverage, {broken} readers broke")
     return 1 if broken else 0
 
 
