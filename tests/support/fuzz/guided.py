@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import re
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mutations import mutated
 
@@ -34,8 +35,7 @@ class Outcome:
 
 def instrumented() -> contextlib.AbstractContextManager[object]:
     """A context in which the imported modules of the pack report what of them runs."""
-    import atheris  # pyright: ignore[reportMissingImports]
-
+    atheris: Any = importlib.import_module("atheris")
     return atheris.instrument_imports(include=["comfyui_dense_face"])
 
 
@@ -61,8 +61,9 @@ def fuzz(
 
 
 def _child(reader: Reader, seconds: float, seed: int, kept: Path, log: Path) -> NoReturn:
-    import atheris  # pyright: ignore[reportMissingImports]
     from comfyui_dense_face.errors import FacePackError
+
+    atheris: Any = importlib.import_module("atheris")
 
     with log.open("wb") as stream:
         os.dup2(stream.fileno(), 2)
