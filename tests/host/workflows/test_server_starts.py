@@ -66,3 +66,14 @@ def test_core_graph_runs(server: ComfyServer) -> None:
     }
     outputs = server.run(graph)
     assert server.view(outputs["2"]["images"][0]).startswith(b"\x89PNG")
+
+
+def test_languages_are_served(server: ComfyServer) -> None:
+    """The frontend takes the texts of the chosen language from here."""
+    served = server.get("/i18n")
+    names = {
+        language: served[language]["nodeDefs"]["DenseFace_ApplyAdapter"]["display_name"]
+        for language in ("en", "zh", "ja", "ko", "fr", "de", "es", "ru")
+    }
+    assert names["en"] == "Apply Dense-Face Adapter"
+    assert len(set(names.values())) == len(names)
