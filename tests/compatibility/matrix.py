@@ -262,7 +262,7 @@ def _sentence(error: Exception) -> str:
     """The error's message, for a cell of a table: of a server that ended, its log's last line."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     line = lines[-1] if lines[0].startswith("ComfyUI ") else lines[0]
-    return " ".join(line.split())[:300].replace("|", "/")
+    return " ".join(line.split())[:160].replace("|", "/")
 
 
 def _write(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
