@@ -106,7 +106,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"expression_adapter": "fineface.bin"}, "expressions are drawn on Stable Diffusion 1.5 only"),
     ({"word": "joy"}, "expressions are drawn on Stable Diffusion 1.5 only (--word)"),
     ({"dense_face": "dense.safetensors"}, "Dense-Face works on Stable Diffusion 1.5 only"),
-    ({"arc2face": "nowhere"}, "Arc2Face works on Stable Diffusion 1.5 only"),
+    ({"arc2face": "arc2face"}, "Arc2Face works on Stable Diffusion 1.5 only"),
     ({"controlnet": "control.safetensors"}, "ControlNets work on Stable Diffusion 1.5 only"),
     ({"face_mesh": True}, "ControlNets work on Stable Diffusion 1.5 only"),
     ({"yaw": 10}, "heads are turned on Stable Diffusion 1.5 only"),
@@ -120,12 +120,20 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_what_is_for_sd15_is_refused_before_the_base_is_loaded(
     generate: Any,
     command: Command,
+    sdxl: Path,
     changes: dict[str, Any],
     message: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(base_file, "load_sdxl", lambda path: pytest.fail("it loads the base"))
+    arc2face = (
+        "arc2face/arc2face/diffusion_pytorch_model.safetensors",
+        "arc2face/encoder/pytorch_model.bin",
+    )
+    for name in ("control.safetensors", *arc2face):
+        (sdxl / name).parent.mkdir(parents=True, exist_ok=True)
+        (sdxl / name).touch()
     assert generate(**changes) == 2 and not command.out.exists()
     said = capsys.readouterr().err
     assert message in said and len(said.strip().splitlines()) == 1
