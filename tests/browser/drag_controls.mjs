@@ -144,7 +144,11 @@ async function values() {
     Object.fromEntries(
       window.app.graph.nodes.map((node) => [
         node.type,
-        Object.fromEntries((node.widgets ?? []).map((each) => [each.name, each.value])),
+        Object.fromEntries(
+          (node.widgets ?? [])
+            .filter((each) => each.serialize !== false)
+            .map((each) => [each.name, each.value]),
+        ),
       ]),
     ),
   );

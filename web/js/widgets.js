@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 
 const WIDTH = 300;
+let count = 0;
 
 /** The node's widget of that name. */
 export function widget(node, name) {
@@ -47,7 +48,10 @@ export function onChange(node, names, changed) {
 export function addControl(node, name, element, height) {
   element.classList.add("dense-face-control");
   element.style.maxHeight = `${height}px`;
-  const added = node.addDOMWidget(name, "dense_face", element, {
+  // Undo makes nodes anew under their old ids; under its old name, a control of the removed node
+  // would stay on the screen.
+  count += 1;
+  const added = node.addDOMWidget(`${name}_${count}`, "dense_face", element, {
     serialize: false,
     hideOnZoom: false,
     getMinHeight: () => height,
