@@ -165,7 +165,7 @@ class FaceReport:
                 stamp, tab, text = line.partition("\t")
                 # A killed run may leave its last line incomplete: that image is analysed again.
                 # So it is with a line that holds something else.
-                with suppress(ValueError, LookupError, TypeError, RecursionError):
+                with suppress(ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
                     if tab and Finding(text).text:
                         done[stamp] = text
         except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,19 @@ def test_resumes(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     code, _, err = faces(capsys, folder, "--resume", tmp_path / "diary.txt")
     assert code == 2 and "not a results file" in err
     assert (tmp_path / "diary.txt").read_text() == "Dear diary\n"
+
+
+def test_a_result_with_an_endless_number_is_made_again(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "found.jsonl"
+    first = faces(capsys, folder, "--json", "--resume", kept)[1]
+    calls = Always.calls
+    text, count = re.subn(r'("score": )[\d.]+', rf"\g<1>{'1' * 400}", kept.read_text(), count=1)
+    kept.write_text(text)
+    assert count == 1
+    assert faces(capsys, folder, "--json", "--resume", kept)[1] == first
+    assert Always.calls == calls + 1
 
 
 def test_missing_files_are_named(

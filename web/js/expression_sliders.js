@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { liveHead } from "./head.js";
-import { addControl, dragged, make, onChange, setWidget, widget } from "./widgets.js";
+import { addControl, change, endChange, make, onChange, setWidget, startChange, widget } from "./widgets.js";
 
 const GROUPS = { brow: "Brows", eye: "Eyes", cheek: "Cheeks", nose: "Nose", mouth: "Mouth", jaw: "Jaw" };
 // Both eyes to one side, the person's own.
@@ -43,10 +43,7 @@ app.registerExtension({
     const reset = make("button", {
       type: "button",
       textContent: "At rest",
-      onclick: () => {
-        for (const name of names) setWidget(node, name, 0);
-        dragged();
-      },
+      onclick: () => change(() => names.forEach((name) => setWidget(node, name, 0))),
     });
     const value = (members) =>
       Math.max(...members.map((name) => Number(widget(node, name)?.value) || 0));
@@ -55,10 +52,16 @@ app.registerExtension({
     const row = ([text, members]) => {
       const number = make("output");
       const slider = make("input", { type: "range", min: 0, max: 1, step: 0.01, ariaLabel: text });
+      let moving = false; // until it is let go, or once for each key
       slider.addEventListener("input", () => {
+        if (!moving) startChange();
+        moving = true;
         for (const name of members) setWidget(node, name, Number(slider.value));
       });
-      slider.addEventListener("change", dragged);
+      slider.addEventListener("change", () => {
+        if (moving) endChange();
+        moving = false;
+      });
       for (const event of ["pointerdown", "pointermove"]) {
         slider.addEventListener(event, (each) => each.stopPropagation());
       }

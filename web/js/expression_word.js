@@ -3,7 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { headURL, liveHead } from "./head.js";
-import { addControl, dragged, make, onChange, setWidget, widget } from "./widgets.js";
+import { addControl, change, make, onChange, setWidget, widget } from "./widgets.js";
 
 const NAMES = ["word", "intensity", "seed", "variation"];
 const PRIMARIES = {
@@ -37,10 +37,8 @@ app.registerExtension({
     if (node.comfyClass !== "SFSR_ExpressionFromWord" || !widget(node, "word")) return;
     const head = liveHead("Head with this expression");
     const found = make("div", { className: "dense-face-words" });
-    const choose = (primary, word) => {
-      setWidget(node, "word", `${primary} / ${word}`);
-      dragged();
-    };
+    const choose = (primary, word) =>
+      change(() => setWidget(node, "word", `${primary} / ${word}`));
     const button = (primary, word, ...children) =>
       make(
         "button",

@@ -1,7 +1,7 @@
 // Draw the box of Faces by Hand on the photo itself.
 
 import { app } from "../../../scripts/app.js";
-import { addControl, dragged, make, onChange, setWidget, widget } from "./widgets.js";
+import { addControl, endChange, make, onChange, setWidget, startChange, widget } from "./widgets.js";
 
 const BOX = ["x", "y", "width", "height"];
 
@@ -66,6 +66,7 @@ app.registerExtension({
       if (event.button !== 0) return;
       event.stopPropagation();
       photo.setPointerCapture(event.pointerId);
+      startChange();
       from = place(event);
     });
     photo.addEventListener("pointermove", (event) => {
@@ -78,7 +79,7 @@ app.registerExtension({
       draw();
     });
     const release = () => {
-      if (from) dragged();
+      if (from) endChange();
       from = undefined;
     };
     photo.addEventListener("pointerup", release);

@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { addControl, dragged, make, onChange, setWidget, widget } from "./widgets.js";
+import { addControl, change, make, onChange, setWidget, widget } from "./widgets.js";
 
 const ALL = -1;
 
@@ -22,10 +22,8 @@ app.registerExtension({
         button.classList.toggle("chosen", number === chosen());
       }
     };
-    const choose = (number) => {
-      setWidget(node, "face_index", number === chosen() ? ALL : number);
-      dragged();
-    };
+    const choose = (number) =>
+      change(() => setWidget(node, "face_index", number === chosen() ? ALL : number));
     const show = (boxes) => {
       const { naturalWidth: wide, naturalHeight: high } = image;
       const buttons = boxes.map(([x, y, width, height], number) => {

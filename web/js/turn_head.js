@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { liveHead } from "./head.js";
-import { addControl, dragged, make, onChange, setWidget, widget } from "./widgets.js";
+import { addControl, change, endChange, make, onChange, setWidget, startChange, widget } from "./widgets.js";
 
 const ANGLES = ["yaw", "pitch", "roll"];
 const NODES = ["DenseFace_PoseFromAngles", "DenseFace_QuickPortrait"];
@@ -35,6 +35,7 @@ app.registerExtension({
       if (event.button !== 0) return;
       event.stopPropagation(); // the canvas would move the node
       head.setPointerCapture(event.pointerId);
+      startChange();
       from = { x: event.clientX, y: event.clientY, angles: ANGLES.map(angle) };
     });
     head.addEventListener("pointermove", (event) => {
@@ -50,22 +51,20 @@ app.registerExtension({
       }
     });
     const release = () => {
-      if (from) dragged();
+      if (from) endChange();
       from = undefined;
     };
     head.addEventListener("pointerup", release);
     head.addEventListener("pointercancel", release);
     head.addEventListener("dblclick", () => {
-      for (const name of ANGLES) turn(name, 0);
-      dragged();
+      change(() => ANGLES.forEach((name) => turn(name, 0)));
     });
     head.addEventListener("keydown", (event) => {
       if (!(event.key in KEYS)) return;
       event.preventDefault();
       event.stopPropagation();
       const [name, sign] = KEYS[event.key];
-      turn(name, angle(name) + sign * (event.shiftKey ? 5 : 1));
-      dragged();
+      change(() => turn(name, angle(name) + sign * (event.shiftKey ? 5 : 1)));
     });
 
     addControl(node, "turn_head", make("div", {}, head, hint), 204);

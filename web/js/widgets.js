@@ -67,9 +67,21 @@ export function addControl(node, name, element, height) {
   return added;
 }
 
-/** Tell the host that a drag has ended, so that it is one step of undo. */
-export function dragged() {
-  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+/** What happens until `endChange` is one step of undo. */
+export function startChange() {
+  app.canvas.emitBeforeChange?.();
+}
+
+/** To be called once after each `startChange`. */
+export function endChange() {
+  app.canvas.emitAfterChange?.();
+}
+
+/** Do something as one step of undo. */
+export function change(action) {
+  startChange();
+  action();
+  endChange();
 }
 
 /** An element with properties, listeners and children. */
