@@ -61,10 +61,10 @@ try {
   report.turned = (await values())[TYPES[0]];
   await page.waitForTimeout(500);
   await page.keyboard.press("Control+z");
-  report.undone = await untilYaw(0);
+  report.undone = await untilYaw((yaw) => yaw !== report.turned.yaw);
   await page.waitForTimeout(2000); // a step of undo loads the graph anew
   await page.keyboard.press("Control+y");
-  report.redone = await untilYaw(report.turned.yaw);
+  report.redone = await untilYaw((yaw) => yaw === report.turned.yaw);
 
   await page.locator(".dense-face-control input[type=search]").fill("smile");
   await page.locator(".dense-face-words button").first().waitFor();
@@ -154,11 +154,11 @@ async function values() {
   );
 }
 
-/** The widgets of the pose node once its yaw is this; as they are after ten seconds. */
-async function untilYaw(yaw) {
+/** The widgets of the pose node once its yaw is as wanted; as they are after ten seconds. */
+async function untilYaw(wanted) {
   for (let wait = 0; wait < 50; wait += 1) {
     const now = (await values())[TYPES[0]];
-    if (now?.yaw === yaw) return now;
+    if (now && wanted(now.yaw)) return now;
     await page.waitForTimeout(200);
   }
   return (await values())[TYPES[0]];
