@@ -185,7 +185,7 @@ def test_images_without_faces_teach_nothing(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--ir-se50", "a.pth"], "exactly one identity encoder"),
+        (["--ir-se50", __file__], "exactly one identity encoder"),
         (["--encoder", ""], "exactly one identity encoder"),
         (["--steps", "0"], "0 steps"),
         (["--batch", "1"], "batch size is 1"),
