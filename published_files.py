@@ -101,9 +101,9 @@ _ARC2FACE_PAGE = "https://huggingface.co/FoivosPar/Arc2Face"
 _IP_ADAPTERS = "ipadapter"
 _SFSR = ("SFSR_LoadAdapter",)
 _CHECKPOINT = ("CheckpointLoaderSimple",)
-_ARC2FACE = "arc2face_expression"
-_PHOTO_WORKFLOWS = ("real_portrait", "real_swap", "real_expression_travel")
-_ALL_CONTROLS = "real_all_controls"
+_ARC2FACE = "17 Expression of another photo"
+_PHOTO_WORKFLOWS = ("11 Portrait from a photo", "14 Swap a face", "15 Expressions of a person")
+_ALL_CONTROLS = "18 All controls with photos"
 
 
 def _faceid(
@@ -135,10 +135,10 @@ DOWNLOADS: tuple[Download, ...] = (
         "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
         _CHECKPOINT,
         (
-            "real_portrait",
-            "real_expression_travel",
-            "real_dense_face",
-            "real_turn",
+            "11 Portrait from a photo",
+            "15 Expressions of a person",
+            "16 Face into a scene",
+            "13 Turn the head",
             _ALL_CONTROLS,
             _ARC2FACE,
         ),
@@ -159,7 +159,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "see its author; often CreativeML OpenRAIL-M",
         "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-inpainting",
         _CHECKPOINT,
-        ("real_swap",),
+        ("14 Swap a face",),
         kind="sd15-inpainting",
     ),
     Download(
@@ -177,7 +177,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "see its author; often CreativeML Open RAIL++-M",
         "https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0",
         _CHECKPOINT,
-        ("real_portrait_sdxl",),
+        ("12 Portrait from a photo on SDXL",),
         kind="sdxl",
     ),
     _faceid(
@@ -191,7 +191,7 @@ DOWNLOADS: tuple[Download, ...] = (
             others=("ip-adapter-faceid_sd15.safetensors",),
         ),
         "identity: 4 tokens and a LoRA",
-        (*_PHOTO_WORKFLOWS, "real_turn"),
+        (*_PHOTO_WORKFLOWS, "13 Turn the head"),
     ),
     _faceid(
         "faceid-plus",
@@ -247,7 +247,7 @@ DOWNLOADS: tuple[Download, ...] = (
             "ip-adapter-faceid_sdxl.bin", 1071, others=("ip-adapter-faceid_sdxl.safetensors",)
         ),
         "identity on SDXL: 4 tokens and a LoRA",
-        ("real_portrait_sdxl",),
+        ("12 Portrait from a photo on SDXL",),
     ),
     _faceid(
         "faceid-plusv2-sdxl",
@@ -433,7 +433,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "all its models are for non-commercial research only",
         "https://github.com/deepinsight/insightface/releases",
         ("DenseFace_LoadAnalyzer", "DenseFace_LoadEncoder"),
-        (*_PHOTO_WORKFLOWS, "real_turn", _ALL_CONTROLS, "real_portrait_sdxl"),
+        (*_PHOTO_WORKFLOWS, "13 Turn the head", _ALL_CONTROLS, "12 Portrait from a photo on SDXL"),
     ),
     Download(
         "landmarker",
@@ -450,7 +450,13 @@ DOWNLOADS: tuple[Download, ...] = (
         "Apache-2.0",
         "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker",
         ("DenseFace_LoadAnalyzer", "DenseFace_DrawFaceMesh"),
-        ("photo_faces", "real_dense_face", "real_turn", _ALL_CONTROLS, _ARC2FACE),
+        (
+            "19 Faces of a photo",
+            "16 Face into a scene",
+            "13 Turn the head",
+            _ALL_CONTROLS,
+            _ARC2FACE,
+        ),
     ),
     Download(
         "smirk",
@@ -479,7 +485,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "OpenRAIL",
         "https://huggingface.co/CrucibleAI/ControlNetMediaPipeFace",
         ("ControlNetLoader",),
-        ("real_turn", _ALL_CONTROLS),
+        ("13 Turn the head", _ALL_CONTROLS),
     ),
     Download(
         "yunet",
@@ -532,7 +538,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "code MIT, trained on research data",
         "https://github.com/TreB1eN/InsightFace_Pytorch",
         ("DenseFace_LoadEncoder",),
-        ("real_dense_face",),
+        ("16 Face into a scene",),
     ),
     Download(
         "6drepnet",
@@ -553,7 +559,7 @@ DOWNLOADS: tuple[Download, ...] = (
         "none stated: ask the authors",
         "https://github.com/CHELSEA234/Dense-Face",
         ("DenseFace_LoadAdapter",),
-        ("real_dense_face",),
+        ("16 Face into a scene",),
         kind="denseface-adapter/1",
     ),
 )

@@ -24,6 +24,7 @@ from comfyui_dense_face.published_files import (
 from locate_host import ROOT
 from own_files import needs_own_files
 from safetensors.numpy import save_file
+from ui_to_api import nodes_of
 
 CONTENT = b"weights"
 FIRST, TEXT = (
@@ -159,7 +160,7 @@ def test_command_lists_everything(comfyui: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_command_for_a_workflow(comfyui: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["models", "--comfyui", str(comfyui), "--for", "photo_faces"]
+    arguments = ["models", "--comfyui", str(comfyui), "--for", "19 Faces of a photo"]
     assert main(arguments) == 1
     out = capsys.readouterr().out
     landmarker = BY_KEY["landmarker"]
@@ -167,7 +168,7 @@ def test_command_for_a_workflow(comfyui: Path, capsys: pytest.CaptureFixture[str
     put(comfyui, "models/dense_face/face_landmarker_v2_with_blendshapes.task")
     assert main(arguments) == 0
     assert landmarker.page not in capsys.readouterr().out
-    assert main([*arguments[:-1], "photo_faces.json"]) == 0
+    assert main([*arguments[:-1], "19 Faces of a photo.json"]) == 0
     capsys.readouterr()
     assert main([*arguments, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
@@ -177,7 +178,7 @@ def test_command_for_a_workflow(comfyui: Path, capsys: pytest.CaptureFixture[str
 
 def test_command_says_what_is_altered(comfyui: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = put(comfyui, "models/ipadapter/ip-adapter-faceid_sd15.bin")
-    assert main(["models", "--comfyui", str(comfyui), "--for", "real_portrait"]) == 1
+    assert main(["models", "--comfyui", str(comfyui), "--for", "11 Portrait from a photo"]) == 1
     out = capsys.readouterr().out
     assert f"{path} is not the published file: 7 bytes instead of 96,740,574" in out
 
@@ -186,7 +187,10 @@ def test_command_says_what_is_altered(comfyui: Path, capsys: pytest.CaptureFixtu
     ("arguments", "says"),
     [
         (["--comfyui", "nowhere"], "no models folder (nowhere). Give ComfyUI's folder"),
-        (["--for", "sfsr_word"], "no published file is listed for a workflow 'sfsr_word'. Choose"),
+        (
+            ["--for", "02 Smile"],
+            "no published file is listed for a workflow '02 Smile'. Choose",
+        ),
     ],
 )
 def test_wrong_arguments(
@@ -236,7 +240,7 @@ def test_templates_that_need_files_are_in_the_table() -> None:
 def test_workflows_name_files_of_the_table() -> None:
     """Names in the properties that the host's missing-models dialog reads."""
     for path in sorted((ROOT / "workflows").glob("*.json")):
-        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+        for node in nodes_of(json.loads(path.read_text(encoding="utf-8"))):
             for model in node.get("properties", {}).get("models", ()):
                 name = Path(model["name"]).name
                 found = [d for d in DOWNLOADS for f in d.files if name in (f.name, *f.others)]

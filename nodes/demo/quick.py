@@ -31,7 +31,7 @@ class QuickPortrait(io.ComfyNode):
             category="face/demo",
             description="Draws a new image of the person in a reference portrait, in the bundled "
             "tiny world. Three nodes are enough: Tiny-World Portrait, this one, Preview Image. The "
-            "workflow first_portrait shows the nodes it expands into.",
+            "workflow 01 First portrait shows the nodes it expands into.",
             search_aliases=[
                 "easy",
                 "start here",

@@ -17,7 +17,7 @@ from PIL import Image
 from real_browser import open_workflow
 from ui_to_api import to_api
 
-QUICK = {"first_portrait", "real_all_controls"}
+QUICK = {"01 First portrait", "18 All controls with photos"}
 """One that runs, and the largest of those that need files."""
 WORKFLOWS = [
     pytest.param(path, id=path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.host, pytest.mark.timeout(0)]
 
 PAGE = ROOT / "docs" / "compatibility.md"
 PACK = {"comfyui-dense-face": ROOT}
-WORKFLOWS = "first_portrait", "sfsr_word"
+WORKFLOWS = "01 First portrait", "02 Expression by a word"
 STEPS = 3
 VERSIONS = "COMFYUI_VERSIONS"
 """Environment variable: a folder with checkouts of other versions of the host."""

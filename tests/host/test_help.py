@@ -56,6 +56,13 @@ def notes() -> Iterator[tuple[str, str]]:
                 yield path.name, node["widgets_values"][0]
 
 
+def subgraphs() -> set[str]:
+    """Names of the subgraphs in the workflows; in a note "(tiny world)" is understood."""
+    saved = [json.loads(path.read_text(encoding="utf-8")) for path in WORKFLOWS.glob("*.json")]
+    kinds = [kind for each in saved for kind in each["definitions"]["subgraphs"]]
+    return {kind["name"].removesuffix(" (tiny world)") for kind in kinds}
+
+
 def test_every_node_has_a_complete_help_page(schemas: dict[str, Any]) -> None:
     for schema in schemas.values():
         page = (HELP / f"{schema.node_id}.md").read_text(encoding="utf-8")
@@ -117,7 +124,7 @@ def test_the_guide_names_only_nodes_that_exist(schemas: dict[str, Any]) -> None:
 
 def test_pages_and_notes_name_only_nodes_that_exist(schemas: dict[str, Any]) -> None:
     """Help pages set node names in bold; notes, where bold is for their sections, in italics."""
-    known = CORE_NODES | {schema.display_name for schema in schemas.values()}
+    known = CORE_NODES | subgraphs() | {schema.display_name for schema in schemas.values()}
     pages = [(page.name, page.read_text(encoding="utf-8")) for page in HELP.glob("*.md")]
     named = [(name, found) for name, text in pages for found in BOLD.findall(text)]
     named += [(name, found) for name, text in notes() for found in TITLE_IN_ITALICS.findall(text)]

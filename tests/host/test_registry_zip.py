@@ -65,7 +65,9 @@ def test_it_runs_in_a_fresh_host(
     with zipfile.ZipFile(archive) as unpacked:
         unpacked.extractall(pack)
     frozen = json.loads((ROOT / "tests" / "data" / "node_schemas.json").read_text())
-    workflow = json.loads((pack / "workflows" / "first_portrait.json").read_text(encoding="utf-8"))
+    workflow = json.loads(
+        (pack / "workflows" / "01 First portrait.json").read_text(encoding="utf-8")
+    )
     with ComfyServer(host, tmp_path, {}) as server:
         described = server.get("/object_info")
         ours = {name: node for name, node in described.items() if name in frozen}

@@ -22,6 +22,7 @@ from comfyui_dense_face.sfsr.expression import Expression, neutral
 from comfyui_dense_face.sfsr.words import expression_of_word
 from locate_host import ROOT
 from torch import Tensor
+from ui_to_api import nodes_of
 
 WORKFLOWS = ROOT / "workflows"
 ROUNDING = 1e-3  # a quarter of a grey level: batches of other sizes sum in another order
@@ -113,9 +114,17 @@ def test_people_are_kept_away_from_who_was_in_the_scene(
         express(away=1.5)
 
 
-@pytest.mark.parametrize("name", ["word", "photo", "travel", "all_controls"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "02 Expression by a word",
+        "03 Expression from an image",
+        "04 From one expression to another",
+        "07 All controls at once",
+    ],
+)
 def test_the_workflows_take_the_same_values(name: str) -> None:
-    nodes = json.loads((WORKFLOWS / f"sfsr_{name}.json").read_text())["nodes"]
+    nodes = nodes_of(json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8")))
     widgets = {node["type"]: node["widgets_values"] for node in nodes if "widgets_values" in node}
     assert widgets["DenseFace_FaceMask"][1] == MARGIN
     assert widgets["DenseFace_PasteMask"] == [NEW_MARGIN]

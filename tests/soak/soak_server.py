@@ -63,7 +63,7 @@ def test_soak(soaked: ComfyServer, pytestconfig: pytest.Config) -> None:
     started = time.monotonic()
     for number in range(runs):
         if number % CHECKED == 0:
-            images = [_image(soaked, shipped["first_portrait"], node) for node in ("12", "22")]
+            images = [_image(soaked, shipped["01 First portrait"], node) for node in ("12", "22")]
             expected = expected or images
             assert images == expected, f"another image at run {number}"
         if number % BETWEEN == 0:

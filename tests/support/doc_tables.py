@@ -20,7 +20,7 @@ from locate_host import ROOT
 from model_patches import MOVING, PATCHES, SCALING
 
 _END = "<!-- end of table -->"
-FIRST_WORKFLOW = "real_portrait"
+FIRST_WORKFLOW = "11 Portrait from a photo"
 """The first way in with files of one's own."""
 
 

@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { addControl, change, make, onChange, setWidget, widget } from "./widgets.js";
+import { addControl, change, hidePreview, make, onChange, setWidget, widget } from "./widgets.js";
 
 const ALL = -1;
 
@@ -53,7 +53,7 @@ app.registerExtension({
       image.onload = () => show(boxes);
       image.src = api.apiURL(`/view?${new URLSearchParams(preview)}`);
     };
-    node.hideOutputImages = true; // the same image stands in the control
+    hidePreview(node);
     addControl(node, "face_picker", make("div", {}, photo, hint), 250);
     onChange(node, ["face_index"], mark);
   },

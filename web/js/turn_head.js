@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { liveHead } from "./head.js";
-import { addControl, change, endChange, make, onChange, setWidget, startChange, widget } from "./widgets.js";
+import { addControl, change, endChange, hidePreview, make, onChange, setWidget, startChange, widget } from "./widgets.js";
 
 const ANGLES = ["yaw", "pitch", "roll"];
 const NODES = ["DenseFace_PoseFromAngles", "DenseFace_QuickPortrait"];
@@ -67,6 +67,8 @@ app.registerExtension({
       change(() => turn(name, angle(name) + sign * (event.shiftKey ? 5 : 1)));
     });
 
+    // Of Quick Portrait one wants to see the portrait.
+    if (node.comfyClass === "DenseFace_PoseFromAngles") hidePreview(node);
     addControl(node, "turn_head", make("div", {}, head, hint), 204);
     onChange(node, ANGLES, () =>
       head.show(Object.fromEntries(ANGLES.map((name) => [name, angle(name)]))),

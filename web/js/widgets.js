@@ -67,6 +67,12 @@ export function addControl(node, name, element, height) {
   return added;
 }
 
+/** Show the node's output image nowhere else: its control shows what is to be seen. */
+export function hidePreview(node) {
+  node.hideOutputImages = true; // new rendering
+  node.onDrawBackground = () => {}; // classic rendering draws previews there
+}
+
 /** What happens until `endChange` is one step of undo. */
 export function startChange() {
   app.canvas.emitBeforeChange?.();

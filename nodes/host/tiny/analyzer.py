@@ -24,7 +24,7 @@ _AT_ONCE = 16
 """Images per call; the host can interrupt between calls."""
 _FOR_PHOTOGRAPHS = (
     "For photographs use Load Face Analyzer and a checkpoint of your own, as in the templates "
-    "real_portrait and real_swap"
+    "11 Portrait from a photo and 14 Swap a face"
 )
 
 

@@ -29,7 +29,7 @@ def node_of(graph: Graph, kind: str) -> str:
 
 @pytest.fixture(scope="module")
 def shipped(server: ComfyServer) -> Graph:
-    path = ROOT / "workflows" / "one_of_three.json"
+    path = ROOT / "workflows" / "05 Turn one head in a group.json"
     return to_api(json.loads(path.read_text(encoding="utf-8")), server.get("/object_info"))
 
 

@@ -72,12 +72,12 @@ def test_all_at_one_queueing(server: ComfyServer, workflow: str) -> None:
 
 
 def test_each_graph_is_described_anew(server: ComfyServer) -> None:
-    graph = template(server, "real_turn")
+    graph = template(server, "13 Turn the head")
     assert answers(server, graph) == answers(server, graph)
 
 
 def test_what_is_there_is_not_named(server: ComfyServer) -> None:
-    graph = template(server, "real_turn")
+    graph = template(server, "13 Turn the head")
     folder = server.base / "models"
     files = [
         folder / "dense_face" / "face_landmarker.task",

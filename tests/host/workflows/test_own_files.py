@@ -127,11 +127,11 @@ def test_portrait(server: ComfyServer, own_files: None) -> None:
         "KSampler": {"steps": 2},
         "EmptyLatentImage": {"width": 128, "height": 192},
     }
-    (joy,), report = drawn(server, template(server, "real_portrait", changes))
+    (joy,), report = drawn(server, template(server, "11 Portrait from a photo", changes))
     assert joy.shape == (192, 128, 3)
     assert "IP-Adapter-FaceID" in report and "FineFace" in report and "licence" in report
     rage = changes | {"SFSR_ExpressionFromWord": {"word": "rage"}}
-    (other,), report = drawn(server, template(server, "real_portrait", rage))
+    (other,), report = drawn(server, template(server, "11 Portrait from a photo", rage))
     assert difference(joy, other) > 0.2
     assert "AU7, AU10, AU23 and AU27 are lost" in report
 
@@ -142,7 +142,7 @@ def test_expression_travel(server: ComfyServer, own_files: None) -> None:
         "KSampler": {"steps": 2},
         "EmptyLatentImage": {"width": 128, "height": 128},
     }
-    frames, _ = drawn(server, template(server, "real_expression_travel", changes))
+    frames, _ = drawn(server, template(server, "15 Expressions of a person", changes))
     assert len(frames) == 8 and {frame.shape for frame in frames} == {(128, 128, 3)}
     # One person from one noise: neighbours are closer than the ends, and none is repeated.
     steps = [difference(one, other) for one, other in pairwise(frames)]
@@ -159,7 +159,7 @@ def test_swap(server: ComfyServer, own_files: None) -> None:
         "DenseFace_LoadAnalyzer": {"finder": "landmarker"},
         "DenseFace_EncodeIdentity": {"analyzer": ["encoder", 0]},
     }
-    graph = template(server, "real_swap", changes)
+    graph = template(server, "14 Swap a face", changes)
     (finder,) = (n for n, node in graph.items() if node["class_type"] == "DenseFace_LoadAnalyzer")
     graph["encoder"] = {
         "class_type": "DenseFace_LoadEncoder",
@@ -183,7 +183,7 @@ def test_dense_face(server: ComfyServer, own_files: None) -> None:
     heads = []
     for yaw in (-15.0, 40.0):
         changes["DenseFace_PoseFromAngles"] = {"yaw": yaw}
-        graph = template(server, "real_dense_face", changes)
+        graph = template(server, "16 Face into a scene", changes)
         refer_to(graph, MIRRORED)
         (after,), _ = drawn(server, graph)
         changed_in_the_head_alone(server, after)
@@ -203,7 +203,7 @@ def test_turn(server: ComfyServer, own_files: None) -> None:
     sheets = []
     for gaze in (0.0, 40.0):
         changes["DenseFace_DrawFaceMesh"]["gaze_yaw"] = gaze
-        graph = template(server, "real_turn", changes)
+        graph = template(server, "13 Turn the head", changes)
         # The pack's detector here knows red squares only.
         graph["selfie"] = {"class_type": "LoadImage", "inputs": {"image": SELFIE}}
         frames, report = drawn(server, graph)
@@ -219,7 +219,7 @@ def all_controls(server: ComfyServer, size: int, steps: int, changes: Changes) -
         "KSampler": {"steps": steps},
         "DenseFace_CropFace": {"size": size},
     }
-    graph = template(server, "real_all_controls", usual | changes)
+    graph = template(server, "18 All controls with photos", usual | changes)
     refer_to(graph, MIRRORED)
     # The pack's detector here knows red squares only.
     graph["selfie"] = {"class_type": "LoadImage", "inputs": {"image": SELFIE}}
@@ -241,7 +241,7 @@ def test_all_controls(
     (after,), report = drawn(server, graph)
     seconds, peak = time.perf_counter() - began, peak_memory(server.pid)
     with capsys.disabled():
-        print(f"\nreal_all_controls: {seconds:.0f} s, peak {peak / 1e9:.1f} GB")
+        print(f"\nAll controls: {seconds:.0f} s, peak {peak / 1e9:.1f} GB")
     assert peak < LIMIT
     assert "IP-Adapter-FaceID-Plus v2" in report and "FineFace" in report
     assert "yaw -20, pitch 0, roll 0" in report
@@ -274,7 +274,7 @@ def test_arc2face_expression(server: ComfyServer, arc2face_files: None) -> None:
         photo.rotate(20).save(server.base / "input" / ROTATED)
     drawn_images = []
     for expression in (ASTRONAUT, ROTATED):
-        graph = template(server, "arc2face_expression", changes)
+        graph = template(server, "17 Expression of another photo", changes)
         refer_to(graph, MIRRORED)  # the host runs two nodes that load the same image as one
         (read,) = (n for n in graph.values() if n["class_type"] == "SFSR_ExpressionFromPicture")
         graph[read["inputs"]["image"][0]]["inputs"]["image"] = expression

@@ -23,7 +23,7 @@ from PIL import Image
 from random_ir_se50 import write_random_ir_se50
 from ui_to_api import to_api
 
-WORKFLOW = ROOT / "workflows" / "photo_faces.json"
+WORKFLOW = ROOT / "workflows" / "19 Faces of a photo.json"
 SIDE = 320
 """Of an image of one person; a group is three of them side by side."""
 BUSY = 1500

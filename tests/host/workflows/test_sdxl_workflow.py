@@ -59,11 +59,11 @@ def test_portrait_on_sdxl(sdxl_server: ComfyServer) -> None:
         "KSampler": {"steps": 2},
         "EmptyLatentImage": {"width": 128, "height": 192},
     }
-    graph = template(sdxl_server, "real_portrait_sdxl", changes)
+    graph = template(sdxl_server, "12 Portrait from a photo on SDXL", changes)
     (image,), report = drawn(sdxl_server, graph)
     assert image.shape == (192, 128, 3)
     assert "IP-Adapter-FaceID" in report and "licence" in report
     weaker: Changes = {"SFSR_Apply": {"identity_weight": 0.3}}
-    graph = template(sdxl_server, "real_portrait_sdxl", changes | weaker)
+    graph = template(sdxl_server, "12 Portrait from a photo on SDXL", changes | weaker)
     (other,), _ = drawn(sdxl_server, graph)
     assert difference(image, other) > 0.2

@@ -11,7 +11,7 @@ import numpy as np
 from comfy_server import ComfyServer, Graph
 from locate_host import ROOT
 from PIL import Image
-from ui_to_api import to_api
+from ui_to_api import nodes_of, to_api
 from watched_run import watched_run
 
 SECONDS = 1500
@@ -30,7 +30,7 @@ def needs_own_files(workflow: Path) -> bool:
     """Whether a saved workflow reads anything that does not come with the pack."""
     saved = json.loads(workflow.read_text(encoding="utf-8"))
     return any(
-        node["type"] in READERS or node["properties"].get("models") for node in saved["nodes"]
+        node["type"] in READERS or node["properties"].get("models") for node in nodes_of(saved)
     )
 
 

@@ -13,8 +13,13 @@ from comfy_server import ComfyServer, Graph
 def watched_run(
     server: ComfyServer, graph: Graph, timeout: float = 300
 ) -> tuple[dict[str, Any], set[str]]:
-    """(history entry, ids of the nodes that ran or whose result of an earlier run was taken)."""
-    return asyncio.run(asyncio.wait_for(_watched(server, graph), timeout))
+    """(history entry, ids of the nodes that ran or whose result of an earlier run was taken).
+
+    Of equal nodes the host runs one and takes its result for all.
+    """
+    entry, ran = asyncio.run(asyncio.wait_for(_watched(server, graph), timeout))
+    alike = {number for number, node in graph.items() if node in [graph[each] for each in ran]}
+    return entry, ran | alike
 
 
 async def _watched(server: ComfyServer, graph: Graph) -> tuple[dict[str, Any], set[str]]:
