@@ -13,7 +13,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-PACK = {"web/js/a.js": "a", "web/docs/Node.md": "help", "workflows/one.json": "{}"}
+PACK = {
+    "web/js/a.js": "a",
+    "web/docs/DenseFace_TinyPortrait.md": "help",
+    "workflows/one.json": "{}",
+}
 SCRIPT, TEMPLATE = "/extensions/{}/js/a.js", "/workflow_templates/{}/one.json"
 NAMES = (
     "dense-face",
@@ -70,7 +74,7 @@ def test_any_folder_name(
     paths = (
         SCRIPT.format(quote(name)),
         TEMPLATE.format(quote(name)),
-        f"/extensions/{quote(before)}/docs/Node.md",
+        f"/extensions/{quote(before)}/docs/DenseFace_TinyPortrait.md",
     )
     assert answers(served, monkeypatch, tmp_path / name, *paths) == [200, 200, 200]
 
@@ -93,5 +97,10 @@ def test_the_help_of_another_pack_stays_its_own(
     served: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "dense").mkdir()
-    found = answers(served, monkeypatch, tmp_path / "dense.2", "/extensions/dense/docs/Node.md")
+    found = answers(
+        served,
+        monkeypatch,
+        tmp_path / "dense.2",
+        "/extensions/dense/docs/DenseFace_TinyPortrait.md",
+    )
     assert found == [404]
