@@ -89,7 +89,7 @@ def test_the_picker_gets_fractions_of_the_image(tiny: Tiny, analyzer: Any) -> No
     with torch.inference_mode():
         ui = node.execute(analyzer, image, "left to right", -1, 0.0, 0, "error", True).ui
     ((box,),) = ui["face_boxes"]
-    assert box == pytest.approx([16 / SIDE, 64 / 240, 112 / SIDE, 112 / 240], abs=0.01)
+    assert box == pytest.approx([16 / SIDE, 64 / 240, 96 / SIDE, 96 / 240], abs=0.01)
 
 
 def test_limits_leave_out_after_counting(tiny: Tiny, analyzer: Any) -> None:
