@@ -6,8 +6,12 @@ ComfyUI loads this folder as a custom node pack; ``pip install -e .`` installs t
 
 from __future__ import annotations
 
+import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .startup_check import ENTRY_POINTS, host_version, startup_error
 
 if TYPE_CHECKING:
     from comfy_api.latest import ComfyExtension
@@ -17,11 +21,21 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 
-WEB_DIRECTORY = "./web"
+_ERROR = startup_error(Path(__file__).parent)
+if _ERROR and host_version() < ENTRY_POINTS:
+    logging.getLogger(__name__).error(_ERROR)  # nothing below is called
+
+WEB_DIRECTORY = None if _ERROR else "./web"
 
 
 async def comfy_entrypoint() -> ComfyExtension:
-    """Entry point of ComfyUI; the nodes are imported here so that scripts need no ComfyUI."""
+    """Entry point of ComfyUI; the nodes are imported here so that scripts need no ComfyUI.
+
+    Raises:
+        IncompatibleError: ComfyUI is too old, or has loaded another copy; it logs the message.
+    """
+    if _ERROR:
+        raise _ERROR
     from .nodes import FacePack
 
     return FacePack()

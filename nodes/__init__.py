@@ -34,6 +34,7 @@ from .display_names import named
 from .host.folders import register_folders
 from .host.head_images import add_routes
 from .host.missing_files import remember_queued_graphs
+from .host.served_files import add_file_routes
 from .mesh.draw_face_mesh import DrawFaceMesh
 from .mesh.face_mesh_of_faces import FaceMeshOfFaces
 from .sfsr.apply import ApplySFSR
@@ -81,5 +82,6 @@ class FacePack(ComfyExtension):
         """All nodes of the pack."""
         register_folders()
         add_routes()
+        add_file_routes()
         remember_queued_graphs()
         return NODES

@@ -132,14 +132,20 @@ class DetectFaces(io.ComfyNode):
             shown,
             left if kept else blocked(),
             report(detections),
-            ui=preview_image(shown, cls).as_dict() | {"face_boxes": [_boxes(detections[0])]},
+            ui=preview_image(shown, cls).as_dict() | {"face_boxes": [_boxes(detections[0], image)]},
         )
 
 
-def _boxes(detection: Detection) -> list[list[float]]:
-    """Left, top, width, height of each face in pixels, by number: for ``web/js/face_picker.js``."""
+def _boxes(detection: Detection, image: Tensor) -> list[list[float]]:
+    """Left, top, width, height of each face by number, as fractions of the image's width and
+    height: for ``web/js/face_picker.js``, which shows a preview of another size.
+    """
+    height, width = image.shape[1:3]
     boxes = (face.box for face in detection.faces)
-    return [[x, y, right - x, bottom - y] for x, y, right, bottom in boxes]
+    return [
+        [x / width, y / height, (right - x) / width, (bottom - y) / height]
+        for x, y, right, bottom in boxes
+    ]
 
 
 class DrawFaces(io.ComfyNode):

@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "state_dict": set(),
     "published_files": set(),
     "limits": set(),
+    "startup_check": set(),
     "readers": set(),
     "faces": set(),
     "dense_face": {"faces"},
@@ -39,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
         "faces",
         "demo",
     },
-    "__init__": {"nodes"},
+    "__init__": {"nodes", "startup_check"},
 }
 FOUNDATION = {
     "errors",

@@ -25,7 +25,6 @@ app.registerExtension({
     const choose = (number) =>
       change(() => setWidget(node, "face_index", number === chosen() ? ALL : number));
     const show = (boxes) => {
-      const { naturalWidth: wide, naturalHeight: high } = image;
       const buttons = boxes.map(([x, y, width, height], number) => {
         const button = make("button", {
           type: "button",
@@ -33,10 +32,10 @@ app.registerExtension({
           onclick: () => choose(number),
         });
         Object.assign(button.style, {
-          left: `${(100 * x) / wide}%`,
-          top: `${(100 * y) / high}%`,
-          width: `${(100 * width) / wide}%`,
-          height: `${(100 * height) / high}%`,
+          left: `${100 * x}%`,
+          top: `${100 * y}%`,
+          width: `${100 * width}%`,
+          height: `${100 * height}%`,
         });
         return button;
       });

@@ -82,6 +82,16 @@ def test_three_faces_in_order_and_by_index(tiny: Tiny, analyzer: Any) -> None:
         detect(tiny, analyzer, image, face_index=3)
 
 
+def test_the_picker_gets_fractions_of_the_image(tiny: Tiny, analyzer: Any) -> None:
+    """The preview that it shows is larger than a small image."""
+    node = tiny.module("nodes.analysis.detect").DetectFaces
+    image = squares((64, 112))[:, :240]
+    with torch.inference_mode():
+        ui = node.execute(analyzer, image, "left to right", -1, 0.0, 0, "error", True).ui
+    ((box,),) = ui["face_boxes"]
+    assert box == pytest.approx([16 / SIDE, 64 / 240, 96 / SIDE, 96 / 240], abs=0.01)
+
+
 def test_limits_leave_out_after_counting(tiny: Tiny, analyzer: Any) -> None:
     image = squares(*THREE)
     with pytest.raises(ValueError, match="3 faces found, but too unsure or too small"):
