@@ -59,15 +59,21 @@ def pose_output(
     Raises:
         InputError: The images do not fit into memory.
     """
-    from ...dense_face.pose_image import pose_images
     from ..host.memory import require_room
 
     require_room(len(poses), size, size, node.define_schema().display_name)
     for angles in poses.angles:
         if any(abs(angle) > limit for angle, limit in zip(angles, ANGLE_LIMITS, strict=True)):
             log.warning("Head pose %s is beyond the training range %s.", angles, ANGLE_LIMITS)
-    image = channels_last(pose_images(poses.angles, size).float() / 255)
+    image = drawn(poses, size)
     return io.NodeOutput(poses, image, *more, ui=preview_image(image, node))
+
+
+def drawn(poses: HeadPoses, size: int) -> Tensor:
+    """IMAGE [B, size, size, 3]: the axes of each pose."""
+    from ...dense_face.pose_image import pose_images
+
+    return channels_last(pose_images(poses.angles, size).float() / 255)
 
 
 class PoseFromAngles(io.ComfyNode):
