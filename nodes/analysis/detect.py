@@ -154,6 +154,7 @@ class DrawFaces(io.ComfyNode):
             description="Draws detected faces into the images: boxes, numbers, landmarks and head "
             "axes, to see what the analyzer found.",
             search_aliases=["show landmarks", "face boxes", "pose axes", "face mesh preview"],
+            is_output_node=True,
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces."),
                 io.Image.Input("image", tooltip="The images that the faces were detected in."),
@@ -194,4 +195,5 @@ class DrawFaces(io.ComfyNode):
             draw_faces(each, some, called, show)
             for each, some, called in zip(images, found, names, strict=True)
         ]
-        return io.NodeOutput(channels_last(torch.stack(drawn)))
+        shown = channels_last(torch.stack(drawn))
+        return io.NodeOutput(shown, ui=preview_image(shown, cls))

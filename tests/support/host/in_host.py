@@ -58,7 +58,18 @@ class Tiny:
     def shown(self, node: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """What a node shows (its ``ui``), executed as by :meth:`run`."""
         shown = self._execute(node, *args, **kwargs).ui
-        return shown if isinstance(shown, dict) else shown.as_dict()
+        return shown.as_dict() if hasattr(shown, "as_dict") else shown or {}
+
+    def images_shown(self, node: str, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """The images [H, W, 3] in 0..1 that a node shows."""
+        import folder_paths
+        import numpy as np
+        from PIL import Image
+
+        folder = Path(folder_paths.get_temp_directory())
+        files = self.shown(node, *args, **kwargs).get("images", [])
+        images = [Image.open(folder / file["filename"]).convert("RGB") for file in files]
+        return [torch.from_numpy(np.array(image)) / 255 for image in images]
 
     def _execute(self, node: str, *args: Any, **kwargs: Any) -> Any:
         cls = next(n for n in self.module("nodes").NODES if n.__name__ == node)
