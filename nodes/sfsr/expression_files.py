@@ -86,7 +86,7 @@ class LoadExpression(io.ComfyNode):
             category=CATEGORY,
             description="Loads an expression from a file written by Save Expression.",
             search_aliases=["import expression", "saved emotion", "load flame"],
-            # No output node, though it shows heads: without a file it would fail where it is unused.
+            # No output node, though it shows heads: unused and without a file it would fail.
             inputs=[
                 io.Combo.Input(
                     "file",
