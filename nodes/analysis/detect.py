@@ -184,6 +184,7 @@ class DrawFaces(io.ComfyNode):
         pose: bool,
     ) -> io.NodeOutput:
         from ...faces.drawing import DrawOptions, draw_faces
+        from ..host.execution import stepped, steps
 
         images = channels_first(image, DRAW)
         count = len(images)
@@ -193,7 +194,7 @@ class DrawFaces(io.ComfyNode):
             face.require_size(image.shape[2], image.shape[1])
         drawn = [
             draw_faces(each, some, called, show)
-            for each, some, called in zip(images, found, names, strict=True)
+            for each, some, called in stepped(zip(images, found, names, strict=True), steps(count))
         ]
         shown = channels_last(torch.stack(drawn))
         return io.NodeOutput(shown, ui=preview_image(shown, cls))

@@ -149,9 +149,11 @@ def _people(
 ) -> dict[int, Identity]:
     """The identity in each image that shows a face, by the image's index."""
     from ...faces.analyzers import to_rgb
+    from ..host.execution import stepped, steps
 
     images = image.movedim(-1, 1)
+    kept = with_face(detections, LIKENESS)
     return {
         i: analyzer.identity(to_rgb(images[i]), chosen(detections[i]))
-        for i in with_face(detections, LIKENESS)
+        for i in stepped(kept, steps(len(kept)))
     }

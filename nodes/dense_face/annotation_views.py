@@ -180,10 +180,12 @@ class SaveAnnotations(io.ComfyNode):
     @classmethod
     def execute(cls, annotations: ImageAnnotations, filename_prefix: str) -> io.NodeOutput:
         from ...dense_face.annotation.views import write_annotations
+        from ..host.execution import stepped, steps
         from ..host.folders import output_path
 
         width, height = annotations.image_size
-        for number in range(len(annotations.seen)):
+        count = len(annotations.seen)
+        for number in stepped(range(count), steps(count)):
             stem = output_path(filename_prefix, width, height, "_landmarks.csv", "Save Annotations")
             write_annotations(annotations.seen, number, stem)
         return io.NodeOutput()

@@ -79,8 +79,11 @@ def pose_output(
 def drawn(poses: HeadPoses, size: int) -> Tensor:
     """IMAGE [B, size, size, 3]: the axes of each pose."""
     from ...dense_face.pose_image import pose_images
+    from ..host.execution import stepped, steps
 
-    return channels_last(pose_images(poses.angles, size).float() / 255)
+    each = stepped(poses.angles, steps(len(poses)))
+    images = torch.cat([pose_images([angles], size) for angles in each])
+    return channels_last(images.float() / 255)
 
 
 class PoseFromAngles(io.ComfyNode):
