@@ -16,7 +16,7 @@ from comfy_api.latest import io
 from ..errors import IncompatibleError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -176,8 +176,8 @@ class LoadedAnalyzer:
 
         return find_tiny(self.patcher, image)
 
-    def masks(self, where: str) -> MaskReader:
-        """The reader of head and face masks.
+    def masks(self, where: str, on_image: Callable[[], None] = lambda: None) -> MaskReader:
+        """The reader of head and face masks; it calls ``on_image`` after every image.
 
         Raises:
             IncompatibleError: This analyzer makes no masks; ``where`` names the node.
@@ -185,7 +185,7 @@ class LoadedAnalyzer:
         if self.finder is None:
             from .host.tiny.analyzer import TinyMasks
 
-            return TinyMasks(self.patcher)
+            return TinyMasks(self.patcher, on_image)
         if not self.locates:
             raise IncompatibleError(
                 f"the analyzer {self.name} only estimates head poses and makes no masks",
@@ -194,7 +194,7 @@ class LoadedAnalyzer:
             )
         from ..faces.masks.mask_reader import LandmarkMasks
 
-        return LandmarkMasks(self.finder)
+        return LandmarkMasks(self.finder, on_image)
 
     def identity(self, image: Tensor, face: Face) -> Identity:
         """The identity of a face detected in an image [3, H, W] in 0..1.

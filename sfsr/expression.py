@@ -103,7 +103,7 @@ class Expression:
 
     def summary(self) -> str:
         """One line: where it comes from, its largest movements, and how much is not known."""
-        if self.learned is not None and self._learned_alone:
+        if self.learned is not None and self.learned_alone:
             return f"{self.source}: {len(self.learned)} numbers of {self.encoder}"
         moves = ", ".join(f"{name} {value:.2f}" for name, value in self.strongest()) or "at rest"
         unknown = COUNT - int(self.known.sum())
@@ -111,7 +111,7 @@ class Expression:
 
     def require_blendshapes(self) -> None:
         """Raise IncompatibleError if all it has is a network's vector (a FLAME expression)."""
-        if self._learned_alone:
+        if self.learned_alone:
             raise IncompatibleError(
                 f"this expression holds numbers of {self.encoder} and no blendshapes",
                 where=self.source,
@@ -120,7 +120,8 @@ class Expression:
             )
 
     @property
-    def _learned_alone(self) -> bool:
+    def learned_alone(self) -> bool:
+        """Whether a network's vector is all it has, as a FLAME expression."""
         return self.learned is not None and not bool(self.known.any()) and self.units is None
 
     def require_encoder(self, encoder: str) -> None:

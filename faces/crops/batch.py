@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ def place_for_face(face: Face, size: int, padding: float = 0.0) -> CropPlace:
 
 
 def crop_faces(
-    images: Sequence[Tensor], faces: Sequence[Sequence[Face]], size: int, padding: float = 0.0
+    images: Sequence[Tensor], faces: Iterable[Sequence[Face]], size: int, padding: float = 0.0
 ) -> tuple[Tensor, Places]:
     """Crop every face of every image.
 
@@ -78,6 +78,7 @@ def paste_crops(
     *,
     soft: float = 0.06,
     match_colours: bool = False,
+    on_image: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Paste crops back into their images, whose pixels outside stay the same bit for bit.
 
@@ -88,6 +89,7 @@ def paste_crops(
         places: Where they were taken. Without any place the crops are ignored.
         masks: [N or 1, h, w] on the crops, 1 = the new face; all but the border when left out.
         soft, match_colours: As for ``faces.crops.crop.pasted``.
+        on_image: Called after every image (progress, interruption).
 
     Returns:
         [B, C, H, W], or [N, C, H, W] for several crops of one place.
@@ -123,6 +125,7 @@ def paste_crops(
             )
             number += 1
         done.append(result)
+        on_image()
     return torch.stack(done)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -42,10 +43,11 @@ class LandmarkMasks:
 
     Args:
         finder: Finds the faces. Without landmarks, masks are ellipses made from the face's box.
+        on_image: Called after every image (progress, interruption).
     """
 
-    def __init__(self, finder: FaceAnalyzer) -> None:
-        self._finder = finder
+    def __init__(self, finder: FaceAnalyzer, on_image: Callable[[], None] = lambda: None) -> None:
+        self._finder, self._on_image = finder, on_image
 
     def head(self, images: Tensor, height: int, width: int, grow: float) -> FoundMasks:
         """See :class:`MaskReader` and ``faces.masks.head_outline``."""
@@ -69,5 +71,6 @@ class LandmarkMasks:
                 masks.append(polygon_mask(polygon, rows, columns, margin))
             else:
                 masks.append(torch.zeros(rows, columns))
+            self._on_image()
         mask = F.interpolate(torch.stack(masks)[:, None], (height, width), mode="bilinear")[:, 0]
         return FoundMasks(mask.clamp(0, 1), tuple(found))

@@ -66,12 +66,14 @@ class CropFace(io.ComfyNode):
     @classmethod
     def execute(cls, faces: FoundFaces, image: Tensor, size: int, padding: float) -> io.NodeOutput:
         from ...faces.crops.batch import crop_faces
+        from ..host.execution import stepped, steps
         from ..host.memory import require_room
 
         images = as_rgb(image, "Crop Face")
         found = faces.for_batch(len(images), "Crop Face")
         require_room(sum(map(len, found)), size, size, "Crop Face")
-        crops, places = crop_faces(list(images), found, size, padding)
+        each = stepped(found, steps(len(found)))
+        crops, places = crop_faces(list(images), each, size, padding)
         if not len(crops):
             # The host has no empty batch; Paste Face ignores this black image.
             crops = images.new_zeros(1, 3, size, size)
@@ -141,11 +143,14 @@ class PasteFace(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         from ...faces.crops.batch import paste_crops
+        from ..host.execution import steps
         from ..host.memory import require_room
 
         places = faces.require_places("Paste Face")
         images = as_rgb(image, "Paste Face")
-        require_room(max(len(images), len(crops)), images.shape[-2], images.shape[-1], "Paste Face")
+        several = len(crops) if len(places) == sum(map(len, places)) == 1 else 1
+        count = max(len(images), len(places), several)
+        require_room(count, images.shape[-2], images.shape[-1], "Paste Face")
         done = paste_crops(
             images,
             as_rgb(crops, "Paste Face"),
@@ -153,6 +158,7 @@ class PasteFace(io.ComfyNode):
             None if mask is None else checked_mask(mask, "Paste Face"),
             soft=feather,
             match_colours=match_colours,
+            on_image=steps(count),
         )
         result = done.movedim(1, -1)
         if image.shape[-1] > 3:

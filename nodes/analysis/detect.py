@@ -160,6 +160,7 @@ class DrawFaces(io.ComfyNode):
             description="Draws detected faces into the images: boxes, numbers, landmarks and head "
             "axes, to see what the analyzer found.",
             search_aliases=["show landmarks", "face boxes", "pose axes", "face mesh preview"],
+            is_output_node=True,
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces."),
                 io.Image.Input("image", tooltip="The images that the faces were detected in."),
@@ -189,6 +190,7 @@ class DrawFaces(io.ComfyNode):
         pose: bool,
     ) -> io.NodeOutput:
         from ...faces.drawing import DrawOptions, draw_faces
+        from ..host.execution import stepped, steps
 
         images = channels_first(image, DRAW)
         count = len(images)
@@ -198,6 +200,7 @@ class DrawFaces(io.ComfyNode):
             face.require_size(image.shape[2], image.shape[1])
         drawn = [
             draw_faces(each, some, called, show)
-            for each, some, called in zip(images, found, names, strict=True)
+            for each, some, called in stepped(zip(images, found, names, strict=True), steps(count))
         ]
-        return io.NodeOutput(channels_last(torch.stack(drawn)))
+        shown = channels_last(torch.stack(drawn))
+        return io.NodeOutput(shown, ui=preview_image(shown, cls))

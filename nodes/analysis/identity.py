@@ -117,7 +117,7 @@ class EncodeIdentity(io.ComfyNode):
         from ...faces.analyzers import to_rgb
         from ...faces.detection import fix_of, problems, remaining, report
         from ...faces.identity import average
-        from ..host.execution import blocked
+        from ..host.execution import blocked, stepped, steps
 
         amounts = parse_weights(weights, len(image), ENCODE)
         detections = detections_of(analyzer, image, face_index, ENCODE, faces)
@@ -133,7 +133,8 @@ class EncodeIdentity(io.ComfyNode):
                 fix=fix_of(detections, "Use an image in which one face is large and not covered"),
             )
         references = [(to_rgb(image[i].movedim(-1, 0)), chosen(detections[i])) for i in kept]
-        found = tuple(analyzer.identity(pixels, face) for pixels, face in references)
+        step = steps(len(kept) if clip_vision is None else 2 * len(kept))
+        found = tuple(analyzer.identity(pixels, face) for pixels, face in stepped(references, step))
         score, summary = min(face.score for _, face in references), report(detections)
         if pictures_show == ONE_EACH:
             groups, people = [[i] for i in range(len(found))], found
@@ -147,7 +148,8 @@ class EncodeIdentity(io.ComfyNode):
         from ..host.clip_states import absent_states, face_states
 
         states = tuple(
-            face_states(clip_vision, [references[i] for i in group], ENCODE) for group in groups
+            face_states(clip_vision, stepped([references[i] for i in group], step), ENCODE)
+            for group in groups
         )
         absent = absent_states(clip_vision, ENCODE)
         return io.NodeOutput(People(people, photos, states, absent), score, summary)

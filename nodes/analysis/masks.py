@@ -71,9 +71,10 @@ class FaceMask(io.ComfyNode):
         cls, analyzer: LoadedAnalyzer, image: Tensor, region: str, grow: float, feather: float
     ) -> io.NodeOutput:
         from ...faces.masks import compositing
+        from ..host.execution import steps
 
         images = channels_first(image, FACE_MASK)
-        masks = analyzer.masks(FACE_MASK)
+        masks = analyzer.masks(FACE_MASK, steps(len(images)))
         read = masks.head if region == HEAD else masks.face
         height, width = images.shape[-2:]
         mask, found = read(images, height, width, grow)
@@ -148,6 +149,7 @@ class MaskFaces(io.ComfyNode):
         **switches: bool,
     ) -> io.NodeOutput:
         from ...faces.masks.region_mask import region_mask
+        from ..host.execution import stepped, steps
         from ..host.memory import require_room
 
         regions = [name for key, names in REGIONS.items() if switches[key] for name in names]
@@ -167,10 +169,11 @@ class MaskFaces(io.ComfyNode):
             pairs = zip(sum(images, ()), sum(places, ()), strict=True)
         else:
             pairs = ((face, None) for face in sum(images, ()))
-        require_room(sum(map(len, images)), size[0], size[1], MASK_FACES, channels=1)
+        count = sum(map(len, images))
+        require_room(count, size[0], size[1], MASK_FACES, channels=1)
         masks = [
             region_mask(face, regions, grow=grow, feather=feather, place=place)
-            for face, place in pairs
+            for face, place in stepped(pairs, steps(count))
         ]
         nothing = torch.zeros(height, width)
         if one_for == EACH_IMAGE:
@@ -219,6 +222,7 @@ class PasteMask(io.ComfyNode):
         cls, analyzer: LoadedAnalyzer, scene: Tensor, generated: Tensor, mask: Tensor, grow: float
     ) -> io.NodeOutput:
         from ...faces.masks.head_swap import OLD_MARGIN, swap
+        from ..host.execution import steps
         from ..host.memory import require_room
 
         old, new = (channels_first(image, PASTE_MASK) for image in (scene, generated))
@@ -226,7 +230,8 @@ class PasteMask(io.ComfyNode):
         count = common_count(PASTE_MASK, scene=old, generated=new, mask=redrawn)
         require_room(count, old.shape[-2], old.shape[-1], PASTE_MASK)
         redrawn = F.interpolate(redrawn, old.shape[-2:], mode="bilinear")[:, 0]
-        masks, (height, width) = analyzer.masks(PASTE_MASK), old.shape[-2:]
+        step, (height, width) = steps(len(old) + len(new) + count), old.shape[-2:]
+        masks = analyzer.masks(PASTE_MASK, step)
         before = masks.head(old, height, width, OLD_MARGIN).mask
         after = masks.head(new, height, width, grow).mask
         without, heads = swap(
@@ -234,6 +239,7 @@ class PasteMask(io.ComfyNode):
             before.expand(count, -1, -1),
             after.expand(count, -1, -1),
             redrawn.expand(count, -1, -1),
+            step,
         )
         return io.NodeOutput(heads, channels_last(without))
 

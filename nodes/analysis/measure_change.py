@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
 from ..images import channels_first, checked_mask
 from ..inputs import output
-from .metrics import CATEGORY, text_output
+from .metrics import CATEGORY, Bar, measured, text_output
 
 if TYPE_CHECKING:
     from ...faces.metrics import Change
@@ -76,7 +76,8 @@ class MeasureChange(io.ComfyNode):
                 mask = mask.expand(len(other), -1, -1)
         found = change_outside(one.expand(len(other), -1, -1, -1), other, mask)
         text = _in_words(found, mask is not None)
-        return io.NodeOutput(found.mean, text, ui=ui.PreviewText(text))
+        bar = Bar(found.changed, f"{found.changed:.1%} changed")
+        return io.NodeOutput(found.mean, text, ui=measured(text, [bar]))
 
 
 def _in_words(found: Change, masked: bool) -> str:

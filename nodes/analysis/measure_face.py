@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
 from ..inputs import output
 from ..sockets import AnalyzerSocket, HeadPoses, LoadedAnalyzer, PoseSocket
 from .chosen_face import chosen, detections_of
-from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
+from .metrics import (
+    CATEGORY,
+    MEASURED_TIP,
+    Bar,
+    account,
+    image_label,
+    mean,
+    measured,
+    text_output,
+    with_face,
+)
 
 POSE, EXPRESSION = "Measure Pose", "Measure Expression"
+LONGEST = 45.0
+"""Pose error in degrees that fills the bar."""
 
 
 class MeasurePose(io.ComfyNode):
@@ -58,13 +70,18 @@ class MeasurePose(io.ComfyNode):
         targets = pose.angles * len(image) if len(pose) == 1 else pose.angles
         detections = detections_of(analyzer, image, 0, POSE)
         errors = []
+        bars = []
         for i in with_face(detections, POSE):
             face = chosen(detections[i])
             if face.pose is None:
                 raise InputError(
                     "the analyzer gives no head pose", where=face.source, fix="Use another one"
                 )
-            errors.append(pose_error(face.pose, HeadPose(*targets[i])))
+            error = pose_error(face.pose, HeadPose(*targets[i]))
+            errors.append(error)
+            fraction = min(error.mean / LONGEST, 1.0)
+            label = image_label(i, len(detections))
+            bars.append(Bar(fraction, f"{error.mean:.1f}° off", label=label))
         means = [mean([getattr(e, name) for e in errors]) for name in ("yaw", "pitch", "roll")]
         value = mean([error.mean for error in errors])
         text = (
@@ -72,7 +89,7 @@ class MeasurePose(io.ComfyNode):
             f" roll {means[2]:+.1f}; in one turn {mean([e.turn for e in errors]):.1f}°)"
         )
         text += account(detections)
-        return io.NodeOutput(value, text, ui=ui.PreviewText(text))
+        return io.NodeOutput(value, text, ui=measured(text, bars))
 
 
 class MeasureExpression(io.ComfyNode):
@@ -128,11 +145,12 @@ class MeasureExpression(io.ComfyNode):
         remaining(references, ERROR, EXPRESSION)
         references = references * len(image) if len(references) == 1 else references
         detections = detections_of(analyzer, image, 0, EXPRESSION)
+        kept = with_face(detections, EXPRESSION)
         found = [
             expression_agreement(
                 chosen(detections[i]).blendshapes or {}, chosen(references[i]).blendshapes or {}
             )
-            for i in with_face(detections, EXPRESSION)
+            for i in kept
         ]
         value = mean([one.agreement for one in found])
         text = (
@@ -142,4 +160,8 @@ class MeasureExpression(io.ComfyNode):
         if len(found) == 1:
             text += "; most: " + ", ".join(f"{name} {gap:+.2f}" for name, gap in found[0].most)
         text += account(detections)
-        return io.NodeOutput(value, text, ui=ui.PreviewText(text))
+        bars = [
+            Bar(one.agreement, f"{one.agreement:.2f} agreement", label=image_label(i, len(image)))
+            for i, one in zip(kept, found, strict=True)
+        ]
+        return io.NodeOutput(value, text, ui=measured(text, bars))

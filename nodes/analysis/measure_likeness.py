@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
 from ..inputs import output
 from ..sockets import AnalyzerSocket, LoadedAnalyzer
 from .chosen_face import chosen, detections_of
-from .metrics import CATEGORY, MEASURED_TIP, account, mean, text_output, with_face
+from .metrics import (
+    CATEGORY,
+    MEASURED_TIP,
+    Bar,
+    account,
+    image_label,
+    mean,
+    measured,
+    text_output,
+    with_face,
+)
+from .same_person import same_person_from
 
 if TYPE_CHECKING:
     from ...faces.detection import Detection
@@ -86,33 +98,62 @@ class MeasureLikeness(io.ComfyNode):
                 where=LIKENESS,
                 fix="Connect another one, or none",
             )
-        value, text = _likeness(analyzer, image, reference)
+        value, text, bars = _likeness(analyzer, image, reference)
         other = math.nan
         if independent is not None:
-            other, more = _likeness(independent, image, reference)
+            other, more, others = _likeness(independent, image, reference)
             text = f"{text}; independently {more}"
-        return io.NodeOutput(value, text, other, ui=ui.PreviewText(text))
+            bars = [
+                *(_by(analyzer.encoder, bar) for bar in bars),
+                *(_by(independent.encoder, bar) for bar in others),
+            ]
+        return io.NodeOutput(value, text, other, ui=measured(text, bars))
 
 
-def _likeness(analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor) -> tuple[float, str]:
-    """Mean cosine similarity, and the text with the name of the recogniser."""
+def _likeness(
+    analyzer: LoadedAnalyzer, image: Tensor, reference: Tensor
+) -> tuple[float, str, list[Bar]]:
+    """Mean cosine similarity, the text with the name of the recogniser, a bar for each image."""
     from ...faces.identity import average
     from ...faces.metrics import likeness
 
-    person = average(_people(analyzer, reference, detections_of(analyzer, reference, 0, LIKENESS)))
+    portraits = detections_of(analyzer, reference, 0, LIKENESS)
+    person = average(list(_people(analyzer, reference, portraits).values()))
     detections = detections_of(analyzer, image, 0, LIKENESS)
-    values = [likeness(who, person) for who in _people(analyzer, image, detections)]
+    found = {
+        index: likeness(who, person) for index, who in _people(analyzer, image, detections).items()
+    }
+    values = list(found.values())
     span = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
     text = f"likeness {mean(values):.2f}{span} by {person.encoder}{account(detections)}"
-    return mean(values), text
+    known = same_person_from(person.encoder)
+    bars = [
+        Bar(max(value, 0.0), _in_words(value, known), known, image_label(index, len(detections)))
+        for index, value in found.items()
+    ]
+    return mean(values), text, bars
 
 
-def _people(analyzer: LoadedAnalyzer, image: Tensor, detections: list[Detection]) -> list[Identity]:
-    """The identity in each image that shows a face."""
+def _in_words(value: float, threshold: float | None) -> str:
+    if threshold is None:
+        return f"{value:.2f}"
+    return f"{value:.2f} — {'same person' if value >= threshold else 'another person'}"
+
+
+def _by(encoder: str, bar: Bar) -> Bar:
+    return replace(bar, label=f"{bar.label}, {encoder}" if bar.label else encoder)
+
+
+def _people(
+    analyzer: LoadedAnalyzer, image: Tensor, detections: list[Detection]
+) -> dict[int, Identity]:
+    """The identity in each image that shows a face, by the image's index."""
     from ...faces.analyzers import to_rgb
+    from ..host.execution import stepped, steps
 
     images = image.movedim(-1, 1)
-    return [
-        analyzer.identity(to_rgb(images[i]), chosen(detections[i]))
-        for i in with_face(detections, LIKENESS)
-    ]
+    kept = with_face(detections, LIKENESS)
+    return {
+        i: analyzer.identity(to_rgb(images[i]), chosen(detections[i]))
+        for i in stepped(kept, steps(len(kept)))
+    }

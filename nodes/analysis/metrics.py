@@ -1,10 +1,12 @@
-"""Common to all Measure nodes: a number, its text, and which images were not measured."""
+"""Common to all Measure nodes: a number, its text and bars, and which images were not measured."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ...errors import InputError
 from ..inputs import output
@@ -14,6 +16,32 @@ if TYPE_CHECKING:
 
 CATEGORY = "face/analysis"
 MEASURED_TIP = "The images to measure; in each the largest face is used."
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A result as ``web/js/results.js`` draws it in the node.
+
+    fraction: Its length, 0..1.
+    words: The number, and what it means.
+    mark: Where a threshold is marked, 0..1.
+    label: What was measured, where a node shows several bars.
+    """
+
+    fraction: float
+    words: str
+    mark: float | None = None
+    label: str = ""
+
+
+def measured(text: str, bars: Sequence[Bar]) -> dict[str, Any]:
+    """The ``ui`` of a node: its text, and a bar for each result."""
+    return ui.PreviewText(text).as_dict() | {"measured_bars": [asdict(bar) for bar in bars]}
+
+
+def image_label(index: int, count: int) -> str:
+    """ "image 2" for index 1 of several, as in the text; empty for a single image."""
+    return f"image {index + 1}" if count > 1 else ""
 
 
 def text_output() -> Any:

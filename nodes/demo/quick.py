@@ -10,8 +10,10 @@ from torch import Tensor
 from ...faces.angles import ANGLE_LIMITS
 from ..analysis.identity import ONE_PERSON
 from ..analysis.masks import HEAD
+from ..dense_face.pose import drawn
 from ..host.folders import BUNDLED
 from ..inputs import ANGLES, YAW, angle, between, output
+from ..sockets import HeadPoses
 
 if TYPE_CHECKING:
     from comfy_execution.graph_utils import GraphBuilder
@@ -99,16 +101,14 @@ class QuickPortrait(io.ComfyNode):
         ).out(0)
         person = {"adapter": files.out(0), "identity": identity}
         prompt = graph.node("DenseFace_EncodePrompt", clip=world.out(1), text=text, **person)
-        pose = graph.node(
-            "DenseFace_PoseFromAngles", yaw=yaw, pitch=pitch, roll=roll, size=SIDE
-        ).out(1)
         negative = graph.node("CLIPTextEncode", clip=world.out(1), text="").out(0)
         posed = graph.node(
             "ControlNetApplyAdvanced",
             positive=prompt.out(0),
             negative=negative,
             control_net=files.out(1),
-            image=pose,
+            # Not by Head Pose from Angles, which would show the axes in this node.
+            image=drawn(HeadPoses(((yaw, pitch, roll),)), SIDE),
             strength=1.0,
             start_percent=0.0,
             end_percent=1.0,
@@ -141,6 +141,7 @@ class QuickPortrait(io.ComfyNode):
             image = graph.node(
                 "DenseFace_Composite", scene=scene, generated=image, mask=mask, feather=FEATHER
             ).out(0)
+        graph.node("PreviewImage", images=image)
         return io.NodeOutput(image, expand=graph.finalize())
 
 

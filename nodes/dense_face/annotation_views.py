@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -15,6 +16,8 @@ CATEGORY = "face/dense_face"
 FACE = "face"
 VIEWS = "Annotation Images"
 FaceLandmarks = io.Custom("FACE_LANDMARKS")
+_DIMMED = 0.25
+"""What is left of the other parts' brightness in the preview of Part Mask."""
 FROM_TIP = "From Annotate Image or Sample with Annotations."
 
 
@@ -74,6 +77,7 @@ class AnnotationImages(io.ComfyNode):
     @classmethod
     def execute(cls, annotations: ImageAnnotations, image: Tensor | None = None) -> io.NodeOutput:
         from ...dense_face.annotation.annotations import resized
+        from ...dense_face.annotation.legend import with_names
         from ...dense_face.annotation.views import depth_view, landmarks_value, parts_view, preview
 
         seen, size = annotations.seen, annotations.image_size
@@ -85,16 +89,16 @@ class AnnotationImages(io.ComfyNode):
                 where=VIEWS,
                 fix="Connect the images that were annotated, or one for all",
             )
-        shown = channels_last(preview(seen, drawn, size))
+        shown = preview(seen, drawn, size)
         raw = resized((seen.depth + 1) / 2, height, width).clamp(0, 1)
         return io.NodeOutput(
-            shown,
+            channels_last(shown),
             channels_last(depth_view(seen, size)),
             channels_last(raw[:, None].expand(-1, 3, -1, -1)),
             channels_last(parts_view(seen, size)),
             resized(seen.face, height, width),
             landmarks_value(seen, size),
-            ui=preview_image(shown, cls),
+            ui=preview_image(channels_last(with_names(shown)), cls),
         )
 
 
@@ -109,6 +113,7 @@ class PartMask(io.ComfyNode):
             category=CATEGORY,
             description="Makes a mask of the face, or of one part of it, from annotations.",
             search_aliases=["face mask", "eye mask", "mouth mask", "segmentation mask"],
+            is_output_node=True,
             inputs=[
                 AnnotationsSocket.Input("annotations", tooltip=FROM_TIP),
                 choice(
@@ -132,6 +137,8 @@ class PartMask(io.ComfyNode):
         cls, annotations: ImageAnnotations, part: str, threshold: float, feather: float
     ) -> io.NodeOutput:
         from ...dense_face.annotation.annotations import resized
+        from ...dense_face.annotation.legend import with_names
+        from ...dense_face.annotation.views import parts_view
         from ...faces.masks import compositing
 
         seen = annotations.seen
@@ -139,7 +146,11 @@ class PartMask(io.ComfyNode):
         mask = resized(seen.face if part == FACE else seen.part(part), height, width)
         if threshold > 0:
             mask = (mask >= threshold).float()
-        return io.NodeOutput(compositing.feather(mask[:, None], feather)[:, 0])
+        mask = compositing.feather(mask[:, None], feather)
+        lit = PART_NAMES[1:] if part == FACE else (part,)
+        parts = parts_view(seen, annotations.image_size)
+        shown = with_names(torch.lerp(_DIMMED * parts, parts, mask), lit)
+        return io.NodeOutput(mask[:, 0], ui=preview_image(channels_last(shown), cls))
 
 
 class SaveAnnotations(io.ComfyNode):
@@ -169,10 +180,12 @@ class SaveAnnotations(io.ComfyNode):
     @classmethod
     def execute(cls, annotations: ImageAnnotations, filename_prefix: str) -> io.NodeOutput:
         from ...dense_face.annotation.views import write_annotations
+        from ..host.execution import stepped, steps
         from ..host.folders import output_path
 
         width, height = annotations.image_size
-        for number in range(len(annotations.seen)):
+        count = len(annotations.seen)
+        for number in stepped(range(count), steps(count)):
             stem = output_path(filename_prefix, width, height, "_landmarks.csv", "Save Annotations")
             write_annotations(annotations.seen, number, stem)
         return io.NodeOutput()

@@ -127,9 +127,10 @@ class AnnotateImage(io.ComfyNode):
         seed: int,
     ) -> io.NodeOutput:
         from ..host.dense_face.annotation import annotate_latent
+        from ..host.execution import steps
         from ..host.finite import check_finite
 
-        where = "Annotate Image"
+        where, step = "Annotate Image", steps(2)
         images = channels_first(image, where)
         height, width = images.shape[-2:]
         if height % 8 or width % 8:
@@ -140,7 +141,9 @@ class AnnotateImage(io.ComfyNode):
             )
         latent = vae.encode(images.movedim(1, -1))
         check_finite(latent, "the VAE encoded the image as", where)
+        step()
         seen = annotate_latent(model, positive, latent, head.patcher, timestep, seed, where)
+        step()
         return io.NodeOutput(ImageAnnotations(seen, (width, height)))
 
 

@@ -52,22 +52,38 @@ def _outputs() -> list[Any]:
 
 
 def pose_output(
-    node: type[io.ComfyNode], poses: HeadPoses, size: int, *more: float
+    node: type[io.ComfyNode],
+    poses: HeadPoses,
+    size: int,
+    *more: float,
+    shown: Tensor | None = None,
 ) -> io.NodeOutput:
     """Poses and their images as a node's output, shown in the node; warns of unusual angles.
+
+    shown: IMAGE to show instead of the pose images.
 
     Raises:
         InputError: The images do not fit into memory.
     """
-    from ...dense_face.pose_image import pose_images
     from ..host.memory import require_room
 
     require_room(len(poses), size, size, node.define_schema().display_name)
     for angles in poses.angles:
         if any(abs(angle) > limit for angle, limit in zip(angles, ANGLE_LIMITS, strict=True)):
             log.warning("Head pose %s is beyond the training range %s.", angles, ANGLE_LIMITS)
-    image = channels_last(pose_images(poses.angles, size).float() / 255)
-    return io.NodeOutput(poses, image, *more, ui=preview_image(image, node))
+    image = drawn(poses, size)
+    shown = image if shown is None else shown
+    return io.NodeOutput(poses, image, *more, ui=preview_image(shown, node))
+
+
+def drawn(poses: HeadPoses, size: int) -> Tensor:
+    """IMAGE [B, size, size, 3]: the axes of each pose."""
+    from ...dense_face.pose_image import pose_images
+    from ..host.execution import stepped, steps
+
+    each = stepped(poses.angles, steps(len(poses)))
+    images = torch.cat([pose_images([angles], size) for angles in each])
+    return channels_last(images.float() / 255)
 
 
 class PoseFromAngles(io.ComfyNode):
@@ -185,11 +201,18 @@ class PoseFromImage(io.ComfyNode):
         reading: str = AS_MEASURED,
     ) -> io.NodeOutput:
         from ...faces.detection import remaining
+        from ...faces.drawing import DrawOptions, preview
 
         detections = detections_of(analyzer, image, face_index, "Head Pose from Image")
         remaining(detections, "error", "Head Pose from Image")
         poses = poses_of([chosen(detection) for detection in detections], reading)
-        return pose_output(cls, poses, size, *poses.angles[0])
+        boxed_axes = DrawOptions(numbers=False, landmarks=False)
+        axes = [
+            preview(each, detection.faces, detection.chosen, boxed_axes)
+            for each, detection in zip(image.movedim(-1, 1), detections, strict=True)
+        ]
+        shown = channels_last(torch.stack(axes))
+        return pose_output(cls, poses, size, *poses.angles[0], shown=shown)
 
 
 class PoseFromFaces(io.ComfyNode):

@@ -5,12 +5,14 @@ Host object used: ``ExecutionBlocker`` (0.3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import comfy.model_management as mm
 import comfy.utils
 from comfy_execution.graph_utils import ExecutionBlocker
+
+T = TypeVar("T")
 
 
 def steps(count: int) -> Callable[[], None]:
@@ -25,6 +27,13 @@ def steps(count: int) -> Callable[[], None]:
         mm.throw_exception_if_processing_interrupted()
 
     return step
+
+
+def stepped(items: Iterable[T], step: Callable[[], None]) -> Iterator[T]:
+    """The items; ``step`` is called after each, when the next one is asked for."""
+    for item in items:
+        yield item
+        step()
 
 
 def progress() -> Callable[[int, int], None]:

@@ -45,6 +45,7 @@ class FaceMeshOfFaces(io.ComfyNode):
     @classmethod
     def execute(cls, faces: FoundFaces, scene: Tensor | None = None) -> io.NodeOutput:
         from ...faces.mesh.hint import draw_faces
+        from ..host.execution import stepped, steps
 
         everyone = [face for found in faces.images for face in found]
         if not everyone:
@@ -55,7 +56,7 @@ class FaceMeshOfFaces(io.ComfyNode):
         if scenes is not None:
             everyone[0].require_size(scenes.shape[-1], scenes.shape[-2])
         hints, lines = [], []
-        for found in faces.for_batch(count, NAME):
+        for found in stepped(faces.for_batch(count, NAME), steps(count)):
             hint, left_out = draw_faces(list(found), size)
             hints.append(hint)
             lines.append(_summary(len(found) - left_out, left_out))

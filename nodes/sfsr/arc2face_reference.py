@@ -123,13 +123,17 @@ class ApplyArc2FaceReference(io.ComfyNode):
         lora_strength: float,
     ) -> io.NodeOutput:
         from ...sfsr.arc2face.reference_lora import load_reference_lora
+        from ..host.execution import steps
         from ..host.sfsr.arc2face_checks import model_warnings, prompt_warnings, warn, watch_prompts
         from ..host.sfsr.reference import TARGET, apply_reference, reference_bank, require_model
 
-        images = _checked(image)
+        images, step = _checked(image), steps(2)
         lora = load_reference_lora(reference_path(adapter_name), TARGET)
         require_model(model, TARGET)
-        bank = reference_bank(model, TARGET, vae.encode(channels_last(images)), positive)
+        latent = vae.encode(channels_last(images))
+        step()
+        bank = reference_bank(model, TARGET, latent, positive)
+        step()
         patched = apply_reference(model, bank, lora, lora_strength)
         watch_prompts(patched, NAME, adapter=True)
         height, width = images.shape[-2:]

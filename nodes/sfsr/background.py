@@ -92,15 +92,19 @@ class Background(io.ComfyNode):
     ) -> io.NodeOutput:
         from ...faces.masks.dilate import dilate_by_fraction
         from ...sfsr.background import checked_face_mask, emptied, start_latent
+        from ..host.execution import steps
 
         scene = channels_first(image, NAME)
         face = _for_scenes(checked_mask(mask, NAME)[:, None], scene)
         face = checked_face_mask(dilate_by_fraction(checked_face_mask(face, scene), grow), scene)
         empty = channels_last(emptied(scene, face))
+        step = steps(2)
         latent = vae.encode(empty)
+        step()
         # In float32: the host's latents may be of half precision (--fp16-intermediates).
         background = SceneBackground(face.cpu(), latent.float().cpu(), order)
         start = start_latent(vae.encode(channels_last(scene)), latent, face)
+        step()
         return io.NodeOutput(background, {"samples": start, "noise_mask": face}, empty)
 
 

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ...errors import InputError
 from ..sockets import Expressions, ExpressionSocket
 from .expression_word import expression_output
+from .heads import with_heads
 from .sockets import CATEGORY
 
 BLEND, TRAVEL, COMBINE = "Blend Expressions", "Expression Travel", "Combine Expressions"
@@ -28,6 +29,7 @@ class BlendExpressions(io.ComfyNode):
             description="Mixes up to four expressions by their weights. The weights need not sum "
             "to 1. Batches are mixed image by image.",
             search_aliases=["mix emotions", "average expression", "interpolate expressions"],
+            is_output_node=True,
             inputs=[
                 *(_source(i) for i in range(1, 3)),
                 *(_weight(i) for i in range(1, _MOST + 1)),
@@ -45,7 +47,7 @@ class BlendExpressions(io.ComfyNode):
         weights: list[float] = [inputs[f"weight_{i}"] for i in numbers]
         count = max(len(source) for source in sources)
         rows = zip(*(source.for_batch(count, BLEND) for source in sources), strict=True)
-        return io.NodeOutput(Expressions(tuple(blend(row, weights) for row in rows)))
+        return with_heads(cls, Expressions(tuple(blend(row, weights) for row in rows)))
 
 
 class ExpressionTravel(io.ComfyNode):
@@ -65,6 +67,7 @@ class ExpressionTravel(io.ComfyNode):
                 "expression animation",
                 "animate face",
             ],
+            is_output_node=True,
             inputs=[
                 ExpressionSocket.Input("start", tooltip="The first expression."),
                 ExpressionSocket.Input("end", tooltip="The last expression."),
@@ -80,7 +83,7 @@ class ExpressionTravel(io.ComfyNode):
         from ...sfsr.algebra import travel
 
         ends = [source.for_batch(1, TRAVEL)[0] for source in (start, end)]
-        return io.NodeOutput(Expressions(tuple(travel(ends[0], ends[1], count))))
+        return with_heads(cls, Expressions(tuple(travel(ends[0], ends[1], count))))
 
 
 class MirrorExpression(io.ComfyNode):
@@ -95,6 +98,7 @@ class MirrorExpression(io.ComfyNode):
             description="Exchanges the left and the right side of an expression: a wink changes "
             "the eye, a smirk its corner.",
             search_aliases=["flip expression", "swap sides", "other side"],
+            is_output_node=True,
             inputs=[ExpressionSocket.Input("expression", tooltip="The expression to mirror.")],
             outputs=[expression_output("The mirrored expression.")],
         )
@@ -103,7 +107,7 @@ class MirrorExpression(io.ComfyNode):
     def execute(cls, expression: Expressions) -> io.NodeOutput:
         from ...sfsr.algebra import mirror
 
-        return io.NodeOutput(Expressions(tuple(mirror(code) for code in expression.codes)))
+        return with_heads(cls, Expressions(tuple(mirror(code) for code in expression.codes)))
 
 
 class CombineExpressions(io.ComfyNode):
@@ -118,6 +122,7 @@ class CombineExpressions(io.ComfyNode):
             description="Adds an expression to another one or takes it away: open eyes for a "
             "smile, or the difference of two images for a third.",
             search_aliases=["add expression", "subtract expression", "expression difference"],
+            is_output_node=True,
             inputs=[
                 ExpressionSocket.Input("expression", tooltip="The expression to change."),
                 ExpressionSocket.Input("other", tooltip="The expression to add or subtract."),
@@ -159,7 +164,7 @@ class CombineExpressions(io.ComfyNode):
             expression.for_batch(count, COMBINE), other.for_batch(count, COMBINE), strict=True
         )
         sums = [algebra.add(one, two, signed) for one, two in pairs]
-        return io.NodeOutput(Expressions(tuple(map(algebra.clamp, sums) if clamp else sums)))
+        return with_heads(cls, Expressions(tuple(map(algebra.clamp, sums) if clamp else sums)))
 
 
 def _source(number: int) -> Any:

@@ -20,6 +20,7 @@ from ..host.missing_files import found
 from ..inputs import output
 from ..sockets import Expressions, ExpressionSocket
 from .expression_word import expression_output
+from .heads import with_heads
 from .sockets import CATEGORY
 
 SAVE = "Save Expression"
@@ -85,6 +86,7 @@ class LoadExpression(io.ComfyNode):
             category=CATEGORY,
             description="Loads an expression from a file written by Save Expression.",
             search_aliases=["import expression", "saved emotion", "load flame"],
+            # No output node, though it shows heads: unused and without a file it would fail.
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -111,4 +113,4 @@ class LoadExpression(io.ComfyNode):
         from ...sfsr.expression_file import load_expressions
 
         codes = load_expressions(expression_path(file))
-        return io.NodeOutput(Expressions(codes))
+        return with_heads(cls, Expressions(codes))

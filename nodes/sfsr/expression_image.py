@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..analysis.chosen_face import chosen, detections_of, index_input
 from ..sockets import AnalyzerSocket, Expressions, FacesSocket, FoundFaces, LoadedAnalyzer
 from .expression_word import expression_output
+from .heads import with_heads
 from .sockets import CATEGORY
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ExpressionFromImage(io.ComfyNode):
                 "same expression",
                 "photo face",
             ],
+            is_output_node=True,
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer",
@@ -55,9 +57,8 @@ class ExpressionFromImage(io.ComfyNode):
 
         detections = detections_of(analyzer, image, face_index, NAME)
         remaining(detections, ERROR, NAME)
-        return io.NodeOutput(
-            Expressions(tuple(from_face(chosen(detection)) for detection in detections))
-        )
+        codes = tuple(from_face(chosen(detection)) for detection in detections)
+        return with_heads(cls, Expressions(codes))
 
 
 class ExpressionOfFaces(io.ComfyNode):
@@ -72,6 +73,7 @@ class ExpressionOfFaces(io.ComfyNode):
             description="Reads the expression from faces that were found already: by Detect Faces, "
             "or by the host's own face landmarks.",
             search_aliases=["blendshapes", "mediapipe blendshapes", "copy expression"],
+            is_output_node=True,
             inputs=[
                 FacesSocket.Input(
                     "faces", tooltip="From Detect Faces or Faces from Face Landmarks."
@@ -87,4 +89,4 @@ class ExpressionOfFaces(io.ComfyNode):
         from ...sfsr.expression import from_face
 
         picked = [pick(list(found), face_index) for found in faces.images]
-        return io.NodeOutput(Expressions(tuple(from_face(face) for face in picked)))
+        return with_heads(cls, Expressions(tuple(from_face(face) for face in picked)))

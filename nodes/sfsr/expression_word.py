@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ...sfsr.emotion_table import PRIMARIES, emotion_words, nearest_words, synonyms
 from ..sockets import AnalyzerSocket, Expressions, ExpressionSocket, LoadedAnalyzer
+from .heads import with_heads
 from .sockets import CATEGORY
 
 _LARGEST_SEED = 2**64 - 1
@@ -94,6 +95,7 @@ class ExpressionFromExemplars(io.ComfyNode):
             description="Takes the expression of a word from your own images of it, in "
             "models/sfsr/exemplars/<word>/ (as the DiffSFSR paper does with a data set).",
             search_aliases=["emotion", "expression reference", "exemplar", "emotion folder"],
+            is_output_node=True,
             inputs=[
                 AnalyzerSocket.Input(
                     "analyzer", tooltip="From Load Face Analyzer or Load Tiny-World Analyzer."
@@ -137,7 +139,7 @@ class ExpressionFromExemplars(io.ComfyNode):
         name, roots = word_of(word), exemplar_roots()
         step = steps(1 if choice == "seed" else len(exemplar_files(roots, name)))
         code = exemplar_expression(roots, name, analyzer, read_exemplar, choice, seed, step)
-        return io.NodeOutput(Expressions((code,)))
+        return with_heads(cls, Expressions((code,)))
 
 
 def word_input() -> Any:

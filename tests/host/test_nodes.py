@@ -138,6 +138,19 @@ def test_pose_from_image_draws_the_measured_pose(
     assert torch.equal(image, tiny.run("PoseFromAngles", *angles, 128)[1])
 
 
+def test_pose_from_image_shows_the_axes_on_the_image(tiny: Tiny) -> None:
+    analyzer = tiny.run("LoadTinyAnalyzer")
+    image = tiny.run("TinyPortrait", 2, 3, 30.0, 0.0, 0.0, 128)[0]
+    (shown,) = tiny.images_shown("PoseFromImage", analyzer, image, 128)
+    (face,) = analyzer.find(image[0].movedim(-1, 0))
+    assert shown.shape == (512, 512, 3)
+    large = torch.nn.functional.interpolate(image.movedim(-1, 1), (512, 512), mode="bilinear")
+    drawn = (shown - large[0].movedim(0, -1)).abs().amax(-1) > 0.2
+    assert 0.005 < float(drawn.float().mean()) < 0.1
+    x, y = (int(4 * value) for value in face.five[2])
+    assert drawn[y - 2 : y + 3, x - 2 : x + 3].any()
+
+
 @pytest.mark.parametrize("region", ["head with hair", "face"])
 def test_mask_has_the_size_of_its_image(tiny: Tiny, analyzer: Any, region: str) -> None:
     image = torch.rand(2, 96, 160, 3, generator=torch.Generator().manual_seed(1))

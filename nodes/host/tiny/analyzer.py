@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -46,17 +47,17 @@ def find_tiny(patcher: Any, image: Tensor) -> list[Face]:
 class TinyMasks:
     """The tiny world's ``faces.masks.mask_reader.MaskReader``."""
 
-    def __init__(self, patcher: Any) -> None:
-        self._patcher = patcher
+    def __init__(self, patcher: Any, on_image: Callable[[], None] = lambda: None) -> None:
+        self._patcher, self._on_image = patcher, on_image
 
     def head(self, images: Tensor, height: int, width: int, grow: float) -> FoundMasks:
         """See ``MaskReader``."""
-        seen = analyse(self._patcher, images)
+        seen = analyse(self._patcher, images, self._on_image)
         return FoundMasks(head_mask(seen.head_logit, height, width, grow=grow), _found(seen))
 
     def face(self, images: Tensor, height: int, width: int, grow: float) -> FoundMasks:
         """See ``MaskReader``."""
-        seen = analyse(self._patcher, images)
+        seen = analyse(self._patcher, images, self._on_image)
         return FoundMasks(face_mask(seen.part_logits, height, width, grow=grow), _found(seen))
 
 
@@ -76,14 +77,21 @@ def load_evaluator(path: Path) -> EvaluatorRecogniser:
     return EvaluatorRecogniser(run)
 
 
-def analyse(patcher: Any, images: Tensor) -> tiny.Analysis:
-    """The analysis of images [B, 3, H, W] in 0..1 of any size; tensors on the CPU."""
+def analyse(
+    patcher: Any, images: Tensor, on_image: Callable[[], None] = lambda: None
+) -> tiny.Analysis:
+    """The analysis of images [B, 3, H, W] in 0..1 of any size; tensors on the CPU.
+
+    on_image: Called for every image once it is analysed (progress, interruption).
+    """
     working = _AT_ONCE * images[0].numel() * images.element_size()
     device = load(patcher, working)
     seen = []
     for some in images.split(_AT_ONCE):
         mm.throw_exception_if_processing_interrupted()
         seen.append(tiny.analyse(patcher.model, some.to(device)))
+        for _ in some:
+            on_image()
     return tiny.Analysis(
         **{f.name: torch.cat([getattr(s, f.name).cpu() for s in seen]) for f in fields(seen[0])}
     )

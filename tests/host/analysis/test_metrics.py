@@ -59,6 +59,55 @@ def test_the_same_person_is_more_similar_than_another(
         tiny.run("MeasureLikeness", analyzer, reference, reference, analyzer)
 
 
+def bars(tiny: Tiny, node: str, *args: Any) -> list[dict[str, Any]]:
+    return tiny.shown(node, *args)["measured_bars"]
+
+
+def test_likeness_is_also_a_bar(tiny: Tiny, analyzer: Any, evaluator: Any) -> None:
+    reference, other = portrait(tiny, 2), portrait(tiny, 7)
+    value, text, _ = tiny.run("MeasureLikeness", analyzer, reference, reference)
+    shown = tiny.shown("MeasureLikeness", analyzer, reference, reference)
+    assert shown["text"] == (text,) and value == pytest.approx(1)
+    (bar,) = shown["measured_bars"]
+    assert bar["fraction"] == pytest.approx(1, abs=1e-4)
+    assert (bar["words"], bar["mark"], bar["label"]) == ("1.00 — same person", 0.55, "")
+    batch = torch.cat([reference, EMPTY, other])
+    first, third = bars(tiny, "MeasureLikeness", analyzer, batch, reference)
+    assert (first["label"], third["label"]) == ("image 1", "image 3")
+    assert third["words"].endswith(" — another person") and 0 <= third["fraction"] < 0.55
+    by_two = bars(tiny, "MeasureLikeness", analyzer, batch, reference, evaluator)
+    assert [bar["label"] for bar in by_two] == [
+        f"{image}, {encoder}"
+        for encoder in ("tiny-world", "tiny-world-evaluator")
+        for image in ("image 1", "image 3")
+    ]
+
+
+def test_thresholds_of_recognisers(tiny: Tiny) -> None:
+    known = tiny.module("nodes.analysis.same_person").same_person_from
+    assert known("opencv/sface") == 0.363
+    assert known("insightface/buffalo_l") == known("insightface/w600k_r50") == 0.28
+    assert known("insightface/glintr100") is None
+    words = tiny.module("nodes.analysis.measure_likeness")._in_words
+    assert words(0.4, None) == "0.40"
+
+
+def test_other_results_are_bars_too(tiny: Tiny, analyzer: Any) -> None:
+    one, other = portrait(tiny, 2, 3), portrait(tiny, 2, 11)
+    both = torch.cat([one, other])
+    exact, different = bars(tiny, "MeasureExpression", analyzer, both, one)
+    assert exact["fraction"] == pytest.approx(1, abs=1e-4) and exact["words"] == "1.00 agreement"
+    assert different["label"] == "image 2" and different["fraction"] < 1
+    poses = tiny.run("PoseFromAngles", 90.0, 0.0, 0.0, 64)[0]
+    (bar,) = bars(tiny, "MeasurePose", analyzer, one, poses)
+    assert bar["words"].endswith("° off")
+    assert bar["fraction"] == pytest.approx(float(bar["words"].split("°")[0]) / 45, abs=0.01)
+    assert bars(tiny, "MeasureChange", one, one)[0]["words"] == "0.0% changed"
+    after = one.clone()
+    after[:, :64] = 1 - after[:, :64]
+    assert bars(tiny, "MeasureChange", one, after)[0]["fraction"] == pytest.approx(0.5, abs=0.01)
+
+
 def test_batches_with_bad_images_are_measured_without_them(tiny: Tiny, analyzer: Any) -> None:
     reference = portrait(tiny, 2)
     batch = torch.cat([reference, EMPTY, portrait(tiny, 2, 8)])

@@ -200,6 +200,11 @@ def test_views(tiny: Tiny, head: Any, tmp_path: Any, monkeypatch: pytest.MonkeyP
     mask = tiny.run("PartMask", annotations, "nose", 0.5, 0.0)
     assert mask.shape == (2, 128, 96) and set(mask.unique().tolist()) <= {0.0, 1.0}
 
+    for node, rest, width in (("AnnotationImages", (), 3), ("PartMask", ("face", 0.5, 0.0), 1)):
+        shown = tiny.images_shown(node, annotations, *rest)
+        assert len(shown) == 2  # with the names of the parts at the right
+        assert shown[0].shape[0] == 320 and shown[0].shape[1] > width * 240 + 100
+
     monkeypatch.setattr(folder_paths, "get_output_directory", lambda: str(tmp_path))
     cls = next(n for n in tiny.module("nodes").NODES if n.__name__ == "SaveAnnotations")
     for _ in range(2):

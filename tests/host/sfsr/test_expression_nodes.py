@@ -211,3 +211,37 @@ def test_preview(tiny: Tiny) -> None:
     # A difference is drawn as far as a face can make it.
     less = tiny.run("CombineExpressions", way, word(tiny, "joy"), "subtract", 2.0, False)
     assert tiny.run("PreviewExpression", less, 7, 64)[0].isfinite().all()
+
+
+# ---- what the nodes show -----------------------------------------------------------------------
+
+
+def test_nodes_show_heads_of_what_they_make(tiny: Tiny, analyzer: Any) -> None:
+    sad, glad = word(tiny, "sadness / sadness"), word(tiny, "joy / happiness")
+    heads = tiny.images_shown("ExpressionTravel", sad, glad, 12)
+    ends = [head(tiny, each)[0] for each in (sad, glad)]
+    assert len(heads) == 8
+    for shown, expected in zip((heads[0], heads[-1]), ends, strict=True):
+        assert (shown - expected).abs().max() < 1 / 255
+    (mirrored,) = tiny.images_shown("MirrorExpression", glad)
+    (blended,) = tiny.images_shown("BlendExpressions", **two(sad, glad))
+    (added,) = tiny.images_shown("CombineExpressions", sad, glad, "add", 1.0, True)
+    assert len({image.numpy().tobytes() for image in (mirrored, blended, added)}) == 3
+    photo = tiny.run("TinyPortrait", 2, 3, 0.0, 0.0, 0.0, 128)[0]
+    measured = tiny.run("ExpressionFromImage", analyzer, photo)
+    (read,) = tiny.images_shown("ExpressionFromImage", analyzer, photo)
+    assert (read - head(tiny, measured)[0]).abs().max() < 1 / 255
+
+
+def test_numbers_of_a_network_alone_are_not_drawn(tiny: Tiny) -> None:
+    flame = tiny.run("ExpressionFromFLAME", "")
+    heads = tiny.module("nodes.sfsr.heads")
+    node = tiny.module("nodes.sfsr.expression_files").LoadExpression
+    assert heads.with_heads(node, flame).ui is None
+
+
+def two(one: Any, other: Any) -> dict[str, Any]:
+    return {
+        "expression_1": one, "expression_2": other,
+        "weight_1": 1.0, "weight_2": 1.0, "weight_3": 1.0, "weight_4": 1.0,
+    }  # fmt: skip

@@ -39,7 +39,8 @@ def test_workflow_runs(server: ComfyServer, workflow: Path) -> None:
     """Each of its nodes runs, and each that shows images shows some."""
     described = server.get("/object_info")
     graph = to_api(json.loads(workflow.read_text(encoding="utf-8")), described)
-    entry, ran = watched_run(server, graph)
+    run = watched_run(server, graph)
+    entry, ran = run.entry, run.ran
     assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
     idle = {graph[number]["class_type"] for number in graph.keys() - ran}
     assert not idle

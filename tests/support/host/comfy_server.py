@@ -163,12 +163,13 @@ class ComfyServer:
             body = error.read().decode(errors="replace")
             raise ServerError(f"{error.code} for {path}: {body}") from error
 
-    def queue(self, graph: Graph, client_id: str = "") -> str:
+    def queue(self, graph: Graph, client_id: str = "", extra: dict[str, Any] | None = None) -> str:
         """Queue a graph in API form and return its prompt id.
 
         client_id: Whom the server sends its messages about the run.
+        extra: Settings of the run.
         """
-        payload: dict[str, Any] = {"prompt": graph}
+        payload: dict[str, Any] = {"prompt": graph, "extra_data": extra or {}}
         if client_id:
             payload["client_id"] = client_id
         return self.post("/prompt", payload)["prompt_id"]

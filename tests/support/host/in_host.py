@@ -52,10 +52,29 @@ class Tiny:
 
     def run(self, node: str, *args: Any, **kwargs: Any) -> Any:
         """Execute a node by class name as the host does; one output alone, several as a tuple."""
+        result = self._execute(node, *args, **kwargs).result
+        return result[0] if len(result) == 1 else result
+
+    def shown(self, node: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What a node shows (its ``ui``), executed as by :meth:`run`."""
+        shown = self._execute(node, *args, **kwargs).ui
+        return shown.as_dict() if hasattr(shown, "as_dict") else shown or {}
+
+    def images_shown(self, node: str, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """The images [H, W, 3] in 0..1 that a node shows."""
+        import folder_paths
+        import numpy as np
+        from PIL import Image
+
+        folder = Path(folder_paths.get_temp_directory())
+        files = self.shown(node, *args, **kwargs).get("images", [])
+        images = [Image.open(folder / file["filename"]).convert("RGB") for file in files]
+        return [torch.from_numpy(np.array(image)) / 255 for image in images]
+
+    def _execute(self, node: str, *args: Any, **kwargs: Any) -> Any:
         cls = next(n for n in self.module("nodes").NODES if n.__name__ == node)
         with torch.inference_mode():
-            result = cls.execute(*args, **kwargs).result
-        return result[0] if len(result) == 1 else result
+            return cls.execute(*args, **kwargs)
 
     def apply(self, model: Any = None, people: Any = None, **changes: Any) -> Any:
         """The Apply node on the tiny model with its defaults."""

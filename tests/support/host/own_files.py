@@ -52,7 +52,8 @@ def drawn(server: ComfyServer, graph: Graph, *, again: bool = False) -> tuple[li
 
     again: After a run of almost the same graph: the host keeps results, so not all nodes run.
     """
-    entry, ran = watched_run(server, graph, SECONDS)
+    run = watched_run(server, graph, SECONDS)
+    entry, ran = run.entry, run.ran
     assert entry["status"]["status_str"] == "success", entry["status"]
     assert again or ran == set(graph), f"not run: {set(graph) - ran}"
     (save,) = (number for number, node in graph.items() if node["class_type"] == "SaveImage")

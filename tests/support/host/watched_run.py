@@ -1,48 +1,95 @@
-"""A run in the server during which is noted which nodes it executed, as a browser would see it."""
+"""A run in the server with all that a browser is told of it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import uuid
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfy_server import ComfyServer, Graph
 
+PREVIEW_WITH_METADATA = 4
+"""Kind of a binary message: a latent preview, and of which node."""
+
+
+@dataclass
+class WatchedRun:
+    """What the server told of a run.
+
+    entry: Its entry in the history.
+    ran: Ids of the nodes that ran or whose result of an earlier run was taken.
+    progress: Of each node in the graph the (done, of) that its progress bar showed, in their order.
+    previews: How many latent previews each node showed, by its id in the graph.
+    last_preview: Of these the last one, an encoded image.
+    """
+
+    entry: dict[str, Any] = field(default_factory=dict)
+    ran: set[str] = field(default_factory=set)
+    progress: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    previews: Counter[str] = field(default_factory=Counter)
+    last_preview: dict[str, bytes] = field(default_factory=dict)
+
+    def take(self, event: str, data: dict[str, Any]) -> None:
+        """Note a message in JSON."""
+        if event == "execution_cached":
+            self.ran |= set(data["nodes"])
+        elif event == "executing" and data["node"] is not None:
+            self.ran.add(data["node"])
+        elif event == "progress_state":
+            for state in data["nodes"].values():
+                shown = self.progress.setdefault(state["display_node_id"], [])
+                if (state["value"], state["max"]) not in shown[-1:]:
+                    shown.append((state["value"], state["max"]))
+
+    def take_binary(self, message: bytes) -> None:
+        """Note a latent preview."""
+        if int.from_bytes(message[:4], "big") != PREVIEW_WITH_METADATA:
+            return
+        length = int.from_bytes(message[4:8], "big")
+        node = json.loads(message[8 : 8 + length])["display_node_id"]
+        self.previews[node] += 1
+        self.last_preview[node] = message[8 + length :]
+
 
 def watched_run(
-    server: ComfyServer, graph: Graph, timeout: float = 300
-) -> tuple[dict[str, Any], set[str]]:
-    """(history entry, ids of the nodes that ran or whose result of an earlier run was taken).
+    server: ComfyServer, graph: Graph, timeout: float = 300, **extra: Any
+) -> WatchedRun:
+    """Queue a graph and watch it until it has ended, well or not.
 
-    Of equal nodes the host runs one and takes its result for all.
+    extra: Settings of the run as the frontend sends them (``preview_method``).
     """
-    entry, ran = asyncio.run(asyncio.wait_for(_watched(server, graph), timeout))
-    alike = {number for number, node in graph.items() if node in [graph[each] for each in ran]}
-    return entry, ran | alike
+    run = asyncio.run(asyncio.wait_for(_watched(server, graph, extra), timeout))
+    # Of equal nodes the host runs one and takes its result for all.
+    ran = [graph[number] for number in run.ran if number in graph]
+    run.ran |= {number for number, node in graph.items() if node in ran}
+    return run
 
 
-async def _watched(server: ComfyServer, graph: Graph) -> tuple[dict[str, Any], set[str]]:
+async def _watched(server: ComfyServer, graph: Graph, extra: dict[str, Any]) -> WatchedRun:
     import aiohttp  # one of the host's own libraries
 
-    client = uuid.uuid4().hex
-    ran: set[str] = set()
+    client, run = uuid.uuid4().hex, WatchedRun()
     # The server tells which node it executes only to the client that queued the graph.
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{server.url}/ws?clientId={client}", max_msg_size=0) as messages,
     ):
-        number = server.queue(graph, client)
+        features = {"supports_preview_metadata": True}
+        await messages.send_json({"type": "feature_flags", "data": features})
+        number = server.queue(graph, client, extra)
         async for message in messages:
+            if message.type is aiohttp.WSMsgType.BINARY:
+                run.take_binary(message.data)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 continue
             event = json.loads(message.data)
             if event["data"].get("prompt_id") != number:
                 continue
-            if event["type"] == "execution_cached":
-                ran |= set(event["data"]["nodes"])
-            elif event["type"] == "executing":
-                if event["data"]["node"] is None:
-                    break
-                ran.add(event["data"]["node"])
-    return server.wait(number), ran
+            run.take(event["type"], event["data"])
+            if event["type"] == "executing" and event["data"]["node"] is None:
+                break
+    run.entry = server.wait(number)
+    return run
