@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test slow lint docs bench bench-gpu soak fuzz mutants compatibility locales tables registry-images zip host browser
+.PHONY: help setup demo test slow lint docs bench bench-gpu soak fuzz mutants compatibility locales tables registry-images help-images zip host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make tables  the tables in the docs that are made from data"
 	@echo "make zip     what the registry publishes, in out/dense-face.zip"
 	@echo "make registry-images  icon and banner of the registry"
+	@echo "make help-images  images of the nodes' help pages (needs a ComfyUI checkout)"
 	@echo "make setup   only the environment in .venv"
 
 $(STAMPS)/torch: constraints.txt
@@ -115,6 +116,9 @@ tables: setup
 
 registry-images: setup
 	$(PY) .github/registry/images.py
+
+help-images: setup host
+	$(PY) -m pytest tests/help_images/*.py -q
 
 zip: setup
 	@mkdir -p out
