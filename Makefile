@@ -9,7 +9,7 @@ HOST_REQUIREMENTS := $(wildcard $(COMFYUI_PATH)/requirements.txt)
 PIP := $(PY) -m pip install --quiet -c constraints.txt
 STAMPS := $(VENV)/stamps
 
-.PHONY: help setup demo test slow lint docs bench bench-gpu soak fuzz mutants compatibility locales tables registry-images zip host browser
+.PHONY: help setup demo test slow lint docs bench bench-gpu soak fuzz mutants compatibility locales tables registry-images help-images zip host browser
 .DELETE_ON_ERROR:
 
 help:
@@ -24,10 +24,11 @@ help:
 	@echo "make compatibility  docs/compatibility.md anew (needs a ComfyUI checkout)"
 	@echo "make fuzz    mutated files for every reader, FUZZ_SECONDS=600; in no other target"
 	@echo "make mutants small changes to the code that tests should notice, MUTANTS=400; an hour"
-	@echo "make locales the English texts of the nodes, from their schemas (needs a ComfyUI checkout)"
+	@echo "make locales the English texts of nodes and controls, from schemas and web/js (needs a ComfyUI checkout)"
 	@echo "make tables  the tables in the docs that are made from data"
 	@echo "make zip     what the registry publishes, in out/dense-face.zip"
 	@echo "make registry-images  icon and banner of the registry"
+	@echo "make help-images  images of the nodes' help pages (needs a ComfyUI checkout)"
 	@echo "make setup   only the environment in .venv"
 
 $(STAMPS)/torch: constraints.txt
@@ -108,13 +109,16 @@ mutants: setup host $(STAMPS)/mutants
 	$(PY) tests/mutants.py --count $(MUTANTS)
 
 locales: setup host
-	$(PY) -m pytest tests/host/test_schemas.py -q -k locale --rewrite-locale
+	$(PY) -m pytest tests/host/test_schemas.py tests/test_control_texts.py -q -k english_locale --rewrite-locale
 
 tables: setup
 	$(PY) -m pytest tests/test_doc_tables.py -q --rewrite-tables
 
 registry-images: setup
 	$(PY) .github/registry/images.py
+
+help-images: setup host
+	$(PY) -m pytest tests/help_images/*.py -q
 
 zip: setup
 	@mkdir -p out

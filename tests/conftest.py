@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite-tables", action="store_true", help="write the tables in the docs anew"
     )
+    parser.addoption("--rewrite-locale", action="store_true", help="write locales/en anew")
     parser.addoption("--soak-runs", type=int, default=500, help="runs of tests/soak")
 
 

@@ -44,6 +44,13 @@ def test_names_of_nodes_are_links(site: Path) -> None:
     assert 'href="SFSR_ExpressionTravel.html">Expression Travel</a>' in page
 
 
+def test_images_of_help_pages_are_part_of_it(site: Path) -> None:
+    page = (site / "nodes" / "SFSR_Apply.html").read_text(encoding="utf-8")
+    assert 'src="images/SFSR_Apply.webp"' in page
+    for image in (ROOT / "web" / "docs" / "images").iterdir():
+        assert (site / "nodes" / "images" / image.name).read_bytes() == image.read_bytes()
+
+
 def test_it_can_be_searched(site: Path) -> None:
     found = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
     places = {entry["location"] for entry in found["docs"]}

@@ -1,4 +1,4 @@
-"""Every language has every text of the nodes, and none has lost a file, a folder or a number."""
+"""Every language has every text of nodes and controls, and none has lost a file or a number."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pytest
 from locate_host import ROOT
 
 LOCALES = ROOT / "locales"
+FILES = ("nodeDefs.json", "main.json")
+"""The nodes, and the controls of ``web/js``."""
 LANGUAGES = ("zh", "ja", "ko", "fr", "de", "es", "ru")
 KEPT = re.compile(
-    r"models/[\w/<>]+|[\w-]+\.(?:safetensors|onnx|task|bin|json|yaml|pth)\b|\d+(?:\.\d+)?",
+    r"\{\w+\}|models/[\w/<>]+|[\w-]+\.(?:safetensors|onnx|task|bin|json|yaml|pth)\b|\d+(?:\.\d+)?",
     re.ASCII,
 )
 """What stays as it is in every language."""
@@ -30,8 +32,10 @@ def _texts(
 
 
 def _read(language: str) -> dict[tuple[str, ...], str]:
-    path = LOCALES / language / "nodeDefs.json"
-    return dict(_texts(json.loads(path.read_text(encoding="utf-8"))))
+    trees = {
+        name: json.loads((LOCALES / language / name).read_text(encoding="utf-8")) for name in FILES
+    }
+    return dict(_texts(trees))
 
 
 def test_these_are_the_languages() -> None:
@@ -58,20 +62,34 @@ def test_files_and_numbers_stay(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_it_is_a_translation(language: str) -> None:
-    """Descriptions and tooltips are sentences: none stays as it was."""
+    """Descriptions, tooltips and what the controls say are sentences: none stays as it was."""
     english, translated = _read("en"), _read(language)
     same = [
         path
         for path, text in english.items()
-        if path[-1] in {"description", "tooltip"} and translated[path] == text
+        if {path[-1], path[-2]} & {"description", "tooltip", "controls"}
+        and translated[path] == text
     ]
     assert same == []
 
 
+@pytest.mark.parametrize("kind", ["display_name", "words"])
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_nodes_can_be_told_apart(language: str) -> None:
-    names = [text for path, text in _read(language).items() if path[-1] == "display_name"]
-    assert sorted(set(names)) == sorted(names)
+def test_nodes_and_words_can_be_told_apart(language: str, kind: str) -> None:
+    names = [text.lower() for path, text in _read(language).items() if kind in path[-2:]]
+    assert names and sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_movements_of_a_part_can_be_told_apart(language: str) -> None:
+    """Those of one group of sliders; the same label would be one slider."""
+    labels = [
+        (re.match(r"[a-z]+?(?=s?[A-Z])", path[-1]), text)
+        for path, text in _read(language).items()
+        if path[-2] == "movements"
+    ]
+    named = [(group[0], text) for group, text in labels if group]
+    assert len(named) == len(labels) and sorted(set(named)) == sorted(named)
 
 
 def _kept(text: str) -> set[str]:

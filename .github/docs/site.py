@@ -55,6 +55,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not below ``docs``."""
     outside = {f"{NODES}/{name}": HELP / name for name in titles()}
+    outside |= {f"{NODES}/images/{image.name}": image for image in (HELP / "images").iterdir()}
     outside |= {name: ROOT / name for name in FROM_ROOT}
     for place, path in outside.items():
         files.append(File.generated(config, place, abs_src_path=str(path)))

@@ -43,6 +43,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--rewrite-schemas", action="store_true", help="write the golden node schemas anew"
     )
-    parser.addoption(
-        "--rewrite-locale", action="store_true", help="write locales/en/nodeDefs.json anew"
-    )

@@ -2,32 +2,26 @@
 
 import { app } from "../../../scripts/app.js";
 import { liveHead } from "./head.js";
+import { bothSides, oneSide } from "./movements.js";
+import { text } from "./texts.js";
 import { addControl, change, endChange, make, onChange, setWidget, startChange, widget } from "./widgets.js";
 
-const GROUPS = { brow: "Brows", eye: "Eyes", cheek: "Cheeks", nose: "Nose", mouth: "Mouth", jaw: "Jaw" };
-// Both eyes to one side, the person's own.
-const GAZE = {
-  eyeLookOutLeft: "look left",
-  eyeLookInRight: "look left",
-  eyeLookInLeft: "look right",
-  eyeLookOutRight: "look right",
+// Read when a node is made: the language may change.
+const GROUPS = {
+  brow: () => text("Brows"),
+  eye: () => text("Eyes"),
+  cheek: () => text("Cheeks"),
+  nose: () => text("Nose"),
+  mouth: () => text("Mouth"),
+  jaw: () => text("Jaw"),
 };
-const SIDE = /(Left|Right)$/;
-
-/** "mouthSmileLeft" -> "smile left", within its group. */
-function label(name, group) {
-  const rest = name.slice(group.length).replace(/([A-Z])/g, " $1").trim().toLowerCase();
-  return rest || group;
-}
 
 /** Movements of a group: [label, names], those of both sides together unless `apart`. */
 function rows(names, group, apart) {
   const found = new Map();
   for (const name of names.filter((each) => each.startsWith(group))) {
-    const whole = name.replace(SIDE, "");
-    // jawLeft and jawRight are no two sides of one movement.
-    const text = apart || whole === group ? label(name, group) : (GAZE[name] ?? label(whole, group));
-    found.set(text, [...(found.get(text) ?? []), name]);
+    const label = apart ? oneSide(name) : bothSides(name);
+    found.set(label, [...(found.get(label) ?? []), name]);
   }
   return [...found];
 }
@@ -37,21 +31,21 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== "SFSR_ExpressionFromSliders") return;
     const names = node.widgets.map((each) => each.name).filter((name) => /^[a-z]+[A-Z]/.test(name));
-    const head = liveHead("Head with this expression");
+    const head = liveHead(text("Head with this expression"));
     const panel = make("div", { className: "dense-face-sliders" });
     const linked = make("input", { type: "checkbox", checked: true });
     const reset = make("button", {
       type: "button",
-      textContent: "At rest",
+      textContent: text("At rest"),
       onclick: () => change(() => names.forEach((name) => setWidget(node, name, 0))),
     });
     const value = (members) =>
       Math.max(...members.map((name) => Number(widget(node, name)?.value) || 0));
     let shown = [];
 
-    const row = ([text, members]) => {
+    const row = ([label, members]) => {
       const number = make("output");
-      const slider = make("input", { type: "range", min: 0, max: 1, step: 0.01, ariaLabel: text });
+      const slider = make("input", { type: "range", min: 0, max: 1, step: 0.01, ariaLabel: label });
       let moving = false; // until it is let go, or once for each key
       slider.addEventListener("input", () => {
         if (!moving) startChange();
@@ -69,7 +63,7 @@ app.registerExtension({
         slider.value = value(members);
         number.textContent = Number(slider.value).toFixed(2);
       });
-      return make("label", {}, text, slider, number);
+      return make("label", {}, label, slider, number);
     };
     const build = () => {
       shown = [];
@@ -81,7 +75,7 @@ app.registerExtension({
           make(
             "details",
             { dataset: { group }, open: open.size ? open.has(group) : group === "mouth" },
-            make("summary", { textContent: title }),
+            make("summary", { textContent: title() }),
             ...rows(names, group, !linked.checked).map(row),
           ),
         ),
@@ -91,7 +85,8 @@ app.registerExtension({
     linked.addEventListener("change", build);
 
     for (const name of names) hide(node, name);
-    const both = make("label", { className: "dense-face-hint" }, linked, " left and right together ");
+    const together = ` ${text("left and right together")} `;
+    const both = make("label", { className: "dense-face-hint" }, linked, together);
     const top = make("div", { className: "dense-face-words" }, both, reset);
     addControl(node, "face_sliders", make("div", {}, head, top, panel), 460);
     build();

@@ -1,6 +1,7 @@
 // Draw the box of Faces by Hand on the photo itself.
 
 import { app } from "../../../scripts/app.js";
+import { text } from "./texts.js";
 import { addControl, endChange, make, onChange, setWidget, startChange, widget } from "./widgets.js";
 
 const BOX = ["x", "y", "width", "height"];
@@ -44,8 +45,8 @@ app.registerExtension({
       const source = photoBefore(node);
       photo.hidden = !source;
       hint.textContent = source
-        ? "Drag a box around the face"
-        : "Connect Load Image to draw the box here";
+        ? text("Drag a box around the face")
+        : text("Connect Load Image to draw the box here");
       if (source && image.src !== source.src) {
         image.onload = draw;
         image.src = source.src;

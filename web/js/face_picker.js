@@ -2,6 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { text } from "./texts.js";
 import { addControl, change, hidePreview, make, onChange, setWidget, widget } from "./widgets.js";
 
 const ALL = -1;
@@ -14,7 +15,7 @@ app.registerExtension({
     const photo = make("div", { className: "dense-face-photo faces", hidden: true }, image);
     const hint = make("div", {
       className: "dense-face-hint",
-      textContent: "Run once, then click a face to choose it",
+      textContent: text("Run once, then click a face to choose it"),
     });
     const chosen = () => widget(node, "face_index")?.value;
     const mark = () => {
@@ -28,7 +29,7 @@ app.registerExtension({
       const buttons = boxes.map(([x, y, width, height], number) => {
         const button = make("button", {
           type: "button",
-          title: `Face ${number}`,
+          title: text("Face {number}", { number }),
           onclick: () => choose(number),
         });
         Object.assign(button.style, {

@@ -2,6 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { liveHead } from "./head.js";
+import { text } from "./texts.js";
 import { addControl, change, endChange, hidePreview, make, onChange, setWidget, startChange, widget } from "./widgets.js";
 
 const ANGLES = ["yaw", "pitch", "roll"];
@@ -20,12 +21,12 @@ app.registerExtension({
   name: "DenseFace.TurnHead",
   nodeCreated(node) {
     if (!NODES.includes(node.comfyClass) || !ANGLES.every((name) => widget(node, name))) return;
-    const head = liveHead("Head that can be turned by dragging");
+    const head = liveHead(text("Head that can be turned by dragging"));
     head.classList.add("turns");
     head.tabIndex = 0;
     const hint = make("div", {
       className: "dense-face-hint",
-      textContent: "Drag to turn, with Shift to tilt",
+      textContent: text("Drag to turn, with Shift to tilt"),
     });
     const angle = (name) => Number(widget(node, name).value) || 0;
     const turn = (name, degrees) => setWidget(node, name, Math.round(2 * degrees) / 2);
