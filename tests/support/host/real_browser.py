@@ -31,15 +31,22 @@ def _chromium() -> str | None:
 
 
 def open_workflow(
-    url: str, workflow: Path, *, run: bool = False, screenshot: Path | None = None
+    url: str,
+    workflow: Path,
+    *,
+    rendering: str = "classic",
+    run: bool = False,
+    screenshot: Path | None = None,
 ) -> dict[str, Any]:
-    """Open a workflow file in the frontend of the server at ``url``.
+    """Open a workflow file in the frontend of the server at ``url``, in a window of 1440 x 900.
+
+    rendering: ``"classic"`` or ``"vue"``, the frontend's two ways of drawing nodes.
 
     Returns:
-        What ``open_workflow.mjs`` reports: missing, nodes, errors, blocked, api and, with ``run``,
-        the status, messages and outputs of the run.
+        What ``open_workflow.mjs`` reports: missing, nodes, scale, covered, errors, blocked, api
+        and, with ``run``, the status, messages and outputs of the run and the images shown.
     """
-    options = ["--workflow", str(workflow), "--seconds", str(SECONDS)]
+    options = ["--workflow", str(workflow), "--seconds", str(SECONDS), "--rendering", rendering]
     options += ["--run"] if run else []
     options += ["--screenshot", str(screenshot)] if screenshot else []
     return run_script("open_workflow.mjs", url, *options)
