@@ -66,8 +66,9 @@ try {
   report.heads = await page.locator(".dense-face-head").count();
 
   await run(); // the picker shows what was found
-  await page.evaluate(everything); // nodes grow when their images are first drawn, a step of undo
-  await settled(page);
+  await page.locator(".dense-face-photo button").first().waitFor({ state: "attached" });
+  await page.evaluate(everything);
+  await unchanged();
   report.face = await page.evaluate(() => {
     const face = document.querySelector(".dense-face-photo button");
     const { offsetWidth, offsetHeight } = face.parentElement;
@@ -87,10 +88,10 @@ try {
     }
     await undo("z");
     const undone = await until(type, before);
-    await settled(page); // a step of undo loads the graph anew
+    await unchanged();
     await undo("y");
     const redone = await until(type, acted);
-    await settled(page);
+    await unchanged();
     report.controls[name] = { type, before, acted, undone, redone };
   }
 
@@ -120,6 +121,7 @@ async function freshGraph() {
         const node = window.LiteGraph.createNode(type);
         node.pos = [at.x, at.y];
         window.app.graph.add(node);
+        node.setSize([node.size[0], node.size[1] + 260]); // or it grows with its image: a step of undo
         at.x += node.size[0] + 60;
         return node;
       };
@@ -149,7 +151,19 @@ async function freshGraph() {
   );
 }
 
-/** Show the whole graph. */
+/** Wait until the graph stays as it is: a step of undo loads it anew, and sizes of nodes settle. */
+async function unchanged() {
+  await page.keyboard.press("Escape");
+  let last = "";
+  for (let stayed = 0; stayed < 4; stayed += 1) {
+    await page.waitForTimeout(400);
+    const now = await page.evaluate(() => JSON.stringify(window.app.graph.serialize().nodes));
+    if (now !== last) stayed = -1;
+    last = now;
+  }
+}
+
+/** Show the whole graph, in which nodes are drawn for the first time. */
 function everything() {
   const { ds, canvas } = window.app.canvas;
   ds.scale = 0.4;

@@ -8,7 +8,8 @@ const NO_WEBGL = ["--disable-webgl", "--disable-webgl2", "--disable-3d-apis"];
 /**
  * Open the frontend at a url; `close` ends the browser.
  *
- * @param {{ viewport, touch, webgl }} screen touch: fingers instead of a mouse
+ * @param {{ viewport, touch, webgl, escape }} screen touch: fingers instead of a mouse; escape: close
+ *   the dialog of a first visit
  * @returns {{ page, errors, blocked, close }} errors: console errors and uncaught exceptions of the
  *   page; blocked: requests to other machines, of which a pack must cause none
  */
@@ -16,7 +17,7 @@ export async function openFrontend(
   url,
   executablePath,
   deadline,
-  { viewport = SCREEN, touch = false, webgl = true } = {},
+  { viewport = SCREEN, touch = false, webgl = true, escape = true } = {},
 ) {
   const browser = await chromium.launch({
     executablePath,
@@ -53,7 +54,7 @@ export async function openFrontend(
     null,
     { timeout: Math.max(1, deadline - Date.now()) },
   );
-  await page.keyboard.press("Escape"); // a first visit may show a dialog
+  if (escape) await page.keyboard.press("Escape"); // a first visit may show a dialog
   return { page, errors, blocked, close: () => browser.close() };
 }
 
