@@ -37,15 +37,17 @@ def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     signature = inspect.signature(run)
     rest = next((p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD), None)
     known: dict[str, Callable[[Any], Any]] = {}
+    needed: set[str] = set()
 
     @wraps(run)
     def execute(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> io.NodeOutput:
         if not known:
             known.update(_checks(node))
+            needed.update(_needed(node))
         bound = signature.bind(cls, *args, **kwargs)
         for values in (bound.arguments, bound.arguments.get(rest or "", {})):
             for name, value in values.items():
-                if value is not None and name in known:
+                if name in known and (value is not None or name in needed):
                     values[name] = known[name](value)
         return run(*bound.args, **bound.kwargs)
 
@@ -60,10 +62,17 @@ def _checks(node: type[io.ComfyNode]) -> Mapping[str, Callable[[Any], Any]]:
     found: dict[str, Callable[[Any], Any]] = {}
     for each in schema.inputs:
         check = _BY_TYPE.get(each.io_type)
-        free = each.io_type == "COMBO" and (loads or each.id in _FREE)
-        if check is not None and not free:
+        if each.io_type == "COMBO" and (loads or each.id in _FREE):
+            check = _text
+        if check is not None:
             found[each.id] = _bound(check, each, schema.display_name or schema.node_id)
     return found
+
+
+def _needed(node: type[io.ComfyNode]) -> set[str]:
+    """Choices that have to be made: a script may send null, which the host does not refuse."""
+    inputs = node.define_schema().inputs
+    return {each.id for each in inputs if each.io_type == "COMBO" and not each.optional}
 
 
 def _name(item: Any) -> str:
@@ -97,6 +106,12 @@ def _option(item: Any, value: Any, where: str) -> Any:
         return value
     listed = ", ".join(map(str, item.options[:8])) + (", ..." if len(item.options) > 8 else "")
     raise InputError(f"{_name(item)} is {value!r}", where=where, fix=f"Choose one of: {listed}")
+
+
+def _text(item: Any, value: Any, where: str) -> Any:
+    if isinstance(value, str):
+        return value
+    raise InputError(f"{_name(item)} is {value!r}", where=where, fix="Choose one of the list")
 
 
 def _mask(item: Any, value: Any, where: str) -> Any:

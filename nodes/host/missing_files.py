@@ -51,6 +51,9 @@ def found(find: Callable[..., Any], *names: Any) -> bool | str:
     """
     if any(name is None for name in names):
         return True
+    for name in names:
+        if isinstance(name, int | float | Mapping):  # from a script
+            return f"{name!r} is not the name of a file."
     try:
         find(*names)
     except ModelFileError as error:

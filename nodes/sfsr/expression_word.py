@@ -72,7 +72,7 @@ class ExpressionFromWord(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, word: str) -> bool | str:
+    def validate_inputs(cls, word: object = None) -> bool | str:
         return known_word(word)
 
     @classmethod
@@ -121,7 +121,7 @@ class ExpressionFromExemplars(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, word: str) -> bool | str:
+    def validate_inputs(cls, word: object = None) -> bool | str:
         return known_word(word)
 
     @classmethod
@@ -160,9 +160,11 @@ def word_of(option: str) -> str:
     return synonyms().get(word, word)
 
 
-def known_word(option: str) -> bool | str:
-    """For ``validate_inputs``: True, or what to choose instead."""
-    word = word_of(option)
+def known_word(option: object) -> bool | str:
+    """For ``validate_inputs``: True, or what to choose instead. A link is None."""
+    if option is None:
+        return True
+    word = word_of(str(option))
     if word in emotion_words():
         return True
     return (

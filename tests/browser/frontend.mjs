@@ -3,14 +3,22 @@
 import { chromium } from "playwright-core";
 
 const SCREEN = { width: 1600, height: 900 };
+const NO_WEBGL = ["--disable-webgl", "--disable-webgl2", "--disable-3d-apis"];
 
 /**
  * Open the frontend at a url; `close` ends the browser.
  *
+ * @param {{ viewport, touch, webgl, escape }} screen touch: fingers instead of a mouse; escape: close
+ *   the dialog of a first visit
  * @returns {{ page, errors, blocked, close }} errors: console errors and uncaught exceptions of the
  *   page; blocked: requests to other machines, of which a pack must cause none
  */
-export async function openFrontend(url, executablePath, deadline, viewport = SCREEN) {
+export async function openFrontend(
+  url,
+  executablePath,
+  deadline,
+  { viewport = SCREEN, touch = false, webgl = true, escape = true } = {},
+) {
   const browser = await chromium.launch({
     executablePath,
     args: [
@@ -21,9 +29,10 @@ export async function openFrontend(url, executablePath, deadline, viewport = SCR
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
+      ...(webgl ? [] : NO_WEBGL),
     ],
   });
-  const page = await browser.newPage({ viewport });
+  const page = await browser.newPage({ viewport, hasTouch: touch });
   const errors = [];
   const blocked = [];
   await page.route("**/*", (route) => {
@@ -45,7 +54,7 @@ export async function openFrontend(url, executablePath, deadline, viewport = SCR
     null,
     { timeout: Math.max(1, deadline - Date.now()) },
   );
-  await page.keyboard.press("Escape"); // a first visit may show a dialog
+  if (escape) await page.keyboard.press("Escape"); // a first visit may show a dialog
   return { page, errors, blocked, close: () => browser.close() };
 }
 
@@ -65,4 +74,15 @@ export async function loadGraph(page, workflow, deadline) {
     } else stayed += 1;
     await page.waitForTimeout(250);
   }
+}
+
+/**
+ * Wait until a loaded graph is as it stays: sizes of nodes settle, which is a step of undo of its own,
+ * and the dialog of a first visit may come late.
+ */
+export async function settled(page) {
+  await page.waitForTimeout(1500);
+  await page.keyboard.press("Escape");
+  await page.locator("[role=dialog]").waitFor({ state: "hidden" });
+  await page.waitForTimeout(1500);
 }

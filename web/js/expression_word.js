@@ -73,7 +73,7 @@ app.registerExtension({
     });
     search.addEventListener("keydown", (event) => event.stopPropagation());
     showPrimaries();
-    addControl(node, "faces_of_words", make("div", {}, head, caption, search, found), 364);
+    addControl(node, "faces_of_words", make("div", {}, head, caption, search, found), 390);
     onChange(node, NAMES, () => {
       const values = Object.fromEntries(NAMES.map((name) => [name, widget(node, name)?.value]));
       head.show(values);

@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { text } from "./texts.js";
-import { addControl, endChange, make, onChange, setWidget, startChange, widget } from "./widgets.js";
+import { addControl, endChange, make, onChange, setWidget, startChange, whileThere, widget } from "./widgets.js";
 
 const BOX = ["x", "y", "width", "height"];
 
@@ -53,7 +53,7 @@ app.registerExtension({
       }
     };
 
-    let from;
+    let from, pointer;
     const place = (event) => {
       const edge = photo.getBoundingClientRect();
       const along = (at, start, length, pixels) =>
@@ -64,14 +64,15 @@ app.registerExtension({
       ];
     };
     photo.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
+      if (event.button !== 0 || from) return; // a second finger
       event.stopPropagation();
       photo.setPointerCapture(event.pointerId);
       startChange();
+      pointer = event.pointerId;
       from = place(event);
     });
     photo.addEventListener("pointermove", (event) => {
-      if (!from) return;
+      if (!from || event.pointerId !== pointer) return;
       const to = place(event);
       setWidget(node, "x", Math.min(from[0], to[0]));
       setWidget(node, "y", Math.min(from[1], to[1]));
@@ -79,8 +80,9 @@ app.registerExtension({
       setWidget(node, "height", Math.abs(from[1] - to[1]));
       draw();
     });
-    const release = () => {
-      if (from) endChange();
+    const release = (event) => {
+      if (!from || event.pointerId !== pointer) return;
+      endChange();
       from = undefined;
     };
     photo.addEventListener("pointerup", release);
@@ -88,12 +90,6 @@ app.registerExtension({
 
     addControl(node, "face_box", make("div", {}, photo, hint), 270);
     onChange(node, BOX, draw);
-    const timer = setInterval(look, 500); // what is connected, or loaded there, may change
-    const removed = node.onRemoved;
-    node.onRemoved = function (...rest) {
-      clearInterval(timer);
-      return removed?.apply(this, rest);
-    };
-    look();
+    whileThere(node, look, 500); // what is connected, or loaded there, may change
   },
 });

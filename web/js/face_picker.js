@@ -3,9 +3,15 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { text } from "./texts.js";
-import { addControl, change, hidePreview, make, onChange, setWidget, widget } from "./widgets.js";
+import { addControl, change, hidePreview, make, onChange, setWidget, whileThere, widget } from "./widgets.js";
 
 const ALL = -1;
+
+/** What the node showed at its last run. */
+function outputOf(node) {
+  const { graph, id } = node;
+  return app.nodeOutputs?.[graph?.isRootGraph === false ? `${graph.id}:${id}` : id];
+}
 
 app.registerExtension({
   name: "DenseFace.FacePicker",
@@ -44,17 +50,21 @@ app.registerExtension({
       photo.hidden = false;
       mark();
     };
-    const executed = node.onExecuted;
-    node.onExecuted = function (message, ...rest) {
-      executed?.call(this, message, ...rest);
-      const [boxes] = message?.face_boxes ?? [];
-      const [preview] = message?.images ?? [];
+    let last;
+    // The frontend keeps what a node has shown when undo or another tab makes the node anew.
+    const look = () => {
+      const output = outputOf(node);
+      if (output === last) return;
+      last = output;
+      const [boxes] = output?.face_boxes ?? [];
+      const [preview] = output?.images ?? [];
       if (!boxes || !preview) return;
       image.onload = () => show(boxes);
       image.src = api.apiURL(`/view?${new URLSearchParams(preview)}`);
     };
     hidePreview(node);
-    addControl(node, "face_picker", make("div", {}, photo, hint), 250);
+    addControl(node, "face_picker", make("div", {}, photo, hint), 270);
     onChange(node, ["face_index"], mark);
+    whileThere(node, look, 500);
   },
 });

@@ -33,14 +33,15 @@ app.registerExtension({
 
     let from;
     head.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
+      if (event.button !== 0 || from) return; // a second finger
       event.stopPropagation(); // the canvas would move the node
-      head.setPointerCapture(event.pointerId);
+      const { pointerId, clientX, clientY } = event;
+      head.setPointerCapture(pointerId);
       startChange();
-      from = { x: event.clientX, y: event.clientY, angles: ANGLES.map(angle) };
+      from = { pointerId, x: clientX, y: clientY, angles: ANGLES.map(angle) };
     });
     head.addEventListener("pointermove", (event) => {
-      if (!from) return;
+      if (event.pointerId !== from?.pointerId) return;
       const right = (event.clientX - from.x) * DEGREES;
       const down = (event.clientY - from.y) * DEGREES;
       const [yaw, pitch, roll] = from.angles;
@@ -51,8 +52,9 @@ app.registerExtension({
         turn("pitch", pitch - down);
       }
     });
-    const release = () => {
-      if (from) endChange();
+    const release = (event) => {
+      if (event.pointerId !== from?.pointerId) return;
+      endChange();
       from = undefined;
     };
     head.addEventListener("pointerup", release);

@@ -35,7 +35,12 @@ export function onChange(node, names, changed) {
     changed();
   };
   // Neither rendering of nodes calls a widget's callback for every kind of change.
-  const timer = setInterval(look, 100);
+  whileThere(node, look, 100);
+}
+
+/** Call `look` once now and every so many milliseconds, until the node is removed. */
+export function whileThere(node, look, milliseconds) {
+  const timer = setInterval(look, milliseconds);
   const removed = node.onRemoved;
   node.onRemoved = function (...rest) {
     clearInterval(timer);
@@ -62,6 +67,7 @@ export function addControl(node, name, element, height) {
   element.addEventListener("wheel", (event) => {
     if (element.scrollHeight > element.clientHeight) event.stopPropagation();
   });
+  element.addEventListener("keydown", undoByKeys);
   const [width, needed] = node.computeSize();
   node.setSize([Math.max(width, WIDTH), needed]);
   return added;
@@ -71,6 +77,16 @@ export function addControl(node, name, element, height) {
 export function hidePreview(node) {
   node.hideOutputImages = true; // new rendering
   node.onDrawBackground = () => {}; // classic rendering draws previews there
+}
+
+/** The frontend leaves undo in an input to the browser, which has none for sliders and boxes. */
+function undoByKeys(event) {
+  const key = event.key.toLowerCase();
+  if (!["range", "checkbox"].includes(event.target.type)) return;
+  if (!(event.ctrlKey || event.metaKey) || !["y", "z"].includes(key)) return;
+  event.preventDefault();
+  const redo = key === "y" || event.shiftKey;
+  app.extensionManager.command.execute(redo ? "Comfy.Redo" : "Comfy.Undo");
 }
 
 /** What happens until `endChange` is one step of undo. */
