@@ -1,6 +1,7 @@
 // What a node has measured or saved: a bar with its threshold, the number in words, and the text.
 
 import { app } from "../../../scripts/app.js";
+import { beforeAfter } from "./before_after.js";
 import { addControl, make } from "./widgets.js";
 
 const MEASURE = ["Likeness", "Pose", "Expression", "Change"].map((what) => `DenseFace_Measure${what}`);
@@ -37,10 +38,14 @@ app.registerExtension({
     const bars = make("div");
     const text = make("div", { className: "dense-face-hint" });
     if (measures) text.textContent = "Run to measure";
+    const parts = [bars, text];
+    const compare = node.comfyClass === "DenseFace_MeasureChange" ? beforeAfter() : undefined;
+    if (compare) parts.unshift(compare);
     const show = (output) => {
       if (!output?.text) return;
       bars.replaceChildren(...(output.measured_bars ?? []).map(bar));
       text.textContent = [output.text].flat().join("\n");
+      compare?.show(output.before ?? [], output.after ?? []);
     };
     shows.set(node, show);
     const { onExecuted, onRemoved } = node;
@@ -52,7 +57,8 @@ app.registerExtension({
       shows.delete(node);
       return onRemoved?.apply(this, rest);
     };
-    addControl(node, "results", make("div", {}, bars, text), measures ? 120 : 52);
+    const height = compare ? 320 : measures ? 120 : 52;
+    addControl(node, "results", make("div", {}, ...parts), height);
   },
   // Undo makes the node anew; another tab, or a result of the history, brings its own outputs.
   loadedGraphNode(node) {

@@ -106,6 +106,8 @@ def test_other_results_are_bars_too(tiny: Tiny, analyzer: Any) -> None:
     after = one.clone()
     after[:, :64] = 1 - after[:, :64]
     assert bars(tiny, "MeasureChange", one, after)[0]["fraction"] == pytest.approx(0.5, abs=0.01)
+    shown = tiny.shown("MeasureChange", one, both.repeat(5, 1, 1, 1))
+    assert (len(shown["before"]), len(shown["after"])) == (1, 8) and "images" not in shown
 
 
 def test_batches_with_bad_images_are_measured_without_them(tiny: Tiny, analyzer: Any) -> None:
