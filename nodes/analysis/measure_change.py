@@ -78,7 +78,7 @@ class MeasureChange(io.ComfyNode):
                 mask = mask.expand(len(other), -1, -1)
         found = change_outside(one.expand(len(other), -1, -1, -1), other, mask)
         text = _in_words(found, mask is not None)
-        bar = Bar(found.changed, f"{found.changed:.1%} changed")
+        bar = Bar(found.changed, f"{found.changed:.1%}", "changed")
         # Under names of their own, which the frontend does not show as results of the node.
         compared = {
             name: preview_image(channels_last(images[:_MOST_SHOWN]), cls).as_dict()["images"]

@@ -1,16 +1,17 @@
 // Two images over each other, parted by a line that is dragged.
 
 import { api } from "../../../scripts/api.js";
+import { text } from "./texts.js";
 import { make } from "./widgets.js";
 
 const address = (image) => api.apiURL(`/view?${new URLSearchParams(image)}`);
 
 /** An element with `show(before, after)`: lists of files as the server describes them. */
 export function beforeAfter() {
-  const before = make("img", { alt: "Before", draggable: false });
-  const after = make("img", { alt: "After", draggable: false });
+  const before = make("img", { alt: text("Before"), draggable: false });
+  const after = make("img", { alt: text("After"), draggable: false });
   const line = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50 });
-  line.ariaLabel = "Before to the left, after to the right";
+  line.ariaLabel = text("Before to the left, after to the right");
   const images = make("div", { className: "dense-face-compare" }, before, after, line);
   const numbers = make("div", { className: "dense-face-words" });
   const element = make("div", { hidden: true }, images, numbers);
