@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...errors import InputError
-from ..images import channels_first, checked_mask
+from ..images import channels_first, channels_last, checked_mask, preview_image
 from ..inputs import output
 from .metrics import CATEGORY, Bar, measured, text_output
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ...faces.metrics import Change
 
 NAME = "Measure Change"
+_MOST_SHOWN = 8
+"""Images of a batch that can be compared in the node."""
 
 
 class MeasureChange(io.ComfyNode):
@@ -76,8 +78,13 @@ class MeasureChange(io.ComfyNode):
                 mask = mask.expand(len(other), -1, -1)
         found = change_outside(one.expand(len(other), -1, -1, -1), other, mask)
         text = _in_words(found, mask is not None)
-        bar = Bar(found.changed, f"{found.changed:.1%} changed")
-        return io.NodeOutput(found.mean, text, ui=measured(text, [bar]))
+        bar = Bar(found.changed, f"{found.changed:.1%}", "changed")
+        # Under names of their own, which the frontend does not show as results of the node.
+        compared = {
+            name: preview_image(channels_last(images[:_MOST_SHOWN]), cls).as_dict()["images"]
+            for name, images in (("before", one), ("after", other))
+        }
+        return io.NodeOutput(found.mean, text, ui=measured(text, [bar]) | compared)
 
 
 def _in_words(found: Change, masked: bool) -> str:

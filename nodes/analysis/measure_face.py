@@ -14,7 +14,7 @@ from .metrics import (
     MEASURED_TIP,
     Bar,
     account,
-    image_label,
+    image_number,
     mean,
     measured,
     text_output,
@@ -80,8 +80,8 @@ class MeasurePose(io.ComfyNode):
             error = pose_error(face.pose, HeadPose(*targets[i]))
             errors.append(error)
             fraction = min(error.mean / LONGEST, 1.0)
-            label = image_label(i, len(detections))
-            bars.append(Bar(fraction, f"{error.mean:.1f}° off", label=label))
+            number = image_number(i, len(detections))
+            bars.append(Bar(fraction, f"{error.mean:.1f}°", "off", image=number))
         means = [mean([getattr(e, name) for e in errors]) for name in ("yaw", "pitch", "roll")]
         value = mean([error.mean for error in errors])
         text = (
@@ -161,7 +161,12 @@ class MeasureExpression(io.ComfyNode):
             text += "; most: " + ", ".join(f"{name} {gap:+.2f}" for name, gap in found[0].most)
         text += account(detections)
         bars = [
-            Bar(one.agreement, f"{one.agreement:.2f} agreement", label=image_label(i, len(image)))
+            Bar(
+                one.agreement,
+                f"{one.agreement:.2f}",
+                "agreement",
+                image=image_number(i, len(image)),
+            )
             for i, one in zip(kept, found, strict=True)
         ]
         return io.NodeOutput(value, text, ui=measured(text, bars))

@@ -18,7 +18,7 @@ from .metrics import (
     MEASURED_TIP,
     Bar,
     account,
-    image_label,
+    image_number,
     mean,
     measured,
     text_output,
@@ -104,8 +104,8 @@ class MeasureLikeness(io.ComfyNode):
             other, more, others = _likeness(independent, image, reference)
             text = f"{text}; independently {more}"
             bars = [
-                *(_by(analyzer.encoder, bar) for bar in bars),
-                *(_by(independent.encoder, bar) for bar in others),
+                *(replace(bar, by=analyzer.encoder) for bar in bars),
+                *(replace(bar, by=independent.encoder) for bar in others),
             ]
         return io.NodeOutput(value, text, other, ui=measured(text, bars))
 
@@ -128,20 +128,22 @@ def _likeness(
     text = f"likeness {mean(values):.2f}{span} by {person.encoder}{account(detections)}"
     known = same_person_from(person.encoder)
     bars = [
-        Bar(max(value, 0.0), _in_words(value, known), known, image_label(index, len(detections)))
+        Bar(
+            max(value, 0.0),
+            f"{value:.2f}",
+            _meaning(value, known),
+            known,
+            image_number(index, len(detections)),
+        )
         for index, value in found.items()
     ]
     return mean(values), text, bars
 
 
-def _in_words(value: float, threshold: float | None) -> str:
+def _meaning(value: float, threshold: float | None) -> str:
     if threshold is None:
-        return f"{value:.2f}"
-    return f"{value:.2f} — {'same person' if value >= threshold else 'another person'}"
-
-
-def _by(encoder: str, bar: Bar) -> Bar:
-    return replace(bar, label=f"{bar.label}, {encoder}" if bar.label else encoder)
+        return ""
+    return "same person" if value >= threshold else "another person"
 
 
 def _people(

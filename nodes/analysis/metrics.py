@@ -23,15 +23,19 @@ class Bar:
     """A result as ``web/js/results.js`` draws it in the node.
 
     fraction: Its length, 0..1.
-    words: The number, and what it means.
+    number: The result with its unit, as text.
+    meaning: What it says in words, a key of ``MEANINGS`` there; empty where it says nothing.
     mark: Where a threshold is marked, 0..1.
-    label: What was measured, where a node shows several bars.
+    image: Number of the image from 1; None for a single image.
+    by: The recogniser, where there are two.
     """
 
     fraction: float
-    words: str
+    number: str
+    meaning: str = ""
     mark: float | None = None
-    label: str = ""
+    image: int | None = None
+    by: str = ""
 
 
 def measured(text: str, bars: Sequence[Bar]) -> dict[str, Any]:
@@ -39,9 +43,9 @@ def measured(text: str, bars: Sequence[Bar]) -> dict[str, Any]:
     return ui.PreviewText(text).as_dict() | {"measured_bars": [asdict(bar) for bar in bars]}
 
 
-def image_label(index: int, count: int) -> str:
-    """ "image 2" for index 1 of several, as in the text; empty for a single image."""
-    return f"image {index + 1}" if count > 1 else ""
+def image_number(index: int, count: int) -> int | None:
+    """2 for index 1 of several, as the text counts; None for a single image."""
+    return index + 1 if count > 1 else None
 
 
 def text_output() -> Any:

@@ -53,6 +53,7 @@ try {
   await page.keyboard.press("Escape"); // the dialog of a first visit may come late
   await page.locator("[role=dialog]").waitFor({ state: "hidden" });
   const report = { rendering: options.rendering, ids, links: await links(), dots: await dots() };
+  report.places = await page.evaluate(() => window.app.graph.nodes.map((node) => [...node.pos]));
 
   await page.evaluate(() => window.app.queuePrompt(0, 1));
   await page.waitForFunction((id) => window.app.nodeOutputs[id]?.images, String(ids.portrait), {
@@ -61,7 +62,8 @@ try {
   await page.waitForFunction((id) => window.app.nodeOutputs[id]?.text, String(ids.change));
   await page.waitForTimeout(2000);
   report.results = await results();
-  report.outputs = await page.evaluate(() => structuredClone(window.app.nodeOutputs));
+  report.compared = await compared();
+  report.outputs = await page.evaluate(() => JSON.parse(JSON.stringify(window.app.nodeOutputs)));
   if (options.screenshot) await page.screenshot({ path: options.screenshot });
 
   await page.evaluate(() =>
@@ -144,6 +146,21 @@ async function dots() {
       ]),
     ),
   );
+}
+
+/** Where the line between before and after stands, after it was dragged to three quarters. */
+async function compared() {
+  const images = page.locator(".dense-face-compare");
+  const { x, y, width, height } = await images.boundingBox();
+  await page.mouse.move(x + width / 2, y + height / 2);
+  await page.mouse.down();
+  await page.mouse.move(x + 0.75 * width, y + height / 2, { steps: 4 });
+  await page.mouse.up();
+  return images.evaluate((each) => ({
+    at: parseFloat(each.style.getPropertyValue("--at")),
+    widths: [...each.querySelectorAll("img")].map((image) => image.naturalWidth),
+    nodes: window.app.graph.nodes.map((node) => [...node.pos]),
+  }));
 }
 
 /** What the controls of all Measure nodes say, from left to right and top to bottom. */

@@ -52,6 +52,12 @@ def test_every_measure_node_shows_its_result(report: dict[str, Any]) -> None:
     assert [each.split()[-1] for each in words] == ["off", "agreement", "changed"]
 
 
+def test_before_and_after_are_compared_by_a_line(report: dict[str, Any]) -> None:
+    compared = report["compared"]
+    assert compared["at"] == pytest.approx(75, abs=5) and compared["widths"] == [128, 128]
+    assert sorted(compared["nodes"]) == sorted(report["places"]), "a node was dragged instead"
+
+
 def test_results_are_there_after_undo(report: dict[str, Any]) -> None:
     assert report["undone"] == report["results"]
 

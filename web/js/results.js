@@ -1,14 +1,25 @@
 // What a node has measured or saved: a bar with its threshold, the number in words, and the text.
 
 import { app } from "../../../scripts/app.js";
+import { beforeAfter } from "./before_after.js";
+import { text } from "./texts.js";
 import { addControl, make } from "./widgets.js";
 
 const MEASURE = ["Likeness", "Pose", "Expression", "Change"].map((what) => `DenseFace_Measure${what}`);
 const SAVE = ["DenseFace_SaveIdentity", "SFSR_SaveExpression", "DenseFace_ConvertRelease"];
+const MEANINGS = {
+  "same person": (number) => text("{number} — same person", { number }),
+  "another person": (number) => text("{number} — another person", { number }),
+  off: (number) => text("{number} off", { number }),
+  agreement: (number) => text("{number} agreement", { number }),
+  changed: (number) => text("{number} changed", { number }),
+};
 const percent = (fraction) => `${100 * fraction}%`;
 const shows = new Map(); // by node, while it is in a graph
 
-function bar({ fraction, words, mark, label }) {
+function bar({ fraction, number, meaning, mark, image, by }) {
+  const words = MEANINGS[meaning]?.(number) ?? number;
+  const label = [image && text("image {number}", { number: image }), by].filter(Boolean).join(", ");
   const meter = make("div", { role: "meter", ariaValueMin: 0, ariaValueMax: 1, ariaValueNow: fraction });
   meter.ariaLabel = label ? `${label}: ${words}` : words;
   const fill = make("div", { className: "fill" });
@@ -35,12 +46,16 @@ app.registerExtension({
     const measures = MEASURE.includes(node.comfyClass);
     if (!measures && !SAVE.includes(node.comfyClass)) return;
     const bars = make("div");
-    const text = make("div", { className: "dense-face-hint" });
-    if (measures) text.textContent = "Run to measure";
+    const all = make("div", { className: "dense-face-hint" });
+    if (measures) all.textContent = text("Run to measure");
+    const parts = [bars, all];
+    const compare = node.comfyClass === "DenseFace_MeasureChange" ? beforeAfter() : undefined;
+    if (compare) parts.unshift(compare);
     const show = (output) => {
       if (!output?.text) return;
       bars.replaceChildren(...(output.measured_bars ?? []).map(bar));
-      text.textContent = [output.text].flat().join("\n");
+      all.textContent = [output.text].flat().join("\n");
+      compare?.show(output.before ?? [], output.after ?? []);
     };
     shows.set(node, show);
     const { onExecuted, onRemoved } = node;
@@ -52,7 +67,8 @@ app.registerExtension({
       shows.delete(node);
       return onRemoved?.apply(this, rest);
     };
-    addControl(node, "results", make("div", {}, bars, text), measures ? 120 : 52);
+    const height = compare ? 320 : measures ? 120 : 52;
+    addControl(node, "results", make("div", {}, ...parts), height);
   },
   // Undo makes the node anew; another tab, or a result of the history, brings its own outputs.
   loadedGraphNode(node) {

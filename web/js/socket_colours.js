@@ -39,6 +39,6 @@ app.registerExtension({
       ([type, colour]) => `--color-datatype-${type}: ${colour};`,
     );
     // A palette sets the same properties on the element itself, which comes before a style sheet.
-    document.head.append(make("style", { textContent: `:root { ${properties.join(" ")} }` }));
+    document.head.append(make("style", {}, `:root { ${properties.join(" ")} }`));
   },
 });

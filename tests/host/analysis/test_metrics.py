@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny
+from locate_host import ROOT
 from torch import Tensor
 
 
@@ -70,16 +72,15 @@ def test_likeness_is_also_a_bar(tiny: Tiny, analyzer: Any, evaluator: Any) -> No
     assert shown["text"] == (text,) and value == pytest.approx(1)
     (bar,) = shown["measured_bars"]
     assert bar["fraction"] == pytest.approx(1, abs=1e-4)
-    assert (bar["words"], bar["mark"], bar["label"]) == ("1.00 — same person", 0.55, "")
+    assert (bar["number"], bar["meaning"], bar["mark"]) == ("1.00", "same person", 0.55)
+    assert bar["image"] is None and bar["by"] == ""
     batch = torch.cat([reference, EMPTY, other])
     first, third = bars(tiny, "MeasureLikeness", analyzer, batch, reference)
-    assert (first["label"], third["label"]) == ("image 1", "image 3")
-    assert third["words"].endswith(" — another person") and 0 <= third["fraction"] < 0.55
+    assert (first["image"], third["image"]) == (1, 3)
+    assert third["meaning"] == "another person" and 0 <= third["fraction"] < 0.55
     by_two = bars(tiny, "MeasureLikeness", analyzer, batch, reference, evaluator)
-    assert [bar["label"] for bar in by_two] == [
-        f"{image}, {encoder}"
-        for encoder in ("tiny-world", "tiny-world-evaluator")
-        for image in ("image 1", "image 3")
+    assert [(bar["by"], bar["image"]) for bar in by_two] == [
+        (encoder, image) for encoder in ("tiny-world", "tiny-world-evaluator") for image in (1, 3)
     ]
 
 
@@ -88,24 +89,35 @@ def test_thresholds_of_recognisers(tiny: Tiny) -> None:
     assert known("opencv/sface") == 0.363
     assert known("insightface/buffalo_l") == known("insightface/w600k_r50") == 0.28
     assert known("insightface/glintr100") is None
-    words = tiny.module("nodes.analysis.measure_likeness")._in_words
-    assert words(0.4, None) == "0.40"
+    assert tiny.module("nodes.analysis.measure_likeness")._meaning(0.4, None) == ""
 
 
 def test_other_results_are_bars_too(tiny: Tiny, analyzer: Any) -> None:
     one, other = portrait(tiny, 2, 3), portrait(tiny, 2, 11)
     both = torch.cat([one, other])
     exact, different = bars(tiny, "MeasureExpression", analyzer, both, one)
-    assert exact["fraction"] == pytest.approx(1, abs=1e-4) and exact["words"] == "1.00 agreement"
-    assert different["label"] == "image 2" and different["fraction"] < 1
+    assert exact["fraction"] == pytest.approx(1, abs=1e-4) and exact["number"] == "1.00"
+    assert different["image"] == 2 and different["fraction"] < 1
+    assert different["meaning"] == "agreement"
     poses = tiny.run("PoseFromAngles", 90.0, 0.0, 0.0, 64)[0]
     (bar,) = bars(tiny, "MeasurePose", analyzer, one, poses)
-    assert bar["words"].endswith("° off")
-    assert bar["fraction"] == pytest.approx(float(bar["words"].split("°")[0]) / 45, abs=0.01)
-    assert bars(tiny, "MeasureChange", one, one)[0]["words"] == "0.0% changed"
+    assert bar["meaning"] == "off"
+    assert bar["fraction"] == pytest.approx(float(bar["number"].rstrip("°")) / 45, abs=0.01)
+    assert bars(tiny, "MeasureChange", one, one)[0]["number"] == "0.0%"
     after = one.clone()
     after[:, :64] = 1 - after[:, :64]
     assert bars(tiny, "MeasureChange", one, after)[0]["fraction"] == pytest.approx(0.5, abs=0.01)
+    shown = tiny.shown("MeasureChange", one, both.repeat(5, 1, 1, 1))
+    assert (len(shown["before"]), len(shown["after"])) == (1, 8) and "images" not in shown
+
+
+def test_meanings_are_those_of_the_frontend(tiny: Tiny) -> None:
+    script = (ROOT / "web" / "js" / "results.js").read_text(encoding="utf-8")
+    table = script.split("const MEANINGS = {")[1].split("};")[0]
+    known = set(re.findall(r'^  "?([a-z ]+)"?: ', table, re.MULTILINE))
+    nodes = [tiny.module(f"nodes.analysis.measure_{n}") for n in ("likeness", "face", "change")]
+    sources = "".join(inspect.getsource(node) for node in nodes)
+    assert len(known) == 5 and all(f'"{meaning}"' in sources for meaning in known)
 
 
 def test_batches_with_bad_images_are_measured_without_them(tiny: Tiny, analyzer: Any) -> None:
