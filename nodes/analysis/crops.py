@@ -33,6 +33,7 @@ class CropFace(io.ComfyNode):
                 "adetailer",
                 "fix face",
                 "close-up",
+                "crop head",
             ],
             inputs=[
                 FacesSocket.Input("faces", tooltip="From Detect Faces."),
@@ -101,6 +102,8 @@ class PasteFace(io.ComfyNode):
                 "face swap",
                 "swap face",
                 "reactor",
+                "stitch face",
+                "faceswap",
             ],
             inputs=[
                 io.Image.Input("image", tooltip="The images that the crops were taken from."),

@@ -49,6 +49,9 @@ class EncodeIdentity(io.ComfyNode):
                 "instantid",
                 "consistent character",
                 "ip-adapter",
+                "average faces",
+                "ipadapter",
+                "photomaker",
             ],
             inputs=[
                 AnalyzerSocket.Input(

@@ -57,6 +57,7 @@ class LoadAnalyzer(io.ComfyNode):
                 "insightface",
                 "photo face",
                 "reactor",
+                "retinaface",
             ],
             inputs=[
                 io.Combo.Input(

@@ -146,6 +146,7 @@ class TinyPortrait(io.ComfyNode):
                 "headshot",
                 "avatar",
                 "example face",
+                "random face",
             ],
             is_output_node=True,
             inputs=[

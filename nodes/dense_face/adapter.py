@@ -115,6 +115,8 @@ class ApplyAdapter(io.ComfyNode):
                 "pulid",
                 "ip-adapter",
                 "keep face",
+                "ipadapter",
+                "photomaker",
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The base model that the adapter was trained for."),
@@ -178,7 +180,7 @@ class EncodePrompt(io.ComfyNode):
             display_name="Encode Prompt with Identity",
             category=CATEGORY,
             description="Encodes a prompt in which * stands for the person. Without an identity it "
-            "works like CLIP Text Encode.",
+            "works like CLIP Text Encode (Prompt).",
             search_aliases=["clip text encode", "face prompt", "identity token"],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of the base model."),
@@ -198,7 +200,7 @@ class EncodePrompt(io.ComfyNode):
                     io.Conditioning,
                     "conditioning",
                     "The prompt with the person. For the negative prompt use CLIP Text "
-                    "Encode, for instance with an empty text.",
+                    "Encode (Prompt), for instance with an empty text.",
                 )
             ],
         )
@@ -215,7 +217,7 @@ class EncodePrompt(io.ComfyNode):
             raise IncompatibleError(
                 "the adapter file holds no identity token",
                 where=adapter.name,
-                fix="Use CLIP Text Encode with this adapter",
+                fix="Use CLIP Text Encode (Prompt) with this adapter",
             )
         return io.NodeOutput(
             encode_with_identity(clip, text, adapter.token(adapter.vectors(identity)))

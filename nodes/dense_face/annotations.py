@@ -164,7 +164,7 @@ class SampleAnnotated(io.ComfyNode):
                 io.Noise.Input("noise", tooltip="From RandomNoise."),
                 io.Guider.Input(
                     "guider",
-                    tooltip="From CFGGuider, BasicGuider or another guider of a Stable "
+                    tooltip="From CFG Guider, Basic Guider or another guider of a Stable "
                     "Diffusion 1.x model.",
                 ),
                 io.Sampler.Input("sampler", tooltip="Any sampler, as from KSamplerSelect."),

@@ -106,6 +106,13 @@ class PoseFromAngles(io.ComfyNode):
                 "tilt head",
                 "profile",
                 "head angle",
+                "look up",
+                "look down",
+                "side view",
+                "three quarter view",
+                "nod",
+                "head tilt",
+                "camera angle",
             ],
             is_output_node=True,
             inputs=[*map(angle, ANGLES), _size()],
@@ -229,7 +236,7 @@ class PoseFromFaces(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 FacesSocket.Input(
-                    "faces", tooltip="From Detect Faces, Faces by Hand or a Faces from ... node."
+                    "faces", tooltip="From Detect Faces, Faces by Hand or another source of faces."
                 ),
                 _size(),
                 index_input(),

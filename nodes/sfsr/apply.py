@@ -53,6 +53,11 @@ class ApplySFSR(io.ComfyNode):
                 "pulid",
                 "headshot",
                 "photo face",
+                "faceswap",
+                "roop",
+                "ipadapter",
+                "photomaker",
+                "change expression",
             ],
             inputs=[
                 io.Model.Input("model", tooltip="The base model that the adapter was trained for."),

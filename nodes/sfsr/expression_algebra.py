@@ -66,6 +66,7 @@ class ExpressionTravel(io.ComfyNode):
                 "emotion transition",
                 "expression animation",
                 "animate face",
+                "morph",
             ],
             is_output_node=True,
             inputs=[

@@ -77,6 +77,13 @@ class ExpressionFromSliders(io.ComfyNode):
                 "eyebrows",
                 "liveportrait",
                 "smile",
+                "expression editor",
+                "live portrait",
+                "look up",
+                "look down",
+                "frown",
+                "kiss",
+                "facs",
             ],
             inputs=[
                 *(_slider(name) for name in ARKIT_NAMES),

@@ -39,6 +39,10 @@ class ExpressionFromWord(io.ComfyNode):
                 "cry",
                 "surprised",
                 "afraid",
+                "frown",
+                "grin",
+                "scared",
+                "tired",
             ],
             inputs=[
                 word_input(),

@@ -98,6 +98,7 @@ class LoadSFSRAdapter(io.ComfyNode):
                 "exp_adapter",
                 "expression adapter",
                 "face adapter",
+                "ipadapter",
             ],
             inputs=[
                 io.Combo.Input(

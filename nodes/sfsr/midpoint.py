@@ -64,7 +64,9 @@ class MidpointSampler(io.ComfyNode):
             ],
             outputs=[
                 io.Sampler.Output(
-                    "sampler", display_name="sampler", tooltip="For SamplerCustom (Advanced)."
+                    "sampler",
+                    display_name="sampler",
+                    tooltip="For SamplerCustom and SamplerCustomAdvanced.",
                 ),
                 io.Int.Output(
                     "evaluations",
