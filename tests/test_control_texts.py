@@ -19,7 +19,8 @@ LOCALE = ROOT / "locales" / "en" / "main.json"
 TEXT = re.compile(r'\btext\(\s*"([^"]+)"')
 MOVEMENT = re.compile(r'^  (\w+): "([^"]+)",$', re.MULTILINE)
 SHOWN = re.compile(
-    r'(?:textContent|placeholder|ariaLabel|title|alt)(?:: | = )(?:"([^"]+)"|`([^`]+)`)'
+    r"(?:textContent|placeholder|ariaLabel|title|alt)(?:: | = )"
+    r"""(?:"([A-Za-z][^"]*)"|`([A-Za-z][^`]*)`)"""
 )
 """Literals that would be shown in English in every language."""
 

@@ -1,6 +1,7 @@
 // What a node has measured or saved: a bar with its threshold, the number in words, and the text.
 
 import { app } from "../../../scripts/app.js";
+import { text } from "./texts.js";
 import { addControl, make } from "./widgets.js";
 
 const MEASURE = ["Likeness", "Pose", "Expression", "Change"].map((what) => `DenseFace_Measure${what}`);
@@ -35,12 +36,12 @@ app.registerExtension({
     const measures = MEASURE.includes(node.comfyClass);
     if (!measures && !SAVE.includes(node.comfyClass)) return;
     const bars = make("div");
-    const text = make("div", { className: "dense-face-hint" });
-    if (measures) text.textContent = "Run to measure";
+    const account = make("div", { className: "dense-face-hint" });
+    if (measures) account.textContent = text("Run to measure");
     const show = (output) => {
       if (!output?.text) return;
       bars.replaceChildren(...(output.measured_bars ?? []).map(bar));
-      text.textContent = [output.text].flat().join("\n");
+      account.textContent = [output.text].flat().join("\n");
     };
     shows.set(node, show);
     const { onExecuted, onRemoved } = node;
@@ -52,7 +53,7 @@ app.registerExtension({
       shows.delete(node);
       return onRemoved?.apply(this, rest);
     };
-    addControl(node, "results", make("div", {}, bars, text), measures ? 120 : 52);
+    addControl(node, "results", make("div", {}, bars, account), measures ? 120 : 52);
   },
   // Undo makes the node anew; another tab, or a result of the history, brings its own outputs.
   loadedGraphNode(node) {
