@@ -64,3 +64,16 @@ def test_template_has_a_thumbnail(workflow: Path) -> None:
 def test_no_seed_changes_by_itself(workflow: Path) -> None:
     saved = workflow.read_text(encoding="utf-8")
     assert not [each for each in ("randomize", "increment", "decrement") if f'"{each}"' in saved]
+
+
+def test_blueprints_are_offered_and_one_runs(server: ComfyServer) -> None:
+    """The others are subgraphs of the templates for the user's own files."""
+    listed = server.get("/global_subgraphs")
+    ours = {entry["name"] for entry in listed.values() if "dense" in entry["info"]["node_pack"]}
+    assert ours == {path.stem for path in (ROOT / "subgraphs").glob("*.json")}
+    saved = json.loads((ROOT / "subgraphs" / "Annotate while Sampling.json").read_text("utf-8"))
+    graph = to_api(saved, server.get("/object_info"))
+    (image,) = (number for number, node in graph.items() if node["class_type"] == "ImageScaleBy")
+    graph["shown"] = {"class_type": "PreviewImage", "inputs": {"images": [image, 0]}}
+    (made,) = server.run(graph)["shown"]["images"]
+    assert server.view(made).startswith(b"\x89PNG")
