@@ -15,7 +15,8 @@ STAMPS := $(VENV)/stamps
 help:
 	@echo "make demo    images and figures of the tiny world, in out/demo"
 	@echo "make test    all tests but the slow; those of the host need a ComfyUI checkout and skip loudly"
-	@echo "make slow    the slow tests; with the above all. COMFYUI_VERSIONS: a folder of checkouts"
+	@echo "make slow    the slow tests; with the above all. COMFYUI_VERSIONS: a folder of checkouts;"
+	@echo "             NEWEST_FRONTEND: static/ of an unpacked comfyui_frontend_package"
 	@echo "make lint    ruff and pyright"
 	@echo "make docs    the documentation as a site, in out/site"
 	@echo "make bench   measured speed and memory"
@@ -66,6 +67,7 @@ test: setup host browser
 	$(PY) -m pytest tests -m "not slow and full_size"
 
 slow: export COMFYUI_VERSIONS := $(COMFYUI_VERSIONS)
+slow: export NEWEST_FRONTEND := $(NEWEST_FRONTEND)
 slow: setup host browser
 	$(BY_TWO) -m "slow and not full_size"
 	$(PY) -m pytest tests -m "slow and full_size"

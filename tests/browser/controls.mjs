@@ -138,7 +138,6 @@ async function freshGraph() {
       const draw = add("DenseFace_DrawFaces");
       faces.connect(0, draw, "faces");
       load.connect(0, draw, "image");
-      draw.connect(0, add("PreviewImage"), "images");
       const analyzer = add("DenseFace_LoadTinyAnalyzer");
       const portrait = add("DenseFace_TinyPortrait");
       const found = add(detect);
