@@ -38,7 +38,7 @@ const { page, errors, blocked, close } = await openFrontend(
   options.url,
   options.chromium,
   deadline,
-  SCREEN,
+  { viewport: SCREEN },
 );
 
 try {
