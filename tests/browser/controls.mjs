@@ -263,8 +263,9 @@ function copied(types) {
 async function run() {
   const history = async () => (await fetch(`${options.url}/history`)).json();
   const before = new Set(Object.keys(await history()));
+  const end = Date.now() + 120_000;
   await page.evaluate(() => window.app.queuePrompt(0, 1));
-  while (Date.now() < deadline) {
+  while (Date.now() < end) {
     for (const [id, { outputs, status }] of Object.entries(await history())) {
       if (before.has(id)) continue;
       if (status.status_str !== "success") throw new Error(JSON.stringify(status));
