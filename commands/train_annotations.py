@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> None:
     from ..dense_face.annotation.head_file import save_head
     from ..pipelines.single_file import load_checkpoint, tokenizer_for
     from ..training.annotation_head import HeadPlan, train_head
+    from ..training.processes import process_state
 
     logging.basicConfig(format="%(message)s")
     schedule = schedule_of(args)
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     base = load_checkpoint(args.base)
     tokenize = tokenizer_for(base, args.tokenizer)
-    task = train_head(base, plan, tokenize, schedule)
-    if task.rank == 0:
+    task = train_head(base, plan, tokenize, schedule, fresh=args.fresh)
+    if process_state().is_main_process:
         save_head(args.out, task.head, about(args, "train-annotations", base.metadata))
         print(args.out)

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
     from ..errors import InputError
     from ..faces.encoders.ir_se50 import load_ir_se50
     from ..pipelines.single_file import load_checkpoint, tokenizer_for
+    from ..training.processes import process_state
     from ..training.sfsr_photos import SFSRPlan, train_sfsr
 
     logging.basicConfig(format="%(message)s")
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     net = None if args.ir_se50 is None else load_ir_se50(args.ir_se50)
     base = load_checkpoint(args.base)
     tokenize = tokenizer_for(base, args.tokenizer)
-    adapter, source = train_sfsr(base, plan, tokenize, schedule, net)
-    if source.rank == 0:
+    adapter = train_sfsr(base, plan, tokenize, schedule, net, fresh=args.fresh)
+    if process_state().is_main_process:
         adapter.save(args.out, about(args, "train-sfsr", base.metadata))
         print(args.out)

@@ -57,6 +57,9 @@ def add_options(
     )
     parser.add_argument("--workers", type=int, default=2, help="data loading processes")
     parser.add_argument("--save-every", type=int, default=200, help="steps between saved states")
+    parser.add_argument(
+        "--fresh", action="store_true", help="remove what an earlier run left in --folder"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and noise")
     parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the networks")
 

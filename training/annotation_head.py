@@ -18,7 +18,9 @@ from ..pipelines.annotation import fitting_config, stage_modules
 from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.single_file import Tokenize
 from ..pipelines.text import encode_text
-from .data.stream import FaceStream, ResumedBatches
+from .data.batches import Batch, Batches
+from .data.dataset import FaceDataset
+from .data.record import KINDS
 from .loop import Schedule, seeded, train
 from .tiny.feature_cache import EMPTY_CAPTION
 
@@ -63,17 +65,9 @@ class HeadTask(nn.Module):
 
     Args:
         base: The model; it gets no gradients.
-        rank, world_size: This process and the number of processes.
     """
 
-    def __init__(
-        self,
-        base: Base,
-        plan: HeadPlan,
-        tokenize: Tokenize,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, base: Base, plan: HeadPlan, tokenize: Tokenize) -> None:
         super().__init__()
         with seeded(plan.seed):
             self.head = AnnotationHead(
@@ -81,12 +75,9 @@ class HeadTask(nn.Module):
             )
         self.unet, self.vae, self.text_encoder = base.unet, base.vae, base.text_encoder
         self.plan, self.tokenize = plan, tokenize
-        self.rank, self.world_size = rank, world_size
         self.alphas = alphas_cumprod()
-        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, rank, world_size)
 
-    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = self.stream.next()
+    def forward(self, generator: torch.Generator, batch: Batch) -> dict[str, Tensor]:
         device = self.head.get_parameter("read.0.weight").device
         images = batch["image"].to(device)
         t, noise, dropped = self._draw(images, generator)
@@ -108,35 +99,40 @@ class HeadTask(nn.Module):
     def _draw(
         self, images: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, list[bool]]:
-        """Timesteps (preferring little noise), noise, and which captions to drop, drawn anew by
-        each process.
-        """
-        own = self.stream.process_generator(generator)
+        """Timesteps (preferring little noise), noise, and which captions to drop."""
         count, side = len(images), self.plan.size // VAE_FACTOR
-        t = (TIMESTEPS * torch.rand(count, generator=own).square()).long()
-        noise = torch.randn(count, 4, side, side, generator=own)
-        return t, noise, (torch.rand(count, generator=own) < EMPTY_CAPTION).tolist()
-
-    def _stream(self, skip: int) -> FaceStream:
-        plan, cells = self.plan, self.plan.size // VAE_FACTOR * self.plan.scale
-        return FaceStream(
-            plan.dataset, plan.size, cells, plan.scheme,
-            seed=plan.seed, batch=plan.batch, rank=self.rank, world_size=self.world_size, skip=skip,
-        )  # fmt: skip
+        t = (TIMESTEPS * torch.rand(count, generator=generator).square()).long()
+        noise = torch.randn(count, 4, side, side, generator=generator)
+        return t, noise, (torch.rand(count, generator=generator) < EMPTY_CAPTION).tolist()
 
 
-def train_head(base: Base, plan: HeadPlan, tokenize: Tokenize, schedule: Schedule) -> HeadTask:
-    """Train a head and return the task with the averaged weights; a killed run resumes.
-
-    Under ``accelerate launch``, on several GPUs or machines, each process reads other records.
+def head_batches(plan: HeadPlan) -> Batches:
+    """The plan's data set; images lack labels, not the reverse, so all of them are used.
 
     Raises:
-        InputError: There is no data set, or it has no usable image.
+        InputError: There is no data set.
+    """
+    cells = plan.size // VAE_FACTOR * plan.scale
+    data = FaceDataset(plan.dataset, plan.size, cells, plan.scheme, KINDS)
+    return Batches(data, plan.batch, plan.seed, workers=plan.workers)
+
+
+def train_head(
+    base: Base, plan: HeadPlan, tokenize: Tokenize, schedule: Schedule, *, fresh: bool = False
+) -> HeadTask:
+    """Train a head and return the task with the averaged weights; a killed run resumes.
+
+    Under ``accelerate launch`` or ``torchrun`` each process reads other records.
+
+    Raises:
+        InputError: As :func:`.train`; or there is no data set, or it has no usable image.
         ModelFileError: The work folder holds a run of another head.
     """
-    from accelerate import PartialState
-
-    state = PartialState()
-    task = HeadTask(base, plan, tokenize, state.process_index, state.num_processes)
-    train(task, schedule, seed=plan.seed, folder=plan.folder)
+    task = HeadTask(base, plan, tokenize)
+    settings = {name: getattr(plan, name) for name in ("size", "width", "scale", "scheme")}
+    batches = head_batches(plan)
+    train(
+        task, schedule, seed=plan.seed, folder=plan.folder, batches=batches, settings=settings,
+        fresh=fresh,
+    )  # fmt: skip
     return task

@@ -24,7 +24,8 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.background import background_channels, emptied, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
-from .data.stream import Batch, FaceStream, ResumedBatches
+from .data.batches import Batch, Batches
+from .data.dataset import FaceDataset, Sample
 from .loop import Schedule, seeded, train
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr_faces import NO_CAPTION, FaceReading, SFSRFaces, half_known
@@ -36,6 +37,7 @@ _NEEDED = (
     "Part masks and landmarks are needed, as denseface annotate writes them, and without a "
     "recogniser identities as well"
 )
+_KINDS = ("images", "masks", "landmarks", "attributes")
 _MIN_BATCH = 2
 """Faces per step: one is generated with the identity of another."""
 
@@ -77,14 +79,11 @@ class SFSRPlan:
 
 
 class PhotoFaces(nn.Module):
-    """A resumable :class:`.FaceSource` that reads the faces of a data set.
-
-    Images without a part mask or identity are skipped.
+    """A :class:`.FaceSource` of the batches of a data set (:func:`face_batches`).
 
     Args:
         base: Encodes images and captions; it gets no gradients.
         recogniser: Encodes identities; None takes those of the data set.
-        rank, world_size: This process and the number of processes.
     """
 
     def __init__(
@@ -93,15 +92,11 @@ class PhotoFaces(nn.Module):
         plan: SFSRPlan,
         tokenize: Tokenize,
         recogniser: ArcFaceReader | None = None,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
         super().__init__()
         self.vae, self.text_encoder = base.vae, base.text_encoder
         self.plan, self.tokenize = plan, tokenize
-        self.rank, self.world_size = rank, world_size
         self.recogniser = recogniser
-        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, rank, world_size)
 
     @property
     def empty_context(self) -> Tensor:
@@ -110,14 +105,11 @@ class PhotoFaces(nn.Module):
         return encode_text(self.text_encoder, self.tokenize([""]).to(device))
 
     @torch.no_grad()
-    def draw(self, generator: torch.Generator) -> SFSRFaces:
-        """As :class:`.FaceSource`.
-
-        Raises:
-            InputError: The data set has hardly any usable image.
-        """
-        own = self.stream.process_generator(generator)
-        batch, images, five, people = self._next()
+    def draw(self, generator: torch.Generator, batch: Batch | None = None) -> SFSRFaces:
+        """As :class:`.FaceSource`."""
+        if batch is None:
+            raise InputError("a batch of the data set is needed", where="PhotoFaces")
+        images, five, people = self._faces(batch)
         cells = self.plan.size // VAE_FACTOR
         parts = batch["parts"][:, None].to(images.device)
         side = (self.plan.size, self.plan.size)
@@ -125,9 +117,9 @@ class PhotoFaces(nn.Module):
         mask = _unless_all(dilate_by_fraction(face, MARGIN), face)
         # Another face's area is emptied as well: the outline alone would reveal the person.
         wide = _unless_all(torch.maximum(mask, mask.roll(1, 0)), mask)
-        known = half_known(batch["blendshapes"].isfinite(), own).to(images.device)
+        known = half_known(batch["blendshapes"].isfinite(), generator).to(images.device)
         values = batch["blendshapes"].nan_to_num().to(images)
-        dropped = (torch.rand(len(images), generator=own) < NO_CAPTION).tolist()
+        dropped = (torch.rand(len(images), generator=generator) < NO_CAPTION).tolist()
         texts = ["" if drop else text for text, drop in zip(batch["caption"], dropped, strict=True)]
         tokens = self.tokenize(texts).to(images.device)
         return SFSRFaces(
@@ -148,39 +140,41 @@ class PhotoFaces(nn.Module):
         vae: Any = self.vae
         return LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
 
-    def _next(self) -> tuple[Batch, Tensor, Tensor, Tensor]:
-        """The usable part of the next batch, its images, five points and identities."""
-        batch = self.stream.next(self._usable, _NEEDED)
+    def _faces(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The images of a batch, their five points and identities."""
         images = batch["image"].to(next(self.vae.parameters()).device)
         points = [five_points(marks, self.plan.scheme) for marks in batch["landmarks"]]
         five = torch.stack(points).to(images)
         if self.recogniser is None:
-            return batch, images, five, F.normalize(batch["feature"].to(images), dim=1)
-        return batch, images, five, self.recogniser.identities(images, five)
+            return images, five, F.normalize(batch["feature"].to(images), dim=1)
+        return images, five, self.recogniser.identities(images, five)
 
-    def _usable(self, batch: Batch) -> Batch | None:
-        """The samples of a batch with all labels; None for fewer than two."""
-        parts = batch["parts"].flatten(1)
-        # Without parts (-1), face or background there is no scene to empty.
-        usable = (parts > 0).any(1) & (parts == 0).any(1)
-        usable &= batch["landmarks"].isfinite().flatten(1).all(1)
-        if self.recogniser is None:
-            usable &= batch["feature"].isfinite().all(1)
-        rows = usable.nonzero()[:, 0].tolist()
-        if len(rows) < _MIN_BATCH:
-            return None
-        return {
-            name: values[rows] if isinstance(values, Tensor) else [values[i] for i in rows]
-            for name, values in batch.items()
-        }
 
-    def _stream(self, skip: int) -> FaceStream:
-        plan = self.plan
-        # Part masks at half resolution suffice: latent cells are four times coarser still.
-        return FaceStream(
-            plan.dataset, plan.size, plan.size // 2, plan.scheme,
-            seed=plan.seed, batch=plan.batch, rank=self.rank, world_size=self.world_size, skip=skip,
-        )  # fmt: skip
+def face_batches(plan: SFSRPlan, *, recogniser: bool) -> Batches:
+    """The plan's data set: images with part masks and landmarks.
+
+    Args:
+        recogniser: Whether identities are read by a network; else the data set must have them.
+
+    Raises:
+        InputError: There is no data set.
+    """
+    # Part masks at half resolution suffice: latent cells are four times coarser still.
+    kinds = _KINDS if recogniser else (*_KINDS, "feat_file_v2")
+    data = FaceDataset(plan.dataset, plan.size, plan.size // 2, plan.scheme, kinds)
+    usable = _has_face if recogniser else _has_person
+    return Batches(data, plan.batch, plan.seed, workers=plan.workers, usable=usable, needed=_NEEDED)
+
+
+def _has_face(sample: Sample) -> bool:
+    """Without parts (-1), face or background there is no scene to empty."""
+    parts = sample["parts"]
+    seen = bool((parts > 0).any()) and bool((parts == 0).any())
+    return seen and bool(sample["landmarks"].isfinite().all())
+
+
+def _has_person(sample: Sample) -> bool:
+    return _has_face(sample) and bool(sample["feature"].isfinite().all())
 
 
 class ArcFaceReader(nn.Module):
@@ -209,28 +203,32 @@ class ArcFaceReader(nn.Module):
 
 
 def train_sfsr(
-    base: Base, plan: SFSRPlan, tokenize: Tokenize, schedule: Schedule, net: IRSE50 | None = None
-) -> tuple[SFSRAdapter, PhotoFaces]:
-    """Train an adapter and return it with averaged weights, and its data; a killed run resumes.
+    base: Base,
+    plan: SFSRPlan,
+    tokenize: Tokenize,
+    schedule: Schedule,
+    net: IRSE50 | None = None,
+    *,
+    fresh: bool = False,
+) -> SFSRAdapter:
+    """Train an adapter and return it with averaged weights; a killed run resumes.
 
-    Under ``accelerate launch``, on several GPUs or machines, each process reads other records.
+    Under ``accelerate launch`` or ``torchrun`` each process reads other records.
 
     Args:
         net: Encodes identities and enables the cross-identity losses; without it only the noise
             prediction loss is used.
 
     Raises:
-        InputError: There is no data set, or it has too few usable images.
+        InputError: As :func:`.train`; or there is no data set, or it has too few usable images.
         ModelFileError: The work folder holds a run of another adapter.
     """
-    from accelerate import PartialState
-
-    state = PartialState()
     reader = None if net is None else ArcFaceReader(net)
-    source = PhotoFaces(base, plan, tokenize, reader, state.process_index, state.num_processes)
+    source = PhotoFaces(base, plan, tokenize, reader)
     config = base.unet.config
+    encoder = plan.encoder if net is None else ENCODER
     layout = CompoundLayout(
-        {plan.encoder if net is None else ENCODER: IDENTITY_DIM},
+        {encoder: IDENTITY_DIM},
         tokens=plan.tokens,
         width=base.text_encoder.config.hidden_size,
     )
@@ -238,8 +236,17 @@ def train_sfsr(
         adapter = SFSRAdapter(layout, layers_of(base.unet), config["block_out_channels"][0])
     faces = None if net is None else FaceLosses(rows=max(_MIN_BATCH, plan.batch // 3))
     task = SFSRTask(base, adapter, source, reader, faces=faces)
-    train(task, schedule, seed=plan.seed, folder=plan.folder)
-    return task.adapter, source
+    settings = {name: getattr(plan, name) for name in ("size", "tokens", "scheme")}
+    train(
+        task,
+        schedule,
+        seed=plan.seed,
+        folder=plan.folder,
+        batches=face_batches(plan, recogniser=net is not None),
+        settings={"encoder": encoder, **settings},
+        fresh=fresh,
+    )
+    return task.adapter
 
 
 def _at_least(parts: Tensor, first: int) -> Tensor:

@@ -20,9 +20,16 @@ from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.sfsr.adapter import load_adapter
 from comfyui_dense_face.storage import read_weights
 from comfyui_dense_face.training import sfsr
+from comfyui_dense_face.training.data.batches import Batch
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.loop import Schedule, step_generator
-from comfyui_dense_face.training.sfsr_photos import ArcFaceReader, PhotoFaces, SFSRPlan, train_sfsr
+from comfyui_dense_face.training.sfsr_photos import (
+    ArcFaceReader,
+    PhotoFaces,
+    SFSRPlan,
+    face_batches,
+    train_sfsr,
+)
 from tiny_random import write_base
 
 SIDE, STEPS = 64, 4
@@ -64,6 +71,11 @@ def _train(faces: Path, base: Path, out: Path, *more: str, who: str = "tiny-worl
 def _plan(faces: Path, out: Path, **more: Any) -> SFSRPlan:
     given = {"encoder": "tiny-world", "size": SIDE, "scheme": "ibug", "batch": 4, "workers": 0}
     return SFSRPlan(faces, out, **{**given, **more})
+
+
+def _batch(plan: SFSRPlan) -> Batch:
+    batches = face_batches(plan, recogniser=False)
+    return batches.checked(next(iter(batches.loader(0, 1))))
 
 
 def test_a_killed_run_gives_the_same_adapter(
@@ -123,27 +135,20 @@ def test_generated_faces_are_recognised(
 
     monkeypatch.setattr(sfsr.SFSRTask, "_face_losses", watched)
     schedule = Schedule(2, 1e-2, warmup=1, precision="no")
-    adapter, source = train_sfsr(base, _plan(faces, tmp_path), token_ids, schedule, net)
+    adapter = train_sfsr(base, _plan(faces, tmp_path), token_ids, schedule, net)
     assert adapter.layout.identities == {ENCODER: 512}
     assert [set(losses) for losses in seen] == [{"identity", "mistaken", "scene"}] * 2
     assert all(losses["identity"].requires_grad for losses in seen)
-    assert int(source.stream.used) == 2
 
 
 def test_the_scene_does_not_reveal_the_face(faces: Path, base: Base, tmp_path: Path) -> None:
     """The scene's inputs are the same whatever the pixels of the face are."""
     plan = _plan(faces, tmp_path)
-    plain, painted = (PhotoFaces(base, plan, token_ids) for _ in range(2))
-    next_of = painted._next
-
-    def negative() -> Any:
-        batch, images, five, people = next_of()
-        parts = batch["parts"][:, None].float()
-        face = torch.nn.functional.interpolate(parts, images.shape[-2:], mode="nearest-exact") > 0
-        return batch, torch.where(face, 1 - images, images), five, people
-
-    painted._next = negative
-    one, other = (each.draw(step_generator(1, 0)) for each in (plain, painted))
+    source, batch = PhotoFaces(base, plan, token_ids), _batch(plan)
+    parts = batch["parts"][:, None].float()
+    face = torch.nn.functional.interpolate(parts, (SIDE, SIDE), mode="nearest-exact") > 0
+    negative = {**batch, "image": torch.where(face, 1 - batch["image"], batch["image"])}
+    one, other = (source.draw(step_generator(1, 0), each) for each in (batch, negative))
     assert torch.equal(one.background, other.background)
     assert not torch.equal(one.latents, other.latents)
     assert bool((one.background[:, :1] >= one.heads).all()) and one.heads.amax() == 1
@@ -205,12 +210,37 @@ def test_a_state_of_another_adapter_is_refused(
     faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _train(faces, base_file, tmp_path) == 0
-    assert _train(faces, base_file, tmp_path, "--tokens", "2", "--steps", "6") == 2
-    assert str(tmp_path / "work") in capsys.readouterr().err
+    assert _train(faces, base_file, tmp_path, "--tokens", "2", who="another") == 2
+    message = capsys.readouterr().err
+    assert "encoder another instead of tiny-world; tokens 2 instead of 4" in message
+    assert str(tmp_path / "work") in message
+    assert _train(faces, base_file, tmp_path, "--tokens", "2", "--fresh") == 0
+
+
+def test_a_state_of_another_base_or_data_set_is_refused(
+    faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(faces, base_file, tmp_path) == 0
+    first, _ = read_weights(tmp_path / "adapter")
+    other_base = write_base(tmp_path / "other.safetensors", seed=1)
+    assert _train(faces, other_base, tmp_path) == 2
+    assert "other contents of unet, vae, source (" in capsys.readouterr().err
+    fewer = tmp_path / "fewer"
+    shutil.copytree(faces, fewer)
+    table = fewer / "faces_headpose.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    assert _train(fewer, base_file, tmp_path) == 2
+    assert "other contents of data set (" in capsys.readouterr().err
+    moved = tmp_path / "moved"
+    shutil.copytree(faces, moved)
+    assert _train(moved, base_file, tmp_path) == 0
+    again, _ = read_weights(tmp_path / "adapter")
+    assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
 
 
 def test_faces_without_points_cannot_be_aligned(net: IRSE50, faces: Path, base: Base) -> None:
-    shown = PhotoFaces(base, _plan(faces, faces), token_ids).draw(step_generator(1, 0))
+    plan = _plan(faces, faces)
+    shown = PhotoFaces(base, plan, token_ids).draw(step_generator(1, 0), _batch(plan))
     object.__setattr__(shown, "five", None)
     with pytest.raises(InputError, match="five points"):
         ArcFaceReader(net)(torch.rand(4, 3, SIDE, SIDE), shown, step_generator(1, 1))
