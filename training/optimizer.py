@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .config import OPTIMIZERS
 
-OPTIMIZERS = ("muon", "adamw", "adamw8bit")
 _BETAS = (0.9, 0.99)
 _NEWTON_SCHULZ_STEPS = 3  # of the usual 5: on CPUs they take as long as the backward pass
 _MIN_SIDE = 16  # orthogonalising thinner matrices gains nothing

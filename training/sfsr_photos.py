@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,20 +11,22 @@ from torch.nn import functional as F
 from ..errors import InputError
 from ..faces.blendshapes import ARKIT_NAMES
 from ..faces.crops.alignment import ALIGNED_SIZE, align_face
-from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50
+from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50, load_ir_se50
 from ..faces.face import five_points
 from ..faces.masks.dilate import dilate_by_fraction
 from ..pipelines.base import LATENT_SCALE, Base
-from ..pipelines.single_file import Tokenize
+from ..pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
 from ..pipelines.source_attention import layers_of
 from ..pipelines.text import encode_text
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.background import background_channels, emptied, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
+from .config import SFSRConfig
 from .data.batches import Batch, Batches
 from .data.dataset import FaceDataset, Sample
-from .loop import Schedule, seeded, train
+from .loop import seeded, train
+from .processes import on_main
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr_faces import NO_CAPTION, FaceReading, SFSRFaces, half_known
 from .tiny.vae import FIRST_FEATURE
@@ -38,44 +38,6 @@ _NEEDED = (
     "recogniser identities as well"
 )
 _KINDS = ("images", "masks", "landmarks", "attributes")
-_MIN_BATCH = 2
-"""Faces per step: one is generated with the identity of another."""
-
-
-@dataclass(frozen=True)
-class SFSRPlan:
-    """The adapter to train, and its data.
-
-    dataset: Folder in the Dense-Face layout, or of its WebDataset shards.
-    folder: Work folder with the saved state, from which a killed run resumes.
-    encoder: Name of the network that encoded the data set's identities; ignored with a recogniser,
-        which encodes them itself.
-    size: Side of the images in pixels, a multiple of 64.
-    scheme: Of the data set's landmarks.
-    tokens: Identity and expression tokens of the adapter.
-    batch: Records per step and process. workers: Processes that read images.
-    """
-
-    dataset: Path
-    folder: Path
-    encoder: str
-    size: int = 512
-    scheme: str = "mesh"
-    tokens: int = 4
-    batch: int = 8
-    workers: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise InputError for values out of range."""
-        if self.size < 64 or self.size % 64:
-            raise InputError(
-                f"the images' side is {self.size}", fix="Use a multiple of 64, such as 512"
-            )
-        if self.batch < _MIN_BATCH:
-            raise InputError(f"the batch size is {self.batch}", fix="Use 2 or more")
-        if self.tokens < 1:
-            raise InputError(f"the number of tokens is {self.tokens}", fix="Use 1 or more")
 
 
 class PhotoFaces(nn.Module):
@@ -89,13 +51,13 @@ class PhotoFaces(nn.Module):
     def __init__(
         self,
         base: Base,
-        plan: SFSRPlan,
+        config: SFSRConfig,
         tokenize: Tokenize,
         recogniser: ArcFaceReader | None = None,
     ) -> None:
         super().__init__()
         self.vae, self.text_encoder = base.vae, base.text_encoder
-        self.plan, self.tokenize = plan, tokenize
+        self.config, self.tokenize = config, tokenize
         self.recogniser = recogniser
 
     @property
@@ -110,9 +72,9 @@ class PhotoFaces(nn.Module):
         if batch is None:
             raise InputError("a batch of the data set is needed", where="PhotoFaces")
         images, five, people = self._faces(batch)
-        cells = self.plan.size // VAE_FACTOR
+        cells = self.config.size // VAE_FACTOR
         parts = batch["parts"][:, None].to(images.device)
-        side = (self.plan.size, self.plan.size)
+        side = (self.config.size, self.config.size)
         face = F.interpolate(_at_least(parts, 1), side, mode="nearest-exact")
         mask = _unless_all(dilate_by_fraction(face, MARGIN), face)
         # Another face's area is emptied as well: the outline alone would reveal the person.
@@ -143,15 +105,15 @@ class PhotoFaces(nn.Module):
     def _faces(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The images of a batch, their five points and identities."""
         images = batch["image"].to(next(self.vae.parameters()).device)
-        points = [five_points(marks, self.plan.scheme) for marks in batch["landmarks"]]
+        points = [five_points(marks, self.config.scheme) for marks in batch["landmarks"]]
         five = torch.stack(points).to(images)
         if self.recogniser is None:
             return images, five, F.normalize(batch["feature"].to(images), dim=1)
         return images, five, self.recogniser.identities(images, five)
 
 
-def face_batches(plan: SFSRPlan, *, recogniser: bool) -> Batches:
-    """The plan's data set: images with part masks and landmarks.
+def face_batches(config: SFSRConfig, *, recogniser: bool) -> Batches:
+    """The data set: images with part masks and landmarks.
 
     Args:
         recogniser: Whether identities are read by a network; else the data set must have them.
@@ -161,9 +123,11 @@ def face_batches(plan: SFSRPlan, *, recogniser: bool) -> Batches:
     """
     # Part masks at half resolution suffice: latent cells are four times coarser still.
     kinds = _KINDS if recogniser else (*_KINDS, "feat_file_v2")
-    data = FaceDataset(plan.dataset, plan.size, plan.size // 2, plan.scheme, kinds)
+    data = FaceDataset(config.dataset, config.size, config.size // 2, config.scheme, kinds)
     usable = _has_face if recogniser else _has_person
-    return Batches(data, plan.batch, plan.seed, workers=plan.workers, usable=usable, needed=_NEEDED)
+    return Batches(
+        data, config.batch, config.seed, workers=config.workers, usable=usable, needed=_NEEDED
+    )
 
 
 def _has_face(sample: Sample) -> bool:
@@ -204,9 +168,8 @@ class ArcFaceReader(nn.Module):
 
 def train_sfsr(
     base: Base,
-    plan: SFSRPlan,
+    config: SFSRConfig,
     tokenize: Tokenize,
-    schedule: Schedule,
     net: IRSE50 | None = None,
     *,
     fresh: bool = False,
@@ -216,37 +179,60 @@ def train_sfsr(
     Under ``accelerate launch`` or ``torchrun`` each process reads other records.
 
     Args:
-        net: Encodes identities and enables the cross-identity losses; without it only the noise
-            prediction loss is used.
+        net: Encodes identities and, with ``identity_loss``, enables the cross-identity losses;
+            without it only the noise prediction loss is used.
 
     Raises:
         InputError: As :func:`.train`; or there is no data set, or it has too few usable images.
         ModelFileError: The work folder holds a run of another adapter.
     """
-    reader = None if net is None else ArcFaceReader(net)
-    source = PhotoFaces(base, plan, tokenize, reader)
-    config = base.unet.config
-    encoder = plan.encoder if net is None else ENCODER
-    layout = CompoundLayout(
-        {encoder: IDENTITY_DIM},
-        tokens=plan.tokens,
-        width=base.text_encoder.config.hidden_size,
-    )
-    with seeded(plan.seed):
-        adapter = SFSRAdapter(layout, layers_of(base.unet), config["block_out_channels"][0])
-    faces = None if net is None else FaceLosses(rows=max(_MIN_BATCH, plan.batch // 3))
-    task = SFSRTask(base, adapter, source, reader, faces=faces)
-    settings = {name: getattr(plan, name) for name in ("size", "tokens", "scheme")}
+    task = sfsr_task(base, config, tokenize, net)
+    names = ("size", "tokens", "scheme", "identity_loss")
     train(
         task,
-        schedule,
-        seed=plan.seed,
-        folder=plan.folder,
-        batches=face_batches(plan, recogniser=net is not None),
-        settings={"encoder": encoder, **settings},
+        config.schedule,
+        seed=config.seed,
+        folder=config.folder,
+        batches=face_batches(config, recogniser=net is not None),
+        settings={
+            "encoder": task.adapter.layout.required,
+            **{name.replace("_", " "): getattr(config, name) for name in names},
+        },
         fresh=fresh,
     )
     return task.adapter
+
+
+def sfsr_task(
+    base: Base, config: SFSRConfig, tokenize: Tokenize, net: IRSE50 | None = None
+) -> SFSRTask:
+    """The task of :func:`train_sfsr`, with an untrained adapter."""
+    reader = None if net is None else ArcFaceReader(net)
+    source = PhotoFaces(base, config, tokenize, reader)
+    layout = CompoundLayout(
+        {config.encoder if net is None else ENCODER: IDENTITY_DIM},
+        tokens=config.tokens,
+        width=base.text_encoder.config.hidden_size,
+    )
+    with seeded(config.seed):
+        first = base.unet.config["block_out_channels"][0]
+        adapter = SFSRAdapter(layout, layers_of(base.unet), first)
+    faces = FaceLosses(rows=max(2, config.batch // 3)) if net and config.identity_loss else None
+    return SFSRTask(base, adapter, source, reader, faces=faces)
+
+
+def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
+    """Train an adapter for a base and write its file.
+
+    Raises:
+        FacePackError: As :func:`train_sfsr`; or a model file or the tokenizer cannot be used, or
+            nothing can be written.
+    """
+    net = None if config.ir_se50 is None else load_ir_se50(config.ir_se50)
+    base = load_checkpoint(config.base)
+    tokenize = tokenizer_for(base, config.tokenizer)
+    adapter = train_sfsr(base, config, tokenize, net, fresh=fresh)
+    on_main(lambda: adapter.save(config.out, config.about("sfsr", base.metadata)))
 
 
 def _at_least(parts: Tensor, first: int) -> Tensor:

@@ -32,6 +32,7 @@ from comfyui_dense_face.pipelines.single_file import (
 from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.storage import write_weights
 from comfyui_dense_face.training import annotation_head
+from comfyui_dense_face.training.config import AnnotationsConfig
 from comfyui_dense_face.training.data.batches import Batches
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.loop import step_generator
@@ -62,7 +63,16 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(faces: Path, base: Path, out: Path, *more: str) -> int:
-    words = ["train-annotations", str(faces), "--base", str(base), "--out", str(out / "head")]
+    words = [
+        "train",
+        "annotations",
+        "--dataset",
+        str(faces),
+        "--base",
+        str(base),
+        "--out",
+        str(out / "head"),
+    ]
     words += ["--folder", str(out / "work"), "--steps", str(STEPS), "--batch", "2"]
     words += ["--workers", "0", "--precision", "no", "--save-every", "2", *HEAD, *more]
     return cli.main(words)
@@ -155,9 +165,11 @@ def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_processes_draw_their_own_noise(faces: Path, base: Path, tmp_path: Path) -> None:
-    plan = annotation_head.HeadPlan(faces, tmp_path, SIDE, 32, 4, "ibug", 2, 0)
+    config = AnnotationsConfig(
+        dataset=faces, base=base, out=tmp_path / "head", size=SIDE, width=32, scale=4
+    )
     images = torch.zeros(2, 3, SIDE, SIDE)
-    task = annotation_head.HeadTask(load_base(base), plan, token_ids)
+    task = annotation_head.HeadTask(load_base(base), config, token_ids)
     drawn = [task._draw(images, step_generator(5, 3, rank)) for rank in (0, 1)]
     assert not torch.equal(drawn[0][1], drawn[1][1])
 
