@@ -21,6 +21,7 @@ from .data.batches import Batch, Batches
 from .data.dataset import FaceDataset
 from .data.record import KINDS
 from .loop import seeded, train
+from .memory import save_memory
 from .processes import on_main
 from .tiny.feature_cache import EMPTY_CAPTION
 
@@ -116,6 +117,7 @@ def train_and_save(config: AnnotationsConfig, *, fresh: bool = False) -> None:
             nothing can be written.
     """
     base = load_checkpoint(config.base)
+    save_memory(base, config.precision, checkpointing=False)  # nothing is trained through it
     tokenize = tokenizer_for(base, config.tokenizer)
     head = train_head(base, config, tokenize, fresh=fresh)
     on_main(lambda: save_head(config.out, head, config.about("annotations", base.metadata)))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from ..errors import InputError
 from .data.batches import Batches
 from .fingerprint import Fingerprint
 from .health import Health
@@ -138,6 +139,10 @@ def _train(
         gradient_accumulation_steps=schedule.accumulation,
         step_scheduler_with_optimizer=False,
     )
+    if schedule.precision == "fp16" and accelerator.scaler is None:
+        raise InputError(
+            "fp16 needs a GPU: gradients cannot be scaled here", fix="Use precision bf16 or no"
+        )
     fingerprint = _fingerprint(task, schedule, seed, batches, settings, accelerator.num_processes)
     model = accelerator.prepare(task)
     # A base rate of 1, so that the scheduler's products are the schedule's rates exactly.

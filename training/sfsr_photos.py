@@ -26,6 +26,7 @@ from .config import SFSRConfig
 from .data.batches import Batch, Batches
 from .data.dataset import FaceDataset, Sample
 from .loop import seeded, train
+from .memory import cast_frozen, save_memory
 from .processes import on_main
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr_faces import NO_CAPTION, FaceReading, SFSRFaces, half_known
@@ -230,6 +231,9 @@ def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
     """
     net = None if config.ir_se50 is None else load_ir_se50(config.ir_se50)
     base = load_checkpoint(config.base)
+    save_memory(base, config.precision, checkpointing=config.gradient_checkpointing)
+    if net is not None:
+        cast_frozen(net, config.precision)
     tokenize = tokenizer_for(base, config.tokenizer)
     adapter = train_sfsr(base, config, tokenize, net, fresh=fresh)
     on_main(lambda: adapter.save(config.out, config.about("sfsr", base.metadata)))
