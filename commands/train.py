@@ -9,21 +9,24 @@ from typing import Any
 
 from ..training.config import (
     AnnotationsConfig,
+    DenseFaceConfig,
     SFSRConfig,
     TrainerConfig,
     kind_of,
     option_of,
-    read_config,
 )
+from ..training.config_file import read_config
 from .checks import require_file, require_folder, require_present
 
 TRAINERS: dict[str, type[TrainerConfig]] = {
-    "annotations": AnnotationsConfig,
+    "dense-face": DenseFaceConfig,
     "sfsr": SFSRConfig,
+    "annotations": AnnotationsConfig,
 }
 _SUMMARIES = {
-    "annotations": "an annotation head: depth, parts and landmarks while sampling",
+    "dense-face": "a Dense-Face adapter: identity and head pose",
     "sfsr": "an SFSR adapter: identity and expression",
+    "annotations": "an annotation head: depth, parts and landmarks while sampling",
 }
 
 
@@ -89,6 +92,8 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
 
     if isinstance(config, AnnotationsConfig):
         from ..training.annotation_head import train_and_save
+    elif isinstance(config, DenseFaceConfig):
+        from ..training.dense_face_photos import train_and_save
     else:
         from ..training.sfsr_photos import train_and_save
     train_and_save(config, fresh=args.fresh)  # type: ignore[arg-type]

@@ -1,22 +1,20 @@
-"""The settings of the trainers: one frozen dataclass each, read from YAML and options.
+"""The settings of the trainers: one frozen dataclass each.
 
-Every field is a key of the file and an option of ``denseface train``. This module imports nothing
-heavy: the command line is built from it.
+Every field is a key of the settings file (``config_file``) and an option of ``denseface train``.
+This module imports nothing heavy: the command line is built from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, ModelFileError, require_within
-from ..readers.files import read_text
+from ..errors import InputError, require_within
 
 if TYPE_CHECKING:
     from .loop import Schedule
@@ -27,7 +25,6 @@ HIGHEST_SEED = 2**42
 """Seeds are multiplied by a million (``loop.step_generator``)."""
 MOST_PROCESSES = 1024
 _MANY = 2**53
-Config = TypeVar("Config", bound="TrainerConfig")
 
 
 def key(
@@ -164,12 +161,41 @@ class SFSRConfig(TrainerConfig):
         super().__post_init__()
         if self.batch < 2:  # one face is generated with the identity of another
             raise InputError(f"the batch size is {self.batch}", fix="Use 2 or more")
-        if (self.ir_se50 is None) == (not self.encoder):
-            raise InputError(
-                "exactly one identity encoder is needed",
-                where="--ir-se50, --encoder",
-                fix="Give IR-SE50's file or the name of the data set's encoder",
-            )
+        _require_one_encoder(self.ir_se50, self.encoder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseFaceConfig(TrainerConfig):
+    """A Dense-Face adapter: PC-adapter, identity token and pose branch."""
+
+    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/dense-face"))
+    batch: int = key("images per batch and process", 4, within=(1, 2**16))
+    rate: float = key("peak learning rate", 1e-4, within=(1e-12, 1e3))
+    start: Path | None = key("adapter file to train on from, such as the converted release", None)
+    delta: float = key(
+        "strength of a new adapter and token; the files have their own", 0.1, within=(1e-6, 1e3)
+    )
+    ir_se50: Path | None = key("IR-SE50's weights, for identities", None)
+    encoder: str = key(
+        "without IR-SE50: name of the encoder of the data set's identities, such as "
+        "insightface/w600k_r50",
+        "",
+    )
+    gradient_checkpointing: bool = key("less memory, a third more time", False)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        _require_one_encoder(self.ir_se50, self.encoder)
+
+
+def _require_one_encoder(ir_se50: Path | None, encoder: str) -> None:
+    if (ir_se50 is None) == (not encoder):
+        raise InputError(
+            "exactly one identity encoder is needed",
+            where="--ir-se50, --encoder",
+            fix="Give IR-SE50's file or the name of the data set's encoder",
+        )
 
 
 def option_of(name: str) -> str:
@@ -183,91 +209,3 @@ def kind_of(config: type[TrainerConfig], name: str) -> type:
     if isinstance(hint, types.UnionType):
         hint = next(each for each in typing.get_args(hint) if each is not type(None))
     return hint
-
-
-def read_config(
-    config: type[Config], path: Path | None, given: Mapping[str, Any], trainer: str
-) -> Config:
-    """A trainer's settings.
-
-    Args:
-        path: YAML, keys as the fields, ``-`` or ``_`` in names; relative paths in it count from
-            the current folder, as in options. None for no file.
-        given: Values that take precedence over those of the file.
-        trainer: For error messages.
-
-    Raises:
-        InputError: A key is unknown (the nearest one is named) or missing, or a value cannot be
-            used.
-        ModelFileError: The file cannot be read.
-    """
-    values = {} if path is None else _from_file(config, path)
-    values |= given
-    missing = [
-        each.name
-        for each in dataclasses.fields(config)
-        if each.default is dataclasses.MISSING and values.get(each.name) is None
-    ]
-    if missing:
-        raise InputError(
-            f"train {trainer} needs {', '.join(missing)}",
-            where="" if path is None else str(path),
-            fix=f"Give {option_of(missing[0])}, or {missing[0]}: in --config",
-        )
-    return config(**values)
-
-
-def _from_file(config: type[TrainerConfig], path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        read = yaml.safe_load(read_text(path))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelFileError(
-            f"the settings cannot be read: {reason}", where=str(path), fix="Give a YAML file"
-        ) from error
-    if not isinstance(read, dict):
-        raise InputError(
-            "the file holds no settings", where=str(path), fix="Write a line such as steps: 20000"
-        )
-    names = [each.name for each in dataclasses.fields(config)]
-    values: dict[str, Any] = {}
-    for written, value in read.items():
-        name = str(written).replace("-", "_")
-        if name not in names:
-            raise InputError(
-                f"there is no key {written}", where=str(path), fix=nearest(name, names)
-            )
-        values[name] = _value(config, name, value, path)
-    return values
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """What to do about a name that is not among ``names``."""
-    close = difflib.get_close_matches(name, names, 1)
-    return f"Did you mean {close[0]}?" if close else f"Keys are {', '.join(names)}"
-
-
-def _value(config: type[TrainerConfig], name: str, value: Any, path: Path) -> Any:
-    """A value of the file in the key's type; YAML reads 1e-3 as a text, and no as false."""
-    kind = kind_of(config, name)
-    if value is None:
-        return None
-    if value is False and kind is str:
-        return "no"  # as it was written, without quotes
-    words = {bool: "neither true nor false", int: "no whole number", float: "no number"}
-    try:
-        if kind is bool or isinstance(value, bool):
-            if kind is bool and isinstance(value, bool):
-                return value
-            raise ValueError
-        if kind is int and not (isinstance(value, int) or str(value).isdecimal()):
-            raise ValueError
-        if isinstance(value, (list, dict)):
-            raise ValueError
-        return kind(value)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{name} is {value}, which is {words.get(kind, 'no text')}", where=str(path)
-        ) from error

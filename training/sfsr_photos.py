@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..faces.blendshapes import ARKIT_NAMES
-from ..faces.crops.alignment import ALIGNED_SIZE, align_face
 from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50, load_ir_se50
 from ..faces.face import five_points
 from ..faces.masks.dilate import dilate_by_fraction
@@ -22,6 +20,7 @@ from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.background import background_channels, emptied, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
+from .arcface_reader import ArcFaceReader
 from .config import SFSRConfig
 from .data.batches import Batch, Batches
 from .data.dataset import FaceDataset, Sample
@@ -29,7 +28,7 @@ from .loop import seeded, train
 from .memory import cast_frozen, save_memory
 from .processes import on_main
 from .sfsr import FaceLosses, SFSRTask
-from .sfsr_faces import NO_CAPTION, FaceReading, SFSRFaces, half_known
+from .sfsr_faces import NO_CAPTION, SFSRFaces, half_known
 from .tiny.vae import FIRST_FEATURE
 
 MARGIN = 0.15
@@ -140,31 +139,6 @@ def _has_face(sample: Sample) -> bool:
 
 def _has_person(sample: Sample) -> bool:
     return _has_face(sample) and bool(sample["feature"].isfinite().all())
-
-
-class ArcFaceReader(nn.Module):
-    """IR-SE50 on aligned faces, as a :class:`.FaceReader` without expressions."""
-
-    reliability: Tensor | None = None
-
-    def __init__(self, net: IRSE50) -> None:
-        super().__init__()
-        self.net = net
-
-    def identities(self, images: Tensor, five: Tensor) -> Tensor:
-        """Identities [B, 512] of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1."""
-        side = images.shape[-1]
-        crops = [align_face(p, side * points) for p, points in zip(images, five, strict=True)]
-        return self.net(2 * torch.stack(crops) - 1).float()  # also under mixed precision
-
-    def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> FaceReading:
-        if faces.five is None:
-            raise InputError("faces without five points cannot be aligned", where="ArcFaceReader")
-        # Jitter makes it harder to fool the network with single pixels.
-        jitter = torch.randn(faces.five.shape, generator=generator).to(faces.five) / ALIGNED_SIZE
-        repeats = len(images) // len(faces)
-        found = self.identities(images, (faces.five + jitter).repeat(repeats, 1, 1))
-        return FaceReading(found, found.new_zeros(len(found), len(ARKIT_NAMES)))
 
 
 def train_sfsr(

@@ -20,12 +20,12 @@ from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.sfsr.adapter import load_adapter
 from comfyui_dense_face.storage import read_weights
 from comfyui_dense_face.training import sfsr
+from comfyui_dense_face.training.arcface_reader import ArcFaceReader
 from comfyui_dense_face.training.config import SFSRConfig
 from comfyui_dense_face.training.data.batches import Batch
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.loop import step_generator
 from comfyui_dense_face.training.sfsr_photos import (
-    ArcFaceReader,
     PhotoFaces,
     face_batches,
     train_sfsr,

@@ -9,7 +9,8 @@ import pytest
 from comfyui_dense_face import cli
 from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.training import annotation_head, sfsr_photos
-from comfyui_dense_face.training.config import AnnotationsConfig, SFSRConfig, read_config
+from comfyui_dense_face.training.config import AnnotationsConfig, SFSRConfig
+from comfyui_dense_face.training.config_file import read_config
 
 NEEDED = "dataset: faces\nbase: sd15.safetensors\nout: head.safetensors\n"
 

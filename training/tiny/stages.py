@@ -41,7 +41,7 @@ from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, 
 from .base import BaseTask
 from .checkpoint import compressed_state_dict, run_metadata, train_part, train_stage
 from .data import PER_SHARD, Images, pose_hints, render_shards
-from .dense_face import DenseFaceTask
+from .dense_face import tiny_task
 from .expression import ExpressionTask
 from .feature_cache import CACHED_SHARDS, cache_features, load_features
 from .parts import LAYERS, PartsTask
@@ -152,7 +152,7 @@ def dense_face(run: TrainingRun) -> None:
     identities = _identities(net, images.rgb)
     hints = pose_hints(latents.heads)
     with seeded(6):
-        task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
+        task = tiny_task(tiny, latents, identities, hints, batch=48)
     about = train_stage(run, "dense-face", task, run.schedule(4000, 2e-3), batch=48, seed=6)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
     save_adapter(
