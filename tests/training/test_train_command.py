@@ -108,7 +108,7 @@ def test_misspelt_options_are_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_result_says_how_it_was_trained() -> None:
     """Without the places on the machine where it was."""
     config = SFSRConfig(
-        dataset=Path("/home/me/faces"), base=Path("/home/me/dream.safetensors"), out=Path("x"),
+        dataset=Path("mine/faces"), base=Path("mine/dream.safetensors"), out=Path("x"),
         encoder="insightface/w600k_r50", steps=10,
     )  # fmt: skip
     about = config.about("sfsr", {})
