@@ -52,6 +52,9 @@ def add_keys(
     parser.add_argument(
         "--fresh", action="store_true", help="remove what an earlier run left in --folder"
     )
+    parser.add_argument(
+        "--plan", action="store_true", help="print what a step needs and train nothing"
+    )
     for field in dataclasses.fields(config):
         kind, given = kind_of(config, field.name), field.metadata
         more: dict[str, Any] = {"help": f"{given['help']}{_default(field.default)}"}
@@ -85,6 +88,9 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
     import sys
 
     config = _settings(trainer, args)
+    if args.plan:
+        _print_plan(config)
+        return
     logging.basicConfig(format="%(message)s")
     if hint:
         print(hint, file=sys.stderr)
@@ -109,11 +115,22 @@ def _settings(trainer: str, args: argparse.Namespace) -> TrainerConfig:
     names = [field.name for field in dataclasses.fields(kind)]
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
     config = read_config(kind, args.config, given, trainer)
+    if args.plan:
+        require_present(argparse.Namespace(base=config.base))
+        return config
     require_file("--out", config.out)
     require_folder("--folder", config.folder)
     require_data_set(config.dataset)
     require_present(argparse.Namespace(**{name: getattr(config, name) for name in names}))
     return config
+
+
+def _print_plan(config: TrainerConfig) -> None:
+    from ..training.plans import plan_of
+
+    images = config.batch * config.accumulation
+    print(f"a step of {images} images of {config.size} px in one process, {config.precision}:")
+    print("\n".join(plan_of(config).lines()))
 
 
 def _default(value: Any) -> str:

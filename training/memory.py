@@ -26,7 +26,9 @@ def cast_frozen(module: nn.Module, precision: str) -> None:
     for each in module.modules():
         frozen = not any(p.requires_grad for p in each.parameters(recurse=False))
         if isinstance(each, _CAST) and frozen:
-            each.to(DTYPES[precision])
+            for name, parameter in list(each.named_parameters(recurse=False)):
+                cast = parameter.to(DTYPES[precision])
+                setattr(each, name, nn.Parameter(cast, requires_grad=False))
 
 
 def save_memory(base: Base, precision: str, *, checkpointing: bool) -> None:
