@@ -177,11 +177,11 @@ def test_a_batch_of_one(faces: Path, base: Base) -> None:
     """It has no statistics: those of the token stay as they are."""
     config = _config(faces, batch=1)
     task = dense_face_task(base, config, token_ids).train()
-    before = task.token.projector_norm.running_mean.clone()  # type: ignore[union-attr]
+    before = task.token.projector_norm.running_mean.clone()
     task(step_generator(1, 0), _batch(config))["loss"].backward()
-    assert torch.equal(before, task.token.projector_norm.running_mean)  # type: ignore[arg-type]
+    assert torch.equal(before, task.token.projector_norm.running_mean)
     task(step_generator(1, 0), _batch(_config(faces, batch=2)))
-    assert not torch.equal(before, task.token.projector_norm.running_mean)  # type: ignore[arg-type]
+    assert not torch.equal(before, task.token.projector_norm.running_mean)
 
 
 def test_training_starts_from_a_file(

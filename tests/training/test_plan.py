@@ -65,7 +65,8 @@ def _run(config: TrainerConfig) -> tuple[int, int]:
             losses["loss"].backward()
         optimizer.step()
         del average
-    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    results: Any = profiler.profiler.kineto_results  # type: ignore[union-attr]
+    events = [event for event in results.events() if event.name() == "[memory]"]
     now = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()
