@@ -64,21 +64,24 @@ def _two_passes(base: Base) -> tuple[list[Tensor], int]:
     for module in (inner, outer):
         _random(module)
     total = torch.zeros(())
-    with _saved(unet) as saved:
+    with (
+        _saved(unet) as saved,
+        InstalledAdapter(unet, inner) as identity,
+        InstalledSources(unet, [outer]) as sources,
+    ):
         for number in range(2):
             draw = lambda *shape: torch.randn(shape, generator=chance)  # noqa: E731
-            people = torch.nn.functional.normalize(draw(1, 512), dim=1)
+            identity.identity = people = torch.nn.functional.normalize(draw(1, 512), dim=1)
             there = torch.ones(1, dtype=torch.bool)
             expression = ExpressionBatch(
                 draw(1, 51), torch.ones(1, 51, dtype=torch.bool), draw(1, 0), ~there
             )
             identities = IdentityBatch({"tiny-world": people}, {"tiny-world": there})
             tokens = outer.embedding(identities, expression)
-            inputs = SourceInputs(
+            sources.source_inputs = SourceInputs(
                 outer.attention.keys_values(tokens), {IDENTITY: 1.0, EXPRESSION: 0.5 + number}
             )
-            with InstalledAdapter(unet, inner, people), InstalledSources(unet, [outer], inputs):
-                out = unet(draw(1, 4, 16, 16), torch.tensor([7]), draw(1, 48, 128)).sample
+            out = unet(draw(1, 4, 16, 16), torch.tensor([7]), draw(1, 48, 128)).sample
             total = total + out.float().square().mean()
     total.backward()
     gradients = [p.grad for m in (inner, outer) for p in m.parameters() if p.grad is not None]
