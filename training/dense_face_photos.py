@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..dense_face.adapter import PCAdapter
 from ..dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter, save_adapter
 from ..dense_face.pose_image import pose_images
 from ..errors import IncompatibleError, InputError
 from ..faces.encoders.ir_se50 import ENCODER, IRSE50, load_ir_se50
-from ..faces.face import five_points
 from ..pipelines.attention import layers_for
 from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
@@ -36,6 +32,7 @@ from .dense_face import (
 )
 from .loop import seeded, train
 from .memory import cast_frozen, save_memory
+from .other_images import OtherImages, has_feature, has_landmarks, other_identities
 from .person_words import PersonWords
 from .processes import on_main
 from .tiny.base import EMPTY_CAPTION
@@ -78,24 +75,16 @@ class PhotoPeople(nn.Module):
         empty = torch.rand(count, generator=generator) < EMPTY_CAPTION
         vae: Any = self.vae
         latents = LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
+        people = other_identities(batch, images, self.recogniser, self.config.scheme)
         ids = self.words.ids(batch["caption"], known.tolist(), empty.tolist())
         there = batch["pose"].to(images).isfinite().all(1)
         return PeopleBatch(
             latents=latents,
-            identity=self._identities(batch, images) * known[:, None].to(images),
+            identity=people * known[:, None].to(images),
             ids=ids.to(images.device),
             hints=batch["hint"].to(images) / 255,
             posed=posed.to(images) * there,
             angles=batch["pose"].to(images),
-        )
-
-    def _identities(self, batch: Batch, images: Tensor) -> Tensor:
-        """Of the other images, [B, 512]."""
-        if self.recogniser is None:
-            return F.normalize(batch["other_feature"].to(images), dim=1)
-        points = [five_points(marks, self.config.scheme) for marks in batch["other_landmarks"]]
-        return self.recogniser.identities(
-            batch["other_image"].to(images), torch.stack(points).to(images)
         )
 
 
@@ -115,46 +104,23 @@ def people_batches(config: DenseFaceConfig, *, recogniser: bool) -> Batches:
         config.batch,
         config.seed,
         workers=config.workers,
-        usable=_has_landmarks if recogniser else _has_feature,
+        usable=has_landmarks if recogniser else has_feature,
         needed=_NEEDED,
-        add=_OtherImages(data, config.seed, recogniser),
+        add=_Conditions(OtherImages(data, config.seed, recogniser), config.size),
     )
 
 
 @dataclass(eq=False)
-class _OtherImages:
-    """Adds to a sample its pose image, and another image of the person or its identity.
+class _Conditions:
+    """Adds to a sample another image of the person, and the pose image."""
 
-    images: Whether images are added, with landmarks.
-    """
-
-    data: FaceDataset
-    seed: int
-    images: bool
-    people: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-
-    def __post_init__(self) -> None:
-        """Find out who is on which image."""
-        for number, entry in enumerate(self.data.entries):
-            self.people[entry.subject].append(number)
+    others: OtherImages
+    size: int
 
     def __call__(self, sample: Sample, draw: Draw) -> None:
-        """The other image depends on the number in the run alone."""
-        number, record = draw
-        others = [i for i in self.people[self.data.entries[record].subject] if i != record]
-        chance = random.Random(f"{self.seed} {number}")
-        other = chance.choice(others) if others else record
-        if self.images:
-            found = self.data.sample(other) if others else sample
-            if found is None or not _has_landmarks(found):
-                found = sample
-            sample["other_image"] = found["image"]
-            sample["other_landmarks"] = found["landmarks"]
-        else:
-            feature = self.data.feature(other) if others else sample["feature"]
-            usable = bool(feature.isfinite().all())
-            sample["other_feature"] = feature if usable else sample["feature"]
-        sample["hint"] = _hint(sample["pose"], self.data.size)
+        """Both depend on the number in the run alone."""
+        self.others(sample, draw)
+        sample["hint"] = _hint(sample["pose"], self.size)
 
 
 def train_dense_face(
@@ -257,14 +223,6 @@ def _check_start(start: DenseFaceAdapter, base: Base, config: DenseFaceConfig) -
             where=where,
             fix="Give that encoder, or start from nothing",
         )
-
-
-def _has_landmarks(sample: Sample) -> bool:
-    return bool(sample["landmarks"].isfinite().all())
-
-
-def _has_feature(sample: Sample) -> bool:
-    return bool(sample["feature"].isfinite().all())
 
 
 def _hint(pose: Tensor, size: int) -> Tensor:

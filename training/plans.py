@@ -80,7 +80,11 @@ def _batch(config: TrainerConfig) -> Batch:
         "caption": [""] * count,
         "key": [""] * count,
     }
+    if isinstance(config, (DenseFaceConfig, SFSRConfig)):
+        if config.ir_se50 is None:
+            batch["other_feature"] = batch["feature"].clone()
+        else:
+            batch |= {"other_image": image.clone(), "other_landmarks": marks.clone()}
     if isinstance(config, DenseFaceConfig):
-        batch |= {"other_image": image.clone(), "other_landmarks": marks.clone()}
-        batch |= {"other_feature": batch["feature"].clone(), "hint": image.mul(255).byte()}
+        batch["hint"] = image.mul(255).byte()
     return batch

@@ -26,6 +26,7 @@ from .data.batches import Batch, Batches
 from .data.dataset import FaceDataset, Sample
 from .loop import seeded, train
 from .memory import cast_frozen, save_memory
+from .other_images import OtherImages, has_feature, has_landmarks, other_identities
 from .processes import on_main
 from .sfsr import FaceLosses, SFSRTask
 from .sfsr_faces import NO_CAPTION, SFSRFaces, half_known
@@ -71,7 +72,10 @@ class PhotoFaces(nn.Module):
         """As :class:`.FaceSource`."""
         if batch is None:
             raise InputError("a batch of the data set is needed", where="PhotoFaces")
-        images, five, people = self._faces(batch)
+        images = batch["image"].to(next(self.vae.parameters()).device)
+        points = [five_points(marks, self.config.scheme) for marks in batch["landmarks"]]
+        five = torch.stack(points).to(images)
+        people = other_identities(batch, images, self.recogniser, self.config.scheme)
         cells = self.config.size // VAE_FACTOR
         parts = batch["parts"][:, None].to(images.device)
         side = (self.config.size, self.config.size)
@@ -102,15 +106,6 @@ class PhotoFaces(nn.Module):
         vae: Any = self.vae
         return LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
 
-    def _faces(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The images of a batch, their five points and identities."""
-        images = batch["image"].to(next(self.vae.parameters()).device)
-        points = [five_points(marks, self.config.scheme) for marks in batch["landmarks"]]
-        five = torch.stack(points).to(images)
-        if self.recogniser is None:
-            return images, five, F.normalize(batch["feature"].to(images), dim=1)
-        return images, five, self.recogniser.identities(images, five)
-
 
 def face_batches(config: SFSRConfig, *, recogniser: bool) -> Batches:
     """The data set: images with part masks and landmarks.
@@ -124,9 +119,14 @@ def face_batches(config: SFSRConfig, *, recogniser: bool) -> Batches:
     # Part masks at half resolution suffice: latent cells are four times coarser still.
     kinds = _KINDS if recogniser else (*_KINDS, "feat_file_v2")
     data = FaceDataset(config.dataset, config.size, config.size // 2, config.scheme, kinds)
-    usable = _has_face if recogniser else _has_person
     return Batches(
-        data, config.batch, config.seed, workers=config.workers, usable=usable, needed=_NEEDED
+        data,
+        config.batch,
+        config.seed,
+        workers=config.workers,
+        usable=_has_face if recogniser else _has_person,
+        needed=_NEEDED,
+        add=OtherImages(data, config.seed, recogniser),
     )
 
 
@@ -134,11 +134,11 @@ def _has_face(sample: Sample) -> bool:
     """Without parts (-1), face or background there is no scene to empty."""
     parts = sample["parts"]
     seen = bool((parts > 0).any()) and bool((parts == 0).any())
-    return seen and bool(sample["landmarks"].isfinite().all())
+    return seen and has_landmarks(sample)
 
 
 def _has_person(sample: Sample) -> bool:
-    return _has_face(sample) and bool(sample["feature"].isfinite().all())
+    return _has_face(sample) and has_feature(sample)
 
 
 def train_sfsr(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.faces.crops.alignment import TEMPLATE
-from comfyui_dense_face.training import dense_face_photos, plans, sfsr_photos
+from comfyui_dense_face.training import other_images, plans, sfsr_photos
 from comfyui_dense_face.training.config import (
     AnnotationsConfig,
     DenseFaceConfig,
@@ -81,7 +81,7 @@ def test_the_plan_is_what_a_step_needs(
     name: str, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within 5 %; the operations exactly."""
-    for module in (sfsr_photos, dense_face_photos):  # random landmarks are no face
+    for module in (sfsr_photos, other_images):  # random landmarks are no face
         monkeypatch.setattr(module, "five_points", lambda marks, scheme: TEMPLATE / 112)
     config = _config(name, base)
     plan = plan_of(config)

@@ -255,3 +255,16 @@ def test_faces_without_points_cannot_be_aligned(net: IRSE50, faces: Path, base: 
     object.__setattr__(shown, "five", None)
     with pytest.raises(InputError, match="five points"):
         ArcFaceReader(net)(torch.rand(4, 3, SIDE, SIDE), shown, step_generator(1, 1))
+
+
+def test_identities_are_those_of_another_photo(faces: Path, base: Base) -> None:
+    """Of the same person; pixels and expression are those of the image itself."""
+    samples = {s["key"]: s for s in FaceDataset(faces, SIDE, SIDE // 2, "ibug")}
+    config = _config(faces, faces)
+    batch = _batch(config)
+    shown = PhotoFaces(base, config, token_ids).draw(step_generator(1, 0), batch)
+    for index, key in enumerate(batch["key"]):
+        subject, number = key.split("/")
+        other = samples[f"{subject}/{1 - int(number):03d}"]["feature"]
+        torch.testing.assert_close(shown.people[index], other / other.norm())
+        assert torch.equal(batch["image"][index], samples[key]["image"])
