@@ -8,6 +8,7 @@ exception keeps its traceback and Python's exit code 1.
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import importlib
 import io
@@ -29,6 +30,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_NO_READER = 141
 EXIT_TERMINATED = 143
+_UNKNOWN = "unrecognized arguments: "
 _STOPPED = "stopped; nothing half-written is left"
 _OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO}
 
@@ -53,7 +55,21 @@ class _OneLineParser(argparse.ArgumentParser):
     """Prints errors in one line; the usage text is one ``--help`` away."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}. See {self.prog} --help\n")
+        unknown = message.removeprefix(_UNKNOWN).split()[0] if _UNKNOWN in message else ""
+        close = difflib.get_close_matches(unknown, _options(self), 1) if unknown else []
+        cure = f"Did you mean {close[0]}?" if close else f"See {self.prog} --help"
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}. {cure}\n")
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    """The options of a parser and of those below it."""
+    found: list[str] = []
+    for action in parser._actions:
+        found += [option for option in action.option_strings if option.startswith("--")]
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                found += _options(below)
+    return found
 
 
 def command_module(name: str) -> ModuleType:

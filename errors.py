@@ -44,6 +44,16 @@ class IncompatibleError(FacePackError):
     """Two things are incompatible: shapes of weights, or vectors of different encoders."""
 
 
+def require_within(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise InputError unless a number is in the range; None, an option not given, passes."""
+    if value is not None and not low <= value <= high:  # NaN is in no range
+        raise InputError(
+            f"{name} is out of range",
+            where=f"{value:g}" if isinstance(value, float) else str(value),
+            fix=f"Give a number from {low} to {high}",
+        )
+
+
 @contextmanager
 def refuse_with(error: FacePackError) -> Iterator[None]:
     """Raise ``error`` for whatever a broken or hostile file makes a library raise.

@@ -24,7 +24,8 @@ COMMANDS: dict[str, str] = {
     "annotate": "make a dense-annotation data set from a folder of photos",
     "render": "render heads of the tiny world: contact sheets and data sets",
     "conformance": "recompute the golden values of the reference and compare",
-    "train-annotations": "train an annotation head for Stable Diffusion 1.5 on a data set of faces",
-    "train-sfsr": "train an SFSR adapter for Stable Diffusion 1.5 on a data set of faces",
+    "train": "train an annotation head or an adapter for Stable Diffusion 1.5 on faces",
+    "train-annotations": "now: train annotations",
+    "train-sfsr": "now: train sfsr",
     "train-demo": "train the tiny world's models from scratch, stage by stage",
 }

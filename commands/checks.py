@@ -8,22 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..errors import require_within as require_within
 
 HIGHEST_SEED = 2**63 - 1
 MOST_STEPS = 1000
 MOST_PROCESSES = 1024
 _NOT_READ = {"out", "folder", "resume", "images", "dataset"}
 """Options that name what is written or kept, and arguments with checks of their own."""
-
-
-def require_within(option: str, value: float | None, low: float, high: float) -> None:
-    """Raise InputError unless a number is in the range; None, an option not given, passes."""
-    if value is not None and not low <= value <= high:  # NaN is in no range
-        raise InputError(
-            f"{option} is out of range",
-            where=f"{value:g}" if isinstance(value, float) else str(value),
-            fix=f"Give a number from {low} to {high}",
-        )
 
 
 def require_sampling(args: argparse.Namespace) -> None:

@@ -1,43 +1,18 @@
-"""``denseface train-annotations``: an annotation head for a model, from a data set of faces."""
+"""``denseface train-annotations``: the older name of ``denseface train annotations``."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .trainer_options import about, add_options, schedule_of
+from . import train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument(
-        "dataset",
-        type=Path,
-        metavar="DATASET",
-        help="output of denseface annotate or render, or the T2I-Dense-Face data set",
-    )
-    add_options(parser, "head", "out/annotation-head", batch=16, rate=2e-3, size=256)
-    parser.add_argument("--width", type=int, default=192, help="channels inside the head")
-    parser.add_argument("--scale", type=int, default=2, help="cells of the maps per latent cell")
+    train.add_keys(parser, train.TRAINERS["annotations"], dataset=False)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train; unusable parts of the data set are reported on standard error."""
-    import logging
-
-    from ..dense_face.annotation.head_file import save_head
-    from ..pipelines.single_file import load_checkpoint, tokenizer_for
-    from ..training.annotation_head import HeadPlan, train_head
-
-    logging.basicConfig(format="%(message)s")
-    schedule = schedule_of(args)
-    plan = HeadPlan(
-        args.dataset, args.folder, args.size, args.width, args.scale, args.scheme,
-        args.batch, args.workers, args.seed,
-    )  # fmt: skip
-    base = load_checkpoint(args.base)
-    tokenize = tokenizer_for(base, args.tokenizer)
-    task = train_head(base, plan, tokenize, schedule)
-    if task.rank == 0:
-        save_head(args.out, task.head, about(args, "train-annotations", base.metadata))
-        print(args.out)
+    """Train, and name the command of today."""
+    hint = f"this command is now: denseface train annotations --dataset {args.dataset}"
+    train.train("annotations", args, hint)

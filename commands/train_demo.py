@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--length", type=float, default=1.0, help="fraction of the full number of steps"
     )
+    parser.add_argument(
+        "--fresh", action="store_true", help="remove what earlier runs of these stages left"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -45,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
     if args.weights is not None:
         require_folder("--weights", args.weights)
     torch.set_num_threads(args.threads)
-    plan = TrainingRun(args.folder, args.weights or WEIGHTS, args.images, args.workers, args.length)
+    plan = TrainingRun(
+        args.folder, args.weights or WEIGHTS, args.images, args.workers, args.length, args.fresh
+    )
     for name in args.stages or STAGES:
         STAGES[name](plan)

@@ -99,7 +99,7 @@ class AdapterProcessor:
     """Attention of one layer with the adapter's deltas on q, k and v (SD 1.x layers only)."""
 
     def __init__(self, installed: InstalledAdapter, maps: AdapterAttention, former: Any) -> None:
-        self._installed, self._maps, self._former = installed, maps, former
+        self.installed, self.former, self._maps = installed, former, maps
 
     def __call__(
         self,
@@ -111,9 +111,9 @@ class AdapterProcessor:
         **kwargs: Any,
     ) -> Tensor:
         """[B, N, C] -> [B, N, C], with the signature of diffusers' processors."""
-        delta = self._installed.delta
+        delta = self.installed.delta
         if delta == 0:
-            return self._former(
+            return self.former(
                 attn, hidden_states, encoder_hidden_states, attention_mask, temb, **kwargs
             )
         batch = hidden_states.shape[0]
@@ -135,7 +135,7 @@ class AdapterProcessor:
 
     def query(self, attn: Any, hidden_states: Tensor) -> Tensor:
         """The layer's queries [B, N, C] with the adapter's delta; SFSR's sources use them too."""
-        delta = self._installed.delta
+        delta = self.installed.delta
         query = attn.to_q(hidden_states)
         if delta == 0:
             return query
@@ -143,7 +143,7 @@ class AdapterProcessor:
         return query + delta * self._maps.query(hidden_states, identity)
 
     def _identity(self, batch: int) -> Tensor | None:
-        identity = self._installed.identity
+        identity = self.installed.identity
         if identity is not None and identity.shape[0] not in (1, batch):
             raise InputError(
                 f"{identity.shape[0]} identities were given for a batch of {batch}",

@@ -21,7 +21,16 @@ from ..demo.vocabulary import WORDS
 from ..errors import IncompatibleError, InputError, ModelFileError
 from ..readers.torch_file import open_checkpoint, read_checkpoint
 from ..storage import read_shapes, read_weights
-from .base import Base, build_base, clip_config, load_base, stored_sizes
+from .base import (
+    Base,
+    build_base,
+    clip_config,
+    load_base,
+    new_text_encoder,
+    new_unet,
+    new_vae,
+    stored_sizes,
+)
 from .layout import UNetLayout, VAELayout
 from .ldm import UNET_PREFIX, VAE_PREFIX, vae_from_ldm
 from .text import token_ids
@@ -64,6 +73,22 @@ def load_checkpoint(path: str | Path, *, inpainting: bool = False) -> Base:
             where=str(path),
             fix="Use a full checkpoint with VAE and text encoder",
         ) from error
+
+
+def untrained_base(path: str | Path) -> Base:
+    """Frozen networks of the sizes of a checkpoint, with values at random; only its header is read.
+
+    Raises:
+        ModelFileError, IncompatibleError: As :func:`load_checkpoint`.
+    """
+    layout, (_, metadata) = unet_layout(path), read_header(path)
+    vae, text = VAELayout(), SD15_TEXT
+    if "config" in metadata:
+        _, vae, text = stored_sizes(metadata, str(path))
+    networks = new_unet(layout), new_vae(vae), new_text_encoder(text)
+    for network in networks:
+        network.requires_grad_(False)
+    return Base(*networks, metadata)
 
 
 def unet_layout(path: str | Path, *, inpainting: bool = False) -> UNetLayout:

@@ -147,7 +147,7 @@ class SourceProcessor:
     """One layer's original attention plus the sources' attention before ``to_out``."""
 
     def __init__(self, installed: InstalledSources, layer: str, former: Any) -> None:
-        self._installed, self._layer, self._former = installed, layer, former
+        self.installed, self.former, self._layer = installed, former, layer
 
     def __call__(
         self,
@@ -157,13 +157,13 @@ class SourceProcessor:
         **kwargs: Any,
     ) -> Tensor:
         """[B, N, C] -> [B, N, C], with the signature of diffusers' processors."""
-        out = self._former(attn, hidden_states, encoder_hidden_states, **kwargs)
-        weights = self._installed.source_inputs.weights
+        out = self.former(attn, hidden_states, encoder_hidden_states, **kwargs)
+        weights = self.installed.source_inputs.weights
         acting = [source for source in SOURCES if source in weights and _acts(weights[source])]
         if not acting:
             return out
-        if isinstance(self._former, AdapterProcessor):
-            query = self._former.query(attn, hidden_states)
+        if isinstance(self.former, AdapterProcessor):
+            query = self.former.query(attn, hidden_states)
         else:
             query = attn.to_q(hidden_states)
         added = [self._added(source, query, attn.heads) for source in acting]
@@ -173,7 +173,7 @@ class SourceProcessor:
 
     def _added(self, source: str, query: Tensor, heads: int) -> Tensor:
         """What a source adds to both halves, [B, N, C]."""
-        inputs = self._installed.source_inputs
+        inputs = self.installed.source_inputs
         present, absent = inputs.tokens[source][self._layer], inputs.absent.get(source)
         weight, mask = inputs.weights[source], inputs.masks.get(source, inputs.mask)
         if mask is not None:

@@ -180,6 +180,8 @@ REFUSED: dict[str, list[list[str]]] = {
         ]
         for trainer, more in (
             ("train-annotations", ["--width", "33"]),
+            ("train-sfsr --encoder a", ["--accumulation", "0"]),
+            ("train-sfsr --encoder a", ["--keep", "0"]),
             ("train-annotations --scheme ibug", ["--scale", "3"]),
             ("train-sfsr --encoder a", ["--tokens", "0"]),
         )

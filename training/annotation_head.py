@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..dense_face.annotation.head import TIMESTEPS, AnnotationHead, HeadConfig
+from ..dense_face.annotation.head import TIMESTEPS, AnnotationHead
+from ..dense_face.annotation.head_file import save_head
 from ..dense_face.annotation.loss import AnnotationLabels, annotation_losses
 from ..dense_face.feature_hooks import capture_features
 from ..dense_face.schedule import alphas_cumprod
-from ..errors import InputError
 from ..pipelines.annotation import fitting_config, stage_modules
 from ..pipelines.base import LATENT_SCALE, Base
-from ..pipelines.single_file import Tokenize
+from ..pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
 from ..pipelines.text import encode_text
-from .data.stream import FaceStream, ResumedBatches
-from .loop import Schedule, seeded, train
+from .config import AnnotationsConfig
+from .data.batches import Batch, Batches
+from .data.dataset import FaceDataset
+from .data.record import KINDS
+from .loop import seeded, train
+from .memory import save_memory
+from .processes import on_main
 from .tiny.feature_cache import EMPTY_CAPTION
 
 VAE_FACTOR = 8
-
-
-@dataclass(frozen=True)
-class HeadPlan:
-    """The head to train, and its data.
-
-    dataset: Folder in the Dense-Face layout, or of its WebDataset shards.
-    folder: Work folder with the saved state, from which a killed run resumes.
-    size: Side of the images in pixels, a multiple of 64.
-    width, scale, scheme: Of the head (``HeadConfig``).
-    batch: Records per step and process.
-    workers: Processes that read images.
-    """
-
-    dataset: Path
-    folder: Path
-    size: int = 256
-    width: int = 192
-    scale: int = 2
-    scheme: str = "mesh"
-    batch: int = 16
-    workers: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise InputError for sizes that UNet or head cannot have, or an empty batch."""
-        if self.size < 64 or self.size % 64:
-            raise InputError(
-                f"the images' side is {self.size}", fix="Use a multiple of 64, such as 256"
-            )
-        HeadConfig(width=self.width, scale=self.scale, scheme=self.scheme)
-        if self.batch < 1:
-            raise InputError(f"the batch size is {self.batch}", fix="Use 1 or more")
 
 
 class HeadTask(nn.Module):
@@ -63,30 +33,19 @@ class HeadTask(nn.Module):
 
     Args:
         base: The model; it gets no gradients.
-        rank, world_size: This process and the number of processes.
     """
 
-    def __init__(
-        self,
-        base: Base,
-        plan: HeadPlan,
-        tokenize: Tokenize,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, base: Base, config: AnnotationsConfig, tokenize: Tokenize) -> None:
         super().__init__()
-        with seeded(plan.seed):
+        with seeded(config.seed):
             self.head = AnnotationHead(
-                fitting_config(base.unet, plan.width, plan.scale, plan.scheme)
+                fitting_config(base.unet, config.width, config.scale, config.scheme)
             )
         self.unet, self.vae, self.text_encoder = base.unet, base.vae, base.text_encoder
-        self.plan, self.tokenize = plan, tokenize
-        self.rank, self.world_size = rank, world_size
+        self.config, self.tokenize = config, tokenize
         self.alphas = alphas_cumprod()
-        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, rank, world_size)
 
-    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        batch = self.stream.next()
+    def forward(self, generator: torch.Generator, batch: Batch) -> dict[str, Tensor]:
         device = self.head.get_parameter("read.0.weight").device
         images = batch["image"].to(device)
         t, noise, dropped = self._draw(images, generator)
@@ -108,35 +67,57 @@ class HeadTask(nn.Module):
     def _draw(
         self, images: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, list[bool]]:
-        """Timesteps (preferring little noise), noise, and which captions to drop, drawn anew by
-        each process.
-        """
-        own = self.stream.process_generator(generator)
-        count, side = len(images), self.plan.size // VAE_FACTOR
-        t = (TIMESTEPS * torch.rand(count, generator=own).square()).long()
-        noise = torch.randn(count, 4, side, side, generator=own)
-        return t, noise, (torch.rand(count, generator=own) < EMPTY_CAPTION).tolist()
-
-    def _stream(self, skip: int) -> FaceStream:
-        plan, cells = self.plan, self.plan.size // VAE_FACTOR * self.plan.scale
-        return FaceStream(
-            plan.dataset, plan.size, cells, plan.scheme,
-            seed=plan.seed, batch=plan.batch, rank=self.rank, world_size=self.world_size, skip=skip,
-        )  # fmt: skip
+        """Timesteps (preferring little noise), noise, and which captions to drop."""
+        count, side = len(images), self.config.size // VAE_FACTOR
+        t = (TIMESTEPS * torch.rand(count, generator=generator).square()).long()
+        noise = torch.randn(count, 4, side, side, generator=generator)
+        return t, noise, (torch.rand(count, generator=generator) < EMPTY_CAPTION).tolist()
 
 
-def train_head(base: Base, plan: HeadPlan, tokenize: Tokenize, schedule: Schedule) -> HeadTask:
-    """Train a head and return the task with the averaged weights; a killed run resumes.
-
-    Under ``accelerate launch``, on several GPUs or machines, each process reads other records.
+def head_batches(config: AnnotationsConfig) -> Batches:
+    """The data set; an image with few labels trains what it can.
 
     Raises:
-        InputError: There is no data set, or it has no usable image.
+        InputError: There is no data set.
+    """
+    cells = config.size // VAE_FACTOR * config.scale
+    data = FaceDataset(config.dataset, config.size, cells, config.scheme, KINDS)
+    return Batches(data, config.batch, config.seed, workers=config.workers)
+
+
+def train_head(
+    base: Base, config: AnnotationsConfig, tokenize: Tokenize, *, fresh: bool = False
+) -> AnnotationHead:
+    """Train a head and return it with the averaged weights; a killed run resumes.
+
+    Under ``accelerate launch`` or ``torchrun`` each process reads other records.
+
+    Raises:
+        InputError: As :func:`.train`; or there is no data set, or it has no usable image.
         ModelFileError: The work folder holds a run of another head.
     """
-    from accelerate import PartialState
+    task = HeadTask(base, config, tokenize)
+    train(
+        task,
+        config.schedule,
+        seed=config.seed,
+        folder=config.folder,
+        batches=head_batches(config),
+        settings={n: getattr(config, n) for n in ("size", "width", "scale", "scheme")},
+        fresh=fresh,
+    )
+    return task.head
 
-    state = PartialState()
-    task = HeadTask(base, plan, tokenize, state.process_index, state.num_processes)
-    train(task, schedule, seed=plan.seed, folder=plan.folder)
-    return task
+
+def train_and_save(config: AnnotationsConfig, *, fresh: bool = False) -> None:
+    """Train a head for a base and write its file.
+
+    Raises:
+        FacePackError: As :func:`train_head`; or the base or the tokenizer cannot be used, or
+            nothing can be written.
+    """
+    base = load_checkpoint(config.base)
+    save_memory(base, config.precision, checkpointing=False)  # nothing is trained through it
+    tokenize = tokenizer_for(base, config.tokenizer)
+    head = train_head(base, config, tokenize, fresh=fresh)
+    on_main(lambda: save_head(config.out, head, config.about("annotations", base.metadata)))

@@ -1,19 +1,55 @@
-"""Muon for matrices and convolutions, AdamW for all other parameters.
+"""Muon for matrices and convolutions with AdamW for all other parameters, or AdamW alone.
 
 On the tiny world's autoencoder the pair reaches the same loss in about half the steps of AdamW
-alone, which decides when training runs on a CPU.
+alone, which decides when training runs on a CPU. AdamW in 8 bits, by the library bitsandbytes,
+needs a quarter of its memory.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
+from .config import OPTIMIZERS
+
+_BETAS = (0.9, 0.99)
 _NEWTON_SCHULZ_STEPS = 3  # of the usual 5: on CPUs they take as long as the backward pass
 _MIN_SIDE = 16  # orthogonalising thinner matrices gains nothing
+
+
+def new_optimizer(
+    name: str, module: nn.Module, lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """One of :data:`OPTIMIZERS`, for the parameters of ``module`` that need a gradient.
+
+    Args:
+        module: On its final device.
+
+    Raises:
+        InputError: There is no such optimizer, or bitsandbytes is missing.
+    """
+    if name == "muon":
+        return MuonAdamW(module, lr, weight_decay)
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if name == "adamw":
+        return torch.optim.AdamW(trained, lr=lr, betas=_BETAS, weight_decay=weight_decay)
+    if name != "adamw8bit":
+        raise InputError(
+            f"there is no optimizer {name}", fix=f"Choose one of {', '.join(OPTIMIZERS)}"
+        )
+    try:
+        adamw8bit: Any = importlib.import_module("bitsandbytes.optim").AdamW8bit
+    except ImportError as error:
+        raise InputError(
+            "the optimizer adamw8bit needs the library bitsandbytes",
+            fix="Install it with pip install bitsandbytes, or choose adamw",
+        ) from error
+    return adamw8bit(trained, lr=lr, betas=_BETAS, weight_decay=weight_decay)
 
 
 class MuonAdamW(torch.optim.Optimizer):
@@ -36,7 +72,7 @@ class MuonAdamW(torch.optim.Optimizer):
         others = [p for p in trained if id(p) not in matrices]
         self._views = [p.detach().flatten(1).requires_grad_() for p in self._matrices]
         self._optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+            torch.optim.AdamW(others, lr=lr, betas=_BETAS, weight_decay=weight_decay)
         ]
         if self._views:
             self._optimizers.append(

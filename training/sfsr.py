@@ -31,6 +31,7 @@ from ..sfsr.compound_inputs import IdentityBatch
 from ..sfsr.guidance import SourceDropout
 from ..sfsr.midpoint import Denoiser, NoiseLevels, denoiser, midpoint_estimate
 from ..sfsr.token_attention import EXPRESSION, IDENTITY
+from .data.batches import Batch
 from .sfsr_faces import FaceReader, FaceSource, SFSRFaces
 from .sfsr_rollout import Rollout
 from .tiny.base import noised, use_plain_attention
@@ -108,8 +109,8 @@ class SFSRTask(nn.Module):
             self.reader.eval()
         return self
 
-    def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
-        shown = self.source.draw(generator)
+    def forward(self, generator: torch.Generator, batch: Batch | None = None) -> dict[str, Tensor]:
+        shown = self.source.draw(generator, batch)
         with InstalledSources(self.unet, [self.adapter]) as installed:
             losses = self._noise_losses(installed, shown, generator)
             if self.faces is None or self.reader is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..sfsr.compound_inputs import ExpressionBatch
+from .data.batches import Batch
 
 #: Probability that a training sample has an empty caption.
 NO_CAPTION = 0.5
@@ -68,8 +69,12 @@ class FaceSource(Protocol):
     @property
     def empty_context(self) -> Tensor: ...
 
-    def draw(self, generator: torch.Generator) -> SFSRFaces:
-        """At least two images, determined by the generator of the step."""
+    def draw(self, generator: torch.Generator, batch: Batch | None = None) -> SFSRFaces:
+        """At least two images, determined by the generator of the step.
+
+        Args:
+            batch: Of the data set; None for a source that has its own images.
+        """
         ...
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,23 +9,27 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..faces.blendshapes import ARKIT_NAMES
-from ..faces.crops.alignment import ALIGNED_SIZE, align_face
-from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50
+from ..faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50, load_ir_se50
 from ..faces.face import five_points
 from ..faces.masks.dilate import dilate_by_fraction
 from ..pipelines.base import LATENT_SCALE, Base
-from ..pipelines.single_file import Tokenize
+from ..pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
 from ..pipelines.source_attention import layers_of
 from ..pipelines.text import encode_text
 from ..sfsr.adapter import SFSRAdapter
 from ..sfsr.background import background_channels, emptied, latent_mask
 from ..sfsr.compound_inputs import CompoundLayout
 from .annotation_head import VAE_FACTOR
-from .data.stream import Batch, FaceStream, ResumedBatches
-from .loop import Schedule, seeded, train
+from .arcface_reader import ArcFaceReader
+from .config import SFSRConfig
+from .data.batches import Batch, Batches
+from .data.dataset import FaceDataset, Sample
+from .loop import seeded, train
+from .memory import cast_frozen, save_memory
+from .other_images import OtherImages, has_feature, has_landmarks, other_identities
+from .processes import on_main
 from .sfsr import FaceLosses, SFSRTask
-from .sfsr_faces import NO_CAPTION, FaceReading, SFSRFaces, half_known
+from .sfsr_faces import NO_CAPTION, SFSRFaces, half_known
 from .tiny.vae import FIRST_FEATURE
 
 MARGIN = 0.15
@@ -36,72 +38,28 @@ _NEEDED = (
     "Part masks and landmarks are needed, as denseface annotate writes them, and without a "
     "recogniser identities as well"
 )
-_MIN_BATCH = 2
-"""Faces per step: one is generated with the identity of another."""
-
-
-@dataclass(frozen=True)
-class SFSRPlan:
-    """The adapter to train, and its data.
-
-    dataset: Folder in the Dense-Face layout, or of its WebDataset shards.
-    folder: Work folder with the saved state, from which a killed run resumes.
-    encoder: Name of the network that encoded the data set's identities; ignored with a recogniser,
-        which encodes them itself.
-    size: Side of the images in pixels, a multiple of 64.
-    scheme: Of the data set's landmarks.
-    tokens: Identity and expression tokens of the adapter.
-    batch: Records per step and process. workers: Processes that read images.
-    """
-
-    dataset: Path
-    folder: Path
-    encoder: str
-    size: int = 512
-    scheme: str = "mesh"
-    tokens: int = 4
-    batch: int = 8
-    workers: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise InputError for values out of range."""
-        if self.size < 64 or self.size % 64:
-            raise InputError(
-                f"the images' side is {self.size}", fix="Use a multiple of 64, such as 512"
-            )
-        if self.batch < _MIN_BATCH:
-            raise InputError(f"the batch size is {self.batch}", fix="Use 2 or more")
-        if self.tokens < 1:
-            raise InputError(f"the number of tokens is {self.tokens}", fix="Use 1 or more")
+_KINDS = ("images", "masks", "landmarks", "attributes")
 
 
 class PhotoFaces(nn.Module):
-    """A resumable :class:`.FaceSource` that reads the faces of a data set.
-
-    Images without a part mask or identity are skipped.
+    """A :class:`.FaceSource` of the batches of a data set (:func:`face_batches`).
 
     Args:
         base: Encodes images and captions; it gets no gradients.
         recogniser: Encodes identities; None takes those of the data set.
-        rank, world_size: This process and the number of processes.
     """
 
     def __init__(
         self,
         base: Base,
-        plan: SFSRPlan,
+        config: SFSRConfig,
         tokenize: Tokenize,
         recogniser: ArcFaceReader | None = None,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
         super().__init__()
         self.vae, self.text_encoder = base.vae, base.text_encoder
-        self.plan, self.tokenize = plan, tokenize
-        self.rank, self.world_size = rank, world_size
+        self.config, self.tokenize = config, tokenize
         self.recogniser = recogniser
-        self.stream = ResumedBatches(plan.dataset, self._stream, plan.workers, rank, world_size)
 
     @property
     def empty_context(self) -> Tensor:
@@ -110,24 +68,24 @@ class PhotoFaces(nn.Module):
         return encode_text(self.text_encoder, self.tokenize([""]).to(device))
 
     @torch.no_grad()
-    def draw(self, generator: torch.Generator) -> SFSRFaces:
-        """As :class:`.FaceSource`.
-
-        Raises:
-            InputError: The data set has hardly any usable image.
-        """
-        own = self.stream.process_generator(generator)
-        batch, images, five, people = self._next()
-        cells = self.plan.size // VAE_FACTOR
+    def draw(self, generator: torch.Generator, batch: Batch | None = None) -> SFSRFaces:
+        """As :class:`.FaceSource`."""
+        if batch is None:
+            raise InputError("a batch of the data set is needed", where="PhotoFaces")
+        images = batch["image"].to(next(self.vae.parameters()).device)
+        points = [five_points(marks, self.config.scheme) for marks in batch["landmarks"]]
+        five = torch.stack(points).to(images)
+        people = other_identities(batch, images, self.recogniser, self.config.scheme)
+        cells = self.config.size // VAE_FACTOR
         parts = batch["parts"][:, None].to(images.device)
-        side = (self.plan.size, self.plan.size)
+        side = (self.config.size, self.config.size)
         face = F.interpolate(_at_least(parts, 1), side, mode="nearest-exact")
         mask = _unless_all(dilate_by_fraction(face, MARGIN), face)
         # Another face's area is emptied as well: the outline alone would reveal the person.
         wide = _unless_all(torch.maximum(mask, mask.roll(1, 0)), mask)
-        known = half_known(batch["blendshapes"].isfinite(), own).to(images.device)
+        known = half_known(batch["blendshapes"].isfinite(), generator).to(images.device)
         values = batch["blendshapes"].nan_to_num().to(images)
-        dropped = (torch.rand(len(images), generator=own) < NO_CAPTION).tolist()
+        dropped = (torch.rand(len(images), generator=generator) < NO_CAPTION).tolist()
         texts = ["" if drop else text for text, drop in zip(batch["caption"], dropped, strict=True)]
         tokens = self.tokenize(texts).to(images.device)
         return SFSRFaces(
@@ -148,98 +106,111 @@ class PhotoFaces(nn.Module):
         vae: Any = self.vae
         return LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
 
-    def _next(self) -> tuple[Batch, Tensor, Tensor, Tensor]:
-        """The usable part of the next batch, its images, five points and identities."""
-        batch = self.stream.next(self._usable, _NEEDED)
-        images = batch["image"].to(next(self.vae.parameters()).device)
-        points = [five_points(marks, self.plan.scheme) for marks in batch["landmarks"]]
-        five = torch.stack(points).to(images)
-        if self.recogniser is None:
-            return batch, images, five, F.normalize(batch["feature"].to(images), dim=1)
-        return batch, images, five, self.recogniser.identities(images, five)
 
-    def _usable(self, batch: Batch) -> Batch | None:
-        """The samples of a batch with all labels; None for fewer than two."""
-        parts = batch["parts"].flatten(1)
-        # Without parts (-1), face or background there is no scene to empty.
-        usable = (parts > 0).any(1) & (parts == 0).any(1)
-        usable &= batch["landmarks"].isfinite().flatten(1).all(1)
-        if self.recogniser is None:
-            usable &= batch["feature"].isfinite().all(1)
-        rows = usable.nonzero()[:, 0].tolist()
-        if len(rows) < _MIN_BATCH:
-            return None
-        return {
-            name: values[rows] if isinstance(values, Tensor) else [values[i] for i in rows]
-            for name, values in batch.items()
-        }
+def face_batches(config: SFSRConfig, *, recogniser: bool) -> Batches:
+    """The data set: images with part masks and landmarks.
 
-    def _stream(self, skip: int) -> FaceStream:
-        plan = self.plan
-        # Part masks at half resolution suffice: latent cells are four times coarser still.
-        return FaceStream(
-            plan.dataset, plan.size, plan.size // 2, plan.scheme,
-            seed=plan.seed, batch=plan.batch, rank=self.rank, world_size=self.world_size, skip=skip,
-        )  # fmt: skip
+    Args:
+        recogniser: Whether identities are read by a network; else the data set must have them.
+
+    Raises:
+        InputError: There is no data set.
+    """
+    # Part masks at half resolution suffice: latent cells are four times coarser still.
+    kinds = _KINDS if recogniser else (*_KINDS, "feat_file_v2")
+    data = FaceDataset(config.dataset, config.size, config.size // 2, config.scheme, kinds)
+    return Batches(
+        data,
+        config.batch,
+        config.seed,
+        workers=config.workers,
+        usable=_has_face if recogniser else _has_person,
+        needed=_NEEDED,
+        add=OtherImages(data, config.seed, recogniser),
+    )
 
 
-class ArcFaceReader(nn.Module):
-    """IR-SE50 on aligned faces, as a :class:`.FaceReader` without expressions."""
+def _has_face(sample: Sample) -> bool:
+    """Without parts (-1), face or background there is no scene to empty."""
+    parts = sample["parts"]
+    seen = bool((parts > 0).any()) and bool((parts == 0).any())
+    return seen and has_landmarks(sample)
 
-    reliability: Tensor | None = None
 
-    def __init__(self, net: IRSE50) -> None:
-        super().__init__()
-        self.net = net
-
-    def identities(self, images: Tensor, five: Tensor) -> Tensor:
-        """Identities [B, 512] of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1."""
-        side = images.shape[-1]
-        crops = [align_face(p, side * points) for p, points in zip(images, five, strict=True)]
-        return self.net(2 * torch.stack(crops) - 1).float()  # also under mixed precision
-
-    def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> FaceReading:
-        if faces.five is None:
-            raise InputError("faces without five points cannot be aligned", where="ArcFaceReader")
-        # Jitter makes it harder to fool the network with single pixels.
-        jitter = torch.randn(faces.five.shape, generator=generator).to(faces.five) / ALIGNED_SIZE
-        repeats = len(images) // len(faces)
-        found = self.identities(images, (faces.five + jitter).repeat(repeats, 1, 1))
-        return FaceReading(found, found.new_zeros(len(found), len(ARKIT_NAMES)))
+def _has_person(sample: Sample) -> bool:
+    return _has_face(sample) and has_feature(sample)
 
 
 def train_sfsr(
-    base: Base, plan: SFSRPlan, tokenize: Tokenize, schedule: Schedule, net: IRSE50 | None = None
-) -> tuple[SFSRAdapter, PhotoFaces]:
-    """Train an adapter and return it with averaged weights, and its data; a killed run resumes.
+    base: Base,
+    config: SFSRConfig,
+    tokenize: Tokenize,
+    net: IRSE50 | None = None,
+    *,
+    fresh: bool = False,
+) -> SFSRAdapter:
+    """Train an adapter and return it with averaged weights; a killed run resumes.
 
-    Under ``accelerate launch``, on several GPUs or machines, each process reads other records.
+    Under ``accelerate launch`` or ``torchrun`` each process reads other records.
 
     Args:
-        net: Encodes identities and enables the cross-identity losses; without it only the noise
-            prediction loss is used.
+        net: Encodes identities and, with ``identity_loss``, enables the cross-identity losses;
+            without it only the noise prediction loss is used.
 
     Raises:
-        InputError: There is no data set, or it has too few usable images.
+        InputError: As :func:`.train`; or there is no data set, or it has too few usable images.
         ModelFileError: The work folder holds a run of another adapter.
     """
-    from accelerate import PartialState
+    task = sfsr_task(base, config, tokenize, net)
+    names = ("size", "tokens", "scheme", "identity_loss")
+    train(
+        task,
+        config.schedule,
+        seed=config.seed,
+        folder=config.folder,
+        batches=face_batches(config, recogniser=net is not None),
+        settings={
+            "encoder": task.adapter.layout.required,
+            **{name.replace("_", " "): getattr(config, name) for name in names},
+        },
+        fresh=fresh,
+    )
+    return task.adapter
 
-    state = PartialState()
+
+def sfsr_task(
+    base: Base, config: SFSRConfig, tokenize: Tokenize, net: IRSE50 | None = None
+) -> SFSRTask:
+    """The task of :func:`train_sfsr`, with an untrained adapter."""
     reader = None if net is None else ArcFaceReader(net)
-    source = PhotoFaces(base, plan, tokenize, reader, state.process_index, state.num_processes)
-    config = base.unet.config
+    source = PhotoFaces(base, config, tokenize, reader)
     layout = CompoundLayout(
-        {plan.encoder if net is None else ENCODER: IDENTITY_DIM},
-        tokens=plan.tokens,
+        {config.encoder if net is None else ENCODER: IDENTITY_DIM},
+        tokens=config.tokens,
         width=base.text_encoder.config.hidden_size,
     )
-    with seeded(plan.seed):
-        adapter = SFSRAdapter(layout, layers_of(base.unet), config["block_out_channels"][0])
-    faces = None if net is None else FaceLosses(rows=max(_MIN_BATCH, plan.batch // 3))
-    task = SFSRTask(base, adapter, source, reader, faces=faces)
-    train(task, schedule, seed=plan.seed, folder=plan.folder)
-    return task.adapter, source
+    with seeded(config.seed):
+        first = base.unet.config["block_out_channels"][0]
+        adapter = SFSRAdapter(layout, layers_of(base.unet), first)
+    faces = FaceLosses(rows=max(2, config.batch // 3)) if net and config.identity_loss else None
+    return SFSRTask(base, adapter, source, reader, faces=faces)
+
+
+def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
+    """Train an adapter for a base and write its file.
+
+    Raises:
+        FacePackError: As :func:`train_sfsr`; or a model file or the tokenizer cannot be used, or
+            nothing can be written.
+    """
+    net = None if config.ir_se50 is None else load_ir_se50(config.ir_se50)
+    base = load_checkpoint(config.base)
+    save_memory(base, config.precision, checkpointing=config.gradient_checkpointing)
+    if net is not None:
+        cast_frozen(net, config.precision)
+    tokenize = tokenizer_for(base, config.tokenizer)
+    adapter = train_sfsr(base, config, tokenize, net, fresh=fresh)
+    on_main(lambda: adapter.save(config.out, config.about("sfsr", base.metadata)))
 
 
 def _at_least(parts: Tensor, first: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The state of a training run, saved in one file that is never half-written.
+"""The state of a training run: everything that changes, and what it was started with.
 
 ``Accelerator.save_state`` would store the frozen base model with every state, gigabytes for Stable
 Diffusion, and write a folder of files one after the other, which a kill can leave incomplete.
@@ -6,24 +6,23 @@ Diffusion, and write a folder of files one after the other, which a kill can lea
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.scheduler import AcceleratedScheduler
 from torch import Tensor, nn
 
-from ..errors import ModelFileError
-from ..readers.torch_file import open_checkpoint, read_saved
-from ..storage import atomic_path, writing
+from ..errors import InputError, ModelFileError
+from .fingerprint import Fingerprint
+from .processes import on_main
+from .work_folder import append_point, read_state, write_state
 
 log = logging.getLogger(__name__)
-STATE = "state.pt"
-CURVE = "curve.jsonl"
 
 
 @dataclass
@@ -32,6 +31,7 @@ class TrainingState:
 
     scaler: Gradient scaler of fp16, None for other precisions.
     average: Averaged weights by parameter name.
+    fingerprint: What the run was started with.
     step: Steps done. seconds: Time that they took.
     """
 
@@ -40,41 +40,47 @@ class TrainingState:
     scheduler: AcceleratedScheduler
     scaler: torch.amp.GradScaler | None
     average: dict[str, Tensor]
+    fingerprint: Fingerprint = field(default_factory=Fingerprint)
     step: int = 0
     seconds: float = 0.0
 
-    def save(self, folder: Path, losses: Mapping[str, float]) -> None:
-        """Save the state and append the losses to the curve.
+    def save(self, folder: Path, keep: int, losses: Mapping[str, float]) -> None:
+        """Save the state from the main process and add a point to the curve.
+
+        Args:
+            keep: States to keep, this one included.
 
         Raises:
-            InputError: The folder cannot be written to.
+            InputError: The folder cannot be written to; earlier states are left alone.
         """
         state = {
             "step": self.step,
             "seconds": self.seconds,
+            "fingerprint": asdict(self.fingerprint),
             "task": changing_tensors(self.task),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
-        with atomic_path(folder / STATE) as temporary:
-            torch.save(state, temporary)
-        with writing(folder / CURVE), (folder / CURVE).open("a") as curve:
-            point = {"step": self.step, "seconds": round(self.seconds, 1), **losses}
-            curve.write(json.dumps(point) + "\n")
+
+        def write() -> None:
+            write_state(folder, self.step, state, keep)
+            append_point(folder, {"step": self.step, "seconds": round(self.seconds, 1), **losses})
+
+        on_main(write)
 
     def load(self, folder: Path) -> None:
-        """Restore the saved state; without one nothing happens.
+        """Restore the newest state, read by the main process; without one nothing happens.
 
         Raises:
+            InputError: It belongs to a run that was started with something else.
             ModelFileError: It is damaged, or belongs to another network.
         """
-        path = folder / STATE
-        if not path.is_file():
+        found = on_main(lambda: self._read(folder))
+        if found is None:
             return
-        with open_checkpoint(path) as stream:
-            state = read_saved(stream, str(path))
+        path, state = found
         try:
             unexpected = self.task.load_state_dict(state["task"], strict=False).unexpected_keys
             if unexpected or state["average"].keys() != self.average.keys():
@@ -90,16 +96,31 @@ class TrainingState:
             raise ModelFileError(
                 "the saved training state belongs to another network",
                 where=str(path),
-                fix="Remove it to start from zero",
+                fix="Name another --folder, or start anew with --fresh",
             ) from error
         log.info("resuming %s at step %d", folder.name, self.step)
+
+    def _read(self, folder: Path) -> tuple[Path, dict[str, Any]] | None:
+        found = read_state(folder)
+        if found is not None:
+            saved = found[1].get("fingerprint")
+            before = Fingerprint(**saved) if isinstance(saved, dict) else Fingerprint()
+            different = self.fingerprint.differences(before)
+            if different:
+                raise InputError(
+                    f"the folder holds a run that was started with something else: "
+                    f"{'; '.join(different)}",
+                    where=str(folder),
+                    fix="Continue it as it was started, name another --folder, or start anew "
+                    "with --fresh",
+                )
+        return found
 
 
 def changing_tensors(task: nn.Module) -> dict[str, Tensor]:
     """Tensors that training changes: trainable parameters, and buffers except of frozen layers.
 
-    The statistics of a frozen layer belong to its own file, which may be a newer one when a run
-    resumes.
+    Frozen layers belong to their own files.
     """
     frozen = set()
     for path, module in task.named_modules():

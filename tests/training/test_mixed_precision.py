@@ -15,6 +15,7 @@ from comfyui_dense_face.training.loop import Schedule, train
 from torch import Tensor, nn
 
 SCALE = 1024.0
+LAST = "state-00000060.pt"
 SCHEDULE = Schedule(steps=60, lr=0.1, warmup=5, save_every=10, precision="fp16")
 
 
@@ -86,7 +87,7 @@ def test_an_overflowing_step_is_skipped(tmp_path: Path) -> None:
     assert [step for step, changed in enumerate(moved) if not changed] == [7]
     assert bool(torch.tensor(line.weights).isfinite().all())
     assert line.layer.weight.item() == pytest.approx(3, abs=0.5)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state = torch.load(tmp_path / LAST, weights_only=True)
     assert state["scaler"]["scale"] == SCALE / 2
 
 
@@ -99,5 +100,5 @@ def test_a_resumed_run_keeps_its_scale(tmp_path: Path) -> None:
     train(resumed, SCHEDULE, seed=1, folder=tmp_path / "killed")
     assert len(resumed.weights) == 40
     assert torch.equal(whole.layer.weight, resumed.layer.weight)
-    state = torch.load(tmp_path / "killed" / "state.pt", weights_only=True)
+    state = torch.load(tmp_path / "killed" / LAST, weights_only=True)
     assert state["scaler"]["scale"] == SCALE / 2

@@ -20,9 +20,16 @@ from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.sfsr.adapter import load_adapter
 from comfyui_dense_face.storage import read_weights
 from comfyui_dense_face.training import sfsr
+from comfyui_dense_face.training.arcface_reader import ArcFaceReader
+from comfyui_dense_face.training.config import SFSRConfig
+from comfyui_dense_face.training.data.batches import Batch
 from comfyui_dense_face.training.data.dataset import FaceDataset
-from comfyui_dense_face.training.loop import Schedule, step_generator
-from comfyui_dense_face.training.sfsr_photos import ArcFaceReader, PhotoFaces, SFSRPlan, train_sfsr
+from comfyui_dense_face.training.loop import step_generator
+from comfyui_dense_face.training.sfsr_photos import (
+    PhotoFaces,
+    face_batches,
+    train_sfsr,
+)
 from tiny_random import write_base
 
 SIDE, STEPS = 64, 4
@@ -54,16 +61,31 @@ def net() -> IRSE50:
 
 
 def _train(faces: Path, base: Path, out: Path, *more: str, who: str = "tiny-world") -> int:
-    words = ["train-sfsr", str(faces), "--base", str(base), "--out", str(out / "adapter")]
+    words = [
+        "train",
+        "sfsr",
+        "--dataset",
+        str(faces),
+        "--base",
+        str(base),
+        "--out",
+        str(out / "adapter"),
+    ]
     words += ["--folder", str(out / "work"), "--steps", str(STEPS), "--batch", "3", "--workers"]
     words += ["0", "--precision", "no", "--save-every", "2", "--size", str(SIDE), "--scheme"]
     words += ["ibug", "--rate", "0.01", "--encoder", who]
     return cli.main([*words, *more])
 
 
-def _plan(faces: Path, out: Path, **more: Any) -> SFSRPlan:
+def _config(faces: Path, out: Path, **more: Any) -> SFSRConfig:
     given = {"encoder": "tiny-world", "size": SIDE, "scheme": "ibug", "batch": 4, "workers": 0}
-    return SFSRPlan(faces, out, **{**given, **more})
+    places = {"dataset": faces, "base": out / "base", "out": out / "adapter", "folder": out / "w"}
+    return SFSRConfig(**{**places, **given, **more})
+
+
+def _batch(config: SFSRConfig) -> Batch:
+    batches = face_batches(config, recogniser=False)
+    return batches.checked(next(iter(batches.loader(0, 1))))
 
 
 def test_a_killed_run_gives_the_same_adapter(
@@ -95,7 +117,8 @@ def test_a_killed_run_gives_the_same_adapter(
     values = {n: t for n, t in whole.state_dict().items() if "to_v" in n or "hint.last" in n}
     assert values and all(bool((tensor != 0).any()) for tensor in values.values())
     _, about = read_weights(tmp_path / "whole" / "adapter")
-    assert about["steps"] == str(STEPS) and about["command"].startswith("denseface train-sfsr")
+    assert about["steps"] == str(STEPS)
+    assert about["command"].startswith("denseface train sfsr --steps 4 --batch 3")
 
 
 def test_the_recogniser_reads_as_for_the_nodes(faces: Path, net: IRSE50) -> None:
@@ -122,28 +145,21 @@ def test_generated_faces_are_recognised(
         return seen[-1]
 
     monkeypatch.setattr(sfsr.SFSRTask, "_face_losses", watched)
-    schedule = Schedule(2, 1e-2, warmup=1, precision="no")
-    adapter, source = train_sfsr(base, _plan(faces, tmp_path), token_ids, schedule, net)
+    short = {"steps": 2, "rate": 1e-2, "precision": "no", "encoder": "", "ir_se50": tmp_path}
+    adapter = train_sfsr(base, _config(faces, tmp_path, **short), token_ids, net)
     assert adapter.layout.identities == {ENCODER: 512}
     assert [set(losses) for losses in seen] == [{"identity", "mistaken", "scene"}] * 2
     assert all(losses["identity"].requires_grad for losses in seen)
-    assert int(source.stream.used) == 2
 
 
 def test_the_scene_does_not_reveal_the_face(faces: Path, base: Base, tmp_path: Path) -> None:
     """The scene's inputs are the same whatever the pixels of the face are."""
-    plan = _plan(faces, tmp_path)
-    plain, painted = (PhotoFaces(base, plan, token_ids) for _ in range(2))
-    next_of = painted._next
-
-    def negative() -> Any:
-        batch, images, five, people = next_of()
-        parts = batch["parts"][:, None].float()
-        face = torch.nn.functional.interpolate(parts, images.shape[-2:], mode="nearest-exact") > 0
-        return batch, torch.where(face, 1 - images, images), five, people
-
-    painted._next = negative
-    one, other = (each.draw(step_generator(1, 0)) for each in (plain, painted))
+    config = _config(faces, tmp_path)
+    source, batch = PhotoFaces(base, config, token_ids), _batch(config)
+    parts = batch["parts"][:, None].float()
+    face = torch.nn.functional.interpolate(parts, (SIDE, SIDE), mode="nearest-exact") > 0
+    negative = {**batch, "image": torch.where(face, 1 - batch["image"], batch["image"])}
+    one, other = (source.draw(step_generator(1, 0), each) for each in (batch, negative))
     assert torch.equal(one.background, other.background)
     assert not torch.equal(one.latents, other.latents)
     assert bool((one.background[:, :1] >= one.heads).all()) and one.heads.amax() == 1
@@ -187,9 +203,9 @@ def test_images_without_faces_teach_nothing(
     [
         (["--ir-se50", __file__], "exactly one identity encoder"),
         (["--encoder", ""], "exactly one identity encoder"),
-        (["--steps", "0"], "0 steps"),
+        (["--steps", "0"], "--steps is out of range (0)"),
         (["--batch", "1"], "batch size is 1"),
-        (["--tokens", "0"], "number of tokens is 0"),
+        (["--tokens", "0"], "--tokens is out of range (0)"),
         (["--size", "100"], "side is 100"),
     ],
 )
@@ -205,12 +221,50 @@ def test_a_state_of_another_adapter_is_refused(
     faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _train(faces, base_file, tmp_path) == 0
-    assert _train(faces, base_file, tmp_path, "--tokens", "2", "--steps", "6") == 2
-    assert str(tmp_path / "work") in capsys.readouterr().err
+    assert _train(faces, base_file, tmp_path, "--tokens", "2", who="another") == 2
+    message = capsys.readouterr().err
+    assert "encoder another instead of tiny-world; tokens 2 instead of 4" in message
+    assert str(tmp_path / "work") in message
+    assert _train(faces, base_file, tmp_path, "--tokens", "2", "--fresh") == 0
+
+
+def test_a_state_of_another_base_or_data_set_is_refused(
+    faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _train(faces, base_file, tmp_path) == 0
+    first, _ = read_weights(tmp_path / "adapter")
+    other_base = write_base(tmp_path / "other.safetensors", seed=1)
+    assert _train(faces, other_base, tmp_path) == 2
+    assert "other contents of unet, vae, source (" in capsys.readouterr().err
+    fewer = tmp_path / "fewer"
+    shutil.copytree(faces, fewer)
+    table = fewer / "faces_headpose.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    assert _train(fewer, base_file, tmp_path) == 2
+    assert "other contents of data set (" in capsys.readouterr().err
+    moved = tmp_path / "moved"
+    shutil.copytree(faces, moved)
+    assert _train(moved, base_file, tmp_path) == 0
+    again, _ = read_weights(tmp_path / "adapter")
+    assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
 
 
 def test_faces_without_points_cannot_be_aligned(net: IRSE50, faces: Path, base: Base) -> None:
-    shown = PhotoFaces(base, _plan(faces, faces), token_ids).draw(step_generator(1, 0))
+    config = _config(faces, faces)
+    shown = PhotoFaces(base, config, token_ids).draw(step_generator(1, 0), _batch(config))
     object.__setattr__(shown, "five", None)
     with pytest.raises(InputError, match="five points"):
         ArcFaceReader(net)(torch.rand(4, 3, SIDE, SIDE), shown, step_generator(1, 1))
+
+
+def test_identities_are_those_of_another_photo(faces: Path, base: Base) -> None:
+    """Of the same person; pixels and expression are those of the image itself."""
+    samples = {s["key"]: s for s in FaceDataset(faces, SIDE, SIDE // 2, "ibug")}
+    config = _config(faces, faces)
+    batch = _batch(config)
+    shown = PhotoFaces(base, config, token_ids).draw(step_generator(1, 0), batch)
+    for index, key in enumerate(batch["key"]):
+        subject, number = key.split("/")
+        other = samples[f"{subject}/{1 - int(number):03d}"]["feature"]
+        torch.testing.assert_close(shown.people[index], other / other.norm())
+        assert torch.equal(batch["image"][index], samples[key]["image"])

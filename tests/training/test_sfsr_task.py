@@ -18,11 +18,12 @@ from comfyui_dense_face.pipelines.tiny.sfsr import GUIDANCE, STARTS
 from comfyui_dense_face.sfsr.compound import CompoundTokens
 from comfyui_dense_face.sfsr.compound_inputs import IdentityBatch
 from comfyui_dense_face.training import sfsr
+from comfyui_dense_face.training.dense_face import new_pose_branch
 from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
 from comfyui_dense_face.training.sfsr_rollout import Rollout
 from comfyui_dense_face.training.tiny.data import Images, Latents, training_heads
-from comfyui_dense_face.training.tiny.dense_face import new_pose_branch
+from comfyui_dense_face.training.tiny.dense_face import TINY_HINT_WIDTHS
 from comfyui_dense_face.training.tiny.scenes import encode_scenes
 from comfyui_dense_face.training.tiny.sfsr import TinyFaces, TinyReader, new_adapter
 from tiny_random import write_base
@@ -54,7 +55,9 @@ def _task(base: Base, shown: Images, analyzer: TinyAnalyzer, faces: FaceLosses |
     hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
     source = TinyFaces(base.text_encoder, latents, scenes, hints, batch=4)
     reader = TinyReader(analyzer, source)
-    return SFSRTask(base, new_adapter(base), source, reader, new_pose_branch(base), faces)
+    return SFSRTask(
+        base, new_adapter(base), source, reader, new_pose_branch(base, TINY_HINT_WIDTHS), faces
+    )
 
 
 def _source(task: SFSRTask) -> TinyFaces:

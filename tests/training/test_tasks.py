@@ -16,7 +16,7 @@ from comfyui_dense_face.training.loop import seeded, step_generator
 from comfyui_dense_face.training.optimizer import MuonAdamW
 from comfyui_dense_face.training.tiny.base import BaseTask, noised
 from comfyui_dense_face.training.tiny.data import Images, Latents
-from comfyui_dense_face.training.tiny.dense_face import DenseFaceTask
+from comfyui_dense_face.training.tiny.dense_face import tiny_task
 from comfyui_dense_face.training.tiny.expression import ExpressionTask, reconstructions
 from comfyui_dense_face.training.tiny.parts import LAYERS, PartsTask
 from comfyui_dense_face.training.tiny.vae import SCALE, VAETask, encode_all, fuse_latent_scale
@@ -113,7 +113,7 @@ def test_base_and_adapter_train_only_what_they_own(images: Images) -> None:
         module.requires_grad_(False)
     identities = torch.nn.functional.normalize(torch.randn(4, 512), dim=1)
     hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
-    task = DenseFaceTask(Base(unet, vae, text, {}), data, identities, hints, batch=4)
+    task = tiny_task(Base(unet, vae, text, {}), data, identities, hints, batch=4)
     task(step_generator(1, 0))["loss"].backward()
     assert all(p.grad is None for p in unet.parameters())
     assert any(

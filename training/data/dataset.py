@@ -1,18 +1,19 @@
-"""A dense-annotation data set as a stream of tensors for training.
+"""A dense-annotation data set as tensors for training, each record by its number.
 
 Source: docs/reference/dense_face.md A12, B1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import Dataset
 
 from ...dense_face.annotation.loss import NO_PART, small_parts
 from ...errors import InputError
@@ -20,12 +21,13 @@ from ...faces.blendshapes import ARKIT_NAMES
 from ...faces.face import SCHEMES
 from ..tiny.annotation_data import MAP_SIZE
 from . import codec as codec
-from .folder import Defects, find_table, read_records
-from .record import Record
-from .shards import read_shards, shard_files
+from .folder import Defects, find_table, index_table
+from .record import KINDS, Record
+from .shards import index_shards, shard_files
 
 NAN = float("nan")
 FEATURES = 512
+Sample = dict[str, Any]
 
 
 def require_data_set(folder: Path) -> None:
@@ -34,53 +36,80 @@ def require_data_set(folder: Path) -> None:
         find_table(folder)
 
 
-class FaceDataset(IterableDataset[dict[str, Any]]):
-    """Samples of a folder in the Dense-Face layout, or of its WebDataset shards, in order.
+class FaceDataset(Dataset[Sample]):
+    """Samples of a folder in the Dense-Face layout, or of its WebDataset shards.
 
     A sample holds ``image`` [3, size, size] in 0..1; ``depth`` [map_size, map_size] and ``parts``
     of the same size (int64); ``landmarks`` [K, 2] in 0..1; ``feature`` [512]; ``pose`` [3], yaw,
     pitch and roll in degrees; ``blendshapes`` [51] in 0..1; ``caption``; ``subject``; ``key``.
-    Missing labels are NaN, missing parts ``NO_PART`` (``dense_face.annotation.loss``). The workers
-    of a DataLoader split the images among them.
+    Missing labels are NaN, missing parts ``NO_PART`` (``dense_face.annotation.loss``).
+
+    Only where the records are is kept in memory; any record is read at once, from any process.
 
     Args:
         size: Side of the images in pixels.
         map_size: Side of depth and parts in cells.
         scheme: Of the landmarks, a key of ``faces.face.SCHEMES``; others count as missing.
+        kinds: Of files to read (``record.KINDS``); labels of others count as missing.
 
-    ``defects`` lists what was left out (each worker keeps its own).
+    ``defects`` lists what was left out so far.
 
     Raises:
-        InputError: There is no data set in the folder, or (while reading) its table is unreadable.
+        InputError: There is no data set in the folder, or its table is unreadable.
     """
 
     def __init__(
-        self, folder: Path, size: int = 256, map_size: int = MAP_SIZE, scheme: str = "mesh"
+        self,
+        folder: Path,
+        size: int = 256,
+        map_size: int = MAP_SIZE,
+        scheme: str = "mesh",
+        kinds: Container[str] = KINDS,
     ) -> None:
-        super().__init__()
         self.size, self.map_size, self.points = size, map_size, SCHEMES[scheme]
-        self.defects = Defects()
+        self.kinds, self.folder, self.defects = kinds, folder, Defects()
         shards = shard_files(folder)
-        self._records: Callable[[int, int], Iterator[Record]]
-        if shards:
-            self._records = lambda rank, world_size: read_shards(
-                shards, self.defects, rank=rank, world_size=world_size
-            )
-        else:
-            table = find_table(folder)
-            self._records = lambda rank, world_size: read_records(
-                table, self.defects, rank=rank, world_size=world_size
-            )
+        index = index_shards(shards, self.defects) if shards else None
+        self.entries = list(index or index_table(find_table(folder), self.defects))
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        worker = get_worker_info()
-        rank, world_size = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        for record in self._records(rank, world_size):
-            sample = self._sample(record)
+    @property
+    def checksum(self) -> str:
+        """Changes with the names, labels and file sizes of the records, not with their place."""
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            digest.update(f"{entry.stamp}\n".encode())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, number: int) -> Sample:
+        """A sample; InputError if the record has no usable image."""
+        sample = self.sample(number)
+        if sample is None:
+            raise InputError("the record has no usable image", where=f"number {number}")
+        return sample
+
+    def __iter__(self) -> Iterator[Sample]:
+        """The usable samples, in order."""
+        for number in range(len(self)):
+            sample = self.sample(number)
             if sample is not None:
                 yield sample
 
-    def _sample(self, record: Record) -> dict[str, Any] | None:
+    def sample(self, number: int) -> Sample | None:
+        """A sample; None, which is noted, if the record has no usable image."""
+        record = self.entries[number].read(self.defects, self.kinds)
+        return None if record is None else self._sample(record)
+
+    def feature(self, number: int) -> Tensor:
+        """The identity vector [512] of a record; NaN where it has none."""
+        record = self.entries[number].read(self.defects, ("images", "feat_file_v2"))
+        if record is None:
+            return torch.full((FEATURES,), NAN)
+        return self._read(record, "feat_file_v2", self._feature, (FEATURES,))
+
+    def _sample(self, record: Record) -> Sample | None:
         try:
             image = codec.decode_image(record.files["images"])
         except InputError as error:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,21 +139,83 @@ def find_table(folder: Path) -> Path:
     return found[0]
 
 
-def read_records(
-    table: Path, defects: Defects, *, rank: int = 0, world_size: int = 1
-) -> Iterator[Record]:
-    """Stream the records of a table; defects are noted, and a record loses what is defective.
+@dataclass(frozen=True)
+class TableEntry:
+    """Where a record is: its line of the table, without empty columns, and the line's number.
+
+    folders: Where its files may be.
+    """
+
+    line: Mapping[str, str]
+    where: str
+    folders: tuple[Path, ...]
+
+    @property
+    def subject(self) -> str:
+        """The person's number, as the table has it."""
+        return self.line.get("subject_id", "")
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of files that the line names."""
+        return frozenset(kind for kind, column in FILE_COLUMNS.items() if column in self.line)
+
+    @property
+    def stamp(self) -> str:
+        """The line, and the size of the image."""
+        size = 0
+        for folder in self.folders:
+            with suppress(OSError, ValueError):
+                size = (folder / self.line["face_file"]).stat().st_size
+                break
+        return f"{sorted(self.line.items())} {size}"
+
+    def read(self, defects: Defects, kinds: Container[str] = KINDS) -> Record | None:
+        """The record with files of these kinds; None if it has no image or its line is unreadable.
+
+        Missing files are noted.
+        """
+        files: dict[str, bytes] = {}
+        for kind, column in FILE_COLUMNS.items():
+            name = self.line.get(column, "")
+            if kind not in kinds:
+                continue
+            data = _read(name, self.folders) if name else None
+            if data is not None:
+                files[kind] = data
+            elif name or kind == "images":
+                defects.note(f"{column} missing", self.where)
+        if "images" not in files:
+            return None
+        face_file = self.line["face_file"]
+        for kind in ("images_v2", "feat_file_v2"):
+            # Not in the table, or listed under paths that do not exist: look beside the image.
+            wanted = kind in kinds and kind not in files
+            data = _read(_beside(face_file, kind), self.folders) if wanted else None
+            if data is not None:
+                files[kind] = data
+        if "feat_file_v2" in kinds and "feat_file_v2" not in files:
+            defects.note("no identity features", self.where)
+        try:
+            row = table_row({**self.line, "aligned_size": self.line.get("aligned_size", "0")})
+            return Record(index_of(Path(face_file).stem), row, files)
+        except InputError as error:
+            defects.note(error.what, self.where)
+            return None
+
+
+def index_table(table: Path, defects: Defects) -> Iterator[TableEntry]:
+    """The lines of a table, in order; defects are noted, duplicates left out.
 
     Args:
         table: The CSV file; paths in it are relative to its folder, to ``faces`` in it, or to the
             folder above.
-        rank, world_size: Only every ``world_size``-th line is read, from number ``rank`` on.
 
     Raises:
         InputError: The table cannot be read or lacks the columns of images and people.
     """
     seen: set[str] = set()
-    places = [table.parent, table.parent / FACES, table.parent.parent]
+    folders = (table.parent, table.parent / FACES, table.parent.parent)
     for number, line in enumerate(_lines(table, defects)):
         where = f"line {number + 2}"
         name = (line.get("face_file") or "").strip()
@@ -161,9 +223,18 @@ def read_records(
             defects.note("duplicate row, left out", where)
             continue
         seen.add(name)
-        if number % world_size != rank:
-            continue
-        record = _record(line, places, where, defects)
+        filled = {k: v.strip() for k, v in line.items() if isinstance(v, str) and v.strip()}
+        yield TableEntry(filled, where, folders)
+
+
+def read_records(table: Path, defects: Defects) -> Iterator[Record]:
+    """Stream the records of a table; defects are noted, and a record loses what is defective.
+
+    Raises:
+        InputError: As :func:`index_table`.
+    """
+    for entry in index_table(table, defects):
+        record = entry.read(defects)
         if record is not None:
             yield record
 
@@ -189,42 +260,12 @@ def _lines(table: Path, defects: Defects) -> Iterator[dict[str, str | None]]:
         ) from error
 
 
-def _record(
-    line: dict[str, str | None], places: list[Path], where: str, defects: Defects
-) -> Record | None:
-    files: dict[str, bytes] = {}
-    for kind, column in FILE_COLUMNS.items():
-        name = (line.get(column) or "").strip()
-        data = _read(name, places) if name else None
-        if data is not None:
-            files[kind] = data
-        elif name or kind == "images":
-            defects.note(f"{column} missing", where)
-    if "images" not in files:
-        return None
-    for kind in ("images_v2", "feat_file_v2"):
-        # Not in the table, or listed under paths that do not exist: look beside the image.
-        name = _beside(str(line["face_file"]), kind)
-        data = _read(name, places) if kind not in files else None
-        if data is not None:
-            files[kind] = data
-    if "feat_file_v2" not in files:
-        defects.note("no identity features", where)
-    try:
-        size = line.get("aligned_size") or "0"
-        row = table_row({**line, "aligned_size": size})
-        return Record(index_of(Path(str(line["face_file"])).stem), row, files)
-    except InputError as error:
-        defects.note(error.what, where)
-        return None
-
-
 def _beside(face_file: str, kind: str) -> str:
     path = Path(face_file)
     return str(path.parent.parent / kind / f"{path.stem}{KINDS[kind]}")
 
 
-def _read(name: str, places: list[Path]) -> bytes | None:
+def _read(name: str, places: Sequence[Path]) -> bytes | None:
     """A file of the data set from the first place that has it, never from outside."""
     for place in places:
         with suppress(OSError, ValueError):

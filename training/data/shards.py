@@ -8,14 +8,15 @@ line of the table. The same samples give the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from webdataset.writer import TarWriter
 
 from ...errors import FacePackError
 from ...readers.json_text import parse_json
-from ...readers.tar_samples import read_samples
+from ...readers.tar_samples import Place, index_samples, read_place
 from ...storage import atomic_path
 from .folder import Defects
 from .record import KINDS, Record, index_of, table_line, table_row
@@ -71,25 +72,61 @@ def shard_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("faces-*.tar"))
 
 
-def read_shards(
-    paths: Sequence[Path], defects: Defects, *, rank: int = 0, world_size: int = 1
-) -> Iterator[Record]:
-    """Stream the records of shards; unreadable ones are noted and left out.
+@dataclass(frozen=True)
+class ShardEntry:
+    """Where a record is: shard, key and the places of its files by ending."""
 
-    Args:
-        rank, world_size: Only every ``world_size``-th record is read, from number ``rank`` on.
-    """
-    number = 0
+    shard: Path
+    key: str
+    places: Mapping[str, Place]
+
+    @property
+    def subject(self) -> str:
+        """The person, as the key names them."""
+        return self.key.rpartition("-")[0]
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of files that the record has."""
+        return frozenset(kind for kind, end in KINDS.items() if kind + end in self.places)
+
+    @property
+    def stamp(self) -> str:
+        """The key, and the sizes of the files."""
+        return f"{self.key} {[(end, size) for end, (_, size) in sorted(self.places.items())]}"
+
+    def read(self, defects: Defects, kinds: Container[str] = KINDS) -> Record | None:
+        """The record with files of these kinds; None, which is noted, if it is unreadable."""
+        wanted = {_ROW, *(kind + end for kind, end in KINDS.items() if kind in kinds)}
+        try:
+            with self.shard.open("rb") as stream:
+                files = {
+                    end: read_place(stream, place)
+                    for end, place in self.places.items()
+                    if end in wanted
+                }
+        except (OSError, EOFError):
+            defects.note("shard unreadable", self.shard.name)
+            return None
+        return _record(self.key, files, defects)
+
+
+def index_shards(paths: Sequence[Path], defects: Defects) -> Iterator[ShardEntry]:
+    """Where the records of shards are, in order; damaged shards are noted, their rest left out."""
     for path in paths:
         try:
-            for key, files in read_samples(path):
-                if number % world_size == rank:
-                    record = _record(key, files, defects)
-                    if record is not None:
-                        yield record
-                number += 1
+            for key, places in index_samples(path):
+                yield ShardEntry(path, key, places)
         except Exception:  # a broken or hostile archive may raise anything
             defects.note("shard damaged, its rest left out", path.name)
+
+
+def read_shards(paths: Sequence[Path], defects: Defects) -> Iterator[Record]:
+    """Stream the records of shards; unreadable ones are noted and left out."""
+    for entry in index_shards(paths, defects):
+        record = entry.read(defects)
+        if record is not None:
+            yield record
 
 
 def _sample(record: Record) -> tuple[str, dict[str, bytes]]:

@@ -29,11 +29,25 @@ def compressed_state_dict(net: nn.Module, float8: tuple[str, ...] = ()) -> dict[
     return found
 
 
+def train_part(
+    run: TrainingRun, name: str, task: nn.Module, schedule: Schedule, *, batch: int, seed: int
+) -> float:
+    """Train the task of a stage, or of a part of one, in the folder ``name``; its seconds."""
+    return train(
+        task,
+        schedule,
+        seed=seed,
+        folder=run.folder / name,
+        settings={"images": run.images, "batch": batch},
+        fresh=run.fresh,
+    )
+
+
 def train_stage(
     run: TrainingRun, stage: str, task: nn.Module, schedule: Schedule, *, batch: int, seed: int
 ) -> dict[str, str]:
     """Train the task of a stage and return the metadata of its file."""
-    seconds = train(task, schedule, seed=seed, folder=run.folder / stage)
+    seconds = train_part(run, stage, task, schedule, batch=batch, seed=seed)
     return run_metadata(run, stage, schedule, batch, seed, seconds)
 
 

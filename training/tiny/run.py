@@ -33,6 +33,7 @@ class TrainingRun:
     images: Number of training images.
     workers: Processes that render.
     length: Fraction of the full number of steps.
+    fresh: Whether to remove the states of earlier runs.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class TrainingRun:
     images: int = 20_000
     workers: int = 2
     length: float = 1.0
+    fresh: bool = False
 
     def schedule(self, steps: int, lr: float, **kwargs: Any) -> Schedule:
         """A schedule of ``steps`` steps at full length."""

@@ -16,6 +16,7 @@ from ...pipelines.text import encode_text, token_ids
 from ...sfsr.adapter import SFSRAdapter
 from ...sfsr.background import background_channels
 from ...sfsr.compound_inputs import CompoundLayout
+from ..data.batches import Batch
 from ..sfsr_faces import NO_CAPTION, FaceReading, SFSRFaces, half_known
 from .augment import augment_pixels
 from .base import DROPPED_GROUP
@@ -60,7 +61,7 @@ class TinyFaces:
         """As of :class:`.FaceSource`."""
         return encode_text(self.text_encoder, token_ids([""]))
 
-    def draw(self, generator: torch.Generator) -> SFSRFaces:
+    def draw(self, generator: torch.Generator, batch: Batch | None = None) -> SFSRFaces:
         """As :class:`.FaceSource`."""
         half = len(self.data) // 2
         pick = torch.randint(half, (self.batch,), generator=generator)

@@ -15,10 +15,10 @@ from ...demo.bundled import ANALYZER_FILE, SFSR_FILE
 from ...demo.networks.analyzer import load_analyzer
 from ...pipelines.base import TINY_BASE, Base, load_base
 from ...sfsr.adapter import SFSRAdapter
-from ..loop import seeded, train
+from ..loop import seeded
 from ..sfsr import FaceLosses, SFSRTask
 from ..sfsr_rollout import Rollout
-from .checkpoint import run_metadata, train_stage
+from .checkpoint import run_metadata, train_part, train_stage
 from .data import pose_hints
 from .run import TrainingRun
 from .sfsr import TinyFaces, TinyReader, new_adapter
@@ -41,20 +41,20 @@ def sfsr(run: TrainingRun) -> None:
     with seeded(9):
         task = sfsr_task(run, FaceLosses(), BATCH)
     early = run.schedule(9600, 3e-3)
-    first = train(task, early, seed=9, folder=run.folder / "sfsr-early")
+    first = train_part(run, "sfsr-early", task, early, batch=BATCH, seed=9)
     task.adapter.requires_grad_(True)
     task.faces = FaceLosses(mistaken=0.1, expression=8.0)
     late = run.schedule(4400, 1e-3)
-    second = train(task, late, seed=12, folder=run.folder / "sfsr-late")
+    second = train_part(run, "sfsr-late", task, late, batch=BATCH, seed=12)
     task.adapter.requires_grad_(True)
     rollout_task = sfsr_task(run, WITH_ROLLOUT, ROLLOUT_BATCH, lambda _: task.adapter)
     expressive = run.schedule(1100, 1e-3, warmup=30)
-    third = train(rollout_task, expressive, seed=16, folder=run.folder / "sfsr-rollout")
+    third = train_part(run, "sfsr-rollout", rollout_task, expressive, batch=ROLLOUT_BATCH, seed=16)
     halfway = {name: tensor.clone() for name, tensor in task.adapter.state_dict().items()}
     task.adapter.requires_grad_(True)
     rollout_task.faces = replace(WITH_ROLLOUT, identity=1.0, mistaken=0.5, expression=10.0)
     last = run.schedule(1000, 1e-3, warmup=30)
-    fourth = train(rollout_task, last, seed=17, folder=run.folder / "sfsr")
+    fourth = train_part(run, "sfsr", rollout_task, last, batch=ROLLOUT_BATCH, seed=17)
     for name, tensor in task.adapter.state_dict().items():
         tensor.lerp_(halfway[name], 0.5)
     about = run_metadata(run, "sfsr", last, ROLLOUT_BATCH, 17, first + second + third + fourth)

@@ -34,14 +34,14 @@ from ...pipelines.base import (
     save_base,
 )
 from ...storage import CHECKSUM_KEY, read_weights, write_weights
-from ..loop import seeded, train
+from ..loop import seeded
 from .analyzer import AnalyzerTask, EvaluatorTask
 from .annotation import TINY_WIDTH, AnnotationTask
 from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
 from .base import BaseTask
-from .checkpoint import compressed_state_dict, run_metadata, train_stage
+from .checkpoint import compressed_state_dict, run_metadata, train_part, train_stage
 from .data import PER_SHARD, Images, pose_hints, render_shards
-from .dense_face import DenseFaceTask
+from .dense_face import tiny_task
 from .expression import ExpressionTask
 from .feature_cache import CACHED_SHARDS, cache_features, load_features
 from .parts import LAYERS, PartsTask
@@ -87,10 +87,10 @@ def vae(run: TrainingRun) -> None:
         net = new_vae()
     crops = run.schedule(2000, 5e-3)
     task = VAETask(net, images, batch=16, crop=64)
-    first = train(task, crops, seed=3, folder=run.folder / "vae-crops")
+    first = train_part(run, "vae-crops", task, crops, batch=16, seed=3)
     whole = run.schedule(3000, 2e-3)
     task = VAETask(net.requires_grad_(True), images, batch=8, crop=128)
-    second = train(task, whole, seed=4, folder=run.folder / "vae")
+    second = train_part(run, "vae", task, whole, batch=8, seed=4)
     fuse_latent_scale(net, encode_all(net, images.rgb[:2000]))
     about = run_metadata(run, "vae", whole, 8, 3, first + second)
     write_weights(run.folder / "vae.safetensors", compressed_state_dict(net), about)
@@ -152,7 +152,7 @@ def dense_face(run: TrainingRun) -> None:
     identities = _identities(net, images.rgb)
     hints = pose_hints(latents.heads)
     with seeded(6):
-        task = DenseFaceTask(tiny, latents, identities, hints, batch=48)
+        task = tiny_task(tiny, latents, identities, hints, batch=48)
     about = train_stage(run, "dense-face", task, run.schedule(4000, 2e-3), batch=48, seed=6)
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
     save_adapter(
