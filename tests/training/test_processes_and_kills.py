@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from comfyui_dense_face import cli
@@ -212,12 +212,16 @@ def test_the_command_in_two_processes_killed_and_resumed(tmp_path: Path) -> None
     @contextmanager
     def started(name: str) -> Iterator[subprocess.Popen[bytes]]:
         out = ["--out", str(tmp_path / name), "--folder", str(tmp_path / f"work-{name}")]
-        running = subprocess.Popen([*train_words, *out], start_new_session=True)
+        running = subprocess.Popen([*train_words, *out])
         try:
             yield running
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(running.pid, signal.SIGKILL)
+            # torchrun's processes are in sessions of their own.
+            with suppress(psutil.NoSuchProcess):
+                started = psutil.Process(running.pid)
+                for each in [started, *started.children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
             running.wait(30)
 
     with started("whole") as running:
