@@ -23,9 +23,14 @@ _NETWORK = {
     "aiohttp", "urllib3", "huggingface_hub", "websockets",
 }  # fmt: skip
 
-_KNOWN = {"training/tiny/checkpoint.py: subprocess", "nodes/host/head_images.py: aiohttp"}
+_KNOWN = {
+    "training/tiny/checkpoint.py: subprocess",
+    "nodes/host/head_images.py: aiohttp",
+    "nodes/host/served_files.py: aiohttp",
+    "nodes/host/served_files.py: urllib",
+}
 """The pack's own version, by git, for the metadata of what ``train-demo`` trains; answers of the
-host's own server."""
+host's own server, and how an address is written."""
 
 
 def _sources() -> Iterator[tuple[str, ast.Module]]:
