@@ -1,7 +1,7 @@
 """How the templates look when they are opened, and the subgraphs that the node library offers.
 
 They are small enough for a screen, nothing covers anything, and links run from left to right.
-``browser/test_readable.py`` measures the same on a real screen.
+``browser/test_workflows_in_browser.py`` measures the same on a real screen.
 """
 
 from __future__ import annotations
