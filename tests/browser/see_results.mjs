@@ -21,7 +21,7 @@ const { page, errors, blocked, close } = await openFrontend(
   options.url,
   options.chromium,
   deadline,
-  { width: 2200, height: 1500 },
+  { viewport: { width: 2200, height: 1500 } },
 );
 
 // Name in the report, type, widgets, inputs by the names of nodes above, column.
