@@ -20,8 +20,7 @@ const { values: options } = parseArgs({
 });
 const deadline = Date.now() + 200_000;
 const { page, errors, close } = await openFrontend(options.url, options.chromium, deadline, {
-  width: 1700,
-  height: 1000,
+  viewport: { width: 1700, height: 1000 },
 });
 const TYPES = [
   "DenseFace_PoseFromAngles",
