@@ -1,6 +1,6 @@
 // Opens one workflow in the real ComfyUI frontend and reports what a person would meet.
 //
-//   node open_workflow.mjs --url URL --workflow FILE [--run] [--screenshot FILE]
+//   node open_workflow.mjs --url URL --workflow FILE [--run [--again]] [--screenshot FILE]
 //                          [--rendering classic|vue] [--chromium PATH] [--seconds N]
 //
 // Prints one JSON object: { missing, nodes, scale, covered, errors, blocked, api, run, shown }.
@@ -14,6 +14,8 @@
 //   api      the graph in API form, as the frontend would queue it
 //   run      with --run: { status, messages, outputs } of the run's history entry
 //   shown    with --run: { id: [[width, height]] } of the images that a node shows, in pixels
+//   again    with --again: the same after the page was opened anew and the graph, of which the
+//            server keeps all results, was run again
 
 import { readFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
@@ -24,6 +26,7 @@ const { values: options } = parseArgs({
     url: { type: "string" },
     workflow: { type: "string" },
     run: { type: "boolean", default: false },
+    again: { type: "boolean", default: false },
     rendering: { type: "string", default: "classic" },
     screenshot: { type: "string" },
     chromium: { type: "string", default: "/usr/bin/chromium" },
@@ -97,37 +100,52 @@ try {
     await page.evaluate(() => window.app.queuePrompt(0, 1));
     report.run = await finished(before);
     await page.waitForTimeout(2000); // previews are drawn after the run's last message
-    report.shown = await page.evaluate(() => {
-      const { scale } = window.app.canvas.ds;
-      const drawn = (node) => (node.hideOutputImages ? [] : node.imgs ?? []);
-      const classic = (node) =>
-        drawn(node).map(({ naturalWidth, naturalHeight }) => {
-          const fits = Math.min(1, node.size[0] / naturalWidth, node.size[1] / naturalHeight);
-          return [naturalWidth * fits * scale, naturalHeight * fits * scale];
-        });
-      // Controls stand in elements of their own, in both renderings.
-      const elements = (node) => [
-        ...(document.querySelector(`[data-node-id="${node.id}"]`)?.querySelectorAll("img") ?? []),
-        ...(node.widgets ?? []).flatMap(({ element }) => [...(element?.querySelectorAll?.("img") ?? [])]),
-      ];
-      const sizes = (node) =>
-        elements(node)
-          .filter((image) => image.complete && image.naturalWidth)
-          .map((image) => image.getBoundingClientRect())
-          .map(({ width, height }) => [width, height]);
-      return Object.fromEntries(
-        window.app.graph.nodes.map((node) => [node.id, [...classic(node), ...sizes(node)]]),
-      );
-    });
+    report.shown = await shown();
   }
   if (options.screenshot) {
     await page.keyboard.press("Escape"); // the dialog of a first visit may come late
     await page.waitForTimeout(500);
     await page.screenshot({ path: options.screenshot });
   }
+  if (options.again) {
+    await page.reload({ waitUntil: "domcontentloaded" });
+    await page.waitForFunction(() => window.app?.graph && window.app.extensionManager);
+    await loadGraph(page, workflow, deadline);
+    const before = new Set(Object.keys(await history()));
+    await page.evaluate(() => window.app.queuePrompt(0, 1));
+    await finished(before);
+    await page.waitForTimeout(2000);
+    report.again = await shown();
+  }
   process.stdout.write(JSON.stringify({ ...report, errors, blocked }));
 } finally {
   await close();
+}
+
+/** Of each node of the opened graph the [width, height] of the images it shows. */
+async function shown() {
+  return await page.evaluate(() => {
+    const { scale } = window.app.canvas.ds;
+    const drawn = (node) => (node.hideOutputImages ? [] : node.imgs ?? []);
+    const classic = (node) =>
+      drawn(node).map(({ naturalWidth, naturalHeight }) => {
+        const fits = Math.min(1, node.size[0] / naturalWidth, node.size[1] / naturalHeight);
+        return [naturalWidth * fits * scale, naturalHeight * fits * scale];
+      });
+    // Controls stand in elements of their own, in both renderings.
+    const elements = (node) => [
+      ...(document.querySelector(`[data-node-id="${node.id}"]`)?.querySelectorAll("img") ?? []),
+      ...(node.widgets ?? []).flatMap(({ element }) => [...(element?.querySelectorAll?.("img") ?? [])]),
+    ];
+    const sizes = (node) =>
+      elements(node)
+        .filter((image) => image.complete && image.naturalWidth)
+        .map((image) => image.getBoundingClientRect())
+        .map(({ width, height }) => [width, height]);
+    return Object.fromEntries(
+      window.app.graph.nodes.map((node) => [node.id, [...classic(node), ...sizes(node)]]),
+    );
+  });
 }
 
 async function history() {

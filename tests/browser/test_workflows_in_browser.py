@@ -60,6 +60,7 @@ def opened(
         workflow,
         rendering=rendering,
         run=not needs_own_files(workflow),
+        again=not needs_own_files(workflow) and rendering == "classic",
         screenshot=SCREENSHOTS / f"{workflow.stem}_{rendering}.png",
     )
 
@@ -110,6 +111,8 @@ def test_every_image_is_seen(opened: tuple[Path, dict[str, Any]]) -> None:
     made = [number for number, output in outputs.items() if output.get("images")]
     assert made
     assert [types[number] for number in made if number in types and not shown[number]] == []
+    again = report.get("again", shown)
+    assert [types[number] for number in made if number in types and not again[number]] == []
     areas = [
         sum(width * height for width, height in shown[number])
         for number in made

@@ -36,11 +36,13 @@ def open_workflow(
     *,
     rendering: str = "classic",
     run: bool = False,
+    again: bool = False,
     screenshot: Path | None = None,
 ) -> dict[str, Any]:
     """Open a workflow file in the frontend of the server at ``url``, in a window of 1440 x 900.
 
     rendering: ``"classic"`` or ``"vue"``, the frontend's two ways of drawing nodes.
+    again: After the run, open the page anew and run once more what the server still knows.
 
     Returns:
         What ``open_workflow.mjs`` reports: missing, nodes, scale, covered, errors, blocked, api
@@ -48,6 +50,7 @@ def open_workflow(
     """
     options = ["--workflow", str(workflow), "--seconds", str(SECONDS), "--rendering", rendering]
     options += ["--run"] if run else []
+    options += ["--again"] if again else []
     options += ["--screenshot", str(screenshot)] if screenshot else []
     return run_script("open_workflow.mjs", url, *options)
 
