@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import compileall
-import importlib.util
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from types import ModuleType
 
 import pytest
 from comfy_server import ComfyServer
+from load_pack import load_pack
 from locate_host import ROOT, HostPathError, find_host
 from socket_guard import GUARD
 
@@ -121,16 +121,8 @@ def comfy(host_path: Path, tmp_path_factory: pytest.TempPathFactory) -> ModuleTy
 
 @pytest.fixture(scope="session")
 def pack(comfy: ModuleType) -> ModuleType:
-    """The pack, loaded by file as the host does it, not by its pip name."""
-    name = "pack_under_test"
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    """The pack as the host loads it."""
+    return load_pack("pack_under_test")
 
 
 @pytest.fixture(scope="session")

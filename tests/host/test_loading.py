@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import re
 import shutil
@@ -15,6 +14,7 @@ from urllib.parse import quote, urljoin
 
 import pytest
 from comfy_server import ComfyServer
+from load_pack import load_pack
 from locate_host import ROOT
 
 FOLDER = "dense face.v2-日本"
@@ -96,18 +96,6 @@ def test_bundled_weights_are_found(two_copies: ComfyServer) -> None:
 # ---- too old -------------------------------------------------------------------------------------
 
 
-def _loaded(name: str) -> ModuleType:
-    """The root module, loaded by file as a host does."""
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("version", ["0.14.1", "0.3.60", "0.3.40", ""])
 def test_an_old_host_gets_one_sentence(
     version: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -118,7 +106,7 @@ def test_an_old_host_gets_one_sentence(
     monkeypatch.setitem(sys.modules, "comfyui_version", known)
     name = f"pack_in_old_host_{version.replace('.', '_')}"
     try:
-        module = _loaded(name)
+        module = load_pack(name)
         with pytest.raises(ValueError, match=r"ComfyUI 0\.15\.0 or newer") as caught:
             asyncio.run(module.comfy_entrypoint())
         loaded = {each for each in sys.modules if each.startswith(f"{name}.")}

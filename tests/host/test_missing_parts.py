@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 from in_host import Tiny
-from locate_host import ROOT
+from load_pack import load_pack
 
 OPTIONAL = {
     "cv2": (
@@ -65,14 +64,8 @@ def test_the_pack_loads_without_them(comfy: ModuleType, without: Callable[[str],
     for library in OPTIONAL:
         without(library)
     name = "pack_without_libraries"
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        module = load_pack(name)
         extension = asyncio.run(module.comfy_entrypoint())
         nodes = asyncio.run(extension.get_node_list())
         schemas = [node.define_schema() for node in nodes]
