@@ -14,8 +14,8 @@ from .real.smirk import add_smirk, with_smirk
 
 if TYPE_CHECKING:
     from ..faces.analyzers import FaceAnalyzer
-    from ..training.flame_faces import FlameFaces
-    from ..training.flame_map import Fit
+    from ..training.photos.flame_faces import FlameFaces
+    from ..training.photos.flame_map import Fit
 
 DESCRIPTION = """\
 Fit a map from blendshapes to FLAME's numbers, so that words and sliders reach Arc2Face's expression
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> None:
     from ..errors import InputError
     from ..sfsr.arc2face.flame_map import save_flame_map
     from ..storage import atomic_path, file_sha256
-    from ..training.flame_faces import read_flame_faces
-    from ..training.flame_map import fit_flame_map
+    from ..training.photos.flame_faces import read_flame_faces
+    from ..training.photos.flame_map import fit_flame_map
 
     task_file = landmarker_path(args)
     if task_file is None:

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..training.config import (
+from ..training.settings.config import (
     AnnotationsConfig,
     DenseFaceConfig,
     SFSRConfig,
@@ -15,7 +15,7 @@ from ..training.config import (
     kind_of,
     option_of,
 )
-from ..training.config_file import read_config
+from ..training.settings.config_file import read_config
 from .checks import require_file, require_folder, require_present
 
 TRAINERS: dict[str, type[TrainerConfig]] = {
@@ -94,14 +94,14 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
     logging.basicConfig(format="%(message)s")
     if hint:
         print(hint, file=sys.stderr)
-    from ..training.processes import process_state
+    from ..training.runs.processes import process_state
 
     if isinstance(config, AnnotationsConfig):
-        from ..training.annotation_head import train_and_save
+        from ..training.photos.annotations import train_and_save
     elif isinstance(config, DenseFaceConfig):
-        from ..training.dense_face_photos import train_and_save
+        from ..training.photos.dense_face import train_and_save
     else:
-        from ..training.sfsr_photos import train_and_save
+        from ..training.photos.sfsr import train_and_save
     train_and_save(config, fresh=args.fresh)  # type: ignore[arg-type]
     if process_state().is_main_process:
         print(config.out)
@@ -126,7 +126,7 @@ def _settings(trainer: str, args: argparse.Namespace) -> TrainerConfig:
 
 
 def _print_plan(config: TrainerConfig) -> None:
-    from ..training.plans import plan_of
+    from ..training.settings.plans import plan_of
 
     images = config.batch * config.accumulation
     print(f"a step of {images} images of {config.size} px in one process, {config.precision}:")

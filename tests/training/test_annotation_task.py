@@ -8,7 +8,7 @@ import torch
 from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.dense_face.annotation.head import HeadConfig
 from comfyui_dense_face.pipelines.base import load_base
-from comfyui_dense_face.training.loop import step_generator
+from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.tiny.annotation import TINY_WIDTH, AnnotationTask
 from comfyui_dense_face.training.tiny.annotation_data import (
     MAP_SIZE,

@@ -7,7 +7,7 @@ import torch
 from comfyui_dense_face.dense_face.schedule import alphas_cumprod
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.sfsr.midpoint import NoiseLevels
-from comfyui_dense_face.training.loop import step_generator
+from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.sfsr_faces import SFSRFaces
 from comfyui_dense_face.training.sfsr_rollout import Rollout
 

@@ -12,8 +12,8 @@ from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.dense_face.schedule import alphas_cumprod
 from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, new_vae
-from comfyui_dense_face.training.loop import seeded, step_generator
-from comfyui_dense_face.training.optimizer import MuonAdamW
+from comfyui_dense_face.training.runs.loop import seeded, step_generator
+from comfyui_dense_face.training.runs.optimizer import MuonAdamW
 from comfyui_dense_face.training.tiny.base import BaseTask, noised
 from comfyui_dense_face.training.tiny.data import Images, Latents
 from comfyui_dense_face.training.tiny.dense_face import tiny_task

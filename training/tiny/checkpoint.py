@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..loop import Schedule, train
+from ..runs.loop import Schedule, train
 from .run import TrainingRun
 
 

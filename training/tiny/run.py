@@ -18,7 +18,7 @@ from ...errors import ModelFileError
 from ...pipelines.base import LATENT_SCALE, new_vae
 from ...state_dict import as_float32
 from ...storage import read_weights, write_weights
-from ..loop import Schedule
+from ..runs.loop import Schedule
 from .data import Images, Latents, load_images
 from .expression import reconstructions
 from .scenes import Scenes, encode_scenes

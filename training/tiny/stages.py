@@ -34,7 +34,7 @@ from ...pipelines.base import (
     save_base,
 )
 from ...storage import CHECKSUM_KEY, read_weights, write_weights
-from ..loop import seeded
+from ..runs.loop import seeded
 from .analyzer import AnalyzerTask, EvaluatorTask
 from .annotation import TINY_WIDTH, AnnotationTask
 from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth

@@ -1,0 +1,241 @@
+"""Training on a data set: killed at any moment, with workers, in several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from comfyui_dense_face import cli
+from comfyui_dense_face.dense_face.annotation.head_file import load_head
+from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.training.data.batches import Batch, Batches
+from comfyui_dense_face.training.data.dataset import FaceDataset
+from comfyui_dense_face.training.runs.loop import Schedule, train
+from comfyui_dense_face.training.runs.work_folder import locked, states
+from ranks import run_ranks
+from tiny_random import write_base
+from torch import Tensor, nn
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks processes")
+SCHEDULE = Schedule(steps=23, lr=0.01, warmup=5, save_every=5, precision="no")
+SMOOTH = replace(SCHEDULE, optimizer="adamw")
+"""Muon would amplify the last bits in which a sum of two processes differs."""
+SIDE = 32
+
+
+class Brightness(nn.Module):
+    """Predicts the mean of an image from its blurred pixels, with noise; remembers the images."""
+
+    def __init__(self, pause: float = 0.0, noise: float = 0.1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(48, 32), nn.Linear(32, 1))
+        with torch.no_grad():
+            for index, parameter in enumerate(self.parameters()):
+                chance = torch.Generator().manual_seed(index)
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=chance))
+        self.pause, self.noise = pause, noise
+        self.keys: list[str] = []
+
+    def forward(self, generator: torch.Generator, batch: Batch) -> dict[str, Tensor]:
+        time.sleep(self.pause)
+        self.keys += batch["key"]
+        small = nn.functional.adaptive_avg_pool2d(batch["image"], 4).flatten(1)
+        small = small + self.noise * torch.randn(small.shape, generator=generator)
+        error = self.layers(small)[:, 0] - batch["image"].mean((1, 2, 3))
+        return {"loss": error.square().mean()}
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven images of four people, in shards."""
+    out = tmp_path_factory.mktemp("data") / "faces"
+    words = ["render", str(out), "--count", "7", "--per-person", "2", "--size", "32", "--seed", "3"]
+    assert cli.main([*words, "--format", "webdataset"]) == 0
+    return out
+
+
+def _run(
+    faces: Path,
+    folder: Path,
+    task: Brightness,
+    *,
+    workers: int = 0,
+    size: int = 2,
+    schedule: Schedule = SCHEDULE,
+) -> dict[str, Tensor]:
+    batches = Batches(FaceDataset(faces, SIDE, scheme="ibug"), size, 1, workers=workers)
+    train(task, schedule, seed=1, folder=folder, batches=batches)
+    return {name: tensor.clone() for name, tensor in task.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def whole(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    """Weights of an uninterrupted run without workers."""
+    return _run(faces, tmp_path_factory.mktemp("whole"), Brightness())
+
+
+@pytest.mark.parametrize(
+    ("workers", "kills"),
+    [
+        (2, 2),
+        *(pytest.param(workers, 10, marks=pytest.mark.slow) for workers in (0, 2, 3)),
+    ],
+)
+def test_killed_at_any_moment_it_gives_the_same_weights(
+    workers: int, kills: int, faces: Path, whole: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """Of a run that was never killed and read the images itself."""
+    chance, context = random.Random(workers), multiprocessing.get_context("fork")
+    for _ in range(kills):
+        task = Brightness(pause=0.04)
+        running = context.Process(
+            target=_run, args=(faces, tmp_path, task), kwargs={"workers": workers}
+        )
+        running.start()
+        before = len(states(tmp_path))
+        while running.is_alive() and len(states(tmp_path)) == before == 0:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.3))
+        running.kill()
+        running.join()
+    assert states(tmp_path)
+    resumed = _run(faces, tmp_path, Brightness(), workers=workers)
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+
+
+def test_two_processes_read_different_images_and_agree(faces: Path, tmp_path: Path) -> None:
+    """Without a folder that both see. Together they give what one gives with twice the images."""
+
+    def work(rank: int) -> Any:
+        task = Brightness(noise=0.0)
+        return _run(faces, tmp_path / f"machine{rank}" / "work", task, schedule=SMOOTH), task.keys
+
+    (first, keys), (second, others) = run_ranks(work)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not (tmp_path / "machine1").exists()
+    one = Brightness(noise=0.0)
+    alone = _run(faces, tmp_path / "alone", one, size=4, schedule=SMOOTH)
+    for step in range(SCHEDULE.steps):
+        both = keys[2 * step : 2 * step + 2] + others[2 * step : 2 * step + 2]
+        assert both == one.keys[4 * step : 4 * step + 4]
+    for name, tensor in alone.items():
+        torch.testing.assert_close(first[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_two_processes_resume_where_they_were(faces: Path, tmp_path: Path) -> None:
+    """The second has no work folder: it gets the state from the first."""
+
+    def work(rank: int, folder: str, dies: bool) -> Any:
+        task = Brightness()
+        if dies:
+            seen = task.forward
+
+            def dying(generator: torch.Generator, batch: Batch) -> dict[str, Tensor]:
+                if len(task.keys) == 24:
+                    raise RuntimeError("killed")
+                return seen(generator, batch)
+
+            task.forward = dying
+        return _run(faces, tmp_path / f"{folder}{rank}", task)
+
+    uninterrupted = run_ranks(lambda rank: work(rank, "a", False))
+    killed = run_ranks(lambda rank: work(rank, "b", True))
+    assert all("killed" in str(error) for error in killed)
+    resumed = run_ranks(lambda rank: work(rank, "b", False))
+    for rank in (0, 1):
+        for name, tensor in uninterrupted[0].items():
+            assert torch.equal(resumed[rank][name], tensor)
+
+
+def test_every_process_hears_what_stops_the_first(faces: Path, tmp_path: Path) -> None:
+    """A folder in use, a data set that differs, another number of images per step."""
+
+    def work(rank: int) -> Any:
+        return _run(faces, tmp_path / "work", Brightness())
+
+    with locked(tmp_path / "work"):
+        found = run_ranks(work)
+    assert all(isinstance(e, InputError) and "another run is training" in str(e) for e in found)
+    _run(faces, tmp_path / "work", Brightness())
+    found = run_ranks(work)
+    assert all("images per step 4 instead of 2" in str(error) for error in found)
+    other = tmp_path / "other"
+    words = ["render", str(other), "--count", "4", "--size", "32", "--seed", "5"]
+    assert cli.main(words) == 0
+    found = run_ranks(lambda rank: _run((faces, other)[rank], tmp_path / "new", Brightness()))
+    assert all("differs between the processes" in str(error) for error in found)
+
+
+def test_the_number_of_processes_may_change(faces: Path, tmp_path: Path) -> None:
+    """Where the images per step stay the same, a run of two goes on in one."""
+    task = Brightness(noise=0.0)
+    whole = _run(faces, tmp_path / "whole", task, size=4, schedule=SMOOTH)
+
+    def work(rank: int) -> Any:
+        return _run(faces, tmp_path / "work", Brightness(noise=0.0), size=2, schedule=SMOOTH)
+
+    run_ranks(work)
+    states(tmp_path / "work")[0][1].unlink()  # back to step 20
+    resumed = Brightness(noise=0.0)
+    weights = _run(faces, tmp_path / "work", resumed, size=4, schedule=SMOOTH)
+    assert resumed.keys == task.keys[80:]
+    for name, tensor in whole.items():
+        torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_command_in_two_processes_killed_and_resumed(tmp_path: Path) -> None:
+    """Under torchrun, killed at random moments: the head of an uninterrupted run."""
+    base = write_base(tmp_path / "base.safetensors")
+    words = ["render", str(tmp_path / "faces"), "--count", "7", "--per-person", "2"]
+    assert cli.main([*words, "--size", "64", "--seed", "3"]) == 0
+    train_words = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+        "--standalone", "-m", "comfyui_dense_face.cli", "train", "annotations", "--dataset",
+        str(tmp_path / "faces"), "--base", str(base), "--steps", "23", "--batch", "2",
+        "--workers", "1", "--save-every", "5", "--precision", "no", "--size", "64",
+        "--width", "32", "--scale", "4", "--scheme", "ibug",
+    ]  # fmt: skip
+
+    @contextmanager
+    def started(name: str) -> Iterator[subprocess.Popen[bytes]]:
+        out = ["--out", str(tmp_path / name), "--folder", str(tmp_path / f"work-{name}")]
+        running = subprocess.Popen([*train_words, *out])
+        try:
+            yield running
+        finally:
+            # torchrun's processes are in sessions of their own.
+            with suppress(psutil.NoSuchProcess):
+                started = psutil.Process(running.pid)
+                for each in [started, *started.children(recursive=True)]:
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
+            running.wait(30)
+
+    with started("whole") as running:
+        assert running.wait(300) == 0
+    chance = random.Random(4)
+    for _ in range(3):
+        with started("killed") as running:
+            while running.poll() is None and not states(tmp_path / "work-killed"):
+                time.sleep(0.05)
+            time.sleep(chance.uniform(0.0, 8.0))
+        time.sleep(1.0)  # until its processes have released the folder
+    with started("killed") as running:
+        assert running.wait(300) == 0
+    uninterrupted, _ = load_head(tmp_path / "whole")
+    killed, _ = load_head(tmp_path / "killed")
+    for name, tensor in uninterrupted.state_dict().items():
+        assert torch.equal(killed.state_dict()[name], tensor), name

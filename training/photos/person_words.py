@@ -1,0 +1,59 @@
+"""Captions of photographs with the identity token in place of the person."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...demo.vocabulary import PLACEHOLDER as TINY_PLACEHOLDER
+from ...demo.vocabulary import WORDS
+from ...dense_face.prompt import PLACEHOLDER, spaced_prompt
+from ...pipelines.base import Base
+from ...pipelines.single_file import Tokenize
+
+_PERSON = re.compile(
+    r"\b(?:(?:an?|the)\s+)?(?:person|man|woman|boy|girl|lady|gentleman|guy|child)\b", re.IGNORECASE
+)
+_CLIP_STAR, _CLIP_PERSON = 265, 2533
+"""Token ids of the placeholder and of the word "person" in CLIP's vocabulary."""
+
+
+def with_placeholder(caption: str) -> str:
+    """A caption whose first word for a person is ``*``; without one, "a photo of *" comes first."""
+    plain = caption.replace(PLACEHOLDER, " ")
+    text, found = _PERSON.subn(f" {PLACEHOLDER} ", plain, count=1)
+    return spaced_prompt(text if found else f"a photo of {PLACEHOLDER} , {plain}".rstrip(" ,"))
+
+
+class PersonWords:
+    """Token ids of captions with and without the placeholder.
+
+    Args:
+        tokenize: Without a tokenizer's folder it gives the empty prompt for every text; then a
+            caption with the placeholder is the placeholder alone.
+        captions: Whether there is a tokenizer.
+
+    ``placeholder`` and ``person`` are the token ids of ``*`` and of the word "person".
+    """
+
+    def __init__(self, base: Base, tokenize: Tokenize, *, captions: bool) -> None:
+        self._tokenize = tokenize
+        tiny = base.text_encoder.config.vocab_size == len(WORDS)
+        self._captions = captions or tiny
+        self.placeholder = TINY_PLACEHOLDER if tiny else _CLIP_STAR
+        self.person = WORDS.index("person") if tiny else _CLIP_PERSON
+
+    def ids(self, captions: Sequence[str], known: Sequence[bool], empty: Sequence[bool]) -> Tensor:
+        """[B, L] of captions: with the placeholder where the person is known, or empty."""
+        if self._captions:
+            rows = zip(captions, known, empty, strict=True)
+            return self._tokenize(
+                ["" if e else with_placeholder(text) if k else text for text, k, e in rows]
+            )
+        ids = self._tokenize([""] * len(captions)).clone()
+        shown = torch.tensor([k and not e for k, e in zip(known, empty, strict=True)])
+        ids[shown, 1] = self.placeholder
+        return ids

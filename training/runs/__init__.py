@@ -1,0 +1,1 @@
+"""The training loop, its states and its processes; the same for every trainer."""

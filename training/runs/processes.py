@@ -1,0 +1,59 @@
+"""The processes of one training run: how they find each other, and what only the first one does.
+
+Only the main process reads and writes the work folder, so that several machines need not share it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+
+from ...errors import FacePackError, InputError
+
+T = TypeVar("T")
+
+
+def process_state() -> PartialState:
+    """This process and the number of them; on CPUs they communicate by gloo.
+
+    accelerate starts no process group for CPUs by itself, not even under torchrun.
+    """
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return PartialState(cpu=True) if "LOCAL_RANK" in os.environ and not gpu else PartialState()
+
+
+def on_main(work: Callable[[], T]) -> T:
+    """The result of ``work``, which the main process alone calls, in all processes.
+
+    Raises:
+        FacePackError: Whatever ``work`` raises of it, in all processes: none waits for the others.
+    """
+    state = process_state()
+    if state.num_processes == 1:
+        return work()
+    outcome: list[Any] = [None, None]
+    if state.is_main_process:
+        try:
+            outcome[0] = work()
+        except FacePackError as error:
+            outcome[1] = error
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def require_same(what: str, value: str) -> None:
+    """Raise InputError unless all processes have the same value."""
+    found = gather_object([value])
+    if len(set(found)) > 1:
+        raise InputError(
+            f"{what} differs between the processes",
+            where=f"{len(set(found))} kinds in {len(found)} processes",
+            fix="Give every machine the same files and options",
+        )

@@ -1,0 +1,126 @@
+"""A training run's work folder: one run at a time, and its last states.
+
+``state-00000200.pt`` is the state after 200 steps, ``curve.jsonl`` has a line for each state, and
+``run.lock`` is held while a run is active; the system releases it when the process ends, however
+it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from ...errors import InputError, ModelFileError
+from ...readers.json_text import parse_json
+from ...readers.torch_file import open_checkpoint, read_saved
+from ...storage import atomic_path, make_folder, writing
+
+log = logging.getLogger(__name__)
+CURVE, LOCK = "curve.jsonl", "run.lock"
+_STATE = re.compile(r"state-([0-9]{8,12})\.pt")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder, which is made where it is missing.
+
+    Raises:
+        InputError: Another run holds it, or it cannot be written to.
+    """
+    make_folder(folder)
+    lock = FileLock(folder / LOCK)
+    with writing(folder):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:  # an OSError as well
+            raise InputError(
+                "another run is training in this folder",
+                where=str(folder),
+                fix="Wait for its end, or name another --folder",
+            ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def states(folder: Path) -> list[tuple[int, Path]]:
+    """Steps and files of the saved states, newest first."""
+    found = [(_STATE.fullmatch(path.name), path) for path in folder.glob("state-*.pt")]
+    return sorted(((int(match[1]), path) for match, path in found if match), reverse=True)
+
+
+def clear(folder: Path) -> None:
+    """Remove all states and the curve.
+
+    Raises:
+        InputError: They cannot be removed.
+    """
+    with writing(folder):
+        for _, path in states(folder):
+            path.unlink(missing_ok=True)
+        (folder / CURVE).unlink(missing_ok=True)
+
+
+def read_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The newest readable state; a damaged one is reported and the one before it taken.
+
+    Raises:
+        ModelFileError: None is readable.
+    """
+    damaged: ModelFileError | None = None
+    for _, path in states(folder):
+        try:
+            with open_checkpoint(path) as stream:
+                state = read_saved(stream, str(path))
+            return path, state if isinstance(state, dict) else {}
+        except ModelFileError as error:
+            log.warning("left out: %s", error)
+            damaged = damaged or error
+    if damaged is not None:
+        raise damaged
+    return None
+
+
+def write_state(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
+    """Write a state, whole or not at all, then remove all but the last ``keep``.
+
+    Raises:
+        InputError: The folder cannot be written to or is full; earlier states are left alone.
+    """
+    with atomic_path(folder / f"state-{step:08d}.pt") as temporary:
+        try:
+            torch.save(dict(state), temporary)
+        except RuntimeError as error:  # how torch reports a full disk
+            raise OSError(str(error).splitlines()[0]) from error
+    for _, path in states(folder)[keep:]:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def append_point(folder: Path, point: Mapping[str, float]) -> None:
+    """Append a line to the curve; lines of the same or a later step are replaced.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+    path = folder / CURVE
+    with writing(path):
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    earlier = [line for line in lines if _step(line) < point["step"]]
+    with atomic_path(path) as temporary:
+        temporary.write_text("\n".join([*earlier, json.dumps(point)]) + "\n", encoding="utf-8")
+
+
+def _step(line: str) -> float:
+    with suppress(ValueError, KeyError, TypeError):
+        return float(parse_json(line)["step"])
+    return float("inf")  # half a line of a killed run

@@ -1,0 +1,1 @@
+"""The settings of the trainers, and what a training step with them needs."""

@@ -1,0 +1,211 @@
+"""The settings of the trainers: one frozen dataclass each.
+
+Every field is a key of the settings file (``config_file``) and an option of ``denseface train``.
+This module imports nothing heavy: the command line is built from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import InputError, require_within
+
+if TYPE_CHECKING:
+    from ..runs.loop import Schedule
+
+PRECISIONS = ("no", "bf16", "fp16")
+OPTIMIZERS = ("muon", "adamw", "adamw8bit")
+HIGHEST_SEED = 2**42
+"""Seeds are multiplied by a million (``loop.step_generator``)."""
+MOST_PROCESSES = 1024
+_MANY = 2**53
+
+
+def key(
+    meaning: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    within: tuple[float, float] | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A field: a key of the file and an option.
+
+    Args:
+        meaning: For ``--help``. default: Left out for a key that must be given.
+        within: Lowest and highest number. choices: The values allowed.
+    """
+    metadata = {"help": meaning, "within": within, "choices": tuple(choices)}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """What all trainers on data sets of faces have in common.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    dataset: Path = key("data set: output of denseface annotate or render, or T2I-Dense-Face")
+    base: Path = key("Stable Diffusion 1.5, one .safetensors file")
+    out: Path = key("file to write")
+    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/training"))
+    tokenizer: Path | None = key(
+        "CLIP's vocab.json and merges.txt, for captions; without it the prompt is empty", None
+    )
+    steps: int = key("training steps", 20_000, within=(1, _MANY))
+    batch: int = key("images per batch and process", 8, within=(1, 2**16))
+    accumulation: int = key("batches whose gradients make one step", 1, within=(1, 2**16))
+    rate: float = key("peak learning rate", 1e-3, within=(1e-12, 1e3))
+    optimizer: str = key("adamw8bit needs bitsandbytes", "muon", choices=OPTIMIZERS)
+    size: int = key("image side in px, a multiple of 64", 512, within=(64, 4096))
+    scheme: str = key("478 landmarks, or 68", "mesh", choices=("mesh", "ibug"))
+    workers: int = key("processes that read images", 2, within=(0, MOST_PROCESSES))
+    save_every: int = key("steps between saved states", 200, within=(1, _MANY))
+    keep: int = key("saved states to keep", 2, within=(1, 1000))
+    seed: int = key("seed of weights, order and noise", 0, within=(0, HIGHEST_SEED))
+    precision: str = key("of the networks", "bf16", choices=PRECISIONS)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for each in dataclasses.fields(self):
+            value, bounds = getattr(self, each.name), each.metadata["within"]
+            option, choices = option_of(each.name), each.metadata["choices"]
+            if bounds is not None:
+                require_within(option, value, *bounds)
+            if choices and value not in choices:
+                raise InputError(f"{option} is {value}", fix=f"Choose one of {', '.join(choices)}")
+        if self.size % 64:
+            raise InputError(
+                f"the images' side is {self.size}", fix="Use a multiple of 64, such as 256"
+            )
+
+    @property
+    def schedule(self) -> Schedule:
+        """Length, rates and optimizer."""
+        from ..runs.loop import Schedule
+
+        return Schedule(
+            self.steps,
+            self.rate,
+            warmup=min(100, self.steps),
+            save_every=self.save_every,
+            keep=self.keep,
+            precision=self.precision,
+            accumulation=self.accumulation,
+            optimizer=self.optimizer,
+        )
+
+    def about(self, trainer: str, metadata: Mapping[str, str]) -> dict[str, str]:
+        """The result's metadata: how it was trained.
+
+        Args:
+            trainer: Its name in ``denseface train``. metadata: The base file's.
+        """
+        given = [
+            f"{option_of(each.name)} {value}"
+            for each in dataclasses.fields(self)
+            if not isinstance(value := getattr(self, each.name), Path)
+            and value not in (each.default, None)
+        ]
+        return {
+            "base_model": metadata.get("base_model") or self.base.stem,
+            "command": " ".join(["denseface train", trainer, *given]),
+            "steps": str(self.steps),
+            "seed": str(self.seed),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationsConfig(TrainerConfig):
+    """An annotation head: depth, parts and landmarks from the UNet's features."""
+
+    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/annotations"))
+    batch: int = key("images per batch and process", 16, within=(1, 2**16))
+    rate: float = key("peak learning rate", 2e-3, within=(1e-12, 1e3))
+    size: int = key("image side in px, a multiple of 64", 256, within=(64, 4096))
+    width: int = key("channels inside the head", 192)
+    scale: int = key("cells of the maps per latent cell", 2)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        from ...dense_face.annotation.head import HeadConfig
+
+        HeadConfig(width=self.width, scale=self.scale, scheme=self.scheme)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFSRConfig(TrainerConfig):
+    """An SFSR adapter: identity and expression tokens, and the scene."""
+
+    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/sfsr"))
+    tokens: int = key("tokens per source", 4, within=(1, 1024))
+    ir_se50: Path | None = key("IR-SE50's weights, for identities and for the identity loss", None)
+    encoder: str = key(
+        "without IR-SE50: name of the encoder of the data set's identities, such as "
+        "insightface/w600k_r50",
+        "",
+    )
+    identity_loss: bool = key("compare generated faces with their identity by IR-SE50", True)
+    gradient_checkpointing: bool = key("less memory, a third more time", False)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        if self.batch < 2:  # one face is generated with the identity of another
+            raise InputError(f"the batch size is {self.batch}", fix="Use 2 or more")
+        _require_one_encoder(self.ir_se50, self.encoder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseFaceConfig(TrainerConfig):
+    """A Dense-Face adapter: PC-adapter, identity token and pose branch."""
+
+    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/dense-face"))
+    batch: int = key("images per batch and process", 4, within=(1, 2**16))
+    rate: float = key("peak learning rate", 1e-4, within=(1e-12, 1e3))
+    start: Path | None = key("adapter file to train on from, such as the converted release", None)
+    delta: float = key(
+        "strength of a new adapter and token; the files have their own", 0.1, within=(1e-6, 1e3)
+    )
+    ir_se50: Path | None = key("IR-SE50's weights, for identities", None)
+    encoder: str = key(
+        "without IR-SE50: name of the encoder of the data set's identities, such as "
+        "insightface/w600k_r50",
+        "",
+    )
+    gradient_checkpointing: bool = key("less memory, a third more time", False)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        _require_one_encoder(self.ir_se50, self.encoder)
+
+
+def _require_one_encoder(ir_se50: Path | None, encoder: str) -> None:
+    if (ir_se50 is None) == (not encoder):
+        raise InputError(
+            "exactly one identity encoder is needed",
+            where="--ir-se50, --encoder",
+            fix="Give IR-SE50's file or the name of the data set's encoder",
+        )
+
+
+def option_of(name: str) -> str:
+    """The option of a key."""
+    return f"--{name.replace('_', '-')}"
+
+
+def kind_of(config: type[TrainerConfig], name: str) -> type:
+    """The type of a key's values; of an optional one without None."""
+    hint = typing.get_type_hints(config)[name]
+    if isinstance(hint, types.UnionType):
+        hint = next(each for each in typing.get_args(hint) if each is not type(None))
+    return hint

@@ -1,0 +1,103 @@
+"""Settings of a trainer from a YAML file and options."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...errors import InputError, ModelFileError
+from ...readers.files import read_text
+from .config import TrainerConfig, kind_of, option_of
+
+Config = TypeVar("Config", bound=TrainerConfig)
+
+
+def read_config(
+    config: type[Config], path: Path | None, given: Mapping[str, Any], trainer: str
+) -> Config:
+    """A trainer's settings.
+
+    Args:
+        path: YAML, keys as the fields, ``-`` or ``_`` in names; relative paths in it count from
+            the current folder, as in options. None for no file.
+        given: Values that take precedence over those of the file.
+        trainer: For error messages.
+
+    Raises:
+        InputError: A key is unknown (the nearest one is named) or missing, or a value cannot be
+            used.
+        ModelFileError: The file cannot be read.
+    """
+    values = {} if path is None else _from_file(config, path)
+    values |= given
+    missing = [
+        each.name
+        for each in dataclasses.fields(config)
+        if each.default is dataclasses.MISSING and values.get(each.name) is None
+    ]
+    if missing:
+        raise InputError(
+            f"train {trainer} needs {', '.join(missing)}",
+            where="" if path is None else str(path),
+            fix=f"Give {option_of(missing[0])}, or {missing[0]}: in --config",
+        )
+    return config(**values)
+
+
+def _from_file(config: type[TrainerConfig], path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        read = yaml.safe_load(read_text(path))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelFileError(
+            f"the settings cannot be read: {reason}", where=str(path), fix="Give a YAML file"
+        ) from error
+    if not isinstance(read, dict):
+        raise InputError(
+            "the file holds no settings", where=str(path), fix="Write a line such as steps: 20000"
+        )
+    names = [each.name for each in dataclasses.fields(config)]
+    values: dict[str, Any] = {}
+    for written, value in read.items():
+        name = str(written).replace("-", "_")
+        if name not in names:
+            raise InputError(
+                f"there is no key {written}", where=str(path), fix=nearest(name, names)
+            )
+        values[name] = _value(config, name, value, path)
+    return values
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """What to do about a name that is not among ``names``."""
+    close = difflib.get_close_matches(name, names, 1)
+    return f"Did you mean {close[0]}?" if close else f"Keys are {', '.join(names)}"
+
+
+def _value(config: type[TrainerConfig], name: str, value: Any, path: Path) -> Any:
+    """A value of the file in the key's type; YAML reads 1e-3 as a text, and no as false."""
+    kind = kind_of(config, name)
+    if value is None:
+        return None
+    if value is False and kind is str:
+        return "no"  # as it was written, without quotes
+    words = {bool: "neither true nor false", int: "no whole number", float: "no number"}
+    try:
+        if kind is bool or isinstance(value, bool):
+            if kind is bool and isinstance(value, bool):
+                return value
+            raise ValueError
+        if kind is int and not (isinstance(value, int) or str(value).isdecimal()):
+            raise ValueError
+        if isinstance(value, (list, dict)):
+            raise ValueError
+        return kind(value)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{name} is {value}, which is {words.get(kind, 'no text')}", where=str(path)
+        ) from error

@@ -1,0 +1,135 @@
+"""What a training step needs, counted without running it: bytes and floating point operations.
+
+One step runs on fake tensors, which have shapes and no values: forward and backward pass,
+optimizer and weight average. Every storage counts from its creation to its end, so that the peak
+is that of the step. What kernels use inside themselves, and what an allocator keeps, comes on top.
+Mixed precision is that of CPUs; GPUs keep a few more tensors in float32.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..data.batches import Batch
+from ..runs.loop import Schedule
+from ..runs.memory import DTYPES
+from ..runs.optimizer import new_optimizer
+
+_AGAIN = 2
+"""Batches of an accumulated step that are run: from the second on, gradients are there already."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes and operations of one step of one process.
+
+    weights: Bytes of all networks. trained: Parameters that are trained, a number.
+    state: Bytes of optimizer and weight average. peak: Most bytes at any time, all included.
+    operations: Floating point operations of all batches of the step, without the optimizer's.
+    """
+
+    weights: int
+    trained: int
+    state: int
+    peak: int
+    operations: int
+
+    def lines(self) -> list[str]:
+        """The plan in words."""
+        passing = self.peak - self.weights - self.state
+        return [
+            f"weights                  {_giga(self.weights)}",
+            f"optimizer and average    {_giga(self.state)}, for {self.trained:,} trained weights",
+            f"gradients and the rest   {_giga(passing)}",
+            f"peak                     {_giga(self.peak)}",
+            f"operations per step      {self.operations / 1e12:8.3g} TFLOP",
+        ]
+
+
+def plan_step(build: Callable[[], tuple[nn.Module, Batch]], schedule: Schedule) -> Plan:
+    """The plan of a training step.
+
+    Args:
+        build: Makes the task, its networks and a batch, without reading any file; it is called
+            where all tensors are fake.
+    """
+    dtype = DTYPES[schedule.precision]
+    counter = FlopCounterMode(display=False)
+    with FakeTensorMode(allow_non_fake_inputs=True), _Memory() as memory:
+        task, batch = build()
+        weights = memory.now
+        memory.restart()
+        trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
+        average = [parameter.detach().clone() for parameter in trained]
+        optimizer = new_optimizer(schedule.optimizer, task, schedule.lr, schedule.weight_decay)
+        runs = min(_AGAIN, schedule.accumulation)
+        task.train()
+        with counter:
+            for _ in range(runs):
+                generator = torch.Generator()
+                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                    losses = task(generator, batch)
+                next(iter(losses.values())).backward()
+                del losses
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        for mean, parameter in zip(average, trained, strict=True):
+            with torch.no_grad():
+                mean.lerp_(parameter, 0.5)
+        state = memory.now - weights
+        operations = counter.get_total_flops() * schedule.accumulation // runs
+        count = sum(parameter.numel() for parameter in trained)
+        return Plan(weights, count, state, memory.peak, operations)
+
+
+class _Memory(TorchDispatchMode):
+    """Bytes of the storages that exist, and the most that there were at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def restart(self) -> None:
+        """Forget the peak so far."""
+        self.peak = self.now
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1.0 if args[0].is_floating_point() else 1  # fake tensors have no values
+        found = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(found):
+            if isinstance(tensor, Tensor):
+                self._add(tensor.untyped_storage())
+        return found
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._known:
+            return
+        self._known.add(key)
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def _giga(size: int) -> str:
+    return f"{size / 1e9:8.3f} GB"
