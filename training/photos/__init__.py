@@ -1,1 +1,4 @@
-"""Trainers on photographs: data sets that ``denseface annotate`` has written, and any Stable Diffusion 1.x."""
+"""Trainers on photographs, for any Stable Diffusion 1.x model.
+
+Their data sets are written by ``denseface annotate``.
+"""

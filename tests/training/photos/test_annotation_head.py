@@ -31,9 +31,9 @@ from comfyui_dense_face.pipelines.single_file import (
 )
 from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.storage import write_weights
-from comfyui_dense_face.training import annotation_head
 from comfyui_dense_face.training.data.batches import Batches
 from comfyui_dense_face.training.data.dataset import FaceDataset
+from comfyui_dense_face.training.photos import annotations
 from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.settings.config import AnnotationsConfig
 from tiny_random import write_base
@@ -83,7 +83,7 @@ def test_a_killed_run_gives_the_same_head(
 ) -> None:
     """Stopped in its fourth step, after a state of two steps; parts of the labels are missing."""
     assert _train(faces, base, tmp_path / "whole") == 0
-    losses, calls = annotation_head.annotation_losses, 0
+    losses, calls = annotations.annotation_losses, 0
 
     def stopping(*args: Any) -> Any:
         nonlocal calls
@@ -92,7 +92,7 @@ def test_a_killed_run_gives_the_same_head(
             raise KeyboardInterrupt
         return losses(*args)
 
-    monkeypatch.setattr(annotation_head, "annotation_losses", stopping)
+    monkeypatch.setattr(annotations, "annotation_losses", stopping)
     assert _train(faces, base, tmp_path / "killed") == cli.EXIT_INTERRUPTED
     assert not (tmp_path / "killed" / "head").exists()
     assert _train(faces, base, tmp_path / "killed") == 0
@@ -169,7 +169,7 @@ def test_processes_draw_their_own_noise(faces: Path, base: Path, tmp_path: Path)
         dataset=faces, base=base, out=tmp_path / "head", size=SIDE, width=32, scale=4
     )
     images = torch.zeros(2, 3, SIDE, SIDE)
-    task = annotation_head.HeadTask(load_base(base), config, token_ids)
+    task = annotations.HeadTask(load_base(base), config, token_ids)
     drawn = [task._draw(images, step_generator(5, 3, rank)) for rank in (0, 1)]
     assert not torch.equal(drawn[0][1], drawn[1][1])
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from comfyui_dense_face.training import loop
+from comfyui_dense_face.training.runs import loop
 from comfyui_dense_face.training.runs.loop import Schedule, train
 from torch import Tensor, nn
 

@@ -9,9 +9,11 @@ import pytest
 import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.faces.crops.alignment import TEMPLATE
-from comfyui_dense_face.training import other_images, plans, sfsr_photos
+from comfyui_dense_face.training.photos import other_images
+from comfyui_dense_face.training.photos import sfsr as sfsr_photos
 from comfyui_dense_face.training.runs.memory import DTYPES
 from comfyui_dense_face.training.runs.optimizer import new_optimizer
+from comfyui_dense_face.training.settings import plans
 from comfyui_dense_face.training.settings.config import (
     AnnotationsConfig,
     DenseFaceConfig,

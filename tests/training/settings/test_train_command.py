@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from comfyui_dense_face import cli
 from comfyui_dense_face.errors import InputError, ModelFileError
-from comfyui_dense_face.training import annotation_head, sfsr_photos
+from comfyui_dense_face.training.photos import annotations
+from comfyui_dense_face.training.photos import sfsr as sfsr_photos
 from comfyui_dense_face.training.settings.config import AnnotationsConfig, SFSRConfig
 from comfyui_dense_face.training.settings.config_file import read_config
 
@@ -71,7 +72,7 @@ def test_every_key_is_an_option(
 ) -> None:
     """By the file, by options, and by the older command: the same settings."""
     seen: list[tuple[Any, bool]] = []
-    for module in (annotation_head, sfsr_photos):
+    for module in (annotations, sfsr_photos):
         monkeypatch.setattr(
             module, "train_and_save", lambda config, fresh: seen.append((config, fresh))
         )
