@@ -43,7 +43,7 @@ TINY_UNET = UNetLayout(
     context_dim=128,
     image_size=16,
 )
-TINY_VAE = VAELayout(channels=(32, 32, 64, 64), num_res_blocks=1)
+TINY_VAE = VAELayout(channels=(32, 32, 64, 64), num_res_blocks=2)
 
 
 def clip_config(

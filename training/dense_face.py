@@ -4,12 +4,16 @@ Noise prediction for an image of a person, with the identity of another image of
 the network would copy what else the vector knows of the image (docs/reference/dense_face.md A11).
 Unlike the release, text, identity and pose are dropped independently at random, so that guidance
 and each control work on their own.
+
+Noise prediction asks for the average image of a person, not for one that is recognised. So a second
+loss (:class:`LikenessLosses`) lets the network draw people as in inference, and a face reader
+compares the result with the identity and the head pose that it was given (DRaFT, arXiv 2309.17400).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import torch
@@ -18,6 +22,7 @@ from torch import Tensor, nn
 
 from ..demo.networks.analyzer import DEGREES
 from ..dense_face.adapter import PCAdapter
+from ..dense_face.blending import guided
 from ..dense_face.identity_token import IdentityToken
 from ..dense_face.pose_branch import HINT_WIDTHS, PoseBranch, PoseBranchConfig
 from ..dense_face.schedule import alphas_cumprod
@@ -27,7 +32,10 @@ from ..pipelines.guided import as_unet_arguments
 from ..pipelines.layout import UNetLayout
 from ..pipelines.ldm import unet_to_ldm
 from ..pipelines.text import encode_text
+from ..pipelines.tiny.dense_face import GUIDANCE
+from ..sfsr.midpoint import NoiseLevels, denoiser, midpoint_estimate
 from .data.batches import Batch
+from .rollout import Rollout
 from .tiny.base import noised
 
 NO_IDENTITY = 0.1
@@ -35,6 +43,29 @@ NO_IDENTITY = 0.1
 NO_POSE = 0.1
 """Probability that it lacks the pose."""
 _ANGLES_WEIGHT = 0.05
+_TEMPERATURE = 0.1  # of the softmax over cosine similarities to the people of the batch
+
+
+@dataclass(frozen=True)
+class LikenessLosses:
+    """The losses of images that the network draws itself.
+
+    rows: Rows of the batch that are drawn: the first whose identity and pose are known.
+    identity: Weight of 1 minus the cosine similarity.
+    mistaken: Weight of the cross-entropy over the people of these rows.
+    pose: Weight of the squared error of the head pose, in units of 30 degrees.
+    nodes: Of the midpoint estimate. earliest, latest: Range of timesteps where it starts.
+    rollout: Samples the starting points.
+    """
+
+    rows: int = 8
+    identity: float = 0.5
+    mistaken: float = 0.1
+    pose: float = 1.0
+    nodes: int = 2
+    earliest: int = 250
+    latest: int = 900
+    rollout: Rollout = field(default_factory=lambda: Rollout(guidance=GUIDANCE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +87,19 @@ class PeopleBatch:
     posed: Tensor
     angles: Tensor
 
+    def __getitem__(self, rows: Tensor) -> PeopleBatch:
+        return PeopleBatch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
 
 class PeopleSource(Protocol):
     """Draws the images of a step.
 
     placeholder: Token id that the identity token replaces.
+    empty_ids: Token ids of the empty prompt [1, L].
     """
 
     placeholder: int
+    empty_ids: Tensor
 
     def draw(self, generator: torch.Generator, batch: Batch | None = None) -> PeopleBatch:
         """The images of a step, determined by its generator.
@@ -74,11 +110,25 @@ class PeopleSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class PersonReading:
+    """Identities [B, D], unit norm, and yaw, pitch, roll in degrees [B, 3] read from B images."""
+
+    identity: Tensor
+    angles: Tensor
+
+
+PersonReader = Callable[[Tensor, torch.Generator], PersonReading]
+"""A frozen, differentiable network; reads scaled latents [B, 4, h, w]."""
+
+
 class DenseFaceTask(nn.Module):
-    """The loss of a batch; adapter, pose branch and token are trained, the base is frozen.
+    """The losses of a batch; adapter, pose branch and token are trained, the base is frozen.
 
     Args:
         angles: For training only (:func:`new_angle_reader`).
+        reader: Reads the images that the network draws; None trains on noise prediction alone.
+        likeness: Settings of the losses of these images.
     """
 
     def __init__(
@@ -89,20 +139,48 @@ class DenseFaceTask(nn.Module):
         angles: nn.Module,
         token: IdentityToken,
         source: PeopleSource,
+        reader: PersonReader | None = None,
+        likeness: LikenessLosses | None = None,
     ) -> None:
         super().__init__()
         self.adapter, self.pose_branch, self.token = adapter, pose_branch, token
         self.angles = angles
         self.unet, self.text_encoder = base.unet, base.text_encoder
-        self.source = source
+        self.source, self.reader, self.likeness = source, reader, likeness
         self.alphas = alphas_cumprod()
-        if not adapter.fused:
-            for attention in adapter.attentions():
+        self.levels = NoiseLevels.from_alphas(self.alphas)
+        self.unfreeze()
+
+    def unfreeze(self) -> None:
+        """Let the trained networks have gradients, as they had before an earlier training."""
+        for part in (self.adapter, self.pose_branch, self.token, self.angles):
+            part.requires_grad_(True)
+        if not self.adapter.fused:
+            for attention in self.adapter.attentions():
                 if not attention.layer.takes_identity:
                     attention.feat_to_q.requires_grad_(False)
 
+    def train(self, mode: bool = True) -> DenseFaceTask:
+        """All but the reader, whose batch norms keep their statistics."""
+        super().train(mode)
+        if isinstance(self.reader, nn.Module):
+            self.reader.eval()
+        return self
+
     def forward(self, generator: torch.Generator, batch: Batch | None = None) -> dict[str, Tensor]:
         shown = self.source.draw(generator, batch)
+        losses = self._noise_losses(shown, generator)
+        known = (shown.identity.norm(dim=1) > 0) & (shown.posed > 0)
+        if self.reader is None or self.likeness is None or int(known.sum()) < 2:
+            return losses
+        rows = torch.where(known)[0][: self.likeness.rows]
+        terms = self._likeness_losses(self.reader, self.likeness, shown[rows], generator)
+        loss = losses["loss"]
+        for name, value in terms.items():
+            loss = loss + getattr(self.likeness, name) * value
+        return losses | {"loss": loss} | {name: value.detach() for name, value in terms.items()}
+
+    def _noise_losses(self, shown: PeopleBatch, generator: torch.Generator) -> dict[str, Tensor]:
         # A batch of one has no statistics of its own.
         self.token.projector_norm.train(self.training and len(shown.latents) > 1)
         context = encode_text(
@@ -120,6 +198,50 @@ class DenseFaceTask(nn.Module):
         angles = _angle_error(self.angles(features).float(), shown.angles)
         loss = (error * weight).mean() + _ANGLES_WEIGHT * angles
         return {"loss": loss, "mse": error.detach().mean(), "angles": angles.detach()}
+
+    def _likeness_losses(
+        self,
+        reader: PersonReader,
+        likeness: LikenessLosses,
+        shown: PeopleBatch,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Losses of images drawn with the identities, captions and poses of a batch."""
+        rollout = likeness.rollout
+        times = rollout.timesteps(likeness.earliest, likeness.latest, generator)
+        noise = torch.randn(shown.latents.shape, generator=generator).to(shown.latents)
+        with InstalledAdapter(self.unet, self.adapter, shown.identity):
+            denoise = denoiser(self._guided(shown, rollout.guidance), self.levels)
+            x, sigma = rollout.sample(denoise, noise, self.levels.sigma_of(times))
+            found = midpoint_estimate(denoise, x, sigma, self.levels, nodes=likeness.nodes)
+        read = reader(found, generator)
+        similarity = read.identity @ shown.identity.T
+        people = torch.arange(len(similarity), device=similarity.device)
+        return {
+            "identity": (1 - similarity.diagonal()).mean(),
+            "mistaken": F.cross_entropy(similarity / _TEMPERATURE, people),
+            "pose": _angle_error(read.angles / DEGREES, shown.angles),
+        }
+
+    def _guided(self, shown: PeopleBatch, guidance: float) -> Callable[[Tensor, Tensor], Tensor]:
+        """Guided noise prediction, as in inference; only the conditional half has gradients."""
+        self.token.projector_norm.eval()
+        context = encode_text(
+            self.text_encoder, shown.ids, self.token, shown.identity, self.source.placeholder
+        )
+        with torch.no_grad():
+            empty = encode_text(self.text_encoder, self.source.empty_ids.to(shown.ids))
+            empty = empty.expand_as(context)
+        encoded = self.pose_branch.encode_hint(shown.hints)
+
+        def predicted(x: Tensor, t: Tensor) -> Tensor:
+            with torch.no_grad():
+                unconditional = self.unet(x, t, empty).sample.float()
+            residuals = as_unet_arguments(self.pose_branch.residuals(x, encoded, t))
+            conditional = self.unet(x, t, context, **residuals).sample.float()
+            return guided(unconditional, conditional, guidance)
+
+        return predicted
 
 
 def new_pose_branch(base: Base, widths: Sequence[int] = HINT_WIDTHS) -> PoseBranch:

@@ -27,13 +27,14 @@ from ..pipelines.base import LATENT_SCALE, Base
 from ..pipelines.guided import acting, as_unet_arguments
 from ..pipelines.source_attention import InstalledSources, SourceInputs
 from ..sfsr.adapter import SFSRAdapter
+from ..sfsr.background import start_latent
 from ..sfsr.compound_inputs import IdentityBatch
 from ..sfsr.guidance import SourceDropout
 from ..sfsr.midpoint import Denoiser, NoiseLevels, denoiser, midpoint_estimate
 from ..sfsr.token_attention import EXPRESSION, IDENTITY
 from .data.batches import Batch
+from .rollout import Rollout
 from .sfsr_faces import FaceReader, FaceSource, SFSRFaces
-from .sfsr_rollout import Rollout
 from .tiny.base import noised, use_plain_attention
 
 SOURCE_DROPOUT = SourceDropout(identity=0.1, expression=0.1, both=0.1)
@@ -213,7 +214,11 @@ class SFSRTask(nn.Module):
         denoise = denoiser(self._guided(installed, inputs, shown, rollout), self.levels)
         times = rollout.timesteps(faces.earliest, faces.latest, generator)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        return denoise, *rollout.sample(denoise, shown, noise, self.levels.sigma_of(times))
+        # As in inference, the heads start from an empty scene.
+        new, empty = shown.background[:, :1], shown.background[:, 1:]
+        scene = start_latent(clean, empty, new)
+        sigmas = self.levels.sigma_of(times)
+        return denoise, *rollout.sample(denoise, noise, sigmas, scene, new)
 
     def _guided(
         self, installed: InstalledSources, inputs: SourceInputs, shown: SFSRFaces, rollout: Rollout

@@ -19,9 +19,9 @@ from comfyui_dense_face.sfsr.compound import CompoundTokens
 from comfyui_dense_face.sfsr.compound_inputs import IdentityBatch
 from comfyui_dense_face.training import sfsr
 from comfyui_dense_face.training.dense_face import new_pose_branch
+from comfyui_dense_face.training.rollout import Rollout
 from comfyui_dense_face.training.runs.loop import seeded, step_generator
 from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
-from comfyui_dense_face.training.sfsr_rollout import Rollout
 from comfyui_dense_face.training.tiny.data import Images, Latents, training_heads
 from comfyui_dense_face.training.tiny.dense_face import TINY_HINT_WIDTHS
 from comfyui_dense_face.training.tiny.scenes import encode_scenes

@@ -12,6 +12,8 @@ from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.dense_face.schedule import alphas_cumprod
 from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, new_vae
+from comfyui_dense_face.training.dense_face import LikenessLosses
+from comfyui_dense_face.training.rollout import Rollout
 from comfyui_dense_face.training.runs.loop import seeded, step_generator
 from comfyui_dense_face.training.runs.optimizer import MuonAdamW
 from comfyui_dense_face.training.tiny.base import BaseTask, noised
@@ -20,6 +22,7 @@ from comfyui_dense_face.training.tiny.dense_face import tiny_task
 from comfyui_dense_face.training.tiny.expression import ExpressionTask, reconstructions
 from comfyui_dense_face.training.tiny.parts import LAYERS, PartsTask
 from comfyui_dense_face.training.tiny.vae import SCALE, VAETask, encode_all, fuse_latent_scale
+from comfyui_dense_face.training.tiny.vae_perceptual import PerceptualTask
 from torch import nn
 
 
@@ -121,6 +124,55 @@ def test_base_and_adapter_train_only_what_they_own(images: Images) -> None:
     )
     # The residuals start at zero; what makes them must learn first.
     assert bool(task.pose_branch.get_parameter("zero_convs.0.0.weight").grad.abs().sum() > 0)
+
+
+def test_drawn_images_teach_likeness_and_pose(images: Images) -> None:
+    """Their losses add gradients to what Dense-Face trains, and to nothing else."""
+    with seeded(1):
+        vae, unet, text = new_vae().eval(), new_unet(), new_text_encoder()
+        net = TinyAnalyzer()
+    base = Base(unet, vae, text, {})
+    for module in (unet, vae, text, net):
+        module.requires_grad_(False)
+    halves = [encode_all(vae, rgb) for rgb in (images.rgb, images.rgb.flip(-1))]
+    identities = torch.nn.functional.normalize(torch.randn(4, 512), dim=1)
+    hints = torch.zeros(8, 3, 128, 128, dtype=torch.uint8)
+    data = Latents(images, torch.cat(halves))
+    with seeded(2):
+        task = tiny_task(base, data, identities, hints, batch=6, analyzer=net).train()
+    alone = task(step_generator(1, 0))
+    rollout = Rollout(steps=2, guidance=3.0)
+    task.likeness = LikenessLosses(rows=2, earliest=400, latest=500, rollout=rollout)
+    losses = task(step_generator(1, 0))
+    assert set(losses) - set(alone) == {"identity", "mistaken", "pose"}
+    weighted = alone["loss"] + 0.5 * losses["identity"] + 0.1 * losses["mistaken"] + losses["pose"]
+    torch.testing.assert_close(losses["loss"].detach(), weighted.detach(), rtol=1e-4, atol=1e-5)
+    (losses["loss"] - alone["loss"].detach()).backward()
+    frozen = (*unet.parameters(), *vae.parameters(), *net.parameters(), *text.parameters())
+    assert all(p.grad is None for p in frozen) and not net.training
+    assert bool(task.pose_branch.get_parameter("zero_convs.0.0.weight").grad.abs().sum() > 0)
+
+
+def test_perceptual_and_adversarial_terms_train_their_own_network(images: Images) -> None:
+    with seeded(1):
+        vae, trunk = new_vae(), TinyAnalyzer().trunk
+        task = PerceptualTask(vae, images, trunk, batch=2).train()
+    losses = task(step_generator(1, 5))
+    assert torch.equal(losses["loss"], task(step_generator(1, 5))["loss"])
+    losses["loss"].backward()
+    assert not trunk.training and all(p.grad is None for p in trunk.parameters())
+    assert all(p.grad is not None for p in task.discriminator.parameters())
+    assert all(p.grad is not None for p in vae.encoder.parameters())
+    # The discriminator's own loss has no gradients in the autoencoder, and the other way round.
+    task.zero_grad()
+    rgb = images.rgb[:2].float() / 127.5 - 1
+    out = vae(rgb).sample
+    apart, fooled = task._adversarial(out, rgb, images.head[:2])
+    apart.backward(retain_graph=True)
+    assert all(p.grad is None for p in vae.parameters())
+    task.zero_grad()
+    fooled.backward()
+    assert all(p.grad is None for p in task.discriminator.parameters())
 
 
 def test_optimizer_moves_matrices_and_resumes() -> None:

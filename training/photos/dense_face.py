@@ -62,6 +62,7 @@ class PhotoPeople(nn.Module):
         self.vae, self.recogniser = base.vae, recogniser
         self.config, self.words = config, words
         self.placeholder = words.placeholder
+        self.empty_ids = words.ids([""], [False], [True])
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator, batch: Batch | None = None) -> PeopleBatch:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
 
 from ...demo.captions import caption, identity_free_caption
+from ...demo.networks.analyzer import TinyAnalyzer
 from ...demo.vocabulary import PLACEHOLDER, WORDS
 from ...dense_face.adapter import PCAdapter
 from ...pipelines.attention import layers_for
-from ...pipelines.base import Base
+from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.text import token_ids
 from ..data.batches import Batch
 from ..dense_face import (
@@ -19,10 +22,12 @@ from ..dense_face import (
     NO_POSE,
     DenseFaceTask,
     PeopleBatch,
+    PersonReading,
     new_angle_reader,
     new_pose_branch,
     new_token,
 )
+from .augment import augment_pixels
 from .base import DROPPED_GROUP, EMPTY_CAPTION
 from .data import PER_PERSON, Latents
 
@@ -33,19 +38,26 @@ TINY_HINT_WIDTHS = (8, 8, 16, 16, 32, 32, 64)
 
 
 def tiny_task(
-    base: Base, data: Latents, identities: Tensor, hints: Tensor, batch: int
+    base: Base,
+    data: Latents,
+    identities: Tensor,
+    hints: Tensor,
+    batch: int,
+    analyzer: TinyAnalyzer | None = None,
 ) -> DenseFaceTask:
     """The task of the stage, with untrained networks.
 
     Args:
         data, identities, hints, batch: As of :class:`TinyPeople`.
+        analyzer: Reads the images that the network draws; None trains on noise prediction alone.
     """
     adapter = PCAdapter(layers_for(base.unet), delta=TINY_DELTA)
     pose_branch = new_pose_branch(base, TINY_HINT_WIDTHS)
     angles = new_angle_reader(pose_branch)
     token = new_token(base, WORDS.index("person"), TINY_REFERENCE_DELTA)
     source = TinyPeople(data, identities, hints, batch)
-    return DenseFaceTask(base, adapter, pose_branch, angles, token, source)
+    reader = None if analyzer is None else TinyPersonReader(base.vae, analyzer)
+    return DenseFaceTask(base, adapter, pose_branch, angles, token, source, reader)
 
 
 @dataclass(eq=False)
@@ -62,6 +74,7 @@ class TinyPeople:
     hints: Tensor
     batch: int
     placeholder: int = PLACEHOLDER
+    empty_ids: Tensor = field(default_factory=lambda: token_ids([""]))
 
     def draw(self, generator: torch.Generator, batch: Batch | None = None) -> PeopleBatch:
         """As :class:`.PeopleSource`."""
@@ -89,3 +102,18 @@ class TinyPeople:
             posed=posed.float(),
             angles=heads.angles,
         )
+
+
+class TinyPersonReader(nn.Module):
+    """A :data:`.PersonReader`: the tiny world's analyzer on decoded and augmented images."""
+
+    def __init__(self, vae: AutoencoderKL, analyzer: TinyAnalyzer) -> None:
+        super().__init__()
+        self.vae, self.analyzer = vae, analyzer
+
+    def forward(self, latents: Tensor, generator: torch.Generator) -> PersonReading:
+        """As :data:`.PersonReader`."""
+        vae: Any = self.vae
+        images = vae.decode(latents / LATENT_SCALE).sample.float() / 2 + 0.5
+        seen = self.analyzer(augment_pixels(images.clamp(0, 1), generator))
+        return PersonReading(seen.identity.float(), seen.pose.float())

@@ -15,9 +15,9 @@ from ...demo.bundled import ANALYZER_FILE, SFSR_FILE
 from ...demo.networks.analyzer import load_analyzer
 from ...pipelines.base import TINY_BASE, Base, load_base
 from ...sfsr.adapter import SFSRAdapter
+from ..rollout import Rollout
 from ..runs.loop import seeded
 from ..sfsr import FaceLosses, SFSRTask
-from ..sfsr_rollout import Rollout
 from .checkpoint import run_metadata, train_part, train_stage
 from .data import pose_hints
 from .run import TrainingRun

@@ -1,7 +1,7 @@
 """The stages of ``denseface train-demo``: from nothing to all bundled weights.
 
-    data -> analyzer, evaluator, vae -> decoder -> parts, expression, base -> dense-face, annotation
-         -> sfsr, sfsr-midpoint, sfsr-one-step
+    data -> analyzer, evaluator -> vae -> decoder -> parts, expression, base
+         -> dense-face, annotation -> sfsr, sfsr-midpoint, sfsr-one-step
 
 Each stage reads the results of earlier ones, resumes after a kill, and writes one file into
 ``demo/weights``. There are exceptions: ``vae`` and ``decoder`` write into the work folder, and
@@ -34,6 +34,7 @@ from ...pipelines.base import (
     save_base,
 )
 from ...storage import CHECKSUM_KEY, read_weights, write_weights
+from ..dense_face import LikenessLosses
 from ..runs.loop import seeded
 from .analyzer import AnalyzerTask, EvaluatorTask
 from .annotation import TINY_WIDTH, AnnotationTask
@@ -48,7 +49,11 @@ from .parts import LAYERS, PartsTask
 from .run import TrainingRun
 from .sfsr_stages import sfsr, sfsr_control
 from .vae import DecoderTask, VAETask, encode_all, fuse_latent_scale
+from .vae_perceptual import PerceptualTask
 
+BASE_STEPS = 5600
+DENSE_FACE_LATE = 1000
+"""Steps of the stage ``dense-face`` with the losses of drawn images."""
 FLOAT8 = ("identity", "expression.", "part_out.0.")
 """Prefixes of the analyzer's layers that are stored as float8; this was measured to change no
 reading."""
@@ -80,6 +85,8 @@ def evaluator(run: TrainingRun) -> None:
 def vae(run: TrainingRun) -> None:
     """Train the autoencoder on crops, then on whole images, and normalise its latents.
 
+    The last part adds perceptual and adversarial terms.
+
     Later stages train the decoder only, so the latents do not change any more.
     """
     images = run.load()
@@ -90,9 +97,15 @@ def vae(run: TrainingRun) -> None:
     first = train_part(run, "vae-crops", task, crops, batch=16, seed=3)
     whole = run.schedule(3000, 2e-3)
     task = VAETask(net.requires_grad_(True), images, batch=8, crop=128)
-    second = train_part(run, "vae", task, whole, batch=8, seed=4)
+    second = train_part(run, "vae-whole", task, whole, batch=8, seed=4)
+    with seeded(33):
+        trunk = load_analyzer(run.weights / ANALYZER_FILE).trunk
+        task = PerceptualTask(net.requires_grad_(True), images, trunk, batch=8)
+    last = run.schedule(1200, 1.5e-3, warmup=50)
+    third = train_part(run, "vae", task, last, batch=8, seed=33)
     fuse_latent_scale(net, encode_all(net, images.rgb[:2000]))
-    about = run_metadata(run, "vae", whole, 8, 3, first + second)
+    about = run_metadata(run, "vae", last, 8, 33, first + second + third)
+    about |= {"steps_before": f"{crops.steps} + {whole.steps}"}
     write_weights(run.folder / "vae.safetensors", compressed_state_dict(net), about)
     run.invalidate("latents", "reconstructions", "scenes")
 
@@ -136,7 +149,8 @@ def base(run: TrainingRun) -> None:
     with seeded(5):
         unet, text_encoder = new_unet(), new_text_encoder()
     task = BaseTask(unet, text_encoder, run.latents(autoencoder, images), batch=64)
-    about = train_stage(run, "base", task, run.schedule(3600, 2.5e-3), batch=64, seed=5)
+    schedule = run.schedule(BASE_STEPS, 2.5e-3, ema=0.999)
+    about = train_stage(run, "base", task, schedule, batch=64, seed=5)
     # The decoder may have been trained at the same time as the UNet.
     autoencoder, vae_about = run.autoencoder("decoder")
     about |= {f"vae_{key}": value for key, value in vae_about.items() if key != "sha256"}
@@ -144,7 +158,10 @@ def base(run: TrainingRun) -> None:
 
 
 def dense_face(run: TrainingRun) -> None:
-    """Train PC-adapter, identity token and pose branch on the frozen base."""
+    """Train PC-adapter, identity token and pose branch on the frozen base.
+
+    The second part adds the losses of images that the network draws itself.
+    """
     images = run.load()
     tiny: Base = load_base(run.weights / TINY_BASE.name)
     latents = run.latents(tiny.vae, images)
@@ -152,8 +169,15 @@ def dense_face(run: TrainingRun) -> None:
     identities = _identities(net, images.rgb)
     hints = pose_hints(latents.heads)
     with seeded(6):
-        task = tiny_task(tiny, latents, identities, hints, batch=48)
-    about = train_stage(run, "dense-face", task, run.schedule(4000, 2e-3), batch=48, seed=6)
+        task = tiny_task(tiny, latents, identities, hints, batch=48, analyzer=net)
+    early = run.schedule(4000, 2e-3)
+    first = train_part(run, "dense-face-noise", task, early, batch=48, seed=6)
+    task.unfreeze()
+    task.likeness = LikenessLosses()
+    late = run.schedule(DENSE_FACE_LATE, 1e-3, warmup=30)
+    second = train_part(run, "dense-face", task, late, batch=48, seed=26)
+    about = run_metadata(run, "dense-face", late, 48, 26, first + second)
+    about |= {"steps_before": str(early.steps)}
     about |= {"base_model": "tiny-world", "encoder": ENCODER}
     save_adapter(
         run.weights / DENSE_FACE_FILE,

@@ -28,7 +28,7 @@ class VAETask(nn.Module):
     def forward(self, generator: torch.Generator) -> dict[str, Tensor]:
         pick = torch.randint(len(self.images), (self.batch,), generator=generator)
         rgb = self.images.rgb[pick].float() / 127.5 - 1
-        weight = _weight(self.images.parts[pick])
+        weight = feature_weight(self.images.parts[pick])
         rgb, weight = self._cropped(rgb, weight, generator)
         posterior = self.vae.encode(rgb).latent_dist  # type: ignore[union-attr]
         noise = torch.randn(posterior.mean.shape, generator=generator)
@@ -70,7 +70,7 @@ class DecoderTask(nn.Module):
         count = len(self.images)
         pick = torch.randint(2 * count, (self.batch,), generator=generator)
         rgb = self.images.rgb[pick % count].float() / 127.5 - 1
-        weight = _weight(self.images.parts[pick % count])
+        weight = feature_weight(self.images.parts[pick % count])
         mirrored = (pick >= count)[:, None, None, None]
         rgb = torch.where(mirrored, rgb.flip(-1), rgb)
         weight = torch.where(mirrored, weight.flip(-1), weight)
@@ -91,8 +91,8 @@ def reconstruction(out: Tensor, rgb: Tensor, weight: Tensor) -> tuple[Tensor, Te
     return loss, -10 * difference.detach().square().mean().log10()
 
 
-def _weight(parts: Tensor) -> Tensor:
-    """[B, 1, H, W] of part classes [B, H, W]."""
+def feature_weight(parts: Tensor) -> Tensor:
+    """Weights [B, 1, H, W] of part classes [B, H, W]."""
     return 1 + (_FEATURE_WEIGHT - 1) * (parts[:, None] >= FIRST_FEATURE).float()
 
 

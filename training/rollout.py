@@ -17,9 +17,7 @@ from torch import Tensor
 from ..dense_face.schedule import TRAIN_STEPS
 from ..errors import InputError
 from ..pipelines.tiny.sfsr import GUIDANCE, STARTS
-from ..sfsr.background import start_latent
 from ..sfsr.midpoint import Denoiser
-from .sfsr_faces import SFSRFaces
 
 
 @dataclass(frozen=True)
@@ -54,23 +52,28 @@ class Rollout:
 
     @torch.no_grad()
     def sample(
-        self, denoise: Denoiser, faces: SFSRFaces, noise: Tensor, sigmas: Tensor
+        self,
+        denoise: Denoiser,
+        noise: Tensor,
+        sigmas: Tensor,
+        scene: Tensor | None = None,
+        new: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Latents x [B, 4, h, w] at the last noise level, and the level [B].
-
-        As in inference, the scene is kept around the heads in every step, and the heads start from
-        an empty scene.
 
         Args:
             noise: [B, 4, h, w].
             sigmas: Noise levels of the timesteps [n], decreasing.
+            scene: Latents [B, 4, h, w] to start from; zeros if None.
+            new: [B, 1, h, w], 1 = drawn; elsewhere the scene is kept in every step. None draws the
+                whole image.
         """
-        new, empty = faces.background[:, :1], faces.background[:, 1:]
-        scene = start_latent(faces.latents, empty, new)
+        scene = torch.zeros_like(noise) if scene is None else scene
         levels = sigmas.float().to(noise)
         x = scene + levels[0] * noise
         for sigma, next_sigma in pairwise(levels):
             clean = denoise(x, sigma.expand(len(x)))
             x = clean + next_sigma / sigma * (x - clean)
-            x = new * x + (1 - new) * (scene + next_sigma * noise)
+            if new is not None:
+                x = new * x + (1 - new) * (scene + next_sigma * noise)
         return x, levels[-1].expand(len(x))

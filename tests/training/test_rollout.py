@@ -7,9 +7,8 @@ import torch
 from comfyui_dense_face.dense_face.schedule import alphas_cumprod
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.sfsr.midpoint import NoiseLevels
+from comfyui_dense_face.training.rollout import Rollout
 from comfyui_dense_face.training.runs.loop import step_generator
-from comfyui_dense_face.training.sfsr_faces import SFSRFaces
-from comfyui_dense_face.training.sfsr_rollout import Rollout
 
 
 def test_it_stops_by_chance_within_the_range() -> None:
@@ -32,16 +31,7 @@ def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
     latents, empty, noise, target = (torch.randn(2, 4, 8, 8, generator=draw) for _ in range(4))
     new = torch.zeros(2, 1, 8, 8)
     new[:, :, 2:6, 2:6] = 1
-    shown = SFSRFaces(
-        latents=latents,
-        people=torch.zeros(2, 4),
-        values=torch.zeros(2, 51),
-        known=torch.ones(2, 51, dtype=torch.bool),
-        context=torch.zeros(2, 1, 4),
-        background=torch.cat([new, empty], 1),
-        heads=new,
-        features=new,
-    )
+    scene = torch.where(new > 0, empty, latents)
     times = Rollout(steps=5).timesteps(380, 380, draw)
     sigmas = NoiseLevels.from_alphas(alphas_cumprod()).sigma_of(times)
     levels = []
@@ -50,10 +40,17 @@ def test_the_scene_stays_and_the_head_is_what_the_network_makes() -> None:
         levels.append(sigma.tolist())
         return target
 
-    x, sigma = Rollout().sample(denoise, shown, noise, sigmas)
+    x, sigma = Rollout().sample(denoise, noise, sigmas, scene, new)
     assert torch.allclose(sigma, sigmas[-1].float().expand(2))
     assert levels == [[float(s)] * 2 for s in sigmas[:-1].float()]
     around = latents + sigmas[-1].float() * noise
     start = empty + sigmas[0].float() * noise
     inside = target + (sigmas[-1] / sigmas[0]).float() * (start - target)
     assert torch.allclose(x, torch.where(new > 0, inside, around), atol=1e-4)
+
+
+def test_without_a_scene_the_whole_image_is_drawn() -> None:
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    sigmas = torch.tensor([4.0, 2.0, 1.0])
+    x, _ = Rollout().sample(lambda x, sigma: torch.ones_like(x), noise, sigmas)
+    assert torch.allclose(x, 1 + (4 * noise - 1) / 4, atol=1e-5)
