@@ -40,9 +40,15 @@ def stage_widths(unet: UNet2DConditionModel) -> tuple[int, ...]:
     return tuple(layout.model_channels * mult for mult in reversed(layout.channel_mult))
 
 
-def fitting_config(unet: UNet2DConditionModel, width: int, scale: int, scheme: str) -> HeadConfig:
-    """The configuration of a new head for a UNet."""
-    return HeadConfig(stage_widths(unet), width, scale, scheme)
+def fitting_config(
+    unet: UNet2DConditionModel, width: int, scale: int, scheme: str, fine: Sequence[int] = ()
+) -> HeadConfig:
+    """The configuration of a new head for a UNet.
+
+    Args:
+        width, scale, scheme, fine: As of :class:`.HeadConfig`, ``fine`` being its ``fine_widths``.
+    """
+    return HeadConfig(stage_widths(unet), width, scale, scheme, tuple(fine))
 
 
 Change = Callable[[list[Tensor]], list[Tensor]]

@@ -5,14 +5,16 @@ this architecture is the pack's own (docs/annotations.md).
 
 The inputs are the outputs of each resolution level of the decoder (``feature_hooks``) and the
 timestep; the outputs are maps with ``scale`` x ``scale`` cells per latent cell. Most layers run at
-latent resolution, where convolutions are cheap; a pixel shuffle (arXiv 1609.05158) and one small
-convolution produce the finer maps.
+latent resolution, where convolutions are cheap. Pixel shuffles (arXiv 1609.05158) lead to the finer
+maps: in one step and through one small convolution, or by doublings with a residual block on each
+grid, which draws brows and lips of one or two cells better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,8 @@ class HeadConfig:
     width: Channels inside the head, a multiple of 32.
     scale: Cells of the maps per latent cell along a side, a power of two of at least 2.
     scheme: Landmark scheme, a key of ``faces.face.SCHEMES`` with points (``mesh``, ``ibug``).
+    fine_widths: Channels of the residual blocks on the finer grids, one for each doubling up to
+        ``scale``; multiples of 32. Empty for none.
 
     Raises:
         InputError: A number is outside its range.
@@ -50,10 +54,11 @@ class HeadConfig:
     width: int = 192
     scale: int = 2
     scheme: str = "mesh"
+    fine_widths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        widths = (*self.stage_widths, self.width)
+        widths = (*self.stage_widths, self.width, *self.fine_widths)
         stages = len(self.stage_widths)
         if not 0 < stages <= limits.HEAD_STAGES or not all(map(_is_width, widths)):
             raise InputError(
@@ -64,6 +69,11 @@ class HeadConfig:
         if not small or self.scale & (self.scale - 1):
             raise InputError(
                 f"the head's scale is {self.scale}", fix="Use 2, 4, 8 or another power of two"
+            )
+        if self.fine_widths and 2 ** len(self.fine_widths) != self.scale:
+            raise InputError(
+                f"the head has {len(self.fine_widths)} finer grids for a scale of {self.scale}",
+                fix="Give one width for each doubling, such as two for a scale of 4",
             )
         if not SCHEMES.get(self.scheme):
             raise InputError(
@@ -119,11 +129,17 @@ class AnnotationHead(nn.Module):
         )
         blocks = [ResBlock(width, width, width, make) for _ in range(_TRUNK_BLOCKS)]
         self.trunk = TimedSequential(blocks)
-        fine = max(_LEAST_FINE_WIDTH, width // 4)
         self.read = nn.Sequential(make.norm(width), nn.SiLU())
-        self.unfold = nn.Sequential(
-            make.conv(width, config.scale**2 * fine, 1), nn.PixelShuffle(config.scale), nn.SiLU()
-        )
+        if config.fine_widths:
+            pairs = pairwise((width, *config.fine_widths))
+            self.unfold = TimedSequential(
+                layer for before, after in pairs for layer in _doubled(before, after, width, make)
+            )
+            fine = config.fine_widths[-1]
+        else:
+            fine = max(_LEAST_FINE_WIDTH, width // 4)
+            shuffled = make.conv(width, config.scale**2 * fine, 1), nn.PixelShuffle(config.scale)
+            self.unfold = TimedSequential([*shuffled, nn.SiLU()])
         self.surface = make.conv(fine, 1 + len(PART_NAMES), 3)
         self.heat = nn.Sequential(
             make.conv(width, HEAT_SCALE**2 * config.points, 1), nn.PixelShuffle(HEAT_SCALE)
@@ -150,7 +166,7 @@ class AnnotationHead(nn.Module):
         for stage, feature in zip(self.stages, features, strict=True):
             x = x + _upsampled(stage(feature.to(weight)), size)
         x = self.read(self.trunk(x, embedding))
-        maps = self.surface(self.unfold(x))
+        maps = self.surface(self.unfold(x, embedding))
         return AnnotationMaps(maps[:, 0], maps[:, 1:], _HEAT_GAIN * self.heat(x))
 
     def require(self, widths: Sequence[int], where: str = "") -> None:
@@ -171,6 +187,15 @@ class AnnotationHead(nn.Module):
                 f"the timestep {high if low >= 0 else low:g} is outside 0..{TIMESTEPS - 1}",
                 fix="Choose one in that range; small values mean little noise",
             )
+
+
+def _doubled(before: int, after: int, embed: int, make: LayerMaker) -> list[nn.Module]:
+    """Layers that double height and width: [B, before, h, w] -> [B, after, 2h, 2w]."""
+    return [
+        make.conv(before, 4 * after, 1),
+        nn.PixelShuffle(2),
+        ResBlock(after, after, embed, make),
+    ]
 
 
 def _is_width(width: object) -> bool:

@@ -60,7 +60,8 @@ def load_head(path: str | Path) -> tuple[AnnotationHead, dict[str, str]]:
     )
     with refuse_with(refusal):
         numbers = parse_json(metadata["config"])
-        config = HeadConfig(**{**numbers, "stage_widths": tuple(numbers["stage_widths"])})
+        lists = {name: tuple(numbers.get(name, ())) for name in ("stage_widths", "fine_widths")}
+        config = HeadConfig(**{**numbers, **lists})
     check_values(tensors, str(path))
     head = AnnotationHead(config, device="meta")
     check_state_dict(head, tensors, "the annotation head")

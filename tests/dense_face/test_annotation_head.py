@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from comfyui_dense_face.dense_face.annotation.annotations import (
 )
 from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, AnnotationMaps, HeadConfig
 from comfyui_dense_face.dense_face.annotation.head_file import load_head, save_head
+from comfyui_dense_face.dense_face.pose_branch import ResBlock
 from comfyui_dense_face.errors import IncompatibleError, InputError, ModelFileError
 from comfyui_dense_face.storage import write_weights
 from torch import Tensor
@@ -40,6 +42,23 @@ def test_maps_have_the_size_of_the_latent(side: int) -> None:
     assert maps.depth.shape == (2, cells, cells)
     assert maps.part_logits.shape == (2, 10, cells, cells)
     assert maps.heat_logits.shape == (2, 68, 2 * side, 2 * side)
+
+
+@pytest.mark.parametrize(("scale", "fine"), [(2, (32,)), (4, (64, 32))])
+def test_finer_grids_refine_depth_and_parts_alone(scale: int, fine: tuple[int, ...]) -> None:
+    head = _head(HeadConfig((128, 64), 32, scale, "ibug", fine))
+    seen: list[torch.Size] = []
+    for block in (layer for layer in head.unfold if isinstance(layer, ResBlock)):
+        block.register_forward_hook(lambda _, __, out: seen.append(out.shape))
+    light, heavy = (head(_features(), torch.tensor([t, 900])) for t in (10, 800))
+    sides = [16 * 2 ** (number + 1) for number in range(len(fine))]
+    assert seen[: len(fine)] == [
+        (2, width, side, side) for width, side in zip(fine, sides, strict=True)
+    ]
+    assert light.part_logits.shape == (2, 10, 16 * scale, 16 * scale)
+    assert light.heat_logits.shape == (2, 68, 32, 32)
+    assert not torch.allclose(light.depth[0], heavy.depth[0])
+    assert torch.allclose(light.depth[1], heavy.depth[1], atol=1e-5)
 
 
 def test_full_size_is_small() -> None:
@@ -88,16 +107,26 @@ def test_refusals() -> None:
     for t in (-1, 1000, float("nan")):
         with pytest.raises(InputError, match=r"outside 0\.\.999"):
             head(_features(), torch.tensor([5.0, float(t)]))
-    for changes in ({"stage_widths": ()}, {"width": 33}, {"scale": 3}, {"scheme": "none"}):
+    for changes in (
+        {"stage_widths": ()},
+        {"width": 33},
+        {"scale": 3},
+        {"scheme": "none"},
+        {"fine_widths": (33,)},
+        {"fine_widths": (32, 32)},
+        {"scale": 4, "fine_widths": (32,)},
+    ):
         with pytest.raises(InputError):
             HeadConfig(**changes)
 
 
-def test_file_round_trip(tmp_path: Path) -> None:
-    head, path = _head(), tmp_path / "head.safetensors"
+@pytest.mark.parametrize("fine", [(), (64, 32)])
+def test_file_round_trip(tmp_path: Path, fine: tuple[int, ...]) -> None:
+    config = replace(TINY, fine_widths=fine)
+    head, path = _head(config), tmp_path / "head.safetensors"
     save_head(path, head, {"base_model": "x"})
     again, about = load_head(path)
-    assert again.config == TINY and about["base_model"] == "x"
+    assert again.config == config and about["base_model"] == "x"
     for name, tensor in head.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor.half().float())
     with pytest.raises(ModelFileError, match="missing"):

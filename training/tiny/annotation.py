@@ -10,7 +10,7 @@ from ...dense_face.annotation.loss import annotation_losses
 from .annotation_data import AnnotationTruth
 from .feature_cache import FeatureCache
 
-TINY_WIDTH = 128
+TINY_WIDTH, TINY_FINE_WIDTHS = 128, (64, 32)
 
 
 class AnnotationTask(nn.Module):

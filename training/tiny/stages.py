@@ -37,7 +37,7 @@ from ...storage import CHECKSUM_KEY, read_weights, write_weights
 from ..dense_face import LikenessLosses
 from ..runs.loop import seeded
 from .analyzer import AnalyzerTask, EvaluatorTask
-from .annotation import TINY_WIDTH, AnnotationTask
+from .annotation import TINY_FINE_WIDTHS, TINY_WIDTH, AnnotationTask
 from .annotation_data import ANNOTATED, MAP_SIZE, annotation_truth, load_depth, render_depth
 from .base import BaseTask
 from .checkpoint import compressed_state_dict, run_metadata, train_part, train_stage
@@ -199,7 +199,7 @@ def annotation(run: TrainingRun) -> None:
     truth = annotation_truth(images, load_depth(depth, known))
     scale = MAP_SIZE // tiny.unet.config["sample_size"]
     with seeded(8):
-        config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug")
+        config = fitting_config(tiny.unet, TINY_WIDTH, scale, "ibug", TINY_FINE_WIDTHS)
         task = AnnotationTask(config, load_features(cache, shards), truth, batch=48)
     schedule = run.schedule(14_000, 1e-2, warmup=40, ema=0.997, save_every=200)
     about = train_stage(run, "annotation", task, schedule, batch=48, seed=8)
