@@ -12,13 +12,13 @@ from ...dense_face.adapter import PCAdapter
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter, save_adapter
 from ...dense_face.pose_image import pose_images
 from ...errors import IncompatibleError, InputError
-from ...faces.encoders.ir_se50 import ENCODER, IRSE50, load_ir_se50
+from ...faces.encoders.ir_se50 import IRSE50
 from ...pipelines.attention import layers_for
 from ...pipelines.base import LATENT_SCALE, Base
-from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
+from ...pipelines.single_file import Tokenize
 from ...storage import file_sha256
 from ..data.batches import Batch, Batches, Draw
-from ..data.dataset import FaceDataset, Sample
+from ..data.dataset import Sample
 from ..dense_face import (
     NO_IDENTITY,
     NO_POSE,
@@ -29,18 +29,13 @@ from ..dense_face import (
     new_token,
 )
 from ..runs.loop import seeded, train
-from ..runs.memory import cast_frozen, save_memory
 from ..runs.processes import on_main
 from ..settings.config import DenseFaceConfig
 from ..tiny.base import EMPTY_CAPTION
 from .arcface_reader import ArcFaceReader
-from .other_images import OtherImages, has_feature, has_landmarks, other_identities
+from .other_images import other_identities
+from .people import batches_of_people, encoder_of, load_frozen
 from .person_words import PersonWords
-
-_NEEDED = (
-    "Landmarks are needed, as denseface annotate writes them, and without IR-SE50 identities as "
-    "well"
-)
 
 
 class PhotoPeople(nn.Module):
@@ -98,29 +93,23 @@ def people_batches(config: DenseFaceConfig, *, recogniser: bool) -> Batches:
     Raises:
         InputError: There is no data set.
     """
-    kinds = ("images", "landmarks") if recogniser else ("images", "feat_file_v2")
-    data = FaceDataset(config.dataset, config.size, 1, config.scheme, kinds)
-    return Batches(
-        data,
-        config.batch,
-        config.seed,
-        workers=config.workers,
-        usable=has_landmarks if recogniser else has_feature,
-        needed=_NEEDED,
-        add=_Conditions(OtherImages(data, config.seed, recogniser), config.size),
+    return batches_of_people(
+        config,
+        1,
+        (),
+        recogniser=recogniser,
+        labels="Landmarks",
+        add=_PoseImage(config.size),
     )
 
 
-@dataclass(eq=False)
-class _Conditions:
-    """Adds to a sample another image of the person, and the pose image."""
+@dataclass(frozen=True)
+class _PoseImage:
+    """Adds to a sample the image of its pose."""
 
-    others: OtherImages
     size: int
 
-    def __call__(self, sample: Sample, draw: Draw) -> None:
-        """Both depend on the number in the run alone."""
-        self.others(sample, draw)
+    def __call__(self, sample: Sample, _draw: Draw) -> None:
         sample["hint"] = _hint(sample["pose"], self.size)
 
 
@@ -183,11 +172,6 @@ def dense_face_task(
     return DenseFaceTask(base, adapter, pose_branch, angles, token, source)
 
 
-def encoder_of(config: DenseFaceConfig) -> str:
-    """Name of the network that encodes identities."""
-    return config.encoder or ENCODER
-
-
 def train_and_save(config: DenseFaceConfig, *, fresh: bool = False) -> None:
     """Train an adapter for a base and write its file.
 
@@ -195,14 +179,9 @@ def train_and_save(config: DenseFaceConfig, *, fresh: bool = False) -> None:
         FacePackError: As :func:`train_dense_face`; or a model file or the tokenizer cannot be
             used, or nothing can be written.
     """
-    net = None if config.ir_se50 is None else load_ir_se50(config.ir_se50)
-    base = load_checkpoint(config.base)
-    save_memory(base, config.precision, checkpointing=config.gradient_checkpointing)
-    if net is not None:
-        cast_frozen(net, config.precision)
-    tokenize = tokenizer_for(base, config.tokenizer)
-    trained = train_dense_face(base, config, tokenize, net, fresh=fresh)
-    about = {**config.about("dense-face", base.metadata), **trained.metadata}
+    frozen = load_frozen(config)
+    trained = train_dense_face(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
+    about = {**config.about("dense-face", frozen.base.metadata), **trained.metadata}
     parts = trained.adapter, trained.pose_branch, trained.token
     on_main(lambda: save_adapter(config.out, DenseFaceAdapter(*parts, about)))
 

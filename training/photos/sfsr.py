@@ -9,20 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...faces.encoders.ir_se50 import ENCODER, IDENTITY_DIM, IRSE50, load_ir_se50
+from ...faces.encoders.ir_se50 import IDENTITY_DIM, IRSE50
 from ...faces.face import five_points
 from ...faces.masks.dilate import dilate_by_fraction
 from ...pipelines.base import LATENT_SCALE, Base
-from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
+from ...pipelines.single_file import Tokenize
 from ...pipelines.source_attention import layers_of
 from ...pipelines.text import encode_text
 from ...sfsr.adapter import SFSRAdapter
 from ...sfsr.background import background_channels, emptied, latent_mask
 from ...sfsr.compound_inputs import CompoundLayout
 from ..data.batches import Batch, Batches
-from ..data.dataset import FaceDataset, Sample
+from ..data.dataset import Sample
 from ..runs.loop import seeded, train
-from ..runs.memory import cast_frozen, save_memory
 from ..runs.processes import on_main
 from ..settings.config import SFSRConfig
 from ..sfsr import FaceLosses, SFSRTask
@@ -30,15 +29,11 @@ from ..sfsr_faces import NO_CAPTION, SFSRFaces, half_known
 from ..tiny.vae import FIRST_FEATURE
 from .annotations import VAE_FACTOR
 from .arcface_reader import ArcFaceReader
-from .other_images import OtherImages, has_feature, has_landmarks, other_identities
+from .other_images import has_landmarks, other_identities
+from .people import batches_of_people, encoder_of, load_frozen
 
 MARGIN = 0.15
 """Width of the emptied margin around the face, as a fraction of the face's diameter."""
-_NEEDED = (
-    "Part masks and landmarks are needed, as denseface annotate writes them, and without a "
-    "recogniser identities as well"
-)
-_KINDS = ("images", "masks", "landmarks", "attributes")
 
 
 class PhotoFaces(nn.Module):
@@ -117,16 +112,13 @@ def face_batches(config: SFSRConfig, *, recogniser: bool) -> Batches:
         InputError: There is no data set.
     """
     # Part masks at half resolution suffice: latent cells are four times coarser still.
-    kinds = _KINDS if recogniser else (*_KINDS, "feat_file_v2")
-    data = FaceDataset(config.dataset, config.size, config.size // 2, config.scheme, kinds)
-    return Batches(
-        data,
-        config.batch,
-        config.seed,
-        workers=config.workers,
-        usable=_has_face if recogniser else _has_person,
-        needed=_NEEDED,
-        add=OtherImages(data, config.seed, recogniser),
+    return batches_of_people(
+        config,
+        config.size // 2,
+        ("masks", "landmarks", "attributes"),
+        recogniser=recogniser,
+        usable=_has_face,
+        labels="Part masks and landmarks",
     )
 
 
@@ -135,10 +127,6 @@ def _has_face(sample: Sample) -> bool:
     parts = sample["parts"]
     seen = bool((parts > 0).any()) and bool((parts == 0).any())
     return seen and has_landmarks(sample)
-
-
-def _has_person(sample: Sample) -> bool:
-    return _has_face(sample) and has_feature(sample)
 
 
 def train_sfsr(
@@ -185,7 +173,7 @@ def sfsr_task(
     reader = None if net is None else ArcFaceReader(net)
     source = PhotoFaces(base, config, tokenize, reader)
     layout = CompoundLayout(
-        {config.encoder if net is None else ENCODER: IDENTITY_DIM},
+        {encoder_of(config): IDENTITY_DIM},
         tokens=config.tokens,
         width=base.text_encoder.config.hidden_size,
     )
@@ -203,14 +191,10 @@ def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
         FacePackError: As :func:`train_sfsr`; or a model file or the tokenizer cannot be used, or
             nothing can be written.
     """
-    net = None if config.ir_se50 is None else load_ir_se50(config.ir_se50)
-    base = load_checkpoint(config.base)
-    save_memory(base, config.precision, checkpointing=config.gradient_checkpointing)
-    if net is not None:
-        cast_frozen(net, config.precision)
-    tokenize = tokenizer_for(base, config.tokenizer)
-    adapter = train_sfsr(base, config, tokenize, net, fresh=fresh)
-    on_main(lambda: adapter.save(config.out, config.about("sfsr", base.metadata)))
+    frozen = load_frozen(config)
+    adapter = train_sfsr(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
+    about = config.about("sfsr", frozen.base.metadata)
+    on_main(lambda: adapter.save(config.out, about))
 
 
 def _at_least(parts: Tensor, first: int) -> Tensor:

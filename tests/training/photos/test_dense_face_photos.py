@@ -27,28 +27,9 @@ from comfyui_dense_face.training.photos.dense_face import (
 from comfyui_dense_face.training.photos.person_words import PersonWords, with_placeholder
 from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.settings.config import DenseFaceConfig
-from tiny_random import write_adapter, write_base
+from tiny_random import write_adapter
 
 SIDE, STEPS = 64, 4
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven images of four people; the last has one."""
-    out = tmp_path_factory.mktemp("data") / "faces"
-    words = ["render", str(out), "--count", "7", "--per-person", "2", "--size", "64", "--seed", "3"]
-    assert cli.main(words) == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def base_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
-
-
-@pytest.fixture(scope="module")
-def base(base_file: Path) -> Base:
-    return load_base(base_file)
 
 
 def _train(faces: Path, base: Path, out: Path, *more: str, who: str = "tiny-world") -> int:

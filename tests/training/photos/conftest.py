@@ -1,0 +1,29 @@
+"""A small data set and an untrained base, for the trainers of adapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from comfyui_dense_face import cli
+from comfyui_dense_face.pipelines.base import Base, load_base
+from tiny_random import write_base
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven images of four people; the last has one. Not to be changed."""
+    out = tmp_path_factory.mktemp("data") / "faces"
+    words = ["render", str(out), "--count", "7", "--per-person", "2", "--size", "96", "--seed", "3"]
+    assert cli.main(words) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def base_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
+
+
+@pytest.fixture
+def base(base_file: Path) -> Base:
+    return load_base(base_file)
