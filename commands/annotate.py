@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="single pass; by default the landmarker runs twice and on the mirrored image too",
     )
+    parser.add_argument(
+        "--no-depth",
+        dest="depth",
+        action="store_false",
+        help="without depth maps, most of a record's bytes, which annotation heads alone learn from",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -57,8 +63,8 @@ def run(args: argparse.Namespace) -> None:
     require_folder("OUT", args.out)
     require_present(args)
     people = people_of(args.folder)
-    check_plan(args.out, people, f"{args.analyzer}{' fast' if args.fast else ''} {args.format}")
-    annotator = Annotator(lambda: faces.analyzer_of(args, fast=args.fast))
+    check_plan(args.out, people, _settings(args))
+    annotator = Annotator(lambda: faces.analyzer_of(args, fast=args.fast), depth=args.depth)
     writer = open_writer(args.format, args.out)
     images = sum(len(person.images) for person in people)
     with tqdm(total=-(-images // shard[1]), desc="annotate", unit="image") as bar:
@@ -68,3 +74,9 @@ def run(args: argparse.Namespace) -> None:
     if sum(annotator.defects.counts.values()) == images:
         raise InputError(f"none of {images} images could be annotated", fix="See the lines above")
     print(args.out)
+
+
+def _settings(args: argparse.Namespace) -> str:
+    """What else shapes a data set, for ``check_plan``."""
+    options = f"{' fast' if args.fast else ''}{'' if args.depth else ' no-depth'}"
+    return f"{args.analyzer}{options} {args.format}"

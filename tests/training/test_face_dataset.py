@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face import cli
+from comfyui_dense_face.demo.networks.face_finder import TinyWorldFaces
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.faces.face import Face
 from comfyui_dense_face.training.data import codec as codec
 from comfyui_dense_face.training.data.annotate_folder import (
     Annotator,
@@ -40,7 +42,7 @@ from comfyui_dense_face.training.data.shards import (
     write_shard,
 )
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 SMALL = ["--size", "64", "--seed", "3"]
 
@@ -287,6 +289,34 @@ def test_annotate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(photos / "person 0")
     assert cli.main(_annotate(photos, out)) == 2
     assert "other people" in capsys.readouterr().err
+
+
+def test_depth_may_be_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All else stays; a data set with depth is not continued without it."""
+    photos = tmp_path / "photos"
+    _photos(photos)
+
+    class Deep:
+        """The tiny world's analyzer, as if its points had a depth."""
+
+        def __init__(self) -> None:
+            self.inner = TinyWorldFaces()
+            self.name = self.inner.name
+
+        def find(self, image: Tensor) -> list[Face]:
+            found = self.inner.find(image)
+            return [replace(f, landmarks=nn.functional.pad(f.landmarks, (0, 1))) for f in found]
+
+    person = people_of(photos)[0]
+    deep, flat = (
+        Annotator(Deep, depth=d).records(person, lambda done: None) for d in (True, False)
+    )
+    for one, other in zip(deep, flat, strict=True):
+        assert one.row.depth_range is not None and other.row.depth_range is None
+        assert dict(one.files) == {**other.files, "xyzmaps": one.files["xyzmaps"]}
+    assert cli.main(_annotate(photos, tmp_path / "out")) == 0
+    assert cli.main(_annotate(photos, tmp_path / "out", "--no-depth")) == 2
+    assert "other settings" in capsys.readouterr().err
 
 
 def test_machines_share_the_photos(tmp_path: Path) -> None:

@@ -114,10 +114,12 @@ class Annotator:
 
     Args:
         analyzer: Makes a face analyzer with 68 or 478 landmarks; called at the first image.
+        depth: Whether records get a depth map, most of their bytes; only annotation heads are
+            trained on it.
     """
 
-    def __init__(self, analyzer: Callable[[], FaceAnalyzer]) -> None:
-        self._make, self._analyzer = analyzer, None
+    def __init__(self, analyzer: Callable[[], FaceAnalyzer], *, depth: bool = True) -> None:
+        self._make, self._analyzer, self._depth = analyzer, None, depth
         self.defects = Defects()
 
     def records(self, person: Person, progress: Callable[[int], object]) -> list[Record]:
@@ -164,7 +166,7 @@ class Annotator:
             "captions": codec.json_bytes({caption: {"model": model, "CLIP_score": None}}),
         }
         depth_range = None
-        if small.landmarks.shape[1] == 3:
+        if self._depth and small.landmarks.shape[1] == 3:
             places, depth, depth_range = _xyz(small, labels)
             files["xyzmaps"] = codec.xyz_map(places, depth)
         if face.identity is not None:
