@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-depth",
         dest="depth",
         action="store_false",
-        help="without depth maps, most of a record's bytes, which annotation heads alone learn from",
+        help="no depth maps: most of a record, and read by annotation heads alone",
     )
 
 
