@@ -80,14 +80,23 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with _opened(path) as file:
         metadata: dict[str, str] = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    verify_checksum(tensors, metadata, str(path))
+    return tensors, metadata
+
+
+def verify_checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], where: str) -> None:
+    """Check the tensors of a file against the checksum in its metadata, if there is one.
+
+    Raises:
+        ModelFileError: They do not match.
+    """
     expected = metadata.get(CHECKSUM_KEY)
     if expected is not None and expected != tensor_checksum(tensors):
         raise ModelFileError(
             "the model file was altered: its tensors do not match its own checksum",
-            where=str(path),
+            where=where,
             fix="Download or write it again",
         )
-    return tensors, metadata
 
 
 def read_shapes(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

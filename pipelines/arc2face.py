@@ -16,11 +16,12 @@ from ..errors import IncompatibleError, ModelFileError
 from ..faces.encoders.weight_file import read_network
 from ..faces.identity import Identity
 from ..sfsr.arc2face.prompt import ID_TOKEN, SENTENCE_IDS, identity_embedding, insert_identity
-from ..state_dict import as_float32, check_state_dict
+from ..state_dict import check_state_dict
 from ..storage import read_weights
 from .base import Base, new_unet
+from .filling import fill
 from .layout import UNetLayout
-from .text import encode_embeddings, fill_text_encoder
+from .text import encode_embeddings
 
 UNET_FILE = Path("arc2face", "diffusion_pytorch_model.safetensors")
 TEXT_FILE = Path("encoder", "pytorch_model.bin")
@@ -48,12 +49,12 @@ def load_arc2face(folder: str | Path, base: Base) -> Base:
     """
     path = Path(folder) / UNET_FILE
     text_encoder = read_text_encoder(Path(folder) / TEXT_FILE)
-    tensors = as_float32(read_weights(path)[0])
+    tensors, _ = read_weights(path)
     layout = UNetLayout.from_diffusers(base.unet.config)
     with torch.device("meta"):  # an inpainting base has more input channels
         unet = new_unet(replace(layout, in_channels=int(base.unet.config["out_channels"])))
     try:
-        unet.load_state_dict(tensors, assign=True)
+        fill(unet, tensors)
     except RuntimeError as error:
         raise ModelFileError(
             "the file holds no UNet of Stable Diffusion 1.5 in diffusers' layout",
@@ -67,7 +68,7 @@ def load_arc2face(folder: str | Path, base: Base) -> Base:
             where=str(folder),
             fix="Use both as published in FoivosPar/Arc2Face",
         )
-    return replace(base, unet=unet.eval().requires_grad_(False), text_encoder=text_encoder)
+    return replace(base, unet=unet, text_encoder=text_encoder)
 
 
 def ordinary_parts(base: Base, arc2face: Base) -> list[str]:
@@ -130,14 +131,14 @@ def read_text_encoder(path: str | Path, heads: int | None = None) -> CLIPTextMod
         prefix = _PREFIX if any(n.startswith(_PREFIX) for n in encoder.state_dict()) else ""
         state = {prefix + name: tensor for name, tensor in own.items()}
         check_state_dict(encoder, state, "the text encoder")  # before it takes memory
-        fill_text_encoder(encoder, state)
+        fill(encoder, state)
     except Exception as error:  # a file of something else may raise anything
         raise ModelFileError(
             "the file holds no CLIP text model that can be used",
             where=str(path),
             fix="Use encoder/pytorch_model.bin of FoivosPar/Arc2Face",
         ) from error
-    return encoder.eval().requires_grad_(False)
+    return encoder
 
 
 def prompt_ids(text_encoder: CLIPTextModel, sentence: bool = True) -> Tensor:

@@ -7,7 +7,7 @@ have the LDM names. The bundled tiny world is such a file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from ..demo.bundled import BASE_FILE, WEIGHTS
 from ..demo.vocabulary import CONTEXT_LENGTH, END, START, WORDS
 from ..errors import ModelFileError, refuse_with
 from ..readers.json_text import parse_json
-from ..state_dict import as_float32, check_state_dict
-from ..storage import read_weights, write_weights
+from ..state_dict import check_state_dict
+from ..storage import write_weights
+from .checkpoint_file import opened_checkpoint
+from .filling import fill
 from .layout import UNetLayout, VAELayout
 from .ldm import text_from_ldm, text_to_ldm, unet_from_ldm, unet_to_ldm, vae_from_ldm, vae_to_ldm
 
@@ -110,15 +112,18 @@ def save_base(
     write_weights(path, half, {**metadata, "config": json.dumps(config)})
 
 
-def load_base(path: str | Path = TINY_BASE) -> Base:
-    """Read a base in float32, frozen, in evaluation mode.
+def load_base(path: str | Path = TINY_BASE, dtype: torch.dtype = torch.float32) -> Base:
+    """Read a base that has its sizes in its metadata; frozen, in evaluation mode.
+
+    Args:
+        dtype: As in :func:`build_base`.
 
     Raises:
         ModelFileError: The file is missing, altered, or lacks its sizes.
     """
-    tensors, metadata = read_weights(path)
-    with refuse_with(_without_sizes(str(path))):
-        return build_base(tensors, *stored_sizes(metadata, str(path)), metadata)
+    with opened_checkpoint(path) as file, refuse_with(_without_sizes(str(path))):
+        sizes = stored_sizes(file.metadata, str(path))
+        return build_base(file.tensors, *sizes, file.metadata, dtype, file.read)
 
 
 def stored_sizes(
@@ -151,23 +156,26 @@ def build_base(
     vae_layout: VAELayout,
     text: dict[str, Any],
     metadata: dict[str, str],
+    dtype: torch.dtype = torch.float32,
+    read: Callable[[Tensor], Tensor] = lambda tensor: tensor,
 ) -> Base:
-    """A base of the given sizes from tensors in LDM layout: float32, frozen.
+    """A frozen base of the given sizes from tensors in LDM layout.
+
+    Args:
+        dtype, read: As in :func:`.fill`.
 
     Raises:
         ModelFileError: A weight is missing.
     """
-    with torch.device("meta"):  # random weights would take time, and memory twice
-        unet, vae = new_unet(unet_layout), new_vae(vae_layout)
-        expected = new_text_encoder(text)
-    check_state_dict(expected, text_from_ldm(tensors, expected), "the text encoder")
-    text_encoder = new_text_encoder(text)
-    unet.load_state_dict(as_float32(unet_from_ldm(tensors, unet)), assign=True)
-    vae.load_state_dict(as_float32(vae_from_ldm(tensors, vae)), assign=True)
-    text_encoder.load_state_dict(as_float32(text_from_ldm(tensors, text_encoder)))
-    for module in (unet, vae, text_encoder):
-        module.eval().requires_grad_(False)
-    return Base(unet, vae, text_encoder, metadata)
+    with torch.device("meta"):
+        networks = new_unet(unet_layout), new_vae(vae_layout), new_text_encoder(text)
+    unet, vae, text_encoder = networks
+    found = text_from_ldm(tensors, text_encoder)
+    check_state_dict(text_encoder, found, "the text encoder")
+    states = unet_from_ldm(tensors, unet), vae_from_ldm(tensors, vae), found
+    for network, state in zip(networks, states, strict=True):
+        fill(network, state, dtype, read)
+    return Base(*networks, metadata)
 
 
 def _small(config: Mapping[str, Mapping[str, Any]]) -> bool:

@@ -19,8 +19,6 @@ from torch import Tensor
 
 from ..demo.vocabulary import WORDS
 from ..errors import IncompatibleError, InputError, ModelFileError
-from ..readers.torch_file import open_checkpoint, read_checkpoint
-from ..storage import read_shapes, read_weights
 from .base import (
     Base,
     build_base,
@@ -31,6 +29,7 @@ from .base import (
     new_vae,
     stored_sizes,
 )
+from .checkpoint_file import opened_checkpoint, read_header, read_tensors
 from .layout import UNetLayout, VAELayout
 from .ldm import UNET_PREFIX, VAE_PREFIX, vae_from_ldm
 from .text import token_ids
@@ -50,29 +49,36 @@ Tokenize = Callable[[Sequence[str]], Tensor]
 """Texts -> token ids [B, L]."""
 
 
-def load_checkpoint(path: str | Path, *, inpainting: bool = False) -> Base:
-    """A frozen float32 base, from a file with sizes in its metadata or with those of SD 1.5.
+def load_checkpoint(
+    path: str | Path, *, inpainting: bool = False, dtype: torch.dtype = torch.float32
+) -> Base:
+    """A frozen base, from a file with sizes in its metadata or with those of SD 1.5.
+
+    It is read tensor by tensor: at no time is more in memory than the base and one tensor.
 
     Args:
         path: ``.safetensors``, or what ``torch.save`` wrote; nothing in it is run.
         inpainting: Whether a UNet of nine channels will do, too.
+        dtype: Of matrices and kernels; norms and embeddings are in float32.
 
     Raises:
         ModelFileError: The file is missing, altered or lacks a weight.
         IncompatibleError: It is another kind of model (SDXL, SD 2, ...).
     """
     layout = unet_layout(path, inpainting=inpainting)
-    tensors, metadata = read_tensors(path)
-    if "config" in metadata:
-        return load_base(path)
-    try:
-        return build_base(tensors, layout, VAELayout(), SD15_TEXT, metadata)
-    except RuntimeError as error:  # load_state_dict: weights are missing
-        raise ModelFileError(
-            "the file's text encoder or autoencoder is incomplete",
-            where=str(path),
-            fix="Use a full checkpoint with VAE and text encoder",
-        ) from error
+    if "config" in read_header(path)[1]:
+        return load_base(path, dtype)
+    with opened_checkpoint(path) as file:
+        try:
+            return build_base(
+                file.tensors, layout, VAELayout(), SD15_TEXT, file.metadata, dtype, file.read
+            )
+        except RuntimeError as error:  # load_state_dict: weights are missing
+            raise ModelFileError(
+                "the file's text encoder or autoencoder is incomplete",
+                where=str(path),
+                fix="Use a full checkpoint with VAE and text encoder",
+            ) from error
 
 
 def untrained_base(path: str | Path) -> Base:
@@ -133,43 +139,9 @@ def load_vae(path: str | Path, base: Base) -> Base:
     return replace(base, vae=vae.eval().requires_grad_(False))
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of ``.safetensors``, or of what ``torch.save`` wrote; no code is run.
-
-    Raises:
-        ModelFileError: The file is missing, altered or damaged.
-    """
-    path = Path(path)
-    if _is_safetensors(path):
-        return read_weights(path)
-    # Training frameworks store objects beside the weights, which torch.load refuses to read.
-    with open_checkpoint(path) as stream:
-        lazy = read_checkpoint(stream, str(path))
-        return {name: tensor.read() for name, tensor in lazy.items()}, {}
-
-
-def read_header(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """:func:`read_tensors` without values: the tensors are on ``meta``.
-
-    Raises:
-        ModelFileError: The file is missing or damaged.
-    """
-    path = Path(path)
-    if _is_safetensors(path):
-        return read_shapes(path)
-    with open_checkpoint(path) as stream:
-        lazy = read_checkpoint(stream, str(path))
-        return {name: tensor.to_meta() for name, tensor in lazy.items()}, {}
-
-
 def is_sdxl(tensors: Iterable[str]) -> bool:
     """Whether the names of a checkpoint's tensors are those of SDXL, its refiner or a relative."""
     return any(name.startswith(_SDXL) for name in tensors)
-
-
-def _is_safetensors(path: Path) -> bool:
-    """By its name; a missing file is reported like one."""
-    return path.suffix.lower() == ".safetensors" or not path.is_file()
 
 
 def _channels(tensors: Mapping[str, Tensor], where: str) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel
 
 from ..demo.vocabulary import CONTEXT_LENGTH, END, PLACEHOLDER, START, encode
 from ..dense_face.identity_token import IdentityToken
@@ -41,21 +41,6 @@ def encode_text(
     return encode_embeddings(
         text_encoder, ids, lambda embeds: placed.replace(embeds, ids, placeholder, identity)
     )
-
-
-def fill_text_encoder(
-    text_encoder: CLIPTextModel | CLIPTextModelWithProjection, tensors: Mapping[str, Tensor]
-) -> None:
-    """Give values to a text encoder that was made on ``meta``; in float32, on the CPU.
-
-    Raises:
-        RuntimeError: Of ``load_state_dict``.
-    """
-    text_encoder.to_empty(device="cpu")
-    text_encoder.load_state_dict(dict(tensors))
-    for name, buffer in text_encoder.named_buffers():  # no part of the state_dict
-        if name.endswith("position_ids"):
-            buffer.copy_(torch.arange(buffer.shape[-1])[None])
 
 
 def encode_embeddings(

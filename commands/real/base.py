@@ -33,8 +33,9 @@ def check_base(args: argparse.Namespace) -> None:
         ModelFileError: The base is missing or damaged.
         IncompatibleError: It is SDXL, and an option is for Stable Diffusion 1.5 only.
     """
+    from ...pipelines.checkpoint_file import read_header
     from ...pipelines.real.base_file import SDXL_SIZE, SIZE
-    from ...pipelines.single_file import is_sdxl, read_header
+    from ...pipelines.single_file import is_sdxl
 
     sdxl = is_sdxl(read_header(args.base)[0])
     if args.size is None:

@@ -9,8 +9,9 @@ import torch
 
 from ...sfsr.ip_adapter.places import Target, in_file_order
 from ..base import Base, new_unet
+from ..checkpoint_file import read_header
 from ..sdxl.load import load_sdxl, sdxl_unet
-from ..single_file import is_sdxl, load_checkpoint, read_header, unet_layout
+from ..single_file import is_sdxl, load_checkpoint, unet_layout
 from ..source_attention import layers_of
 
 SIZE, SDXL_SIZE = 512, 1024

@@ -20,7 +20,7 @@ from ...errors import IncompatibleError, ModelFileError, refuse_with
 from ...published_files import BY_KEY
 from ...sfsr.ip_adapter.face_image import FACE_SIZE
 from ...state_dict import as_float32
-from ..single_file import read_tensors
+from ..checkpoint_file import read_tensors
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

@@ -21,10 +21,11 @@ from ...errors import IncompatibleError, InputError, ModelFileError, refuse_with
 from ...faces.crops.crop import cropped
 from ...state_dict import as_float32, check_values, without_prefix
 from ..base import Base
+from ..checkpoint_file import read_tensors
 from ..guided import Control, as_unet_arguments
 from ..layout import UNetLayout
 from ..ldm import controlnet_from_ldm
-from ..single_file import OTHER_BASES, read_tensors
+from ..single_file import OTHER_BASES
 from .scene import SceneCrop
 
 STRENGTHS = 0.0, 10.0

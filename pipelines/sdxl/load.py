@@ -13,8 +13,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from ...errors import IncompatibleError, ModelFileError
 from ...sfsr.ip_adapter.state_dict import listed
-from ...state_dict import as_float32
 from ..base import Base
+from ..checkpoint_file import read_header, read_tensors
+from ..filling import fill
 from ..ldm import (
     UNET_PREFIX,
     open_clip_text_from_ldm,
@@ -23,8 +24,6 @@ from ..ldm import (
     unet_ldm_name,
     vae_from_ldm,
 )
-from ..single_file import read_header, read_tensors
-from ..text import fill_text_encoder
 from .sizes import TEXT_2_PREFIX, TEXT_PREFIX, text_2_config, text_config, unet_config, vae_layout
 
 LATENT_SCALE = 0.13025
@@ -55,22 +54,20 @@ def load_sdxl(path: str | Path) -> SDXLBase:
     unet = sdxl_unet(path)
     tensors, metadata = read_tensors(path)
     try:
-        with torch.device("meta"):  # random weights would take time, and memory twice
+        with torch.device("meta"):
             vae = AutoencoderKL(
                 **vae_layout(tensors).diffusers_kwargs(), scaling_factor=LATENT_SCALE
             )
             text = CLIPTextModel(CLIPTextConfig(**text_config(tensors)))
             text_2 = CLIPTextModelWithProjection(CLIPTextConfig(**text_2_config(tensors)))
-        unet.load_state_dict(as_float32(unet_from_ldm(tensors, unet)), assign=True)
-        vae.load_state_dict(as_float32(vae_from_ldm(tensors, vae)), assign=True)
-        fill_text_encoder(text, text_from_ldm(tensors, text, TEXT_PREFIX))
-        fill_text_encoder(text_2, open_clip_text_from_ldm(tensors, text_2, TEXT_2_PREFIX))
+        fill(unet, unet_from_ldm(tensors, unet))
+        fill(vae, vae_from_ldm(tensors, vae))
+        fill(text, text_from_ldm(tensors, text, TEXT_PREFIX))
+        fill(text_2, open_clip_text_from_ldm(tensors, text_2, TEXT_2_PREFIX))
     except (KeyError, RuntimeError) as error:  # RuntimeError is load_state_dict's
         raise ModelFileError(
             "the file's text encoders or autoencoder are incomplete", where=str(path), fix=_FIX
         ) from error
-    for module in (unet, vae, text, text_2):
-        module.eval().requires_grad_(False)
     return SDXLBase(unet, vae, text, metadata, text_2)
 
 

@@ -20,7 +20,7 @@ from ..data.batches import Batch, Batches
 from ..data.dataset import FaceDataset
 from ..data.record import KINDS
 from ..runs.loop import seeded, train
-from ..runs.memory import save_memory
+from ..runs.memory import DTYPES, save_memory
 from ..runs.processes import on_main
 from ..settings.config import AnnotationsConfig
 from ..tiny.feature_cache import EMPTY_CAPTION
@@ -116,7 +116,7 @@ def train_and_save(config: AnnotationsConfig, *, fresh: bool = False) -> None:
         FacePackError: As :func:`train_head`; or the base or the tokenizer cannot be used, or
             nothing can be written.
     """
-    base = load_checkpoint(config.base)
+    base = load_checkpoint(config.base, dtype=DTYPES[config.precision])
     save_memory(base, config.precision, checkpointing=False)  # nothing is trained through it
     tokenize = tokenizer_for(base, config.tokenizer)
     head = train_head(base, config, tokenize, fresh=fresh)

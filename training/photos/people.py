@@ -14,7 +14,7 @@ from ...pipelines.base import Base
 from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
 from ..data.batches import Batches, Draw
 from ..data.dataset import FaceDataset, Sample
-from ..runs.memory import cast_frozen, save_memory
+from ..runs.memory import DTYPES, cast_frozen, save_memory
 from ..settings.config import DenseFaceConfig, SFSRConfig
 from .other_images import OtherImages, has_feature, has_landmarks
 
@@ -39,7 +39,7 @@ def load_frozen(config: AdapterConfig) -> Frozen:
         FacePackError: A model file or the tokenizer cannot be used.
     """
     net = None if config.ir_se50 is None else load_ir_se50(config.ir_se50)
-    base = load_checkpoint(config.base)
+    base = load_checkpoint(config.base, dtype=DTYPES[config.precision])
     save_memory(base, config.precision, checkpointing=config.gradient_checkpointing)
     if net is not None:
         cast_frozen(net, config.precision)

@@ -9,26 +9,24 @@ from torch import nn
 
 from ...pipelines.base import Base
 from ...pipelines.checkpointing import checkpoint_unet
+from ...pipelines.filling import autocast_weights
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_CAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
 def cast_frozen(module: nn.Module, precision: str) -> None:
-    """Keep matrices and kernels without gradients in the precision that autocast computes in.
-
-    Results are the same: autocast would round them in every pass, and keep both copies. Norms and
-    embeddings stay as they are.
+    """Keep frozen matrices and kernels (:func:`.autocast_weights`) in another precision.
 
     Args:
         precision: A key of :data:`DTYPES`; ``no`` changes nothing.
     """
-    for each in module.modules():
-        frozen = not any(p.requires_grad for p in each.parameters(recurse=False))
-        if isinstance(each, _CAST) and frozen:
-            for name, parameter in list(each.named_parameters(recurse=False)):
-                cast = parameter.to(DTYPES[precision])
-                setattr(each, name, nn.Parameter(cast, requires_grad=False))
+    for name in autocast_weights(module):
+        owner, _, own = name.rpartition(".")
+        each = module.get_submodule(owner)
+        parameter = each.get_parameter(own)
+        if not parameter.requires_grad:
+            cast = parameter.to(DTYPES[precision])
+            setattr(each, own, nn.Parameter(cast, requires_grad=False))
 
 
 def save_memory(base: Base, precision: str, *, checkpointing: bool) -> None:
