@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import FacePackError
-from . import face_mesh, landmarker, readers, smirk, tiny_world
+from . import face_mesh, landmarker, readers, smirk, tiny_world, training_memory
 from .host import FULL, SMALL, Size, start_host
 from .result import Result
 
@@ -87,6 +87,8 @@ def main() -> None:
         "face_mesh": face_mesh.face_mesh,
         "smirk": smirk.smirk,
         "readers": readers.readers,
+        "base_loading": training_memory.loading_a_base,
+        "plans": training_memory.plans_at_512,
     }
     if start_host():
         size = SMALL if chosen.small else FULL

@@ -102,14 +102,21 @@ def save_base(
     metadata: dict[str, str],
 ) -> None:
     """Write one fp16 file in LDM layout, with the sizes in its metadata."""
+    tensors = unet_to_ldm(unet) | vae_to_ldm(vae) | text_to_ldm(text_encoder)
+    half = {name: tensor.half() for name, tensor in tensors.items()}
+    write_weights(path, half, {**metadata, "config": sizes_as_text(unet, vae, text_encoder)})
+
+
+def sizes_as_text(
+    unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel
+) -> str:
+    """What :func:`stored_sizes` reads."""
     config = {
         "unet": asdict(UNetLayout.from_diffusers(unet.config)),
         "vae": asdict(VAELayout.from_diffusers(vae.config)),
         "text": {key: getattr(text_encoder.config, key) for key in TINY_TEXT},
     }
-    tensors = unet_to_ldm(unet) | vae_to_ldm(vae) | text_to_ldm(text_encoder)
-    half = {name: tensor.half() for name, tensor in tensors.items()}
-    write_weights(path, half, {**metadata, "config": json.dumps(config)})
+    return json.dumps(config)
 
 
 def load_base(path: str | Path = TINY_BASE, dtype: torch.dtype = torch.float32) -> Base:

@@ -151,6 +151,8 @@ class SFSRTask(nn.Module):
     ) -> dict[str, Tensor]:
         """Losses of estimated images with identity, expression and scene from different rows.
 
+        A single row has its own: the identity is that of another image of the person.
+
         ``identity`` is 1 minus the cosine similarity. ``mistaken`` is a cross-entropy over the
         people of the batch, among them the sources of expression and scene. ``expression``, if the
         reader reads any, is the error of the blendshapes, ``scene`` that of the latents around the

@@ -76,7 +76,7 @@ def write_stream(
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     # A placeholder of the same length until the checksum is known.
     about = {**metadata, CHECKSUM_KEY: "0" * 64}
-    header = _header({name: tensors[name] for name in order}, about)
+    header = header_bytes({name: tensors[name] for name in order}, about)
     with atomic_path(path) as temporary:
         with temporary.open("r+b") as stream:
             stream.write(header)
@@ -86,11 +86,12 @@ def write_stream(
             written, _ = read_stream(stream, str(path))
             about[CHECKSUM_KEY] = tensor_checksum(LazyStateDict(written))
             stream.seek(0)
-            stream.write(_header({name: tensors[name] for name in order}, about))
+            stream.write(header_bytes({name: tensors[name] for name in order}, about))
         return temporary.stat().st_size
 
 
-def _header(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str]) -> bytes:
+def header_bytes(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str]) -> bytes:
+    """What a file begins with whose values follow in the order of ``tensors``."""
     entries: dict[str, Any] = {"__metadata__": dict(metadata)}
     place = 0
     for name, tensor in tensors.items():

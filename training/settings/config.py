@@ -153,14 +153,16 @@ class SFSRConfig(TrainerConfig):
         "insightface/w600k_r50",
         "",
     )
-    identity_loss: bool = key("compare generated faces with their identity by IR-SE50", True)
+    identity_loss: bool = key(
+        "compare generated faces with their identity by IR-SE50: that of somebody else in the "
+        "batch; with --batch 1, of the person on another photo",
+        True,
+    )
     gradient_checkpointing: bool = key("less memory, a third more time", False)
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        if self.batch < 2:  # one face is generated with the identity of another
-            raise InputError(f"the batch size is {self.batch}", fix="Use 2 or more")
         _require_one_encoder(self.ir_se50, self.encoder)
 
 

@@ -114,10 +114,15 @@ def test_the_recogniser_reads_as_for_the_nodes(faces: Path, net: IRSE50) -> None
     assert float(found @ expected) > 0.9999
 
 
+@pytest.mark.parametrize("batch", [4, 1])
 def test_generated_faces_are_recognised(
-    faces: Path, base: Base, net: IRSE50, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a recogniser, faces of others are generated, and their similarity is a loss."""
+    faces: Path, base: Base, net: IRSE50, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+) -> None:  # fmt: skip
+    """With a recogniser, faces of others are generated, and their similarity is a loss.
+
+    Alone in its batch, a face has its own person's, whom nobody can be mistaken for.
+    """
     seen: list[dict[str, torch.Tensor]] = []
     as_it_is = sfsr.SFSRTask._face_losses
 
@@ -127,10 +132,12 @@ def test_generated_faces_are_recognised(
 
     monkeypatch.setattr(sfsr.SFSRTask, "_face_losses", watched)
     short = {"steps": 2, "rate": 1e-2, "precision": "no", "encoder": "", "ir_se50": tmp_path}
+    short["batch"] = batch
     adapter = train_sfsr(base, _config(faces, tmp_path, **short), token_ids, net)
     assert adapter.layout.identities == {ENCODER: 512}
     assert [set(losses) for losses in seen] == [{"identity", "mistaken", "scene"}] * 2
     assert all(losses["identity"].requires_grad for losses in seen)
+    assert all(bool(losses["mistaken"] > 0) == (batch > 1) for losses in seen)
 
 
 def test_the_scene_does_not_reveal_the_face(faces: Path, base: Base, tmp_path: Path) -> None:
@@ -185,7 +192,7 @@ def test_images_without_faces_teach_nothing(
         (["--ir-se50", __file__], "exactly one identity encoder"),
         (["--encoder", ""], "exactly one identity encoder"),
         (["--steps", "0"], "--steps is out of range (0)"),
-        (["--batch", "1"], "batch size is 1"),
+        (["--batch", "0"], "--batch is out of range (0)"),
         (["--tokens", "0"], "--tokens is out of range (0)"),
         (["--size", "100"], "side is 100"),
     ],
