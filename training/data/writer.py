@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +29,10 @@ class Writer(Protocol):
 
     def finish(self) -> int:
         """Join the groups, where there is something to join."""
+        ...
+
+    def images(self) -> Counter[str]:
+        """The number of images of each person who is finished."""
         ...
 
 
