@@ -104,9 +104,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _by_folder(args: argparse.Namespace, encoder: str, writer: Writer, work: Work) -> bool:
     """Annotate the people of subfolders; whether the data set is complete."""
-    from ..training.data.annotate_groups import complete
     from ..training.data.annotate_plan import check_plan
     from ..training.data.people import people_of
+    from ..training.data.writer import complete
 
     people = people_of(args.folder)
     check_plan(args.out, people, _settings(args), encoder)
@@ -116,12 +116,11 @@ def _by_folder(args: argparse.Namespace, encoder: str, writer: Writer, work: Wor
 
 def _by_identity(args: argparse.Namespace, encoder: str, writer: Writer, work: Work) -> bool:
     """Annotate all photos and sort them by identity; whether the data set is complete."""
-    from ..training.data.annotate_groups import complete
     from ..training.data.annotate_plan import check_plan
     from ..training.data.by_person import UNSORTED, sort_by_person, sorted_already
     from ..training.data.clusters import same_person
     from ..training.data.people import photos_of
-    from ..training.data.writer import open_writer
+    from ..training.data.writer import complete, open_writer
 
     if not encoder:
         raise InputError(

@@ -19,31 +19,13 @@ from .annotate_folder import Annotator
 from .folder import Defects
 from .people import Person
 from .record import Record
-from .writer import Writer
+from .writer import Group, Writer, groups_of
 
 Progress = Callable[[int], object]
 
 
 def ignored(_done: int) -> None:
     """Progress that nobody watches."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """People who are written together, and their number among the groups."""
-
-    number: int
-    people: tuple[Person, ...]
-
-    @property
-    def ids(self) -> list[int]:
-        """The people's numbers."""
-        return [person.subject_id for person in self.people]
-
-    @property
-    def images(self) -> int:
-        """The number of their images."""
-        return sum(len(person.images) for person in self.people)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,18 +98,6 @@ def annotate(
         defects.add(found)
     writer.finish()
     return defects
-
-
-def groups_of(people: Sequence[Person], writer: Writer) -> list[Group]:
-    """The groups in which a writer takes people."""
-    size = writer.people_at_once
-    firsts = range(0, len(people), size)
-    return [Group(n, tuple(people[i : i + size])) for n, i in enumerate(firsts)]
-
-
-def complete(people: Sequence[Person], writer: Writer) -> bool:
-    """Whether all people are written."""
-    return all(writer.finished(group.number, group.ids) for group in groups_of(people, writer))
 
 
 def local_processes(workers: int) -> Run:

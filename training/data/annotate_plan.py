@@ -1,4 +1,4 @@
-"""``annotate.json`` of a data set: what it was made from, and the encoder of its identities."""
+"""``annotate.json`` of a data set: what it is made of, and whose identities it has."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from ...faces.encoders.names import same_encoder
 from ...readers.json_text import parse_json
 from ...storage import atomic_path
 from .people import Person
+from .writer import groups_of, open_writer
 
 PLAN = "annotate.json"
+PEOPLE = "people.json"
+"""Of a data set that was sorted by identities: the images of each person; written last."""
 _ENCODER = "encoder"
 _LONGEST = 2**30
 """Letters: it names every person, or every image."""
@@ -70,6 +73,26 @@ def require_encoder(folder: Path, encoder: str) -> None:
             f"the data set's identities are of {found}, not of {encoder}",
             where=str(folder),
             fix=f"Give --encoder {found}, or annotate the photos again with the other recogniser",
+        )
+
+
+def require_complete(folder: Path) -> None:
+    """Raise InputError if ``denseface annotate`` has not come to the end of a data set."""
+    plan = _read(folder / PLAN)
+    if plan is None:
+        return
+    settings = str(plan.get("settings", "")).split()
+    if "cluster" in settings:
+        done = [(folder / PEOPLE).is_file()]
+    else:
+        writer = open_writer("webdataset" if "webdataset" in settings else "folder", folder)
+        people = [Person(int(number), "", ()) for number in plan.get("people", ())]
+        done = [writer.finished(group.number, group.ids) for group in groups_of(people, writer)]
+    if not all(done):
+        raise InputError(
+            f"the data set is not complete: {sum(done)} of {len(done)} parts are written",
+            where=str(folder),
+            fix="Start denseface annotate again, which goes on where it was",
         )
 
 

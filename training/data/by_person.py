@@ -18,6 +18,7 @@ from ...errors import InputError
 from ...storage import atomic_path, writing
 from . import codec as codec
 from .annotate_folder import with_references
+from .annotate_plan import PEOPLE
 from .clusters import clusters
 from .folder import Defects
 from .people import Person
@@ -27,8 +28,6 @@ from .writer import Writer
 
 UNSORTED = "unsorted"
 """Folder of the shards of single images, until they are sorted."""
-PEOPLE = "people.json"
-"""The images of each person, by number; written last."""
 _FEATURE = "feat_file_v2"
 
 

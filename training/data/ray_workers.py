@@ -13,26 +13,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...errors import FacePackError
-from .annotate_groups import Group, GroupTask, Progress, Run
+from .annotate_groups import GroupTask, Progress, Run
 from .folder import Defects
+from .writer import Group
 
 
 def ray_workers(workers: int) -> Run:
     """So many workers of Ray: of the cluster that ``RAY_ADDRESS`` names, or else of this machine.
 
     Raises:
-        FacePackError: Ray is not installed.
+        ImportError: Ray is not installed.
     """
     # Ray reports its use to its makers unless it is told not to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise FacePackError(
-            "several machines need the library Ray",
-            fix="Install it with pip install 'dense-face[cluster]', or leave --ray out",
-        ) from error
+    import ray
+    import ray.data
 
     def run(task: GroupTask, groups: Sequence[Group], progress: Progress) -> Iterator[Defects]:
         if not groups:

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from .folder import FaceFolderWriter
+from .people import Person
 from .record import Record
+
+
+@dataclass(frozen=True)
+class Group:
+    """People who are written together, and their number among the groups."""
+
+    number: int
+    people: tuple[Person, ...]
+
+    @property
+    def ids(self) -> list[int]:
+        """The people's numbers."""
+        return [person.subject_id for person in self.people]
+
+    @property
+    def images(self) -> int:
+        """The number of their images."""
+        return sum(len(person.images) for person in self.people)
 
 
 class Writer(Protocol):
@@ -43,3 +63,15 @@ def open_writer(form: str, folder: Path) -> Writer:
     from .shards import FaceShardWriter  # lazy: the library webdataset is optional
 
     return FaceShardWriter(folder)
+
+
+def groups_of(people: Sequence[Person], writer: Writer) -> list[Group]:
+    """The groups in which a writer takes people."""
+    size = writer.people_at_once
+    firsts = range(0, len(people), size)
+    return [Group(n, tuple(people[i : i + size])) for n, i in enumerate(firsts)]
+
+
+def complete(people: Sequence[Person], writer: Writer) -> bool:
+    """Whether all people are written."""
+    return all(writer.finished(group.number, group.ids) for group in groups_of(people, writer))

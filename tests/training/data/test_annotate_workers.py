@@ -113,6 +113,10 @@ def test_ray_does_a_killed_worker_s_work_again(
 def test_without_ray_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "photos").mkdir()
     monkeypatch.setitem(sys.modules, "ray", None)
     assert cli.main(_words(tmp_path, tmp_path / "out", "--ray")) == 2
-    assert "pip install 'dense-face[cluster]'" in capsys.readouterr().err
+    assert (
+        "ray is not installed. Install it with: pip install -e .[cluster]"
+        in capsys.readouterr().err
+    )

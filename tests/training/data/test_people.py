@@ -16,7 +16,11 @@ from comfyui_dense_face.errors import IncompatibleError, InputError
 from comfyui_dense_face.faces.encoders.names import GLINTR100, W600K_R50
 from comfyui_dense_face.training.data import by_person
 from comfyui_dense_face.training.data import clusters as clustering
-from comfyui_dense_face.training.data.annotate_plan import PLAN, require_encoder
+from comfyui_dense_face.training.data.annotate_plan import (
+    PEOPLE,
+    PLAN,
+    require_encoder,
+)
 from comfyui_dense_face.training.data.clusters import clusters, same_person
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.data.people import people_line
@@ -64,7 +68,7 @@ def _groups(folder: Path) -> list[int]:
 
 def test_photos_are_sorted_by_identity(sorted_photos: Path, photos: Path) -> None:
     """Each person's photos together, numbered by the first one; the person with one is alone."""
-    listed = json.loads((sorted_photos / by_person.PEOPLE).read_text())
+    listed = json.loads((sorted_photos / PEOPLE).read_text())
     assert list(listed.values()) == [
         ["0-0.png", "1-0.png", "2-0.png"],
         ["0-1.png", "1-1.png", "2-1.png"],
@@ -73,7 +77,7 @@ def test_photos_are_sorted_by_identity(sorted_photos: Path, photos: Path) -> Non
     ]
     assert _groups(sorted_photos) == [3, 3, 3, 1]
     assert sorted(p.name for p in sorted_photos.iterdir()) == [
-        PLAN, "faces-000000.tar", by_person.PEOPLE,
+        PLAN, "faces-000000.tar", PEOPLE,
     ]  # fmt: skip
     data = FaceDataset(sorted_photos, 64, scheme="ibug")
     records = [entry.read(data.defects) for entry in data.entries]
@@ -103,7 +107,7 @@ def test_killed_while_sorting_it_goes_on(
     monkeypatch.setattr(FaceShardWriter, "people_at_once", 4)
     for shard in ("2/2", "1/2"):
         assert _annotate(photos, tmp_path / "a", *words, "--shard", shard) == 0
-    assert not (tmp_path / "a" / by_person.PEOPLE).exists()
+    assert not (tmp_path / "a" / PEOPLE).exists()
     write = by_person.with_references
     calls: list[int] = []
 
@@ -121,8 +125,8 @@ def test_killed_while_sorting_it_goes_on(
     assert _annotate(photos, tmp_path / "b", *words) == 0
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert _groups(tmp_path / "a") == [3, 3, 3, 1]
-    listed = (tmp_path / "a" / by_person.PEOPLE).read_text()
-    assert listed == (sorted_photos / by_person.PEOPLE).read_text()
+    listed = (tmp_path / "a" / PEOPLE).read_text()
+    assert listed == (sorted_photos / PEOPLE).read_text()
 
 
 def test_what_sorting_cannot_do(
