@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -83,16 +82,14 @@ def _connected(identities: Tensor, cosine: float) -> Iterator[NDArray[np.intp]]:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    rows, columns = [torch.zeros(0, dtype=torch.long)], [torch.zeros(0, dtype=torch.long)]
-    for first in range(0, len(identities), _BLOCK):
-        block = identities[first : first + _BLOCK]
-        for start in range(first, len(identities), _BLOCK):
-            row, column = (block @ identities[start : start + _BLOCK].T >= cosine).nonzero().T
-            rows.append(first + row)
-            columns.append(start + column)
-    pairs = torch.cat(rows).numpy(), torch.cat(columns).numpy()
     count = len(identities)
-    graph = coo_array((np.ones(len(pairs[0]), dtype=np.bool_), pairs), shape=(count, count))
-    parts, labels = connected_components(graph, directed=False)
+    labels = np.arange(count)
+    for first in range(0, count, _BLOCK):
+        block = identities[first : first + _BLOCK]
+        for start in range(first, count, _BLOCK):
+            above = (block @ identities[start : start + _BLOCK].T >= cosine).nonzero().T.numpy()
+            pairs = labels[first + above[0]], labels[start + above[1]]
+            graph = coo_array((np.ones(len(pairs[0]), np.bool_), pairs), shape=(count, count))
+            labels = connected_components(graph, directed=False)[1][labels]
     order = np.argsort(labels, kind="stable")
-    yield from np.split(order, np.searchsorted(labels[order], np.arange(1, parts)))
+    yield from np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
