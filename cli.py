@@ -44,6 +44,8 @@ _EXTRA_OF = {
     "accelerate": "train",
     "webdataset": "train",
     "matplotlib": "train",
+    "ray": "cluster",
+    "pyarrow": "cluster",
 }
 
 

@@ -23,9 +23,11 @@ from ..demo.people import sample_heads
 from ..demo.renderer.renderer import render
 from ..faces.analyzers import FaceAnalyzer
 from ..storage import atomic_path
-from ..training.data.annotate_folder import Annotator, annotate, people_of
+from ..training.data.annotate_folder import Annotator
+from ..training.data.annotate_groups import annotate
 from ..training.data.codec import jpeg
 from ..training.data.folder import FACES, FaceFolderWriter
+from ..training.data.people import people_of
 from ..training.data.record import KINDS, Record
 from .result import megabytes
 

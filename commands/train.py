@@ -96,6 +96,7 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
         print(hint, file=sys.stderr)
     from ..training.runs.processes import process_state
 
+    state = process_state()
     if isinstance(config, AnnotationsConfig):
         from ..training.photos.annotations import train_and_save
     elif isinstance(config, DenseFaceConfig):
@@ -103,7 +104,7 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
     else:
         from ..training.photos.sfsr import train_and_save
     train_and_save(config, fresh=args.fresh)  # type: ignore[arg-type]
-    if process_state().is_main_process:
+    if state.is_main_process:
         print(config.out)
 
 

@@ -30,7 +30,7 @@ class TinyWorldFaces:
         ModelFileError: The bundled weights are missing or altered.
     """
 
-    name = ENCODER
+    name = encoder = ENCODER
 
     def __init__(
         self, net: TinyAnalyzer | None = None, for_photographs: str = ANOTHER_ANALYZER

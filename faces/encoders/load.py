@@ -10,13 +10,18 @@ if TYPE_CHECKING:
 
 SFACE_MARK = "sface"
 """In the name of SFace's file, which by its form could be one of InsightFace's recognisers."""
+_WEIGHTS = (".safetensors", ".pth")
 
 
 def load_recogniser(path: str | Path) -> Recogniser:
-    """SFace for an ``.onnx`` file with ``sface`` in its name, otherwise InsightFace's recogniser.
+    """The recogniser of a file.
+
+    SFace for an ``.onnx`` file with ``sface`` in its name, IR-SE50 for weights of PyTorch,
+    otherwise InsightFace's recogniser.
 
     Args:
-        path: An ``.onnx`` file; or, for InsightFace, a folder of such files.
+        path: An ``.onnx``, ``.safetensors`` or ``.pth`` file; or, for InsightFace, a folder of
+            ``.onnx`` files.
 
     Raises:
         ModelFileError: It is missing, damaged, or holds another network.
@@ -27,6 +32,11 @@ def load_recogniser(path: str | Path) -> Recogniser:
         from ..opencv_zoo.sface import SFace
 
         return SFace(path)
+    if path.suffix.lower() in _WEIGHTS:
+        from .aligned_recogniser import AlignedRecogniser
+        from .ir_se50 import ENCODER, load_ir_se50
+
+        return AlignedRecogniser(ENCODER, load_ir_se50(path))
     from ..insightface.recogniser import InsightFaceRecogniser
 
     return InsightFaceRecogniser(path)

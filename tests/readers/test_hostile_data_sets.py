@@ -23,8 +23,8 @@ from comfyui_dense_face.pipelines.installed_files import extra_model_paths
 from comfyui_dense_face.readers.files import inside, read_bytes, read_text, stays_inside
 from comfyui_dense_face.readers.json_text import parse_json
 from comfyui_dense_face.training.data import codec as codec
-from comfyui_dense_face.training.data.annotate_folder import people_of
 from comfyui_dense_face.training.data.folder import Defects, read_records
+from comfyui_dense_face.training.data.people import people_of
 from comfyui_dense_face.training.data.record import KINDS, Record, Row, index_of, table_line
 from comfyui_dense_face.training.data.shards import FaceShardWriter, read_shards, shard_files
 from PIL import Image

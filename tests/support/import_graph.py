@@ -77,6 +77,8 @@ AT_MODULE_LEVEL: dict[str, set[str]] = {
     "matplotlib": set(),
     "skimage": set(),
     "timm": set(),
+    "ray": set(),
+    "scipy": set(),
 }
 #: Library to further parts that may import it inside functions.
 IN_FUNCTIONS: dict[str, set[str]] = {
@@ -88,6 +90,8 @@ IN_FUNCTIONS: dict[str, set[str]] = {
     "matplotlib": {"benchmarks"},
     "skimage": {"benchmarks"},
     "timm": {"faces"},
+    "ray": {"training"},
+    "scipy": {"training"},
 }
 _BY_NAME = {"import_module", "__import__"}
 

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import pickle
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkProcess
 from typing import Any
 
 import torch
@@ -15,6 +17,18 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 def run_ranks(work: Callable[[int], Any], processes: int = 2) -> list[Any]:
     """The results of ``work(rank)`` in each process; an exception is its own result."""
+    with started_ranks(work, processes) as (running, results):
+        found = dict(pickle.loads(results.get(timeout=120)) for _ in running)  # noqa: S301 (ours)
+        for process in running:
+            process.join(10)
+    return [found[rank] for rank in range(processes)]
+
+
+@contextmanager
+def started_ranks(
+    work: Callable[[int], Any], processes: int = 2
+) -> Iterator[tuple[list[ForkProcess], Any]]:
+    """Processes that run ``work(rank)``, killed at the end, and the queue of their results."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     with socket.socket() as free:
@@ -27,12 +41,11 @@ def run_ranks(work: Callable[[int], Any], processes: int = 2) -> list[Any]:
     for process in running:
         process.start()
     try:
-        found = dict(pickle.loads(results.get(timeout=120)) for _ in running)  # noqa: S301 (ours)
+        yield running, results
     finally:
         for process in running:
-            process.join(10)
             process.kill()
-    return [found[rank] for rank in range(processes)]
+            process.join()
 
 
 def _rank(work: Callable[[int], Any], rank: int, processes: int, port: int, results: Any) -> None:

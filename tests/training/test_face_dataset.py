@@ -20,13 +20,9 @@ from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.faces.face import Face
 from comfyui_dense_face.training.data import codec as codec
-from comfyui_dense_face.training.data.annotate_folder import (
-    Annotator,
-    Person,
-    annotate,
-    check_plan,
-    people_of,
-)
+from comfyui_dense_face.training.data.annotate_folder import Annotator
+from comfyui_dense_face.training.data.annotate_groups import annotate
+from comfyui_dense_face.training.data.annotate_plan import check_plan
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.data.folder import (
     Defects,
@@ -34,6 +30,7 @@ from comfyui_dense_face.training.data.folder import (
     find_table,
     read_records,
 )
+from comfyui_dense_face.training.data.people import Person, people_of
 from comfyui_dense_face.training.data.record import COLUMNS, Record, Row, table_line, table_row
 from comfyui_dense_face.training.data.shards import (
     FaceShardWriter,
@@ -384,7 +381,7 @@ def test_damaged_shards_are_noted(tmp_path: Path) -> None:
 
 def _run_quickly(photos: Path, out: Path) -> None:
     people = people_of(photos)
-    check_plan(out, people, "test")
+    check_plan(out, people, "test", "")
     annotate(people, FaceFolderWriter(out), _Quick(lambda: pytest.fail("not to be made")))
 
 

@@ -1,30 +1,29 @@
-"""``denseface annotate``: from photos of people to the records of a data set."""
+"""``denseface annotate``: from the photos of a person to the records of a data set."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import FacePackError, InputError
-from ...faces.analyzers import FaceAnalyzer, find_faces
+from ...faces.analyzers import FaceAnalyzer, Recogniser, find_faces
 from ...faces.crops.crop import CropPlace, crop_place, cropped
 from ...faces.face import Face, HeadPose
 from ...faces.head_pose import as_paper_estimator, zyx_to_xyz
 from ...faces.masks.region_mask import part_labels
-from ...pipelines.face_report import SUFFIXES
 from ...pipelines.images import open_rgb, tensor_of
 from ...readers.files import read_text
-from ...storage import atomic_path
 from . import codec as codec
 from .folder import Defects
-from .record import ANNOTATION_SIZE, Box, Record, Row, index_of
-from .writer import Writer
+from .people import Person
+from .record import ANNOTATION_SIZE, Box, Record, Row
 
 PADDING = 0.25
 SMALLEST, LARGEST = 128, 512
@@ -32,81 +31,7 @@ SMALLEST, LARGEST = 128, 512
 TEMPLATE = "a photo of a person"
 PLACES = 64
 """Cells along a side of the position map."""
-PLAN = "annotate.json"
 _COARSE = 64
-
-
-@dataclass(frozen=True)
-class Person:
-    """A person: number from 1, name of the folder or file, and the images."""
-
-    subject_id: int
-    name: str
-    images: tuple[Path, ...]
-
-
-def people_of(folder: Path) -> list[Person]:
-    """The people of a folder: one per subfolder, and one per image directly in it.
-
-    If all names are numbers of up to seven digits, these become the people's numbers; otherwise
-    people are numbered in the order of their names.
-
-    Raises:
-        InputError: The folder is missing or holds no image.
-    """
-    if not folder.is_dir():
-        raise InputError("the folder is missing", where=str(folder), fix="Correct the path")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            inside = path.relative_to(folder).parts
-            found.setdefault(inside[0], []).append(path)
-    if not found:
-        raise InputError(
-            "the folder holds no images",
-            where=str(folder),
-            fix="Give PNG, JPEG or WebP files, a subfolder for each person",
-        )
-    names = sorted(found)
-    numbered = all(len(name) <= 7 and index_of(name) > 0 for name in names)
-    ids = [int(name) for name in names] if numbered else list(range(1, len(names) + 1))
-    if len(set(ids)) != len(ids):
-        ids = list(range(1, len(names) + 1))
-    return [Person(i, name, tuple(found[name])) for i, name in zip(ids, names, strict=True)]
-
-
-def annotate(
-    people: Sequence[Person],
-    writer: Writer,
-    annotator: Annotator,
-    *,
-    shard: tuple[int, int] = (1, 1),
-    progress: Callable[[int], object] = lambda done: None,
-) -> None:
-    """Annotate people who are not finished yet, and join the results.
-
-    Args:
-        annotator: Its ``defects`` list what was left out.
-        shard: Number of this machine, from 1, and number of machines.
-        progress: Called with the number of images done since its last call.
-
-    Raises:
-        InputError: The data set cannot be written to.
-    """
-    at_once = writer.people_at_once
-    groups = [people[i : i + at_once] for i in range(0, len(people), at_once)]
-    for number, group in enumerate(groups):
-        if number % shard[1] != shard[0] - 1:
-            continue
-        ids = [person.subject_id for person in group]
-        if writer.finished(number, ids):
-            progress(sum(len(person.images) for person in group))
-            continue
-        records: list[Record] = []
-        for person in group:
-            records += annotator.records(person, progress)
-        writer.write(number, ids, records)
-    writer.finish()
 
 
 class Annotator:
@@ -114,13 +39,47 @@ class Annotator:
 
     Args:
         analyzer: Makes a face analyzer with 68 or 478 landmarks; called at the first image.
+        recogniser: Makes what reads identities; None takes those of the analyzer, if it has any.
         depth: Whether records get a depth map, most of their bytes; only annotation heads are
             trained on it.
+
+    It can be sent to another process, which then loads the networks for itself.
     """
 
-    def __init__(self, analyzer: Callable[[], FaceAnalyzer], *, depth: bool = True) -> None:
-        self._make, self._analyzer, self._depth = analyzer, None, depth
+    def __init__(
+        self,
+        analyzer: Callable[[], FaceAnalyzer],
+        recogniser: Callable[[], Recogniser] | None = None,
+        *,
+        depth: bool = True,
+    ) -> None:
+        self._make, self._make_recogniser, self._depth = analyzer, recogniser, depth
+        self._analyzer: FaceAnalyzer | None = None
+        self._recogniser: Recogniser | None = None
         self.defects = Defects()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without the networks."""
+        make = partial(type(self), depth=self._depth)
+        return make, (self._make, self._make_recogniser)
+
+    @property
+    def encoder(self) -> str:
+        """Name of the network that reads the identities; empty without one.
+
+        Raises:
+            FacePackError: A network cannot be loaded.
+        """
+        self._load()
+        source = self._analyzer if self._recogniser is None else self._recogniser
+        return getattr(source, "encoder", "")
+
+    def _load(self) -> FaceAnalyzer:
+        if self._analyzer is None:
+            self._analyzer = self._make()
+        if self._recogniser is None and self._make_recogniser is not None:
+            self._recogniser = self._make_recogniser()
+        return self._analyzer
 
     def records(self, person: Person, progress: Callable[[int], object]) -> list[Record]:
         """The records of the images that show a face, in the order of their file names."""
@@ -131,25 +90,11 @@ class Annotator:
             except FacePackError as error:
                 self.defects.note(error.what, str(path))
             progress(1)
-        # The reference of each image is the next one of the same person.
-        rows = [record.row for record in found]
-        return [
-            replace(
-                record,
-                row=replace(
-                    record.row,
-                    reference=other.path("images"),
-                    reference_bbox=rows[(i + 1) % len(rows)].bbox,
-                ),
-            )
-            for i, (record, other) in enumerate(zip(found, found[1:] + found[:1], strict=True))
-        ]
+        return with_references(found)
 
     def _record(self, path: Path, person: Person, index: int) -> Record:
         image = tensor_of(open_rgb(path))[0]
-        if self._analyzer is None:
-            self._analyzer = self._make()
-        faces = find_faces(self._analyzer, image, order="largest first")
+        faces = find_faces(self._load(), image, order="largest first")
         if not faces:
             raise InputError("no face was found")
         face = faces[0]
@@ -169,8 +114,11 @@ class Annotator:
         if self._depth and small.landmarks.shape[1] == 3:
             places, depth, depth_range = _xyz(small, labels)
             files["xyzmaps"] = codec.xyz_map(places, depth)
-        if face.identity is not None:
-            files["feat_file_v2"] = codec.feature(face.identity.vector)
+        identity = face.identity
+        if self._recogniser is not None:
+            identity = self._recogniser.identify(image, face)
+        if identity is not None:
+            files["feat_file_v2"] = codec.feature(identity.vector)
         if face.blendshapes is not None:
             files["attributes"] = codec.blendshapes(face.blendshapes)
         nose = face.require_five()[2]
@@ -184,6 +132,17 @@ class Annotator:
             head_pose=_pose(face),
         )
         return Record(index, row, files)
+
+
+def with_references(records: Sequence[Record]) -> list[Record]:
+    """All records of a person, each with the next one as its reference."""
+    return [
+        replace(
+            record,
+            row=replace(record.row, reference=other.path("images"), reference_bbox=other.row.bbox),
+        )
+        for record, other in zip(records, [*records[1:], *records[:1]], strict=True)
+    ]
 
 
 def _place(face: Face) -> CropPlace:
@@ -256,28 +215,3 @@ def _caption(path: Path) -> tuple[str, str]:
     except (OSError, ValueError):
         text = ""
     return (text, "sidecar") if text else (TEMPLATE, "template")
-
-
-def check_plan(out: Path, people: Sequence[Person], settings: str) -> None:
-    """Save what a data set is made from, or compare with what an earlier run saved.
-
-    Raises:
-        InputError: The folder holds a data set of other people or with other settings, or cannot be
-            written to.
-    """
-    names = {person.subject_id: person.name for person in people}
-    note = json.dumps({"settings": settings, "people": names}, indent=1)
-    path = out / PLAN
-    try:
-        before = path.read_text(encoding="utf-8") if path.is_file() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("the folder's plan cannot be read", where=str(path)) from error
-    if before is None:
-        with atomic_path(path) as temporary:
-            temporary.write_text(note, encoding="utf-8")
-    elif before != note:
-        raise InputError(
-            "the folder holds a data set of other people or with other settings",
-            where=str(path),
-            fix="Name another folder, or give the same images and options as before",
-        )

@@ -97,7 +97,8 @@ class Batches:
         """Log a defect the first time that one of its kind is found."""
         for what, places in found.places.items():
             if what not in self._reported.counts:
-                log.warning("left out: %s (%s)", what, ", ".join(places))
+                count = found.counts[what]
+                log.warning("left out: %s: %d (%s)", what, count, ", ".join(places))
             self._reported.note(what, places[0], found.counts[what])
 
 

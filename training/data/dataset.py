@@ -21,6 +21,7 @@ from ...faces.blendshapes import ARKIT_NAMES
 from ...faces.face import SCHEMES
 from ..tiny.annotation_data import MAP_SIZE
 from . import codec as codec
+from .annotate_plan import require_complete
 from .folder import Defects, find_table, index_table
 from .record import KINDS, Record
 from .shards import index_shards, shard_files
@@ -31,7 +32,8 @@ Sample = dict[str, Any]
 
 
 def require_data_set(folder: Path) -> None:
-    """Raise InputError unless there is a data set in the folder."""
+    """Raise InputError unless there is a data set in the folder, written to its end."""
+    require_complete(folder)
     if not shard_files(folder):
         find_table(folder)
 

@@ -55,6 +55,13 @@ class Defects:
         if len(known) < _EXAMPLES:
             known.append(where)
 
+    def add(self, others: Defects) -> None:
+        """Count others, too."""
+        for what, places in others.places.items():
+            self.note(what, places[0], others.counts[what])
+            known = self.places[what]
+            known += places[1 : 1 + _EXAMPLES - len(known)]
+
     def lines(self) -> list[str]:
         """A line for each kind of defect."""
         found = []
@@ -117,6 +124,15 @@ class FaceFolderWriter:
         with atomic_path(self.folder / SUBJECTS) as temporary:
             temporary.write_text("".join(f"{home.name}\n" for home in homes))
         return sum(1 for _ in csv.reader("".join(rows).splitlines(keepends=True)))
+
+    def images(self) -> Counter[str]:
+        """The number of images of each finished person."""
+        homes = sorted(path.parent for path in (self.folder / FACES).glob(f"*/{ROWS}"))
+        found: Counter[str] = Counter()
+        for home in homes:
+            with (home / ROWS).open(newline="", encoding="utf-8") as file:
+                found[home.name] = sum(1 for _ in csv.DictReader(file))
+        return found
 
     def _home(self, subject_id: int) -> Path:
         return self.folder / FACES / f"{subject_id:07d}"

@@ -8,6 +8,7 @@ line of the table. The same samples give the same bytes.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,10 @@ class FaceShardWriter:
     def finish(self) -> int:
         """The number of shards; nothing is left to join."""
         return len(shard_files(self.folder))
+
+    def images(self) -> Counter[str]:
+        """The number of images of each person in the shards."""
+        return Counter(entry.subject for entry in index_shards(shard_files(self.folder), Defects()))
 
 
 def shard_files(folder: Path) -> list[Path]:

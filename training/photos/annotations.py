@@ -103,7 +103,7 @@ def train_head(
         seed=config.seed,
         folder=config.folder,
         batches=head_batches(config),
-        settings={n: getattr(config, n) for n in ("size", "width", "scale", "scheme")},
+        settings=config.shaping,
         fresh=fresh,
     )
     return task.head

@@ -16,7 +16,6 @@ from ...faces.encoders.ir_se50 import IRSE50
 from ...pipelines.attention import layers_for
 from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.single_file import Tokenize
-from ...storage import file_sha256
 from ..data.batches import Batch, Batches, Draw
 from ..data.dataset import Sample
 from ..dense_face import (
@@ -134,16 +133,13 @@ def train_dense_face(
         IncompatibleError: ``config.start`` fits neither base nor encoder.
     """
     task = dense_face_task(base, config, tokenize, net)
-    settings: dict[str, object] = {"size": config.size, "encoder": encoder_of(config)}
-    if config.start is not None:
-        settings["start"] = file_sha256(config.start)[:12]
     train(
         task,
         config.schedule,
         seed=config.seed,
         folder=config.folder,
         batches=people_batches(config, recogniser=net is not None),
-        settings={**settings, "delta": task.adapter.delta},
+        settings={**config.shaping, "encoder": encoder_of(config), "delta": task.adapter.delta},
         fresh=fresh,
     )
     about = {"encoder": encoder_of(config)}

@@ -19,7 +19,7 @@ from ...faces.analyzers import FaceAnalyzer
 from ...faces.blendshapes import ARKIT_NAMES
 from ...faces.face import Face
 from ...pipelines.face_report import FaceReport, Finding
-from ..data.annotate_folder import people_of
+from ..data.people import people_of
 from .flame_map import FOLDS
 
 

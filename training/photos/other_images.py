@@ -6,6 +6,7 @@ background (docs/reference/dense_face.md A11).
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from ...faces.face import five_points
 from ..data.batches import Batch, Draw
 from ..data.dataset import FaceDataset, Sample
 from .arcface_reader import ArcFaceReader
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -38,6 +41,13 @@ class OtherImages:
         """Find out who is on which image."""
         for number, entry in enumerate(self.data.entries):
             self.people[entry.subject].append(number)
+        alone = sum(len(images) == 1 for images in self.people.values())
+        if alone:
+            log.warning(
+                "%d of %d people have a single image: their identity is from that image itself",
+                alone,
+                len(self.people),
+            )
 
     def __call__(self, sample: Sample, draw: Draw) -> None:
         """The other image depends on the number in the run alone."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ...faces.encoders.ir_se50 import ENCODER, IRSE50, load_ir_se50
 from ...pipelines.base import Base
 from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
+from ..data.annotate_plan import require_encoder
 from ..data.batches import Batches, Draw
 from ..data.dataset import FaceDataset, Sample
 from ..runs.memory import DTYPES, cast_frozen, save_memory
@@ -72,8 +73,11 @@ def batches_of_people(
         add: Adds to a sample what depends on its number in the run.
 
     Raises:
-        InputError: There is no data set.
+        InputError: There is no data set, or it has no identities although they are needed.
+        IncompatibleError: Its identities are of another encoder than ``config`` names.
     """
+    if not recogniser:
+        require_encoder(config.dataset, config.encoder)
     identity = "landmarks" if recogniser else "feat_file_v2"
     kinds = tuple(dict.fromkeys(("images", identity, *kinds)))
     data = FaceDataset(config.dataset, config.size, map_size, config.scheme, kinds)

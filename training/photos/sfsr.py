@@ -150,17 +150,13 @@ def train_sfsr(
         ModelFileError: The work folder holds a run of another adapter.
     """
     task = sfsr_task(base, config, tokenize, net)
-    names = ("size", "tokens", "scheme", "identity_loss")
     train(
         task,
         config.schedule,
         seed=config.seed,
         folder=config.folder,
         batches=face_batches(config, recogniser=net is not None),
-        settings={
-            "encoder": task.adapter.layout.required,
-            **{name.replace("_", " "): getattr(config, name) for name in names},
-        },
+        settings={**config.shaping, "encoder": task.adapter.layout.required},
         fresh=fresh,
     )
     return task.adapter

@@ -16,15 +16,30 @@ from accelerate.utils import broadcast_object_list, gather_object
 from ...errors import FacePackError, InputError
 
 T = TypeVar("T")
+_LAUNCHED = ("LOCAL_RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Set by torchrun, accelerate or MPI in each of several processes."""
 
 
 def process_state() -> PartialState:
     """This process and the number of them; on CPUs they communicate by gloo.
 
     accelerate starts no process group for CPUs by itself, not even under torchrun.
+
+    Raises:
+        InputError: accelerate was to start several processes and started this one alone.
     """
+    launched = any(name in os.environ for name in _LAUNCHED)
+    # Without GPUs it announces where the processes meet, and starts one.
+    if not launched and {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys():
+        raise InputError(
+            "accelerate launch was to start several processes and started one: it starts several "
+            "only on GPUs",
+            where="--num_processes",
+            fix="On CPUs use torchrun --nproc-per-node N -m comfyui_dense_face.cli train ..., or "
+            "--num_processes 1",
+        )
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return PartialState(cpu=True) if "LOCAL_RANK" in os.environ and not gpu else PartialState()
+    return PartialState(cpu=True) if launched and not gpu else PartialState()
 
 
 def on_main(work: Callable[[], T]) -> T:

@@ -25,6 +25,10 @@ HIGHEST_SEED = 2**42
 """Seeds are multiplied by a million (``loop.step_generator``)."""
 MOST_PROCESSES = 1024
 _MANY = 2**53
+_BY_THE_LOOP = {"steps", "batch", "accumulation", "rate", "optimizer", "seed", "precision"}
+"""Keys that the training loop compares itself."""
+_FREE = {"workers", "save_every", "keep", "gradient_checkpointing"}
+"""Keys that do not change the result."""
 
 
 def key(
@@ -101,6 +105,22 @@ class TrainerConfig:
             accumulation=self.accumulation,
             optimizer=self.optimizer,
         )
+
+    @property
+    def shaping(self) -> dict[str, object]:
+        """What else shapes the result, by name, for the fingerprint of a run.
+
+        Of the files only those that are not among the networks of the task.
+        """
+        found: dict[str, object] = {
+            each.name.replace("_", " "): getattr(self, each.name)
+            for each in dataclasses.fields(self)
+            if each.name not in _BY_THE_LOOP | _FREE and kind_of(type(self), each.name) is not Path
+        }
+        if self.tokenizer is not None:
+            files = [self.tokenizer / name for name in ("vocab.json", "merges.txt")]
+            found["tokenizer"] = " ".join(_short_sum(path) for path in files if path.is_file())
+        return found
 
     def about(self, trainer: str, metadata: Mapping[str, str]) -> dict[str, str]:
         """The result's metadata: how it was trained.
@@ -189,6 +209,18 @@ class DenseFaceConfig(TrainerConfig):
         """Check the values."""
         super().__post_init__()
         _require_one_encoder(self.ir_se50, self.encoder)
+
+    @property
+    def shaping(self) -> dict[str, object]:
+        """As of :class:`TrainerConfig`."""
+        start = {} if self.start is None else {"start": _short_sum(self.start)}
+        return {**super().shaping, **start}
+
+
+def _short_sum(path: Path) -> str:
+    from ...storage import file_sha256
+
+    return file_sha256(path)[:12]
 
 
 def _require_one_encoder(ir_se50: Path | None, encoder: str) -> None:
