@@ -56,7 +56,7 @@ class TrainAdapter(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     tooltip="Photos of one person, five or more in different light and pose; "
-                    "several people are told apart. A batch, or a list from Load Image Dataset.",
+                    "several people are told apart. A batch, or a list from Load Image (from Folder).",
                 ),
                 io.String.Input(
                     "captions",

@@ -160,29 +160,28 @@ def trainable_layers(model: Any, clip: Any, where: str) -> list[AttentionLayer]:
             the weights are quantised.
     """
     width = text_width(clip, where)
-    net = getattr(model.model, "diffusion_model", None)
+    net: Any = getattr(model.model, "diffusion_model", None) or nn.Module()
     found: list[AttentionLayer] = []
-    for name, module in net.named_modules() if isinstance(net, nn.Module) else ():
+    for name, module in net.named_modules():
         block, place, rest = name.partition(_PLACE)
         if place and not rest:
             cross = module.attn2.to_k
             found += layers_of_block(block, module.attn1.to_q.out_features, cross.in_features)
     texts = {layer.context_dim for layer in found if layer.cross}
-    channels = getattr(getattr(model.model, "model_config", None), "unet_config", {})
-    if texts != {width} or channels.get("in_channels") != _LATENT_CHANNELS:
+    config = getattr(getattr(model.model, "model_config", None), "unet_config", {})
+    if texts != {width} or config.get("in_channels") != _LATENT_CHANNELS:
         raise IncompatibleError(
             "the model is not a Stable Diffusion 1.x model for this CLIP",
             where=where,
             fix="Connect MODEL and CLIP of one Stable Diffusion 1.x checkpoint, not an inpainting "
             "one",
         )
-    for parameter in net.parameters() if isinstance(net, nn.Module) else ():
-        if type(parameter.data) is not Tensor or parameter.dtype not in PLAIN:
-            raise IncompatibleError(
-                "the model's weights are quantised, which gradients cannot pass",
-                where=where,
-                fix="Load the checkpoint in fp16, bf16 or fp32",
-            )
+    if any(type(p.data) is not Tensor or p.dtype not in PLAIN for p in net.parameters()):
+        raise IncompatibleError(
+            "the model's weights are quantised, which gradients cannot pass",
+            where=where,
+            fix="Load the checkpoint in fp16, bf16 or fp32",
+        )
     return found
 
 
