@@ -83,7 +83,8 @@ class TrainAdapter(io.ComfyNode):
                 io.Float.Input(
                     "learning_rate",
                     **between(0.0000001, 1.0, step=0.0000001, default=0.00005),
-                    tooltip="How far one step goes. The tiny world takes 0.001.",
+                    tooltip="How far one step goes. Lower it if the samples break; the tiny world "
+                    "takes 0.001.",
                 ),
                 io.Int.Input(
                     "seed",
