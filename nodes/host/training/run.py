@@ -72,8 +72,9 @@ class AdapterRun:
         if self.start is not None:
             matching_attentions(self.model, self.start.fused, self.where)
             self.start.vectors(People(self.photos.identities))
-        # Autograd refuses tensors made in inference mode, in which the host runs its nodes.
-        with torch.inference_mode(False):
+        # Autograd refuses tensors made in inference mode, in which the host runs its nodes. New
+        # layers draw from torch's own generator, whose numbers belong to others.
+        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             token = _token(self.start, self.clip, self.photos.vectors.shape[1])
             network = TrainedNetwork(
                 self.model,
