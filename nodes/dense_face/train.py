@@ -56,7 +56,8 @@ class TrainAdapter(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     tooltip="Photos of one person, five or more in different light and pose; "
-                    "several people are told apart. A batch, or a list from Load Image (from Folder).",
+                    "several people are told apart. A batch, or a list from Load Image "
+                    "(from Folder).",
                 ),
                 io.String.Input(
                     "captions",
