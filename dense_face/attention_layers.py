@@ -67,7 +67,7 @@ def layers_of_block(block: str, channels: int, context_dim: int) -> list[Attenti
 
 def is_fused(tensors: Iterable[str]) -> bool:
     """Whether these tensor names belong to a fused adapter."""
-    return any(name.endswith(_FUSED) for name in tensors)
+    return any(name.endswith(ID_TO_Q) for name in tensors)
 
 
 def layers_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[AttentionLayer], int]:
@@ -111,8 +111,9 @@ def layers_from_state_dict(tensors: Mapping[str, Tensor]) -> tuple[list[Attentio
     return ordered, id_dims.pop() if id_dims else ID_DIM
 
 
-_FUSED = ".id_to_q.weight"
-_FROM_IDENTITY = (".feat_to_q.weight", _FUSED)
+ID_TO_Q = ".id_to_q.weight"
+"""End of the name of a fused adapter's matrix from the identity to the query bias."""
+_FROM_IDENTITY = (".feat_to_q.weight", ID_TO_Q)
 _ADAPTER_KEY = re.compile(
     r"(?P<attention>(?P<block>(?:in|out)put_blocks\.[0-9]{1,3}|middle_block)"
     r"\.1\.transformer_blocks\.0\.(?P<kind>attn[12]))\.(?:per_[qkv]|feat_to_q|id_to_q)\.weight"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .attention_layers import is_fused, layers_from_state_dict
+from .attention_layers import ID_TO_Q, is_fused, layers_from_state_dict
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,13 @@ def fuse(tensors: Mapping[str, Tensor], delta: float) -> FusedAdapter:
 def fuse_query(per_q: Tensor, feat_to_q: Tensor) -> Tensor:
     """``id_to_q`` [C, D] float32, the product of ``per_q`` [C, C] and ``feat_to_q`` [C, D]."""
     return per_q.float() @ feat_to_q.float()
+
+
+def unfuse(fused: FusedAdapter) -> dict[str, Tensor]:
+    """The tensors of a fused adapter by their stored names: the inverse of :func:`fuse`."""
+    names = {key: key.replace(".to_", ".per_") for key in fused.weights}
+    layer = f"1.transformer_blocks.0.attn2{ID_TO_Q}"
+    return {
+        **{names[key]: weight for key, weight in fused.weights.items()},
+        **{f"{block}.{layer}": matrix for block, matrix in fused.bias_matrices.items()},
+    }

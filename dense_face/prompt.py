@@ -15,6 +15,9 @@ from ..errors import InputError
 PLACEHOLDER = "*"
 
 _GLUED = re.compile(r"[^\W_]\*|\*[^\W_]|\*\*")
+_PERSON = re.compile(
+    r"\b(?:(?:an?|the)\s+)?(?:person|man|woman|boy|girl|lady|gentleman|guy|child)\b", re.IGNORECASE
+)
 _FIX = "Write * for the person, apart from other words: a portrait of * smiling"
 
 
@@ -34,3 +37,10 @@ def spaced_prompt(text: str) -> str:
             fix=_FIX,
         )
     return re.sub(r"\s*\*\s*", " * ", text).strip()
+
+
+def with_placeholder(caption: str) -> str:
+    """A caption whose first word for a person is ``*``; without one, "a photo of *" comes first."""
+    plain = caption.replace(PLACEHOLDER, " ")
+    text, found = _PERSON.subn(f" {PLACEHOLDER} ", plain, count=1)
+    return spaced_prompt(text if found else f"a photo of {PLACEHOLDER} , {plain}".rstrip(" ,"))

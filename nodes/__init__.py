@@ -30,6 +30,7 @@ from .dense_face.blending import BlendedSampler, Composite
 from .dense_face.convert import ConvertRelease
 from .dense_face.joint import JointGuider, PredictedJointGuider
 from .dense_face.pose import PoseFromAngles, PoseFromFaces, PoseFromImage, PoseSweep
+from .dense_face.train import SaveAdapter, TrainAdapter
 from .display_names import named
 from .host.folders import register_folders
 from .host.head_images import add_routes
@@ -71,7 +72,7 @@ NODES: list[type[io.ComfyNode]] = [checked(named(node)) for node in [
     CombineExpressions, PreviewExpression, MidpointSampler, LoadSFSRAdapter, ApplySFSR,
     SplitGuidance, Background, DrawFaceMesh, FaceMeshOfFaces, ExpressionFromFLAME,
     EncodeArc2Face, ApplyArc2FaceReference, LoadSMIRK, SaveExpression, LoadExpression,
-    ConvertRelease,
+    ConvertRelease, TrainAdapter, SaveAdapter,
 ]]  # fmt: skip
 
 

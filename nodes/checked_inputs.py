@@ -47,7 +47,11 @@ def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
         bound = signature.bind(cls, *args, **kwargs)
         for values in (bound.arguments, bound.arguments.get(rest or "", {})):
             for name, value in values.items():
-                if name in known and (value is not None or name in needed):
+                if name not in known:
+                    continue
+                if isinstance(value, list) and node.GET_SCHEMA().is_input_list:
+                    values[name] = [known[name](each) for each in value]
+                elif value is not None or name in needed:
                     values[name] = known[name](value)
         return run(*bound.args, **bound.kwargs)
 

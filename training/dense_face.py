@@ -24,6 +24,7 @@ from ..demo.networks.analyzer import DEGREES
 from ..dense_face.adapter import PCAdapter
 from ..dense_face.blending import guided
 from ..dense_face.identity_token import IdentityToken
+from ..dense_face.noise_prediction import noised
 from ..dense_face.pose_branch import HINT_WIDTHS, PoseBranch, PoseBranchConfig
 from ..dense_face.schedule import alphas_cumprod
 from ..pipelines.attention import InstalledAdapter
@@ -36,10 +37,7 @@ from ..pipelines.tiny.dense_face import GUIDANCE
 from ..sfsr.midpoint import NoiseLevels, denoiser, midpoint_estimate
 from .data.batches import Batch
 from .rollout import Rollout
-from .tiny.base import noised
 
-NO_IDENTITY = 0.1
-"""Probability that a training sample lacks the identity."""
 NO_POSE = 0.1
 """Probability that it lacks the pose."""
 _ANGLES_WEIGHT = 0.05

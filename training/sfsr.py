@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..dense_face.blending import guided
+from ..dense_face.noise_prediction import noised
 from ..dense_face.pose_branch import PoseBranch
 from ..dense_face.schedule import alphas_cumprod
 from ..pipelines.base import LATENT_SCALE, Base
@@ -35,7 +36,7 @@ from ..sfsr.token_attention import EXPRESSION, IDENTITY
 from .data.batches import Batch
 from .rollout import Rollout
 from .sfsr_faces import FaceReader, FaceSource, SFSRFaces
-from .tiny.base import noised, use_plain_attention
+from .tiny.base import use_plain_attention
 
 SOURCE_DROPOUT = SourceDropout(identity=0.1, expression=0.1, both=0.1)
 #: Probabilities that a training sample lacks the pose, or the background.

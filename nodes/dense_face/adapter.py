@@ -11,7 +11,7 @@ from torch import Tensor
 from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS
 from ...errors import IncompatibleError
 from ...published_files import BY_KEY
-from ..host.folders import BUNDLED, file_mark, full_path, list_files
+from ..host.folders import BUNDLED, TRAINED, file_mark, full_path, list_files
 from ..host.missing_files import found
 from ..images import checked_mask
 from ..inputs import between, output, percent
@@ -21,7 +21,7 @@ FOLDER = "dense_face"
 MODES = ("auto", "weights", "runtime")
 CATEGORY = "face/dense_face"
 TINY_ADAPTER = WEIGHTS / DENSE_FACE_FILE
-ADAPTER_TIP = "From Load Dense-Face Adapter."
+ADAPTER_TIP = "From Load Dense-Face Adapter or Train Face Adapter."
 IDENTITY_TIP = "The person to draw: from Encode Identity, with the adapter's own face encoder."
 
 
@@ -29,7 +29,9 @@ def adapter_path(name: str) -> Path:
     """The file of an entry in the adapter list; raises ModelFileError."""
     if name == BUNDLED:
         return TINY_ADAPTER
-    return full_path(FOLDER, name, "Dense-Face adapter", BY_KEY["dense_face"])
+    trained = name in list_files(TRAINED) and name not in list_files(FOLDER)
+    folder = TRAINED if trained else FOLDER
+    return full_path(folder, name, "Dense-Face adapter", BY_KEY["dense_face"])
 
 
 class LoadAdapter(io.ComfyNode):
@@ -53,8 +55,9 @@ class LoadAdapter(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "adapter_name",
-                    options=list_files(FOLDER, bundled=True),
-                    tooltip="A file in models/dense_face, or the bundled one for the tiny world.",
+                    options=[*list_files(FOLDER, bundled=True), *list_files(TRAINED)],
+                    tooltip="A file in models/dense_face or output/dense_face, or the bundled one "
+                    "for the tiny world.",
                 )
             ],
             outputs=[

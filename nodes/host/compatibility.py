@@ -16,7 +16,9 @@ _SDXL_KEYS, _SDXL_TEXT = "input_blocks.4.1.transformer_blocks.0.attn2.to_k", 204
 _NAMES = {768: "Stable Diffusion 1.5", 2048: "SDXL", 128: "the bundled tiny world"}
 
 
-def matching_attentions(model: Any, fused: FusedAdapter) -> dict[str, Any]:
+def matching_attentions(
+    model: Any, fused: FusedAdapter, where: str = "Apply Dense-Face Adapter"
+) -> dict[str, Any]:
     """LDM name of each attention layer that the adapter changes -> the MODEL's module.
 
     Raises:
@@ -34,7 +36,7 @@ def matching_attentions(model: Any, fused: FusedAdapter) -> dict[str, Any]:
             raise IncompatibleError(
                 f"the adapter does not fit this model: at {layer}.{projection} it is "
                 f"{delta.shape[0]}x{delta.shape[1]}, the model has {theirs}",
-                where="Apply Dense-Face Adapter",
+                where=where,
                 fix=_right_model(kind(fused), known),
             )
         found[layer] = known[layer]

@@ -23,6 +23,9 @@ IDENTITY_FOLDER = "identities"
 EXPRESSIONS = "sfsr_expressions"
 """The same for saved expressions: in the output folder and in models/sfsr."""
 EXPRESSION_FOLDER = "expressions"
+TRAINED = "dense_face_trained"
+"""The host's name for the folder of trained and saved adapters, in the output folder."""
+TRAINED_FOLDER = "dense_face"
 IP_ADAPTERS = "ipadapter"
 """The folder of IP-Adapter files, under the name that other packs use; we never create it."""
 BUNDLED = "tiny world (bundled)"
@@ -41,6 +44,7 @@ def register_folders() -> None:
             continue
 
     _register(IP_ADAPTERS, [str(Path(folder_paths.models_dir) / IP_ADAPTERS)], IP_ENDINGS)
+    _register(TRAINED, [str(output_folder(TRAINED_FOLDER))], EXTENSIONS)
     models = Path(folder_paths.models_dir)
     for name, folder, own in (
         (IDENTITIES, IDENTITY_FOLDER, "dense_face"),
@@ -50,7 +54,7 @@ def register_folders() -> None:
 
 
 def output_folder(name: str) -> Path:
-    """Where identities or expressions are saved."""
+    """Where identities, expressions or adapters are saved."""
     return Path(folder_paths.get_output_directory()) / name
 
 

@@ -33,6 +33,8 @@ CORE_NODES = {
     "Load Diffusion Model",
     "Load Face Detection Model (MediaPipe)",
     "Load Image",
+    "Load Image (from Folder)",
+    "Plot Loss Graph",
     "Preview Image",
     "RandomNoise",
     "SamplerCustom",

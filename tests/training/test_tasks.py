@@ -10,13 +10,14 @@ from comfyui_dense_face.demo.networks.analyzer import TinyAnalyzer
 from comfyui_dense_face.demo.networks.expression_reader import ExpressionReader
 from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer.renderer import render
+from comfyui_dense_face.dense_face.noise_prediction import noised
 from comfyui_dense_face.dense_face.schedule import alphas_cumprod
 from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, new_vae
 from comfyui_dense_face.training.dense_face import LikenessLosses
 from comfyui_dense_face.training.rollout import Rollout
 from comfyui_dense_face.training.runs.loop import seeded, step_generator
 from comfyui_dense_face.training.runs.optimizer import MuonAdamW
-from comfyui_dense_face.training.tiny.base import BaseTask, noised
+from comfyui_dense_face.training.tiny.base import BaseTask
 from comfyui_dense_face.training.tiny.data import Images, Latents
 from comfyui_dense_face.training.tiny.dense_face import tiny_task
 from comfyui_dense_face.training.tiny.expression import ExpressionTask, reconstructions

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...dense_face.adapter import PCAdapter
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter, save_adapter
+from ...dense_face.noise_prediction import EMPTY_CAPTION, NO_IDENTITY
 from ...dense_face.pose_image import pose_images
 from ...errors import IncompatibleError, InputError
 from ...faces.encoders.ir_se50 import IRSE50
@@ -19,7 +20,6 @@ from ...pipelines.single_file import Tokenize
 from ..data.batches import Batch, Batches, Draw
 from ..data.dataset import Sample
 from ..dense_face import (
-    NO_IDENTITY,
     NO_POSE,
     DenseFaceTask,
     PeopleBatch,
@@ -30,7 +30,6 @@ from ..dense_face import (
 from ..runs.loop import seeded, train
 from ..runs.processes import on_main
 from ..settings.config import DenseFaceConfig
-from ..tiny.base import EMPTY_CAPTION
 from .arcface_reader import ArcFaceReader
 from .other_images import other_identities
 from .people import batches_of_people, encoder_of, load_frozen

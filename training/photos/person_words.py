@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import torch
@@ -10,22 +9,12 @@ from torch import Tensor
 
 from ...demo.vocabulary import PLACEHOLDER as TINY_PLACEHOLDER
 from ...demo.vocabulary import WORDS
-from ...dense_face.prompt import PLACEHOLDER, spaced_prompt
+from ...dense_face.prompt import with_placeholder
 from ...pipelines.base import Base
 from ...pipelines.single_file import Tokenize
 
-_PERSON = re.compile(
-    r"\b(?:(?:an?|the)\s+)?(?:person|man|woman|boy|girl|lady|gentleman|guy|child)\b", re.IGNORECASE
-)
 _CLIP_STAR, _CLIP_PERSON = 265, 2533
 """Token ids of the placeholder and of the word "person" in CLIP's vocabulary."""
-
-
-def with_placeholder(caption: str) -> str:
-    """A caption whose first word for a person is ``*``; without one, "a photo of *" comes first."""
-    plain = caption.replace(PLACEHOLDER, " ")
-    text, found = _PERSON.subn(f" {PLACEHOLDER} ", plain, count=1)
-    return spaced_prompt(text if found else f"a photo of {PLACEHOLDER} , {plain}".rstrip(" ,"))
 
 
 class PersonWords:

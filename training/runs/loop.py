@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
+from ...dense_face.noise_prediction import average_decay
 from ...errors import InputError
 from ..data.batches import Batches
 from .fingerprint import Fingerprint
@@ -72,7 +73,7 @@ class Schedule:
 
     def decay(self, step: int) -> float:
         """Decay of the weight average in step ``step`` (0-based)."""
-        return min(self.ema, (1 + step) / (10 + step))
+        return average_decay(step, self.ema)
 
 
 def step_generator(seed: int, step: int, rank: int = 0) -> torch.Generator:

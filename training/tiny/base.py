@@ -11,31 +11,14 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from ...demo.captions import caption
+from ...dense_face.noise_prediction import EMPTY_CAPTION, noised
 from ...dense_face.schedule import alphas_cumprod
 from ...pipelines.attention import attend
 from ...pipelines.text import token_ids
 from .data import Latents
 
-#: Probability that a training caption is empty, for classifier-free guidance.
-EMPTY_CAPTION = 0.1
 #: Probability that a group of words is left out, so that prompts may be short.
 DROPPED_GROUP = 0.25
-_MIN_SNR = 5.0
-
-
-def noised(
-    latents: Tensor, alphas: Tensor, generator: torch.Generator, *, least: float = 0.0
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x_t, noise, timesteps and loss weights for latents [B, 4, h, w].
-
-    The weights [B] are min-SNR 5 (arXiv 2303.09556) for noise prediction: an error of the clean
-    latents is weighted by their signal-to-noise ratio, clamped to ``least``..5.
-    """
-    t = torch.randint(len(alphas), (len(latents),), generator=generator)
-    noise = torch.randn(latents.shape, generator=generator).to(latents)
-    ab = alphas[t].to(latents)[:, None, None, None]
-    snr = (alphas[t] / (1 - alphas[t])).to(latents)
-    return ab.sqrt() * latents + (1 - ab).sqrt() * noise, noise, t, snr.clamp(least, _MIN_SNR) / snr
 
 
 class BaseTask(nn.Module):

@@ -13,12 +13,12 @@ from ...demo.captions import caption, identity_free_caption
 from ...demo.networks.analyzer import TinyAnalyzer
 from ...demo.vocabulary import PLACEHOLDER, WORDS
 from ...dense_face.adapter import PCAdapter
+from ...dense_face.noise_prediction import EMPTY_CAPTION, NO_IDENTITY
 from ...pipelines.attention import layers_for
 from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.text import token_ids
 from ..data.batches import Batch
 from ..dense_face import (
-    NO_IDENTITY,
     NO_POSE,
     DenseFaceTask,
     PeopleBatch,
@@ -28,7 +28,7 @@ from ..dense_face import (
     new_token,
 )
 from .augment import augment_pixels
-from .base import DROPPED_GROUP, EMPTY_CAPTION
+from .base import DROPPED_GROUP
 from .data import PER_PERSON, Latents
 
 #: Strengths of the tiny adapter. The release's 0.01 suits weights a hundred times larger.

@@ -29,7 +29,8 @@ from ..sigmas import sigma_range
 from ..weight_patches import KEY, InWeights, put_in_weights
 from .projections import MaskedSelfAttention, Sites, deltas_everywhere
 
-_PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+PLAIN = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+"""Dtypes of weights that are plain numbers."""
 _SIDES = {"input_blocks": "input", "middle_block": "middle", "output_blocks": "output"}
 
 
@@ -111,7 +112,7 @@ def block_key(block: str) -> tuple[str, int]:
 
 def _route(mode: str, scope: AdapterScope, attentions: Mapping[str, Any]) -> str:
     plain = all(
-        type(a.to_k.weight.data) is torch.Tensor and a.to_k.weight.dtype in _PLAIN
+        type(a.to_k.weight.data) is torch.Tensor and a.to_k.weight.dtype in PLAIN
         for a in attentions.values()
     )
     if mode == "auto":

@@ -45,7 +45,8 @@ class Pool:
                 found[item.id] = value
             elif not item.optional:
                 return None
-        return found
+        # As the host sends them to a node that takes lists.
+        return {k: [v] for k, v in found.items()} if schema.is_input_list else found
 
     def _value(self, item: Any, odd: bool, rng: random.Random) -> Any:
         kind = item.io_type
@@ -73,7 +74,7 @@ def _number(item: Any, odd: bool, rng: random.Random) -> Any:
     return rng.choice([usual, usual, item.min, item.max])
 
 
-LARGE = ("size", "count")
+LARGE = ("size", "count", "steps", "batch_size", "grad_accumulation_steps")
 MOST = 12
 """Values of one kind that are kept."""
 

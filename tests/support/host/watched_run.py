@@ -55,20 +55,27 @@ class WatchedRun:
 
 
 def watched_run(
-    server: ComfyServer, graph: Graph, timeout: float = 300, **extra: Any
+    server: ComfyServer,
+    graph: Graph,
+    timeout: float = 300,
+    stop: tuple[str, int] | None = None,
+    **extra: Any,
 ) -> WatchedRun:
     """Queue a graph and watch it until it has ended, well or not.
 
+    stop: A node and a number of steps on its progress bar at which the user stops the run.
     extra: Settings of the run as the frontend sends them (``preview_method``).
     """
-    run = asyncio.run(asyncio.wait_for(_watched(server, graph, extra), timeout))
+    run = asyncio.run(asyncio.wait_for(_watched(server, graph, stop, extra), timeout))
     # Of equal nodes the host runs one and takes its result for all.
     ran = [graph[number] for number in run.ran if number in graph]
     run.ran |= {number for number, node in graph.items() if node in ran}
     return run
 
 
-async def _watched(server: ComfyServer, graph: Graph, extra: dict[str, Any]) -> WatchedRun:
+async def _watched(
+    server: ComfyServer, graph: Graph, stop: tuple[str, int] | None, extra: dict[str, Any]
+) -> WatchedRun:
     import aiohttp  # one of the host's own libraries
 
     client, run = uuid.uuid4().hex, WatchedRun()
@@ -89,6 +96,9 @@ async def _watched(server: ComfyServer, graph: Graph, extra: dict[str, Any]) -> 
             if event["data"].get("prompt_id") != number:
                 continue
             run.take(event["type"], event["data"])
+            if stop and max(run.progress.get(stop[0], [(0, 0)]))[0] >= stop[1]:
+                server.interrupt()
+                stop = None
             if event["type"] == "executing" and event["data"]["node"] is None:
                 break
     run.entry = server.wait(number)

@@ -12,6 +12,7 @@ from comfyui_dense_face import cli
 from comfyui_dense_face.demo.vocabulary import PLACEHOLDER
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter
 from comfyui_dense_face.dense_face.pose_image import pose_images
+from comfyui_dense_face.dense_face.prompt import with_placeholder
 from comfyui_dense_face.faces.encoders.ir_se50 import IRSE50
 from comfyui_dense_face.pipelines.base import Base, load_base
 from comfyui_dense_face.pipelines.single_file import tokenizer_for
@@ -24,7 +25,7 @@ from comfyui_dense_face.training.photos.dense_face import (
     dense_face_task,
     people_batches,
 )
-from comfyui_dense_face.training.photos.person_words import PersonWords, with_placeholder
+from comfyui_dense_face.training.photos.person_words import PersonWords
 from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.settings.config import DenseFaceConfig
 from tiny_random import write_adapter

@@ -1,0 +1,399 @@
+"""Train Face Adapter and Save Dense-Face Adapter in the host's process, on random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from in_host import Tiny, difference
+from torch import Tensor, nn
+
+SIZE = 64
+STEPS = 3
+
+
+class Studio:
+    """A random tiny world with three photos of one person."""
+
+    def __init__(self, tiny: Tiny) -> None:
+        self.tiny = tiny
+        self.analyzer = tiny.run("LoadTinyAnalyzer")
+        views = ((3, 0.0), (8, 20.0), (11, -20.0))
+        self.photos = torch.cat([self.photo(2, scene, yaw) for scene, yaw in views])
+
+    def photo(self, person: int, scene: int, yaw: float = 0.0) -> Tensor:
+        return self.tiny.run("TinyPortrait", person, scene, yaw, 0.0, 0.0, 128)[0]
+
+    def train(self, **changes: Any) -> tuple[Any, dict[str, list[float]], int, str]:
+        """The node with few cheap steps; inputs arrive as lists, as the host sends them."""
+        inputs: dict[str, Any] = {
+            "model": self.tiny.model,
+            "clip": self.tiny.clip,
+            "vae": self.tiny.vae,
+            "analyzer": self.analyzer,
+            "image": self.photos,
+            "captions": "a photo of *",
+            "batch_size": 2,
+            "grad_accumulation_steps": 1,
+            "steps": STEPS,
+            "learning_rate": 0.001,
+            "seed": 0,
+            "training_dtype": "fp32",
+            "gradient_checkpointing": False,
+            "size": SIZE,
+            "sample_every": 0,
+            **changes,
+        }
+        lists = {name: v if isinstance(v, list) else [v] for name, v in inputs.items()}
+        return self.tiny.run("TrainAdapter", **lists)
+
+    def drawn(self, adapter: Any, batch: int = 1, cfg: float = 1.0, **options: Any) -> Tensor:
+        """Latents by the adapter for the person on the photos."""
+        who = self.tiny.run("EncodeIdentity", self.analyzer, self.photos, "one person")[0]
+        model = self.tiny.apply(people=who, adapter=adapter, **options)
+        prompt = self.tiny.run("EncodePrompt", self.tiny.clip, adapter, "a photo of *", who)
+        return self.tiny.sample(model, prompt, batch=batch, cfg=cfg)
+
+
+@pytest.fixture(scope="module")
+def studio(tiny: Tiny) -> Studio:
+    return Studio(tiny)
+
+
+@pytest.fixture(scope="module")
+def trained(studio: Studio) -> Any:
+    return studio.train()[0]
+
+
+@pytest.fixture
+def output_folder(tmp_path: Path) -> Iterator[Path]:
+    """An output folder of the test's own, as the host and the pack know it."""
+    import folder_paths
+
+    before, known = folder_paths.get_output_directory(), folder_paths.folder_names_and_paths
+    saved = known["dense_face_trained"]
+    folder_paths.set_output_directory(str(tmp_path))
+    known["dense_face_trained"] = ([str(tmp_path / "dense_face")], saved[1])
+    yield tmp_path / "dense_face"
+    folder_paths.set_output_directory(before)
+    known["dense_face_trained"] = saved
+
+
+def parts(adapter: Any) -> dict[str, Tensor]:
+    """All tensors of a DENSEFACE_ADAPTER, the strength multiplied in."""
+    return {
+        **{name: adapter.fused.delta * t.float() for name, t in adapter.fused.weights.items()},
+        **{name: adapter.fused.delta * t for name, t in adapter.fused.bias_matrices.items()},
+        **{f"token.{name}": t for name, t in adapter.token.state_dict().items()},
+    }
+
+
+def same(one: Any, other: Any) -> bool:
+    first, second = parts(one), parts(other)
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def test_same_seed_same_adapter(studio: Studio, trained: Any) -> None:
+    torch.rand(3)
+    assert same(studio.train()[0], trained)
+    assert not same(studio.train(seed=1)[0], trained)
+
+
+def test_nothing_shared_changes(studio: Studio) -> None:
+    """MODEL, CLIP, VAE, torch's own generator and the host's flags are as before."""
+    import comfy.model_management as mm
+
+    tiny = studio.tiny
+    networks = (tiny.model.model, tiny.clip.cond_stage_model, tiny.vae.first_stage_model)
+    before = [{n: t.clone() for n, t in net.state_dict().items()} for net in networks]
+    hooks = [sum(len(m._forward_hooks) for m in net.modules()) for net in networks]
+    drawn, options = tiny.sample(tiny.model), repr(tiny.model.model_options)
+    state = torch.get_rng_state()
+    studio.train(gradient_checkpointing=True, sample_every=2)
+    assert torch.equal(torch.get_rng_state(), state)
+    for net, known, count in zip(networks, before, hooks, strict=True):
+        assert all(torch.equal(t, known[n]) for n, t in net.state_dict().items())
+        assert sum(len(m._forward_hooks) for m in net.modules()) == count
+    assert repr(tiny.model.model_options) == options and not tiny.model.patches
+    assert not mm.in_training and torch.equal(tiny.sample(tiny.model), drawn)
+
+
+@pytest.mark.parametrize("mode", ["weights", "runtime"])
+def test_it_trains_what_the_nodes_apply(studio: Studio, mode: str) -> None:
+    """The network that is trained predicts what the host does with the applied adapter."""
+    import comfy.sample
+    import comfy.samplers
+
+    tiny = studio.tiny
+    run, network = (tiny.module(f"nodes.host.training.{name}") for name in ("run", "network"))
+    people, sigma = tiny.people(), 3.0
+    x = sigma * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    model = tiny.apply(people=people, mode=mode)
+    prompt = tiny.run("EncodePrompt", tiny.clip, tiny.adapter, "a photo of *", people)
+    with torch.inference_mode():
+        clean = comfy.sample.sample_custom(
+            model, x / sigma, 1.0, comfy.samplers.sampler_object("euler"),
+            torch.tensor([sigma, 0.0]), prompt, prompt, torch.zeros_like(x), disable_pbar=True,
+        )  # fmt: skip
+        layers = network.trainable_layers(tiny.model, tiny.clip, "test")
+        vectors = people.vectors.clone()
+    with torch.inference_mode(False), torch.no_grad():
+        adapter = run._adapter(tiny.adapter, layers, 512)
+        token = run._token(tiny.adapter, tiny.clip, 512)
+        own = network.TrainedNetwork(
+            tiny.model, tiny.clip, adapter, token, torch.float32, checkpointing=False
+        )
+        sigmas = tiny.model.model.model_sampling.sigmas
+        t = (sigmas.log() - torch.tensor(sigma).log()).abs().argmin()[None].clone()
+        alpha = own.alphas[t].float()
+        found = own.noise(x * alpha.sqrt(), t, own.texts(["a photo of *"], vectors), vectors)
+        own.close()
+    expected = (x - own_scale(tiny, clean)) / sigma
+    assert difference(found, expected) < 0.01  # the sigma is rounded to the table's
+    without = (x - own_scale(tiny, tiny_clean(tiny, x, sigma, prompt))) / sigma
+    assert difference(found, without) > 0.05
+
+
+def own_scale(tiny: Tiny, latent: Tensor) -> Tensor:
+    return tiny.model.model.process_latent_in(latent)
+
+
+def tiny_clean(tiny: Tiny, x: Tensor, sigma: float, prompt: Any) -> Tensor:
+    """The clean latent that the MODEL without an adapter predicts."""
+    import comfy.sample
+    import comfy.samplers
+
+    with torch.inference_mode():
+        return comfy.sample.sample_custom(
+            tiny.model, x / sigma, 1.0, comfy.samplers.sampler_object("euler"),
+            torch.tensor([sigma, 0.0]), prompt, prompt, torch.zeros_like(x), disable_pbar=True,
+        )  # fmt: skip
+
+
+def test_checkpointing_changes_nothing(studio: Studio, trained: Any) -> None:
+    assert same(studio.train(gradient_checkpointing=True)[0], trained)
+
+
+def test_accumulation_is_a_larger_batch(studio: Studio) -> None:
+    _, losses, steps, _ = studio.train(grad_accumulation_steps=2, steps=2)
+    assert steps == 2 and len(losses["loss"]) == 2
+
+
+def test_it_goes_on_from_an_adapter(studio: Studio) -> None:
+    """With steps that go nowhere, the given adapter comes out, whatever its strength."""
+    adapter = studio.tiny.adapter
+    still, *_ = studio.train(adapter=adapter, learning_rate=1e-7, steps=1)
+    moved, *_ = studio.train(adapter=adapter, steps=1)
+    given = parts(adapter)
+    for name, tensor in parts(still).items():
+        assert torch.allclose(tensor, given[name], atol=1e-5), name
+    assert any(not torch.allclose(t, given[n], atol=1e-4) for n, t in parts(moved).items())
+
+
+def test_every_part_learns(studio: Studio, trained: Any) -> None:
+    """From nothing: an adapter without steps would change no image."""
+    assert all(bool(t.any()) for t in trained.fused.weights.values())
+    assert all(bool(t.any()) for t in trained.fused.bias_matrices.values())
+    assert bool(trained.token.projector.weight.any())
+    assert trained.encoder == "tiny-world"
+
+
+def test_the_adapter_draws(studio: Studio, trained: Any) -> None:
+    """A batch of three, guidance off and on, and both modes agree."""
+    three = studio.drawn(trained, batch=3)
+    assert three.shape == (3, 4, 16, 16) and bool(three.isfinite().all())
+    merged, beside = (studio.drawn(trained, cfg=3.0, mode=mode) for mode in ("weights", "runtime"))
+    assert difference(merged, beside) < 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_a_half_precision_model(studio: Studio, dtype: str) -> None:
+    model = studio.tiny.recast(torch.float16)
+    adapter, losses, *_ = studio.train(model=model, training_dtype=dtype, steps=1)
+    assert all(bool(t.isfinite().all()) and bool(t.any()) for t in adapter.fused.weights.values())
+    assert all(0 < loss < 10 for loss in losses["loss"])
+
+
+def test_a_lora_is_trained_with(studio: Studio, trained: Any) -> None:
+    """Weight patches of other nodes are in the copy that is trained."""
+    patched = studio.tiny.model.clone()
+    key = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    shape = studio.tiny.model.model.state_dict()[key].shape
+    patched.add_patches({key: ("diff", (torch.ones(shape),))})
+    assert not same(studio.train(model=patched)[0], trained)
+
+
+def test_the_hosts_graph_draws_the_losses(studio: Studio) -> None:
+    from comfy_extras.nodes_train import LossGraphNode
+
+    _, losses, steps, _ = studio.train()
+    assert steps == STEPS and len(losses["loss"]) == STEPS
+    LossGraphNode.execute(losses, "loss")
+
+
+def test_saved_and_loaded(studio: Studio, trained: Any, output_folder: Path) -> None:
+    file = studio.tiny.run("SaveAdapter", trained, "anna")
+    assert (output_folder / file).is_file() and file == "anna_00001.safetensors"
+    adapter_node = studio.tiny.module("nodes.dense_face.adapter")
+    assert file in adapter_node.LoadAdapter.define_schema().inputs[0].options
+    loaded, _ = studio.tiny.run("LoadAdapter", file)
+    assert loaded.encoder == "tiny-world"
+    assert difference(studio.drawn(loaded), studio.drawn(trained)) < 0.01
+    assert studio.tiny.run("SaveAdapter", trained, "anna") == "anna_00002.safetensors"
+
+
+def test_previews(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The progress bar shows the loss curve and a sample; the node keeps the last one."""
+    import comfy.utils
+
+    seen: list[tuple[int, Any]] = []
+    hook = lambda value, total, preview, **_: seen.append((value, preview))  # noqa: E731
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    studio.train(sample_every=2, steps=2)
+    images = {value: preview for value, preview in seen if preview is not None}
+    assert set(images) == {1, 2}
+    kind, image, _ = images[2]
+    assert kind == "JPEG" and image.size == (512, 256)
+
+
+class Stop:
+    """Stops the run after a step, as the button does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tiny: Tiny, after: int) -> None:
+        import comfy.model_management as mm
+
+        progress = tiny.module("nodes.host.training.run").TrainingProgress
+        step = progress.step
+
+        def stopping(own: Any, done: int, preview: Any = None) -> None:
+            step(own, done, preview)
+            mm.interrupt_current_processing(done == after)
+
+        monkeypatch.setattr(progress, "step", stopping)
+
+
+def test_stopped_and_gone_on(
+    studio: Studio,
+    trained: Any,
+    output_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A stopped run leaves a file that loads; the next one ends where one without a stop does."""
+    import comfy.model_management as mm
+
+    with monkeypatch.context() as patches:
+        Stop(patches, studio.tiny, after=2)
+        with pytest.raises(mm.InterruptProcessingException):
+            studio.train()
+    file = next(output_folder.glob("*.safetensors"))
+    assert f"after step 2 of {STEPS}" in caplog.text and str(file) in caplog.text
+    part, _ = studio.tiny.run("LoadAdapter", file.name)
+    assert bool(studio.drawn(part).isfinite().all())
+    assert not same(studio.train(seed=5)[0], trained)  # another run, which keeps the state
+    assert file.exists()
+    assert same(studio.train()[0], trained)
+    assert list(output_folder.iterdir()) == []
+
+
+def test_a_damaged_state_starts_anew(
+    studio: Studio, trained: Any, output_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management as mm
+
+    with monkeypatch.context() as patches:
+        Stop(patches, studio.tiny, after=1)
+        with pytest.raises(mm.InterruptProcessingException):
+            studio.train()
+    next(output_folder.glob("*.state")).write_bytes(b"half a file")
+    assert same(studio.train()[0], trained)
+
+
+def test_a_loss_that_is_no_number(
+    studio: Studio, output_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = studio.tiny.module("nodes.host.training.loop")
+    noised, calls = loop.noised, []
+
+    def failing(*args: Any) -> Any:
+        calls.append(1)
+        x, noise, t, weight = noised(*args)
+        return x, noise, t, weight * (float("nan") if len(calls) == 2 else 1)
+
+    monkeypatch.setattr(loop, "noised", failing)
+    message = refused(studio)
+    assert "the loss of step 2 is nan" in message and "Lower the learning rate" in message
+    file = next(output_folder.glob("*.safetensors"))
+    assert str(file) in message and not list(output_folder.glob("*.state"))
+    studio.tiny.run("LoadAdapter", file.name)
+
+
+def refused(studio: Studio, **changes: Any) -> str:
+    """The one sentence that the node says."""
+    with pytest.raises(ValueError, match=r"\.$") as caught:
+        studio.train(**changes)
+    assert type(caught.value).__module__.endswith("errors"), "not one of our sentences"
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def other_net(net: nn.Module | None) -> Any:
+    return SimpleNamespace(model=SimpleNamespace(diffusion_model=net))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": other_net(nn.Linear(8, 8))}, "not a Stable Diffusion 1.x model"),
+        ({"model": None}, "the checkpoint has no MODEL"),
+        ({"clip": None}, "the checkpoint has no CLIP"),
+        ({"vae": None}, "the checkpoint has no VAE"),
+        ({"image": torch.zeros(2, 64, 64, 3)}, "no face"),
+        ({"image": torch.zeros(0, 64, 64, 3)}, "the image is empty"),
+        ({"captions": "a photo of *\na portrait of *"}, "2 captions for 3 photos"),
+        ({"captions": "a photo of Anna*"}, "touches another word"),
+        ({"size": 65}, "the size is 65"),
+        ({"steps": 0}, "steps is 0"),
+        ({"learning_rate": float("nan")}, "'learning rate' is nan"),
+        ({"training_dtype": "fp8"}, "'training dtype' is 'fp8'"),
+    ],
+)
+def test_wrong_inputs(studio: Studio, changes: dict[str, Any], said: str) -> None:
+    assert said in refused(studio, **changes)
+
+
+def test_a_quantised_model(studio: Studio) -> None:
+    model = studio.tiny.recast(torch.float8_e4m3fn)
+    assert "weights are quantised" in refused(studio, model=model)
+
+
+def test_an_adapter_of_another_encoder(studio: Studio) -> None:
+    from dataclasses import replace
+
+    other = replace(studio.tiny.adapter, encoder="ir-se50")
+    assert "ir-se50" in refused(studio, adapter=other)
+
+
+def test_one_photo_and_a_photo_without_a_face(studio: Studio) -> None:
+    """Allowed, and said."""
+    blank = torch.full_like(studio.photos[:1], 0.5)
+    *_, report = studio.train(image=torch.cat([studio.photos[:1], blank]), steps=1)
+    assert report.startswith("1 photo; left out: image 2: ")
+    assert "no other photo of the person on 1" in report
+
+
+def test_photos_of_other_people_and_sizes(studio: Studio) -> None:
+    """A list as the host's loaders of folders give it; nobody is trained with another's face."""
+    photos = studio.tiny.module("nodes.host.training.photos").training_photos
+    people = [studio.photo(person, scene) for person in (2, 5) for scene in (3, 8)]
+    people[1] = torch.nn.functional.pad(people[1], (0, 0, 0, 40))  # 40 px to the right
+    with torch.inference_mode():
+        found = photos(people, ["a man on a beach"], studio.analyzer, studio.tiny.vae, SIZE, "test")
+    assert found.others == ((1,), (0,), (3,), (2,))
+    assert set(found.captions) == {"* on a beach"}
+    assert found.latents.shape == (4, 4, 8, 8)
