@@ -20,6 +20,7 @@ EVALUATOR_FILE = "tiny_evaluator.safetensors"
 DENSE_FACE_FILE = "tiny_dense_face.safetensors"
 ANNOTATION_FILE = "tiny_annotation.safetensors"
 SFSR_FILE = "tiny_sfsr.safetensors"
+MALFORMED_FILE = "tiny_malformed.json"
 
 
 def stage_of(name: str) -> str:

@@ -17,7 +17,15 @@ from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
 from ..pipelines.tiny.inputs import Parts
 from .gallery import Gallery
 from .held_out import PEOPLE, Cases, angles_of, face_cases, prompt_heads, rendered, scene_heads
-from .metrics import Report, evaluated, largest_change, pose_errors, psnr_where, word_accuracy
+from .metrics import (
+    Report,
+    evaluated,
+    largest_change,
+    malformed_fraction,
+    pose_errors,
+    psnr_where,
+    word_accuracy,
+)
 
 NAME = "dense_face"
 
@@ -97,6 +105,7 @@ class _Bench:
             f"{NAME}.pitch_mae_deg": pose["pitch"],
             f"{NAME}.roll_mae_deg": pose["roll"],
             f"{NAME}.pose_ceiling_mae_deg": seen["pose"],
+            **self._malformed("malformed", images, targets),
             "seconds.per_image_in_batch": seconds,
         }
 
@@ -110,6 +119,7 @@ class _Bench:
         return {
             f"{NAME}.prompt_accuracy": words.pop("all"),
             f"{NAME}.prompt_ceiling_accuracy": ceiling,
+            **self._malformed("prompt_malformed", images, truth),
             **{f"{NAME}.prompt_accuracy.{name}": value for name, value in words.items()},
         }
 
@@ -166,3 +176,16 @@ class _Bench:
     def _pose(self, images: Tensor) -> Report:
         targets = self.cases.targets.angles[: len(images)]
         return pose_errors(self.pipeline.analyse(images).pose, targets)
+
+    def _malformed(self, name: str, images: Tensor, truth: Tensor) -> Report:
+        """The fraction of malformed faces; of the true renders and their VAE reconstructions."""
+        pipeline = self.pipeline
+        kinds = {
+            name: images,
+            f"{name}_ceiling": truth,
+            f"{name}_latent_ceiling": pipeline.decode(pipeline.encode(truth)),
+        }
+        return {
+            f"{NAME}.{key}": malformed_fraction(pipeline.analyzer, shown)
+            for key, shown in kinds.items()
+        }

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..demo.networks.analyzer import TinyAnalyzer, analyse
 from ..demo.networks.evaluator import TinyEvaluator
 from ..demo.people import BACKGROUND_PATTERNS, CLASSES, IDENTITY_INDEX, Heads
 from ..faces.angles import ANGLE_NAMES
@@ -56,6 +57,22 @@ def pose_errors(seen: Tensor, target: Tensor) -> Report:
     errors = (seen - target).abs()
     single = {name: _mean(errors[:, i]) for i, name in enumerate(ANGLE_NAMES)}
     return {"pose": _mean(errors), **single}
+
+
+@torch.no_grad()
+def malformed_fraction(analyzer: TinyAnalyzer, images: Tensor) -> float:
+    """Fraction of images [N, 3, 128, 128] whose face is malformed, or that show none.
+
+    NaN for an analyzer without a criterion (``demo.networks.malformed``).
+    """
+    if analyzer.malformed is None:
+        return math.nan
+    found = []
+    for some in images.split(_AT_ONCE):
+        seen = analyse(analyzer, some)
+        logit = analyzer.malformed(analyzer.trunk(some), seen.landmarks)
+        found.append((logit > 0) | ~(seen.face_logit > 0))
+    return _mean(torch.cat(found))
 
 
 def named_attributes(heads: Heads) -> dict[str, tuple[Tensor, Tensor]]:

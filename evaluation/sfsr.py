@@ -26,7 +26,7 @@ from ..sfsr.expression import Expression
 from .expression_metrics import expression_metrics, leak_metrics, visible_blendshapes
 from .gallery import Gallery
 from .held_out import PEOPLE, Triples, gallery_images, rendered, triples
-from .metrics import Report, largest_change, pose_errors, psnr_where
+from .metrics import Report, largest_change, malformed_fraction, pose_errors, psnr_where
 
 NAME = "sfsr"
 ESTIMATES = ("midpoint", "one_step")
@@ -147,6 +147,9 @@ class _Bench:
             ),
             f"{NAME}.pose_mae_deg": self._pose(made.image),
             f"{NAME}.pose_ceiling_mae_deg": self._pose(self.truth),
+            f"{NAME}.malformed": self._malformed(made.image),
+            f"{NAME}.malformed_ceiling": self._malformed(self.truth),
+            f"{NAME}.malformed_latent_ceiling": self._malformed(self.reconstructed),
             "seconds.per_image": seconds,
         }
 
@@ -195,6 +198,7 @@ class _Bench:
             f"{NAME}.{name}.expression_error": face["error"],
             f"{NAME}.{name}.background_psnr_db": self._psnr(made),
             f"{NAME}.{name}.pose_mae_deg": self._pose(made.image),
+            f"{NAME}.{name}.malformed": self._malformed(made.image),
         }
 
     def _made(
@@ -248,3 +252,6 @@ class _Bench:
     def _pose(self, images: Tensor) -> float:
         targets = self.cases.scenes.angles[: len(images)]
         return pose_errors(self.world.analyse(images).pose, targets)["pose"]
+
+    def _malformed(self, images: Tensor) -> float:
+        return malformed_fraction(self.world.analyzer, images)

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from ...faces.parts import PART_NAMES
 from ...state_dict import as_float32
 from ...storage import CHECKSUM_KEY, read_weights
-from ..bundled import ANALYZER_FILE, WEIGHTS
+from ..bundled import ANALYZER_FILE, MALFORMED_FILE, WEIGHTS
 from .convnet import Residual, Trunk, conv_norm
 from .expression_reader import ExpressionReader
+from .malformed import MalformedCriterion, load_malformed_criterion
 from .photographs import PhotographCriterion, load_criterion
 
 ENCODER = "tiny-world"
@@ -77,13 +78,14 @@ class TinyAnalyzer(nn.Module):
         )
         self.identity = nn.Linear(192, IDENTITY_DIM)
         self.photographs: PhotographCriterion | None = None
+        self.malformed: MalformedCriterion | None = None
 
     def forward(self, images: Tensor) -> Analysis:
         features = self.trunk(images)
         part_logits, head_logit = self.maps(features)
         shape = self.geometry(self.squeeze(features[3]))
         who = self.identity_block(features[3]).flatten(1)
-        landmarks = 0.5 + 0.25 * self.landmarks(shape).unflatten(1, (LANDMARKS, 2))
+        landmarks = self.points(features)
         return Analysis(
             landmarks=landmarks,
             pose=DEGREES * self.pose(shape),
@@ -99,6 +101,11 @@ class TinyAnalyzer(nn.Module):
         if self.photographs is None:
             return features[0].new_full((len(features[0]),), -torch.inf)
         return self.photographs(features)
+
+    def points(self, features: Sequence[Tensor]) -> Tensor:
+        """Landmarks [B, 68, 2] in 0..1 from the trunk's features."""
+        shape = self.geometry(self.squeeze(features[3]))
+        return 0.5 + 0.25 * self.landmarks(shape).unflatten(1, (LANDMARKS, 2))
 
     def maps(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits of parts [B, 10, 32, 32] and head [B, 32, 32] from the trunk's features."""
@@ -116,7 +123,9 @@ def load_analyzer(path: str | Path = WEIGHTS / ANALYZER_FILE) -> TinyAnalyzer:
     net = TinyAnalyzer().eval().requires_grad_(False)
     tensors, about = read_weights(path)
     net.load_state_dict(as_float32(tensors))
-    net.photographs = load_criterion(about.get(CHECKSUM_KEY, ""))
+    checksum = about.get(CHECKSUM_KEY, "")
+    net.photographs = load_criterion(checksum)
+    net.malformed = load_malformed_criterion(checksum, Path(path).with_name(MALFORMED_FILE))
     return net
 
 

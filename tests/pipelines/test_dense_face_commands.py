@@ -229,6 +229,10 @@ KEYS = {
     "pose_mae_deg",
     "background_psnr_db",
     "prompt_accuracy",
+    "malformed",
+    "malformed_latent_ceiling",
+    "prompt_malformed",
+    "prompt_malformed_ceiling",
 }
 CONTROLS = {
     "control.adapter_off.identity_top1",

@@ -2,6 +2,7 @@
 
     data -> analyzer, evaluator -> vae -> decoder -> parts, expression, base
          -> dense-face, annotation -> sfsr, sfsr-midpoint, sfsr-one-step
+    expression -> malformed
 
 Each stage reads the results of earlier ones, resumes after a kill, and writes one file into
 ``demo/weights``. There are exceptions: ``vae`` and ``decoder`` write into the work folder, and
@@ -45,6 +46,7 @@ from .data import PER_SHARD, Images, pose_hints, render_shards
 from .dense_face import tiny_task
 from .expression import ExpressionTask
 from .feature_cache import CACHED_SHARDS, cache_features, load_features
+from .malformed import malformed
 from .parts import LAYERS, PartsTask
 from .run import TrainingRun
 from .sfsr_stages import sfsr, sfsr_control
@@ -215,6 +217,7 @@ STAGES: dict[str, Callable[[TrainingRun], None]] = {
     "decoder": decoder,
     "parts": parts,
     "expression": expression,
+    "malformed": malformed,
     "base": base,
     "dense-face": dense_face,
     "annotation": annotation,
