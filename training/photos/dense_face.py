@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.single_file import Tokenize
 from ...storage import file_sha256
 from ..data.batches import Batch, Batches, Draw
-from ..data.dataset import Sample
+from ..data.dataset import FaceDataset, Sample
 from ..dense_face import (
     NO_IDENTITY,
     NO_POSE,
@@ -36,6 +37,8 @@ from .arcface_reader import ArcFaceReader
 from .other_images import other_identities
 from .people import batches_of_people, encoder_of, load_frozen
 from .person_words import PersonWords
+from .validation import validation_of
+from .validation_images import DenseFaceImages, HeldOut
 
 
 class PhotoPeople(nn.Module):
@@ -84,11 +87,12 @@ class PhotoPeople(nn.Module):
         )
 
 
-def people_batches(config: DenseFaceConfig, *, recogniser: bool) -> Batches:
+def people_batches(config: DenseFaceConfig, *, recogniser: bool, held_out: bool = False) -> Batches:
     """The data set, each image with another one of the same person wherever there is one.
 
     Args:
         recogniser: Whether identities are read by a network; else the data set must have them.
+        held_out: Whether those of the people who are held out, instead of those trained on.
 
     Raises:
         InputError: There is no data set.
@@ -98,6 +102,7 @@ def people_batches(config: DenseFaceConfig, *, recogniser: bool) -> Batches:
         1,
         (),
         recogniser=recogniser,
+        held_out=held_out,
         labels="Landmarks",
         add=_PoseImage(config.size),
     )
@@ -137,13 +142,22 @@ def train_dense_face(
     settings: dict[str, object] = {"size": config.size, "encoder": encoder_of(config)}
     if config.start is not None:
         settings["start"] = file_sha256(config.start)[:12]
+    batches = partial(people_batches, config, recogniser=net is not None)
+    source = cast(PhotoPeople, task.source)
+
+    def images(data: FaceDataset) -> DenseFaceImages:
+        return DenseFaceImages(HeldOut(data, config, source.recogniser), base, task, source.words)
+
     train(
         task,
         config.schedule,
         seed=config.seed,
         folder=config.folder,
-        batches=people_batches(config, recogniser=net is not None),
+        batches=batches(),
         settings={**settings, "delta": task.adapter.delta},
+        validation=validation_of(
+            config, batches, "mse", images if config.validation_images else None
+        ),
         fresh=fresh,
     )
     about = {"encoder": encoder_of(config)}
