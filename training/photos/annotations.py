@@ -26,6 +26,8 @@ from ..runs.memory import save_memory
 from ..runs.processes import on_main
 from ..settings.config import AnnotationsConfig
 from ..tiny.feature_cache import EMPTY_CAPTION
+from ..watch.provenance import result_metadata
+from ..watch.result import write_result
 from .validation import validation_of
 
 VAE_FACTOR = 8
@@ -128,5 +130,6 @@ def train_and_save(config: AnnotationsConfig, *, fresh: bool = False) -> None:
     base = load_checkpoint(config.base)
     save_memory(base, config.precision, checkpointing=False)  # nothing is trained through it
     tokenize = tokenizer_for(base, config.tokenizer)
+    about = on_main(lambda: result_metadata(config, "annotations", base.metadata))
     head = train_head(base, config, tokenize, fresh=fresh)
-    on_main(lambda: save_head(config.out, head, config.about("annotations", base.metadata)))
+    write_result(config, about, lambda path, full: save_head(path, head, full))

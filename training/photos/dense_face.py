@@ -33,6 +33,8 @@ from ..runs.loop import seeded, train
 from ..runs.processes import on_main
 from ..settings.config import DenseFaceConfig
 from ..tiny.base import EMPTY_CAPTION
+from ..watch.provenance import result_metadata
+from ..watch.result import write_result
 from .arcface_reader import ArcFaceReader
 from .other_images import other_identities
 from .people import batches_of_people, encoder_of, load_frozen
@@ -194,10 +196,14 @@ def train_and_save(config: DenseFaceConfig, *, fresh: bool = False) -> None:
             used, or nothing can be written.
     """
     frozen = load_frozen(config)
+    about = on_main(lambda: result_metadata(config, "dense-face", frozen.base.metadata))
     trained = train_dense_face(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
-    about = {**config.about("dense-face", frozen.base.metadata), **trained.metadata}
     parts = trained.adapter, trained.pose_branch, trained.token
-    on_main(lambda: save_adapter(config.out, DenseFaceAdapter(*parts, about)))
+    write_result(
+        config,
+        {**about, **trained.metadata},
+        lambda path, full: save_adapter(path, DenseFaceAdapter(*parts, full)),
+    )
 
 
 def _check_start(start: DenseFaceAdapter, base: Base, config: DenseFaceConfig) -> None:

@@ -28,6 +28,8 @@ from ..settings.config import SFSRConfig
 from ..sfsr import FaceLosses, SFSRTask
 from ..sfsr_faces import NO_CAPTION, SFSRFaces, half_known
 from ..tiny.vae import FIRST_FEATURE
+from ..watch.provenance import result_metadata
+from ..watch.result import write_result
 from .annotations import VAE_FACTOR
 from .arcface_reader import ArcFaceReader
 from .other_images import has_landmarks, other_identities
@@ -205,9 +207,9 @@ def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
             nothing can be written.
     """
     frozen = load_frozen(config)
+    about = on_main(lambda: result_metadata(config, "sfsr", frozen.base.metadata))
     adapter = train_sfsr(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
-    about = config.about("sfsr", frozen.base.metadata)
-    on_main(lambda: adapter.save(config.out, about))
+    write_result(config, {**about, "encoder": encoder_of(config)}, adapter.save)
 
 
 def face_mask(parts: Tensor, size: int) -> Tensor:

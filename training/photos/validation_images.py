@@ -177,7 +177,7 @@ def _sheet(rows: Sequence[Sequence[Tensor]], note: str) -> Image.Image:
         torch.cat([F.interpolate(image, side, mode="bilinear", antialias=True) for image in row])
         for row in rows
     ]
-    notes = [note, f"{SAMPLER}, {STEPS} steps, guidance {GUIDANCE:g}; nobody was trained on"]
+    notes = [note, f"{SAMPLER}, {STEPS} steps, guidance {GUIDANCE:g}; people held out"]
     columns = ["reference", "photo", *(f"seed {seed}" for seed in SEEDS)]
     return labelled_sheet(tables, columns, "Validation", notes)
 

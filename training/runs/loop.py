@@ -133,6 +133,8 @@ def train(
         if fresh:
             on_main(lambda: (clear(folder), clear_watched(folder)))
         own = dict(settings or {})
+        if validation is not None and validation.people:
+            own["people held out"] = validation.people
         return _train(held, task, schedule, seed, folder, batches, own, validation)
 
 

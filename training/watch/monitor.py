@@ -97,18 +97,17 @@ class Monitor:
         validation = self.validation
         if validation is not None and not validation.acts(step, self._steps):
             validation = None
-        line = validation is not None and validation.due(step, self._steps)
-        line = line or (step > 0 and (step % self._every == 0 or step == self._steps))
-        if not line and validation is None:
+        full = step > 0 and (step % self._every == 0 or step == self._steps)
+        if not full and validation is None:
             return
-        means = self.metrics.take(rate) if line and step else {}
+        means = self.metrics.take(rate) if full else {}
 
         def write() -> None:
             held_out: dict[str, float] = {}
             if validation is not None:
                 with averaged() as task:
                     held_out = self._validate(step, task, validation)
-            if line:
+            if full or held_out:
                 self._write(step, seconds, {**means, **held_out})
 
         on_main(write)
