@@ -25,7 +25,7 @@ from .curve import read_curve
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_NOTE = 200
-_LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "LICENCE.md")
+_LICENCE_FILES = [name + end for name in ("LICENSE", "LICENCE") for end in ("", ".txt", ".md")]
 
 
 def provenance() -> dict[str, str]:
