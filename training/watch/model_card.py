@@ -55,7 +55,7 @@ _CONSENT = (
 
 
 def write_card(out: Path, about: Mapping[str, str], folder: Path) -> Path:
-    """Write ``NAME.md`` beside a result, with copies of its curves and validation images.
+    """Write the card of a result beside it, with copies of its curves and validation images.
 
     Args:
         out: The result's file. about: Its metadata (``provenance``). folder: The work folder.
