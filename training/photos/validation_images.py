@@ -60,7 +60,7 @@ class HeldOut:
         Raises:
             InputError: None of their images can be used.
         """
-        wanted = getattr(self.config, "validation_images", 0)
+        wanted = self.config.validation_images
         found: list[tuple[Sample, Sample]] = []
         for numbers in self._by_person():
             some = [sample for sample in map(self.data.sample, numbers) if self._fits(sample)]
