@@ -92,8 +92,11 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
         _print_plan(config)
         return
     logging.basicConfig(format="%(message)s")
+    logging.getLogger(__name__.split(".")[0]).setLevel(logging.INFO)
     if hint:
         print(hint, file=sys.stderr)
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     from ..training.runs.processes import process_state
 
     state = process_state()
@@ -103,7 +106,8 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
         from ..training.photos.dense_face import train_and_save
     else:
         from ..training.photos.sfsr import train_and_save
-    train_and_save(config, fresh=args.fresh)  # type: ignore[arg-type]
+    with logging_redirect_tqdm():
+        train_and_save(config, fresh=args.fresh)  # type: ignore[arg-type]
     if state.is_main_process:
         print(config.out)
 

@@ -87,7 +87,7 @@ IN_FUNCTIONS: dict[str, set[str]] = {
     "cv2": {"faces"},
     "insightface": {"faces"},
     "onnxruntime": {"faces"},
-    "matplotlib": {"benchmarks"},
+    "matplotlib": {"benchmarks", "training"},
     "skimage": {"benchmarks"},
     "timm": {"faces"},
     "ray": {"training"},

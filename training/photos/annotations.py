@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,12 +19,16 @@ from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
 from ...pipelines.text import encode_text
 from ..data.batches import Batch, Batches
 from ..data.dataset import FaceDataset
+from ..data.held_out import split
 from ..data.record import KINDS
 from ..runs.loop import seeded, train
 from ..runs.memory import DTYPES, save_memory
 from ..runs.processes import on_main
 from ..settings.config import AnnotationsConfig
 from ..tiny.feature_cache import EMPTY_CAPTION
+from ..watch.provenance import result_metadata
+from ..watch.result import write_result
+from .validation import validation_of
 
 VAE_FACTOR = 8
 
@@ -74,14 +79,18 @@ class HeadTask(nn.Module):
         return t, noise, (torch.rand(count, generator=generator) < EMPTY_CAPTION).tolist()
 
 
-def head_batches(config: AnnotationsConfig) -> Batches:
+def head_batches(config: AnnotationsConfig, *, held_out: bool = False) -> Batches:
     """The data set; an image with few labels trains what it can.
+
+    Args:
+        held_out: Whether those of the people who are held out, instead of those trained on.
 
     Raises:
         InputError: There is no data set.
     """
     cells = config.size // VAE_FACTOR * config.scale
     data = FaceDataset(config.dataset, config.size, cells, config.scheme, KINDS)
+    data = split(data, config.held_out)[held_out]
     return Batches(data, config.batch, config.seed, workers=config.workers)
 
 
@@ -97,13 +106,15 @@ def train_head(
         ModelFileError: The work folder holds a run of another head.
     """
     task = HeadTask(base, config, tokenize)
+    batches = partial(head_batches, config)
     train(
         task,
         config.schedule,
         seed=config.seed,
         folder=config.folder,
-        batches=head_batches(config),
+        batches=batches(),
         settings=config.shaping,
+        validation=validation_of(config, batches),
         fresh=fresh,
     )
     return task.head
@@ -119,5 +130,6 @@ def train_and_save(config: AnnotationsConfig, *, fresh: bool = False) -> None:
     base = load_checkpoint(config.base, dtype=DTYPES[config.precision])
     save_memory(base, config.precision, checkpointing=False)  # nothing is trained through it
     tokenize = tokenizer_for(base, config.tokenizer)
+    about = on_main(lambda: result_metadata(config, "annotations", base.metadata))
     head = train_head(base, config, tokenize, fresh=fresh)
-    on_main(lambda: save_head(config.out, head, config.about("annotations", base.metadata)))
+    write_result(config, about, lambda path, full: save_head(path, head, full))

@@ -20,6 +20,14 @@ class ArcFaceReader(nn.Module):
     def __init__(self, net: IRSE50) -> None:
         super().__init__()
         self.net = net
+        self.eval()
+
+    def train(self, mode: bool = True) -> ArcFaceReader:
+        """Nothing: the network is always evaluated, whatever the task around it does.
+
+        Its batch norms keep their statistics, its dropout drops nothing.
+        """
+        return super().train(False)
 
     def identities(self, images: Tensor, five: Tensor) -> Tensor:
         """Identities [B, 512] of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1."""

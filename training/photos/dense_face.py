@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from ...pipelines.attention import layers_for
 from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.single_file import Tokenize
 from ..data.batches import Batch, Batches, Draw
-from ..data.dataset import Sample
+from ..data.dataset import FaceDataset, Sample
 from ..dense_face import (
     NO_POSE,
     DenseFaceTask,
@@ -30,10 +31,14 @@ from ..dense_face import (
 from ..runs.loop import seeded, train
 from ..runs.processes import on_main
 from ..settings.config import DenseFaceConfig
+from ..watch.provenance import result_metadata
+from ..watch.result import write_result
 from .arcface_reader import ArcFaceReader
 from .other_images import other_identities
 from .people import batches_of_people, encoder_of, load_frozen
 from .person_words import PersonWords
+from .validation import validation_of
+from .validation_images import DenseFaceImages, HeldOut
 
 
 class PhotoPeople(nn.Module):
@@ -82,11 +87,12 @@ class PhotoPeople(nn.Module):
         )
 
 
-def people_batches(config: DenseFaceConfig, *, recogniser: bool) -> Batches:
+def people_batches(config: DenseFaceConfig, *, recogniser: bool, held_out: bool = False) -> Batches:
     """The data set, each image with another one of the same person wherever there is one.
 
     Args:
         recogniser: Whether identities are read by a network; else the data set must have them.
+        held_out: Whether those of the people who are held out, instead of those trained on.
 
     Raises:
         InputError: There is no data set.
@@ -96,6 +102,7 @@ def people_batches(config: DenseFaceConfig, *, recogniser: bool) -> Batches:
         1,
         (),
         recogniser=recogniser,
+        held_out=held_out,
         labels="Landmarks",
         add=_PoseImage(config.size),
     )
@@ -132,13 +139,22 @@ def train_dense_face(
         IncompatibleError: ``config.start`` fits neither base nor encoder.
     """
     task = dense_face_task(base, config, tokenize, net)
+    batches = partial(people_batches, config, recogniser=net is not None)
+    source = cast(PhotoPeople, task.source)
+
+    def images(data: FaceDataset) -> DenseFaceImages:
+        return DenseFaceImages(HeldOut(data, config, source.recogniser), base, task, source.words)
+
     train(
         task,
         config.schedule,
         seed=config.seed,
         folder=config.folder,
-        batches=people_batches(config, recogniser=net is not None),
+        batches=batches(),
         settings={**config.shaping, "encoder": encoder_of(config), "delta": task.adapter.delta},
+        validation=validation_of(
+            config, batches, "mse", images if config.validation_images else None
+        ),
         fresh=fresh,
     )
     about = {"encoder": encoder_of(config)}
@@ -175,10 +191,14 @@ def train_and_save(config: DenseFaceConfig, *, fresh: bool = False) -> None:
             used, or nothing can be written.
     """
     frozen = load_frozen(config)
+    about = on_main(lambda: result_metadata(config, "dense-face", frozen.base.metadata))
     trained = train_dense_face(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
-    about = {**config.about("dense-face", frozen.base.metadata), **trained.metadata}
     parts = trained.adapter, trained.pose_branch, trained.token
-    on_main(lambda: save_adapter(config.out, DenseFaceAdapter(*parts, about)))
+    write_result(
+        config,
+        {**about, **trained.metadata},
+        lambda path, full: save_adapter(path, DenseFaceAdapter(*parts, full)),
+    )
 
 
 def _check_start(start: DenseFaceAdapter, base: Base, config: DenseFaceConfig) -> None:

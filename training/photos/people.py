@@ -15,6 +15,7 @@ from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
 from ..data.annotate_plan import require_encoder
 from ..data.batches import Batches, Draw
 from ..data.dataset import FaceDataset, Sample
+from ..data.held_out import split
 from ..runs.memory import DTYPES, cast_frozen, save_memory
 from ..settings.config import DenseFaceConfig, SFSRConfig
 from .other_images import OtherImages, has_feature, has_landmarks
@@ -58,6 +59,7 @@ def batches_of_people(
     kinds: Sequence[str],
     *,
     recogniser: bool,
+    held_out: bool,
     labels: str,
     usable: Callable[[Sample], bool] | None = None,
     add: Callable[[Sample, Draw], None] | None = None,
@@ -68,6 +70,7 @@ def batches_of_people(
         map_size: Side of depth and parts in cells.
         kinds: Of files to read, beside images and what identities need.
         recogniser: Whether identities are read by a network; else the data set must have them.
+        held_out: Whether those of the people who are held out, instead of those trained on.
         labels: For the error message: what makes a sample usable.
         usable: Whether it can be trained on, beside its identity.
         add: Adds to a sample what depends on its number in the run.
@@ -81,6 +84,7 @@ def batches_of_people(
     identity = "landmarks" if recogniser else "feat_file_v2"
     kinds = tuple(dict.fromkeys(("images", identity, *kinds)))
     data = FaceDataset(config.dataset, config.size, map_size, config.scheme, kinds)
+    data = split(data, config.held_out)[held_out]
     others = OtherImages(data, config.seed, recogniser)
     has_identity = has_landmarks if recogniser else has_feature
     return Batches(

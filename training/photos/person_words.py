@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...demo.vocabulary import PLACEHOLDER as TINY_PLACEHOLDER
 from ...demo.vocabulary import WORDS
-from ...dense_face.prompt import with_placeholder
+from ...dense_face.prompt import PLACEHOLDER, with_placeholder
 from ...pipelines.base import Base
 from ...pipelines.single_file import Tokenize
 
@@ -46,3 +46,10 @@ class PersonWords:
         shown = torch.tensor([k and not e for k, e in zip(known, empty, strict=True)])
         ids[shown, 1] = self.placeholder
         return ids
+
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """[B, L] of prompts as they are, with the placeholder where they have it."""
+        if self._captions:
+            return self._tokenize(texts)
+        named = [PLACEHOLDER in text for text in texts]
+        return self.ids(texts, named, [False] * len(texts))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,17 +21,21 @@ from ...sfsr.adapter import SFSRAdapter
 from ...sfsr.background import background_channels, emptied, latent_mask
 from ...sfsr.compound_inputs import CompoundLayout
 from ..data.batches import Batch, Batches
-from ..data.dataset import Sample
+from ..data.dataset import FaceDataset, Sample
 from ..runs.loop import seeded, train
 from ..runs.processes import on_main
 from ..settings.config import SFSRConfig
 from ..sfsr import FaceLosses, SFSRTask
 from ..sfsr_faces import NO_CAPTION, SFSRFaces, half_known
 from ..tiny.vae import FIRST_FEATURE
+from ..watch.provenance import result_metadata
+from ..watch.result import write_result
 from .annotations import VAE_FACTOR
 from .arcface_reader import ArcFaceReader
 from .other_images import has_landmarks, other_identities
 from .people import batches_of_people, encoder_of, load_frozen
+from .validation import validation_of
+from .validation_images import HeldOut, SFSRImages
 
 MARGIN = 0.15
 """Width of the emptied margin around the face, as a fraction of the face's diameter."""
@@ -73,9 +78,7 @@ class PhotoFaces(nn.Module):
         people = other_identities(batch, images, self.recogniser, self.config.scheme)
         cells = self.config.size // VAE_FACTOR
         parts = batch["parts"][:, None].to(images.device)
-        side = (self.config.size, self.config.size)
-        face = F.interpolate(_at_least(parts, 1), side, mode="nearest-exact")
-        mask = _unless_all(dilate_by_fraction(face, MARGIN), face)
+        mask = face_mask(parts, self.config.size)
         # Another face's area is emptied as well: the outline alone would reveal the person.
         wide = _unless_all(torch.maximum(mask, mask.roll(1, 0)), mask)
         known = half_known(batch["blendshapes"].isfinite(), generator).to(images.device)
@@ -102,11 +105,12 @@ class PhotoFaces(nn.Module):
         return LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
 
 
-def face_batches(config: SFSRConfig, *, recogniser: bool) -> Batches:
+def face_batches(config: SFSRConfig, *, recogniser: bool, held_out: bool = False) -> Batches:
     """The data set: images with part masks and landmarks.
 
     Args:
         recogniser: Whether identities are read by a network; else the data set must have them.
+        held_out: Whether those of the people who are held out, instead of those trained on.
 
     Raises:
         InputError: There is no data set.
@@ -117,12 +121,13 @@ def face_batches(config: SFSRConfig, *, recogniser: bool) -> Batches:
         config.size // 2,
         ("masks", "landmarks", "attributes"),
         recogniser=recogniser,
-        usable=_has_face,
+        held_out=held_out,
+        usable=has_face,
         labels="Part masks and landmarks",
     )
 
 
-def _has_face(sample: Sample) -> bool:
+def has_face(sample: Sample) -> bool:
     """Without parts (-1), face or background there is no scene to empty."""
     parts = sample["parts"]
     seen = bool((parts > 0).any()) and bool((parts == 0).any())
@@ -150,13 +155,23 @@ def train_sfsr(
         ModelFileError: The work folder holds a run of another adapter.
     """
     task = sfsr_task(base, config, tokenize, net)
+    batches = partial(face_batches, config, recogniser=net is not None)
+    source = cast(PhotoFaces, task.source)
+
+    def images(data: FaceDataset) -> SFSRImages:
+        held_out = HeldOut(data, config, source.recogniser, has_face)
+        return SFSRImages(held_out, base, task, tokenize, _own_mask)
+
     train(
         task,
         config.schedule,
         seed=config.seed,
         folder=config.folder,
-        batches=face_batches(config, recogniser=net is not None),
+        batches=batches(),
         settings={**config.shaping, "encoder": task.adapter.layout.required},
+        validation=validation_of(
+            config, batches, draw=images if config.validation_images else None
+        ),
         fresh=fresh,
     )
     return task.adapter
@@ -188,9 +203,20 @@ def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
             nothing can be written.
     """
     frozen = load_frozen(config)
+    about = on_main(lambda: result_metadata(config, "sfsr", frozen.base.metadata))
     adapter = train_sfsr(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
-    about = config.about("sfsr", frozen.base.metadata)
-    on_main(lambda: adapter.save(config.out, about))
+    write_result(config, {**about, "encoder": encoder_of(config)}, adapter.save)
+
+
+def face_mask(parts: Tensor, size: int) -> Tensor:
+    """The face with a margin, [B, 1, size, size], 1 = face, from part classes [B, 1, H, W]."""
+    face = F.interpolate(_at_least(parts, 1), (size, size), mode="nearest-exact")
+    return _unless_all(dilate_by_fraction(face, MARGIN), face)
+
+
+def _own_mask(sample: Sample) -> Tensor:
+    """That of a sample [S, S], at the size of its image."""
+    return face_mask(sample["parts"][None, None], sample["image"].shape[-1])[0, 0]
 
 
 def _at_least(parts: Tensor, first: int) -> Tensor:

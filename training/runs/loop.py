@@ -26,6 +26,9 @@ from tqdm import tqdm
 from ...dense_face.noise_prediction import average_decay
 from ...errors import InputError
 from ..data.batches import Batches
+from ..watch.monitor import Monitor
+from ..watch.monitor import clear as clear_watched
+from ..watch.validation import Validation, averaged_weights
 from .fingerprint import Fingerprint
 from .health import Health
 from .optimizer import new_optimizer
@@ -48,6 +51,8 @@ class Schedule:
         fiftieth.
     ema: Largest decay of the weight average; it grows slowly, so that short runs are averaged too.
     save_every: Steps between saved states. keep: Number of them that are kept.
+    log_every: Steps between lines of the curve. tensorboard: Whether TensorBoard's events are
+        written, too.
     precision: ``no`` (float32), ``bf16`` or ``fp16``.
     accumulation: Batches whose gradients make one step.
     optimizer: A key of ``optimizer.OPTIMIZERS``.
@@ -63,6 +68,8 @@ class Schedule:
     precision: str = "bf16"
     accumulation: int = 1
     optimizer: str = "muon"
+    log_every: int = 10
+    tensorboard: bool = False
 
     def rate(self, step: int) -> float:
         """Learning rate of step ``step`` (0-based)."""
@@ -97,17 +104,20 @@ def train(
     folder: Path,
     batches: Batches | None = None,
     settings: Mapping[str, object] | None = None,
+    validation: Validation | None = None,
     fresh: bool = False,
 ) -> float:
     """Train ``task``, load the averaged weights into it and freeze it.
 
-    The states and the loss curve (``curve.jsonl``) are saved in ``folder`` by the main process. A
-    killed run resumes from the last saved state; a finished one returns at once.
+    The states are saved in ``folder`` by the main process, beside curves and validation images
+    (``watch.monitor``). A killed run resumes from the last saved state; a finished one returns at
+    once.
 
     Args:
         batches: The data set; None for a task that draws its own batch.
         settings: What else shapes the result, for the fingerprint: a state that was saved with
             other settings, frozen networks or data is refused.
+        validation: It does not change the result.
         fresh: Remove what an earlier run left in ``folder``.
 
     Returns:
@@ -122,17 +132,22 @@ def train(
     with ExitStack() as held:
         on_main(lambda: held.enter_context(locked(folder)))
         if fresh:
-            on_main(lambda: clear(folder))
-        return _train(task, schedule, seed, folder, batches, dict(settings or {}))
+            on_main(lambda: (clear(folder), clear_watched(folder)))
+        own = dict(settings or {})
+        if validation is not None and validation.people:
+            own["people held out"] = validation.people
+        return _train(held, task, schedule, seed, folder, batches, own, validation)
 
 
 def _train(
+    held: ExitStack,
     task: nn.Module,
     schedule: Schedule,
     seed: int,
     folder: Path,
     batches: Batches | None,
     settings: dict[str, object],
+    validation: Validation | None,
 ) -> float:
     # The schedule counts steps, not samples: it must not run faster with more processes.
     accelerator = Accelerator(
@@ -156,10 +171,30 @@ def _train(
     state = TrainingState(task, optimizer, scheduler, accelerator.scaler, average, fingerprint)
     state.load(folder)
     before, started = state.seconds, time.monotonic()
-    health = Health(accelerator, folder)
-    parts = schedule.accumulation
+    health, parts = Health(accelerator, folder), schedule.accumulation
+    monitor = Monitor(
+        folder,
+        every=schedule.log_every,
+        steps=schedule.steps,
+        rate=schedule.lr,
+        images=None if batches is None else batches.size * accelerator.num_processes * parts,
+        validation=validation,
+    )
+    if state.watch:
+        health.load_state_dict(state.watch["health"])
+        monitor.load_state_dict(state.watch["monitor"])
+    held.callback(monitor.close)
+    on_main(lambda: monitor.open(state.step, tensorboard=schedule.tensorboard))
+
+    @contextmanager
+    def averaged() -> Iterator[nn.Module]:
+        with averaged_weights(task, trained, average), accelerator.autocast():
+            yield task
+
     loaded = _loaded(accelerator, batches, state.step * parts, schedule.steps * parts)
     model.train()
+    if state.step == 0:
+        monitor.show(0, 0.0, 0.0, averaged)
     steps = range(state.step, schedule.steps)
     bar = tqdm(
         steps,
@@ -179,18 +214,23 @@ def _train(
                 accelerator.backward(next(iter(losses.values())))
             health.see(losses, batch)
         norm = accelerator.clip_grad_norm_(trained.values(), _MAX_NORM)
-        health.check(step, norm)
+        monitor.metrics.add(health.check(step, norm), norm)
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                average[name].lerp_(parameter, 1 - schedule.decay(step))
+        if not optimizer.step_was_skipped:  # of fp16, after an overflow
+            with torch.no_grad():
+                for name, parameter in trained.items():
+                    average[name].lerp_(parameter, 1 - schedule.decay(step))
         if (step + 1) % 20 == 0:
             bar.set_postfix({name: f"{value:.4f}" for name, value in health.means.items()})
-        if (step + 1) % schedule.save_every == 0 or step + 1 == schedule.steps:
-            state.step, state.seconds = step + 1, before + time.monotonic() - started
-            state.save(folder, schedule.keep, health.means)
+        state.step, state.seconds = step + 1, before + time.monotonic() - started
+        monitor.show(state.step, state.seconds, schedule.rate(step), averaged)
+        if state.step % schedule.save_every == 0 or state.step == schedule.steps:
+            state.watch = {"health": health.state_dict(), "monitor": monitor.state_dict()}
+            state.save(folder, schedule.keep)
+            on_main(monitor.draw)
+            monitor.metrics.resume_clock()
     next(loaded, None)  # for accelerate, which keeps a loader that has not ended
     task.load_state_dict(average, strict=False)
     task.eval().requires_grad_(False)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...errors import InputError, ModelFileError
 from .fingerprint import Fingerprint
 from .processes import on_main
-from .work_folder import append_point, read_state, write_state
+from .work_folder import read_state, write_state
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class TrainingState:
     average: Averaged weights by parameter name.
     fingerprint: What the run was started with.
     step: Steps done. seconds: Time that they took.
+    watch: What its losses were, for health and curve.
     """
 
     task: nn.Module
@@ -43,9 +44,10 @@ class TrainingState:
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
     step: int = 0
     seconds: float = 0.0
+    watch: Mapping[str, Any] = field(default_factory=dict)
 
-    def save(self, folder: Path, keep: int, losses: Mapping[str, float]) -> None:
-        """Save the state from the main process and add a point to the curve.
+    def save(self, folder: Path, keep: int) -> None:
+        """Save the state from the main process.
 
         Args:
             keep: States to keep, this one included.
@@ -62,13 +64,9 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "watch": dict(self.watch),
         }
-
-        def write() -> None:
-            write_state(folder, self.step, state, keep)
-            append_point(folder, {"step": self.step, "seconds": round(self.seconds, 1), **losses})
-
-        on_main(write)
+        on_main(lambda: write_state(folder, self.step, state, keep))
 
     def load(self, folder: Path) -> None:
         """Restore the newest state, read by the main process; without one nothing happens.
@@ -92,6 +90,7 @@ class TrainingState:
             if self.scaler is not None and state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.watch = state.get("watch", {})
         except Exception as error:  # a state of another kind may raise anything
             raise ModelFileError(
                 "the saved training state belongs to another network",

@@ -1,13 +1,12 @@
 """A training run's work folder: one run at a time, and its last states.
 
-``state-00000200.pt`` is the state after 200 steps, ``curve.jsonl`` has a line for each state, and
-``run.lock`` is held while a run is active; the system releases it when the process ends, however
-it ends.
+``state-00000200.pt`` is the state after 200 steps, and ``run.lock`` is held while a run is active;
+the system releases it when the process ends, however it ends. Curves and validation images are
+beside them (``watch.monitor``).
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -19,13 +18,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from ...errors import InputError, ModelFileError
-from ...readers.json_text import parse_json
 from ...readers.torch_file import open_checkpoint, read_saved
 from ...storage import atomic_path, make_folder, writing
 
 log = logging.getLogger(__name__)
-CURVE, LOCK = "curve.jsonl", "run.lock"
+LOCK = "run.lock"
 _STATE = re.compile(r"state-([0-9]{8,12})\.pt")
+_OLD_STATE = "state.pt"
+"""Of the first version, which did not say what it belongs to."""
 
 
 @contextmanager
@@ -59,15 +59,14 @@ def states(folder: Path) -> list[tuple[int, Path]]:
 
 
 def clear(folder: Path) -> None:
-    """Remove all states and the curve.
+    """Remove all states.
 
     Raises:
         InputError: They cannot be removed.
     """
     with writing(folder):
-        for _, path in states(folder):
+        for path in [*(path for _, path in states(folder)), folder / _OLD_STATE]:
             path.unlink(missing_ok=True)
-        (folder / CURVE).unlink(missing_ok=True)
 
 
 def read_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -87,6 +86,8 @@ def read_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             damaged = damaged or error
     if damaged is not None:
         raise damaged
+    if (folder / _OLD_STATE).is_file():
+        log.warning("%s is of an older version and is not read: the run starts anew", _OLD_STATE)
     return None
 
 
@@ -104,23 +105,3 @@ def write_state(folder: Path, step: int, state: Mapping[str, Any], keep: int) ->
     for _, path in states(folder)[keep:]:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-
-
-def append_point(folder: Path, point: Mapping[str, float]) -> None:
-    """Append a line to the curve; lines of the same or a later step are replaced.
-
-    Raises:
-        InputError: The folder cannot be written to.
-    """
-    path = folder / CURVE
-    with writing(path):
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    earlier = [line for line in lines if _step(line) < point["step"]]
-    with atomic_path(path) as temporary:
-        temporary.write_text("\n".join([*earlier, json.dumps(point)]) + "\n", encoding="utf-8")
-
-
-def _step(line: str) -> float:
-    with suppress(ValueError, KeyError, TypeError):
-        return float(parse_json(line)["step"])
-    return float("inf")  # half a line of a killed run

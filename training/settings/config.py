@@ -27,7 +27,8 @@ MOST_PROCESSES = 1024
 _MANY = 2**53
 _BY_THE_LOOP = {"steps", "batch", "accumulation", "rate", "optimizer", "seed", "precision"}
 """Keys that the training loop compares itself."""
-_FREE = {"workers", "save_every", "keep", "gradient_checkpointing"}
+_WATCHING = {"log_every", "tensorboard", "validate_every", "check_after", "validation_images"}
+_FREE = {"workers", "save_every", "keep", "gradient_checkpointing"} | _WATCHING
 """Keys that do not change the result."""
 
 
@@ -73,6 +74,19 @@ class TrainerConfig:
     workers: int = key("processes that read images", 2, within=(0, MOST_PROCESSES))
     save_every: int = key("steps between saved states", 200, within=(1, _MANY))
     keep: int = key("saved states to keep", 2, within=(1, 1000))
+    log_every: int = key("steps between lines of the curve", 10, within=(1, _MANY))
+    tensorboard: bool = key("write TensorBoard's events into the work folder", False)
+    held_out: float = key(
+        "people kept out of training, for validation: a fraction, or from 1 on their number",
+        0.02,
+        within=(0, _MANY),
+    )
+    validate_every: int = key("steps between validations", 1000, within=(1, _MANY))
+    check_after: int = key(
+        "steps after which the loss is compared with that of the start; 0: never",
+        200,
+        within=(0, _MANY),
+    )
     seed: int = key("seed of weights, order and noise", 0, within=(0, HIGHEST_SEED))
     precision: str = key("of the networks", "bf16", choices=PRECISIONS)
 
@@ -104,6 +118,8 @@ class TrainerConfig:
             precision=self.precision,
             accumulation=self.accumulation,
             optimizer=self.optimizer,
+            log_every=self.log_every,
+            tensorboard=self.tensorboard,
         )
 
     @property
@@ -179,6 +195,9 @@ class SFSRConfig(TrainerConfig):
         True,
     )
     gradient_checkpointing: bool = key("less memory, a third more time", False)
+    validation_images: int = key(
+        "people drawn in a validation, each twice; 0: none", 2, within=(0, 64)
+    )
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -204,6 +223,9 @@ class DenseFaceConfig(TrainerConfig):
         "",
     )
     gradient_checkpointing: bool = key("less memory, a third more time", False)
+    validation_images: int = key(
+        "people drawn in a validation, each twice; 0: none", 2, within=(0, 64)
+    )
 
     def __post_init__(self) -> None:
         """Check the values."""

@@ -134,7 +134,10 @@ def test_a_recogniser_reads_the_other_image(faces: Path, base: Base, tmp_path: P
         assert torch.equal(batch["other_image"][index], samples[other]["image"])
     torch.manual_seed(0)
     task = dense_face_task(base, config, token_ids, IRSE50().eval().requires_grad_(False))
+    evaluated = task.source.draw(step_generator(1, 0), batch)
+    task.train()  # the recogniser stays as it is: no dropout, the statistics of its file
     shown = task.source.draw(step_generator(1, 0), batch)
+    assert torch.equal(shown.identity, evaluated.identity)
     norms = shown.identity.norm(dim=1)
     assert bool(((norms - 1).abs() < 1e-4).logical_or(norms == 0).all()) and bool(norms.any())
 

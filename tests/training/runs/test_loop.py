@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from dataclasses import replace
@@ -16,6 +15,7 @@ from comfyui_dense_face.errors import InputError, ModelFileError
 from comfyui_dense_face.training.runs.loop import Schedule, step_generator, train
 from comfyui_dense_face.training.runs.optimizer import new_optimizer
 from comfyui_dense_face.training.runs.work_folder import locked, states
+from comfyui_dense_face.training.watch.curve import read_curve
 from torch import Tensor, nn
 
 
@@ -99,13 +99,6 @@ def test_finished_run_returns_at_once(tmp_path: Path) -> None:
     assert again.layer.weight.item() == pytest.approx(3, abs=0.3)
 
 
-def test_curve_is_written(tmp_path: Path) -> None:
-    train(Line(), SCHEDULE, seed=1, folder=tmp_path)
-    curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
-    assert [point["step"] for point in curve] == [10, 20, 30, 40, 50, 60]
-    assert curve[-1]["loss"] < curve[0]["loss"]
-
-
 def test_foreign_state_is_refused(tmp_path: Path) -> None:
     train(Line(), SCHEDULE, seed=1, folder=tmp_path)
     with pytest.raises(ModelFileError, match=r"another network.*--fresh"):
@@ -145,6 +138,19 @@ def test_what_does_not_change_the_result_may_change(tmp_path: Path) -> None:
     assert resumed.calls == 30
 
 
+def test_a_state_of_the_first_version_is_not_ignored_silently(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state.pt").write_bytes(b"old")
+    train(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    assert "state.pt is of an older version and is not read: the run starts anew" in caplog.text
+    caplog.clear()
+    train(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    assert "state.pt" not in caplog.text
+    train(Line(), SCHEDULE, seed=1, folder=tmp_path, fresh=True)
+    assert not (tmp_path / "state.pt").exists()
+
+
 def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(InputError, match="another run is training") as refused:
         train(Line(), SCHEDULE, seed=1, folder=tmp_path)
@@ -164,8 +170,7 @@ def test_the_last_states_are_kept_and_a_damaged_one_is_passed_over(
     train(resumed, SCHEDULE, seed=1, folder=tmp_path)
     assert resumed.calls == 10 and LAST in caplog.text
     assert torch.equal(whole.layer.weight, resumed.layer.weight)
-    curve = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
-    assert [point["step"] for point in curve] == [10, 20, 30, 40, 50, 60]
+    assert [point["step"] for point in read_curve(tmp_path)] == [10, 20, 30, 40, 50, 60]
     for _, path in states(tmp_path):
         path.write_bytes(b"nothing")
     with pytest.raises(ModelFileError):
@@ -222,7 +227,7 @@ def test_a_full_disk_is_one_sentence_and_the_state_stays(
 
     with pytest.raises(KeyboardInterrupt):
         train(Line(dies_at=15), SCHEDULE, seed=1, folder=tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("state-*")}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
     try:
@@ -230,10 +235,11 @@ def test_a_full_disk_is_one_sentence_and_the_state_stays(
             train(Line(), SCHEDULE, seed=1, folder=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("state-*")} == before
     resumed = Line()
     train(resumed, SCHEDULE, seed=1, folder=tmp_path)
     assert resumed.calls == 50
+    assert [point["step"] for point in read_curve(tmp_path)] == [10, 20, 30, 40, 50, 60]
 
 
 def test_accumulated_batches_make_one_step(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from comfyui_dense_face.training.runs import loop
 from comfyui_dense_face.training.runs.loop import Schedule, train
+from comfyui_dense_face.training.watch.curve import read_curve
 from torch import Tensor, nn
 
 SCALE = 1024.0
@@ -89,6 +91,24 @@ def test_an_overflowing_step_is_skipped(tmp_path: Path) -> None:
     assert line.layer.weight.item() == pytest.approx(3, abs=0.5)
     state = torch.load(tmp_path / LAST, weights_only=True)
     assert state["scaler"]["scale"] == SCALE / 2
+
+
+def test_a_skipped_step_changes_neither_weights_nor_average(tmp_path: Path) -> None:
+    """Only the scale is halved, and the step counts."""
+    schedule = replace(SCHEDULE, steps=9, save_every=1, keep=3)
+    train(Line(overflows_at=7), schedule, seed=1, folder=tmp_path)
+    before, skipped, after = (
+        torch.load(tmp_path / f"state-{step:08d}.pt", weights_only=True) for step in (7, 8, 9)
+    )
+    for part in ("task", "average"):
+        for name, tensor in before[part].items():
+            assert torch.equal(skipped[part][name], tensor)
+            assert not torch.equal(after[part][name], tensor)
+            assert bool(after[part][name].isfinite().all())
+    assert before["scaler"]["scale"] == SCALE
+    assert skipped["scaler"]["scale"] == after["scaler"]["scale"] == SCALE / 2
+    (*_, last) = read_curve(tmp_path)
+    assert last["step"] == 9 and 0 < last["grad_norm"] < 100  # the overflow does not count
 
 
 def test_a_resumed_run_keeps_its_scale(tmp_path: Path) -> None:

@@ -282,6 +282,31 @@ def test_the_number_of_processes_may_change(faces: Path, tmp_path: Path) -> None
         torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=1e-4)
 
 
+def test_the_images_of_the_process_with_the_spoilt_loss_are_named(
+    faces: Path, tmp_path: Path
+) -> None:
+    """In all processes; those of the others are not suspected."""
+
+    def work(rank: int) -> Any:
+        task = Brightness()
+        seen = task.forward
+
+        def spoilt(generator: torch.Generator, batch: Batch) -> dict[str, Tensor]:
+            loss = seen(generator, batch)["loss"]
+            return {"loss": loss * float("nan") if rank and len(task.keys) == 6 else loss}
+
+        task.forward = spoilt
+        try:
+            return _run(faces, tmp_path / "work", task)
+        except InputError as error:
+            return str(error), task.keys[-2:]
+
+    (first, own), (second, bad) = run_ranks(work)
+    assert first == second and "the loss of step 3 is nan" in first
+    assert f"its batch: {', '.join(bad)}; last good state" in first
+    assert not set(own) & set(bad)
+
+
 @pytest.mark.slow
 def test_the_command_in_two_processes_killed_and_resumed(tmp_path: Path) -> None:
     """Under torchrun, killed at random moments: the head of an uninterrupted run."""

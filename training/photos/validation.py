@@ -1,0 +1,57 @@
+"""What the trainers on photographs are validated with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from PIL import Image
+
+from ..data.batches import Batches
+from ..data.dataset import FaceDataset
+from ..settings.config import TrainerConfig
+from ..watch.validation import Validation
+
+log = logging.getLogger(__name__)
+
+
+class BatchesOf(Protocol):
+    """The batches of a trainer, of the people held out or of those trained on."""
+
+    def __call__(self, *, held_out: bool) -> Batches: ...
+
+
+def validation_of(
+    config: TrainerConfig,
+    batches: BatchesOf,
+    criterion: str = "loss",
+    draw: Callable[[FaceDataset], Callable[[], Image.Image]] | None = None,
+) -> Validation:
+    """The validation of a run.
+
+    Args:
+        criterion: The loss that says whether it learns.
+        draw: Of the people held out: draws them; None for no images.
+
+    Raises:
+        InputError: There is no data set, or everybody is held out.
+    """
+    held_out = batches(held_out=True)
+    people = len({entry.subject for entry in held_out.data.entries})
+    if not people:
+        if config.held_out:
+            log.info(
+                "the data set has few people and nobody is held out, so there are no validations; "
+                "--held-out 1 holds out one"
+            )
+        held_out = batches(held_out=False)
+    held_out.workers = 0  # a few images, now and then
+    return Validation(
+        held_out,
+        people,
+        every=config.validate_every,
+        check_after=config.check_after,
+        criterion=criterion,
+        draw=draw(held_out.data) if draw is not None and people else None,
+    )

@@ -1,0 +1,1 @@
+"""What a person sees of a training run: curves, validation, and whether it learns."""
