@@ -9,6 +9,7 @@ Host objects used: ``BaseModel.apply_model``, ``optimized_attention_override``,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -123,8 +124,8 @@ class TrainedNetwork:
             for i, text in enumerate(texts)
         ]
         found = [row[0][0].to(self.device) for row in rows]
-        length = max(each.shape[1] for each in found)
-        # As the host does for prompts of several chunks: each repeated to the longest.
+        # As the host does for prompts of several chunks of tokens: each is repeated.
+        length = math.lcm(*(each.shape[1] for each in found))
         return torch.cat([each.repeat(1, length // each.shape[1], 1) for each in found])
 
     def noise(self, x: Tensor, t: Tensor, context: Tensor, identity: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ _OF_A_PATCHER = {
     "_v", "_v_weight", "_v_bias", "_v_signature",
 }  # fmt: skip
 """What a patcher sets on a layer while the network is loaded, or leaves there."""
+_SAMPLING = "model_sampling"
 
 
 def own_model(model: Any, dtype: torch.dtype) -> Any:
@@ -42,10 +43,9 @@ def own_model(model: Any, dtype: torch.dtype) -> Any:
     net.manual_cast_dtype = None
     net.current_patcher = None
     patcher = _patcher(net, model, model.load_device)
-    for name, value in model.object_patches.items():
-        patcher.object_patches[name] = (
-            _copied(value, None) if isinstance(value, nn.Module) else value
-        )
+    sampling = model.object_patches.get(_SAMPLING)  # of another kind than the file's
+    if isinstance(sampling, nn.Module):
+        patcher.object_patches[_SAMPLING] = _copied(sampling, None)
     return patcher
 
 

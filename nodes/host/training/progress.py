@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from comfy_execution.utils import get_executing_context
 from PIL import Image, ImageDraw
-from server import PromptServer
 from torch import Tensor
 
 _SIDE = 256
@@ -37,9 +36,12 @@ class TrainingProgress:
 
 def say(text: str) -> None:
     """Show a line on the node that runs, where there is a server."""
-    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if context is not None and server is not None:
-        server.send_progress_text(text, context.node_id)
+    context = get_executing_context()
+    if context is None:
+        return
+    from server import PromptServer
+
+    PromptServer.instance.send_progress_text(text, context.node_id)
 
 
 def loss_and_sample(losses: Sequence[float], sample: Tensor | None) -> Image.Image:

@@ -183,6 +183,12 @@ def test_accumulation_is_a_larger_batch(studio: Studio) -> None:
     assert steps == 2 and len(losses["loss"]) == 2
 
 
+def test_captions_of_all_lengths(studio: Studio) -> None:
+    """Of one, two and three chunks of tokens, together in a batch."""
+    captions = "\n".join(["*" + " smiling" * count for count in (1, 60, 110)])
+    studio.train(captions=captions, batch_size=8, steps=1)
+
+
 def test_it_goes_on_from_an_adapter(studio: Studio) -> None:
     """With steps that go nowhere, the given adapter comes out, whatever its strength."""
     adapter = studio.tiny.adapter

@@ -86,22 +86,21 @@ def sampling(name: str, model: str, prompt: str, steps: int, count: int) -> Grap
 
 def test_a_stopped_run_leaves_a_file_and_goes_on(server: ComfyServer) -> None:
     folder = server.base / "output" / "dense_face"
-    steps, stop = 24, 6
+    steps, stop = 24, 9
     graph = training(2, size=64, batch_size=1, steps=steps, sample_every=5)
     graph["saved"] = ours("SaveAdapter", adapter=["train", 0], name="anna")
     graph["graph"] = core("LossGraphNode", loss=["train", 1], filename_prefix="loss")
-    stopped = watched_run(server, graph, stop=("train", max(stop, 9)))
+    stopped = watched_run(server, graph, stop=("train", stop))
     kinds = [kind for kind, _ in stopped.entry["status"]["messages"]]
     assert "execution_interrupted" in kinds and stopped.previews["train"] >= 1
     file = next(folder.glob("unfinished_*.safetensors"))
-    images = draw_from(server, file)
-    assert images
+    assert draw_from(server, file)
 
     again = watched_run(server, graph)
     assert again.entry["status"]["status_str"] == "success"
     assert again.progress["train"][-1] == (steps, steps)
     done = [value for value, total in again.progress["train"] if total == steps and value > 0]
-    assert min(done) > stop, "it began anew"
+    assert min(done) >= stop, "it began anew"
     outputs = again.entry["outputs"]
     assert outputs["graph"]["images"] and outputs["train"]["images"]
     assert not list(folder.glob("unfinished_*"))
@@ -123,7 +122,7 @@ def draw_from(server: ComfyServer, file: Path) -> list[Any]:
 def test_it_learns_a_person(server: ComfyServer, person: int, seed: int) -> None:
     """By a recogniser that conditioned nothing, against a portrait that was not trained on.
 
-    Without training the base draws anybody. Measured: see docs/training.md.
+    Without training the base draws anybody (docs/training.md has the figures).
     """
     graph = drawing(training(person, seed=seed), ["train", 0], person, 12, 6)
     graph["anybody"] = core(
@@ -138,8 +137,7 @@ def test_it_learns_a_person(server: ComfyServer, person: int, seed: int) -> None
         )  # fmt: skip
     outputs = server.run(graph, timeout=1500)
     before, after = (likeness(outputs[f"{name}_likeness"]) for name in ("before", "after"))
-    print(f"person {person}, seed {seed}: {before:.3f} -> {after:.3f}")
-    assert after - before > 0.25
+    assert after - before > 0.25, (before, after)
 
 
 def likeness(shown: dict[str, Any]) -> float:
