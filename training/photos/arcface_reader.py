@@ -21,6 +21,12 @@ class ArcFaceReader(nn.Module):
         super().__init__()
         self.net = net
 
+    def train(self, mode: bool = True) -> ArcFaceReader:
+        """The network stays in evaluation mode: its batch norms keep their statistics."""
+        super().train(mode)
+        self.net.eval()
+        return self
+
     def identities(self, images: Tensor, five: Tensor) -> Tensor:
         """Identities [B, 512] of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1."""
         side = images.shape[-1]
