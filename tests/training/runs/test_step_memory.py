@@ -40,9 +40,9 @@ class Casts(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         found = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten._to_copy.default and found.dtype != args[0].dtype:
-            if args[0].untyped_storage().data_ptr() in self.watched:
-                self.made += found.nbytes
+        cast = func is torch.ops.aten._to_copy.default and found.dtype != args[0].dtype
+        if cast and args[0].untyped_storage().data_ptr() in self.watched:
+            self.made += found.nbytes
         return found
 
 
