@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny, difference
+from pretended_card import pretended_card
 from torch import Tensor, nn
 
 SIZE = 64
@@ -403,3 +404,41 @@ def test_photos_of_other_people_and_sizes(studio: Studio) -> None:
     assert found.others == ((1,), (0,), (3,), (2,))
     assert set(found.captions) == {"* on a beach"}
     assert found.latents.shape == (4, 4, 8, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_loss_and_sample_on_a_card(
+    studio: Studio, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers of the CPU, and no mixture of devices or dtypes."""
+    # Parameters on the pretended card need no gradient, and there is no optimizer for none.
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *_, **__: None)
+    expected = loss_and_sample(studio, torch.float32)
+    with pretended_card():
+        found = loss_and_sample(studio, dtype)
+    for one, other in zip(found, expected, strict=True):
+        assert difference(one, other) < (1e-5 if dtype == torch.float32 else 0.1)
+
+
+def loss_and_sample(studio: Studio, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Of a training before its first step, with the world loaded anew, onto the device in use."""
+    tiny = studio.tiny
+    loop, network, photos, run = (
+        tiny.module(f"nodes.host.training.{name}") for name in ("loop", "network", "photos", "run")
+    )
+    with torch.inference_mode():
+        world = tiny.module("nodes.host.tiny.tiny_sd").load_tiny_sd(
+            tiny.folder / "tiny_base.safetensors"
+        )
+        model, clip, _ = world
+        seen = photos.training_photos(
+            [studio.photos], ["a photo of *"], studio.analyzer, tiny.vae, SIZE, "test"
+        )
+    with torch.inference_mode(False):
+        adapter, token = run._adapter(tiny.adapter, [], 512), run._token(tiny.adapter, clip, 512)
+        own = network.TrainedNetwork(model, clip, adapter, token, dtype, checkpointing=False)
+        training = loop.AdapterTraining(own, seen, loop.TrainingSettings(1, 2, 1, 0.001, 0))
+        loss = training._loss(torch.Generator().manual_seed(1)).detach()
+        sample = training.sample()
+        own.close()
+    return loss.cpu(), sample.cpu()
