@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,6 +129,19 @@ def test_nothing_shared_changes(studio: Studio) -> None:
         assert sum(len(m._forward_hooks) for m in net.modules()) == count
     assert repr(tiny.model.model_options) == options and not tiny.model.patches
     assert not mm.in_training and torch.equal(tiny.sample(tiny.model), drawn)
+
+
+def test_the_copies_are_freed(studio: Studio) -> None:
+    from comfy.model_base import BaseModel
+
+    def networks() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), BaseModel) for thing in gc.get_objects())
+
+    before = networks()
+    adapter = studio.train(gradient_checkpointing=True, sample_every=1, steps=1)[0]
+    assert networks() == before
+    del adapter
 
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
