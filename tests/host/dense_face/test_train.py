@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny, difference
+from pretended_card import pretended_card
 from torch import Tensor, nn
 
 SIZE = 64
@@ -50,6 +52,13 @@ class Studio:
         }
         lists = {name: v if isinstance(v, list) else [v] for name, v in inputs.items()}
         return self.tiny.run("TrainAdapter", **lists)
+
+    def raw(self, steps: int) -> Any:
+        """The weights after so many steps, without the average."""
+        with pytest.MonkeyPatch.context() as patch:
+            loop = self.tiny.module("nodes.host.training.loop")
+            patch.setattr(loop, "average_decay", lambda *_: 0.0)
+            return self.train(steps=steps)[0].fused.weights
 
     def drawn(self, adapter: Any, batch: int = 1, cfg: float = 1.0, **options: Any) -> Tensor:
         """Latents by the adapter for the person on the photos."""
@@ -120,6 +129,19 @@ def test_nothing_shared_changes(studio: Studio) -> None:
         assert sum(len(m._forward_hooks) for m in net.modules()) == count
     assert repr(tiny.model.model_options) == options and not tiny.model.patches
     assert not mm.in_training and torch.equal(tiny.sample(tiny.model), drawn)
+
+
+def test_the_copies_are_freed(studio: Studio) -> None:
+    from comfy.model_base import BaseModel
+
+    def networks() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), BaseModel) for thing in gc.get_objects())
+
+    before = networks()
+    adapter = studio.train(gradient_checkpointing=True, sample_every=1, steps=1)[0]
+    assert networks() == before
+    del adapter
 
 
 @pytest.mark.parametrize("mode", ["weights", "runtime"])
@@ -198,6 +220,16 @@ def test_it_goes_on_from_an_adapter(studio: Studio) -> None:
     for name, tensor in parts(still).items():
         assert torch.allclose(tensor, given[name], atol=1e-5), name
     assert any(not torch.allclose(t, given[n], atol=1e-4) for n, t in parts(moved).items())
+
+
+def test_the_average_comes_out(studio: Studio, trained: Any) -> None:
+    """Of the weights after each step, newest last: decays 1/10, 2/11, 3/12."""
+    first, second, last = (studio.raw(steps) for steps in (1, 2, 3))
+    key = "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    mean = 0.9 * first[key]
+    for decay, weights in ((2 / 11, second), (3 / 12, last)):
+        mean = decay * mean + (1 - decay) * weights[key]
+    assert torch.allclose(trained.fused.weights[key], mean, atol=1e-7)
 
 
 def test_every_part_learns(studio: Studio, trained: Any) -> None:
@@ -302,7 +334,11 @@ def test_stopped_and_gone_on(
     assert bool(studio.drawn(part).isfinite().all())
     assert not same(studio.train(seed=5)[0], trained)  # another run, which keeps the state
     assert file.exists()
+    loop, calls = studio.tiny.module("nodes.host.training.loop"), []
+    noised = loop.noised
+    monkeypatch.setattr(loop, "noised", lambda *args: (calls.append(1), noised(*args))[1])
     assert same(studio.train()[0], trained)
+    assert len(calls) == STEPS - 2
     assert list(output_folder.iterdir()) == []
 
 
@@ -359,7 +395,7 @@ def other_net(net: nn.Module | None) -> Any:
         ({"model": None}, "the checkpoint has no MODEL"),
         ({"clip": None}, "the checkpoint has no CLIP"),
         ({"vae": None}, "the checkpoint has no VAE"),
-        ({"image": torch.zeros(2, 64, 64, 3)}, "no face"),
+        ({"image": torch.zeros(1, 64, 64, 3)}, "no face"),
         ({"image": torch.zeros(0, 64, 64, 3)}, "the image is empty"),
         ({"captions": "a photo of *\na portrait of *"}, "2 captions for 3 photos"),
         ({"captions": "a photo of Anna*"}, "touches another word"),
@@ -403,3 +439,43 @@ def test_photos_of_other_people_and_sizes(studio: Studio) -> None:
     assert found.others == ((1,), (0,), (3,), (2,))
     assert set(found.captions) == {"* on a beach"}
     assert found.latents.shape == (4, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float32, marks=pytest.mark.slow)]
+)
+def test_loss_and_sample_on_a_card(
+    studio: Studio, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers of the CPU, and no mixture of devices or dtypes."""
+    # Parameters on the pretended card need no gradient, and there is no optimizer for none.
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *_, **__: None)
+    expected = loss_and_sample(studio, torch.float32)
+    with pretended_card():
+        found = loss_and_sample(studio, dtype)
+    for one, other in zip(found, expected, strict=True):
+        assert difference(one, other) < (1e-5 if dtype == torch.float32 else 0.1)
+
+
+def loss_and_sample(studio: Studio, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Of a training before its first step, with the world loaded anew, onto the device in use."""
+    tiny = studio.tiny
+    loop, network, photos, run = (
+        tiny.module(f"nodes.host.training.{name}") for name in ("loop", "network", "photos", "run")
+    )
+    with torch.inference_mode():
+        world = tiny.module("nodes.host.tiny.tiny_sd").load_tiny_sd(
+            tiny.folder / "tiny_base.safetensors"
+        )
+        model, clip, _ = world
+        seen = photos.training_photos(
+            [studio.photos], ["a photo of *"], studio.analyzer, tiny.vae, SIZE, "test"
+        )
+    with torch.inference_mode(False):
+        adapter, token = run._adapter(tiny.adapter, [], 512), run._token(tiny.adapter, clip, 512)
+        own = network.TrainedNetwork(model, clip, adapter, token, dtype, checkpointing=False)
+        training = loop.AdapterTraining(own, seen, loop.TrainingSettings(1, 2, 1, 0.001, 0))
+        loss = training._loss(torch.Generator().manual_seed(1)).detach()
+        sample = training.sample()
+        own.close()
+    return loss.cpu(), sample.cpu()
