@@ -26,6 +26,7 @@ from sfsr_in_host import apply
 pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(1800)]
 MEMORY = 12e9
 SIDE = 256
+NET = "ir_se50.safetensors"
 
 _RUN = """
 import sys
@@ -39,10 +40,10 @@ print(megabytes("VmHWM") - before)
 sys.exit(code)
 """
 TRAINERS: dict[str, list[str]] = {
-    "dense_face": ["dense-face", "--ir-se50", "net", "--gradient-checkpointing"],
-    "sfsr": ["sfsr", "--ir-se50", "net", "--gradient-checkpointing"],
+    "dense_face": ["dense-face", "--ir-se50", NET, "--gradient-checkpointing"],
+    "sfsr": ["sfsr", "--ir-se50", NET, "--gradient-checkpointing"],
     "sfsr_noise_only": [
-        "sfsr", "--ir-se50", "net", "--gradient-checkpointing", "--no-identity-loss"
+        "sfsr", "--ir-se50", NET, "--gradient-checkpointing", "--no-identity-loss"
     ],
     "head": ["annotations"],
 }  # fmt: skip
@@ -55,7 +56,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("less than 12 GB of memory are free")
     folder = tmp_path_factory.mktemp("full")
     write_sd15(folder / "base.safetensors")
-    write_random_ir_se50(folder / "net")
+    write_random_ir_se50(folder / NET)
     words = ["render", str(folder / "faces"), "--count", "4", "--per-person", "2"]
     assert cli.main([*words, "--size", str(SIDE), "--seed", "3"]) == 0
     return folder
@@ -66,7 +67,7 @@ def trained(files: Path, pytestconfig: pytest.Config) -> Iterator[Path]:
     """What three steps of each trainer wrote."""
     out, lines = files / "out", []
     for name, words in TRAINERS.items():
-        given = [str(files / word) if word == "net" else word for word in words]
+        given = [str(files / word) if word == NET else word for word in words]
         given += ["--dataset", str(files / "faces"), "--base", str(files / "base.safetensors")]
         given += ["--scheme", "ibug", "--size", str(SIDE), "--batch", "1"]
         plan = _said("train", *given, "--out", str(out / name), "--plan")

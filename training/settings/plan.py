@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from ..data.batches import Batch
 from ..runs.loop import Schedule
@@ -64,53 +64,58 @@ def plan_step(build: Callable[[], tuple[nn.Module, Batch]], schedule: Schedule) 
             where all tensors are fake.
     """
     dtype = DTYPES[schedule.precision]
-    counter = FlopCounterMode(display=False)
-    with FakeTensorMode(allow_non_fake_inputs=True), _Memory() as memory:
+    with FakeTensorMode(allow_non_fake_inputs=True), _Counter() as counter:
         task, batch = build()
-        weights = memory.now
-        memory.restart()
+        weights = counter.now
+        counter.restart()
         trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
         average = [parameter.detach().clone() for parameter in trained]
         optimizer = new_optimizer(schedule.optimizer, task, schedule.lr, schedule.weight_decay)
         runs = min(_AGAIN, schedule.accumulation)
         task.train()
-        with counter:
-            for _ in range(runs):
-                generator = torch.Generator()
-                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    losses = task(generator, batch)
-                next(iter(losses.values())).backward()
-                del losses
+        for _ in range(runs):
+            generator = torch.Generator()
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                losses = task(generator, batch)
+            next(iter(losses.values())).backward()
+            del losses
+        operations = counter.operations * schedule.accumulation // runs
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         for mean, parameter in zip(average, trained, strict=True):
             with torch.no_grad():
                 mean.lerp_(parameter, 0.5)
-        state = memory.now - weights
-        operations = counter.get_total_flops() * schedule.accumulation // runs
+        state = counter.now - weights
         count = sum(parameter.numel() for parameter in trained)
-        return Plan(weights, count, state, memory.peak, operations)
+        return Plan(weights, count, state, counter.peak, operations)
 
 
-class _Memory(TorchDispatchMode):
-    """Bytes of the storages that exist, and the most that there were at any time."""
+class _Counter(TorchDispatchMode):
+    """Bytes of the storages that exist, the most that there were at any time, and operations.
+
+    torch's own counter of operations would keep the tensors of modules beyond their use.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now = self.peak = self.operations = 0
         self._known: set[int] = set()
 
     def restart(self) -> None:
-        """Forget the peak so far."""
-        self.peak = self.now
+        """Forget the peak and the operations so far."""
+        self.peak, self.operations = self.now, 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
             return 1.0 if args[0].is_floating_point() else 1  # fake tensors have no values
-        found = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        if func._overloadpacket in flop_registry:
+            formula = flop_registry[func._overloadpacket]
+            self.operations += formula(*args, **kwargs, out_val=found)
         for tensor in tree_leaves(found):
             if isinstance(tensor, Tensor):
                 self._add(tensor.untyped_storage())

@@ -64,13 +64,13 @@ def test_frozen_weights_are_never_copied(config: DenseFaceConfig) -> None:
     learns = sum(p.nbytes for p in trained.values())
     halves = {p.dtype for p in frozen if p.ndim == 4}
     assert halves == {torch.bfloat16} and sum(p.nbytes for p in frozen) > 10e6
-    with plan._Memory() as memory, Casts(frozen) as casts:
+    with plan._Counter() as counter, Casts(frozen) as casts:
         given = [tensor for tensor in batch.values() if isinstance(tensor, Tensor)]
         for tensor in [*task.state_dict().values(), *given]:
-            memory._add(tensor.untyped_storage())
+            counter._add(tensor.untyped_storage())
         train(OneBatch(task, batch), config.schedule, seed=1, folder=config.folder)
     assert casts.made == 0
-    assert memory.peak == pytest.approx(plans.plan_of(config).peak, rel=0.05)
+    assert counter.peak == pytest.approx(plans.plan_of(config).peak, rel=0.05)
     state = torch.load(next(config.folder.glob("state-*.pt")), weights_only=True)
     assert {name.removeprefix("task.") for name in state["average"]} == trained.keys()
     saved = [t for part in ("task", "average") for t in state[part].values()]

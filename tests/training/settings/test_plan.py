@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,31 @@ def _config(name: str, base: Path, **more: Any) -> TrainerConfig:
 
 
 def _run(config: TrainerConfig) -> tuple[int, int]:
-    """Peak bytes by the profiler, and operations, of a step with random images."""
+    """Peak bytes by the profiler, and operations, of a step with random images.
+
+    In two steps: torch's counter of operations keeps tensors beyond their use.
+    """
     torch.manual_seed(0)
     task, batch = plans._built(config)
     batch["parts"] = (torch.rand(batch["parts"].shape) < 0.5).long()
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     held = {t.untyped_storage().data_ptr(): t.nbytes for t in task.state_dict().values()}
     counter, dtype = FlopCounterMode(display=False), DTYPES[config.precision]
+
+    def compute() -> None:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            losses = task(torch.Generator().manual_seed(1), batch)
+        losses["loss"].backward()
+
+    task.train()
+    with counter:
+        compute()
+    task.zero_grad()
+    gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         average = [parameter.detach().clone() for parameter in trained]
         optimizer = new_optimizer(config.optimizer, task, 1e-3, 0.01)
-        task.train()
-        with counter:
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                losses = task(torch.Generator().manual_seed(1), batch)
-            losses["loss"].backward()
+        compute()
         optimizer.step()
         del average
     results: Any = profiler.profiler.kineto_results  # type: ignore[union-attr]
