@@ -30,9 +30,11 @@ def net() -> TinyAnalyzer:
 
 def test_deformed_renders_are_recognised_and_renders_are_not(net: TinyAnalyzer) -> None:
     heads = render(sample_heads(list(range(9_000, 9_012))))
-    wrong = deformed(heads.rgb, heads.landmarks, torch.Generator().manual_seed(0))
+    wrong, chance = heads.rgb, torch.Generator().manual_seed(0)
+    for _ in range(3):  # a single deformation often goes unseen
+        wrong = deformed(wrong, heads.landmarks, chance)
     assert malformed_fraction(net, heads.rgb) <= 1 / 12
-    assert malformed_fraction(net, wrong) >= 0.4
+    assert malformed_fraction(net, wrong) >= 0.5
 
 
 def test_an_image_without_a_face_is_malformed(net: TinyAnalyzer) -> None:
