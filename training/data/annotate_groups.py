@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -147,7 +148,10 @@ def _begin(task: GroupTask) -> None:
 
 
 def _work(group: Group) -> Defects:
-    return _TASK[0](group)
+    try:
+        return _TASK[0](group)
+    except SystemExit:
+        os._exit(1)  # the pool would go on with the next group
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -85,6 +87,29 @@ def test_a_killed_process_loses_nothing(
     _, said = again.communicate(timeout=120)
     assert again.returncode == 0 and "20 images of 10 people" in said
     assert contents(tmp_path) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_it_leaves_nothing_half_written(
+    stop: signal.Signals, photos: Path, tmp_path: Path
+) -> None:
+    """Its processes end with it, in the middle of their people."""
+    running = _started(*_words(photos, tmp_path, "--workers", "2"))
+    while not list(tmp_path.glob("faces/*/rows.csv")):
+        assert running.poll() is None
+        time.sleep(0.01)
+    workers = psutil.Process(running.pid).children(recursive=True)
+    running.send_signal(stop)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
+    assert "nothing half-written is left" in said and "Traceback" not in said
+    gone, alive = psutil.wait_procs(workers, timeout=30)
+    assert all(process.status() == psutil.STATUS_ZOMBIE for process in alive), gone
+    finished = {path.parent for path in tmp_path.glob("faces/*/rows.csv")}
+    assert 0 < len(finished) < PEOPLE
+    assert set((tmp_path / "faces").iterdir()) == finished and not list(tmp_path.rglob(".*"))
 
 
 @pytest.mark.slow
