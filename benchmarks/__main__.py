@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from ..errors import FacePackError
-from . import face_mesh, landmarker, readers, smirk, tiny_world, training_memory
+from . import face_mesh, landmarker, readers, smirk, tiny_world, training, training_memory
 from .host import FULL, SMALL, Size, start_host
 from .result import Result
 
@@ -89,6 +89,7 @@ def main() -> None:
         "readers": readers.readers,
         "base_loading": training_memory.loading_a_base,
         "plans": training_memory.plans_at_512,
+        "training": training.training,
     }
     if start_host():
         size = SMALL if chosen.small else FULL

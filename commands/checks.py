@@ -13,7 +13,7 @@ from ..errors import require_within as require_within
 HIGHEST_SEED = 2**63 - 1
 MOST_STEPS = 1000
 MOST_PROCESSES = 1024
-_NOT_READ = {"out", "folder", "resume", "images", "dataset"}
+_NOT_READ = {"out", "folder", "resume", "images", "dataset", "cache"}
 """Options that name what is written or kept, and arguments with checks of their own."""
 
 

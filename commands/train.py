@@ -100,6 +100,8 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
     from ..training.runs.processes import process_state
 
     state = process_state()
+    if _generates(config) and state.is_main_process:
+        print("\n".join(_costs(config)), file=sys.stderr)
     if isinstance(config, AnnotationsConfig):
         from ..training.photos.annotations import train_and_save
     elif isinstance(config, DenseFaceConfig):
@@ -125,6 +127,8 @@ def _settings(trainer: str, args: argparse.Namespace) -> TrainerConfig:
         return config
     require_file("--out", config.out)
     require_folder("--folder", config.folder)
+    if config.cache is not None:
+        require_folder("--cache", config.cache)
     require_data_set(config.dataset)
     require_present(argparse.Namespace(**{name: getattr(config, name) for name in names}))
     return config
@@ -136,6 +140,19 @@ def _print_plan(config: TrainerConfig) -> None:
     images = config.batch * config.accumulation
     print(f"a step of {images} images of {config.size} px in one process, {config.precision}:")
     print("\n".join(plan_of(config).lines()))
+    if _generates(config):
+        print("\n".join(_costs(config)))
+
+
+def _generates(config: TrainerConfig) -> bool:
+    """Whether there are losses beside noise prediction."""
+    return isinstance(config, SFSRConfig) and config.identity_loss and config.ir_se50 is not None
+
+
+def _costs(config: TrainerConfig) -> list[str]:
+    from ..training.settings.plans import loss_costs
+
+    return loss_costs(config) if isinstance(config, SFSRConfig) else []
 
 
 def _default(value: Any) -> str:

@@ -40,15 +40,16 @@ class Rollout:
         Raises:
             InputError: No step lies between the bounds.
         """
-        grid = torch.linspace(0.95 * TRAIN_STEPS, 0, self.steps + 1)
-        stops = torch.where((grid >= earliest) & (grid <= latest))[0]
-        if len(stops) == 0:
+        first = 0.95 * TRAIN_STEPS
+        times = [first * (1 - step / self.steps) for step in range(self.steps + 1)]
+        stops = [step for step, time in enumerate(times) if earliest <= time <= latest]
+        if not stops:
             raise InputError(
                 f"none of {self.steps} steps lies between the timesteps {earliest} and {latest}",
                 fix="Use more steps or a wider range",
             )
-        stop = stops[torch.randint(len(stops), (1,), generator=generator)]
-        return grid[: int(stop) + 1]
+        stop = stops[int(torch.randint(len(stops), (1,), generator=generator))]
+        return torch.linspace(first, 0, self.steps + 1)[: stop + 1]
 
     @torch.no_grad()
     def sample(

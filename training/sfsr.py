@@ -84,6 +84,7 @@ class SFSRTask(nn.Module):
         reader: Reads the estimated images, frozen; None trains on noise prediction alone.
         pose_branch: Dense-Face's, frozen; None if the source has no pose images.
         faces: Settings of the cross-identity losses; None trains on noise prediction alone.
+        noise: Whether there is a loss of noise prediction; else only those.
     """
 
     def __init__(
@@ -94,13 +95,15 @@ class SFSRTask(nn.Module):
         reader: FaceReader | None = None,
         pose_branch: PoseBranch | None = None,
         faces: FaceLosses | None = None,
+        noise: bool = True,
     ) -> None:
         super().__init__()
         use_plain_attention(base.unet)
         self.adapter = adapter
-        self.unet, self.vae = base.unet, base.vae
+        self.unet = base.unet
+        self.vae = None if reader is None or faces is None else base.vae
         self.pose_branch = None if pose_branch is None else pose_branch.requires_grad_(False)
-        self.source, self.reader, self.faces = source, reader, faces
+        self.source, self.reader, self.faces, self.noise = source, reader, faces, noise
         self.alphas = alphas_cumprod()
         self.levels = NoiseLevels.from_alphas(self.alphas)
 
@@ -114,15 +117,17 @@ class SFSRTask(nn.Module):
     def forward(self, generator: torch.Generator, batch: Batch | None = None) -> dict[str, Tensor]:
         shown = self.source.draw(generator, batch)
         with InstalledSources(self.unet, [self.adapter]) as installed:
-            losses = self._noise_losses(installed, shown, generator)
+            losses: dict[str, Tensor] = {}
+            if self.noise:
+                losses = self._noise_losses(installed, shown, generator)
             if self.faces is None or self.reader is None:
                 return losses
             terms = self._face_losses(installed, self.faces, self.reader, shown, generator)
-        loss = losses["loss"]
+        loss = losses.pop("loss", torch.zeros_like(terms["identity"]))
         for name, value in terms.items():
             loss = loss + getattr(self.faces, name) * value
         detached = {name: value.detach() for name, value in terms.items()}
-        return {"loss": loss, "mse": losses["mse"], **detached}
+        return {"loss": loss, **losses, **detached}
 
     def _noise_losses(
         self, installed: InstalledSources, shown: SFSRFaces, generator: torch.Generator
@@ -177,8 +182,8 @@ class SFSRTask(nn.Module):
         placed = head * found + (1 - head) * clean
         trainable = [head] if reader.reliability is None else [head, near]
         latents = [part * placed + (1 - part) * placed.detach() for part in trainable]
-        decode: Callable[..., Any] = self.vae.decode
-        images = decode(torch.cat(latents) / LATENT_SCALE).sample.float() / 2 + 0.5
+        vae: Any = self.vae
+        images = vae.decode(torch.cat(latents) / LATENT_SCALE).sample.float() / 2 + 0.5
         read = reader(images.clamp(0, 1), shown, generator)
         # The noisier the start, the less certain the estimate.
         trust = (1 + sigma**2).rsqrt()

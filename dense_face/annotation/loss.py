@@ -40,16 +40,17 @@ class AnnotationLabels:
     landmarks: Tensor
 
 
-def small_parts(parts: Tensor, size: int) -> Tensor:
-    """Part masks [B, S, S] downsampled to [B, size, size], uint8: the largest class per cell.
+def small_parts(parts: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Part masks [B, H, W] downsampled to ``size``, uint8: the largest class per cell.
 
     Half a cell is enough, as in the release's data (docs/reference/dense_face.md B1). Where two
     classes tie, the later one of ``faces.parts`` wins: brow or lip over skin, skin over background.
     """
-    best = torch.full((len(parts), size, size), -1.0)
-    found = torch.zeros(len(parts), size, size, dtype=torch.uint8)
+    height, width = (size, size) if isinstance(size, int) else size
+    best = torch.full((len(parts), height, width), -1.0)
+    found = torch.zeros(len(parts), height, width, dtype=torch.uint8)
     for number in range(len(PART_NAMES)):
-        fraction = F.adaptive_avg_pool2d((parts == number).float(), size)
+        fraction = F.adaptive_avg_pool2d((parts == number).float(), (height, width))
         wins = (fraction > 0) & (fraction >= best)
         found[wins] = number
         best = torch.maximum(best, fraction)

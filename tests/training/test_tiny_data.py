@@ -10,14 +10,13 @@ from comfyui_dense_face.demo.people import sample_heads
 from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.demo.seeds import held_out_seed, training_seed
 from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.faces.mirror import mirrored_landmarks, mirrored_parts
 from comfyui_dense_face.training.tiny import data as demo_data
 from comfyui_dense_face.training.tiny.augment import augment_pixels, augmented, faceless
 from comfyui_dense_face.training.tiny.data import (
     Images,
     load_images,
     mirrored_heads,
-    mirrored_landmarks,
-    mirrored_parts,
     render_shards,
     training_heads,
 )
@@ -28,7 +27,7 @@ def test_mirror_image_is_the_render_of_mirrored_parameters() -> None:
     mirror = mirrored_heads(heads)
     mirror = mirror.replace(camera=heads.camera * torch.tensor([-1.0, 1.0, 1.0]))
     here, there = render(heads), render(mirror)
-    assert torch.allclose(mirrored_landmarks(here.landmarks), there.landmarks, atol=0.02)
+    assert torch.allclose(mirrored_landmarks(here.landmarks, "ibug"), there.landmarks, atol=0.02)
     same = (mirrored_parts(here.parts) == there.parts).float().mean()
     assert same > 0.97  # painted details such as freckles are not symmetric
 
@@ -36,7 +35,7 @@ def test_mirror_image_is_the_render_of_mirrored_parameters() -> None:
 def test_mirroring_twice_is_nothing() -> None:
     drawn = render(sample_heads([6]))
     assert torch.equal(mirrored_parts(mirrored_parts(drawn.parts)), drawn.parts)
-    twice = mirrored_landmarks(mirrored_landmarks(drawn.landmarks))
+    twice = mirrored_landmarks(mirrored_landmarks(drawn.landmarks, "ibug"), "ibug")
     assert torch.allclose(twice, drawn.landmarks, atol=1e-6)
 
 

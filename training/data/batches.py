@@ -1,29 +1,66 @@
 """The batches of a training run: shuffled, endless, and each known by its number alone.
 
-Image ``p`` of a run is image ``p % N`` of a new permutation of the N records in every epoch, so
-the batches are the same for every number of workers, wherever a run resumes, and however many
-processes share them.
+So they are the same for every number of workers, wherever a run resumes, and however many
+processes share them (``order``).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
-import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ...errors import InputError
+from ...errors import FacePackError, InputError
 from .dataset import FaceDataset, Sample
 from .folder import Defects
+from .order import BatchOrder, Draw, Order
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Any]
-Draw = tuple[int, int]
-"""Number of an image in the run, and of its record."""
 _MAX_UNUSABLE = 100
 """Successive records without a usable image after which training gives up."""
+
+
+class Records(Protocol):
+    """A data set: ``dataset.FaceDataset``, or what was computed from one (``cache``).
+
+    folder: Where it is, for messages. checksum: Changes with its contents.
+    subjects: The person on each image. defects: What was left out so far.
+    """
+
+    defects: Defects
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def checksum(self) -> str: ...
+
+    @property
+    def subjects(self) -> Sequence[str]: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def images(self) -> FaceDataset:
+        """The data set itself."""
+        ...
+
+    def groups(self) -> Sequence[Sequence[int]]:
+        """The records by the shape of their samples."""
+        ...
+
+    def sample(self, number: int, variant: int = 0) -> Sample | None:
+        """A variant of a sample; None, which is noted, if the record cannot be used."""
+        ...
+
+    def feature(self, number: int) -> Tensor:
+        """The identity vector [512] of a record; NaN where it has none."""
+        ...
 
 
 class Batches:
@@ -37,25 +74,27 @@ class Batches:
         usable: Whether a sample can be trained on.
         needed: For the error message: what makes a sample usable.
         add: Adds to a sample what depends on its number in the run.
+        variants: Of each image; every epoch shows another one.
         workers: Processes that read images, for each training process.
     """
 
     def __init__(
         self,
-        data: FaceDataset,
+        data: Records,
         size: int,
         seed: int,
         *,
         workers: int = 0,
+        variants: int = 1,
         usable: Callable[[Sample], bool] = lambda sample: True,
         needed: str = "See the lines above",
         add: Callable[[Sample, Draw], None] = lambda sample, draw: None,
     ) -> None:
         self.data, self.size, self.workers = data, size, workers
         self.checksum = data.checksum
-        self._draws = _Draws(data, usable, add)
-        self._seed, self._needed = seed, needed
-        self._reported = Defects()
+        self._order = Order(data.groups(), size, seed)
+        self._draws = _Draws(data, self._order, variants, usable, add)
+        self._needed, self._reported = needed, Defects()
 
     def loader(self, start: int, end: int) -> DataLoader[Batch]:
         """Batches ``start`` to ``end`` of all processes together; accelerate distributes them.
@@ -70,7 +109,7 @@ class Batches:
             )
         return DataLoader(
             self._draws,
-            batch_sampler=_Order(len(self.data), self.size, self._seed, start, end),
+            batch_sampler=BatchOrder(self.size, start, end),
             num_workers=self.workers,
             collate_fn=_collate,
         )
@@ -80,7 +119,10 @@ class Batches:
 
         Raises:
             InputError: Hardly any record can be used.
+            FacePackError: What a file of the data set was refused for.
         """
+        if (refused := batch.get("refused")) is not None:
+            raise refused
         for what, where in batch.pop("defects"):
             found = Defects()
             found.note(what, where)
@@ -103,63 +145,49 @@ class Batches:
 
 
 class _Draws(Dataset[Sample]):
-    """The samples of a run by :data:`Draw`, with the defects met on the way."""
+    """The samples of a run by number, with the defects met on the way."""
 
     def __init__(
         self,
-        data: FaceDataset,
+        data: Records,
+        order: Order,
+        variants: int,
         usable: Callable[[Sample], bool],
         add: Callable[[Sample, Draw], None],
     ) -> None:
-        self._data, self._usable, self._add = data, usable, add
+        self._data, self._order, self._variants = data, order, variants
+        self._usable, self._add = usable, add
 
     def __len__(self) -> int:
         return len(self._data)
 
-    def __getitem__(self, draw: Draw) -> Sample:
-        """A usable sample with ``defects``; nothing but these if there is none."""
-        number, record = draw
+    def __getitem__(self, number: int) -> Sample:
+        """A usable sample with ``defects``; nothing but these if there is none.
+
+        ``refused`` is an error, which would lose its kind on the way out of this process.
+        """
         self._data.defects = Defects()
-        for step in range(min(_MAX_UNUSABLE, len(self._data))):
-            chosen = (record + step) % len(self._data)
-            sample = self._data.sample(chosen)
-            if sample is not None and self._usable(sample):
-                self._add(sample, (number, chosen))
-                return {**sample, "defects": self._defects()}
+        draw = self._order.draw(number)
+        try:
+            for step in range(min(_MAX_UNUSABLE, len(self._data))):
+                chosen = draw._replace(record=self._order.after(draw.record, step))
+                variant = (draw.epoch + chosen.record) % self._variants
+                sample = self._data.sample(chosen.record, variant)
+                if sample is not None and self._usable(sample):
+                    self._add(sample, chosen)
+                    return {**sample, "defects": self._defects()}
+        except FacePackError as error:
+            return {"refused": error, "defects": []}
         return {"defects": self._defects()}
 
     def _defects(self) -> list[tuple[str, str]]:
         return [(what, p[0]) for what, p in self._data.defects.places.items()]
 
 
-class _Order(Sampler[list[Draw]]):
-    """The draws of batches ``start`` to ``end``, in the order of the run."""
-
-    def __init__(self, records: int, batch_size: int, seed: int, start: int, end: int) -> None:
-        self._records, self._seed = records, seed
-        self.batch_size, self.drop_last = batch_size, True  # accelerate reads them
-        self._start, self._end = start, end
-
-    def __len__(self) -> int:
-        return self._end - self._start
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        epoch, order = -1, list[int]()
-        for batch in range(self._start, self._end):
-            draws: list[Draw] = []
-            for number in range(batch * self.batch_size, (batch + 1) * self.batch_size):
-                if number // self._records != epoch:
-                    epoch = number // self._records
-                    order = self._permutation(epoch)
-                draws.append((number, order[number % self._records]))
-            yield draws
-
-    def _permutation(self, epoch: int) -> list[int]:
-        generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
-        return torch.randperm(self._records, generator=generator).tolist()
-
-
 def _collate(samples: list[Sample]) -> Batch:
+    refused = [sample["refused"] for sample in samples if "refused" in sample]
+    if refused:
+        return {"refused": refused[0]}
     defects = [defect for sample in samples for defect in sample.pop("defects")]
     if not all(samples):
         return {"defects": defects}

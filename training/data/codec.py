@@ -49,6 +49,13 @@ def decode_image(data: bytes) -> Tensor:
     return torch.from_numpy(_pixels(data, "image")).permute(2, 0, 1).float() / 255
 
 
+def image_size(data: bytes) -> tuple[int, int]:
+    """Height and width by the header; raises InputError for anything but an image."""
+    with refuse_with(InputError("the image is unreadable")), open_image(data) as file:
+        return file.size[1], file.size[0]
+    raise AssertionError  # for type checkers
+
+
 def part_mask(labels: Tensor) -> bytes:
     """Classes of ``faces.parts`` [H, W] as PNG in exactly the ten colours of the data set."""
     colours = _PALETTE[labels.numpy().astype(np.int64)].astype(np.uint8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +15,9 @@ from ...dense_face.schedule import alphas_cumprod
 from ...pipelines.annotation import fitting_config, stage_modules
 from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
-from ...pipelines.text import encode_text
 from ..data.batches import Batch, Batches
 from ..data.dataset import FaceDataset
 from ..data.held_out import split
-from ..data.record import KINDS
 from ..runs.loop import seeded, train
 from ..runs.memory import DTYPES, save_memory
 from ..runs.processes import on_main
@@ -28,58 +25,61 @@ from ..settings.config import AnnotationsConfig
 from ..tiny.feature_cache import EMPTY_CAPTION
 from ..watch.provenance import result_metadata
 from ..watch.result import write_result
+from .cached import cache_settings, cached_records, encoder_for
+from .encoding import Content, Encoder, PhotoEncoder, dropped_at_random
+from .photo_set import PhotoSet
 from .validation import validation_of
 
 VAE_FACTOR = 8
+_KINDS = ("images", "masks", "landmarks", "xyzmaps")
+
+
+def encoded_labels(encoder: PhotoEncoder, batch: Batch) -> dict[str, Tensor]:
+    """What :class:`HeadTask` reads of images, beside their texts and labels."""
+    images = batch["image"].to(encoder.device)
+    return {"latents": encoder.latents(images), "parts": batch["parts"].to(torch.int8)}
+
+
+CONTENT = Content("annotations", encoded_labels, ("depth", "landmarks"))
 
 
 class HeadTask(nn.Module):
     """Predicts the labels of images from their noisy latents, in one pass of the frozen UNet.
 
     Args:
-        base: The model; it gets no gradients.
+        base: The model; its UNet gets no gradients.
+        encoder: Encodes the images.
     """
 
-    def __init__(self, base: Base, config: AnnotationsConfig, tokenize: Tokenize) -> None:
+    def __init__(self, base: Base, config: AnnotationsConfig, encoder: Encoder) -> None:
         super().__init__()
         with seeded(config.seed):
             self.head = AnnotationHead(
                 fitting_config(base.unet, config.width, config.scale, config.scheme)
             )
-        self.unet, self.vae, self.text_encoder = base.unet, base.vae, base.text_encoder
-        self.config, self.tokenize = config, tokenize
+        self.unet, self.encoder = base.unet, encoder
         self.alphas = alphas_cumprod()
 
     def forward(self, generator: torch.Generator, batch: Batch) -> dict[str, Tensor]:
-        device = self.head.get_parameter("read.0.weight").device
-        images = batch["image"].to(device)
-        t, noise, dropped = self._draw(images, generator)
+        shown = self.encoder(batch)
+        latents = LATENT_SCALE * shown["latents"].float()
+        device = latents.device
+        # Preferring little noise.
+        t = (TIMESTEPS * torch.rand(len(latents), generator=generator).square()).long()
+        noise = torch.randn(latents.shape, generator=generator).to(device)
         with torch.no_grad():
-            vae: Any = self.vae
-            latents = LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
             alpha = self.alphas[t].to(latents)[:, None, None, None]
-            noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise.to(device)
-            texts = [
-                "" if drop else text for text, drop in zip(batch["caption"], dropped, strict=True)
-            ]
-            context = encode_text(self.text_encoder, self.tokenize(texts).to(device))
+            noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+            context = dropped_at_random(shown, self.encoder, EMPTY_CAPTION, generator)
             with capture_features(stage_modules(self.unet)) as features:
                 self.unet(noisy, t.to(device), context)
-        labels = AnnotationLabels(*(batch[k].to(device) for k in ("depth", "parts", "landmarks")))
+        depth, parts, marks = (shown[k].to(device) for k in ("depth", "parts", "landmarks"))
+        labels = AnnotationLabels(depth, parts.long(), marks)
         losses = annotation_losses(self.head(features, t.to(device)), labels)
         return {n: value if n == "loss" else value.detach() for n, value in losses.items()}
 
-    def _draw(
-        self, images: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, list[bool]]:
-        """Timesteps (preferring little noise), noise, and which captions to drop."""
-        count, side = len(images), self.config.size // VAE_FACTOR
-        t = (TIMESTEPS * torch.rand(count, generator=generator).square()).long()
-        noise = torch.randn(count, 4, side, side, generator=generator)
-        return t, noise, (torch.rand(count, generator=generator) < EMPTY_CAPTION).tolist()
 
-
-def head_batches(config: AnnotationsConfig, *, held_out: bool = False) -> Batches:
+def labelled_photos(config: AnnotationsConfig, *, held_out: bool = False) -> PhotoSet:
     """The data set; an image with few labels trains what it can.
 
     Args:
@@ -89,9 +89,31 @@ def head_batches(config: AnnotationsConfig, *, held_out: bool = False) -> Batche
         InputError: There is no data set.
     """
     cells = config.size // VAE_FACTOR * config.scale
-    data = FaceDataset(config.dataset, config.size, cells, config.scheme, KINDS)
-    data = split(data, config.held_out)[held_out]
-    return Batches(data, config.batch, config.seed, workers=config.workers)
+    data = FaceDataset(config.dataset, config.size, cells, config.scheme, _KINDS, config.views)
+    return PhotoSet(split(data, config.held_out)[held_out])
+
+
+def head_batches(
+    config: AnnotationsConfig, *, held_out: bool = False, encoder: PhotoEncoder | None = None
+) -> Batches:
+    """The batches of :func:`labelled_photos`.
+
+    Args:
+        encoder: Fills the cache that the settings name; None for none.
+
+    Raises:
+        InputError: There is no data set; or the cache is another one.
+        ModelFileError: The cache is damaged.
+    """
+    photos = labelled_photos(config, held_out=held_out)
+    cache = cached_records(photos, encoder, config, held_out=held_out)
+    return Batches(
+        photos.data if cache is None else cache,
+        config.batch,
+        config.seed,
+        workers=config.workers,
+        variants=config.variants,
+    )
 
 
 def train_head(
@@ -102,18 +124,21 @@ def train_head(
     Under ``accelerate launch`` or ``torchrun`` each process reads other records.
 
     Raises:
-        InputError: As :func:`.train`; or there is no data set, or it has no usable image.
-        ModelFileError: The work folder holds a run of another head.
+        InputError: As :func:`.train`; or there is no data set, or it has no usable image; or the
+            cache is another one.
+        ModelFileError: The work folder holds a run of another head; or the cache is damaged.
     """
-    task = HeadTask(base, config, tokenize)
-    batches = partial(head_batches, config)
+    encoder = PhotoEncoder(base, tokenize, CONTENT)
+    batches = partial(head_batches, config, encoder=encoder)
+    trained = batches()
+    task = HeadTask(base, config, encoder_for(trained, encoder))
     train(
         task,
         config.schedule,
         seed=config.seed,
         folder=config.folder,
-        batches=batches(),
-        settings=config.shaping,
+        batches=trained,
+        settings={**config.shaping, **cache_settings(trained)},
         validation=validation_of(config, batches),
         fresh=fresh,
     )

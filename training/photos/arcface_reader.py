@@ -12,6 +12,12 @@ from ...faces.encoders.ir_se50 import IRSE50
 from ..sfsr_faces import FaceReading, SFSRFaces
 
 
+def aligned(image: Tensor, five: Tensor) -> Tensor:
+    """The face [3, 112, 112] of an image [3, H, W], at five points [5, 2] as its fractions."""
+    size = torch.tensor([image.shape[-1], image.shape[-2]]).to(five)
+    return align_face(image, five * size)
+
+
 class ArcFaceReader(nn.Module):
     """IR-SE50 on aligned faces, as a :class:`.FaceReader` without expressions."""
 
@@ -30,10 +36,13 @@ class ArcFaceReader(nn.Module):
         return super().train(False)
 
     def identities(self, images: Tensor, five: Tensor) -> Tensor:
-        """Identities [B, 512] of images [B, 3, S, S] in 0..1 with five points [B, 5, 2] in 0..1."""
-        side = images.shape[-1]
-        crops = [align_face(p, side * points) for p, points in zip(images, five, strict=True)]
-        return self.net(2 * torch.stack(crops) - 1).float()  # also under mixed precision
+        """Identities [B, 512] of images [B, 3, H, W] in 0..1 with five points [B, 5, 2] in 0..1."""
+        pairs = zip(images, five, strict=True)
+        return self.read(torch.stack([aligned(image, points) for image, points in pairs]))
+
+    def read(self, crops: Tensor) -> Tensor:
+        """Identities [B, 512] of aligned faces [B, 3, 112, 112] in 0..1."""
+        return self.net(2 * crops - 1).float()  # also under mixed precision
 
     def forward(self, images: Tensor, faces: SFSRFaces, generator: torch.Generator) -> FaceReading:
         if faces.five is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...dense_face.adapter import PCAdapter
 from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, load_adapter, save_adapter
@@ -18,8 +18,9 @@ from ...faces.encoders.ir_se50 import IRSE50
 from ...pipelines.attention import layers_for
 from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.single_file import Tokenize
-from ..data.batches import Batch, Batches, Draw
+from ..data.batches import Batch, Batches
 from ..data.dataset import FaceDataset, Sample
+from ..data.order import Draw
 from ..dense_face import (
     NO_POSE,
     DenseFaceTask,
@@ -33,32 +34,30 @@ from ..runs.processes import on_main
 from ..settings.config import DenseFaceConfig
 from ..watch.provenance import result_metadata
 from ..watch.result import write_result
-from .arcface_reader import ArcFaceReader
-from .other_images import other_identities
-from .people import batches_of_people, encoder_of, load_frozen
+from .cached import cache_settings, cached_records, encoder_for
+from .encoding import Content, Encoder, PhotoEncoder
+from .people import batches_of_people, encoder_of, load_frozen, people_of
 from .person_words import PersonWords
+from .photo_set import PhotoSet
 from .validation import validation_of
 from .validation_images import DenseFaceImages, HeldOut
 
 
+def encoded_people(encoder: PhotoEncoder, batch: Batch) -> dict[str, Tensor]:
+    """What :class:`PhotoPeople` reads of images, beside their identities and labels."""
+    return {"latents": encoder.latents(batch["image"].to(encoder.device))}
+
+
+# The text encoder is trained through: an identity stands among the words.
+CONTENT = Content("dense-face", encoded_people, ("pose",), texts=False)
+
+
 class PhotoPeople(nn.Module):
-    """A :class:`.PeopleSource` of the batches of a data set (:func:`people_batches`).
+    """A :class:`.PeopleSource` of the batches of a data set (:func:`people_batches`)."""
 
-    Args:
-        base: Encodes images; it gets no gradients.
-        recogniser: Encodes identities; None takes those of the data set.
-    """
-
-    def __init__(
-        self,
-        base: Base,
-        config: DenseFaceConfig,
-        words: PersonWords,
-        recogniser: ArcFaceReader | None = None,
-    ) -> None:
+    def __init__(self, encoder: Encoder, words: PersonWords) -> None:
         super().__init__()
-        self.vae, self.recogniser = base.vae, recogniser
-        self.config, self.words = config, words
+        self.encoder, self.words = encoder, words
         self.placeholder = words.placeholder
         self.empty_ids = words.ids([""], [False], [True])
 
@@ -67,28 +66,27 @@ class PhotoPeople(nn.Module):
         """As :class:`.PeopleSource`."""
         if batch is None:
             raise InputError("a batch of the data set is needed", where="PhotoPeople")
-        images = batch["image"].to(next(self.vae.parameters()).device)
-        count = len(images)
+        shown = self.encoder(batch)
+        latents = LATENT_SCALE * shown["latents"].float()
+        count, device = len(latents), latents.device
         known = torch.rand(count, generator=generator) >= NO_IDENTITY
         posed = torch.rand(count, generator=generator) >= NO_POSE
         empty = torch.rand(count, generator=generator) < EMPTY_CAPTION
-        vae: Any = self.vae
-        latents = LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
-        people = other_identities(batch, images, self.recogniser, self.config.scheme)
-        ids = self.words.ids(batch["caption"], known.tolist(), empty.tolist())
-        there = batch["pose"].to(images).isfinite().all(1)
+        people = F.normalize(shown["other_feature"].to(latents), dim=1)
+        ids = self.words.ids(shown["caption"], known.tolist(), empty.tolist())
+        there = shown["pose"].to(latents).isfinite().all(1)
         return PeopleBatch(
             latents=latents,
-            identity=people * known[:, None].to(images),
-            ids=ids.to(images.device),
-            hints=batch["hint"].to(images) / 255,
-            posed=posed.to(images) * there,
-            angles=batch["pose"].to(images),
+            identity=people * known[:, None].to(latents),
+            ids=ids.to(device),
+            hints=shown["hint"].to(latents) / 255,
+            posed=posed.to(latents) * there,
+            angles=shown["pose"].to(latents),
         )
 
 
-def people_batches(config: DenseFaceConfig, *, recogniser: bool, held_out: bool = False) -> Batches:
-    """The data set, each image with another one of the same person wherever there is one.
+def people_photos(config: DenseFaceConfig, *, recogniser: bool, held_out: bool = False) -> PhotoSet:
+    """The data set: images with identities.
 
     Args:
         recogniser: Whether identities are read by a network; else the data set must have them.
@@ -97,25 +95,38 @@ def people_batches(config: DenseFaceConfig, *, recogniser: bool, held_out: bool 
     Raises:
         InputError: There is no data set.
     """
-    return batches_of_people(
-        config,
-        1,
-        (),
-        recogniser=recogniser,
-        held_out=held_out,
-        labels="Landmarks",
-        add=_PoseImage(config.size),
-    )
+    return people_of(config, 1, (), "Landmarks", recogniser=recogniser, held_out=held_out)
 
 
-@dataclass(frozen=True)
+def people_batches(
+    config: DenseFaceConfig,
+    *,
+    recogniser: bool,
+    held_out: bool = False,
+    encoder: PhotoEncoder | None = None,
+) -> Batches:
+    """The batches of :func:`people_photos`.
+
+    Args:
+        encoder: Fills the cache that the settings name; None for none.
+
+    Raises:
+        InputError: There is no data set; or the cache is another one.
+        ModelFileError: The cache is damaged.
+    """
+    photos = people_photos(config, recogniser=recogniser, held_out=held_out)
+    cache = cached_records(photos, encoder, config, held_out=held_out)
+    return batches_of_people(config, photos, _PoseImage(), recogniser=recogniser, cache=cache)
+
+
+# A class, for the processes that read images.
 class _PoseImage:
-    """Adds to a sample the image of its pose."""
-
-    size: int
+    """Adds to a sample the image of its pose, in the size of the image."""
 
     def __call__(self, sample: Sample, _draw: Draw) -> None:
-        sample["hint"] = _hint(sample["pose"], self.size)
+        scale, shown = (1, sample["image"]) if "image" in sample else (8, sample["latents"])
+        height, width = (scale * side for side in shown.shape[-2:])
+        sample["hint"] = _hint(sample["pose"], height, width)
 
 
 def train_dense_face(
@@ -134,24 +145,32 @@ def train_dense_face(
         net: Encodes identities.
 
     Raises:
-        InputError: As :func:`.train`; or there is no data set, or it has no usable image.
-        ModelFileError: The work folder holds a run of another adapter.
+        InputError: As :func:`.train`; or there is no data set, or it has no usable image; or the
+            cache is another one.
+        ModelFileError: The work folder holds a run of another adapter; or the cache is damaged.
         IncompatibleError: ``config.start`` fits neither base nor encoder.
     """
-    task = dense_face_task(base, config, tokenize, net)
-    batches = partial(people_batches, config, recogniser=net is not None)
+    encoder = PhotoEncoder(base, tokenize, CONTENT, net)
+    batches = partial(people_batches, config, recogniser=net is not None, encoder=encoder)
+    trained = batches()
+    task = dense_face_task(base, config, tokenize, net, encoder_for(trained, encoder))
     source = cast(PhotoPeople, task.source)
 
     def images(data: FaceDataset) -> DenseFaceImages:
-        return DenseFaceImages(HeldOut(data, config, source.recogniser), base, task, source.words)
+        return DenseFaceImages(HeldOut(data, config, encoder.recogniser), base, task, source.words)
 
     train(
         task,
         config.schedule,
         seed=config.seed,
         folder=config.folder,
-        batches=batches(),
-        settings={**config.shaping, "encoder": encoder_of(config), "delta": task.adapter.delta},
+        batches=trained,
+        settings={
+            **config.shaping,
+            **cache_settings(trained),
+            "encoder": encoder_of(config),
+            "delta": task.adapter.delta,
+        },
         validation=validation_of(
             config, batches, "mse", images if config.validation_images else None
         ),
@@ -162,9 +181,16 @@ def train_dense_face(
 
 
 def dense_face_task(
-    base: Base, config: DenseFaceConfig, tokenize: Tokenize, net: IRSE50 | None = None
+    base: Base,
+    config: DenseFaceConfig,
+    tokenize: Tokenize,
+    net: IRSE50 | None = None,
+    encoder: Encoder | None = None,
 ) -> DenseFaceTask:
     """The task of :func:`train_dense_face`, new or with the networks of ``config.start``.
+
+    Args:
+        encoder: Of the images; None encodes them in every step.
 
     Raises:
         ModelFileError: ``config.start`` is no adapter file.
@@ -174,7 +200,7 @@ def dense_face_task(
     if start is not None:
         _check_start(start, base, config)
     words = PersonWords(base, tokenize, captions=config.tokenizer is not None)
-    source = PhotoPeople(base, config, words, None if net is None else ArcFaceReader(net))
+    source = PhotoPeople(encoder or PhotoEncoder(base, tokenize, CONTENT, net), words)
     with seeded(config.seed):
         adapter = start.adapter if start else PCAdapter(layers_for(base.unet), delta=config.delta)
         pose_branch = (start and start.pose_branch) or new_pose_branch(base)
@@ -220,9 +246,14 @@ def _check_start(start: DenseFaceAdapter, base: Base, config: DenseFaceConfig) -
         )
 
 
-def _hint(pose: Tensor, size: int) -> Tensor:
-    """The pose image [3, size, size] of yaw, pitch, roll in degrees, bytes; white if unknown."""
+def _hint(pose: Tensor, height: int, width: int) -> Tensor:
+    """The pose image [3, H, W] of yaw, pitch, roll in degrees, bytes; white if unknown.
+
+    Drawn as a square and cropped at its centre, as the host fits hints to images.
+    """
     if not bool(pose.isfinite().all()):
-        return torch.full((3, size, size), 255, dtype=torch.uint8)
+        return torch.full((3, height, width), 255, dtype=torch.uint8)
     yaw, pitch, roll = pose.tolist()
-    return pose_images([(yaw, pitch, roll)], size)[0]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    return pose_images([(yaw, pitch, roll)], side)[0, :, top : top + height, left : left + width]

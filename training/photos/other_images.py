@@ -11,36 +11,37 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...faces.face import five_points
-from ..data.batches import Batch, Draw
-from ..data.dataset import FaceDataset, Sample
-from .arcface_reader import ArcFaceReader
+from ..data.batches import Records
+from ..data.dataset import Sample
+from ..data.order import Draw
+from .arcface_reader import aligned
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class OtherImages:
-    """Adds to a sample another image of the person, or the identity that the data set has of it.
+    """Adds to a sample the face on another image of the person, or the identity known of it.
 
     A person with one image is their own other image.
 
-    images: Whether images are added, with landmarks.
+    scheme: Of the landmarks. images: Whether faces are added, aligned for a recogniser.
     """
 
-    data: FaceDataset
+    data: Records
     seed: int
+    scheme: str
     images: bool
     people: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
         """Find out who is on which image."""
-        for number, entry in enumerate(self.data.entries):
-            self.people[entry.subject].append(number)
+        self.subjects = self.data.subjects
+        for number, subject in enumerate(self.subjects):
+            self.people[subject].append(number)
         alone = sum(len(images) == 1 for images in self.people.values())
         if alone:
             log.warning(
@@ -51,34 +52,24 @@ class OtherImages:
 
     def __call__(self, sample: Sample, draw: Draw) -> None:
         """The other image depends on the number in the run alone."""
-        number, record = draw
-        others = [i for i in self.people[self.data.entries[record].subject] if i != record]
-        chance = random.Random(f"{self.seed} {number}")
+        record = draw.record
+        others = [i for i in self.people[self.subjects[record]] if i != record]
+        chance = random.Random(f"{self.seed} {draw.number}")
         other = chance.choice(others) if others else record
         if self.images:
-            found = self.data.sample(other) if others else sample
+            found = self.data.sample(other)
             if found is None or not has_landmarks(found):
                 found = sample
-            sample["other_image"] = found["image"]
-            sample["other_landmarks"] = found["landmarks"]
+            sample["other_face"] = aligned_face(found, self.scheme)
         else:
             feature = self.data.feature(other) if others else sample["feature"]
             usable = bool(feature.isfinite().all())
             sample["other_feature"] = feature if usable else sample["feature"]
 
 
-def other_identities(
-    batch: Batch, images: Tensor, recogniser: ArcFaceReader | None, scheme: str
-) -> Tensor:
-    """Identities [B, D] of the other images of a batch, unit norm, on the device of ``images``.
-
-    Args:
-        recogniser: Reads them; None takes those of the data set. scheme: Of the landmarks.
-    """
-    if recogniser is None:
-        return F.normalize(batch["other_feature"].to(images), dim=1)
-    points = [five_points(marks, scheme) for marks in batch["other_landmarks"]]
-    return recogniser.identities(batch["other_image"].to(images), torch.stack(points).to(images))
+def aligned_face(sample: Sample, scheme: str) -> Tensor:
+    """The face of a sample for a recogniser [3, 112, 112], in 0..1."""
+    return aligned(sample["image"], five_points(sample["landmarks"], scheme))
 
 
 def has_landmarks(sample: Sample) -> bool:

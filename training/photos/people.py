@@ -5,20 +5,21 @@ Identities are read by IR-SE50, or taken from the data set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...faces.encoders.ir_se50 import ENCODER, IRSE50, load_ir_se50
 from ...pipelines.base import Base
 from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
+from ..cache.records import CachedRecords
 from ..data.annotate_plan import require_encoder
-from ..data.batches import Batches, Draw
-from ..data.dataset import FaceDataset, Sample
+from ..data.batches import Batches
+from ..data.dataset import FaceDataset
 from ..data.held_out import split
 from ..runs.memory import DTYPES, cast_frozen, save_memory
 from ..settings.config import DenseFaceConfig, SFSRConfig
 from .other_images import OtherImages, has_feature, has_landmarks
+from .photo_set import Addition, AllOf, Check, EachOf, PhotoSet
 
 AdapterConfig = DenseFaceConfig | SFSRConfig
 
@@ -53,27 +54,24 @@ def encoder_of(config: AdapterConfig) -> str:
     return config.encoder or ENCODER
 
 
-def batches_of_people(
+def people_of(
     config: AdapterConfig,
     map_size: int,
     kinds: Sequence[str],
-    *,
+    labels: str,
+    *checks: Check,
     recogniser: bool,
     held_out: bool,
-    labels: str,
-    usable: Callable[[Sample], bool] | None = None,
-    add: Callable[[Sample, Draw], None] | None = None,
-) -> Batches:
-    """The data set, each image with another one of the same person wherever there is one.
+) -> PhotoSet:
+    """The photographs of a data set with identities.
 
     Args:
         map_size: Side of depth and parts in cells.
         kinds: Of files to read, beside images and what identities need.
+        labels: For the error message: what makes a sample usable.
+        checks: Of a sample, beside its identity.
         recogniser: Whether identities are read by a network; else the data set must have them.
         held_out: Whether those of the people who are held out, instead of those trained on.
-        labels: For the error message: what makes a sample usable.
-        usable: Whether it can be trained on, beside its identity.
-        add: Adds to a sample what depends on its number in the run.
 
     Raises:
         InputError: There is no data set, or it has no identities although they are needed.
@@ -83,35 +81,38 @@ def batches_of_people(
         require_encoder(config.dataset, config.encoder)
     identity = "landmarks" if recogniser else "feat_file_v2"
     kinds = tuple(dict.fromkeys(("images", identity, *kinds)))
-    data = FaceDataset(config.dataset, config.size, map_size, config.scheme, kinds)
-    data = split(data, config.held_out)[held_out]
-    others = OtherImages(data, config.seed, recogniser)
-    has_identity = has_landmarks if recogniser else has_feature
+    data = FaceDataset(config.dataset, config.size, map_size, config.scheme, kinds, config.views)
+    return PhotoSet(
+        split(data, config.held_out)[held_out],
+        AllOf((has_landmarks if recogniser else has_feature, *checks)),
+        needed=f"{labels} are needed, as denseface annotate writes them, and without IR-SE50 "
+        "identities as well",
+    )
+
+
+def batches_of_people(
+    config: AdapterConfig,
+    photos: PhotoSet,
+    *additions: Addition,
+    recogniser: bool,
+    cache: CachedRecords | None = None,
+) -> Batches:
+    """The photographs, each with the identity of another one of the person if there is one.
+
+    Args:
+        additions: To samples, of what depends on their number in the run.
+        recogniser: As for :func:`people_of`. cache: What was computed of the photographs.
+    """
+    data = photos.data if cache is None else cache
+    others = OtherImages(data, config.seed, config.scheme, recogniser and cache is None)
+    before = (photos.add,) if cache is None else ()
     return Batches(
         data,
         config.batch,
         config.seed,
         workers=config.workers,
-        usable=_All((has_identity,) if usable is None else (has_identity, usable)),
-        needed=f"{labels} are needed, as denseface annotate writes them, and without IR-SE50 "
-        "identities as well",
-        add=_Each((others,) if add is None else (others, add)),
+        variants=config.variants,
+        usable=photos.usable if cache is None else AllOf(),
+        needed=photos.needed,
+        add=EachOf((*before, others, *additions)),
     )
-
-
-# Not functions inside a function, which could not be sent to the processes that read images.
-@dataclass(frozen=True)
-class _All:
-    checks: tuple[Callable[[Sample], bool], ...]
-
-    def __call__(self, sample: Sample) -> bool:
-        return all(check(sample) for check in self.checks)
-
-
-@dataclass(frozen=True)
-class _Each:
-    additions: tuple[Callable[[Sample, Draw], None], ...]
-
-    def __call__(self, sample: Sample, draw: Draw) -> None:
-        for add in self.additions:
-            add(sample, draw)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,14 @@ from ...faces.masks.dilate import dilate_by_fraction
 from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.single_file import Tokenize
 from ...pipelines.source_attention import layers_of
-from ...pipelines.text import encode_text
 from ...sfsr.adapter import SFSRAdapter
 from ...sfsr.background import background_channels, emptied, latent_mask
 from ...sfsr.compound_inputs import CompoundLayout
 from ..data.batches import Batch, Batches
 from ..data.dataset import FaceDataset, Sample
+from ..data.order import Draw
+from ..data.views import Shape
+from ..rollout import Rollout
 from ..runs.loop import seeded, train
 from ..runs.processes import on_main
 from ..settings.config import SFSRConfig
@@ -32,8 +35,19 @@ from ..watch.provenance import result_metadata
 from ..watch.result import write_result
 from .annotations import VAE_FACTOR
 from .arcface_reader import ArcFaceReader
-from .other_images import has_landmarks, other_identities
-from .people import batches_of_people, encoder_of, load_frozen
+from .cached import cache_settings, cached_records, encoder_for
+from .encoding import (
+    Content,
+    Encoder,
+    PhotoEncoder,
+    Precomputed,
+    dropped_at_random,
+    without_image_encoder,
+)
+from .other_images import has_landmarks
+from .people import batches_of_people, encoder_of, load_frozen, people_of
+from .photo_set import PhotoSet
+from .sfsr_start import start_from
 from .validation import validation_of
 from .validation_images import HeldOut, SFSRImages
 
@@ -41,71 +55,67 @@ MARGIN = 0.15
 """Width of the emptied margin around the face, as a fraction of the face's diameter."""
 
 
-class PhotoFaces(nn.Module):
-    """A :class:`.FaceSource` of the batches of a data set (:func:`face_batches`).
+def encoded_scenes(encoder: PhotoEncoder, batch: Batch) -> dict[str, Tensor]:
+    """What :class:`PhotoFaces` reads of images, beside their identities, texts and labels.
 
-    Args:
-        base: Encodes images and captions; it gets no gradients.
-        recogniser: Encodes identities; None takes those of the data set.
+    latents, empty: Of the image and of the scene without the face, not scaled [B, 4, h, w].
+    heads, wide: Cells of the person's own head, and of all that is emptied [B, 1, h, w], bytes.
+    features: Fraction of each cell that is eye, brow or mouth [B, 1, h, w], half precision.
     """
+    images = batch["image"].to(encoder.device)
+    shape = images.shape[2], images.shape[3]
+    height, width = (side // VAE_FACTOR for side in shape)
+    parts, others = (batch[n][:, None].to(images.device) for n in ("parts", "stranger"))
+    mask = face_mask(parts, shape)
+    # Another face's area is emptied as well: the outline alone would reveal the person.
+    wide = _unless_all(torch.maximum(mask, face_mask(others, shape)), mask)
+    features = F.adaptive_avg_pool2d(_at_least(parts, FIRST_FEATURE), (height, width))
+    return {
+        "latents": encoder.latents(images),
+        "empty": encoder.latents(emptied(images, wide)),
+        "heads": latent_mask(mask, height, width).byte(),
+        "wide": latent_mask(wide, height, width).byte(),
+        "features": features.half(),  # sixteenths
+    }
 
-    def __init__(
-        self,
-        base: Base,
-        config: SFSRConfig,
-        tokenize: Tokenize,
-        recogniser: ArcFaceReader | None = None,
-    ) -> None:
+
+CONTENT = Content("sfsr", encoded_scenes, ("blendshapes", "five"))
+
+
+class PhotoFaces(nn.Module):
+    """A :class:`.FaceSource` of the batches of a data set (:func:`face_batches`)."""
+
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.vae, self.text_encoder = base.vae, base.text_encoder
-        self.config, self.tokenize = config, tokenize
-        self.recogniser = recogniser
+        self.encoder = encoder
 
     @property
     def empty_context(self) -> Tensor:
         """As of :class:`.FaceSource`."""
-        device = next(self.text_encoder.parameters()).device
-        return encode_text(self.text_encoder, self.tokenize([""]).to(device))
+        return self.encoder.empty_context
 
     @torch.no_grad()
     def draw(self, generator: torch.Generator, batch: Batch | None = None) -> SFSRFaces:
         """As :class:`.FaceSource`."""
         if batch is None:
             raise InputError("a batch of the data set is needed", where="PhotoFaces")
-        images = batch["image"].to(next(self.vae.parameters()).device)
-        points = [five_points(marks, self.config.scheme) for marks in batch["landmarks"]]
-        five = torch.stack(points).to(images)
-        people = other_identities(batch, images, self.recogniser, self.config.scheme)
-        cells = self.config.size // VAE_FACTOR
-        parts = batch["parts"][:, None].to(images.device)
-        mask = face_mask(parts, self.config.size)
-        # Another face's area is emptied as well: the outline alone would reveal the person.
-        wide = _unless_all(torch.maximum(mask, mask.roll(1, 0)), mask)
-        known = half_known(batch["blendshapes"].isfinite(), generator).to(images.device)
-        values = batch["blendshapes"].nan_to_num().to(images)
-        dropped = (torch.rand(len(images), generator=generator) < NO_CAPTION).tolist()
-        texts = ["" if drop else text for text, drop in zip(batch["caption"], dropped, strict=True)]
-        tokens = self.tokenize(texts).to(images.device)
+        shown = self.encoder(batch)
+        latents, empty = (LATENT_SCALE * shown[name].float() for name in ("latents", "empty"))
+        known = half_known(shown["blendshapes"].isfinite(), generator).to(latents.device)
         return SFSRFaces(
-            latents=self._encode(images),
-            people=people,
-            values=values * known,
+            latents=latents,
+            people=F.normalize(shown["other_feature"].to(latents), dim=1),
+            values=shown["blendshapes"].nan_to_num().to(latents) * known,
             known=known,
-            context=encode_text(self.text_encoder, tokens),
-            background=background_channels(
-                latent_mask(wide, cells, cells), self._encode(emptied(images, wide))
-            ),
-            heads=latent_mask(mask, cells, cells),
-            features=F.adaptive_avg_pool2d(_at_least(parts, FIRST_FEATURE), cells),
-            five=five,
+            context=dropped_at_random(shown, self.encoder, NO_CAPTION, generator),
+            background=background_channels(shown["wide"].float(), empty),
+            heads=shown["heads"].float(),
+            features=shown["features"].float(),
+            five=shown["five"].to(latents),
         )
 
-    def _encode(self, images: Tensor) -> Tensor:
-        vae: Any = self.vae
-        return LATENT_SCALE * vae.encode(2 * images - 1).latent_dist.mode().float()
 
-
-def face_batches(config: SFSRConfig, *, recogniser: bool, held_out: bool = False) -> Batches:
+def face_photos(config: SFSRConfig, *, recogniser: bool, held_out: bool = False) -> PhotoSet:
     """The data set: images with part masks and landmarks.
 
     Args:
@@ -115,16 +125,37 @@ def face_batches(config: SFSRConfig, *, recogniser: bool, held_out: bool = False
     Raises:
         InputError: There is no data set.
     """
-    # Part masks at half resolution suffice: latent cells are four times coarser still.
-    return batches_of_people(
+    photos = people_of(
         config,
-        config.size // 2,
+        config.size // 2,  # latent cells are four times coarser still
         ("masks", "landmarks", "attributes"),
+        "Part masks and landmarks",
+        has_face,
         recogniser=recogniser,
         held_out=held_out,
-        usable=has_face,
-        labels="Part masks and landmarks",
     )
+    return replace(photos, add=_Scene(photos.data))
+
+
+def face_batches(
+    config: SFSRConfig,
+    *,
+    recogniser: bool,
+    held_out: bool = False,
+    encoder: PhotoEncoder | None = None,
+) -> Batches:
+    """The batches of :func:`face_photos`.
+
+    Args:
+        encoder: Fills the cache that the settings name; None for none.
+
+    Raises:
+        InputError: There is no data set; or the cache is another one.
+        ModelFileError: The cache is damaged.
+    """
+    photos = face_photos(config, recogniser=recogniser, held_out=held_out)
+    cache = cached_records(photos, encoder, config, held_out=held_out)
+    return batches_of_people(config, photos, recogniser=recogniser, cache=cache)
 
 
 def has_face(sample: Sample) -> bool:
@@ -132,6 +163,21 @@ def has_face(sample: Sample) -> bool:
     parts = sample["parts"]
     seen = bool((parts > 0).any()) and bool((parts == 0).any())
     return seen and has_landmarks(sample)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """Adds to a sample its five points and the part masks of another record."""
+
+    data: FaceDataset
+
+    def __call__(self, sample: Sample, draw: Draw) -> None:
+        chance = random.Random(f"{sample['key']} {sample['variant']}")
+        steps = chance.randrange(1, max(2, len(self.data)))
+        other = (draw.record + steps) % len(self.data)
+        height, width = sample["parts"].shape
+        sample["stranger"] = self.data.parts(other, (height, width))
+        sample["five"] = five_points(sample["landmarks"], self.data.scheme)
 
 
 def train_sfsr(
@@ -151,15 +197,17 @@ def train_sfsr(
             without it only the noise prediction loss is used.
 
     Raises:
-        InputError: As :func:`.train`; or there is no data set, or it has too few usable images.
-        ModelFileError: The work folder holds a run of another adapter.
+        InputError: As :func:`.train`; or there is no data set, or it has too few usable images; or
+            the cache is another one.
+        ModelFileError: The work folder holds a run of another adapter; or the cache is damaged.
     """
-    task = sfsr_task(base, config, tokenize, net)
-    batches = partial(face_batches, config, recogniser=net is not None)
-    source = cast(PhotoFaces, task.source)
+    encoder = PhotoEncoder(base, tokenize, CONTENT, net)
+    batches = partial(face_batches, config, recogniser=net is not None, encoder=encoder)
+    trained = batches()
+    task = sfsr_task(base, config, tokenize, net, encoder_for(trained, encoder))
 
     def images(data: FaceDataset) -> SFSRImages:
-        held_out = HeldOut(data, config, source.recogniser, has_face)
+        held_out = HeldOut(data, config, encoder.recogniser, has_face)
         return SFSRImages(held_out, base, task, tokenize, _own_mask)
 
     train(
@@ -167,8 +215,12 @@ def train_sfsr(
         config.schedule,
         seed=config.seed,
         folder=config.folder,
-        batches=batches(),
-        settings={**config.shaping, "encoder": task.adapter.layout.required},
+        batches=trained,
+        settings={
+            **config.shaping,
+            **cache_settings(trained),
+            "encoder": task.adapter.layout.required,
+        },
         validation=validation_of(
             config, batches, draw=images if config.validation_images else None
         ),
@@ -178,11 +230,22 @@ def train_sfsr(
 
 
 def sfsr_task(
-    base: Base, config: SFSRConfig, tokenize: Tokenize, net: IRSE50 | None = None
+    base: Base,
+    config: SFSRConfig,
+    tokenize: Tokenize,
+    net: IRSE50 | None = None,
+    encoder: Encoder | None = None,
 ) -> SFSRTask:
-    """The task of :func:`train_sfsr`, with an untrained adapter."""
-    reader = None if net is None else ArcFaceReader(net)
-    source = PhotoFaces(base, config, tokenize, reader)
+    """The task of :func:`train_sfsr`, with a new adapter or that of ``config.start``.
+
+    Args:
+        encoder: Of the images; None encodes them in every step.
+
+    Raises:
+        ModelFileError: A file to start from is no adapter, or damaged.
+        IncompatibleError: It fits neither base nor encoder, or is of another kind.
+    """
+    encoder = encoder or PhotoEncoder(base, tokenize, CONTENT, net)
     layout = CompoundLayout(
         {encoder_of(config): IDENTITY_DIM},
         tokens=config.tokens,
@@ -191,8 +254,16 @@ def sfsr_task(
     with seeded(config.seed):
         first = base.unet.config["block_out_channels"][0]
         adapter = SFSRAdapter(layout, layers_of(base.unet), first)
-    faces = FaceLosses(rows=max(2, config.batch // 3)) if net and config.identity_loss else None
-    return SFSRTask(base, adapter, source, reader, faces=faces)
+    for path in (config.start, config.start_expression):
+        if path is not None:
+            start_from(adapter, path, config.seed)
+    reader = ArcFaceReader(net) if net is not None and config.identity_loss else None
+    rollout = Rollout() if config.rollout else None
+    faces = FaceLosses(rows=max(2, config.batch // 3), rollout=rollout) if reader else None
+    if isinstance(encoder, Precomputed):
+        base = without_image_encoder(base)
+    source = PhotoFaces(encoder)
+    return SFSRTask(base, adapter, source, reader, faces=faces, noise=config.noise_loss)
 
 
 def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
@@ -208,15 +279,16 @@ def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
     write_result(config, {**about, "encoder": encoder_of(config)}, adapter.save)
 
 
-def face_mask(parts: Tensor, size: int) -> Tensor:
-    """The face with a margin, [B, 1, size, size], 1 = face, from part classes [B, 1, H, W]."""
-    face = F.interpolate(_at_least(parts, 1), (size, size), mode="nearest-exact")
+def face_mask(parts: Tensor, shape: Shape) -> Tensor:
+    """The face with a margin, [B, 1, *shape], 1 = face, from part classes [B, 1, H, W]."""
+    face = F.interpolate(_at_least(parts, 1), shape, mode="nearest-exact")
     return _unless_all(dilate_by_fraction(face, MARGIN), face)
 
 
 def _own_mask(sample: Sample) -> Tensor:
-    """That of a sample [S, S], at the size of its image."""
-    return face_mask(sample["parts"][None, None], sample["image"].shape[-1])[0, 0]
+    """That of a sample [H, W], at the size of its image."""
+    height, width = sample["image"].shape[-2:]
+    return face_mask(sample["parts"][None, None], (height, width))[0, 0]
 
 
 def _at_least(parts: Tensor, first: int) -> Tensor:

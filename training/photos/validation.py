@@ -38,7 +38,7 @@ def validation_of(
         InputError: There is no data set, or everybody is held out.
     """
     held_out = batches(held_out=True)
-    people = len({entry.subject for entry in held_out.data.entries})
+    people = len(set(held_out.data.subjects))
     if not people:
         if config.held_out:
             log.info(
@@ -53,5 +53,5 @@ def validation_of(
         every=config.validate_every,
         check_after=config.check_after,
         criterion=criterion,
-        draw=draw(held_out.data) if draw is not None and people else None,
+        draw=draw(held_out.data.images) if draw is not None and people else None,
     )

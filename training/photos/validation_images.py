@@ -7,12 +7,13 @@ pose, or the scene and the expression; and two drawn images, with the same seeds
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...demo.contact_sheet import labelled_sheet
@@ -31,7 +32,7 @@ from ..data.dataset import FaceDataset, Sample
 from ..dense_face import DenseFaceTask
 from ..sfsr import SFSRTask
 from .arcface_reader import ArcFaceReader
-from .other_images import has_feature, has_landmarks, other_identities
+from .other_images import aligned_face, has_feature, has_landmarks
 from .people import AdapterConfig, encoder_of
 from .person_words import PersonWords, with_placeholder
 
@@ -76,13 +77,12 @@ class HeldOut:
 
     def identity(self, sample: Sample, device: torch.device) -> Identity:
         """Who is on a reference."""
-        row = {
-            "other_feature": sample["feature"][None],
-            "other_image": sample["image"][None],
-            "other_landmarks": sample["landmarks"][None],
-        }
-        image = sample["image"][None].to(device)
-        vector = other_identities(row, image, self.recogniser, self.config.scheme)[0]
+        vector = sample["feature"]
+        if self.recogniser is not None:
+            face = aligned_face(sample, self.config.scheme)
+            where = next(self.recogniser.parameters()).device
+            vector = self.recogniser.read(face[None].to(where))[0]
+        vector = vector.to(device)
         return Identity(vector / vector.norm(), encoder_of(self.config))
 
     def _by_person(self) -> Iterator[list[int]]:
@@ -116,15 +116,16 @@ class DenseFaceImages:
         device = next(task.adapter.parameters()).device
         about = {"encoder": encoder_of(config)}
         adapter = DenseFaceAdapter(task.adapter, task.pose_branch, task.token, about)
-        pipeline = RealPipeline(self.base, self.words.prompts, adapter, device)
         rows: list[list[Tensor]] = []
-        for reference, photo in self.held_out.people():
-            inputs = RealInputs(
-                prompt=with_placeholder(photo["caption"]),
-                person=self.held_out.identity(reference, device),
-                angles=_angles(photo["pose"]),
-            )
-            rows.append(_row(pipeline, inputs, config.size, reference, photo))
+        with _moved_back(self.base):
+            pipeline = RealPipeline(self.base, self.words.prompts, adapter, device)
+            for reference, photo in self.held_out.people():
+                inputs = RealInputs(
+                    prompt=with_placeholder(photo["caption"]),
+                    person=self.held_out.identity(reference, device),
+                    angles=_angles(photo["pose"]),
+                )
+                rows.append(_row(pipeline, inputs, config.size, reference, photo))
         return _sheet(rows, "Identity of the reference, prompt and head pose of the photo")
 
 
@@ -149,19 +150,32 @@ class SFSRImages:
         """
         config, adapter = self.held_out.config, self.task.adapter
         device = next(adapter.parameters()).device
-        pipeline = RealPipeline(self.base, self.tokenize, device=device)
         people = self.held_out.people()
         rows: list[list[Tensor]] = []
-        for index, (reference, _) in enumerate(people):
-            scene = people[(index + 1) % len(people)][1]
-            who = self.held_out.identity(reference, device)
-            inputs = RealInputs(
-                prompt=scene["caption"],
-                sources=prepare_sources(adapter, None, [who], _expression(scene)),
-                scene=masked_crop(scene["image"], self.mask(scene), config.size),
-            )
-            rows.append(_row(pipeline, inputs, config.size, reference, scene))
+        with _moved_back(self.base):
+            pipeline = RealPipeline(self.base, self.tokenize, device=device)
+            for index, (reference, _) in enumerate(people):
+                scene = people[(index + 1) % len(people)][1]
+                who = self.held_out.identity(reference, device)
+                inputs = RealInputs(
+                    prompt=scene["caption"],
+                    sources=prepare_sources(adapter, None, [who], _expression(scene)),
+                    scene=masked_crop(scene["image"], self.mask(scene), config.size),
+                )
+                rows.append(_row(pipeline, inputs, config.size, reference, scene))
         return _sheet(rows, "Identity of the reference, scene and expression of the photo")
+
+
+@contextmanager
+def _moved_back(base: Base) -> Iterator[None]:
+    """Networks that training from a cache leaves off the device are there for drawing only."""
+    networks: list[nn.Module] = [base.unet, base.vae, base.text_encoder]
+    before = [(each, next(each.parameters()).device) for each in networks]
+    try:
+        yield
+    finally:
+        for each, device in before:
+            nn.Module.to(each, device)
 
 
 def _row(

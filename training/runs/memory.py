@@ -29,6 +29,16 @@ def cast_frozen(module: nn.Module, precision: str) -> None:
             setattr(each, own, nn.Parameter(cast, requires_grad=False))
 
 
+def autocast(precision: str, device: str = "cpu") -> torch.autocast:
+    """The precision of a step outside of it, as accelerate sets it inside.
+
+    Args:
+        precision: A key of :data:`DTYPES`. device: Its kind.
+    """
+    dtype = DTYPES[precision]
+    return torch.autocast(device, dtype, enabled=dtype != torch.float32)
+
+
 def save_memory(base: Base, precision: str, *, checkpointing: bool) -> None:
     """Prepare a frozen base that a network is trained through.
 

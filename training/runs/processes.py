@@ -63,6 +63,30 @@ def on_main(work: Callable[[], T]) -> T:
     return outcome[0]
 
 
+def in_all(work: Callable[[], object]) -> None:
+    """Call ``work`` in every process and wait for all.
+
+    Raises:
+        FacePackError: Whatever ``work`` raises of it in one, in all processes.
+    """
+    if process_state().num_processes == 1:
+        work()
+        return
+    failed: FacePackError | None = None
+    try:
+        work()
+    except FacePackError as error:
+        failed = error
+    for error in gather_object([failed]):
+        if error is not None:
+            raise error
+
+
+def local_processes() -> int:
+    """The number of processes on this machine, which torchrun and accelerate state."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", process_state().num_processes))
+
+
 def require_same(what: str, value: str) -> None:
     """Raise InputError unless all processes have the same value."""
     found = gather_object([value])

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InputError, require_within
 
 if TYPE_CHECKING:
+    from ..data.views import Views
     from ..runs.loop import Schedule
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -71,6 +72,14 @@ class TrainerConfig:
     optimizer: str = key("adamw8bit needs bitsandbytes", "muon", choices=OPTIMIZERS)
     size: int = key("image side in px, a multiple of 64", 512, within=(64, 4096))
     scheme: str = key("478 landmarks, or 68", "mesh", choices=("mesh", "ibug"))
+    cache: Path | None = key(
+        "folder for what frozen networks compute of the images, once instead of in every step", None
+    )
+    variants: int = key(
+        "versions of each image: the first whole, others cropped at random", 1, within=(1, 1024)
+    )
+    flip: bool = key("mirror every second version", True)
+    buckets: bool = key("keep the shape of images, about, instead of stretching to squares", False)
     workers: int = key("processes that read images", 2, within=(0, MOST_PROCESSES))
     save_every: int = key("steps between saved states", 200, within=(1, _MANY))
     keep: int = key("saved states to keep", 2, within=(1, 1000))
@@ -138,6 +147,13 @@ class TrainerConfig:
             found["tokenizer"] = " ".join(_short_sum(path) for path in files if path.is_file())
         return found
 
+    @property
+    def views(self) -> Views:
+        """How the images are shown."""
+        from ..data.views import Views
+
+        return Views(self.size, self.variants, self.flip, self.buckets)
+
     def about(self, trainer: str, metadata: Mapping[str, str]) -> dict[str, str]:
         """The result's metadata: how it was trained.
 
@@ -194,6 +210,12 @@ class SFSRConfig(TrainerConfig):
         "batch; with --batch 1, of the person on another photo",
         True,
     )
+    start: Path | None = key(
+        "adapter to train on from: this pack's, IP-Adapter-FaceID's or FineFace's file", None
+    )
+    start_expression: Path | None = key("the same for the expression alone: FineFace's file", None)
+    noise_loss: bool = key("predict the noise of the images", True)
+    rollout: bool = key("generate these faces with the sampler, not from images under noise", False)
     gradient_checkpointing: bool = key("less memory, a third more time", False)
     validation_images: int = key(
         "people drawn in a validation, each twice; 0: none", 2, within=(0, 64)
@@ -203,6 +225,18 @@ class SFSRConfig(TrainerConfig):
         """Check the values."""
         super().__post_init__()
         _require_one_encoder(self.ir_se50, self.encoder)
+        generating = self.identity_loss and self.ir_se50 is not None
+        if not self.noise_loss and not generating:
+            raise InputError("there is no loss", fix="Leave out --no-noise-loss")
+        if self.rollout and not generating:
+            raise InputError(
+                "a rollout needs the identity loss, and that needs IR-SE50", fix="Give --ir-se50"
+            )
+
+    @property
+    def shaping(self) -> dict[str, object]:
+        """As of :class:`TrainerConfig`."""
+        return {**super().shaping, **_sums(self, "start", "start_expression")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +269,13 @@ class DenseFaceConfig(TrainerConfig):
     @property
     def shaping(self) -> dict[str, object]:
         """As of :class:`TrainerConfig`."""
-        start = {} if self.start is None else {"start": _short_sum(self.start)}
-        return {**super().shaping, **start}
+        return {**super().shaping, **_sums(self, "start")}
+
+
+def _sums(config: TrainerConfig, *names: str) -> dict[str, object]:
+    """Checksums of the files that a run starts from."""
+    files = {name.replace("_", " "): getattr(config, name) for name in names}
+    return {name: _short_sum(path) for name, path in files.items() if path is not None}
 
 
 def _short_sum(path: Path) -> str:

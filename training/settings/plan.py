@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 
 from ..data.batches import Batch
 from ..runs.loop import Schedule
-from ..runs.memory import DTYPES
+from ..runs.memory import autocast
 from ..runs.optimizer import new_optimizer
 
 _AGAIN = 2
@@ -63,7 +63,6 @@ def plan_step(build: Callable[[], tuple[nn.Module, Batch]], schedule: Schedule) 
         build: Makes the task, its networks and a batch, without reading any file; it is called
             where all tensors are fake.
     """
-    dtype = DTYPES[schedule.precision]
     with FakeTensorMode(allow_non_fake_inputs=True), _Counter() as counter:
         task, batch = build()
         weights = counter.now
@@ -75,7 +74,7 @@ def plan_step(build: Callable[[], tuple[nn.Module, Batch]], schedule: Schedule) 
         task.train()
         for _ in range(runs):
             generator = torch.Generator()
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            with autocast(schedule.precision):
                 losses = task(generator, batch)
             next(iter(losses.values())).backward()
             del losses

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ...demo.people import Heads
 from ...dense_face.annotation.loss import AnnotationLabels, small_parts
+from ...faces.mirror import mirrored_landmarks, mirrored_parts
 from ...storage import read_weights, write_weights
-from .data import PER_SHARD, Images, in_processes, mirrored_landmarks, mirrored_parts
+from .data import PER_SHARD, Images, in_processes
 
 MAP_SIZE = 64
 """Cells along a side (docs/reference/dense_face.md B1)."""
@@ -46,7 +47,7 @@ class AnnotationTruth:
         return AnnotationLabels(
             depth=torch.where(flip, depth.flip(-1), depth),
             parts=torch.where(flip, mirrored_parts(parts), parts).long(),
-            landmarks=torch.where(flip, mirrored_landmarks(landmarks), landmarks),
+            landmarks=torch.where(flip, mirrored_landmarks(landmarks, "ibug"), landmarks),
         )
 
 

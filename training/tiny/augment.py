@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...demo.people import Heads
-from .data import Images, mirrored_heads, mirrored_landmarks, mirrored_parts
+from ...faces.mirror import mirrored_landmarks, mirrored_parts
+from .data import Images, mirrored_heads
 
 PART_GRID = 32
 
@@ -47,7 +48,7 @@ def augmented(images: Images, pick: Tensor, generator: torch.Generator) -> Batch
     rgb = torch.where(flip[:, None, None, None], rgb.flip(-1), rgb)
     parts = torch.where(flip[:, None, None], mirrored_parts(parts), parts)
     head = torch.where(flip[:, None, None], head.flip(-1), head)
-    landmarks = torch.where(flip[:, None, None], mirrored_landmarks(landmarks), landmarks)
+    landmarks = torch.where(flip[:, None, None], mirrored_landmarks(landmarks, "ibug"), landmarks)
     heads = heads.replace(
         expression=torch.where(flip[:, None], mirrored.expression, heads.expression),
         angles=torch.where(flip[:, None], mirrored.angles, heads.angles),

@@ -19,24 +19,13 @@ from tqdm import tqdm
 from ...demo.people import Heads, concatenate, sample_heads
 from ...demo.seeds import training_seed
 from ...dense_face.pose_image import pose_images
-from ...faces.blendshapes import ARKIT_NAMES, mirrored_name
+from ...faces.mirror import MIRROR_SHAPES, mirrored_angles
 from ...faces.pixels import to_uint8
 from ...storage import make_folder, read_weights, write_weights
 
 T = TypeVar("T")
 PER_SHARD = 250
 PER_PERSON = 2
-
-#: Landmark i of a mirrored image is landmark MIRROR_68[i] of the original (iBUG order).
-MIRROR_68: tuple[int, ...] = (
-    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
-    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
-    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
-)  # fmt: skip
-#: Blendshape i of a mirrored face is blendshape MIRROR_SHAPES[i] of the original (ARKit order).
-MIRROR_SHAPES = tuple(ARKIT_NAMES.index(mirrored_name(name)) for name in ARKIT_NAMES)
-#: Part classes whose names swap sides in a mirrored image: eyes and brows.
-_MIRROR_PARTS = torch.tensor([0, 1, 2, 4, 3, 6, 5, 7, 8, 9], dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -112,20 +101,9 @@ def training_heads(indices: Sequence[int]) -> Heads:
 
 def mirrored_heads(heads: Heads) -> Heads:
     """The parameters of the mirror image: sides exchanged, yaw and roll negated."""
-    flip = torch.tensor([-1.0, 1.0, -1.0])
-    return heads.replace(expression=heads.expression[:, MIRROR_SHAPES], angles=heads.angles * flip)
-
-
-def mirrored_parts(parts: Tensor) -> Tensor:
-    """Part masks [..., H, W] of the mirror image."""
-    return _MIRROR_PARTS[parts.flip(-1).long()]
-
-
-def mirrored_landmarks(landmarks: Tensor) -> Tensor:
-    """Landmarks [..., 68, 2] in 0..1 of the mirror image."""
-    swapped = landmarks[..., MIRROR_68, :].clone()
-    swapped[..., 0] = 1 - swapped[..., 0]
-    return swapped
+    return heads.replace(
+        expression=heads.expression[:, MIRROR_SHAPES], angles=mirrored_angles(heads.angles)
+    )
 
 
 def _shard(folder: Path, index: int) -> Path:

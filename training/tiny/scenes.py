@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from ...demo.networks.analyzer import TinyAnalyzer
 from ...faces.masks.face_mask import head_mask
+from ...faces.mirror import MIRROR_SHAPES
 from ...faces.pixels import to_uint8
 from ...pipelines.tiny.scenes import GROW
 from ...sfsr.background import emptied, latent_mask
 from .augment import PART_GRID
-from .data import MIRROR_SHAPES, PER_PERSON, Images
+from .data import PER_PERSON, Images
 from .vae import FIRST_FEATURE, encode_all
 
 _BATCH = 64

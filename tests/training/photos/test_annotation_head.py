@@ -34,6 +34,8 @@ from comfyui_dense_face.storage import write_weights
 from comfyui_dense_face.training.data.batches import Batches
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.photos import annotations
+from comfyui_dense_face.training.photos.annotations import CONTENT, HeadTask, labelled_photos
+from comfyui_dense_face.training.photos.encoding import PhotoEncoder
 from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.settings.config import AnnotationsConfig
 from tiny_random import write_base
@@ -166,12 +168,14 @@ def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
 
 def test_processes_draw_their_own_noise(faces: Path, base: Path, tmp_path: Path) -> None:
     config = AnnotationsConfig(
-        dataset=faces, base=base, out=tmp_path / "head", size=SIDE, width=32, scale=4
-    )
-    images = torch.zeros(2, 3, SIDE, SIDE)
-    task = annotations.HeadTask(load_base(base), config, token_ids)
-    drawn = [task._draw(images, step_generator(5, 3, rank)) for rank in (0, 1)]
-    assert not torch.equal(drawn[0][1], drawn[1][1])
+        dataset=faces, base=base, out=tmp_path / "head", size=SIDE, width=32, scale=4,
+        scheme="ibug", batch=2, workers=0,
+    )  # fmt: skip
+    photos, loaded = labelled_photos(config), load_base(base)
+    task = HeadTask(loaded, config, PhotoEncoder(loaded, token_ids, CONTENT))
+    batch = next(iter(Batches(photos.data, 2, 1).loader(0, 1)))
+    losses = [task(step_generator(5, 3, rank), batch)["loss"] for rank in (0, 0, 1)]
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_unusable_inputs_are_refused(

@@ -18,13 +18,16 @@ from comfyui_dense_face.pipelines.base import Base, load_base
 from comfyui_dense_face.pipelines.single_file import tokenizer_for
 from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.training import dense_face
-from comfyui_dense_face.training.data.batches import Batch
+from comfyui_dense_face.training.data.batches import Batch, Batches
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.photos.dense_face import (
+    CONTENT,
     PhotoPeople,
     dense_face_task,
     people_batches,
 )
+from comfyui_dense_face.training.photos.encoding import PhotoEncoder
+from comfyui_dense_face.training.photos.other_images import aligned_face
 from comfyui_dense_face.training.photos.person_words import PersonWords
 from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.settings.config import DenseFaceConfig
@@ -48,8 +51,12 @@ def _config(faces: Path, **more: Any) -> DenseFaceConfig:
 
 
 def _batch(config: DenseFaceConfig, number: int = 0) -> Batch:
-    batches = people_batches(config, recogniser=config.ir_se50 is not None)
+    batches = _batches(config)
     return batches.checked(next(iter(batches.loader(number, number + 1))))
+
+
+def _batches(config: DenseFaceConfig) -> Batches:
+    return people_batches(config, recogniser=config.ir_se50 is not None)
 
 
 def test_a_killed_run_gives_the_same_adapter(
@@ -119,7 +126,7 @@ def test_identities_are_those_of_another_image(form: str, faces: Path, tmp_path:
         assert torch.equal(batch["other_feature"][index], samples[other]["feature"])
         yaw, pitch, roll = samples[key]["pose"].tolist()
         assert torch.equal(batch["hint"][index], pose_images([(yaw, pitch, roll)], SIDE)[0])
-    again = people_batches(_config(faces, batch=7, workers=2), recogniser=False)
+    again = _batches(_config(faces, batch=7, workers=2))
     (same,) = (again.checked(each) for each in again.loader(0, 1))
     assert torch.equal(batch["other_feature"], same["other_feature"])
 
@@ -131,7 +138,7 @@ def test_a_recogniser_reads_the_other_image(faces: Path, base: Base, tmp_path: P
     for index, key in enumerate(batch["key"]):
         subject, number = key.split("/")
         other = key if subject == "0000004" else f"{subject}/{1 - int(number):03d}"
-        assert torch.equal(batch["other_image"][index], samples[other]["image"])
+        assert torch.equal(batch["other_face"][index], aligned_face(samples[other], "ibug"))
     torch.manual_seed(0)
     task = dense_face_task(base, config, token_ids, IRSE50().eval().requires_grad_(False))
     evaluated = task.source.draw(step_generator(1, 0), batch)
@@ -148,7 +155,7 @@ def test_conditions_are_dropped_at_random(faces: Path, base: Base) -> None:
     batch = _batch(config)
     batch["pose"][0] = float("nan")
     words = PersonWords(base, token_ids, captions=False)
-    source = PhotoPeople(base, config, words)
+    source = PhotoPeople(PhotoEncoder(base, token_ids, CONTENT), words)
     drawn = [source.draw(step_generator(1, n), batch) for n in range(30)]
     known = torch.stack([each.identity.abs().sum(1) > 0 for each in drawn]).float()
     star = torch.stack([(each.ids == PLACEHOLDER).any(1) for each in drawn]).float()

@@ -23,9 +23,12 @@ from comfyui_dense_face.training import sfsr
 from comfyui_dense_face.training.data.batches import Batch
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.photos.arcface_reader import ArcFaceReader
+from comfyui_dense_face.training.photos.encoding import PhotoEncoder
 from comfyui_dense_face.training.photos.sfsr import (
+    CONTENT,
     PhotoFaces,
     face_batches,
+    sfsr_task,
     train_sfsr,
 )
 from comfyui_dense_face.training.runs.loop import step_generator
@@ -143,7 +146,7 @@ def test_generated_faces_are_recognised(
 def test_the_scene_does_not_reveal_the_face(faces: Path, base: Base, tmp_path: Path) -> None:
     """The scene's inputs are the same whatever the pixels of the face are."""
     config = _config(faces, tmp_path)
-    source, batch = PhotoFaces(base, config, token_ids), _batch(config)
+    source, batch = PhotoFaces(PhotoEncoder(base, token_ids, CONTENT)), _batch(config)
     parts = batch["parts"][:, None].float()
     face = torch.nn.functional.interpolate(parts, (SIDE, SIDE), mode="nearest-exact") > 0
     negative = {**batch, "image": torch.where(face, 1 - batch["image"], batch["image"])}
@@ -223,7 +226,7 @@ def test_a_state_of_another_base_or_data_set_is_refused(
     first, _ = read_weights(tmp_path / "adapter")
     other_base = write_base(tmp_path / "other.safetensors", seed=1)
     assert _train(faces, other_base, tmp_path) == 2
-    assert "other contents of unet, vae, source (" in capsys.readouterr().err
+    assert "other contents of unet, source (" in capsys.readouterr().err
     fewer = tmp_path / "fewer"
     shutil.copytree(faces, fewer)
     table = fewer / "faces_headpose.csv"
@@ -239,7 +242,8 @@ def test_a_state_of_another_base_or_data_set_is_refused(
 
 def test_faces_without_points_cannot_be_aligned(net: IRSE50, faces: Path, base: Base) -> None:
     config = _config(faces, faces)
-    shown = PhotoFaces(base, config, token_ids).draw(step_generator(1, 0), _batch(config))
+    source = PhotoFaces(PhotoEncoder(base, token_ids, CONTENT))
+    shown = source.draw(step_generator(1, 0), _batch(config))
     object.__setattr__(shown, "five", None)
     with pytest.raises(InputError, match="five points"):
         ArcFaceReader(net)(torch.rand(4, 3, SIDE, SIDE), shown, step_generator(1, 1))
@@ -250,10 +254,29 @@ def test_identities_are_those_of_another_photo(faces: Path, base: Base) -> None:
     samples = {s["key"]: s for s in FaceDataset(faces, SIDE, SIDE // 2, "ibug")}
     config = _config(faces, faces)
     batch = _batch(config)
-    shown = PhotoFaces(base, config, token_ids).draw(step_generator(1, 0), batch)
+    shown = PhotoFaces(PhotoEncoder(base, token_ids, CONTENT)).draw(step_generator(1, 0), batch)
     for index, key in enumerate(batch["key"]):
         subject, number = key.split("/")
         other = key if subject == "0000004" else f"{subject}/{1 - int(number):03d}"
         other = samples[other]["feature"]
         torch.testing.assert_close(shown.people[index], other / other.norm())
         assert torch.equal(batch["image"][index], samples[key]["image"])
+
+
+def test_each_loss_has_a_switch(faces: Path, base: Base, net: IRSE50, tmp_path: Path) -> None:
+    """Noise, identity on the midpoint estimate, or on images that the sampler began."""
+    for more, names in (
+        ({"noise_loss": False}, {"loss", "identity", "mistaken", "scene"}),
+        ({"identity_loss": False}, {"loss", "mse"}),
+        ({"rollout": True}, {"loss", "mse", "identity", "mistaken", "scene"}),
+    ):
+        config = _config(faces, tmp_path, encoder="", ir_se50=tmp_path, batch=2, **more)
+        batches = face_batches(config, recogniser=True)
+        task = sfsr_task(base, config, token_ids, net).train()
+        losses = task(step_generator(1, 0), batches.checked(next(iter(batches.loader(0, 1)))))
+        assert set(losses) == names and next(iter(losses)) == "loss"
+        losses["loss"].backward()
+    with pytest.raises(InputError, match="there is no loss"):
+        _config(faces, tmp_path, noise_loss=False)
+    with pytest.raises(InputError, match="a rollout needs the identity loss"):
+        _config(faces, tmp_path, rollout=True)

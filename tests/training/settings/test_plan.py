@@ -9,9 +9,6 @@ from typing import Any
 import pytest
 import torch
 from comfyui_dense_face import cli
-from comfyui_dense_face.faces.crops.alignment import TEMPLATE
-from comfyui_dense_face.training.photos import other_images
-from comfyui_dense_face.training.photos import sfsr as sfsr_photos
 from comfyui_dense_face.training.runs.memory import DTYPES
 from comfyui_dense_face.training.runs.optimizer import new_optimizer
 from comfyui_dense_face.training.settings import plans
@@ -21,7 +18,7 @@ from comfyui_dense_face.training.settings.config import (
     SFSRConfig,
     TrainerConfig,
 )
-from comfyui_dense_face.training.settings.plans import plan_of
+from comfyui_dense_face.training.settings.plans import loss_costs, plan_of
 from tiny_random import write_base
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,6 +29,12 @@ KINDS: dict[str, tuple[type[TrainerConfig], dict[str, Any]]] = {
         SFSRConfig, {"encoder": "a", "size": 128, "gradient_checkpointing": True}
     ),
     "sfsr, identity loss": (SFSRConfig, {"ir_se50": Path("x")}),
+    "sfsr, cached": (SFSRConfig, {"encoder": "a", "size": 128, "cache": Path("x")}),
+    "sfsr, identity loss, cached": (SFSRConfig, {"ir_se50": Path("x"), "cache": Path("x")}),
+    "dense-face, cached": (DenseFaceConfig, {"encoder": "a", "batch": 2, "cache": Path("x")}),
+    "annotations, cached": (
+        AnnotationsConfig, {"size": 128, "width": 32, "scale": 4, "batch": 2, "cache": Path("x")}
+    ),
     "dense-face": (DenseFaceConfig, {"encoder": "a", "batch": 2}),
     "dense-face, float32": (DenseFaceConfig, {"encoder": "a", "batch": 2, "precision": "no"}),
     "annotations": (AnnotationsConfig, {"size": 128, "width": 32, "scale": 4, "batch": 2}),
@@ -57,7 +60,6 @@ def _run(config: TrainerConfig) -> tuple[int, int]:
     """
     torch.manual_seed(0)
     task, batch = plans._built(config)
-    batch["parts"] = (torch.rand(batch["parts"].shape) < 0.5).long()
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     held = {t.untyped_storage().data_ptr(): t.nbytes for t in task.state_dict().values()}
     counter, dtype = FlopCounterMode(display=False), DTYPES[config.precision]
@@ -90,12 +92,8 @@ def _run(config: TrainerConfig) -> tuple[int, int]:
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n != _QUICK)) for n in KINDS]
 )
-def test_the_plan_is_what_a_step_needs(
-    name: str, base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plan_is_what_a_step_needs(name: str, base: Path) -> None:
     """Within 5 %; the operations exactly."""
-    for module in (sfsr_photos, other_images):  # random landmarks are no face
-        monkeypatch.setattr(module, "five_points", lambda marks, scheme: TEMPLATE / 112)
     config = _config(name, base)
     plan = plan_of(config)
     peak, operations = _run(config)
@@ -125,3 +123,21 @@ def test_the_command_prints_it(
     assert "TFLOP" in found and "peak" in found and not list(tmp_path.iterdir())
     assert cli.main([*words, "--base", "gone"]) == 2
     assert "--base gone" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_each_loss_has_its_cost(base: Path) -> None:
+    """A rollout costs more passes of the UNet, and a loss left out nothing."""
+    given = {"ir_se50": Path("x"), "rollout": True}
+    both = loss_costs(SFSRConfig(**_given(base, **given)))
+    assert [line.split("  ")[0] for line in both[1:]] == [
+        "noise prediction", "identity, by midpoint", "from a rollout",
+    ]  # fmt: skip
+    assert all(float(line.split()[-4]) > 0 for line in both[1:])
+    alone = loss_costs(SFSRConfig(**_given(base, **given, noise_loss=False)))
+    assert len(alone) == 3
+
+
+def _given(base: Path, **more: Any) -> dict[str, Any]:
+    common = {"size": 64, "batch": 2, "scheme": "ibug", "dataset": base, "out": base}
+    return {**common, "base": base, **more}

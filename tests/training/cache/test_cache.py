@@ -1,0 +1,311 @@
+"""Training from a cache: the same losses as without it, whatever happens to its files."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from comfyui_dense_face import cli
+from comfyui_dense_face.errors import InputError, ModelFileError
+from comfyui_dense_face.faces.encoders.ir_se50 import IRSE50
+from comfyui_dense_face.pipelines.base import Base, load_base
+from comfyui_dense_face.pipelines.text import token_ids
+from comfyui_dense_face.storage import read_weights
+from comfyui_dense_face.training.cache import build, records
+from comfyui_dense_face.training.data.batches import Batch, Batches
+from comfyui_dense_face.training.photos import annotations, dense_face, sfsr
+from comfyui_dense_face.training.photos.annotations import (
+    HeadTask,
+    head_batches,
+    labelled_photos,
+)
+from comfyui_dense_face.training.photos.cached import HELD_OUT, TRAINED, encoder_for
+from comfyui_dense_face.training.photos.dense_face import (
+    dense_face_task,
+    people_batches,
+)
+from comfyui_dense_face.training.photos.encoding import PhotoEncoder
+from comfyui_dense_face.training.photos.sfsr import face_batches, sfsr_task
+from comfyui_dense_face.training.runs.loop import step_generator
+from comfyui_dense_face.training.settings.config import (
+    AnnotationsConfig,
+    DenseFaceConfig,
+    SFSRConfig,
+    TrainerConfig,
+)
+from ranks import run_ranks
+from tiny_random import write_base
+from torch import nn
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven images of four people; one mask is missing."""
+    out = tmp_path_factory.mktemp("data") / "faces"
+    words = ["render", str(out), "--count", "7", "--per-person", "2", "--size", "64", "--seed", "3"]
+    assert cli.main(words) == 0
+    next((out / "faces" / "0000002" / "masks").iterdir()).unlink()
+    return out
+
+
+@pytest.fixture(scope="module")
+def base_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
+
+
+@pytest.fixture
+def base(base_file: Path) -> Base:
+    return load_base(base_file)
+
+
+@pytest.fixture(autouse=True)
+def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three files for seven records."""
+    monkeypatch.setattr(records, "PER_SHARD", 3)
+
+
+def _config(kind: type[TrainerConfig], faces: Path, **more: Any) -> Any:
+    given: dict[str, Any] = {"size": SIDE, "scheme": "ibug", "batch": 3, "workers": 0}
+    given |= {"precision": "no", "dataset": faces, "base": faces, "out": faces, "variants": 3}
+    if kind is AnnotationsConfig:
+        given |= {"width": 32, "scale": 4}
+    elif "ir_se50" not in more:
+        given["encoder"] = "tiny-world"
+    return kind(**{**given, **more})
+
+
+def _run(
+    base: Base, config: Any, net: IRSE50 | None = None, *, held_out: bool = False
+) -> tuple[nn.Module, Batches]:
+    """Task and batches of a trainer, with a cache or without."""
+    kinds = {"recogniser": net is not None, "held_out": held_out}
+    if isinstance(config, AnnotationsConfig):
+        encoder = PhotoEncoder(base, token_ids, annotations.CONTENT)
+        batches = head_batches(config, held_out=held_out, encoder=encoder)
+        return HeadTask(base, config, encoder_for(batches, encoder)), batches
+    if isinstance(config, DenseFaceConfig):
+        encoder = PhotoEncoder(base, token_ids, dense_face.CONTENT, net)
+        batches = people_batches(config, **kinds, encoder=encoder)
+        chosen = encoder_for(batches, encoder)
+        return dense_face_task(base, config, token_ids, net, chosen), batches
+    encoder = PhotoEncoder(base, token_ids, sfsr.CONTENT, net)
+    batches = face_batches(config, **kinds, encoder=encoder)
+    return sfsr_task(base, config, token_ids, net, encoder_for(batches, encoder)), batches
+
+
+def _losses(task: nn.Module, batches: Batches, steps: int = 3) -> list[float]:
+    task.train()
+    loaded: list[Batch] = [batches.checked(b) for b in batches.loader(0, steps)]
+    return [task(step_generator(1, i), b)["loss"].item() for i, b in enumerate(loaded)]
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    """The same tensors and texts in every file; the order of metadata is the library's."""
+    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in other.iterdir())
+    for path in one.glob("*.safetensors"):
+        (tensors, about), (again, same) = (read_weights(f / path.name) for f in (one, other))
+        assert about == same and tensors.keys() == again.keys()
+        for name, tensor in tensors.items():
+            torch.testing.assert_close(again[name], tensor, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", [SFSRConfig, DenseFaceConfig, AnnotationsConfig])
+def test_losses_are_the_same(
+    kind: type[TrainerConfig], faces: Path, base: Base, tmp_path: Path
+) -> None:
+    """In float32 but for sums in another order; over two epochs, with crops and mirror images."""
+    without = _losses(*_run(base, _config(kind, faces)), steps=5)
+    task, batches = _run(base, _config(kind, faces, cache=tmp_path / "cache"))
+    assert _losses(task, batches, steps=5) == pytest.approx(without, rel=1e-5)
+    held = {name for name, _ in task.named_parameters()}
+    assert not any("vae" in name for name in held)
+    assert any("text_encoder" in name for name in held) == (kind is DenseFaceConfig)
+
+
+@pytest.mark.parametrize("kind", [SFSRConfig, DenseFaceConfig])
+def test_identities_of_a_recogniser(
+    kind: type[TrainerConfig], faces: Path, base: Base, tmp_path: Path
+) -> None:
+    """And the loss that compares decoded images, for which the VAE's decoder stays."""
+    torch.manual_seed(0)
+    net = IRSE50().eval().requires_grad_(False)
+    more = {"ir_se50": tmp_path, "variants": 1}
+    without = _losses(*_run(base, _config(kind, faces, **more), net), steps=1)
+    config = _config(kind, faces, **more, cache=tmp_path / "cache")
+    task, batches = _run(base, config, net)
+    assert _losses(task, batches, steps=1) == pytest.approx(without, rel=1e-4)
+    held = {name.split(".")[1] for name, _ in task.named_parameters() if name.startswith("vae.")}
+    assert held == ({"decoder", "post_quant_conv"} if kind is SFSRConfig else set())
+    assert base.vae.encoder is not None
+
+
+def test_people_held_out_have_their_own(faces: Path, base: Base, tmp_path: Path) -> None:
+    """Their losses are those without a cache, too."""
+    given = {"held_out": 1.0, "variants": 1, "batch": 1}
+    without = _losses(*_run(base, _config(SFSRConfig, faces, **given), held_out=True), steps=1)
+    config = _config(SFSRConfig, faces, **given, cache=tmp_path / "cache")
+    for held_out in (False, True):
+        task, batches = _run(base, config, held_out=held_out)
+    assert _losses(task, batches, steps=1) == pytest.approx(without, rel=1e-5)
+    assert {path.name for path in config.cache.iterdir()} == {TRAINED, HELD_OUT}
+
+
+def test_what_is_stored_is_exact(faces: Path, base: Base, tmp_path: Path) -> None:
+    """Latents in the precision that autocast gives them; a row for each usable variant."""
+    config = _config(AnnotationsConfig, faces, cache=tmp_path / "cache", precision="bf16")
+    _, batches = _run(base, config)
+    sample = batches.data.sample(4, 1)
+    assert sample is not None and sample["latents"].dtype == torch.bfloat16
+    assert sample["context"].dtype == torch.bfloat16 and sample["key"] == "0000003/000"
+    plain = labelled_photos(config).data.sample(4, 1)
+    assert plain is not None and torch.equal(sample["depth"], plain["depth"])
+    assert torch.equal(sample["landmarks"], plain["landmarks"])
+    files = {path.name for path in (config.cache / TRAINED).iterdir()}
+    shards = {f"shard-{number:06d}.safetensors" for number in range(3)}
+    assert files == {"cache.json", "empty.safetensors", *shards}
+    assert len(batches.data) == 7
+
+
+def test_a_killed_build_goes_on(
+    faces: Path, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is kept; a truncated file is computed again; the result is the same."""
+    config = _config(SFSRConfig, faces, cache=tmp_path / "whole")
+    _run(base, config)
+    written = build.ShardContent.write
+    calls: list[Path] = []
+
+    def stopping(self: Any, path: Path, digest: str) -> None:
+        calls.append(path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        written(self, path, digest)
+
+    monkeypatch.setattr(build.ShardContent, "write", stopping)
+    killed = _config(SFSRConfig, faces, cache=tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        _run(base, killed)
+    first = killed.cache / TRAINED / "shard-000000.safetensors"
+    first.write_bytes(first.read_bytes()[:-10])
+    _run(base, killed)
+    assert [path.name[6:12] for path in calls] == ["000000", "000001", "000002", "000000", "000002"]
+    _assert_same(config.cache / TRAINED, killed.cache / TRAINED)
+    _run(base, killed)
+    assert len(calls) == 5
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            lambda faces, base: (_config(SFSRConfig, faces, size=128), base),
+            "size 128 instead",
+        ),
+        (lambda faces, base: (_config(SFSRConfig, faces, variants=2), base), "variants 2 instead"),
+        (lambda faces, base: (_config(DenseFaceConfig, faces), base), "trainer dense-face instead"),
+        (lambda faces, base: (_config(SFSRConfig, faces), _other(base)), "contents of vae ("),
+    ],
+)
+def test_a_cache_of_something_else_is_refused(
+    other: Callable[[Path, Base], tuple[Any, Base]],
+    message: str, faces: Path, base: Base, tmp_path: Path,
+) -> None:  # fmt: skip
+    _run(base, _config(SFSRConfig, faces, cache=tmp_path))
+    config, its_base = other(faces, base)
+    object.__setattr__(config, "cache", tmp_path)
+    with pytest.raises(InputError, match="holds a cache of something else") as refused:
+        _run(its_base, config)
+    assert message in str(refused.value) and str(tmp_path) in str(refused.value)
+
+
+def _other(base: Base) -> Base:
+    with torch.no_grad():
+        next(base.vae.parameters()).add_(1)
+    return base
+
+
+def test_another_data_set_is_refused(faces: Path, base: Base, tmp_path: Path) -> None:
+    _run(base, _config(SFSRConfig, faces, cache=tmp_path / "cache"))
+    fewer = tmp_path / "fewer"
+    shutil.copytree(faces, fewer)
+    table = fewer / "faces_headpose.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match="other contents of data set"):
+        _run(base, _config(SFSRConfig, fewer, cache=tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_file_is_one_sentence(
+    workers: int, faces: Path, base: Base, tmp_path: Path
+) -> None:
+    """Found when it is read, also by a worker."""
+    config = _config(DenseFaceConfig, faces, cache=tmp_path / "cache", workers=workers)
+    _run(base, config)
+    for path in config.cache.glob("*/shard-*"):
+        data = bytearray(path.read_bytes())
+        data[-5] ^= 1
+        path.write_bytes(data)
+    task, batches = _run(base, config)
+    with pytest.raises(ModelFileError, match="the cache's file is damaged") as refused:
+        _losses(task, batches)
+    message = str(refused.value)
+    assert "shard-00000" in message and "Remove it and start again" in message
+    assert "\n" not in message
+    (config.cache / TRAINED / "cache.json").write_text("{")
+    with pytest.raises(ModelFileError, match="manifest is damaged"):
+        _run(base, config)
+
+
+def test_processes_that_read_get_it_by_value(faces: Path, base: Base, tmp_path: Path) -> None:
+    """Where they are not forked; open files stay behind."""
+    for more in ({}, {"cache": tmp_path / "cache"}):
+        _, batches = _run(base, _config(SFSRConfig, faces, **more))
+        first = batches.checked(next(iter(batches.loader(0, 1))))
+        again = pickle.loads(pickle.dumps(batches._draws))  # noqa: S301 (ours)
+        assert again[0]["key"] == first["key"][0]
+
+
+def test_two_processes_build_one_cache(faces: Path, base_file: Path, tmp_path: Path) -> None:
+    """In one folder each computes its own files; where they share none, each has all."""
+
+    def work(rank: int, folder: str) -> None:
+        wanted = tmp_path / folder.format(rank=rank)
+        _run(load_base(base_file), _config(SFSRConfig, faces, cache=wanted))
+
+    assert run_ranks(lambda rank: work(rank, "both")) == [None, None]
+    work(0, "alone")
+    _assert_same(tmp_path / "alone" / TRAINED, tmp_path / "both" / TRAINED)
+
+
+def test_the_command_trains_from_it(
+    faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed and resumed as without; the images are no longer read."""
+    words = ["train", "sfsr", "--dataset", str(faces), "--base", str(base_file), "--batch", "2"]
+    words += ["--workers", "0", "--precision", "no", "--save-every", "1", "--size", str(SIDE)]
+    words += ["--scheme", "ibug", "--encoder", "tiny-world", "--cache", str(tmp_path / "cache")]
+
+    def train(name: str, steps: int) -> int:
+        places = ["--out", str(tmp_path / name), "--folder", str(tmp_path / f"{name}-work")]
+        return cli.main([*words, *places, "--steps", str(steps)])
+
+    assert train("whole", 2) == 0
+    kept = tmp_path / "kept"
+    shutil.copytree(faces, kept)
+    words[3] = str(kept)
+    for path in kept.glob("faces/*/masks/*"):
+        path.write_bytes(b"")
+    assert train("again", 2) == 0
+    (one, _), (other, _) = (read_weights(tmp_path / name) for name in ("whole", "again"))
+    assert all(torch.equal(other[name], tensor) for name, tensor in one.items())
+    assert train("whole", 2) == 0
+    words[words.index("--cache") :] = []
+    assert train("whole", 2) == 2
+    assert "cache none instead of" in capsys.readouterr().err
