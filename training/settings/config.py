@@ -29,6 +29,8 @@ _BY_THE_LOOP = {"steps", "batch", "accumulation", "rate", "optimizer", "seed", "
 """Keys that the training loop compares itself."""
 _FREE = {"workers", "save_every", "keep", "gradient_checkpointing"}
 """Keys that do not change the result."""
+_STARTS = ("start",)
+"""Keys of files whose weights are trained on."""
 
 
 def key(
@@ -117,6 +119,10 @@ class TrainerConfig:
             for each in dataclasses.fields(self)
             if each.name not in _BY_THE_LOOP | _FREE and kind_of(type(self), each.name) is not Path
         }
+        for name in _STARTS:
+            path = getattr(self, name, None)
+            if path is not None:
+                found[name.replace("_", " ")] = _short_sum(path)
         if self.tokenizer is not None:
             files = [self.tokenizer / name for name in ("vocab.json", "merges.txt")]
             found["tokenizer"] = " ".join(_short_sum(path) for path in files if path.is_file())
@@ -207,12 +213,6 @@ class DenseFaceConfig(TrainerConfig):
         """Check the values."""
         super().__post_init__()
         _require_one_encoder(self.ir_se50, self.encoder)
-
-    @property
-    def shaping(self) -> dict[str, object]:
-        """As of :class:`TrainerConfig`."""
-        start = {} if self.start is None else {"start": _short_sum(self.start)}
-        return {**super().shaping, **start}
 
 
 def _short_sum(path: Path) -> str:
