@@ -31,6 +31,8 @@ _BY_THE_LOOP = {"steps", "batch", "accumulation", "rate", "optimizer", "seed", "
 _WATCHING = {"log_every", "tensorboard", "validate_every", "check_after", "validation_images"}
 _FREE = {"workers", "save_every", "keep", "gradient_checkpointing"} | _WATCHING
 """Keys that do not change the result."""
+_STARTS = ("start", "start_expression")
+"""Keys of files whose weights are trained on."""
 
 
 def key(
@@ -142,6 +144,10 @@ class TrainerConfig:
             for each in dataclasses.fields(self)
             if each.name not in _BY_THE_LOOP | _FREE and kind_of(type(self), each.name) is not Path
         }
+        for name in _STARTS:
+            path = getattr(self, name, None)
+            if path is not None:
+                found[name.replace("_", " ")] = _short_sum(path)
         if self.tokenizer is not None:
             files = [self.tokenizer / name for name in ("vocab.json", "merges.txt")]
             found["tokenizer"] = " ".join(_short_sum(path) for path in files if path.is_file())
@@ -233,11 +239,6 @@ class SFSRConfig(TrainerConfig):
                 "a rollout needs the identity loss, and that needs IR-SE50", fix="Give --ir-se50"
             )
 
-    @property
-    def shaping(self) -> dict[str, object]:
-        """As of :class:`TrainerConfig`."""
-        return {**super().shaping, **_sums(self, "start", "start_expression")}
-
 
 @dataclass(frozen=True, kw_only=True)
 class DenseFaceConfig(TrainerConfig):
@@ -265,17 +266,6 @@ class DenseFaceConfig(TrainerConfig):
         """Check the values."""
         super().__post_init__()
         _require_one_encoder(self.ir_se50, self.encoder)
-
-    @property
-    def shaping(self) -> dict[str, object]:
-        """As of :class:`TrainerConfig`."""
-        return {**super().shaping, **_sums(self, "start")}
-
-
-def _sums(config: TrainerConfig, *names: str) -> dict[str, object]:
-    """Checksums of the files that a run starts from."""
-    files = {name.replace("_", " "): getattr(config, name) for name in names}
-    return {name: _short_sum(path) for name, path in files.items() if path is not None}
 
 
 def _short_sum(path: Path) -> str:
