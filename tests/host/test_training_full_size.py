@@ -22,7 +22,7 @@ from in_host import Tiny, difference
 from random_ir_se50 import write_random_ir_se50
 from sfsr_in_host import apply
 
-pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.full_size, pytest.mark.timeout(3600)]
 MEMORY = 12e9
 SIDE = 256
 NET = "ir_se50.safetensors"
