@@ -69,7 +69,7 @@ AT_MODULE_LEVEL: dict[str, set[str]] = {
     "comfy": {"nodes", "benchmarks"},
     "diffusers": {"evaluation", "pipelines", "training"},
     "transformers": {"pipelines", "training"},
-    "accelerate": {"training"},
+    "accelerate": {"training", "benchmarks"},
     "webdataset": {"training"},
     "cv2": set(),
     "insightface": set(),

@@ -139,7 +139,7 @@ def train_head(
         folder=config.folder,
         batches=trained,
         settings={**config.shaping, **cache_settings(trained)},
-        validation=validation_of(config, batches),
+        validation=validation_of(config, trained, batches(held_out=True)),
         fresh=fresh,
     )
     return task.head

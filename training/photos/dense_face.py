@@ -172,7 +172,11 @@ def train_dense_face(
             "delta": task.adapter.delta,
         },
         validation=validation_of(
-            config, batches, "mse", images if config.validation_images else None
+            config,
+            trained,
+            batches(held_out=True),
+            "mse",
+            images if config.validation_images else None,
         ),
         fresh=fresh,
     )

@@ -222,7 +222,10 @@ def train_sfsr(
             "encoder": task.adapter.layout.required,
         },
         validation=validation_of(
-            config, batches, draw=images if config.validation_images else None
+            config,
+            trained,
+            batches(held_out=True),
+            draw=images if config.validation_images else None,
         ),
         fresh=fresh,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from PIL import Image
 
@@ -16,28 +16,22 @@ from ..watch.validation import Validation
 log = logging.getLogger(__name__)
 
 
-class BatchesOf(Protocol):
-    """The batches of a trainer, of the people held out or of those trained on."""
-
-    def __call__(self, *, held_out: bool) -> Batches: ...
-
-
 def validation_of(
     config: TrainerConfig,
-    batches: BatchesOf,
+    trained: Batches,
+    held_out: Batches,
     criterion: str = "loss",
     draw: Callable[[FaceDataset], Callable[[], Image.Image]] | None = None,
 ) -> Validation:
     """The validation of a run.
 
     Args:
+        trained: The batches of the people trained on; taken where nobody is held out.
+        held_out: Those of the people held out.
         criterion: The loss that says whether it learns.
         draw: Of the people held out: draws them; None for no images.
 
-    Raises:
-        InputError: There is no data set, or everybody is held out.
     """
-    held_out = batches(held_out=True)
     people = len(set(held_out.data.subjects))
     if not people:
         if config.held_out:
@@ -45,7 +39,7 @@ def validation_of(
                 "the data set has few people and nobody is held out, so there are no validations; "
                 "--held-out 1 holds out one"
             )
-        held_out = batches(held_out=False)
+        held_out = copy.copy(trained)
     held_out.workers = 0  # a few images, now and then
     return Validation(
         held_out,
