@@ -25,15 +25,18 @@ from comfyui_dense_face.training.settings.config import (
 )
 from tiny_random import write_adapter, write_base
 
-FREE = {"workers": 1, "save_every": 7, "keep": 5, "gradient_checkpointing": True}
+FREE = {
+    "workers": 1, "save_every": 7, "keep": 5, "gradient_checkpointing": True, "log_every": 3,
+    "validate_every": 5, "check_after": 0, "validation_images": 1,
+}  # fmt: skip
 """Settings that do not change the result, and another value of each."""
-BY_CONTENTS = {"base", "dataset", "out", "folder", "ir_se50"}
-"""Files: compared by what is in them, or not at all."""
+BY_CONTENTS = {"base", "dataset", "out", "folder", "ir_se50", "tensorboard"}
+"""Files: compared by what is in them, or not at all; and what needs another library."""
 OTHERS: dict[str, Any] = {
     "steps": 2, "batch": 4, "accumulation": 2, "rate": 0.5, "optimizer": "adamw", "size": 128,
     "scheme": "mesh", "seed": 5, "precision": "bf16", "width": 64, "scale": 2, "tokens": 2,
     "encoder": "another", "identity_loss": False, "delta": 0.5, "tokenizer": "tokenizer",
-    "start": "adapter.safetensors",
+    "start": "adapter.safetensors", "held_out": 1,
 }  # fmt: skip
 SAID = {"batch": "images per step", "accumulation": "images per step", "rate": "lr"}
 """Names in the sentence that are not those of the settings."""
