@@ -123,7 +123,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"size": 100}, "images of 100 px"),
     ({"guidance": 0}, "guidance is 0"),
     ({"controlnet": "dense.safetensors"}, "a pose branch needs"),
-    ({"vae": "faceid.bin"}, "180 weights are missing, the first is first_stage_model"),
+    ({"vae": "faceid.bin"}, "244 weights are missing, the first is first_stage_model"),
     ({"base": None}, "the tiny world has no use for this option"),
 ]
 
