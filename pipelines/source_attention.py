@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -143,6 +143,17 @@ class InstalledSources(InstalledProcessors):
         return (torch.cat([x, background.to(x).expand(len(x), -1, -1, -1)], 1),)
 
 
+@runtime_checkable
+class AttendedFirst(Protocol):
+    """A processor that can stop before ``to_out``, so that nothing is computed twice."""
+
+    def attended(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Queries, and the result before ``to_out``, each [B, N, C]."""
+        ...
+
+
 class SourceProcessor:
     """One layer's original attention plus the sources' attention before ``to_out``."""
 
@@ -157,9 +168,14 @@ class SourceProcessor:
         **kwargs: Any,
     ) -> Tensor:
         """[B, N, C] -> [B, N, C], with the signature of diffusers' processors."""
-        out = self.former(attn, hidden_states, encoder_hidden_states, **kwargs)
         weights = self.installed.source_inputs.weights
         acting = [source for source in SOURCES if source in weights and _acts(weights[source])]
+        if acting and isinstance(self.former, AttendedFirst):
+            query, out = self.former.attended(attn, hidden_states, encoder_hidden_states)
+            for source in acting:
+                out = out + self._added(source, query, attn.heads)
+            return attn.to_out[0](out)
+        out = self.former(attn, hidden_states, encoder_hidden_states, **kwargs)
         if not acting:
             return out
         if isinstance(self.former, AdapterProcessor):

@@ -12,7 +12,7 @@ from comfyui_dense_face.demo.networks.analyzer import ENCODER, TinyAnalyzer
 from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.pipelines.base import Base, load_base
 from comfyui_dense_face.pipelines.guided import expression_model
-from comfyui_dense_face.pipelines.source_attention import InstalledSources
+from comfyui_dense_face.pipelines.source_attention import InstalledSources, SourceInputs
 from comfyui_dense_face.pipelines.tiny.inputs import SFSRInputs
 from comfyui_dense_face.pipelines.tiny.sfsr import GUIDANCE, STARTS
 from comfyui_dense_face.sfsr.compound import CompoundTokens
@@ -22,6 +22,7 @@ from comfyui_dense_face.training.dense_face import new_pose_branch
 from comfyui_dense_face.training.rollout import Rollout
 from comfyui_dense_face.training.runs.loop import seeded, step_generator
 from comfyui_dense_face.training.sfsr import FaceLosses, SFSRTask
+from comfyui_dense_face.training.tiny.base import use_plain_attention
 from comfyui_dense_face.training.tiny.data import Images, Latents, training_heads
 from comfyui_dense_face.training.tiny.dense_face import TINY_HINT_WIDTHS
 from comfyui_dense_face.training.tiny.scenes import encode_scenes
@@ -240,3 +241,23 @@ def test_a_step_is_repeatable(base: Base, shown: Images, analyzer: TinyAnalyzer)
     first, again = task(step_generator(1, 3)), task(step_generator(1, 3))
     assert torch.equal(first["loss"], again["loss"])
     assert not torch.equal(first["loss"], task(step_generator(1, 4))["loss"])
+
+
+def test_plain_attention_changes_nothing_but_the_work(base: Base) -> None:
+    """Queries and ``to_out`` are computed once; with diffusers' processors it is the same image."""
+    unet, chance = base.unet, torch.Generator().manual_seed(4)
+    adapter = new_adapter(base)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=chance))
+    count = adapter.layout.tokens
+    identity, expression = torch.randn(2, 2, count, adapter.layout.width, generator=chance)
+    tokens = adapter.attention.keys_values(CompoundTokens(identity, expression))
+    inputs = SourceInputs(tokens, {"identity": torch.tensor([1.0, 0.0]), "expression": 0.7})
+    x, context = torch.randn(2, 4, 16, 16), torch.randn(2, 48, 128)
+    found: list[torch.Tensor] = []
+    for prepare in (use_plain_attention, lambda net: net.set_default_attn_processor()):
+        prepare(unet)
+        with InstalledSources(unet, [adapter], inputs), torch.no_grad():
+            found.append(unet(x, torch.tensor([5, 500]), context).sample)
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)

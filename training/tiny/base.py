@@ -62,8 +62,13 @@ class PlainAttention:
         **kwargs: Any,
     ) -> Tensor:
         """[B, N, C] -> [B, N, C]; the signature is that of diffusers' processors."""
+        return attn.to_out[0](self.attended(attn, hidden_states, encoder_hidden_states)[1])
+
+    def attended(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Queries, and the result before ``to_out`` [B, N, C]: sources of SFSR use both."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         projected = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
         q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in projected)
-        out = attend(q, k, v)
-        return attn.to_out[0](out.transpose(1, 2).flatten(2))
+        return projected[0], attend(q, k, v).transpose(1, 2).flatten(2)
