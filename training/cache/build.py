@@ -89,9 +89,8 @@ class _Builder:
         empty = empty and not is_written(self.plan.empty, self.digest)
         if not missing and not empty:
             return
-        device = torch.device(process_state().device or "cpu")
-        self.encoder.to(device)
-        with torch.no_grad(), autocast(self.config.precision, device.type):
+        self.encoder.to(torch.device(process_state().device or "cpu"))
+        with torch.no_grad():
             if empty:
                 about = {MADE_FROM: self.digest}
                 write_weights(self.plan.empty, {"context": self._contexts([""])}, about)
@@ -138,7 +137,8 @@ class _Builder:
         content, found = self.encoder.content, dict[str, list[Tensor]]()
         for chunk in _chunks(samples, self.config.batch):
             batch = default_collate(list(chunk))
-            tensors = content.encode(self.encoder, batch)
+            with self._as_in_a_step():
+                tensors = content.encode(self.encoder, batch)
             tensors |= {name: batch[name] for name in content.labels}
             for name, tensor in tensors.items():
                 found.setdefault(name, []).append(tensor.cpu())
@@ -154,12 +154,17 @@ class _Builder:
         faces = {i: r.face for i, r in enumerate(records) if r.face is not None}
         for chunk in _chunks(list(faces), self.config.batch):
             crops = torch.stack([faces[i] for i in chunk]).to(self.encoder.device)
-            features[list(chunk)] = recogniser.read(crops).cpu()
+            with self._as_in_a_step():
+                features[list(chunk)] = recogniser.read(crops).cpu()
         return features
+
+    def _as_in_a_step(self) -> torch.autocast:
+        return autocast(self.config.precision, self.encoder.device.type)
 
     def _contexts(self, texts: Sequence[str]) -> Tensor:
         """Hidden states in the precision in which the UNet reads them."""
-        parts = [self.encoder.contexts(chunk) for chunk in _chunks(texts, self.config.batch)]
+        with self._as_in_a_step():
+            parts = [self.encoder.contexts(chunk) for chunk in _chunks(texts, self.config.batch)]
         return torch.cat(parts).to("cpu", DTYPES[self.config.precision])
 
 

@@ -53,6 +53,8 @@ from .validation_images import HeldOut, SFSRImages
 
 MARGIN = 0.15
 """Width of the emptied margin around the face, as a fraction of the face's diameter."""
+_PIXELS = 16
+"""Of the part mask in a latent cell: the mask has half the image's resolution."""
 
 
 def encoded_scenes(encoder: PhotoEncoder, batch: Batch) -> dict[str, Tensor]:
@@ -60,7 +62,8 @@ def encoded_scenes(encoder: PhotoEncoder, batch: Batch) -> dict[str, Tensor]:
 
     latents, empty: Of the image and of the scene without the face, not scaled [B, 4, h, w].
     heads, wide: Cells of the person's own head, and of all that is emptied [B, 1, h, w], bytes.
-    features: Fraction of each cell that is eye, brow or mouth [B, 1, h, w], half precision.
+    features: Of the 16 pixels of the part mask in each cell, how many are eye, brow or mouth
+        [B, 1, h, w], bytes.
     """
     images = batch["image"].to(encoder.device)
     shape = images.shape[2], images.shape[3]
@@ -75,7 +78,7 @@ def encoded_scenes(encoder: PhotoEncoder, batch: Batch) -> dict[str, Tensor]:
         "empty": encoder.latents(emptied(images, wide)),
         "heads": latent_mask(mask, height, width).byte(),
         "wide": latent_mask(wide, height, width).byte(),
-        "features": features.half(),  # sixteenths
+        "features": (_PIXELS * features).round().byte(),
     }
 
 
@@ -110,7 +113,7 @@ class PhotoFaces(nn.Module):
             context=dropped_at_random(shown, self.encoder, NO_CAPTION, generator),
             background=background_channels(shown["wide"].float(), empty),
             heads=shown["heads"].float(),
-            features=shown["features"].float(),
+            features=shown["features"].float() / _PIXELS,
             five=shown["five"].to(latents),
         )
 

@@ -32,6 +32,7 @@ from comfyui_dense_face.training.photos.dense_face import (
 from comfyui_dense_face.training.photos.encoding import PhotoEncoder
 from comfyui_dense_face.training.photos.sfsr import face_batches, sfsr_task
 from comfyui_dense_face.training.runs.loop import step_generator
+from comfyui_dense_face.training.runs.memory import autocast, save_memory
 from comfyui_dense_face.training.settings.config import (
     AnnotationsConfig,
     DenseFaceConfig,
@@ -127,6 +128,22 @@ def test_losses_are_the_same(
     held = {name for name, _ in task.named_parameters()}
     assert not any("vae" in name for name in held)
     assert any("text_encoder" in name for name in held) == (kind is DenseFaceConfig)
+
+
+@pytest.mark.parametrize("kind", [SFSRConfig, DenseFaceConfig, AnnotationsConfig])
+def test_losses_are_the_same_in_half_precision(
+    kind: type[TrainerConfig], faces: Path, base_file: Path, tmp_path: Path
+) -> None:
+    """Stored in the precision that they have in a step."""
+    found: list[list[float]] = []
+    for cache in (None, tmp_path / "cache"):
+        base = load_base(base_file)
+        config = _config(kind, faces, cache=cache, precision="bf16", variants=1)
+        save_memory(base, "bf16", checkpointing=False)
+        task, batches = _run(base, config)
+        with autocast("bf16"):
+            found.append(_losses(task, batches, steps=1))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", [SFSRConfig, DenseFaceConfig])
