@@ -26,7 +26,8 @@ from comfyui_dense_face.training.data.batches import Batch, Batches
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.runs.loop import Schedule, train
 from comfyui_dense_face.training.runs.processes import process_state
-from comfyui_dense_face.training.runs.work_folder import CURVE, locked, states
+from comfyui_dense_face.training.runs.work_folder import locked, states
+from comfyui_dense_face.training.watch.curve import CURVE
 from ranks import run_ranks, started_ranks
 from tiny_random import write_base
 from torch import Tensor, nn
@@ -208,7 +209,7 @@ def test_two_processes_have_the_curve_of_one(
 
     Measured: 1e-7 and 0.09.
     """
-    schedule = replace(SMOOTH, steps=24, save_every=4)
+    schedule = replace(SMOOTH, steps=24, save_every=4, log_every=4)
     _run(faces, tmp_path / "one", Brightness(noise=noise), size=4, schedule=schedule)
     run_ranks(
         lambda rank: _run(faces, tmp_path / "two", Brightness(noise=noise), schedule=schedule)
