@@ -201,13 +201,13 @@ def _curve(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in lines]
 
 
-@pytest.mark.parametrize(("noise", "tolerance"), [(0.0, 1e-5), (0.1, 0.15)])
+@pytest.mark.parametrize(("noise", "tolerance"), [(0.0, 1e-5), (0.01, 0.08)])
 def test_two_processes_have_the_curve_of_one(
     noise: float, tolerance: float, faces: Path, tmp_path: Path
 ) -> None:
     """With as many images in a step; but for the noise, which each process draws for itself.
 
-    Measured: 1e-7 and 0.09.
+    The tolerance is a fraction of the loss at the start.
     """
     schedule = replace(SMOOTH, steps=24, save_every=4, log_every=4)
     _run(faces, tmp_path / "one", Brightness(noise=noise), size=4, schedule=schedule)
@@ -216,7 +216,7 @@ def test_two_processes_have_the_curve_of_one(
     )
     one, two = _curve(tmp_path / "one"), _curve(tmp_path / "two")
     assert len(one) == len(two) == 6 and one[-1] < 0.8 * one[0]
-    assert two == pytest.approx(one, rel=tolerance)
+    assert two == pytest.approx(one, abs=tolerance * one[0])
 
 
 def test_several_processes_that_accelerate_did_not_start(
