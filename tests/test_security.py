@@ -25,11 +25,12 @@ _NETWORK = {
 
 _KNOWN = {
     "training/tiny/checkpoint.py: subprocess",
+    "training/watch/provenance.py: subprocess",
     "nodes/host/head_images.py: aiohttp",
     "nodes/host/served_files.py: aiohttp",
     "nodes/host/served_files.py: urllib",
 }
-"""The pack's own version, by git, for the metadata of what ``train-demo`` trains; answers of the
+"""The pack's own version, by git, for the metadata of what is trained; answers of the
 host's own server, and how an address is written."""
 
 

@@ -6,16 +6,20 @@ of the data set.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import pickle
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...errors import FacePackError
+from ...errors import FacePackError, IncompatibleError, InputError, ModelFileError
 from .annotate_groups import GroupTask, Progress, Run
 from .folder import Defects
 from .writer import Group
+
+_KINDS = (FacePackError, InputError, ModelFileError, IncompatibleError)
+_ERRORS = {kind.__name__: kind for kind in _KINDS}
 
 
 def ray_workers(workers: int) -> Run:
@@ -46,11 +50,11 @@ def ray_workers(workers: int) -> Run:
             num_cpus=1,
         )
         for done in data.iter_rows():
-            outcome = pickle.loads(done["outcome"])  # noqa: S301 (from our own worker)
-            if isinstance(outcome, FacePackError):
-                raise outcome
+            outcome = json.loads(done["outcome"])
+            if "error" in outcome:
+                raise _ERRORS[outcome["error"]](**outcome["words"])
             progress(groups[done["row"]].images)
-            yield outcome
+            yield Defects(Counter(outcome["counts"]), outcome["places"])
 
     return run
 
@@ -63,8 +67,11 @@ class _Worker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with what was left out, or the error, which Ray would wrap in its own."""
+        outcome: dict[str, Any]
         try:
-            outcome: Defects | FacePackError = self._task(self._groups[row["row"]])
+            defects = self._task(self._groups[row["row"]])
+            outcome = {"counts": defects.counts, "places": defects.places}
         except FacePackError as error:
-            outcome = error
-        return {**row, "outcome": pickle.dumps(outcome)}
+            words = {"what": error.what, "where": error.where, "fix": error.fix}
+            outcome = {"error": type(error).__name__, "words": words}
+        return {**row, "outcome": json.dumps(outcome)}

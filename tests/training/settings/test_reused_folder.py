@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.state import AcceleratorState
 from comfyui_dense_face import cli
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.pipelines.base import load_base
@@ -79,13 +77,6 @@ def _config(place: Path, kind: type[TrainerConfig], **more: Any) -> TrainerConfi
 
 def _train(config: TrainerConfig) -> None:
     KINDS[type(config)](load_base(config.base), config, token_ids)
-
-
-@pytest.fixture(autouse=True)
-def _any_precision() -> Iterator[None]:
-    AcceleratorState._reset_state()  # it cannot change within a process
-    yield
-    AcceleratorState._reset_state()
 
 
 CASES = [
