@@ -105,6 +105,7 @@ def test_there_is_no_second_copy(path: Path) -> None:
     assert stays <= peak <= MOST * stays
 
 
+@pytest.mark.slow
 @pytest.mark.full_size
 @pytest.mark.skipif(not STATUS.is_file(), reason="memory is read from /proc")
 def test_a_whole_checkpoint_is_never_in_memory_twice(
