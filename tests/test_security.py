@@ -24,7 +24,6 @@ _NETWORK = {
 }  # fmt: skip
 
 _KNOWN = {
-    "training/tiny/checkpoint.py: subprocess",
     "training/watch/provenance.py: subprocess",
     "nodes/host/head_images.py: aiohttp",
     "nodes/host/served_files.py: aiohttp",

@@ -6,14 +6,14 @@ Unlike the release, text, identity and pose are dropped independently at random,
 and each control work on their own.
 
 Noise prediction asks for the average image of a person, not for one that is recognised. So a second
-loss (:class:`LikenessLosses`) lets the network draw people as in inference, and a face reader
+loss (:class:`.LikenessLosses`) lets the network draw people as in inference, and a face reader
 compares the result with the identity and the head pose that it was given (DRaFT, arXiv 2309.17400).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -33,37 +33,14 @@ from ..pipelines.guided import as_unet_arguments
 from ..pipelines.layout import UNetLayout
 from ..pipelines.ldm import unet_to_ldm
 from ..pipelines.text import encode_text
-from ..pipelines.tiny.dense_face import GUIDANCE
 from ..sfsr.midpoint import NoiseLevels, denoiser, midpoint_estimate
 from .data.batches import Batch
-from .rollout import Rollout
+from .likeness import LikenessLosses, PersonReader
 
 NO_POSE = 0.1
 """Probability that it lacks the pose."""
 _ANGLES_WEIGHT = 0.05
 _TEMPERATURE = 0.1  # of the softmax over cosine similarities to the people of the batch
-
-
-@dataclass(frozen=True)
-class LikenessLosses:
-    """The losses of images that the network draws itself.
-
-    rows: Rows of the batch that are drawn: the first whose identity and pose are known.
-    identity: Weight of 1 minus the cosine similarity.
-    mistaken: Weight of the cross-entropy over the people of these rows.
-    pose: Weight of the squared error of the head pose, in units of 30 degrees.
-    nodes: Of the midpoint estimate. earliest, latest: Range of timesteps where it starts.
-    rollout: Samples the starting points.
-    """
-
-    rows: int = 8
-    identity: float = 0.5
-    mistaken: float = 0.1
-    pose: float = 1.0
-    nodes: int = 2
-    earliest: int = 250
-    latest: int = 900
-    rollout: Rollout = field(default_factory=lambda: Rollout(guidance=GUIDANCE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +83,6 @@ class PeopleSource(Protocol):
             batch: Of the data set; None for a source that has its own images.
         """
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class PersonReading:
-    """Identities [B, D], unit norm, and yaw, pitch, roll in degrees [B, 3] read from B images."""
-
-    identity: Tensor
-    angles: Tensor
-
-
-PersonReader = Callable[[Tensor, torch.Generator], PersonReading]
-"""A frozen, differentiable network; reads scaled latents [B, 4, h, w]."""
 
 
 class DenseFaceTask(nn.Module):

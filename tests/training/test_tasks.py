@@ -13,7 +13,7 @@ from comfyui_dense_face.demo.renderer.renderer import render
 from comfyui_dense_face.dense_face.noise_prediction import noised
 from comfyui_dense_face.dense_face.schedule import alphas_cumprod
 from comfyui_dense_face.pipelines.base import Base, new_text_encoder, new_unet, new_vae
-from comfyui_dense_face.training.dense_face import LikenessLosses
+from comfyui_dense_face.training.likeness import LikenessLosses
 from comfyui_dense_face.training.rollout import Rollout
 from comfyui_dense_face.training.runs.loop import seeded, step_generator
 from comfyui_dense_face.training.runs.optimizer import MuonAdamW

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from ...errors import InputError
 from ...faces.encoders.ir_se50 import IDENTITY_DIM, IRSE50
 from ...faces.face import five_points
-from ...faces.masks.dilate import dilate_by_fraction
 from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.single_file import Tokenize
 from ...pipelines.source_attention import layers_of
@@ -23,7 +22,6 @@ from ...sfsr.compound_inputs import CompoundLayout
 from ..data.batches import Batch, Batches
 from ..data.dataset import FaceDataset, Sample
 from ..data.order import Draw
-from ..data.views import Shape
 from ..rollout import Rollout
 from ..runs.loop import seeded, train
 from ..runs.processes import on_main
@@ -44,6 +42,7 @@ from .encoding import (
     dropped_at_random,
     without_image_encoder,
 )
+from .face_mask import at_least, face_mask, own_face_mask, unless_all
 from .other_images import has_landmarks
 from .people import batches_of_people, encoder_of, load_frozen, people_of
 from .photo_set import PhotoSet
@@ -51,8 +50,6 @@ from .sfsr_start import start_from
 from .validation import validation_of
 from .validation_images import HeldOut, SFSRImages
 
-MARGIN = 0.15
-"""Width of the emptied margin around the face, as a fraction of the face's diameter."""
 _PIXELS = 16
 """Of the part mask in a latent cell: the mask has half the image's resolution."""
 
@@ -71,8 +68,8 @@ def encoded_scenes(encoder: PhotoEncoder, batch: Batch) -> dict[str, Tensor]:
     parts, others = (batch[n][:, None].to(images.device) for n in ("parts", "stranger"))
     mask = face_mask(parts, shape)
     # Another face's area is emptied as well: the outline alone would reveal the person.
-    wide = _unless_all(torch.maximum(mask, face_mask(others, shape)), mask)
-    features = F.adaptive_avg_pool2d(_at_least(parts, FIRST_FEATURE), (height, width))
+    wide = unless_all(torch.maximum(mask, face_mask(others, shape)), mask)
+    features = F.adaptive_avg_pool2d(at_least(parts, FIRST_FEATURE), (height, width))
     return {
         "latents": encoder.latents(images),
         "empty": encoder.latents(emptied(images, wide)),
@@ -211,7 +208,7 @@ def train_sfsr(
 
     def images(data: FaceDataset) -> SFSRImages:
         held_out = HeldOut(data, config, encoder.recogniser, has_face)
-        return SFSRImages(held_out, base, task, tokenize, _own_mask)
+        return SFSRImages(held_out, base, task, tokenize, own_face_mask)
 
     train(
         task,
@@ -283,25 +280,3 @@ def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
     about = on_main(lambda: result_metadata(config, "sfsr", frozen.base.metadata))
     adapter = train_sfsr(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
     write_result(config, {**about, "encoder": encoder_of(config)}, adapter.save)
-
-
-def face_mask(parts: Tensor, shape: Shape) -> Tensor:
-    """The face with a margin, [B, 1, *shape], 1 = face, from part classes [B, 1, H, W]."""
-    face = F.interpolate(_at_least(parts, 1), shape, mode="nearest-exact")
-    return _unless_all(dilate_by_fraction(face, MARGIN), face)
-
-
-def _own_mask(sample: Sample) -> Tensor:
-    """That of a sample [H, W], at the size of its image."""
-    height, width = sample["image"].shape[-2:]
-    return face_mask(sample["parts"][None, None], (height, width))[0, 0]
-
-
-def _at_least(parts: Tensor, first: int) -> Tensor:
-    """1 where the part class is ``first`` or higher."""
-    return (parts >= first).float()
-
-
-def _unless_all(mask: Tensor, smaller: Tensor) -> Tensor:
-    """A mask [B, 1, H, W], replaced by the smaller one where it covers a whole image."""
-    return torch.where(mask.amin((1, 2, 3), keepdim=True) > 0, smaller, mask)

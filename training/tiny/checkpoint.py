@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from datetime import date
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from ..runs.loop import Schedule, train
+from ..watch.provenance import provenance
 from .run import TrainingRun
 
 
@@ -55,8 +51,6 @@ def run_metadata(
     run: TrainingRun, stage: str, schedule: Schedule, batch: int, seed: int, seconds: float
 ) -> dict[str, str]:
     """Metadata of a file: all that is needed to train it again."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False)  # noqa: S603
     curve = (run.folder / stage / "curve.jsonl").read_text().splitlines()
     return {
         "command": f"denseface train-demo {stage} --images {run.images} --length {run.length}",
@@ -64,9 +58,6 @@ def run_metadata(
         "steps": str(schedule.steps),
         "samples": str(schedule.steps * batch),
         "seconds": f"{seconds:.0f}",
-        "commit": commit.stdout.strip() or "unknown",
-        "date": date.today().isoformat(),
-        "python": sys.version.split()[0],
-        "torch": torch.__version__,
         "at_end": curve[-1],
+        **provenance(),
     }

@@ -22,11 +22,11 @@ from ..dense_face import (
     NO_POSE,
     DenseFaceTask,
     PeopleBatch,
-    PersonReading,
     new_angle_reader,
     new_pose_branch,
     new_token,
 )
+from ..likeness import PersonReading
 from .augment import augment_pixels
 from .base import DROPPED_GROUP
 from .data import PER_PERSON, Latents

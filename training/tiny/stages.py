@@ -35,7 +35,7 @@ from ...pipelines.base import (
     save_base,
 )
 from ...storage import CHECKSUM_KEY, read_weights, write_weights
-from ..dense_face import LikenessLosses
+from ..likeness import LikenessLosses
 from ..runs.loop import seeded
 from .analyzer import AnalyzerTask, EvaluatorTask
 from .annotation import TINY_FINE_WIDTHS, TINY_WIDTH, AnnotationTask

@@ -40,7 +40,6 @@ from comfyui_dense_face.training.settings.config import (
     TrainerConfig,
 )
 from ranks import run_ranks
-from tiny_random import write_base
 from torch import nn
 
 SIDE = 64
@@ -54,16 +53,6 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert cli.main(words) == 0
     next((out / "faces" / "0000002" / "masks").iterdir()).unlink()
     return out
-
-
-@pytest.fixture(scope="module")
-def base_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
-
-
-@pytest.fixture
-def base(base_file: Path) -> Base:
-    return load_base(base_file)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""A small data set and an untrained base, for the trainers of adapters."""
+"""A small data set, for the trainers of adapters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 from comfyui_dense_face import cli
-from comfyui_dense_face.pipelines.base import Base, load_base
-from tiny_random import write_base
 
 
 @pytest.fixture(scope="session")
@@ -17,13 +15,3 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["render", str(out), "--count", "7", "--per-person", "2", "--size", "96", "--seed", "3"]
     assert cli.main(words) == 0
     return out
-
-
-@pytest.fixture(scope="session")
-def base_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
-
-
-@pytest.fixture
-def base(base_file: Path) -> Base:
-    return load_base(base_file)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from accelerate.state import AcceleratorState
 from comfyui_dense_face import __version__, cli
 from comfyui_dense_face.dense_face.annotation.head_file import load_head
 from comfyui_dense_face.dense_face.checkpoints.adapter_file import load_adapter
@@ -37,13 +35,10 @@ SIDE = 64
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs of their own precision, with quick validations."""
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick validations."""
     monkeypatch.setattr(validation, "BATCHES", 2)
     monkeypatch.setattr(validation_images, "STEPS", 2)
-    AcceleratorState._reset_state()
-    yield
-    AcceleratorState._reset_state()
 
 
 def _train(trainer: str, faces: Path, base: Path, out: Path, *more: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from comfyui_dense_face.training.runs import loop
 from comfyui_dense_face.training.runs.loop import Schedule, train
 from comfyui_dense_face.training.watch.curve import read_curve
@@ -41,11 +39,8 @@ class ScalingAccelerator(Accelerator):
 
 
 @pytest.fixture(autouse=True)
-def _scaling(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    AcceleratorState._reset_state()
+def _scaling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "Accelerator", ScalingAccelerator)
-    yield
-    AcceleratorState._reset_state()
 
 
 class Line(nn.Module):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from comfyui_dense_face.training.data.batches import Batch
 from comfyui_dense_face.training.runs.loop import train
 from comfyui_dense_face.training.settings import plan, plans
@@ -57,7 +56,6 @@ def config(tmp_path: Path) -> DenseFaceConfig:
 
 def test_frozen_weights_are_never_copied(config: DenseFaceConfig) -> None:
     """In steps of the loop: cast once beforehand, and in no state."""
-    AcceleratorState._reset_state()
     task, batch = plans._built(config)
     frozen = [p for p in task.parameters() if not p.requires_grad]
     trained = {name: p for name, p in task.named_parameters() if p.requires_grad}
