@@ -24,7 +24,7 @@ from ...faces.identity import Identity
 from ...pipelines.base import Base
 from ...pipelines.real.adapters import prepare_sources
 from ...pipelines.real.inputs import RealInputs
-from ...pipelines.real.pipeline import GUIDANCE, SAMPLER, RealPipeline
+from ...pipelines.real.pipeline import SAMPLER, RealPipeline
 from ...pipelines.real.scene import masked_crop
 from ...pipelines.single_file import Tokenize
 from ...sfsr.expression import Expression
@@ -125,8 +125,9 @@ class DenseFaceImages:
                     person=self.held_out.identity(reference, device),
                     angles=_angles(photo["pose"]),
                 )
-                rows.append(_row(pipeline, inputs, config.size, reference, photo))
-        return _sheet(rows, "Identity of the reference, prompt and head pose of the photo")
+                rows.append(_row(pipeline, inputs, config, reference, photo))
+        note = "Identity of the reference, prompt and head pose of the photo"
+        return _sheet(rows, note, config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,8 +163,9 @@ class SFSRImages:
                     sources=prepare_sources(adapter, None, [who], _expression(scene)),
                     scene=masked_crop(scene["image"], self.mask(scene), config.size),
                 )
-                rows.append(_row(pipeline, inputs, config.size, reference, scene))
-        return _sheet(rows, "Identity of the reference, scene and expression of the photo")
+                rows.append(_row(pipeline, inputs, config, reference, scene))
+        note = "Identity of the reference, scene and expression of the photo"
+        return _sheet(rows, note, config)
 
 
 @contextmanager
@@ -179,19 +181,28 @@ def _moved_back(base: Base) -> Iterator[None]:
 
 
 def _row(
-    pipeline: RealPipeline, inputs: RealInputs, size: int, reference: Sample, photo: Sample
+    pipeline: RealPipeline,
+    inputs: RealInputs,
+    config: AdapterConfig,
+    reference: Sample,
+    photo: Sample,
 ) -> list[Tensor]:
-    drawn = [pipeline.draw(inputs, seed, size=size, steps=STEPS).float() for seed in SEEDS]
+    size, guidance = config.size, config.validation_guidance
+    drawn = [
+        pipeline.draw(inputs, seed, size=size, steps=STEPS, guidance=guidance).float()
+        for seed in SEEDS
+    ]
     return [reference["image"][None], photo["image"][None], *drawn]
 
 
-def _sheet(rows: Sequence[Sequence[Tensor]], note: str) -> Image.Image:
+def _sheet(rows: Sequence[Sequence[Tensor]], note: str, config: AdapterConfig) -> Image.Image:
     side = (_THUMBNAIL, _THUMBNAIL)
     tables = [
         torch.cat([F.interpolate(image, side, mode="bilinear", antialias=True) for image in row])
         for row in rows
     ]
-    notes = [note, f"{SAMPLER}, {STEPS} steps, guidance {GUIDANCE:g}; people held out"]
+    guidance = config.validation_guidance
+    notes = [note, f"{SAMPLER}, {STEPS} steps, guidance {guidance:g}; people held out"]
     columns = ["reference", "photo", *(f"seed {seed}" for seed in SEEDS)]
     return labelled_sheet(tables, columns, "Validation", notes)
 

@@ -28,7 +28,10 @@ MOST_PROCESSES = 1024
 _MANY = 2**53
 _BY_THE_LOOP = {"steps", "batch", "accumulation", "rate", "optimizer", "seed", "precision"}
 """Keys that the training loop compares itself."""
-_WATCHING = {"log_every", "tensorboard", "validate_every", "check_after", "validation_images"}
+_WATCHING = {
+    "log_every", "tensorboard", "validate_every", "check_after", "validation_images",
+    "validation_guidance",
+}  # fmt: skip
 _FREE = {"workers", "save_every", "keep", "gradient_checkpointing"} | _WATCHING
 """Keys that do not change the result."""
 _STARTS = ("start", "start_expression")
@@ -226,6 +229,7 @@ class SFSRConfig(TrainerConfig):
     validation_images: int = key(
         "people drawn in a validation, each twice; 0: none", 2, within=(0, 64)
     )
+    validation_guidance: float = key("guidance of these images", 7.0, within=(1, 30))
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -261,6 +265,7 @@ class DenseFaceConfig(TrainerConfig):
     validation_images: int = key(
         "people drawn in a validation, each twice; 0: none", 2, within=(0, 64)
     )
+    validation_guidance: float = key("guidance of these images", 7.0, within=(1, 30))
 
     def __post_init__(self) -> None:
         """Check the values."""

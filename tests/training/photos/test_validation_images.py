@@ -147,6 +147,21 @@ def test_images_are_the_same_again(faces: Path, base: Base) -> None:
     assert list(images().tobytes()) == list(images().tobytes())
 
 
+def test_the_guidance_is_that_of_the_settings(
+    faces: Path, base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    drawn = torch.zeros(1, 3, SIDE, SIDE)
+    monkeypatch.setattr(
+        validation_images.RealPipeline,
+        "draw",
+        lambda *_args, guidance, **_kwargs: seen.append(guidance) or drawn,
+    )
+    _images(faces, base, validation_images=1)()
+    _images(faces, base, validation_images=1, validation_guidance=3)()
+    assert seen == [7, 7, 3, 3]
+
+
 def test_identities_are_those_of_the_recogniser(faces: Path, base: Base, tmp_path: Path) -> None:
     torch.manual_seed(0)
     images = _images(faces, base, encoder="", ir_se50=tmp_path)

@@ -26,6 +26,7 @@ from tiny_random import write_adapter, write_base
 FREE = {
     "workers": 1, "save_every": 7, "keep": 5, "gradient_checkpointing": True, "log_every": 3,
     "tensorboard": True, "validate_every": 7, "check_after": 9, "validation_images": 1,
+    "validation_guidance": 3.0,
 }  # fmt: skip
 """Settings that do not change the result, and another value of each."""
 BY_CONTENTS = {"base", "dataset", "out", "folder", "ir_se50", "cache"}
