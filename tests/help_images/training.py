@@ -1,0 +1,48 @@
+"""The image for the help page of training in the graph."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from help_studio import Output, Studio
+from tiny_graphs import WORLD, analyzer, identity, person, prompt, sampled
+
+PERSON, OTHER_SCENE = 5, 50
+YAWS = (0.0, 20.0, -20.0, 10.0, -10.0, 30.0, -30.0, 5.0)
+SETTINGS = {
+    "captions": "a close-up photo of *", "batch_size": 4, "steps": 80, "learning_rate": 0.001,
+    "training_dtype": "fp32", "gradient_checkpointing": False, "size": 128, "sample_every": 0,
+}  # fmt: skip
+
+
+def both(studio: Studio, images: Output, more: Output) -> Output:
+    return studio.node("ImageBatch", image1=images, image2=more)
+
+
+def test_train(studio: Studio) -> None:
+    photos = [person(studio, PERSON, 10 + i, yaw=yaw) for i, yaw in enumerate(YAWS)]
+    model, clip, vae = (studio.node(WORLD, output) for output in range(3))
+    trained = studio.node(
+        "DenseFace_TrainAdapter",
+        model=model,
+        clip=clip,
+        vae=vae,
+        analyzer=analyzer(studio),
+        image=reduce(lambda images, more: both(studio, images, more), photos),
+        **SETTINGS,
+    )
+    who = identity(studio, person(studio, PERSON, OTHER_SCENE))
+    applied = studio.node("DenseFace_ApplyAdapter", model=model, adapter=trained, identity=who)
+    text = studio.node(
+        "DenseFace_EncodePrompt",
+        clip=clip,
+        adapter=trained,
+        identity=who,
+        text=SETTINGS["captions"],
+    )
+    anybody = prompt(studio, "a close-up photo of a person")
+    made = [sampled(studio, anybody, seed) for seed in (100, 101)]
+    made += [sampled(studio, text, seed, model=applied) for seed in (100, 101)]
+    shown, lines = studio.images(*photos[:4], *made), ["photo"] * 4 + ["before"] * 2 + ["after"] * 2
+    rows = list(zip(shown, lines, strict=True))
+    studio.write("DenseFace_TrainAdapter", rows[:4], rows[4:])
