@@ -40,9 +40,9 @@ def test_train(studio: Studio) -> None:
         identity=who,
         text=SETTINGS["captions"],
     )
-    anybody = prompt(studio, "a close-up photo of a person")
-    made = [sampled(studio, anybody, seed) for seed in (100, 101)]
-    made += [sampled(studio, text, seed, model=applied) for seed in (100, 101)]
-    shown, lines = studio.images(*photos[:4], *made), ["photo"] * 4 + ["before"] * 2 + ["after"] * 2
+    before = sampled(studio, prompt(studio, "a close-up photo of a person"), 100)
+    after = [sampled(studio, text, seed, model=applied) for seed in (100, 101)]
+    shown = studio.images(*photos[:3], before, *after)
+    lines = ("photo", "photo", "photo", "before", "after", "after")
     rows = list(zip(shown, lines, strict=True))
-    studio.write("DenseFace_TrainAdapter", rows[:4], rows[4:])
+    studio.write("DenseFace_TrainAdapter", rows[:3], rows[3:])
