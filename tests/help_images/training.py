@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 
 from help_studio import Output, Studio
 from tiny_graphs import WORLD, analyzer, identity, person, prompt, sampled
@@ -15,7 +15,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def both(studio: Studio, images: Output, more: Output) -> Output:
+def batch(studio: Studio, images: Output, more: Output) -> Output:
     return studio.node("ImageBatch", image1=images, image2=more)
 
 
@@ -28,7 +28,7 @@ def test_train(studio: Studio) -> None:
         clip=clip,
         vae=vae,
         analyzer=analyzer(studio),
-        image=reduce(lambda images, more: both(studio, images, more), photos),
+        image=reduce(partial(batch, studio), photos),
         **SETTINGS,
     )
     who = identity(studio, person(studio, PERSON, OTHER_SCENE))

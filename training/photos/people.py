@@ -17,11 +17,9 @@ from ..data.batches import Batches
 from ..data.dataset import FaceDataset
 from ..data.held_out import split
 from ..runs.memory import DTYPES, cast_frozen, save_memory
-from ..settings.config import DenseFaceConfig, SFSRConfig
+from ..settings.config import AdapterConfig
 from .other_images import OtherImages, has_feature, has_landmarks
 from .photo_set import Addition, AllOf, Check, EachOf, PhotoSet
-
-AdapterConfig = DenseFaceConfig | SFSRConfig
 
 
 class Frozen(NamedTuple):

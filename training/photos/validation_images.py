@@ -30,10 +30,11 @@ from ...pipelines.single_file import Tokenize
 from ...sfsr.expression import Expression
 from ..data.dataset import FaceDataset, Sample
 from ..dense_face import DenseFaceTask
+from ..settings.config import AdapterConfig
 from ..sfsr import SFSRTask
 from .arcface_reader import ArcFaceReader
 from .other_images import aligned_face, has_feature, has_landmarks
-from .people import AdapterConfig, encoder_of
+from .people import encoder_of
 from .person_words import PersonWords, with_placeholder
 
 STEPS, SEEDS = 20, (0, 1)

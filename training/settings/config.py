@@ -203,58 +203,9 @@ class AnnotationsConfig(TrainerConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFSRConfig(TrainerConfig):
-    """An SFSR adapter: identity and expression tokens, and the scene."""
+class AdapterConfig(TrainerConfig):
+    """What the trainers of adapters have in common: an identity for each image."""
 
-    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/sfsr"))
-    tokens: int = key("tokens per source", 4, within=(1, 1024))
-    ir_se50: Path | None = key("IR-SE50's weights, for identities and for the identity loss", None)
-    encoder: str = key(
-        "without IR-SE50: name of the encoder of the data set's identities, such as "
-        "insightface/w600k_r50",
-        "",
-    )
-    identity_loss: bool = key(
-        "compare generated faces with their identity by IR-SE50: that of somebody else in the "
-        "batch; with --batch 1, of the person on another photo",
-        True,
-    )
-    start: Path | None = key(
-        "adapter to train on from: this pack's, IP-Adapter-FaceID's or FineFace's file", None
-    )
-    start_expression: Path | None = key("the same for the expression alone: FineFace's file", None)
-    noise_loss: bool = key("predict the noise of the images", True)
-    rollout: bool = key("generate these faces with the sampler, not from images under noise", False)
-    gradient_checkpointing: bool = key("less memory, a third more time", False)
-    validation_images: int = key(
-        "people drawn in a validation, each twice; 0: none", 2, within=(0, 64)
-    )
-    validation_guidance: float = key("guidance of these images", 7.0, within=(1, 30))
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        _require_one_encoder(self.ir_se50, self.encoder)
-        generating = self.identity_loss and self.ir_se50 is not None
-        if not self.noise_loss and not generating:
-            raise InputError("there is no loss", fix="Leave out --no-noise-loss")
-        if self.rollout and not generating:
-            raise InputError(
-                "a rollout needs the identity loss, and that needs IR-SE50", fix="Give --ir-se50"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseFaceConfig(TrainerConfig):
-    """A Dense-Face adapter: PC-adapter, identity token and pose branch."""
-
-    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/dense-face"))
-    batch: int = key("images per batch and process", 4, within=(1, 2**16))
-    rate: float = key("peak learning rate", 1e-4, within=(1e-12, 1e3))
-    start: Path | None = key("adapter file to train on from, such as the converted release", None)
-    delta: float = key(
-        "strength of a new adapter and token; the files have their own", 0.1, within=(1e-6, 1e3)
-    )
     ir_se50: Path | None = key("IR-SE50's weights, for identities", None)
     encoder: str = key(
         "without IR-SE50: name of the encoder of the data set's identities, such as "
@@ -270,22 +221,62 @@ class DenseFaceConfig(TrainerConfig):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        _require_one_encoder(self.ir_se50, self.encoder)
+        if (self.ir_se50 is None) == (not self.encoder):
+            raise InputError(
+                "exactly one identity encoder is needed",
+                where="--ir-se50, --encoder",
+                fix="Give IR-SE50's file or the name of the data set's encoder",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFSRConfig(AdapterConfig):
+    """An SFSR adapter: identity and expression tokens, and the scene."""
+
+    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/sfsr"))
+    tokens: int = key("tokens per source", 4, within=(1, 1024))
+    ir_se50: Path | None = key("IR-SE50's weights, for identities and for the identity loss", None)
+    identity_loss: bool = key(
+        "compare generated faces with their identity by IR-SE50: that of somebody else in the "
+        "batch; with --batch 1, of the person on another photo",
+        True,
+    )
+    start: Path | None = key(
+        "adapter to train on from: this pack's, IP-Adapter-FaceID's or FineFace's file", None
+    )
+    start_expression: Path | None = key("the same for the expression alone: FineFace's file", None)
+    noise_loss: bool = key("predict the noise of the images", True)
+    rollout: bool = key("generate these faces with the sampler, not from images under noise", False)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        generating = self.identity_loss and self.ir_se50 is not None
+        if not self.noise_loss and not generating:
+            raise InputError("there is no loss", fix="Leave out --no-noise-loss")
+        if self.rollout and not generating:
+            raise InputError(
+                "a rollout needs the identity loss, and that needs IR-SE50", fix="Give --ir-se50"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseFaceConfig(AdapterConfig):
+    """A Dense-Face adapter: PC-adapter, identity token and pose branch."""
+
+    folder: Path = key("work folder; an interrupted run resumes from it", Path("out/dense-face"))
+    batch: int = key("images per batch and process", 4, within=(1, 2**16))
+    rate: float = key("peak learning rate", 1e-4, within=(1e-12, 1e3))
+    start: Path | None = key("adapter file to train on from, such as the converted release", None)
+    delta: float = key(
+        "strength of a new adapter and token; the files have their own", 0.1, within=(1e-6, 1e3)
+    )
 
 
 def _short_sum(path: Path) -> str:
     from ...storage import file_sha256
 
     return file_sha256(path)[:12]
-
-
-def _require_one_encoder(ir_se50: Path | None, encoder: str) -> None:
-    if (ir_se50 is None) == (not encoder):
-        raise InputError(
-            "exactly one identity encoder is needed",
-            where="--ir-se50, --encoder",
-            fix="Give IR-SE50's file or the name of the data set's encoder",
-        )
 
 
 def option_of(name: str) -> str:
