@@ -134,6 +134,7 @@ class TrainAdapter(io.ComfyNode):
                 output(io.Int, "steps", "Steps that were trained."),
                 output(io.String, "report", "Which photos were used, and what they lack."),
             ],
+            is_output_node=True,
         )
 
     @classmethod
