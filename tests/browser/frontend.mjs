@@ -54,6 +54,10 @@ export async function openFrontend(
     null,
     { timeout: Math.max(1, deadline - Date.now()) },
   );
+  // The server keeps whether an earlier page left it open.
+  await page.evaluate(() =>
+    window.app.extensionManager.setting.set("Comfy.RightSidePanel.IsOpen", false),
+  );
   if (escape) await page.keyboard.press("Escape"); // a first visit may show a dialog
   return { page, errors, blocked, close: () => browser.close() };
 }

@@ -18,7 +18,7 @@ from tiny_graphs import (
     with_identity,
 )
 
-PERSON = 28
+PERSON = 40
 RED_SHIRT = "a close-up photo of *, wearing a red shirt, smiling, on a green striped background"
 EXPRESSIONS = ("joy / happiness", "sadness / sadness")
 
@@ -130,7 +130,7 @@ def test_paste(studio: Studio) -> None:
         padding=0.0,
     )
     mask = head_mask(studio, (crop, 0))
-    made = turned(studio, (crop, 0), mask, identity(studio, photo), 4)
+    made = turned(studio, (crop, 0), mask, identity(studio, photo), 7)
     whole = studio.node(
         "DenseFace_PasteFace",
         image=photo,
