@@ -99,8 +99,7 @@ try {
     const before = new Set(Object.keys(await history()));
     await page.evaluate(() => window.app.queuePrompt(0, 1));
     report.run = await finished(before);
-    await page.waitForTimeout(2000); // previews are drawn after the run's last message
-    report.shown = await shown();
+    report.shown = await shownOf(report.run.outputs);
   }
   if (options.screenshot) {
     await page.keyboard.press("Escape"); // the dialog of a first visit may come late
@@ -114,12 +113,26 @@ try {
     const before = new Set(Object.keys(await history()));
     await page.evaluate(() => window.app.queuePrompt(0, 1));
     await finished(before);
-    await page.waitForTimeout(2000);
-    report.again = await shown();
+    report.again = await shownOf(report.run.outputs);
   }
   process.stdout.write(JSON.stringify({ ...report, errors, blocked }));
 } finally {
   await close();
+}
+
+/**
+ * As `shown`, once each node that made images shows some: they are drawn after the run's last message.
+ * What is missing after 20 seconds is reported as it is.
+ */
+async function shownOf(outputs) {
+  const made = Object.keys(outputs).filter((id) => outputs[id].images?.length);
+  const latest = Math.min(deadline, Date.now() + 20_000);
+  for (;;) {
+    await page.waitForTimeout(500);
+    const sizes = await shown();
+    const missing = made.filter((id) => sizes[id] && !sizes[id].length);
+    if (!missing.length || Date.now() > latest) return sizes;
+  }
 }
 
 /** Of each node of the opened graph the [width, height] of the images it shows. */
