@@ -85,8 +85,8 @@ def test_prompt(studio: Studio) -> None:
 def test_adapter(studio: Studio) -> None:
     photo = person(studio, PERSON)
     anyone = prompt(studio, STRIPES.replace("*", "a person"))
-    without = sampled(studio, posed(studio, anyone, pose(studio, yaw=-20.0)), 1)
-    applied = with_identity(studio, identity(studio, photo), STRIPES, -20.0, 1)
+    without = sampled(studio, posed(studio, anyone, pose(studio, yaw=-20.0)), 7)
+    applied = with_identity(studio, identity(studio, photo), STRIPES, -20.0, 7)
     before, one, other = studio.images(photo, without, applied)
     studio.write(
         "DenseFace_ApplyAdapter",

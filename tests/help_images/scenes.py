@@ -55,7 +55,7 @@ def swapped(studio: Studio, image: Output, mask: Output, word: str) -> Output:
         "DenseFace_PoseFromPicture", 1, analyzer=analyzer(studio), image=image, size=128
     )
     positive = posed(studio, prompt(studio, text), head_pose)
-    return sampled(studio, positive, 4, model=model, latent=(background[0], 1), cfg=2.0)
+    return sampled(studio, positive, 3, model=model, latent=(background[0], 1), cfg=2.0)
 
 
 def composited(studio: Studio, image: Output, made: Output, mask: Output) -> Output:

@@ -63,7 +63,7 @@ def sampled(
 
 def scene(studio: Studio) -> Output:
     """A generated person in front of green stripes."""
-    return sampled(studio, prompt(studio, SCENE), 8)
+    return sampled(studio, prompt(studio, SCENE), 4)
 
 
 def identity(studio: Studio, image: Output) -> Output:
