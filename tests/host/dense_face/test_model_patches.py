@@ -11,6 +11,8 @@ from model_patches import MOVING, PATCHES, SCALING, compiled, hooked
 from torch import Tensor
 
 CLOSE = 5e-4
+ENLARGED = {"zero SNR": 5e-3}
+"""The first step from pure noise divides by almost nothing, which enlarges rounding by hundreds."""
 VISIBLE = 1e-3
 QUICK = ("FreeU_V2", "PAG", "SAG", "HyperTile", "context windows", "LoRA", "ModelMergeSimple")
 FAST = ("euler", "dpmpp_2m", "dpmpp_2m_sde", "lcm", "uni_pc", "euler_cfg_pp")
@@ -56,7 +58,7 @@ def test_all_ways_agree_under_each_patch(tiny: Tiny, name: str) -> None:
             found[way] = sampled(tiny, model)
         assert difference(found["runtime"], base) > VISIBLE
         apart = {way: difference(out, found["runtime"]) for way, out in found.items()}
-        assert max(apart.values()) < CLOSE, (later, apart)
+        assert max(apart.values()) < ENLARGED.get(name, CLOSE), (later, apart)
     assert torch.equal(sampled(tiny, patch(tiny.model)), base)
 
 
