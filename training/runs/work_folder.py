@@ -94,6 +94,8 @@ def read_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 def write_state(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
     """Write a state, whole or not at all, then remove all but the last ``keep``.
 
+    Later ones were damaged when the run resumed: they do not count.
+
     Raises:
         InputError: The folder cannot be written to or is full; earlier states are left alone.
     """
@@ -101,7 +103,7 @@ def write_state(folder: Path, step: int, state: Mapping[str, Any], keep: int) ->
         try:
             torch.save(dict(state), temporary)
         except RuntimeError as error:  # how torch reports a full disk
-            raise OSError(str(error).splitlines()[0]) from error
-    for _, path in states(folder)[keep:]:
+            raise OSError("the disk took only a part of it") from error
+    for path in [path for number, path in states(folder) if number <= step][keep:]:
         with suppress(OSError):
             path.unlink(missing_ok=True)

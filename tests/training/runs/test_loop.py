@@ -177,6 +177,19 @@ def test_the_last_states_are_kept_and_a_damaged_one_is_passed_over(
         train(Line(), SCHEDULE, seed=1, folder=tmp_path)
 
 
+def test_a_damaged_state_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
+    """Else the good ones would go, and a run that is killed again could not be resumed."""
+    train(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    (tmp_path / LAST).write_bytes(b"half of a state")
+    rarely = replace(SCHEDULE, save_every=7, keep=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(dies_at=8), rarely, seed=1, folder=tmp_path)
+    assert [step for step, _ in states(tmp_path)] == [60, 56]
+    resumed = Line()
+    train(resumed, rarely, seed=1, folder=tmp_path)
+    assert resumed.calls == 4 and [step for step, _ in states(tmp_path)] == [60]
+
+
 class Spoilt(Line):
     """A line whose loss or gradient is not finite in one step, or grows from one on."""
 
@@ -231,7 +244,7 @@ def test_a_full_disk_is_one_sentence_and_the_state_stays(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
     try:
-        with pytest.raises(InputError, match="cannot be written"):
+        with pytest.raises(InputError, match="cannot be written: the disk took only a part"):
             train(Line(), SCHEDULE, seed=1, folder=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
