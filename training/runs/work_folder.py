@@ -29,8 +29,13 @@ _OLD_STATE = "state.pt"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(
+    folder: Path, does: str = "is training in this folder", option: str = "--folder"
+) -> Iterator[None]:
     """Hold the folder, which is made where it is missing.
+
+    Args:
+        does, option: For the error message: what another run does in it, and who names it.
 
     Raises:
         InputError: Another run holds it, or it cannot be written to.
@@ -42,9 +47,9 @@ def locked(folder: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout as error:  # an OSError as well
             raise InputError(
-                "another run is training in this folder",
+                f"another run {does}",
                 where=str(folder),
-                fix="Wait for its end, or name another --folder",
+                fix=f"Wait for its end, or name another {option}",
             ) from error
     try:
         yield

@@ -33,6 +33,7 @@ from comfyui_dense_face.training.photos.encoding import PhotoEncoder
 from comfyui_dense_face.training.photos.sfsr import face_batches, sfsr_task
 from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.runs.memory import autocast, save_memory
+from comfyui_dense_face.training.runs.work_folder import locked
 from comfyui_dense_face.training.settings.config import (
     AnnotationsConfig,
     DenseFaceConfig,
@@ -175,7 +176,7 @@ def test_what_is_stored_is_exact(faces: Path, base: Base, tmp_path: Path) -> Non
     assert torch.equal(sample["landmarks"], plain["landmarks"])
     files = {path.name for path in (config.cache / TRAINED).iterdir()}
     shards = {f"shard-{number:06d}.safetensors" for number in range(3)}
-    assert files == {"cache.json", "empty.safetensors", *shards}
+    assert files == {"cache.json", "empty.safetensors", "run.lock", *shards}
     assert len(batches.data) == 7
 
 
@@ -216,6 +217,10 @@ def test_a_killed_build_goes_on(
         ),
         (lambda faces, base: (_config(SFSRConfig, faces, variants=2), base), "variants 2 instead"),
         (lambda faces, base: (_config(DenseFaceConfig, faces), base), "trainer dense-face instead"),
+        (
+            lambda faces, base: (_config(SFSRConfig, faces, encoder="another"), base),
+            "encoder another instead of tiny-world",
+        ),
         (lambda faces, base: (_config(SFSRConfig, faces), _other(base)), "contents of vae ("),
     ],
 )
@@ -247,6 +252,29 @@ def test_another_data_set_is_refused(faces: Path, base: Base, tmp_path: Path) ->
         _run(base, _config(SFSRConfig, fewer, cache=tmp_path / "cache"))
 
 
+def test_other_labels_are_refused(faces: Path, base: Base, tmp_path: Path) -> None:
+    """Those in files, too: the table and the images are the same."""
+    again = tmp_path / "again"
+    shutil.copytree(faces, again)
+    _run(base, _config(SFSRConfig, again, cache=tmp_path / "cache"))
+    mask = next((again / "faces" / "0000001" / "masks").iterdir())
+    mask.write_bytes(mask.read_bytes() + b"more")
+    with pytest.raises(InputError, match="other contents of data set"):
+        _run(base, _config(SFSRConfig, again, cache=tmp_path / "cache"))
+
+
+def test_two_runs_do_not_fill_one_cache(faces: Path, base: Base, tmp_path: Path) -> None:
+    """The second is refused while there is something to compute, and reads it once it is there."""
+    config = _config(SFSRConfig, faces, cache=tmp_path / "cache")
+    with locked(config.cache / TRAINED):
+        with pytest.raises(InputError, match=r"another run is filling this cache .* --cache"):
+            _run(base, config)
+        assert [path.name for path in (config.cache / TRAINED).iterdir()] == ["run.lock"]
+    _run(base, config)
+    with locked(config.cache / TRAINED):
+        _run(base, config)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_file_is_one_sentence(
     workers: int, faces: Path, base: Base, tmp_path: Path
@@ -266,6 +294,18 @@ def test_a_damaged_file_is_one_sentence(
     assert "\n" not in message
     (config.cache / TRAINED / "cache.json").write_text("{")
     with pytest.raises(ModelFileError, match="manifest is damaged"):
+        _run(base, config)
+
+
+def test_a_damaged_empty_prompt_is_one_sentence(faces: Path, base: Base, tmp_path: Path) -> None:
+    """Nothing is to be downloaded."""
+    config = _config(AnnotationsConfig, faces, cache=tmp_path / "cache")
+    _run(base, config)
+    path = config.cache / TRAINED / "empty.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=r"cache's file is damaged .*empty.* Remove it"):
         _run(base, config)
 
 
@@ -307,7 +347,7 @@ def test_the_command_trains_from_it(
     shutil.copytree(faces, kept)
     words[3] = str(kept)
     for path in kept.glob("faces/*/masks/*"):
-        path.write_bytes(b"")
+        path.write_bytes(bytes(path.stat().st_size))
     assert train("again", 2) == 0
     (one, _), (other, _) = (read_weights(tmp_path / name) for name in ("whole", "again"))
     assert all(torch.equal(other[name], tensor) for name, tensor in one.items())
