@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -328,6 +329,28 @@ def test_two_processes_build_one_cache(faces: Path, base_file: Path, tmp_path: P
     assert run_ranks(lambda rank: work(rank, "both")) == [None, None]
     work(0, "alone")
     _assert_same(tmp_path / "alone" / TRAINED, tmp_path / "both" / TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--optimizer", "adamw8bit"], "needs the library bitsandbytes"),
+        (["--tensorboard"], "need the library tensorboard"),
+        (["--precision", "fp16"], "fp16 needs a GPU"),
+    ],
+)
+def test_it_is_not_filled_for_a_run_that_cannot_begin(
+    options: list[str], message: str, faces: Path, base_file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for library in ("bitsandbytes.optim", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = ["train", "annotations", "--dataset", str(faces), "--base", str(base_file)]
+    words += ["--out", str(tmp_path / "out"), "--folder", str(tmp_path / "work"), "--size", "64"]
+    words += ["--cache", str(tmp_path / "cache"), "--workers", "0", "--steps", "1"]
+    assert cli.main([*words, *options]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "cache").exists()
 
 
 def test_the_command_trains_from_it(
