@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from ...errors import InputError
 from ..watch.tensorboard import summary_writer
 from .optimizer import adamw8bit
@@ -12,13 +14,15 @@ from .processes import process_state
 if TYPE_CHECKING:
     from .loop import Schedule
 
+_CPU = torch.device("cpu")
+
 
 def require_machine(schedule: Schedule) -> None:
     """Raise InputError where a run's precision needs a GPU, or a library is missing.
 
     The loop would say so as well, but only once a cache of hours is filled.
     """
-    if schedule.precision == "fp16" and process_state().device.type == "cpu":
+    if schedule.precision == "fp16" and (process_state().device or _CPU).type == "cpu":
         raise no_scaler()
     if schedule.optimizer == "adamw8bit":
         adamw8bit()

@@ -80,17 +80,21 @@ def read_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         ModelFileError: None is readable.
     """
-    damaged: ModelFileError | None = None
+    damaged: list[str] = []
     for _, path in states(folder):
         try:
             with open_checkpoint(path) as stream:
                 state = read_saved(stream, str(path))
             return path, state if isinstance(state, dict) else {}
         except ModelFileError as error:
-            log.warning("left out: %s", error)
-            damaged = damaged or error
-    if damaged is not None:
-        raise damaged
+            log.warning("left out: %s: %s", path.name, error.what)
+            damaged.append(path.name)
+    if damaged:
+        raise ModelFileError(
+            f"no saved state of the run can be read: {', '.join(damaged)}",
+            where=str(folder),
+            fix="Start anew with --fresh, or name another --folder",
+        )
     if (folder / _OLD_STATE).is_file():
         log.warning("%s is of an older version and is not read: the run starts anew", _OLD_STATE)
     return None

@@ -173,8 +173,9 @@ def test_the_last_states_are_kept_and_a_damaged_one_is_passed_over(
     assert [point["step"] for point in read_curve(tmp_path)] == [10, 20, 30, 40, 50, 60]
     for _, path in states(tmp_path):
         path.write_bytes(b"nothing")
-    with pytest.raises(ModelFileError):
+    with pytest.raises(ModelFileError, match=r"no saved state .* can be read: state.*--fresh"):
         train(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    assert "Download" not in caplog.text
 
 
 def test_a_damaged_state_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
