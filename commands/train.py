@@ -97,9 +97,11 @@ def train(trainer: str, args: argparse.Namespace, hint: str = "") -> None:
         print(hint, file=sys.stderr)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from ..training.runs.machine import require_machine
     from ..training.runs.processes import process_state
 
     state = process_state()
+    require_machine(config.schedule)
     if _generates(config) and state.is_main_process:
         print("\n".join(_costs(config)), file=sys.stderr)
     if isinstance(config, AnnotationsConfig):

@@ -153,6 +153,7 @@ def test_planted_defects_are_reported(tmp_path: Path) -> None:
         4: {"feat_file_v2": None},
         5: {"xyzmaps": codec.xyz_map(torch.zeros(256, 256, 2), torch.full((256, 256), 4e7))},
         6: {"landmarks": b"1,2,3\n"},
+        7: {"landmarks": b"0,0\n" * 478},
     }
     for subject, changes in broken.items():
         files = {k: v for k, v in {**_record().files, **changes}.items() if v is not None}
@@ -170,7 +171,7 @@ def test_planted_defects_are_reported(tmp_path: Path) -> None:
 
     data = FaceDataset(tmp_path, size=64)
     samples = {sample["subject"]: sample for sample in data}
-    assert sorted(samples) == [1, 3, 4, 5, 6]
+    assert sorted(samples) == [1, 3, 4, 5, 6, 7]
     counts = data.defects.counts
     assert counts["column missing"] == 1
     assert data.defects.places["column missing"] == ["msmask_score"]
@@ -184,7 +185,8 @@ def test_planted_defects_are_reported(tmp_path: Path) -> None:
     assert bool((samples[3]["parts"] == -1).all())
     assert bool(samples[4]["feature"].isnan().all())
     assert float(samples[5]["depth"].max()) <= 0.4
-    assert bool(samples[6]["landmarks"].isnan().all())
+    assert counts["the landmarks are all in one place"] == 1
+    assert all(bool(samples[subject]["landmarks"].isnan().all()) for subject in (6, 7))
     good = samples[1]
     assert good["image"].shape == (3, 64, 64) and good["depth"].shape == (64, 64)
     assert good["pose"].tolist() == [12.25, -3.5, 0.5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,8 @@ from ...storage import make_folder, write_weights
 from ..data.dataset import FEATURES, NAN, Sample
 from ..runs.fingerprint import Fingerprint
 from ..runs.memory import DTYPES, autocast
-from ..runs.processes import in_all, local_processes, process_state
+from ..runs.processes import in_all, local_processes, on_main, process_state
+from ..runs.work_folder import locked
 from .manifest import claim, digest_of
 from .prepared import Prepared, PreparedPhotos
 from .records import CachedRecords, ShardPlan
@@ -41,19 +43,21 @@ def build_cache(
     """The cache of a trainer's photographs, complete; what a killed run has left is kept.
 
     Several processes compute files each; on machines without a common folder each machine those
-    that it lacks.
+    that it lacks. Another run is refused as long as there is something to compute.
 
     Args:
         encoder: Its networks, frozen.
 
     Raises:
-        InputError: The folder holds another cache, or cannot be written to.
+        InputError: The folder holds another cache, is filled by another run, or cannot be written
+            to.
         ModelFileError: The manifest is damaged.
     """
     content, state = encoder.content, process_state()
     named: dict[str, object] = {"trainer": content.trainer, "map size": photos.data.map_size}
     named |= {name: getattr(config, name) for name in _SETTINGS}
-    named["tokenizer"] = config.shaping.get("tokenizer", "")
+    shaping = config.shaping
+    named |= {name: shaping.get(name, "") for name in ("tokenizer", "encoder")}
     fingerprint = Fingerprint.of(encoder, named, {"data set": photos.data.checksum})
     plan = ShardPlan(folder, photos.data.groups())
     digest = digest_of(fingerprint)
@@ -64,9 +68,16 @@ def build_cache(
             claim(folder, fingerprint)
 
     work = _Builder(photos, encoder, config, plan, digest)
-    in_all(begin)
-    in_all(lambda: work.build(state.process_index, state.num_processes))
-    in_all(lambda: work.build(state.local_process_index, local_processes()))
+
+    def alone() -> None:
+        if work.missing(0, 1) or work.lacks_empty():
+            held.enter_context(locked(folder, "is filling this cache", "--cache"))
+
+    with ExitStack() as held:
+        on_main(alone)
+        in_all(begin)
+        in_all(lambda: work.build(state.process_index, state.num_processes))
+        in_all(lambda: work.build(state.local_process_index, local_processes()))
     return CachedRecords(photos.data, plan, digest, content.texts, photos.data.defects)
 
 
@@ -78,15 +89,21 @@ class _Builder:
     plan: ShardPlan
     digest: str
 
-    def build(self, rank: int, processes: int) -> None:
-        """Compute the missing files that fall to one of several processes."""
-        missing = [
+    def missing(self, rank: int, processes: int) -> list[int]:
+        """The numbers of the missing files that fall to one of several processes."""
+        return [
             shard
             for shard in range(rank, len(self.plan.shards), processes)
             if not is_written(self.plan.path(shard), self.digest)
         ]
-        empty = rank == 0 and self.encoder.content.texts
-        empty = empty and not is_written(self.plan.empty, self.digest)
+
+    def lacks_empty(self) -> bool:
+        """Whether the file of the empty prompt is missing, and needed."""
+        return self.encoder.content.texts and not is_written(self.plan.empty, self.digest)
+
+    def build(self, rank: int, processes: int) -> None:
+        """Compute the missing files that fall to one of several processes."""
+        missing, empty = self.missing(rank, processes), rank == 0 and self.lacks_empty()
         if not missing and not empty:
             return
         self.encoder.to(torch.device(process_state().device or "cpu"))

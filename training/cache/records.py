@@ -15,7 +15,7 @@ from ...errors import ModelFileError
 from ...storage import read_weights
 from ..data.dataset import FaceDataset, Sample
 from ..data.folder import Defects
-from .shard import MADE_FROM, Shard
+from .shard import MADE_FROM, Shard, damaged_file
 
 PER_SHARD = 64
 """Records in a file."""
@@ -96,13 +96,12 @@ class CachedRecords:
         """
         if not self.texts:
             return None
-        tensors, metadata = read_weights(self.plan.empty)
+        try:
+            tensors, metadata = read_weights(self.plan.empty)
+        except ModelFileError as error:
+            raise damaged_file(self.plan.empty) from error
         if metadata.get(MADE_FROM) != self.digest or "context" not in tensors:
-            raise ModelFileError(
-                "the cache's file is of another cache",
-                where=str(self.plan.empty),
-                fix="Remove it and start again",
-            )
+            raise damaged_file(self.plan.empty)
         return tensors["context"]
 
     def __len__(self) -> int:

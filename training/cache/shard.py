@@ -69,12 +69,7 @@ class Shard:
     """
 
     def __init__(self, path: Path, digest: str) -> None:
-        damaged = ModelFileError(
-            "the cache's file is damaged",
-            where=str(path),
-            fix="Remove it and start again: it alone is computed anew",
-        )
-        with refuse_with(damaged):
+        with refuse_with(damaged_file(path)):
             self._file: Any = safe_open(path, framework="pt", device="cpu")
             self._file.__enter__()
             names = list(self._file.keys())
@@ -106,6 +101,15 @@ class Shard:
     def feature(self, record: int) -> Tensor:
         """The identity [D] of the shard's record; NaN where it has none."""
         return self._slices["feature"][record]
+
+
+def damaged_file(path: Path) -> ModelFileError:
+    """The error for a file that cannot be used."""
+    return ModelFileError(
+        "the cache's file is damaged",
+        where=str(path),
+        fix="Remove it and start again: it alone is computed anew",
+    )
 
 
 def is_written(path: Path, digest: str) -> bool:

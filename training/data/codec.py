@@ -81,12 +81,17 @@ def landmark_table(points: Tensor) -> bytes:
 
 
 def decode_landmarks(data: bytes) -> Tensor:
-    """[K, 2]; raises InputError for anything but two columns of finite numbers."""
+    """[K, 2]; raises InputError for anything but two columns of finite numbers, or for one place.
+
+    Some tools write zeros where they found no face, and nothing can be aligned at those.
+    """
     with refuse_with(InputError("the landmarks are unreadable")):
         _require_small(data, limits.TABLE_BYTES)
         rows = np.loadtxt(io.BytesIO(data), delimiter=",", dtype=np.float32, ndmin=2)
     if rows.shape[1] != 2 or not len(rows) or not np.isfinite(rows).all():
         raise InputError("the landmarks are not a table of x and y")
+    if (rows == rows[0]).all() and len(rows) > 1:
+        raise InputError("the landmarks are all in one place")
     return torch.from_numpy(rows)
 
 

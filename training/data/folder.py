@@ -178,13 +178,16 @@ class TableEntry:
 
     @property
     def stamp(self) -> str:
-        """The line, and the size of the image."""
-        size = 0
+        """The line, and the sizes of its files."""
+        files = [self.line[column] for column in FILE_COLUMNS.values() if column in self.line]
+        return f"{sorted(self.line.items())} {[self._size(name) for name in files]}"
+
+    def _size(self, name: str) -> int:
+        """Bytes of a file; 0 where it is missing."""
         for folder in self.folders:
             with suppress(OSError, ValueError):
-                size = (folder / self.line["face_file"]).stat().st_size
-                break
-        return f"{sorted(self.line.items())} {size}"
+                return (folder / name).stat().st_size
+        return 0
 
     def read(self, defects: Defects, kinds: Container[str] = KINDS) -> Record | None:
         """The record with files of these kinds; None if it has no image or its line is unreadable.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import cast
 
 import torch
@@ -171,14 +172,18 @@ class SFSRImages:
 
 @contextmanager
 def _moved_back(base: Base) -> Iterator[None]:
-    """Networks that training from a cache leaves off the device are there for drawing only."""
+    """What training from a cache leaves off the device is there for drawing only.
+
+    Part by part: of the VAE, losses may need the decoder there, and nothing needs the encoder.
+    """
     networks: list[nn.Module] = [base.unet, base.vae, base.text_encoder]
-    before = [(each, next(each.parameters()).device) for each in networks]
+    parts = [part for network in networks for part in network.children()]
+    before = [(part, each.device) for part in parts for each in islice(part.parameters(), 1)]
     try:
         yield
     finally:
-        for each, device in before:
-            nn.Module.to(each, device)
+        for part, device in before:
+            part.to(device)
 
 
 def _row(

@@ -24,13 +24,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from ...dense_face.noise_prediction import average_decay
-from ...errors import InputError
 from ..data.batches import Batches
 from ..watch.monitor import Monitor
 from ..watch.monitor import clear as clear_watched
 from ..watch.validation import Validation, averaged_weights
 from .fingerprint import Fingerprint
 from .health import Health
+from .machine import no_scaler
 from .optimizer import new_optimizer
 from .processes import on_main, process_state, require_same
 from .state import TrainingState
@@ -156,9 +156,7 @@ def _train(
         step_scheduler_with_optimizer=False,
     )
     if schedule.precision == "fp16" and accelerator.scaler is None:
-        raise InputError(
-            "fp16 needs a GPU: gradients cannot be scaled here", fix="Use precision bf16 or no"
-        )
+        raise no_scaler()
     fingerprint = _fingerprint(task, schedule, seed, batches, settings, accelerator.num_processes)
     model = accelerator.prepare(task)
     # A base rate of 1, so that the scheduler's products are the schedule's rates exactly.

@@ -42,14 +42,22 @@ def new_optimizer(
         raise InputError(
             f"there is no optimizer {name}", fix=f"Choose one of {', '.join(OPTIMIZERS)}"
         )
+    return adamw8bit()(trained, lr=lr, betas=_BETAS, weight_decay=weight_decay)
+
+
+def adamw8bit() -> Any:
+    """The class of AdamW in 8 bits.
+
+    Raises:
+        InputError: bitsandbytes is missing.
+    """
     try:
-        adamw8bit: Any = importlib.import_module("bitsandbytes.optim").AdamW8bit
+        return importlib.import_module("bitsandbytes.optim").AdamW8bit
     except ImportError as error:
         raise InputError(
             "the optimizer adamw8bit needs the library bitsandbytes",
             fix="Install it with pip install bitsandbytes, or choose adamw",
         ) from error
-    return adamw8bit(trained, lr=lr, betas=_BETAS, weight_decay=weight_decay)
 
 
 class MuonAdamW(torch.optim.Optimizer):

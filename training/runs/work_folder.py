@@ -29,8 +29,13 @@ _OLD_STATE = "state.pt"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(
+    folder: Path, does: str = "is training in this folder", option: str = "--folder"
+) -> Iterator[None]:
     """Hold the folder, which is made where it is missing.
+
+    Args:
+        does, option: For the error message: what another run does in it, and who names it.
 
     Raises:
         InputError: Another run holds it, or it cannot be written to.
@@ -42,9 +47,9 @@ def locked(folder: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout as error:  # an OSError as well
             raise InputError(
-                "another run is training in this folder",
+                f"another run {does}",
                 where=str(folder),
-                fix="Wait for its end, or name another --folder",
+                fix=f"Wait for its end, or name another {option}",
             ) from error
     try:
         yield
@@ -75,17 +80,21 @@ def read_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     Raises:
         ModelFileError: None is readable.
     """
-    damaged: ModelFileError | None = None
+    damaged: list[str] = []
     for _, path in states(folder):
         try:
             with open_checkpoint(path) as stream:
                 state = read_saved(stream, str(path))
             return path, state if isinstance(state, dict) else {}
         except ModelFileError as error:
-            log.warning("left out: %s", error)
-            damaged = damaged or error
-    if damaged is not None:
-        raise damaged
+            log.warning("left out: %s: %s", path.name, error.what)
+            damaged.append(path.name)
+    if damaged:
+        raise ModelFileError(
+            f"no saved state of the run can be read: {', '.join(damaged)}",
+            where=str(folder),
+            fix="Start anew with --fresh, or name another --folder",
+        )
     if (folder / _OLD_STATE).is_file():
         log.warning("%s is of an older version and is not read: the run starts anew", _OLD_STATE)
     return None
@@ -94,6 +103,8 @@ def read_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 def write_state(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> None:
     """Write a state, whole or not at all, then remove all but the last ``keep``.
 
+    Later ones were damaged when the run resumed: they do not count.
+
     Raises:
         InputError: The folder cannot be written to or is full; earlier states are left alone.
     """
@@ -101,7 +112,7 @@ def write_state(folder: Path, step: int, state: Mapping[str, Any], keep: int) ->
         try:
             torch.save(dict(state), temporary)
         except RuntimeError as error:  # how torch reports a full disk
-            raise OSError(str(error).splitlines()[0]) from error
-    for _, path in states(folder)[keep:]:
+            raise OSError("the disk took only a part of it") from error
+    for path in [path for number, path in states(folder) if number <= step][keep:]:
         with suppress(OSError):
             path.unlink(missing_ok=True)

@@ -22,13 +22,13 @@ def read_config(
 
     Args:
         path: YAML, keys as the fields, ``-`` or ``_`` in names; relative paths in it count from
-            the current folder, as in options. None for no file.
+            the current folder, as in options, and ``~`` is the home folder. None for no file.
         given: Values that take precedence over those of the file.
         trainer: For error messages.
 
     Raises:
-        InputError: A key is unknown (the nearest one is named) or missing, or a value cannot be
-            used.
+        InputError: A key is unknown (the nearest one is named), there twice or missing, or a value
+            is missing or cannot be used.
         ModelFileError: The file cannot be read.
     """
     values = {} if path is None else _from_file(config, path)
@@ -44,14 +44,29 @@ def read_config(
             where="" if path is None else str(path),
             fix=f"Give {option_of(missing[0])}, or {missing[0]}: in --config",
         )
-    return config(**values)
+    return config(**{name: _at_home(name, value) for name, value in values.items()})
+
+
+def _at_home(name: str, value: Any) -> Any:
+    """A path with its ``~`` replaced, which no shell does in a file; other values as they are."""
+    if not isinstance(value, Path):
+        return value
+    try:
+        return value.expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{option_of(name)} is in a home folder that is not known",
+            where=str(value),
+            fix="Give the whole path",
+        ) from error
 
 
 def _from_file(config: type[TrainerConfig], path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        read = yaml.safe_load(read_text(path))
+        text = read_text(path)
+        lines, read = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ModelFileError(
@@ -61,6 +76,7 @@ def _from_file(config: type[TrainerConfig], path: Path) -> dict[str, Any]:
         raise InputError(
             "the file holds no settings", where=str(path), fix="Write a line such as steps: 20000"
         )
+    _require_once([str(key.value).replace("-", "_") for key, _ in lines.value], path)
     names = [each.name for each in dataclasses.fields(config)]
     values: dict[str, Any] = {}
     for written, value in read.items():
@@ -73,6 +89,17 @@ def _from_file(config: type[TrainerConfig], path: Path) -> dict[str, Any]:
     return values
 
 
+def _require_once(names: Sequence[str], path: Path) -> None:
+    """YAML takes the last one of several, without a word."""
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"{name} is there {names.count(name)} times",
+                where=str(path),
+                fix="Leave one of these lines",
+            )
+
+
 def nearest(name: str, names: Sequence[str]) -> str:
     """What to do about a name that is not among ``names``."""
     close = difflib.get_close_matches(name, names, 1)
@@ -82,8 +109,8 @@ def nearest(name: str, names: Sequence[str]) -> str:
 def _value(config: type[TrainerConfig], name: str, value: Any, path: Path) -> Any:
     """A value of the file in the key's type; YAML reads 1e-3 as a text, and no as false."""
     kind = kind_of(config, name)
-    if value is None:
-        return None
+    if value is None or value == "":
+        return _without_value(config, name, path)
     if value is False and kind is str:
         return "no"  # as it was written, without quotes
     words = {bool: "neither true nor false", int: "no whole number", float: "no number"}
@@ -101,3 +128,17 @@ def _value(config: type[TrainerConfig], name: str, value: Any, path: Path) -> An
         raise InputError(
             f"{name} is {value}, which is {words.get(kind, 'no text')}", where=str(path)
         ) from error
+
+
+def _without_value(config: type[TrainerConfig], name: str, path: Path) -> Any:
+    """What a key means that has nothing behind its colon: as if it was left out, if it may be."""
+    default = next(each.default for each in dataclasses.fields(config) if each.name == name)
+    if default is dataclasses.MISSING:
+        return None
+    if default in (None, ""):
+        return default
+    raise InputError(
+        f"{name} has no value",
+        where=str(path),
+        fix="Write one behind the colon, or remove the line",
+    )

@@ -85,7 +85,7 @@ def _built(config: TrainerConfig) -> tuple[nn.Module, Batch]:
     if isinstance(config, AnnotationsConfig):
         return HeadTask(base, config, encoder), batch
     if isinstance(config, DenseFaceConfig):
-        return dense_face_task(base, config, tokenize, net, encoder), batch
+        return dense_face_task(base, replace(config, start=None), tokenize, net, encoder), batch
     if isinstance(config, SFSRConfig):
         new = replace(config, start=None, start_expression=None)
         return sfsr_task(base, new, tokenize, net, encoder), batch

@@ -26,15 +26,7 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise InputError(
-                "TensorBoard's events need the library tensorboard",
-                where="--tensorboard",
-                fix="Install it with pip install tensorboard, or leave the option out",
-            ) from error
-        self._writer: Any = SummaryWriter(str(folder / FOLDER), purge_step=step + 1)
+        self._writer: Any = summary_writer()(str(folder / FOLDER), purge_step=step + 1)
 
     def add(self, step: int, numbers: Mapping[str, float | None]) -> None:
         """Add the numbers of a step."""
@@ -49,3 +41,20 @@ class TensorBoard:
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+
+
+def summary_writer() -> Any:
+    """The class that writes events.
+
+    Raises:
+        InputError: The library tensorboard is missing.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError(
+            "TensorBoard's events need the library tensorboard",
+            where="--tensorboard",
+            fix="Install it with pip install tensorboard, or leave the option out",
+        ) from error
+    return SummaryWriter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from comfyui_dense_face.pipelines.text import token_ids
 from comfyui_dense_face.storage import read_weights
 from comfyui_dense_face.training.cache import build, records
 from comfyui_dense_face.training.data.batches import Batch, Batches
+from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.photos import annotations, dense_face, sfsr
 from comfyui_dense_face.training.photos.annotations import (
     HeadTask,
@@ -33,6 +35,7 @@ from comfyui_dense_face.training.photos.encoding import PhotoEncoder
 from comfyui_dense_face.training.photos.sfsr import face_batches, sfsr_task
 from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.runs.memory import autocast, save_memory
+from comfyui_dense_face.training.runs.work_folder import locked
 from comfyui_dense_face.training.settings.config import (
     AnnotationsConfig,
     DenseFaceConfig,
@@ -175,7 +178,7 @@ def test_what_is_stored_is_exact(faces: Path, base: Base, tmp_path: Path) -> Non
     assert torch.equal(sample["landmarks"], plain["landmarks"])
     files = {path.name for path in (config.cache / TRAINED).iterdir()}
     shards = {f"shard-{number:06d}.safetensors" for number in range(3)}
-    assert files == {"cache.json", "empty.safetensors", *shards}
+    assert files == {"cache.json", "empty.safetensors", "run.lock", *shards}
     assert len(batches.data) == 7
 
 
@@ -216,6 +219,10 @@ def test_a_killed_build_goes_on(
         ),
         (lambda faces, base: (_config(SFSRConfig, faces, variants=2), base), "variants 2 instead"),
         (lambda faces, base: (_config(DenseFaceConfig, faces), base), "trainer dense-face instead"),
+        (
+            lambda faces, base: (_config(SFSRConfig, faces, encoder="another"), base),
+            "encoder another instead of tiny-world",
+        ),
         (lambda faces, base: (_config(SFSRConfig, faces), _other(base)), "contents of vae ("),
     ],
 )
@@ -247,6 +254,28 @@ def test_another_data_set_is_refused(faces: Path, base: Base, tmp_path: Path) ->
         _run(base, _config(SFSRConfig, fewer, cache=tmp_path / "cache"))
 
 
+def test_other_labels_are_another_data_set(faces: Path, tmp_path: Path) -> None:
+    """Those in files, too: the table and the images are the same."""
+    again = tmp_path / "again"
+    shutil.copytree(faces, again)
+    assert FaceDataset(again).checksum == FaceDataset(faces).checksum
+    mask = next((again / "faces" / "0000001" / "masks").iterdir())
+    mask.write_bytes(mask.read_bytes() + b"more")
+    assert FaceDataset(again).checksum != FaceDataset(faces).checksum
+
+
+def test_two_runs_do_not_fill_one_cache(faces: Path, base: Base, tmp_path: Path) -> None:
+    """The second is refused while there is something to compute, and reads it once it is there."""
+    config = _config(SFSRConfig, faces, cache=tmp_path / "cache")
+    with locked(config.cache / TRAINED):
+        with pytest.raises(InputError, match=r"another run is filling this cache .* --cache"):
+            _run(base, config)
+        assert [path.name for path in (config.cache / TRAINED).iterdir()] == ["run.lock"]
+    _run(base, config)
+    with locked(config.cache / TRAINED):
+        _run(base, config)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_file_is_one_sentence(
     workers: int, faces: Path, base: Base, tmp_path: Path
@@ -266,6 +295,18 @@ def test_a_damaged_file_is_one_sentence(
     assert "\n" not in message
     (config.cache / TRAINED / "cache.json").write_text("{")
     with pytest.raises(ModelFileError, match="manifest is damaged"):
+        _run(base, config)
+
+
+def test_a_damaged_empty_prompt_is_one_sentence(faces: Path, base: Base, tmp_path: Path) -> None:
+    """Nothing is to be downloaded."""
+    config = _config(AnnotationsConfig, faces, cache=tmp_path / "cache")
+    _run(base, config)
+    path = config.cache / TRAINED / "empty.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=r"cache's file is damaged .*empty.* Remove it"):
         _run(base, config)
 
 
@@ -290,6 +331,28 @@ def test_two_processes_build_one_cache(faces: Path, base_file: Path, tmp_path: P
     _assert_same(tmp_path / "alone" / TRAINED, tmp_path / "both" / TRAINED)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--optimizer", "adamw8bit"], "needs the library bitsandbytes"),
+        (["--tensorboard"], "need the library tensorboard"),
+        (["--precision", "fp16"], "fp16 needs a GPU"),
+    ],
+)
+def test_it_is_not_filled_for_a_run_that_cannot_begin(
+    options: list[str], message: str, faces: Path, base_file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for library in ("bitsandbytes.optim", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = ["train", "annotations", "--dataset", str(faces), "--base", str(base_file)]
+    words += ["--out", str(tmp_path / "out"), "--folder", str(tmp_path / "work"), "--size", "64"]
+    words += ["--cache", str(tmp_path / "cache"), "--workers", "0", "--steps", "1"]
+    assert cli.main([*words, *options]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "cache").exists()
+
+
 def test_the_command_trains_from_it(
     faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -307,7 +370,7 @@ def test_the_command_trains_from_it(
     shutil.copytree(faces, kept)
     words[3] = str(kept)
     for path in kept.glob("faces/*/masks/*"):
-        path.write_bytes(b"")
+        path.write_bytes(bytes(path.stat().st_size))
     assert train("again", 2) == 0
     (one, _), (other, _) = (read_weights(tmp_path / name) for name in ("whole", "again"))
     assert all(torch.equal(other[name], tensor) for name, tensor in one.items())

@@ -171,6 +171,15 @@ def test_identities_are_those_of_the_recogniser(faces: Path, base: Base, tmp_pat
     assert not torch.allclose(found.vector, reference["feature"] / reference["feature"].norm())
 
 
+def test_the_decoder_that_is_trained_through_stays_on_the_device(base: Base) -> None:
+    """From a cache the encoder is off it; drawing moves nothing but what was elsewhere."""
+    base.vae.decoder.to("meta")
+    with validation_images._moved_back(base):
+        pass
+    assert {p.device.type for p in base.vae.decoder.parameters()} == {"meta"}
+    assert {p.device.type for p in base.vae.encoder.parameters()} == {"cpu"}
+
+
 def test_prompts_without_a_tokenizer(base_file: Path) -> None:
     """The placeholder stands where the trainer puts it, and the pipeline finds it there."""
     other = load_base(base_file)

@@ -173,8 +173,22 @@ def test_the_last_states_are_kept_and_a_damaged_one_is_passed_over(
     assert [point["step"] for point in read_curve(tmp_path)] == [10, 20, 30, 40, 50, 60]
     for _, path in states(tmp_path):
         path.write_bytes(b"nothing")
-    with pytest.raises(ModelFileError):
+    with pytest.raises(ModelFileError, match=r"no saved state .* can be read: state.*--fresh"):
         train(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    assert "Download" not in caplog.text
+
+
+def test_a_damaged_state_does_not_count_among_those_that_are_kept(tmp_path: Path) -> None:
+    """Else the good ones would go, and a run that is killed again could not be resumed."""
+    train(Line(), SCHEDULE, seed=1, folder=tmp_path)
+    (tmp_path / LAST).write_bytes(b"half of a state")
+    rarely = replace(SCHEDULE, save_every=7, keep=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(dies_at=8), rarely, seed=1, folder=tmp_path)
+    assert [step for step, _ in states(tmp_path)] == [60, 56]
+    resumed = Line()
+    train(resumed, rarely, seed=1, folder=tmp_path)
+    assert resumed.calls == 4 and [step for step, _ in states(tmp_path)] == [60]
 
 
 class Spoilt(Line):
@@ -231,7 +245,7 @@ def test_a_full_disk_is_one_sentence_and_the_state_stays(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
     try:
-        with pytest.raises(InputError, match="cannot be written"):
+        with pytest.raises(InputError, match="cannot be written: the disk took only a part"):
             train(Line(), SCHEDULE, seed=1, folder=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -125,6 +125,13 @@ def test_the_command_prints_it(
     assert "--base gone" in capsys.readouterr().err
 
 
+def test_a_file_to_start_from_is_not_read(base: Path) -> None:
+    """It has no values in a plan, and need not be there."""
+    given = _given(base, encoder="a")
+    plans = [plan_of(DenseFaceConfig(**given, **more)) for more in ({}, {"start": Path("gone")})]
+    assert plans[0] == plans[1]
+
+
 @pytest.mark.slow
 def test_each_loss_has_its_cost(base: Path) -> None:
     """A rollout costs more passes of the UNet, and a loss left out nothing."""

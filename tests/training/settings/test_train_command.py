@@ -47,7 +47,12 @@ def test_a_file_and_options(tmp_path: Path) -> None:
         ("rate: .nan", r"--rate is out of range \(nan\)"),
         ("scheme: [mesh]", r"scheme is \['mesh'\], which is no text"),
         ("scheme: all", "--scheme is all. Choose one of mesh, ibug"),
-        ("out:", "train annotations needs out"),
+        ("steps:", "steps has no value .* Write one behind the colon, or remove the line"),
+        ("flip:", "flip has no value"),
+        ("folder: ''", "folder has no value"),
+        ("steps: 5\nsteps: 7", "steps is there 2 times .* Leave one of these lines"),
+        ("save-every: 5\nsave_every: 7", "save_every is there 2 times"),
+        ("cache: ~nobody-of-this-name/x", "--cache is in a home folder that is not known"),
         ("- 5", "the settings cannot be read"),
         ("a: &a [*a", "the settings cannot be read"),
     ],
@@ -56,6 +61,22 @@ def test_unusable_files(more: str, message: str, tmp_path: Path) -> None:
     with pytest.raises((InputError, ModelFileError), match=message) as refused:
         _read(tmp_path, f"{NEEDED}{more}\n")
     assert "\n" not in str(refused.value)
+
+
+def test_keys_without_a_value(tmp_path: Path) -> None:
+    """What need not be given counts as left out, and is no path to the current folder."""
+    config = _read(tmp_path, f"{NEEDED}cache: ''\ntokenizer:\n")
+    assert config.cache is None and config.tokenizer is None
+    with pytest.raises(InputError, match="train annotations needs out"):
+        _read(tmp_path, "dataset: faces\nbase: sd15.safetensors\nout:\n")
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No folder of the name ``~`` is made."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    config = _read(tmp_path, f"{NEEDED}cache: ~/cache\n", folder=Path("~/work"))
+    assert config.cache == tmp_path / "cache" and config.folder == tmp_path / "work"
 
 
 def test_files_without_settings(tmp_path: Path) -> None:
