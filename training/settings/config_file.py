@@ -53,7 +53,7 @@ def _from_file(config: type[TrainerConfig], path: Path) -> dict[str, Any]:
     try:
         read = yaml.safe_load(read_text(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ModelFileError(
             f"the settings cannot be read: {reason}", where=str(path), fix="Give a YAML file"
         ) from error

@@ -230,6 +230,6 @@ def test_unusable_inputs_are_refused(
     assert _train(bare, base_file, tmp_path) == 2
     assert "images cannot be used" in capsys.readouterr().err
     assert _train(faces, base_file, tmp_path, "--ir-se50", __file__) == 2
-    assert "exactly one identity encoder" in capsys.readouterr().err
+    assert "encoder is needed, and two are given" in capsys.readouterr().err
     assert _train(faces, base_file, tmp_path, "--start", str(base_file)) == 2
     assert "Choose a Dense-Face adapter file" in capsys.readouterr().err
