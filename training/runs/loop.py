@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
@@ -154,6 +155,8 @@ def _train(
         mixed_precision=schedule.precision,
         gradient_accumulation_steps=schedule.accumulation,
         step_scheduler_with_optimizer=False,
+        # Where all rows of a process lack an input, what reads it has no gradient there.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     if schedule.precision == "fp16" and accelerator.scaler is None:
         raise no_scaler()

@@ -170,7 +170,7 @@ class TrainerConfig:
             trainer: Its name in ``denseface train``. metadata: The base file's.
         """
         given = [
-            f"{option_of(each.name)} {value}"
+            _as_option(each.name, value)
             for each in dataclasses.fields(self)
             if not isinstance(value := getattr(self, each.name), Path)
             and value not in (each.default, None)
@@ -222,10 +222,14 @@ class AdapterConfig(TrainerConfig):
         """Check the values."""
         super().__post_init__()
         if (self.ir_se50 is None) == (not self.encoder):
+            two = bool(self.encoder)
             raise InputError(
-                "exactly one identity encoder is needed",
+                f"exactly one identity encoder is needed, and {'two are' if two else 'none is'} "
+                "given",
                 where="--ir-se50, --encoder",
-                fix="Give IR-SE50's file or the name of the data set's encoder",
+                fix="Leave one out, the option or its line in the settings file"
+                if two
+                else "Give IR-SE50's file or the name of the data set's encoder",
             )
 
 
@@ -282,6 +286,14 @@ def _short_sum(path: Path) -> str:
 def option_of(name: str) -> str:
     """The option of a key."""
     return f"--{name.replace('_', '-')}"
+
+
+def _as_option(name: str, value: object) -> str:
+    """As it is written on the command line."""
+    option = option_of(name)
+    if isinstance(value, bool):
+        return option if value else f"--no-{option.removeprefix('--')}"
+    return f"{option} {value}"
 
 
 def kind_of(config: type[TrainerConfig], name: str) -> type:

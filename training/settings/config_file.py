@@ -68,7 +68,7 @@ def _from_file(config: type[TrainerConfig], path: Path) -> dict[str, Any]:
         text = read_text(path)
         lines, read = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ModelFileError(
             f"the settings cannot be read: {reason}", where=str(path), fix="Give a YAML file"
         ) from error

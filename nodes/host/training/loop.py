@@ -31,6 +31,11 @@ from .unfinished import TrainingState, new_average
 _MAX_NORM = 1.0
 _LARGEST_DECAY = 0.99
 _SAMPLE_STEPS, _GUIDANCE = 12, 4.0
+_FIRST_CHECK, _CHECK_EVERY = 10, 50
+_CHECKED_PHOTOS = 8
+"""At least: the loss of a single one depends on its noise level more than on the weights."""
+_DIVERGED = 2.0
+"""Times the loss of the start: a network that predicts nothing has ten times as much."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +62,21 @@ class AdapterTraining:
         self._trained, self._alphas = trained, network.alphas.float()
         optimizer = torch.optim.AdamW(trained, lr=settings.rate, weight_decay=0.0)
         self.state = TrainingState(network.trained, optimizer, new_average(network.trained), [])
+        self._at_start = self._checked_loss() if settings.steps >= _FIRST_CHECK else math.inf
+        self._good: tuple[int, dict[str, Tensor]] = (0, {})
 
     def run(self, on_step: Callable[[int], None]) -> None:
         """Do the steps that are left; ``on_step`` gets their number after each.
 
         Raises:
-            InputError: The loss or a gradient is not finite; the weights are those before.
+            InputError: The loss or a gradient is not finite; the weights are those before. Or the
+                loss has risen far above that of the start; the average is that of the last check.
         """
+        self._good = self.state.step, self._average()
         while self.state.step < self.settings.steps:
             self._step()
+            if self.state.step == _FIRST_CHECK or self.state.step % _CHECK_EVERY == 0:
+                self._check()
             on_step(self.state.step)
 
     @contextmanager
@@ -131,6 +142,32 @@ class AdapterTraining:
             for mean, parameter in zip(means, self._trained, strict=True):
                 mean.lerp_(parameter, 1 - decay)
         self.state.losses.append(loss)
+
+    def _check(self) -> None:
+        """Stop a training that has spoiled the weights: the loss stays finite, noise is drawn."""
+        found, step = self._checked_loss(), self.state.step
+        if found <= _DIVERGED * self._at_start:
+            self._good = step, self._average()
+            return
+        good, average = self._good
+        for name, mean in average.items():
+            self.state.average[name].copy_(mean)
+        del self.state.losses[good:]
+        raise InputError(
+            f"the loss of the photos has risen from {self._at_start:.2g} to {found:.2g} in {step} "
+            "steps, and the training has stopped",
+            fix=f"Lower the learning rate, for example to {self.settings.rate / 10:.1g}",
+        )
+
+    @torch.no_grad()
+    def _checked_loss(self) -> float:
+        """The loss under the same noise every time, so that only the weights change it."""
+        passes = math.ceil(_CHECKED_PHOTOS / self.settings.batch)
+        losses = [self._loss(torch.Generator().manual_seed(number)) for number in range(passes)]
+        return float(sum(losses)) / passes
+
+    def _average(self) -> dict[str, Tensor]:
+        return {name: mean.to("cpu", copy=True) for name, mean in self.state.average.items()}
 
     def _loss(self, generator: torch.Generator) -> Tensor:
         count, photos = self.settings.batch, self.photos

@@ -33,6 +33,8 @@ _PLACE = ".1.transformer_blocks.0"
 _ALL = 1e20
 """Bytes to ask the host for: everything else leaves the card."""
 _LATENT_CHANNELS = 4
+_KEYS = (".to_k.weight", ".k_proj.weight")
+"""Ends of the names of weights that no two base models share."""
 
 
 class TrainedNetwork:
@@ -90,10 +92,18 @@ class TrainedNetwork:
         mm.load_models_gpu(both, memory_required=_ALL, force_full_load=True)
 
     def read_weights(self) -> dict[str, Tensor]:
-        """The frozen weights that the adapter stands beside, to tell base models apart."""
-        net = self._patcher.model.diffusion_model
-        names = [attention.layer.key for attention in self.adapter.attentions()]
-        return {name: net.get_submodule(name).to_k.weight.detach() for name in names}
+        """What tells base models apart: keys of attention, what a LoRA has changed, the schedule.
+
+        With the layer of the text encoder that is read, -1 for the last one.
+        """
+        found = {"alphas": self.alphas, "layer": torch.tensor(self._clip.layer_idx or -1)}
+        for part, patcher in (("model", self._patcher), ("clip", self._clip.patcher)):
+            found |= {
+                f"{part}.{name}": tensor
+                for name, tensor in patcher.model.state_dict().items()
+                if name.endswith(_KEYS) or name in patcher.patches
+            }
+        return found
 
     def close(self) -> None:
         """Give the memory back; the network cannot be used any more."""

@@ -71,9 +71,11 @@ def training_photos(
         size: Side in pixels of the squares that are trained on, around the faces.
 
     Raises:
-        InputError: No photo has a face, or the captions are not as many.
+        InputError: There is no photo or none has a face, or the captions are not as many.
         IncompatibleError: The analyzer makes no identities, or the VAE is not Stable Diffusion's.
     """
+    if not images:
+        raise InputError("there is no photo", where=where, fix="Connect photos of the person")
     detections = [d for batch in images for d in detections_of(analyzer, batch, 0, where)]
     kept = [i for i, detection in enumerate(detections) if not detection.problem]
     if not kept:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from in_host import Tiny, difference
+from locate_host import ROOT
 from pretended_card import pretended_card
 from torch import Tensor, nn
 
@@ -342,6 +343,34 @@ def test_stopped_and_gone_on(
     assert list(output_folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("part", ["LoRA on the model", "LoRA on the text", "layer of the text"])
+def test_another_base_does_not_go_on(
+    studio: Studio, part: str, output_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the same one with a LoRA beside the keys, or with CLIP Set Last Layer."""
+    import comfy.model_management as mm
+
+    with monkeypatch.context() as patches:
+        Stop(patches, studio.tiny, after=2)
+        with pytest.raises(mm.InterruptProcessingException):
+            studio.train()
+    model, clip = studio.tiny.model.clone(), studio.tiny.clip.clone()
+    if part == "layer of the text":
+        clip.clip_layer(-2)
+    else:
+        model_part = part == "LoRA on the model"
+        patcher, end = (model, ".to_q.weight") if model_part else (clip.patcher, ".fc1.weight")
+        name, weight = next(
+            (n, w) for n, w in patcher.model.state_dict().items() if n.endswith(end)
+        )
+        patcher.add_patches({name: ("diff", (torch.ones(weight.shape),))})
+    begun: list[int] = []
+    progress = studio.tiny.module("nodes.host.training.run").TrainingProgress
+    monkeypatch.setattr(progress, "step", lambda _own, done, _preview=None: begun.append(done))
+    studio.train(model=model, clip=clip)
+    assert begun[0] == 1
+
+
 def test_a_damaged_state_starts_anew(
     studio: Studio, trained: Any, output_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +403,33 @@ def test_a_loss_that_is_no_number(
     studio.tiny.run("LoadAdapter", file.name)
 
 
+def test_a_rate_that_spoils_the_weights(pack: Any, output_folder: Path) -> None:
+    """The loss stays finite, and the samples are noise; of trained weights, for it to rise."""
+    studio = Studio(Tiny(pack, ROOT / "demo" / "weights"))
+    message = refused(studio, learning_rate=1.0, steps=300)
+    assert "the loss of the photos has risen from " in message and "in 10 steps" in message
+    assert message.endswith("Lower the learning rate, for example to 0.1.")
+    assert not output_folder.exists()  # before the first check there was nothing to keep
+
+
+def test_what_a_check_found_well_is_kept(
+    studio: Studio, output_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two checks with the loss of the start, then one with more: the average of the second."""
+    loop = studio.tiny.module("nodes.host.training.loop")
+    found = iter([1.0, 1.5, 2.0, 2.1])
+    with monkeypatch.context() as patches:
+        for name in ("_FIRST_CHECK", "_CHECK_EVERY"):
+            patches.setattr(loop, name, 1)
+        patches.setattr(loop.AdapterTraining, "_checked_loss", lambda _: next(found))
+        assert "has risen from 1 to 2.1 in 3 steps" in refused(studio)
+    (file,) = output_folder.iterdir()
+    kept, _ = studio.tiny.run("LoadAdapter", file.name)
+    whole = parts(studio.train(steps=2)[0])
+    for name, tensor in parts(kept).items():
+        assert torch.allclose(tensor, whole[name], atol=1e-3), name
+
+
 def refused(studio: Studio, **changes: Any) -> str:
     """The one sentence that the node says."""
     with pytest.raises(ValueError, match=r"\.$") as caught:
@@ -397,6 +453,7 @@ def other_net(net: nn.Module | None) -> Any:
         ({"vae": None}, "the checkpoint has no VAE"),
         ({"image": torch.zeros(1, 64, 64, 3)}, "no face"),
         ({"image": torch.zeros(0, 64, 64, 3)}, "the image is empty"),
+        ({"image": []}, "there is no photo"),
         ({"captions": "a photo of *\na portrait of *"}, "2 captions for 3 photos"),
         ({"captions": "a photo of Anna*"}, "touches another word"),
         ({"size": 65}, "the size is 65"),

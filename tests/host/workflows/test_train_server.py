@@ -107,6 +107,18 @@ def test_a_stopped_run_leaves_a_file_and_goes_on(server: ComfyServer) -> None:
     assert draw_from(server, folder / "anna_00001.safetensors")
 
 
+def test_it_runs_alone_and_is_saved_afterwards(server: ComfyServer) -> None:
+    """Its image is in the history, from which a page that is opened anew gets it."""
+    graph = training(2, size=64, batch_size=1, steps=3, sample_every=2)
+    assert watched_run(server, graph).entry["outputs"]["train"]["images"]
+    graph["saved"] = ours("SaveAdapter", adapter=["train", 0], name="later")
+    again = watched_run(server, graph)
+    assert (server.base / "output" / "dense_face" / "later_00001.safetensors").is_file()
+    cached = dict(again.entry["status"]["messages"])["execution_cached"]["nodes"]
+    assert "train" in cached, "it was trained again"
+    assert again.entry["outputs"]["train"]["images"]
+
+
 def draw_from(server: ComfyServer, file: Path) -> list[Any]:
     """Images by an adapter file that the server has written."""
     graph: Graph = {

@@ -138,6 +138,28 @@ def test_two_processes_read_different_images_and_agree(faces: Path, tmp_path: Pa
         torch.testing.assert_close(first[name], tensor, atol=1e-5, rtol=1e-4)
 
 
+class OfOneProcess(Brightness):
+    """Some weights get gradients in the first process alone, as where inputs are dropped."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.rare, self.rank = nn.Linear(1, 1), rank
+        nn.init.ones_(self.rare.weight)
+
+    def forward(self, generator: torch.Generator, batch: Batch) -> dict[str, Tensor]:
+        loss = super().forward(generator, batch)["loss"]
+        return {"loss": loss if self.rank else self.rare(loss[None])[0]}
+
+
+def test_weights_that_one_process_does_not_use(faces: Path, tmp_path: Path) -> None:
+    def work(rank: int) -> Any:
+        return _run(faces, tmp_path / f"{rank}", OfOneProcess(rank), schedule=SMOOTH)
+
+    first, second = run_ranks(work)
+    assert all(torch.equal(second[name], tensor) for name, tensor in first.items())
+    assert float(first["rare.weight"]) != 1.0
+
+
 def test_two_processes_resume_where_they_were(faces: Path, tmp_path: Path) -> None:
     """The second has no work folder: it gets the state from the first."""
 
