@@ -116,10 +116,9 @@ class DenseFaceTask(nn.Module):
 
     def unfreeze(self) -> None:
         """Let the trained networks have gradients, as they had before an earlier training."""
-        for part in (self.adapter, self.pose_branch, self.token, self.angles):
+        token = self.token.projector, self.token.projector_norm  # P stays as it is
+        for part in (self.adapter, self.pose_branch, *token, self.angles):
             part.requires_grad_(True)
-        # Kept in the file but read by no loss: several processes would wait for its gradient.
-        self.token.initial_embeddings.requires_grad_(False)
         if not self.adapter.fused:
             for attention in self.adapter.attentions():
                 if not attention.layer.takes_identity:

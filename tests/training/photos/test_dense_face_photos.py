@@ -106,6 +106,7 @@ def test_adapter_pose_branch_and_token_learn_alone(faces: Path, base: Base) -> N
     learned = {n.split(".")[0] for n, p in task.named_parameters() if p.grad is not None}
     assert learned == {"adapter", "pose_branch", "token", "angles"}
     assert all(p.grad is None for p in (*base.unet.parameters(), *base.text_encoder.parameters()))
+    assert not any(p.requires_grad for p in task.token.string_to_param_dict.parameters())  # P
     # Several processes wait for the gradient of every weight that is trained.
     assert [n for n, p in task.named_parameters() if p.requires_grad and p.grad is None] == []
 
