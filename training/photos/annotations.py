@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 from functools import partial
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from ...dense_face.annotation.head import TIMESTEPS, AnnotationHead
 from ...dense_face.annotation.head_file import save_head
-from ...dense_face.annotation.loss import AnnotationLabels, annotation_losses
+from ...dense_face.annotation.loss import NO_PART, AnnotationLabels, annotation_losses
 from ...dense_face.feature_hooks import capture_features
 from ...dense_face.schedule import alphas_cumprod
 from ...pipelines.annotation import fitting_config, stage_modules
@@ -17,6 +19,7 @@ from ...pipelines.base import LATENT_SCALE, Base
 from ...pipelines.single_file import Tokenize, load_checkpoint, tokenizer_for
 from ..data.batches import Batch, Batches
 from ..data.dataset import FaceDataset
+from ..data.folder import Defects
 from ..data.held_out import split
 from ..runs.loop import seeded, train
 from ..runs.memory import DTYPES, save_memory
@@ -32,6 +35,9 @@ from .validation import validation_of
 
 VAE_FACTOR = 8
 _KINDS = ("images", "masks", "landmarks", "xyzmaps")
+_LOOKED_AT = 64
+
+log = logging.getLogger(__name__)
 
 
 def encoded_labels(encoder: PhotoEncoder, batch: Batch) -> dict[str, Tensor]:
@@ -93,6 +99,28 @@ def labelled_photos(config: AnnotationsConfig, *, held_out: bool = False) -> Pho
     return PhotoSet(split(data, config.held_out)[held_out])
 
 
+def missing_labels(data: FaceDataset) -> list[str]:
+    """Those of depth, parts and landmarks that none of some images, spread over the data, has.
+
+    What a head predicts of them is noise. Nothing is missing where no image is readable.
+    """
+    looked = copy.copy(data)
+    looked.defects = Defects()  # they are counted where the images are trained on
+    missing, readable = {"depth", "parts", "landmarks"}, False
+    for number in range(0, len(data), max(1, len(data) // _LOOKED_AT)):
+        if sample := looked.sample(number):
+            readable = True
+            known = {
+                "depth": not sample["depth"].isnan().all(),
+                "parts": bool((sample["parts"] != NO_PART).any()),
+                "landmarks": not sample["landmarks"].isnan().all(),
+            }
+            missing -= {name for name, there in known.items() if there}
+        if not missing:
+            break
+    return sorted(missing) if readable else []
+
+
 def head_batches(
     config: AnnotationsConfig, *, held_out: bool = False, encoder: PhotoEncoder | None = None
 ) -> Batches:
@@ -131,6 +159,7 @@ def train_head(
     encoder = PhotoEncoder(base, tokenize, CONTENT)
     batches = partial(head_batches, config, encoder=encoder)
     trained = batches()
+    on_main(lambda: _warn_of_missing(trained.data.images))
     task = HeadTask(base, config, encoder_for(trained, encoder))
     train(
         task,
@@ -143,6 +172,13 @@ def train_head(
         fresh=fresh,
     )
     return task.head
+
+
+def _warn_of_missing(data: FaceDataset) -> None:
+    for name in missing_labels(data):
+        log.warning(
+            "%s: no image has %s: what the head predicts of it will mean nothing", data.folder, name
+        )
 
 
 def train_and_save(config: AnnotationsConfig, *, fresh: bool = False) -> None:

@@ -34,7 +34,12 @@ from comfyui_dense_face.storage import write_weights
 from comfyui_dense_face.training.data.batches import Batches
 from comfyui_dense_face.training.data.dataset import FaceDataset
 from comfyui_dense_face.training.photos import annotations
-from comfyui_dense_face.training.photos.annotations import CONTENT, HeadTask, labelled_photos
+from comfyui_dense_face.training.photos.annotations import (
+    CONTENT,
+    HeadTask,
+    labelled_photos,
+    missing_labels,
+)
 from comfyui_dense_face.training.photos.encoding import PhotoEncoder
 from comfyui_dense_face.training.runs.loop import step_generator
 from comfyui_dense_face.training.settings.config import AnnotationsConfig
@@ -158,6 +163,19 @@ def test_a_damaged_image_is_reported_once_and_replaced(
     assert len(_keys(faces, 0, 14, workers=2)) == 28
     said = [record.message for record in caplog.records]
     assert len([message for message in said if "the image is unreadable" in message]) == 1
+
+
+def test_labels_that_no_image_has_are_named(
+    faces: Path, base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert missing_labels(FaceDataset(faces, SIDE, SIDE // 2, "ibug")) == []
+    bare = tmp_path / "bare"
+    shutil.copytree(faces, bare)
+    for folder in [*bare.rglob("xyzmaps"), *bare.rglob("masks")]:
+        shutil.rmtree(folder)
+    assert _train(bare, base, tmp_path) == 0
+    named = [r.getMessage() for r in caplog.records if "no image has" in r.getMessage()]
+    assert [each.split("no image has ")[1].split(":")[0] for each in named] == ["depth", "parts"]
 
 
 def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
