@@ -61,6 +61,11 @@ def photos_of(folder: Path) -> list[Person]:
     ]
 
 
+def people_count(count: int) -> str:
+    """Words such as "1 person" or "8 people"."""
+    return "1 person" if count == 1 else f"{count} people"
+
+
 def people_line(images: Mapping[str, int]) -> str:
     """How many people have how many images, in a line; from the number of images of each."""
     counts = [count for count in images.values() if count]
@@ -68,7 +73,7 @@ def people_line(images: Mapping[str, int]) -> str:
         return "no people"
     alone, median = counts.count(1), statistics.median_high(counts)
     return (
-        f"{sum(counts)} images of {len(counts)} people: {min(counts)} to {max(counts)} of each, "
+        f"{sum(counts)} images of {people_count(len(counts))}: {min(counts)} to {max(counts)} of each, "
         f"median {median}; {alone} with a single image"
     )
 

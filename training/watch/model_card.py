@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...storage import atomic_path
+from ..data.people import people_count
 from .chart import CHART
 from .monitor import newest_sheet
 
@@ -129,10 +130,10 @@ def _facts(about: Mapping[str, str]) -> dict[str, str]:
     facts = {
         "base": f"`{about['base_model']}`, SHA-256 `{sha}`",
         "face encoder": f"`{about['encoder']}`" if about.get("encoder") else "",
-        "data": f"`{about['dataset']}`: {about['images']} images of {about['people']} people, "
-        f"checksum `{data_sha[:12]}`",
+        "data": f"`{about['dataset']}`: {about['images']} images of "
+        f"{people_count(int(about['people']))}, checksum `{data_sha[:12]}`",
         "licence of the data": about.get("dataset_licence", "not stated by the data set"),
-        "held out": f"{about['people_held_out']} people, loss {held_out} at the end"
+        "held out": f"{people_count(int(about['people_held_out']))}, loss {held_out} at the end"
         if held_out
         else "",
         "steps": about["steps"],
