@@ -73,8 +73,8 @@ def people_line(images: Mapping[str, int]) -> str:
         return "no people"
     alone, median = counts.count(1), statistics.median_high(counts)
     return (
-        f"{sum(counts)} images of {people_count(len(counts))}: {min(counts)} to {max(counts)} of each, "
-        f"median {median}; {alone} with a single image"
+        f"{sum(counts)} images of {people_count(len(counts))}: "
+        f"{min(counts)} to {max(counts)} of each, median {median}; {alone} with a single image"
     )
 
 
