@@ -177,7 +177,10 @@ def train_head(
 def _warn_of_missing(data: FaceDataset) -> None:
     for name in missing_labels(data):
         log.warning(
-            "%s: no image has %s: what the head predicts of it will mean nothing", data.folder, name
+            "%s: none of the images looked at has %s: what a head predicts that it was never shown "
+            "means nothing",
+            data.folder,
+            name,
         )
 
 

@@ -11,7 +11,7 @@ from model_patches import MOVING, PATCHES, SCALING, compiled, hooked
 from torch import Tensor
 
 CLOSE = 5e-4
-ENLARGED = {"zero SNR": 5e-3}
+ENLARGED = {"zero SNR": 1e-3}
 """The first step from pure noise divides by almost nothing, which enlarges rounding by hundreds."""
 VISIBLE = 1e-3
 QUICK = ("FreeU_V2", "PAG", "SAG", "HyperTile", "context windows", "LoRA", "ModelMergeSimple")
