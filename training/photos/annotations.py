@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -145,11 +146,19 @@ def head_batches(
 
 
 def train_head(
-    base: Base, config: AnnotationsConfig, tokenize: Tokenize, *, fresh: bool = False
+    base: Base,
+    config: AnnotationsConfig,
+    tokenize: Tokenize,
+    *,
+    write: Callable[[AnnotationHead, int], None] | None = None,
+    fresh: bool = False,
 ) -> AnnotationHead:
     """Train a head and return it with the averaged weights; a killed run resumes.
 
     Under ``accelerate launch`` or ``torchrun`` each process reads other records.
+
+    Args:
+        write: Writes the head of an unfinished run, given its steps (:func:`.train`).
 
     Raises:
         InputError: As :func:`.train`; or there is no data set, or it has no usable image; or the
@@ -169,6 +178,7 @@ def train_head(
         batches=trained,
         settings={**config.shaping, **cache_settings(trained)},
         validation=validation_of(config, trained, batches(held_out=True)),
+        write=None if write is None else partial(write, task.head),
         fresh=fresh,
     )
     return task.head
@@ -195,5 +205,8 @@ def train_and_save(config: AnnotationsConfig, *, fresh: bool = False) -> None:
     save_memory(base, config.precision, checkpointing=False)  # nothing is trained through it
     tokenize = tokenizer_for(base, config.tokenizer)
     about = on_main(lambda: result_metadata(config, "annotations", base.metadata))
-    head = train_head(base, config, tokenize, fresh=fresh)
-    write_result(config, about, lambda path, full: save_head(path, head, full))
+
+    def write(head: AnnotationHead, step: int) -> None:
+        write_result(config, about, lambda path, full: save_head(path, head, full), step)
+
+    write(train_head(base, config, tokenize, write=write, fresh=fresh), config.steps)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -135,6 +138,7 @@ def train_dense_face(
     tokenize: Tokenize,
     net: IRSE50 | None = None,
     *,
+    write: Callable[[DenseFaceAdapter, int], None] | None = None,
     fresh: bool = False,
 ) -> DenseFaceAdapter:
     """Train an adapter and return it with averaged weights; a killed run resumes.
@@ -143,6 +147,7 @@ def train_dense_face(
 
     Args:
         net: Encodes identities.
+        write: Writes the adapter of an unfinished run, given its steps (:func:`.train`).
 
     Raises:
         InputError: As :func:`.train`; or there is no data set, or it has no usable image; or the
@@ -155,6 +160,8 @@ def train_dense_face(
     trained = batches()
     task = dense_face_task(base, config, tokenize, net, encoder_for(trained, encoder))
     source = cast(PhotoPeople, task.source)
+    about = {"encoder": encoder_of(config)}
+    adapter = DenseFaceAdapter(task.adapter, task.pose_branch, task.token, about)
 
     def images(data: FaceDataset) -> DenseFaceImages:
         return DenseFaceImages(HeldOut(data, config, encoder.recogniser), base, task, source.words)
@@ -178,10 +185,10 @@ def train_dense_face(
             "mse",
             images if config.validation_images else None,
         ),
+        write=None if write is None else partial(write, adapter),
         fresh=fresh,
     )
-    about = {"encoder": encoder_of(config)}
-    return DenseFaceAdapter(task.adapter, task.pose_branch, task.token, about)
+    return adapter
 
 
 def dense_face_task(
@@ -222,12 +229,18 @@ def train_and_save(config: DenseFaceConfig, *, fresh: bool = False) -> None:
     """
     frozen = load_frozen(config)
     about = on_main(lambda: result_metadata(config, "dense-face", frozen.base.metadata))
-    trained = train_dense_face(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
-    parts = trained.adapter, trained.pose_branch, trained.token
-    write_result(
-        config,
-        {**about, **trained.metadata},
-        lambda path, full: save_adapter(path, DenseFaceAdapter(*parts, full)),
+
+    def write(adapter: DenseFaceAdapter, step: int) -> None:
+        def save(path: Path, full: dict[str, str]) -> None:
+            save_adapter(path, dataclasses.replace(adapter, metadata=full))
+
+        write_result(config, {**about, **adapter.metadata}, save, step)
+
+    write(
+        train_dense_face(
+            frozen.base, config, frozen.tokenize, frozen.net, write=write, fresh=fresh
+        ),
+        config.steps,
     )
 
 

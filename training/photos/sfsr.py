@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -186,6 +187,7 @@ def train_sfsr(
     tokenize: Tokenize,
     net: IRSE50 | None = None,
     *,
+    write: Callable[[SFSRAdapter, int], None] | None = None,
     fresh: bool = False,
 ) -> SFSRAdapter:
     """Train an adapter and return it with averaged weights; a killed run resumes.
@@ -195,6 +197,7 @@ def train_sfsr(
     Args:
         net: Encodes identities and, with ``identity_loss``, enables the cross-identity losses;
             without it only the noise prediction loss is used.
+        write: Writes the adapter of an unfinished run, given its steps (:func:`.train`).
 
     Raises:
         InputError: As :func:`.train`; or there is no data set, or it has too few usable images; or
@@ -227,6 +230,7 @@ def train_sfsr(
             batches(held_out=True),
             draw=images if config.validation_images else None,
         ),
+        write=None if write is None else partial(write, task.adapter),
         fresh=fresh,
     )
     return task.adapter
@@ -278,5 +282,12 @@ def train_and_save(config: SFSRConfig, *, fresh: bool = False) -> None:
     """
     frozen = load_frozen(config)
     about = on_main(lambda: result_metadata(config, "sfsr", frozen.base.metadata))
-    adapter = train_sfsr(frozen.base, config, frozen.tokenize, frozen.net, fresh=fresh)
-    write_result(config, {**about, "encoder": encoder_of(config)}, adapter.save)
+    about["encoder"] = encoder_of(config)
+
+    def write(adapter: SFSRAdapter, step: int) -> None:
+        write_result(config, about, adapter.save, step)
+
+    write(
+        train_sfsr(frozen.base, config, frozen.tokenize, frozen.net, write=write, fresh=fresh),
+        config.steps,
+    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,6 +106,7 @@ def train(
     batches: Batches | None = None,
     settings: Mapping[str, object] | None = None,
     validation: Validation | None = None,
+    write: Callable[[int], None] | None = None,
     fresh: bool = False,
 ) -> float:
     """Train ``task``, load the averaged weights into it and freeze it.
@@ -119,6 +120,8 @@ def train(
         settings: What else shapes the result, for the fingerprint: a state that was saved with
             other settings, frozen networks or data is refused.
         validation: It does not change the result.
+        write: Writes what can be used of an unfinished run, given the steps done. All processes
+            call it after each saved state but the last, with the averaged weights in ``task``.
         fresh: Remove what an earlier run left in ``folder``.
 
     Returns:
@@ -137,7 +140,7 @@ def train(
         own = dict(settings or {})
         if validation is not None and validation.people:
             own["people held out"] = validation.people
-        return _train(held, task, schedule, seed, folder, batches, own, validation)
+        return _train(held, task, schedule, seed, folder, batches, own, validation, write)
 
 
 def _train(
@@ -149,6 +152,7 @@ def _train(
     batches: Batches | None,
     settings: dict[str, object],
     validation: Validation | None,
+    write: Callable[[int], None] | None,
 ) -> float:
     # The schedule counts steps, not samples: it must not run faster with more processes.
     accelerator = Accelerator(
@@ -231,6 +235,9 @@ def _train(
             state.watch = {"health": health.state_dict(), "monitor": monitor.state_dict()}
             state.save(folder, schedule.keep)
             on_main(monitor.draw)
+            if write is not None and state.step < schedule.steps:
+                with averaged():
+                    write(state.step)
             monitor.metrics.resume_clock()
     next(loaded, None)  # for accelerate, which keeps a loader that has not ended
     task.load_state_dict(average, strict=False)

@@ -113,6 +113,19 @@ class TrainerConfig:
                 require_within(option, value, *bounds)
             if choices and value not in choices:
                 raise InputError(f"{option} is {value}", fix=f"Choose one of {', '.join(choices)}")
+        for name in ("base", "ir_se50", *_STARTS):
+            given = getattr(self, name, None)
+            if given is not None and given.resolve() == self.out.resolve():
+                raise InputError(
+                    f"the result would replace the file of {option_of(name)}",
+                    where=str(self.out),
+                    fix="Give --out another name",
+                )
+        if self.held_out > 1 and self.held_out % 1:
+            raise InputError(
+                f"--held-out is {self.held_out}: neither a fraction nor a number of people",
+                fix="Give a number below 1, or a whole one",
+            )
         if self.size % 64:
             raise InputError(
                 f"the images' side is {self.size}", fix="Use a multiple of 64, such as 256"
@@ -178,7 +191,6 @@ class TrainerConfig:
         return {
             "base_model": metadata.get("base_model") or self.base.stem,
             "command": " ".join(["denseface train", trainer, *given]),
-            "steps": str(self.steps),
             "seed": str(self.seed),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,17 +128,18 @@ def _facts(about: Mapping[str, str]) -> dict[str, str]:
     """The rows of the table; those without a value are left out."""
     sha, data_sha = about["base_sha256"], about["dataset_sha256"]
     held_out = about.get("held_out_loss", "")
+    planned = str(json.loads(about["settings"])["steps"])
     facts = {
         "base": f"`{about['base_model']}`, SHA-256 `{sha}`",
         "face encoder": f"`{about['encoder']}`" if about.get("encoder") else "",
         "data": f"`{about['dataset']}`: {about['images']} images of "
         f"{people_count(int(about['people']))}, checksum `{data_sha[:12]}`",
         "licence of the data": about.get("dataset_licence", "not stated by the data set"),
-        "held out": f"{people_count(int(about['people_held_out']))}, loss {held_out} at the end"
+        "held out": f"{people_count(int(about['people_held_out']))}, last loss {held_out}"
         if held_out
         else "",
-        "steps": about["steps"],
-        "loss at the end": about.get("loss", ""),
+        "steps": about["steps"] if about["steps"] == planned else f"{about['steps']} of {planned}",
+        "last loss": about.get("loss", ""),
         "command": f"`{about['command']}`",
         "made": f"{about['date']} by version {about['version']} (commit {about['commit']}), "
         f"torch {about['torch']}",

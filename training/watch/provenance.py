@@ -71,8 +71,8 @@ def result_metadata(config: TrainerConfig, trainer: str, base: Mapping[str, str]
     return {**about, "dataset_licence": licence} if licence else about
 
 
-def with_outcome(about: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Metadata with the last losses and the duration of a run, from its curve.
+def with_outcome(about: Mapping[str, str], folder: Path, step: int) -> dict[str, str]:
+    """Metadata with the steps done, and with the last losses and the duration from the curve.
 
     Args:
         folder: The work folder.
@@ -82,7 +82,7 @@ def with_outcome(about: Mapping[str, str], folder: Path) -> dict[str, str]:
     for point in points:
         names = ("seconds", "loss", f"{HELD_OUT}loss")
         last |= {name: f"{point[name]:.6g}" for name in names if point.get(name) is not None}
-    return {**about, **last}
+    return {**about, "steps": str(step), **last}
 
 
 def licence_of(folder: Path) -> str:

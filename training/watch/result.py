@@ -1,4 +1,4 @@
-"""The result of a run: one file with its metadata, and its model card."""
+"""The result of a run, also of an unfinished one: a file with its metadata, and its model card."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ def write_result(
     config: TrainerConfig,
     about: Mapping[str, str],
     save: Callable[[Path, dict[str, str]], None],
+    step: int,
 ) -> None:
     """Write the file and its card; the main process does.
 
     Args:
         about: Of ``provenance.result_metadata``. save: Writes the file, with these metadata.
+        step: How many steps the weights were trained.
 
     Raises:
         InputError: Something cannot be written.
     """
 
     def write() -> None:
-        full = with_outcome(about, config.folder)
+        full = with_outcome(about, config.folder, step)
         save(config.out, full)
-        log.info("model card: %s", write_card(config.out, full, config.folder))
+        card = write_card(config.out, full, config.folder)
+        if step == config.steps:
+            log.info("model card: %s", card)
 
     on_main(write)
