@@ -13,6 +13,8 @@ from ...readers.files import read_text
 from .config import TrainerConfig, kind_of, option_of
 
 Config = TypeVar("Config", bound=TrainerConfig)
+_NOTHING = ("", "~", "null")
+_BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def read_config(
@@ -66,7 +68,8 @@ def _from_file(config: type[TrainerConfig], path: Path) -> dict[str, Any]:
 
     try:
         text = read_text(path)
-        lines, read = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+        # Values as they are written: YAML itself reads 010 as 8 and 1:30 as 90.
+        lines, read = (of(text, yaml.BaseLoader) for of in (yaml.compose, yaml.load))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise ModelFileError(
@@ -107,24 +110,16 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 
 def _value(config: type[TrainerConfig], name: str, value: Any, path: Path) -> Any:
-    """A value of the file in the key's type; YAML reads 1e-3 as a text, and no as false."""
+    """A value of the file, a text, in the key's type."""
     kind = kind_of(config, name)
-    if value is None or value == "":
+    if value in _NOTHING:
         return _without_value(config, name, path)
-    if value is False and kind is str:
-        return "no"  # as it was written, without quotes
     words = {bool: "neither true nor false", int: "no whole number", float: "no number"}
     try:
-        if kind is bool or isinstance(value, bool):
-            if kind is bool and isinstance(value, bool):
-                return value
+        if not isinstance(value, str):
             raise ValueError
-        if kind is int and not (isinstance(value, int) or str(value).isdecimal()):
-            raise ValueError
-        if isinstance(value, (list, dict)):
-            raise ValueError
-        return kind(value)
-    except (ValueError, TypeError) as error:
+        return _BOOLS[value.lower()] if kind is bool else kind(value)
+    except (ValueError, KeyError) as error:
         raise InputError(
             f"{name} is {value}, which is {words.get(kind, 'no text')}", where=str(path)
         ) from error

@@ -24,7 +24,7 @@ def _read(tmp_path: Path, text: str, **given: object) -> AnnotationsConfig:
 
 def test_a_file_and_options(tmp_path: Path) -> None:
     """Options take precedence; what neither says has its default."""
-    text = NEEDED + "rate: 1e-3\nsave-every: 50\nworkers: '3'\ntokenizer:\nprecision: no\n"
+    text = NEEDED + "rate: 1e-3\nsave-every: 050\nworkers: '3'\ntokenizer:\nprecision: no\n"
     config = _read(tmp_path, text, workers=1)
     assert config == AnnotationsConfig(
         dataset=Path("faces"), base=Path("sd15.safetensors"), out=Path("head.safetensors"),
@@ -42,10 +42,13 @@ def test_a_file_and_options(tmp_path: Path) -> None:
         ("zzz: 5", r"there is no key zzz .* Keys are dataset, base, "),
         ("steps: many", "steps is many, which is no whole number"),
         ("steps: 2.5", "steps is 2.5, which is no whole number"),
-        ("steps: true", "steps is True, which is no whole number"),
+        ("steps: true", "steps is true, which is no whole number"),
         ("rate: fast", "rate is fast, which is no number"),
-        ("rate: .nan", r"--rate is out of range \(nan\)"),
+        ("rate: nan", r"--rate is out of range \(nan\)"),
         ("scheme: [mesh]", r"scheme is \['mesh'\], which is no text"),
+        ("held-out: 1.5", "--held-out is 1.5: neither a fraction nor a number of people"),
+        ("steps: 1:30", "steps is 1:30, which is no whole number"),
+        ("flip: maybe", "flip is maybe, which is neither true nor false"),
         ("scheme: all", "--scheme is all. Choose one of mesh, ibug"),
         ("steps:", "steps has no value .* Write one behind the colon, or remove the line"),
         ("flip:", "flip has no value"),
@@ -65,7 +68,7 @@ def test_unusable_files(more: str, message: str, tmp_path: Path) -> None:
 
 def test_keys_without_a_value(tmp_path: Path) -> None:
     """What need not be given counts as left out, and is no path to the current folder."""
-    config = _read(tmp_path, f"{NEEDED}cache: ''\ntokenizer:\n")
+    config = _read(tmp_path, f"{NEEDED}cache: ''\ntokenizer: ~\n")
     assert config.cache is None and config.tokenizer is None
     with pytest.raises(InputError, match="train annotations needs out"):
         _read(tmp_path, "dataset: faces\nbase: sd15.safetensors\nout:\n")
