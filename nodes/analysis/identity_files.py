@@ -15,6 +15,7 @@ from ..host.folders import (
     list_files,
     new_file,
     places,
+    usable_name,
 )
 from ..host.missing_files import found
 from ..inputs import output
@@ -55,6 +56,10 @@ class SaveIdentity(io.ComfyNode):
             outputs=[output(io.String, "file", "The file's name in Load Identity.")],
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        return usable_name(IDENTITY_FOLDER, name, "Save Identity")
 
     @classmethod
     def execute(cls, identity: People, name: str) -> io.NodeOutput:

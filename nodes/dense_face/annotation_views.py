@@ -178,6 +178,12 @@ class SaveAnnotations(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        from ..host.folders import usable_name
+
+        return usable_name("", filename_prefix, "Save Annotations")
+
+    @classmethod
     def execute(cls, annotations: ImageAnnotations, filename_prefix: str) -> io.NodeOutput:
         from ...dense_face.annotation.views import write_annotations
         from ..host.execution import stepped, steps

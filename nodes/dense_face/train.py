@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ...errors import InputError
-from ..host.folders import TRAINED_FOLDER, new_file
+from ..host.folders import TRAINED_FOLDER, new_file, usable_name
 from ..images import as_rgb, preview_image
 from ..inputs import ANALYZER_TIP, between, choice, output
 from ..sockets import AdapterSocket, AnalyzerSocket, LoadedAdapter, LoadedAnalyzer
@@ -225,6 +225,10 @@ class SaveAdapter(io.ComfyNode):
             outputs=[output(io.String, "file", "The file's name in Load Dense-Face Adapter.")],
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        return usable_name(TRAINED_FOLDER, name, SAVE)
 
     @classmethod
     def execute(cls, adapter: LoadedAdapter, name: str) -> io.NodeOutput:

@@ -144,6 +144,23 @@ def output_path(prefix: str, width: int, height: int, ending: str, where: str) -
     return Path(folder) / f"{name}_{counter:05}"
 
 
+def usable_name(folder: str, name: object, where: str) -> bool | str:
+    """For ``validate_inputs``: True, or why no file can be saved under that name.
+
+    Args:
+        folder: In the output folder; empty for that itself.
+        name: As it is typed in; None, from a link, is not validated.
+        where: The node.
+    """
+    if name is None:
+        return True
+    try:
+        with _refused_names(output_folder(folder), str(name), "_00001.safetensors", where):
+            return True
+    except InputError as error:
+        return str(error)
+
+
 @contextmanager
 def _refused_names(root: Path, name: str, ending: str, where: str) -> Iterator[None]:
     """Raise InputError unless a file of that name is in ``root``, and can be looked up there."""

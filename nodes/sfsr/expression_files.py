@@ -15,6 +15,7 @@ from ..host.folders import (
     list_files,
     new_file,
     places,
+    usable_name,
 )
 from ..host.missing_files import found
 from ..inputs import output
@@ -54,6 +55,10 @@ class SaveExpression(io.ComfyNode):
             outputs=[output(io.String, "file", "The file's name in Load Expression.")],
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        return usable_name(EXPRESSION_FOLDER, name, SAVE)
 
     @classmethod
     def execute(cls, expression: Expressions, name: str) -> io.NodeOutput:

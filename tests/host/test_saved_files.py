@@ -34,6 +34,7 @@ def savers(tiny: Tiny) -> Savers:
         "SaveIdentity": tiny.people(),
         "SaveExpression": tiny.run("ExpressionFromWord", "happy", 1.0, 0, 0.0),
         "SaveAnnotations": tiny.module("nodes.sockets").ImageAnnotations(seen, (8, 8)),
+        "SaveAdapter": tiny.adapter,
     }
 
 
@@ -48,10 +49,14 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def _node(tiny: Tiny, name: str) -> Any:
+    return next(n for n in tiny.module("nodes").NODES if n.__name__ == name)
+
+
 def save(tiny: Tiny, savers: Savers, node: str, name: str) -> str | None:
     """Save, and return the sentence of a refusal."""
     try:
-        saver = next(n for n in tiny.module("nodes").NODES if n.__name__ == node)
+        saver = _node(tiny, node)
         with torch.inference_mode():
             saver.execute(savers[node], name)
     except ValueError as error:
@@ -61,7 +66,8 @@ def save(tiny: Tiny, savers: Savers, node: str, name: str) -> str | None:
     return None
 
 
-NODES = ["SaveIdentity", "SaveExpression", "SaveAnnotations"]
+NODES = ["SaveIdentity", "SaveExpression", "SaveAnnotations", "SaveAdapter"]
+FOLDERS = ["", "identities", "expressions", "dense_face"]
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -69,8 +75,9 @@ def test_names_that_lead_elsewhere(tiny: Tiny, savers: Savers, output: Path, nod
     for name in NAMES:
         message = save(tiny, savers, node, name)
         assert message is not None and "cannot be saved under the name" in message, repr(name)
-        # ``x/`` 3000 times is a plain name that the system refuses.
-        assert name.startswith("x/") or "Give a plain name" in message
+        if not name.startswith("x/"):  # a plain name, which the system refuses
+            assert "Give a plain name" in message
+            assert "Give a plain name" in str(_node(tiny, node).validate_inputs(name))
     assert not [path for path in output.parents[1].rglob("*") if path.is_file()]
 
 
@@ -89,7 +96,9 @@ def test_any_name(tiny: Tiny, savers: Savers, output: Path, node: str, name: str
 @pytest.mark.parametrize("node", NODES)
 def test_numbers_go_on(tiny: Tiny, savers: Savers, output: Path, node: str) -> None:
     """Names in a folder, with spaces around, are saved as ever."""
+    assert _node(tiny, node).validate_inputs() is True  # a name from a link
     for _ in range(2):
+        assert _node(tiny, node).validate_inputs(" people/anna 1 ") is True
         assert save(tiny, savers, node, " people/anna 1 ") is None
     names = {re.sub(r"_[a-z]+\.|\.", ".", path.name) for path in output.rglob("anna*")}
     assert {name.split(".")[0] for name in names} == {"anna 1_00001", "anna 1_00002"}
@@ -97,7 +106,7 @@ def test_numbers_go_on(tiny: Tiny, savers: Savers, output: Path, node: str) -> N
 
 @pytest.mark.parametrize("node", NODES)
 def test_a_folder_that_is_a_file(tiny: Tiny, savers: Savers, output: Path, node: str) -> None:
-    for place in (output, output / "identities", output / "expressions"):
+    for place in (output / folder for folder in FOLDERS):
         place.mkdir(exist_ok=True)
         (place / "taken").write_text("x")
     message = save(tiny, savers, node, "taken/anna")
@@ -108,7 +117,7 @@ def test_a_folder_that_is_a_file(tiny: Tiny, savers: Savers, output: Path, node:
 def test_links_out_of_the_folder(tiny: Tiny, savers: Savers, output: Path, node: str) -> None:
     away = output.parent / "away"
     away.mkdir()
-    for place in (output, output / "identities", output / "expressions"):
+    for place in (output / folder for folder in FOLDERS):
         place.mkdir(exist_ok=True)
         (place / "link").symlink_to(away)
         (place / "circle").symlink_to(place / "circle")
