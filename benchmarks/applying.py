@@ -121,9 +121,10 @@ def sfsr_file(size: Size) -> Iterator[Result]:
 
 def importing_nodes() -> Iterator[Result]:
     """Importing the nodes into a running host, each time in a new process."""
+    # What the host has imported when it comes to the packs; its server runs on aiohttp.
     host = (
         f"from {PACKAGE}.benchmarks.host import start_host; start_host(); "
-        "import comfy.utils, folder_paths; from comfy_api.latest import io; "
+        "import aiohttp.web, comfy.utils, folder_paths; from comfy_api.latest import io; "
     )
     duration = import_seconds(f"{PACKAGE}.nodes", after=host)
     yield Result("import of the pack's nodes in the host", duration, "s", 0.05)
