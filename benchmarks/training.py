@@ -37,7 +37,7 @@ from .result import Result
 
 STEP, LOADER, RANKS = 1.05, 2.0, 0.9
 """Targets: step against UNet, loader against step, records of a rank against those of one alone."""
-_IMAGES, _SIDE, _BATCH, _RUNS = 8, 256, 2, 3
+_IMAGES, _SIDE, _BATCH, _RUNS = 8, 256, 2, 9
 _PROCESSES, _LOADED, _READ = 4, 8, 8
 """Ranks, images in their batches, and batches that each reads."""
 _WIDTH = 768
@@ -84,7 +84,7 @@ def _words() -> tuple[int, int, int, int]:
 
 def _run(folder: Path, base: Base, **more: Any) -> tuple[Batches, Any]:
     config = SFSRConfig(
-        dataset=folder / "faces", base=folder, out=folder, encoder="tiny-world", size=_SIDE,
+        dataset=folder / "faces", base=folder, out=folder / "out", encoder="tiny-world", size=_SIDE,
         scheme="ibug", workers=0, precision="no", identity_loss=False,
         **{"batch": _BATCH, **more},
     )  # fmt: skip
