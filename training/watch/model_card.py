@@ -69,7 +69,8 @@ def write_card(out: Path, about: Mapping[str, str], folder: Path) -> Path:
         InputError: It cannot be written.
     """
     images: dict[str, str] = {}
-    for name, source in (("curves", folder / CHART), ("validation", newest_sheet(folder))):
+    drawn_after, sheet = newest_sheet(folder) or (None, None)
+    for name, source in (("curves", folder / CHART), ("validation", sheet)):
         if source is not None and source.is_file():
             target = out.with_name(f"{out.stem}.{name}.png")
             with atomic_path(target) as temporary:
@@ -77,15 +78,19 @@ def write_card(out: Path, about: Mapping[str, str], folder: Path) -> Path:
             images[name] = target.name
     card = out.with_name(f"{out.stem}.md")
     with atomic_path(card) as temporary:
-        temporary.write_text(card_text(out.name, about, images), encoding="utf-8")
+        temporary.write_text(card_text(out.name, about, images, drawn_after), encoding="utf-8")
     return card
 
 
-def card_text(name: str, about: Mapping[str, str], images: Mapping[str, str]) -> str:
+def card_text(
+    name: str, about: Mapping[str, str], images: Mapping[str, str], drawn_after: int | None
+) -> str:
     """The card of a file.
 
     Args:
         images: Names of the files with the ``curves`` and the ``validation``, as far as there are.
+        drawn_after: Steps after which the validation images were drawn: an unfinished run is rarely
+            validated when its state is saved.
     """
     kind = _KINDS[about["trainer"]]
     parts = [
@@ -101,7 +106,8 @@ def card_text(name: str, about: Mapping[str, str], images: Mapping[str, str]) ->
         parts.append(f"![Losses, learning rate, gradient norm and speed]({images['curves']})")
     if "validation" in images:
         parts.append(
-            "People who were held out of the training, drawn by the averaged weights:\n\n"
+            "People who were held out of the training, drawn by the averaged weights "
+            f"after {drawn_after} steps:\n\n"
             f"![Reference, photo and drawn images]({images['validation']})"
         )
     parts.append(f"## Consent\n\n{_CONSENT}")
@@ -135,7 +141,8 @@ def _facts(about: Mapping[str, str]) -> dict[str, str]:
         "data": f"`{about['dataset']}`: {about['images']} images of "
         f"{people_count(int(about['people']))}, checksum `{data_sha[:12]}`",
         "licence of the data": about.get("dataset_licence", "not stated by the data set"),
-        "held out": f"{people_count(int(about['people_held_out']))}, last loss {held_out}"
+        "held out": f"{people_count(int(about['people_held_out']))}, loss {held_out} "
+        f"after {about['held_out_loss_step']} steps"
         if held_out
         else "",
         "steps": about["steps"] if about["steps"] == planned else f"{about['steps']} of {planned}",

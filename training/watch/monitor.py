@@ -167,9 +167,10 @@ class Monitor:
             self._board.add_image(step, SHEETS, sheet)
 
 
-def newest_sheet(folder: Path) -> Path | None:
-    """The validation images of the last validation; None without any."""
-    return max((folder / SHEETS).glob("step-*.png"), default=None)
+def newest_sheet(folder: Path) -> tuple[int, Path] | None:
+    """The last validation images, and after how many steps they were drawn; None without any."""
+    found = [(_SHEET.fullmatch(path.name), path) for path in (folder / SHEETS).glob("step-*.png")]
+    return max(((int(match[1]), path) for match, path in found if match), default=None)
 
 
 def clear(folder: Path) -> None:

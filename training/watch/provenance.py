@@ -82,6 +82,8 @@ def with_outcome(about: Mapping[str, str], folder: Path, step: int) -> dict[str,
     for point in points:
         names = ("seconds", "loss", f"{HELD_OUT}loss")
         last |= {name: f"{point[name]:.6g}" for name in names if point.get(name) is not None}
+        if point.get(f"{HELD_OUT}loss") is not None:  # which may be long before the last step
+            last[f"{HELD_OUT}loss_step"] = str(point["step"])
     return {**about, "steps": str(step), **last}
 
 

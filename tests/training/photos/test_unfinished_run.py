@@ -9,6 +9,8 @@ import pytest
 import torch
 from comfyui_dense_face import cli
 from comfyui_dense_face.storage import read_weights
+from comfyui_dense_face.training.photos import validation_images
+from comfyui_dense_face.training.watch import validation
 from comfyui_dense_face.training.watch.monitor import Monitor
 from ranks import run_ranks
 
@@ -55,6 +57,21 @@ def _fits(name: str, tensor: torch.Tensor, average: dict[str, torch.Tensor]) -> 
     """Whether a tensor of a file is the averaged one; True where nothing is averaged."""
     own = next((average[n] for n in (name, name.partition(".")[2]) if n in average), None)
     return own is None or torch.equal(tensor, own.to(tensor.dtype))
+
+
+def test_it_says_when_it_was_validated(
+    faces: Path, base_file: Path, tmp_path: Path, dies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which was before its weights were trained: its losses and images are not theirs."""
+    monkeypatch.setattr(validation, "BATCHES", 1)
+    monkeypatch.setattr(validation_images, "STEPS", 2)
+    more = ("--held-out", "1", "--validation-images", "1")
+    assert _train("dense-face", faces, base_file, tmp_path, *more) == cli.EXIT_INTERRUPTED
+    about = read_weights(tmp_path / "mine.safetensors")[1]
+    assert (about["steps"], about["held_out_loss_step"]) == (str(SAVED), "0")
+    card = (tmp_path / "mine.md").read_text()
+    assert f"| held out | 1 person, loss {about['held_out_loss']} after 0 steps |" in card
+    assert "drawn by the averaged weights after 0 steps:" in card
 
 
 def test_two_processes_write_it_once(faces: Path, base_file: Path, tmp_path: Path) -> None:
