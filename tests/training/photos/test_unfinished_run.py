@@ -98,3 +98,11 @@ def test_it_never_replaces_what_it_starts_from(
     assert _train("dense-face", faces, base_file, tmp_path, option, str(own)) == 2
     assert f"would replace the file of {option}" in capsys.readouterr().err
     assert own.read_bytes() == base_file.read_bytes()
+
+
+def test_a_place_among_links_in_a_circle(
+    faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert _train("dense-face", faces, base_file, tmp_path / "circle") == 2
+    assert "a file is where a folder is needed" in capsys.readouterr().err
