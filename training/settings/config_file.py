@@ -13,7 +13,7 @@ from ...readers.files import read_text
 from .config import TrainerConfig, kind_of, option_of
 
 Config = TypeVar("Config", bound=TrainerConfig)
-_NOTHING = ("", "~", "null")
+_NOTHING = ("", "~", "null", "Null", "NULL")
 _BOOLS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 

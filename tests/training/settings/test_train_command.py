@@ -70,6 +70,7 @@ def test_keys_without_a_value(tmp_path: Path) -> None:
     """What need not be given counts as left out, and is no path to the current folder."""
     config = _read(tmp_path, f"{NEEDED}cache: ''\ntokenizer: ~\n")
     assert config.cache is None and config.tokenizer is None
+    assert _read(tmp_path, f"{NEEDED}cache: NULL\n").cache is None
     with pytest.raises(InputError, match="train annotations needs out"):
         _read(tmp_path, "dataset: faces\nbase: sd15.safetensors\nout:\n")
 
