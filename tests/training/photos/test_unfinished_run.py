@@ -47,7 +47,7 @@ def test_it_is_that_of_the_last_state(
     state = torch.load(tmp_path / "work" / f"state-{SAVED:08d}.pt", weights_only=True)
     written, about = read_weights(tmp_path / "mine.safetensors")
     assert about["steps"] == str(SAVED) and about["trainer"] == trainer
-    assert f"| steps | {SAVED} of {STEPS} |" in (tmp_path / "mine.md").read_text()
+    assert f"| steps | {SAVED} of {STEPS} |" in (tmp_path / "mine").with_suffix(".md").read_text()
     average = {name.partition(".")[2]: tensor for name, tensor in state["average"].items()}
     found = [_fits(name, tensor, average) for name, tensor in written.items()]
     assert all(found) and len(found) >= len(average) // 2
@@ -69,7 +69,7 @@ def test_it_says_when_it_was_validated(
     assert _train("dense-face", faces, base_file, tmp_path, *more) == cli.EXIT_INTERRUPTED
     about = read_weights(tmp_path / "mine.safetensors")[1]
     assert (about["steps"], about["held_out_loss_step"]) == (str(SAVED), "0")
-    card = (tmp_path / "mine.md").read_text()
+    card = (tmp_path / "mine").with_suffix(".md").read_text()
     assert f"| held out | 1 person, loss {about['held_out_loss']} after 0 steps |" in card
     assert "drawn by the averaged weights after 0 steps:" in card
 
