@@ -77,6 +77,17 @@ def require_folder(option: str, path: Path) -> None:
             )
 
 
+def require_safetensors(option: str, path: Path) -> None:
+    """Raise InputError unless weights can be written there, under a name that loaders list."""
+    if path.suffix.lower() != ".safetensors":
+        raise InputError(
+            f"{option} is no name of a safetensors file",
+            where=str(path),
+            fix=f"Name it {path.name}.safetensors",
+        )
+    require_file(option, path)
+
+
 def require_file(option: str, path: Path) -> None:
     """Raise InputError unless a file can be written there."""
     if path.is_dir():

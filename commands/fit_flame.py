@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checks import require_present
+from .checks import require_present, require_safetensors
 from .faces import add_landmarker, landmarker_path
 from .real.smirk import add_smirk, with_smirk
 
@@ -72,10 +72,7 @@ def run(args: argparse.Namespace) -> None:
 
         return with_smirk(args, Landmarker(task_file))
 
-    if args.out.suffix != ".safetensors":
-        raise InputError(
-            "a map is a safetensors file", where=str(args.out), fix="Use a name in .safetensors"
-        )
+    require_safetensors("--out", args.out)
     require_present(args, "pictures")
     with atomic_path(args.out) as temporary:  # first, so that a wrong path fails at once
         files = (file_sha256(args.smirk)[:16], file_sha256(task_file)[:16])

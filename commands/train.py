@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..training.settings.config import (
     AnnotationsConfig,
     DenseFaceConfig,
@@ -16,7 +17,7 @@ from ..training.settings.config import (
     option_of,
 )
 from ..training.settings.config_file import read_config
-from .checks import require_file, require_folder, require_present
+from .checks import require_folder, require_present, require_safetensors
 
 TRAINERS: dict[str, type[TrainerConfig]] = {
     "dense-face": DenseFaceConfig,
@@ -127,13 +128,29 @@ def _settings(trainer: str, args: argparse.Namespace) -> TrainerConfig:
     if args.plan:
         require_present(argparse.Namespace(base=config.base))
         return config
-    require_file("--out", config.out)
+    require_safetensors("--out", config.out)
+    for name in names:
+        path = getattr(config, name)
+        if name != "out" and isinstance(path, Path) and _is_same_file(path, config.out):
+            raise InputError(
+                f"the result would replace the file of {option_of(name)}",
+                where=str(config.out),
+                fix="Give --out another name",
+            )
     require_folder("--folder", config.folder)
     if config.cache is not None:
         require_folder("--cache", config.cache)
     require_data_set(config.dataset)
     require_present(argparse.Namespace(**{name: getattr(config, name) for name in names}))
     return config
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    """Whether both are one file; no when one of them is not there."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _print_plan(config: TrainerConfig) -> None:

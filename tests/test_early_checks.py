@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 from comfyui_dense_face import cli
-from comfyui_dense_face.commands.checks import require_file, require_folder, require_present
+from comfyui_dense_face.commands.checks import (
+    require_file,
+    require_folder,
+    require_present,
+    require_safetensors,
+)
 from comfyui_dense_face.errors import InputError
 from comfyui_dense_face.faces.encoders import ir_se50
 from comfyui_dense_face.pipelines import single_file
@@ -39,11 +44,17 @@ def test_missing_files_are_named_together(tmp_path: Path) -> None:
     require_present(args, "clip_vision", "scene")
 
 
+def test_weights_get_a_name_that_loaders_list(tmp_path: Path) -> None:
+    require_safetensors("--out", tmp_path / "mine.safetensors")
+    with pytest.raises(InputError, match=r"--out is no name .* Name it mine\.ckpt\.safetensors"):
+        require_safetensors("--out", tmp_path / "mine.ckpt")
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        ["train-sfsr", "DATA", "--base", "HERE", "--out", "OUT", "--ir-se50", "HERE"],
-        ["train-annotations", "DATA", "--base", "HERE", "--out", "OUT"],
+        ["train-sfsr", "DATA", "--base", "HERE", "--out", "OUT.safetensors", "--ir-se50", "HERE"],
+        ["train-annotations", "DATA", "--base", "HERE", "--out", "OUT.safetensors"],
         ["calibrate-identity", "HERE", "--encoder", "HERE"],
         ["annotate", "DATA", "OUT"],
     ],

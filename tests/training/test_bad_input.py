@@ -35,7 +35,8 @@ def three_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _train(trainer: str, faces: Path, base: Path, out: Path, *more: str) -> int:
     words = ["train", trainer, "--dataset", str(faces), "--base", str(base), "--out"]
-    words += [str(out / "result"), "--folder", str(out / "work"), "--steps", "2", "--batch", "2"]
+    words += [str(out / "result.safetensors"), "--folder", str(out / "work")]
+    words += ["--steps", "2", "--batch", "2"]
     words += ["--workers", "0", "--precision", "no", "--size", str(SIDE), "--scheme", "ibug"]
     words += ["--width", "32", "--scale", "4"] if trainer == "annotations" else []
     words += [] if trainer == "annotations" else ["--encoder", "tiny-world"]
@@ -150,8 +151,8 @@ def test_a_full_disk_while_the_result_is_saved(
     assert cli.main([*words, "--size", str(SIDE), "--seed", "3"]) == 0
     assert _train("annotations", tmp_path / "faces", base, tmp_path) == 0
     before = contents(tmp_path / "work")
-    first, _ = read_weights(tmp_path / "result")
-    (tmp_path / "result").unlink()
+    first, _ = read_weights(tmp_path / "result.safetensors")
+    (tmp_path / "result.safetensors").unlink()
     capsys.readouterr()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
@@ -160,7 +161,7 @@ def test_a_full_disk_while_the_result_is_saved(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "cannot be written" in _sentence(capsys)
-    assert not (tmp_path / "result").exists() and contents(tmp_path / "work") == before
+    assert not (tmp_path / "result.safetensors").exists() and contents(tmp_path / "work") == before
     assert _train("annotations", tmp_path / "faces", base, tmp_path) == 0
-    again, _ = read_weights(tmp_path / "result")
+    again, _ = read_weights(tmp_path / "result.safetensors")
     assert all(torch.equal(again[name], tensor) for name, tensor in first.items())

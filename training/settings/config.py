@@ -113,14 +113,6 @@ class TrainerConfig:
                 require_within(option, value, *bounds)
             if choices and value not in choices:
                 raise InputError(f"{option} is {value}", fix=f"Choose one of {', '.join(choices)}")
-        for name in ("base", "ir_se50", *_STARTS):
-            given = getattr(self, name, None)
-            if given is not None and _is_same_file(given, self.out):
-                raise InputError(
-                    f"the result would replace the file of {option_of(name)}",
-                    where=str(self.out),
-                    fix="Give --out another name",
-                )
         if self.held_out > 1 and self.held_out % 1:
             raise InputError(
                 f"--held-out is {self.held_out}: neither a fraction nor a number of people",
@@ -287,14 +279,6 @@ class DenseFaceConfig(AdapterConfig):
     delta: float = key(
         "strength of a new adapter and token; the files have their own", 0.1, within=(1e-6, 1e3)
     )
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    """Whether both are one file; no when one of them is not there."""
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
 
 
 def _short_sum(path: Path) -> str:

@@ -116,7 +116,7 @@ def _value(config: type[TrainerConfig], name: str, value: Any, path: Path) -> An
         return _without_value(config, name, path)
     words = {bool: "neither true nor false", int: "no whole number", float: "no number"}
     try:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or "\0" in value:
             raise ValueError
         return _BOOLS[value.lower()] if kind is bool else kind(value)
     except (ValueError, KeyError) as error:

@@ -347,8 +347,8 @@ def test_it_is_not_filled_for_a_run_that_cannot_begin(
         monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     words = ["train", "annotations", "--dataset", str(faces), "--base", str(base_file)]
-    words += ["--out", str(tmp_path / "out"), "--folder", str(tmp_path / "work"), "--size", "64"]
-    words += ["--cache", str(tmp_path / "cache"), "--workers", "0", "--steps", "1"]
+    words += ["--out", str(tmp_path / "out.safetensors"), "--folder", str(tmp_path / "work")]
+    words += ["--size", "64", "--cache", str(tmp_path / "cache"), "--workers", "0", "--steps", "1"]
     assert cli.main([*words, *options]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "cache").exists()
 
@@ -362,7 +362,8 @@ def test_the_command_trains_from_it(
     words += ["--scheme", "ibug", "--encoder", "tiny-world", "--cache", str(tmp_path / "cache")]
 
     def train(name: str, steps: int) -> int:
-        places = ["--out", str(tmp_path / name), "--folder", str(tmp_path / f"{name}-work")]
+        out, folder = tmp_path / f"{name}.safetensors", tmp_path / f"{name}-work"
+        places = ["--out", str(out), "--folder", str(folder)]
         return cli.main([*words, *places, "--steps", str(steps)])
 
     assert train("whole", 2) == 0
@@ -372,7 +373,8 @@ def test_the_command_trains_from_it(
     for path in kept.glob("faces/*/masks/*"):
         path.write_bytes(bytes(path.stat().st_size))
     assert train("again", 2) == 0
-    (one, _), (other, _) = (read_weights(tmp_path / name) for name in ("whole", "again"))
+    files = (tmp_path / f"{name}.safetensors" for name in ("whole", "again"))
+    (one, _), (other, _) = (read_weights(file) for file in files)
     assert all(torch.equal(other[name], tensor) for name, tensor in one.items())
     assert train("whole", 2) == 0
     words[words.index("--cache") :] = []

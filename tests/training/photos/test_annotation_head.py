@@ -78,7 +78,7 @@ def _train(faces: Path, base: Path, out: Path, *more: str) -> int:
         "--base",
         str(base),
         "--out",
-        str(out / "head"),
+        str(out / "head.safetensors"),
     ]
     words += ["--folder", str(out / "work"), "--steps", str(STEPS), "--batch", "2"]
     words += ["--workers", "0", "--precision", "no", "--save-every", "2", *HEAD, *more]
@@ -101,11 +101,10 @@ def test_a_killed_run_gives_the_same_head(
 
     monkeypatch.setattr(annotations, "annotation_losses", stopping)
     assert _train(faces, base, tmp_path / "killed") == cli.EXIT_INTERRUPTED
-    assert not (tmp_path / "killed" / "head").exists()
     assert _train(faces, base, tmp_path / "killed") == 0
     assert calls == 4 + STEPS - 2
-    whole, _ = load_head(tmp_path / "whole" / "head")
-    killed, about = load_head(tmp_path / "killed" / "head")
+    whole, _ = load_head(tmp_path / "whole" / "head.safetensors")
+    killed, about = load_head(tmp_path / "killed" / "head.safetensors")
     assert about["steps"] == str(STEPS) and killed.config.stage_widths == (128, 64)
     for name, tensor in whole.state_dict().items():
         assert bool(tensor.isfinite().all())

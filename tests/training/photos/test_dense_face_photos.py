@@ -38,7 +38,8 @@ SIDE, STEPS = 64, 4
 
 def _train(faces: Path, base: Path, out: Path, *more: str, who: str = "tiny-world") -> int:
     words = ["train", "dense-face", "--dataset", str(faces), "--base", str(base), "--out"]
-    words += [str(out / "adapter"), "--folder", str(out / "work"), "--steps", str(STEPS)]
+    words += [str(out / "adapter.safetensors"), "--folder", str(out / "work")]
+    words += ["--steps", str(STEPS)]
     words += ["--batch", "2", "--workers", "0", "--precision", "no", "--save-every", "2"]
     words += ["--size", str(SIDE), "--scheme", "ibug", "--rate", "0.01", "--encoder", who]
     return cli.main([*words, *more])
@@ -77,7 +78,9 @@ def test_a_killed_run_gives_the_same_adapter(
     assert _train(faces, base_file, tmp_path / "killed") == cli.EXIT_INTERRUPTED
     assert _train(faces, base_file, tmp_path / "killed") == 0
     assert calls == STEPS + STEPS - 2
-    whole, killed = (load_adapter(tmp_path / name / "adapter") for name in ("whole", "killed"))
+    whole, killed = (
+        load_adapter(tmp_path / name / "adapter.safetensors") for name in ("whole", "killed")
+    )
     assert whole.encoder == "tiny-world" and whole.base_model == "base"
     assert whole.pose_branch is not None and whole.token is not None
     assert killed.pose_branch is not None and killed.token is not None
@@ -185,7 +188,7 @@ def test_training_starts_from_a_file(
     start = write_adapter(tmp_path / "start.safetensors", delta=0.5)
     more = ("--start", str(start), "--rate", "1e-9")
     assert _train(faces, base_file, tmp_path, *more) == 0
-    before, after = load_adapter(start), load_adapter(tmp_path / "adapter")
+    before, after = load_adapter(start), load_adapter(tmp_path / "adapter.safetensors")
     assert after.adapter.delta == 0.5
     for name, tensor in after.adapter.state_dict().items():
         torch.testing.assert_close(tensor, before.adapter.state_dict()[name], atol=1e-3, rtol=1e-3)

@@ -217,7 +217,7 @@ def test_command(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"out": "map.pt"}, "Use a name in .safetensors"),
+        ({"out": "map.pt"}, "Name it map.pt.safetensors"),
         ({"pictures": "nowhere"}, "the folder is missing"),
         ({"smirk": "gone.pt"}, "gone.pt"),
         ({"landmarker": None}, "no face landmarker file was given"),

@@ -53,7 +53,7 @@ def _train(faces: Path, base: Path, out: Path, *more: str, who: str = "tiny-worl
         "--base",
         str(base),
         "--out",
-        str(out / "adapter"),
+        str(out / "adapter.safetensors"),
     ]
     words += ["--folder", str(out / "work"), "--steps", str(STEPS), "--batch", "3", "--workers"]
     words += ["0", "--precision", "no", "--save-every", "2", "--size", str(SIDE), "--scheme"]
@@ -88,11 +88,10 @@ def test_a_killed_run_gives_the_same_adapter(
 
     monkeypatch.setattr(sfsr, "noised", stopping)
     assert _train(faces, base_file, tmp_path / "killed") == cli.EXIT_INTERRUPTED
-    assert not (tmp_path / "killed" / "adapter").exists()
     assert _train(faces, base_file, tmp_path / "killed") == 0
     assert calls == STEPS + STEPS - 2
-    whole = load_adapter(tmp_path / "whole" / "adapter")
-    killed = load_adapter(tmp_path / "killed" / "adapter")
+    whole = load_adapter(tmp_path / "whole" / "adapter.safetensors")
+    killed = load_adapter(tmp_path / "killed" / "adapter.safetensors")
     assert whole.layout.identities == {"tiny-world": 512} and whole.hint is not None
     for name, tensor in whole.state_dict().items():
         assert bool(tensor.isfinite().all())
@@ -100,7 +99,7 @@ def test_a_killed_run_gives_the_same_adapter(
     # Fresh, an adapter changes nothing; trained, both of its sources and the scene do.
     values = {n: t for n, t in whole.state_dict().items() if "to_v" in n or "hint.last" in n}
     assert values and all(bool((tensor != 0).any()) for tensor in values.values())
-    _, about = read_weights(tmp_path / "whole" / "adapter")
+    _, about = read_weights(tmp_path / "whole" / "adapter.safetensors")
     assert about["steps"] == str(STEPS)
     assert about["command"].startswith("denseface train sfsr --steps 4 --batch 3")
 
@@ -224,7 +223,7 @@ def test_a_state_of_another_base_or_data_set_is_refused(
     faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _train(faces, base_file, tmp_path) == 0
-    first, _ = read_weights(tmp_path / "adapter")
+    first, _ = read_weights(tmp_path / "adapter.safetensors")
     other_base = write_base(tmp_path / "other.safetensors", seed=1)
     assert _train(faces, other_base, tmp_path) == 2
     assert "other contents of unet, source (" in capsys.readouterr().err
@@ -237,7 +236,7 @@ def test_a_state_of_another_base_or_data_set_is_refused(
     moved = tmp_path / "moved"
     shutil.copytree(faces, moved)
     assert _train(moved, base_file, tmp_path) == 0
-    again, _ = read_weights(tmp_path / "adapter")
+    again, _ = read_weights(tmp_path / "adapter.safetensors")
     assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
 
 

@@ -252,7 +252,7 @@ def test_several_processes_that_accelerate_did_not_start(
         process_state()
     write_weights(tmp_path / "base", {}, {})
     (tmp_path / "faces.csv").write_text("face_file,subject_id\n")
-    words = ["--dataset", str(tmp_path), "--base", str(tmp_path / "base"), "--out", "x"]
+    words = ["--dataset", str(tmp_path), "--base", str(tmp_path / "base"), "--out", "x.safetensors"]
     assert cli.main(["train", "annotations", *words]) == cli.EXIT_USER_ERROR
     assert "torchrun --nproc-per-node" in capsys.readouterr().err
 
@@ -261,7 +261,7 @@ def test_several_processes_that_accelerate_did_not_start(
 def test_accelerate_launch_on_cpus_says_so(tmp_path: Path) -> None:
     write_weights(tmp_path / "base", {}, {})
     (tmp_path / "faces.csv").write_text("face_file,subject_id\n")
-    words = ["--dataset", str(tmp_path), "--base", str(tmp_path / "base"), "--out", "x"]
+    words = ["--dataset", str(tmp_path), "--base", str(tmp_path / "base"), "--out", "x.safetensors"]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     command = ["-m", "comfyui_dense_face.cli", "train", "annotations", *words]
     done = subprocess.run([*launch, *command], capture_output=True, text=True, timeout=300)
@@ -346,8 +346,8 @@ def test_the_command_in_two_processes_killed_and_resumed(tmp_path: Path) -> None
 
     @contextmanager
     def started(name: str) -> Iterator[subprocess.Popen[bytes]]:
-        out = ["--out", str(tmp_path / name), "--folder", str(tmp_path / f"work-{name}")]
-        running = subprocess.Popen([*train_words, *out])
+        out = ["--out", str(tmp_path / f"{name}.safetensors")]
+        running = subprocess.Popen([*train_words, *out, "--folder", str(tmp_path / f"work-{name}")])
         try:
             yield running
         finally:
@@ -370,7 +370,7 @@ def test_the_command_in_two_processes_killed_and_resumed(tmp_path: Path) -> None
         time.sleep(1.0)  # until its processes have released the folder
     with started("killed") as running:
         assert running.wait(300) == 0
-    uninterrupted, _ = load_head(tmp_path / "whole")
-    killed, _ = load_head(tmp_path / "killed")
+    uninterrupted, _ = load_head(tmp_path / "whole.safetensors")
+    killed, _ = load_head(tmp_path / "killed.safetensors")
     for name, tensor in uninterrupted.state_dict().items():
         assert torch.equal(killed.state_dict()[name], tensor), name

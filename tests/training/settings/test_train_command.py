@@ -48,6 +48,7 @@ def test_a_file_and_options(tmp_path: Path) -> None:
         ("scheme: [mesh]", r"scheme is \['mesh'\], which is no text"),
         ("held-out: 1.5", "--held-out is 1.5: neither a fraction nor a number of people"),
         ("steps: 1:30", "steps is 1:30, which is no whole number"),
+        ('cache: "a\\0b"', "cache is .*, which is no text"),
         ("flip: maybe", "flip is maybe, which is neither true nor false"),
         ("scheme: all", "--scheme is all. Choose one of mesh, ibug"),
         ("steps:", "steps has no value .* Write one behind the colon, or remove the line"),
@@ -105,10 +106,10 @@ def test_every_key_is_an_option(
     (tmp_path / "data" / "faces.csv").touch()
     (tmp_path / "base").touch()
     monkeypatch.chdir(tmp_path)
-    options = ["--base", "base", "--out", "out", "--steps", "7", "--no-identity-loss"]
+    options = ["--base", "base", "--out", "out.safetensors", "--steps", "7", "--no-identity-loss"]
     options += ["--encoder", "x", "--accumulation", "4"]
     (tmp_path / "settings.yaml").write_text(
-        "dataset: data\nbase: base\nout: out\nsteps: 9\nidentity_loss: false\nencoder: x\n"
+        "dataset: data\nbase: base\nout: out.safetensors\nsteps: 9\nidentity_loss: false\nencoder: x\n"
     )
     file = ["--config", "settings.yaml", "--steps", "7", "--accumulation", "4"]
     assert cli.main(["train", "sfsr", "--dataset", "data", *options]) == 0
@@ -119,7 +120,8 @@ def test_every_key_is_an_option(
     assert seen[0] == seen[1] == seen[2]
     assert isinstance(seen[0][0], SFSRConfig) and seen[0][0].steps == 7
     assert not seen[0][0].identity_loss and not seen[0][1]
-    words = ["train", "annotations", "--dataset", "data", "--base", "base", "--out", "out"]
+    words = ["train", "annotations", "--dataset", "data", "--base", "base"]
+    words += ["--out", "out.safetensors"]
     assert cli.main([*words, "--fresh"]) == 0
     assert isinstance(seen[3][0], AnnotationsConfig) and seen[3][1]
 
