@@ -1,4 +1,4 @@
-"""``denseface demo``: images and metrics of the bundled tiny world in less than a minute."""
+"""``denseface demo``: images and metrics of the bundled tiny world in about a minute."""
 
 from __future__ import annotations
 
