@@ -96,7 +96,9 @@ def test_stopped_it_leaves_nothing_half_written(
     stop: signal.Signals, photos: Path, tmp_path: Path
 ) -> None:
     """Its processes end with it, in the middle of their people."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     running = _started(*_words(photos, tmp_path, "--workers", "2"))
+    signal.signal(signal.SIGINT, before)
     while not list(tmp_path.glob("faces/*/rows.csv")):
         assert running.poll() is None
         time.sleep(0.01)
