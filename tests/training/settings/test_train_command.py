@@ -109,7 +109,8 @@ def test_every_key_is_an_option(
     options = ["--base", "base", "--out", "out.safetensors", "--steps", "7", "--no-identity-loss"]
     options += ["--encoder", "x", "--accumulation", "4"]
     (tmp_path / "settings.yaml").write_text(
-        "dataset: data\nbase: base\nout: out.safetensors\nsteps: 9\nidentity_loss: false\nencoder: x\n"
+        "dataset: data\nbase: base\nout: out.safetensors\nsteps: 9\n"
+        "identity_loss: false\nencoder: x\n"
     )
     file = ["--config", "settings.yaml", "--steps", "7", "--accumulation", "4"]
     assert cli.main(["train", "sfsr", "--dataset", "data", *options]) == 0
