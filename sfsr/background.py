@@ -59,6 +59,24 @@ def latent_mask(mask: Tensor, height: int, width: int) -> Tensor:
     return F.adaptive_max_pool2d((mask > 0).to(torch.float32), (height, width))
 
 
+def noise_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """[B, 1, H, W] in 0..1 -> [B, 1, height, width] of latents: how much sampling redraws of each.
+
+    The least of a cell's pixels: a cell that shows anything of the scene stays the scene's. A mask
+    that is resized, as the host does it, gives such cells away (docs/sfsr.md: 2 to 3 dB).
+
+    Raises:
+        InputError: In one of the masks no cell is covered.
+    """
+    small = -F.adaptive_max_pool2d(-mask, (height, width))
+    if not bool((small.flatten(1).amax(1) > 0).all()):
+        raise InputError(
+            "the mask is too small: it covers no cell of the latent",
+            fix="Make the mask larger, or crop the scene to the head",
+        )
+    return small
+
+
 def start_latent(scene: Tensor, empty: Tensor, mask: Tensor) -> Tensor:
     """The latent that a sampling with a noise mask starts from and keeps [B, 4, h, w].
 
@@ -69,10 +87,9 @@ def start_latent(scene: Tensor, empty: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         scene, empty: Latents of the scene as it is and emptied.
-        mask: [B, 1, H, W] in 0..1, 1 = the new face.
+        mask: The sampling's :func:`noise_mask` [B, 1, h, w].
     """
-    small = F.interpolate(mask.to(scene), scene.shape[-2:], mode="bilinear")
-    return torch.where(small < 1, scene, empty)
+    return torch.where(mask.to(scene) < 1, scene, empty)
 
 
 def background_channels(mask: Tensor, latent: Tensor, order: str = HOST) -> Tensor:

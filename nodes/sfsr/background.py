@@ -90,8 +90,10 @@ class Background(io.ComfyNode):
     def execute(
         cls, image: Tensor, mask: Tensor, vae: Any, grow: float, order: str
     ) -> io.NodeOutput:
+        from torch.nn.functional import interpolate
+
         from ...faces.masks.dilate import dilate_by_fraction
-        from ...sfsr.background import checked_face_mask, emptied, start_latent
+        from ...sfsr.background import checked_face_mask, emptied, noise_mask, start_latent
         from ..host.execution import steps
 
         scene = channels_first(image, NAME)
@@ -103,9 +105,12 @@ class Background(io.ComfyNode):
         step()
         # In float32: the host's latents may be of half precision (--fp16-intermediates).
         background = SceneBackground(face.cpu(), latent.float().cpu(), order)
-        start = start_latent(vae.encode(channels_last(scene)), latent, face)
+        redrawn = noise_mask(face, *latent.shape[-2:])
+        start = start_latent(vae.encode(channels_last(scene)), latent, redrawn)
         step()
-        return io.NodeOutput(background, {"samples": start, "noise_mask": face}, empty)
+        # As large as the scene, for nodes that show it; the host's resizing gives the cells back.
+        shown = interpolate(redrawn, face.shape[-2:], mode="nearest")
+        return io.NodeOutput(background, {"samples": start, "noise_mask": shown}, empty)
 
 
 def _for_scenes(mask: Tensor, scene: Tensor) -> Tensor:

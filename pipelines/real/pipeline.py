@@ -17,7 +17,13 @@ from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter
 from ...dense_face.prompt import spaced_prompt
 from ...errors import IncompatibleError, InputError
 from ...faces.identity import Identity, average
-from ...sfsr.background import background_channels, emptied, latent_mask, start_latent
+from ...sfsr.background import (
+    background_channels,
+    emptied,
+    latent_mask,
+    noise_mask,
+    start_latent,
+)
 from ...sfsr.ip_adapter.lora import AdapterLora
 from ...sfsr.token_attention import EXPRESSION, SOURCES
 from ..attention import InstalledAdapter
@@ -149,9 +155,8 @@ class RealPipeline:
         channels = background_channels(small, empty)
         if self.inpainting:
             return channels, None, None
-        latent = start_latent(self._encode(scene.crop), empty, scene.mask.to(self.device))
-        blended = torch.nn.functional.interpolate(scene.mask, empty.shape[-2:], mode="bilinear")
-        return channels, latent, blended.to(self.device)
+        redrawn = noise_mask(scene.mask, *empty.shape[-2:]).to(self.device)
+        return channels, start_latent(self._encode(scene.crop), empty, redrawn), redrawn
 
     @contextmanager
     def _model(

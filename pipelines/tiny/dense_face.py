@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from ...demo.bundled import DENSE_FACE_FILE, WEIGHTS, load_bundled
@@ -34,7 +35,7 @@ from ..sampling import clean_schedule, sample, seeded_noise
 from .inputs import ALL_PARTS, DenseFaceInputs, Parts, as_seeds, for_each
 from .not_tiny import FOR_PHOTOGRAPHS, not_tiny_world
 from .prompts import scene_prompt
-from .scenes import FEATHER, GROW, Personalised, check_scenes, redraw_masks
+from .scenes import FEATHER, GROW, Personalised, check_scenes
 
 STEPS = 20
 GUIDANCE = 3.0
@@ -195,7 +196,9 @@ class DenseFacePipeline:
             identities, prompts, angles, len(seeds), encoder=self.adapter.encoder, size=self.side
         )
         mask = self.scene_mask(scenes) if mask is None else mask
-        mask, small = redraw_masks(mask, len(seeds), *self.latent_shape[1:])
+        mask = mask.expand(len(seeds), -1, -1)[:, None].float()
+        # As ComfyUI resizes a noise mask, so both redraw the same cells.
+        small = F.interpolate(mask, self.latent_shape[1:], mode="bilinear")
         blended = self.sampled(
             lambda part: face_model(self.base, self.adapter, faces[part], guidance),
             self.encode(scenes) if latents is None else latents,

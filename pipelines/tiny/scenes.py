@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
@@ -39,17 +38,6 @@ def check_scenes(scenes: Tensor, count: int, side: int) -> None:
             f"the scenes have shape {list(scenes.shape)}",
             fix=f"Give {count} images of {side} px, one per seed",
         )
-
-
-def redraw_masks(mask: Tensor, count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """A mask [B or 1, H, W], 1 = redraw, for ``count`` images and their latents.
-
-    Returns:
-        Masks [count, 1, H, W], and those of the latents [count, 1, height, width].
-    """
-    masks = mask.expand(count, -1, -1)[:, None].float()
-    # As ComfyUI resizes them, so both redraw the same cells.
-    return masks, F.interpolate(masks, (height, width), mode="bilinear")
 
 
 def swapped(

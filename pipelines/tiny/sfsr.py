@@ -15,13 +15,19 @@ from ...faces.angles import Angles
 from ...faces.identity import Identity, away_from
 from ...faces.masks.compositing import composite, feather
 from ...sfsr.adapter import SFSRAdapter, load_adapter
-from ...sfsr.background import background_channels, emptied, latent_mask, start_latent
+from ...sfsr.background import (
+    background_channels,
+    emptied,
+    latent_mask,
+    noise_mask,
+    start_latent,
+)
 from ...sfsr.expression import Expression
 from ...sfsr.guidance import balance_weights
 from ..guided import expression_model
 from .dense_face import STEPS, DenseFacePipeline
 from .inputs import SFSRInputs, as_seeds, for_each
-from .scenes import FEATHER, Personalised, check_scenes, redraw_masks, swapped
+from .scenes import FEATHER, Personalised, check_scenes, swapped
 
 GUIDANCE = 2.0
 """Lower than Dense-Face's: likeness, expression and scene all improve (docs/sfsr.md)."""
@@ -118,8 +124,9 @@ class SFSRPipeline:
         check_scenes(scenes, len(seeds), world.side)
         by_balance = balance_weights(balance)
         room = world.scene_mask(scenes, MARGIN) if mask is None else mask
-        masks, small = redraw_masks(room, len(seeds), *world.latent_shape[1:])
+        masks = room.expand(len(seeds), -1, -1)[:, None].float()
         empty = world.encode(emptied(scenes, masks))
+        small = noise_mask(masks, *world.latent_shape[1:])
         turned = world.scene_angles(scenes) if angles is None else angles
         inputs = SFSRInputs.prepare(
             self.adapter,
@@ -135,7 +142,7 @@ class SFSRPipeline:
         branch = world.adapter.pose_branch
         latents = world.sampled(
             lambda part: expression_model(world.base, self.adapter, branch, inputs[part], guidance),
-            start_latent(world.encode(scenes), empty, masks),
+            start_latent(world.encode(scenes), empty, small),
             seeds,
             steps,
             mask=small,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
@@ -12,10 +13,15 @@ from comfyui_dense_face.sfsr.background import (
     background_channels,
     emptied,
     latent_mask,
+    noise_mask,
     scheduled_mask,
     start_latent,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def disc(size: int = 64, radius: float = 15.0) -> Tensor:
@@ -63,12 +69,37 @@ def test_latents_that_touch_the_face_are_masked() -> None:
 def test_sampling_starts_from_the_scene_but_for_the_face() -> None:
     mask = torch.zeros(1, 1, 32, 32)
     mask[..., :20, :16] = 1
+    cells = noise_mask(mask, 4, 4)
     whole, empty = torch.ones(1, 4, 4, 4), torch.zeros(1, 4, 4, 4)
-    rows = start_latent(whole, empty, mask)[0, 0].tolist()
+    rows = start_latent(whole, empty, cells)[0, 0].tolist()
     # A cell of which anything is kept is the scene's.
     assert rows == [[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]
-    soft = start_latent(whole, empty, 0.9 * mask)
+    soft = start_latent(whole, empty, 0.9 * cells)
     assert torch.equal(soft, whole)
+
+
+@given(
+    hnp.arrays(np.float32, (1, 1, 32, 40), elements=st.sampled_from([0.0, 0.25, 1.0])),
+    st.tuples(st.integers(0, 3), st.integers(0, 4)),
+)
+def test_no_cell_that_shows_the_scene_is_redrawn(
+    mask: np.ndarray, covered: tuple[int, int]
+) -> None:
+    """Of any mask; and an image of the cells, resized as the host does it, is these cells."""
+    row, column = covered
+    mask[..., 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 1
+    pixels = torch.from_numpy(mask)
+    cells = noise_mask(pixels, 4, 5)
+    shown = F.interpolate(cells, (32, 40), mode="nearest")
+    assert bool((shown <= pixels).all()) and cells[0, 0, row, column] == 1
+    assert torch.equal(F.interpolate(shown, (4, 5), mode="bilinear"), cells)
+
+
+def test_mask_smaller_than_any_cell() -> None:
+    mask = torch.zeros(2, 1, 32, 32)
+    mask[0], mask[1, 0, 4:16, 4:15] = 1, 1
+    with pytest.raises(InputError, match="too small"):
+        noise_mask(mask, 4, 4)
 
 
 def test_channels_in_both_orders() -> None:
