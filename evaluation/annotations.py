@@ -25,7 +25,7 @@ from ..dense_face.annotation.annotations import Annotations
 from ..dense_face.annotation.head import AnnotationHead
 from ..dense_face.annotation.loss import small_parts
 from ..faces.parts import PART_NAMES
-from ..pipelines.annotation import LIGHT_NOISE, Change, SamplingCapture, annotate_latents, joined
+from ..pipelines.annotation import Change, SamplingCapture, annotate_images, joined
 from ..pipelines.guided import text_model
 from ..pipelines.sampling import clean_schedule, sample, seeded_noise
 from ..pipelines.tiny.dense_face import GUIDANCE, STEPS, DenseFacePipeline
@@ -148,13 +148,10 @@ def evaluate(
 def _of_renders(pipeline: DenseFacePipeline, head: AnnotationHead, seed: int, count: int) -> Report:
     size = pipeline.base.unet.config["sample_size"] * head.config.scale
     images, truth = rendered_truth(seed, count, size, progress=pipeline.progress)
-    latents = pipeline.encode(images)
     seeds = [held_out_seed(seed, _PEOPLE + i) for i in range(count)]
 
     def read(change: Change = list) -> Report:
-        seen = annotate_latents(
-            pipeline.base, head, latents, seeds, timestep=LIGHT_NOISE, change=change
-        )
+        seen = annotate_images(pipeline.base, head, pipeline.encode, images, seeds, change=change)
         return against_truth(seen, truth)
 
     own = pipeline.analyse(images)

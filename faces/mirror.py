@@ -35,22 +35,21 @@ MIRROR_LANDMARKS: dict[str, tuple[int, ...]] = {
         45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
         *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
     ),
+    "five": (1, 0, 2, 4, 3),
 }  # fmt: skip
 #: Blendshape i of a mirrored face is blendshape MIRROR_SHAPES[i] of the original (ARKit order).
 MIRROR_SHAPES = tuple(ARKIT_NAMES.index(mirrored_name(name)) for name in ARKIT_NAMES)
 _OTHER = {"left": "right", "right": "left"}
-_MIRROR_PARTS = torch.tensor(
-    [
-        PART_NAMES.index("_".join(_OTHER.get(word, word) for word in name.split("_")))
-        for name in PART_NAMES
-    ],
-    dtype=torch.uint8,
+#: Part i of a mirrored face is part MIRROR_PARTS[i] of the original; the same the other way round.
+MIRROR_PARTS = tuple(
+    PART_NAMES.index("_".join(_OTHER.get(word, word) for word in name.split("_")))
+    for name in PART_NAMES
 )
 
 
 def mirrored_parts(parts: Tensor) -> Tensor:
     """Part masks [..., H, W], classes of ``faces.parts``, of the mirror image, uint8."""
-    return _MIRROR_PARTS[parts.flip(-1).long()]
+    return torch.tensor(MIRROR_PARTS, dtype=torch.uint8)[parts.flip(-1).long()]
 
 
 def mirrored_landmarks(landmarks: Tensor, scheme: str) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..dense_face.annotation.annotations import Annotations, decode, mean_annotations
+from ..dense_face.annotation.annotations import Annotations, decode, mean_annotations, mirrored
 from ..dense_face.annotation.head import AnnotationHead, HeadConfig
 from ..dense_face.blending import Model
 from ..dense_face.feature_hooks import capture_features
@@ -104,6 +104,36 @@ def annotate_latents(
             base.unet(noisy[some], t, context)
         found.append(decode(head(change(features), t), head.config.scheme))
     return joined(found)
+
+
+def annotate_images(
+    base: Base,
+    head: AnnotationHead,
+    encode: Callable[[Tensor], Tensor],
+    images: Tensor,
+    seeds: Sequence[int],
+    *,
+    timestep: int = LIGHT_NOISE,
+    texts: Sequence[str] | None = None,
+    change: Change = list,
+) -> Annotations:
+    """Annotations of images [B, 3, H, W]: the mean of theirs and of their mirror images'.
+
+    Args:
+        encode: Images -> scaled latents.
+        seeds, timestep, texts, change: As of :func:`annotate_latents`; mirror images get the same
+            noise.
+
+    Raises:
+        IncompatibleError, InputError: As :func:`annotate_latents`.
+    """
+    seen, turned = (
+        annotate_latents(
+            base, head, encode(some), seeds, timestep=timestep, texts=texts, change=change
+        )
+        for some in (images, images.flip(-1))
+    )
+    return mean_annotations([seen, mirrored(turned)])
 
 
 def joined(several: Sequence[Annotations]) -> Annotations:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ...faces.masks.dilate import dilate
+from ...faces.mirror import MIRROR_LANDMARKS, MIRROR_PARTS, mirrored_landmarks
 from ...faces.parts import PART_INDEX, PART_NAMES
 from .head import AnnotationMaps
 
@@ -128,6 +129,18 @@ def mean_annotations(several: Sequence[Annotations]) -> Annotations:
         landmarks=mean([a.landmarks for a in several]),
         confidence=mean([a.confidence for a in several]),
         scheme=several[0].scheme,
+    )
+
+
+def mirrored(seen: Annotations) -> Annotations:
+    """Those of the mirror images; parts and landmarks change sides."""
+    order = MIRROR_LANDMARKS[seen.scheme]
+    return Annotations(
+        depth=seen.depth.flip(-1),
+        part_logits=seen.part_logits.flip(-1)[:, MIRROR_PARTS],
+        landmarks=mirrored_landmarks(seen.landmarks, seen.scheme),
+        confidence=seen.confidence[:, order],
+        scheme=seen.scheme,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -15,6 +15,9 @@ from ..host.missing_files import found
 from ..images import channels_first
 from ..inputs import between, choice, output
 from ..sockets import AnnotationHeadSocket, AnnotationsSocket, ImageAnnotations, LoadedHead
+
+if TYPE_CHECKING:
+    from ...dense_face.annotation.annotations import Annotations
 
 FOLDER = "dense_face"
 CATEGORY = "face/dense_face"
@@ -74,7 +77,7 @@ class LoadAnnotationHead(io.ComfyNode):
 
 
 class AnnotateImage(io.ComfyNode):
-    """IMAGE -> its annotations, by one forward pass of the model."""
+    """IMAGE -> its annotations, by two forward passes of the model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -83,7 +86,8 @@ class AnnotateImage(io.ComfyNode):
             display_name="Annotate Image",
             category=CATEGORY,
             description="Predicts depth, face parts and landmarks of existing images: encodes "
-            "them, adds a little noise, runs the model once and reads its features.",
+            "each and its mirror image, adds a little noise, runs the model once on both and "
+            "averages what it reads from the features.",
             search_aliases=[
                 "depth from image",
                 "face parsing",
@@ -126,11 +130,12 @@ class AnnotateImage(io.ComfyNode):
         timestep: int,
         seed: int,
     ) -> io.NodeOutput:
+        from ...dense_face.annotation.annotations import mean_annotations, mirrored
         from ..host.dense_face.annotation import annotate_latent
         from ..host.execution import steps
         from ..host.finite import check_finite
 
-        where, step = "Annotate Image", steps(2)
+        where, step = "Annotate Image", steps(4)
         images = channels_first(image, where)
         height, width = images.shape[-2:]
         if height % 8 or width % 8:
@@ -139,12 +144,17 @@ class AnnotateImage(io.ComfyNode):
                 where=where,
                 fix="Scale or crop it to sides that are multiples of 8",
             )
-        latent = vae.encode(images.movedim(1, -1))
-        check_finite(latent, "the VAE encoded the image as", where)
-        step()
-        seen = annotate_latent(model, positive, latent, head.patcher, timestep, seed, where)
-        step()
-        return io.NodeOutput(ImageAnnotations(seen, (width, height)))
+
+        def annotated(some: Tensor) -> Annotations:
+            latent = vae.encode(some.movedim(1, -1))
+            check_finite(latent, "the VAE encoded the image as", where)
+            step()
+            seen = annotate_latent(model, positive, latent, head.patcher, timestep, seed, where)
+            step()
+            return seen
+
+        both = [annotated(images), mirrored(annotated(images.flip(-1)))]
+        return io.NodeOutput(ImageAnnotations(mean_annotations(both), (width, height)))
 
 
 class SampleAnnotated(io.ComfyNode):

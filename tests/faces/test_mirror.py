@@ -21,7 +21,7 @@ from comfyui_dense_face.faces.mirror import (
 from comfyui_dense_face.faces.parts import PART_INDEX
 
 
-@pytest.mark.parametrize("scheme", ["mesh", "ibug"])
+@pytest.mark.parametrize("scheme", ["mesh", "ibug", "five"])
 def test_landmarks(scheme: str) -> None:
     order = MIRROR_LANDMARKS[scheme]
     assert sorted(order) == list(range(SCHEMES[scheme]))

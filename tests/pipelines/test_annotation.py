@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfyui_dense_face.dense_face.annotation.annotations import mirrored
 from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, HeadConfig
 from comfyui_dense_face.dense_face.feature_hooks import capture_features
 from comfyui_dense_face.errors import IncompatibleError, InputError
@@ -18,6 +19,7 @@ from comfyui_dense_face.evaluation.annotations import (
 )
 from comfyui_dense_face.pipelines.annotation import (
     SamplingCapture,
+    annotate_images,
     annotate_latents,
     fitting_config,
     joined,
@@ -29,6 +31,8 @@ from comfyui_dense_face.pipelines.guided import text_model
 from comfyui_dense_face.pipelines.layout import UNetLayout
 from comfyui_dense_face.pipelines.sampling import clean_schedule, sample, seeded_noise
 from tiny_random import write_base
+from torch import Tensor
+from torch.nn import functional as F
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +112,25 @@ def test_single_capture(base: Base, head: AnnotationHead) -> None:
         annotate_latents(base, wrong, latents, [5, 6, 7])
     with pytest.raises(IncompatibleError):
         SamplingCapture(base.unet, wrong, lambda t: True)
+
+
+def test_mirror_images_get_the_same_annotations(base: Base, head: AnnotationHead) -> None:
+    """Mirrored; each side of a face is named by where it is then."""
+
+    def encode(images: Tensor) -> Tensor:
+        return F.avg_pool2d(images, 8)
+
+    images = torch.randn(2, 4, 128, 128, generator=torch.Generator().manual_seed(1))
+    seen, turned = (
+        annotate_images(base, head, encode, x, [5, 6]) for x in (images, images.flip(-1))
+    )
+    there = mirrored(turned)
+    for name in ("depth", "landmarks", "confidence"):
+        torch.testing.assert_close(getattr(there, name), getattr(seen, name), atol=1e-4, rtol=0)
+    probabilities = there.part_logits.softmax(1), seen.part_logits.softmax(1)
+    torch.testing.assert_close(*probabilities, atol=1e-4, rtol=0)
+    alone = annotate_latents(base, head, encode(images), [5, 6])
+    assert not torch.allclose(alone.depth, seen.depth, atol=1e-3)
 
 
 def test_metrics() -> None:

@@ -157,7 +157,7 @@ def test_models_that_do_not_fit(tiny: Tiny, head: Any) -> None:
 def test_annotate_image(tiny: Tiny, head: Any) -> None:
     """The node gives what the command line gives: same weights, same noise."""
     from comfyui_dense_face.dense_face.annotation.head import AnnotationHead, HeadConfig
-    from comfyui_dense_face.pipelines.annotation import annotate_latents
+    from comfyui_dense_face.pipelines.annotation import annotate_images
     from comfyui_dense_face.pipelines.base import LATENT_SCALE, load_base
 
     image = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(1))
@@ -168,9 +168,14 @@ def test_annotate_image(tiny: Tiny, head: Any) -> None:
     base = load_base(tiny.folder / "tiny_base.safetensors")
     own = AnnotationHead(HeadConfig(TINY_WIDTHS, 32, 4, "ibug")).eval()
     own.load_state_dict(head.patcher.model.state_dict())
+
+    def encode(images: Tensor) -> Tensor:
+        return LATENT_SCALE * tiny.vae.encode(images.movedim(1, -1))
+
     with torch.inference_mode():
-        latent = LATENT_SCALE * tiny.vae.encode(image)
-    ours = annotate_latents(base, own, latent, [7], timestep=300, texts=["a person"])
+        ours = annotate_images(
+            base, own, encode, image.movedim(-1, 1), [7], timestep=300, texts=["a person"]
+        )
     assert difference(ours.depth, seen.depth) < 1e-4
     assert difference(ours.part_logits, seen.part_logits) < 1e-4
     assert difference(ours.landmarks, seen.landmarks) < 1e-4
