@@ -31,7 +31,7 @@ from .scenes import FEATHER, Personalised, check_scenes, swapped
 
 GUIDANCE = 2.0
 """Lower than Dense-Face's: likeness, expression and scene all improve (docs/sfsr.md)."""
-MARGIN = 0.2
+MARGIN = 0.22
 """Around the scene's head, as a fraction of its diameter. Wider than for Dense-Face: a narrow mask
 reveals the outline of the original head, and with it the hair (docs/sfsr.md)."""
 AWAY = 0.06

@@ -78,7 +78,7 @@ def test_composite(studio: Studio) -> None:
 
 def test_paste_mask(studio: Studio) -> None:
     where = scene(studio)
-    mask = head_mask(studio, where, 0.2)
+    mask = head_mask(studio, where, 0.22)
     made = swapped(studio, where, mask, EXPRESSIONS[0])
     paste, _ = studio.node(
         "DenseFace_PasteMask", analyzer=analyzer(studio), scene=where, generated=made, mask=mask
@@ -96,7 +96,7 @@ def test_paste_mask(studio: Studio) -> None:
 
 def test_background(studio: Studio) -> None:
     where = scene(studio)
-    mask = head_mask(studio, where, 0.2)
+    mask = head_mask(studio, where, 0.22)
     emptied = studio.node("SFSR_Background", 2, image=where, mask=mask, vae=studio.node(WORLD, 2))
     before, after, whole = studio.images(
         where,
@@ -110,7 +110,7 @@ def test_background(studio: Studio) -> None:
 
 def test_apply(studio: Studio) -> None:
     where = scene(studio)
-    mask = head_mask(studio, where, 0.2)
+    mask = head_mask(studio, where, 0.22)
     made = [
         composited(studio, where, swapped(studio, where, mask, word), mask) for word in EXPRESSIONS
     ]
