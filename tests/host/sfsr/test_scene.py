@@ -146,10 +146,10 @@ def test_inpainting_models_take_the_scene_as_channels(tiny: Tiny, adapter: Any) 
     import node_helpers
 
     nine = inpainting(tiny)
-    place, latent, emptied = background(tiny)
+    place, _, emptied = background(tiny)
     ours = tiny.sample(apply(tiny, adapter, nine, background=place, **ONLY_SCENE), steps=1)
     with torch.inference_mode():
-        small = torch.nn.functional.adaptive_max_pool2d(latent["noise_mask"], (16, 16))
+        small = torch.nn.functional.adaptive_max_pool2d(place.mask, (16, 16))
         source_inputs = {"concat_latent_image": tiny.vae.encode(emptied), "concat_mask": small}
         conds = [
             node_helpers.conditioning_set_values(tiny.prompt(words), source_inputs)
@@ -203,8 +203,11 @@ def test_outputs_of_the_node(tiny: Tiny) -> None:
     assert bool((emptied[0, dilated] == 0.5).all())
     assert torch.equal(emptied[0, ~dilated], image[0, ~dilated])
     assert latent["samples"].shape == (1, 4, 16, 16)
-    assert torch.equal(latent["noise_mask"], place.mask)
-    new = torch.nn.functional.interpolate(place.mask, (16, 16), mode="bilinear") == 1
+    # Whole cells of 8 px, as large as fits into the mask.
+    cells = -torch.nn.functional.max_pool2d(-place.mask, 8)
+    shown = cells.repeat_interleave(8, -1).repeat_interleave(8, -2)
+    assert torch.equal(latent["noise_mask"], shown) and 0 < shown.sum() < place.mask.sum()
+    new = cells == 1
     new = new.expand_as(latent["samples"])
     with torch.inference_mode():
         whole = tiny.vae.encode(image)
@@ -215,6 +218,10 @@ def test_outputs_of_the_node(tiny: Tiny) -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"mask": torch.zeros(1, 128, 128)}, "the mask covers nothing"),
     ({"mask": torch.ones(1, 128, 128)}, "the mask covers everything"),
+    (
+        {"mask": torch.nn.functional.pad(torch.ones(1, 6, 6), (1, 121, 1, 121))},
+        "the mask is too small",
+    ),
     ({"mask": torch.ones(1, 64, 96)}, "the mask has 96x64 px, the scene 128x128"),
     ({"mask": torch.ones(2, 128, 128)}, "there are 2 masks for 1 scenes"),
     ({"image": torch.rand(1, 130, 128, 3), "mask": torch.ones(1, 130, 128)}, "128x130 px"),
