@@ -16,7 +16,7 @@ SAMPLERS = ("annotated", "blended", "joint", "predicted", "midpoint")
 IMAGE_BY_IMAGE = {
     "sweep": 4, "identity": 2, "likeness": 2, "pose": 2, "expression": 2, "detect": 2, "mask": 2,
     "crop": 2, "paste": 2, "paste_mask": 6, "part_masks": 2, "draw": 2, "photo_pose": 2,
-    "annotate": 2, "background": 2, "saved": 2, "heads": 5,
+    "annotate": 4, "background": 2, "saved": 2, "heads": 5,
 }  # fmt: skip
 """Node of the graph to the number of steps of its last progress bar."""
 
