@@ -68,9 +68,22 @@ def watched_run(
     """
     run = asyncio.run(asyncio.wait_for(_watched(server, graph, stop, extra), timeout))
     # Of equal nodes the host runs one and takes its result for all.
-    ran = [graph[number] for number in run.ran if number in graph]
-    run.ran |= {number for number, node in graph.items() if node in ran}
+    ran = [_resolved(graph, number) for number in run.ran if number in graph]
+    run.ran |= {number for number in graph if _resolved(graph, number) in ran}
     return run
+
+
+def _resolved(graph: Graph, number: str) -> dict[str, Any]:
+    """A node whose links are the nodes that they come from: those of equal nodes are equal."""
+
+    def source(value: Any) -> Any:
+        if isinstance(value, list) and len(value) == 2 and str(value[0]) in graph:
+            return [_resolved(graph, str(value[0])), value[1]]
+        return value
+
+    node = graph[number]
+    inputs = {name: source(value) for name, value in node["inputs"].items()}
+    return {"class_type": node["class_type"], "inputs": inputs}
 
 
 async def _watched(
