@@ -82,10 +82,13 @@ class FaceDataset(Dataset[Sample]):
 
     @property
     def checksum(self) -> str:
-        """Changes with the names, labels and file sizes of the records, not with their place."""
+        """Changes with the names and contents of the records, not with their place.
+
+        Of large files only samples are compared (``storage.sparse_checksum``).
+        """
         digest = hashlib.sha256()
         for entry in self.entries:
-            digest.update(f"{entry.stamp}\n".encode())
+            digest.update(entry.checksum)
         return digest.hexdigest()
 
     def __len__(self) -> int:

@@ -12,17 +12,19 @@ then written again.
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from ... import limits
 from ...errors import InputError
 from ...readers.files import inside, read_bytes
-from ...storage import atomic_path, remove_leftovers
+from ...storage import atomic_path, remove_leftovers, sparse_checksum
 from .record import (
     COLUMNS,
     FILE_COLUMNS,
@@ -39,6 +41,8 @@ TABLE = "faces_headpose.csv"
 SUBJECTS = "faces_subjects.txt"
 ROWS = "rows.csv"
 _EXAMPLES = 5
+_BESIDE = ("images_v2", "feat_file_v2")
+"""Kinds that a table may leave out, or list under paths that do not exist."""
 
 
 @dataclass
@@ -176,18 +180,13 @@ class TableEntry:
         """The kinds of files that the line names."""
         return frozenset(kind for kind, column in FILE_COLUMNS.items() if column in self.line)
 
-    @property
-    def stamp(self) -> str:
-        """The line, and the sizes of its files."""
-        files = [self.line[column] for column in FILE_COLUMNS.values() if column in self.line]
-        return f"{sorted(self.line.items())} {[self._size(name) for name in files]}"
-
-    def _size(self, name: str) -> int:
-        """Bytes of a file; 0 where it is missing."""
-        for folder in self.folders:
-            with suppress(OSError, ValueError):
-                return (folder / name).stat().st_size
-        return 0
+    @cached_property
+    def checksum(self) -> bytes:
+        """Of the line and the files, those beside the image, too (``storage.sparse_checksum``)."""
+        names = [self.line[column] for column in FILE_COLUMNS.values() if column in self.line]
+        names += [_beside(self.line["face_file"], kind) for kind in _BESIDE]
+        found = [_checksum(name, self.folders) for name in names]
+        return hashlib.sha256(f"{sorted(self.line.items())} {found}".encode()).digest()
 
     def read(self, defects: Defects, kinds: Container[str] = KINDS) -> Record | None:
         """The record with files of these kinds; None if it has no image or its line is unreadable.
@@ -207,8 +206,7 @@ class TableEntry:
         if "images" not in files:
             return None
         face_file = self.line["face_file"]
-        for kind in ("images_v2", "feat_file_v2"):
-            # Not in the table, or listed under paths that do not exist: look beside the image.
+        for kind in _BESIDE:
             wanted = kind in kinds and kind not in files
             data = _read(_beside(face_file, kind), self.folders) if wanted else None
             if data is not None:
@@ -284,14 +282,29 @@ def _beside(face_file: str, kind: str) -> str:
     return str(path.parent.parent / kind / f"{path.stem}{KINDS[kind]}")
 
 
-def _read(name: str, places: Sequence[Path]) -> bytes | None:
-    """A file of the data set from the first place that has it, never from outside."""
-    for place in places:
+def _read(name: str, folders: Sequence[Path]) -> bytes | None:
+    """A file of the data set from the first folder that has it."""
+    for path in _paths(name, folders):
         with suppress(OSError, ValueError):
-            path = inside(place, name)
-            if path is not None:
-                return read_bytes(path, limits.RECORD_BYTES)
+            return read_bytes(path, limits.RECORD_BYTES)
     return None
+
+
+def _checksum(name: str, folders: Sequence[Path]) -> str:
+    """Of the file that :func:`_read` reads; empty if there is none."""
+    for path in _paths(name, folders):
+        with suppress(OSError), path.open("rb") as stream:
+            return sparse_checksum(stream, 0, path.stat().st_size)
+    return ""
+
+
+def _paths(name: str, folders: Sequence[Path]) -> Iterator[Path]:
+    """The regular files of this name, never outside of the folders."""
+    for folder in folders:
+        with suppress(OSError, ValueError):
+            path = inside(folder, name)
+            if path is not None and path.is_file():
+                yield path
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -7,10 +7,13 @@ line of the table. The same samples give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from webdataset.writer import TarWriter
@@ -18,7 +21,7 @@ from webdataset.writer import TarWriter
 from ...errors import FacePackError
 from ...readers.json_text import parse_json
 from ...readers.tar_samples import Place, index_samples, read_place
-from ...storage import atomic_path
+from ...storage import atomic_path, sparse_checksum
 from .folder import Defects
 from .record import KINDS, Record, index_of, table_line, table_row
 
@@ -95,10 +98,15 @@ class ShardEntry:
         """The kinds of files that the record has."""
         return frozenset(kind for kind, end in KINDS.items() if kind + end in self.places)
 
-    @property
-    def stamp(self) -> str:
-        """The key, and the sizes of the files."""
-        return f"{self.key} {[(end, size) for end, (_, size) in sorted(self.places.items())]}"
+    @cached_property
+    def checksum(self) -> bytes:
+        """Of the key, and of the files (``storage.sparse_checksum``)."""
+        digest = hashlib.sha256(self.key.encode())
+        # An unreadable shard is noted when the record is read.
+        with suppress(OSError), self.shard.open("rb") as stream:
+            for end, place in sorted(self.places.items()):
+                digest.update(f"|{end}|{sparse_checksum(stream, *place)}".encode())
+        return digest.digest()
 
     def read(self, defects: Defects, kinds: Container[str] = KINDS) -> Record | None:
         """The record with files of these kinds; None, which is noted, if it is unreadable."""

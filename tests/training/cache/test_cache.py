@@ -20,6 +20,8 @@ from comfyui_dense_face.storage import read_weights
 from comfyui_dense_face.training.cache import build, records
 from comfyui_dense_face.training.data.batches import Batch, Batches
 from comfyui_dense_face.training.data.dataset import FaceDataset
+from comfyui_dense_face.training.data.folder import Defects, TableEntry, find_table, read_records
+from comfyui_dense_face.training.data.shards import FaceShardWriter
 from comfyui_dense_face.training.photos import annotations, dense_face, sfsr
 from comfyui_dense_face.training.photos.annotations import (
     HeadTask,
@@ -254,14 +256,31 @@ def test_another_data_set_is_refused(faces: Path, base: Base, tmp_path: Path) ->
         _run(base, _config(SFSRConfig, fewer, cache=tmp_path / "cache"))
 
 
-def test_other_labels_are_another_data_set(faces: Path, tmp_path: Path) -> None:
-    """Those in files, too: the table and the images are the same."""
-    again = tmp_path / "again"
+@pytest.mark.parametrize("kind", ["images", "masks", "landmarks", "xyzmaps", "feat_file_v2"])
+@pytest.mark.parametrize("shards", [False, True])
+def test_other_contents_are_another_data_set(
+    faces: Path, tmp_path: Path, kind: str, shards: bool
+) -> None:
+    """Of any file, though its size, the table and the other files are the same."""
+    again, packed = tmp_path / "again", tmp_path / "packed"
     shutil.copytree(faces, again)
-    assert FaceDataset(again).checksum == FaceDataset(faces).checksum
-    mask = next((again / "faces" / "0000001" / "masks").iterdir())
-    mask.write_bytes(mask.read_bytes() + b"more")
-    assert FaceDataset(again).checksum != FaceDataset(faces).checksum
+
+    def checksum() -> str:
+        if not shards:
+            return FaceDataset(again).checksum
+        packed.mkdir(exist_ok=True)
+        FaceShardWriter(packed).write(0, [], list(read_records(find_table(again), Defects())))
+        return FaceDataset(packed).checksum
+
+    before = checksum()
+    assert checksum() == before
+    if not shards:
+        assert before == FaceDataset(faces).checksum
+    file = next((again / "faces" / "0000001" / kind).iterdir())
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert checksum() != before
 
 
 def test_two_runs_do_not_fill_one_cache(faces: Path, base: Base, tmp_path: Path) -> None:
@@ -354,8 +373,9 @@ def test_it_is_not_filled_for_a_run_that_cannot_begin(
 
 
 def test_the_command_trains_from_it(
-    faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    faces: Path, base_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Killed and resumed as without; the images are no longer read."""
     words = ["train", "sfsr", "--dataset", str(faces), "--base", str(base_file), "--batch", "2"]
     words += ["--workers", "0", "--precision", "no", "--save-every", "1", "--size", str(SIDE)]
@@ -367,12 +387,9 @@ def test_the_command_trains_from_it(
         return cli.main([*words, *places, "--steps", str(steps)])
 
     assert train("whole", 2) == 0
-    kept = tmp_path / "kept"
-    shutil.copytree(faces, kept)
-    words[3] = str(kept)
-    for path in kept.glob("faces/*/masks/*"):
-        path.write_bytes(bytes(path.stat().st_size))
-    assert train("again", 2) == 0
+    with monkeypatch.context() as patched:
+        patched.delattr(TableEntry, "read")
+        assert train("again", 2) == 0
     files = (tmp_path / f"{name}.safetensors" for name in ("whole", "again"))
     (one, _), (other, _) = (read_weights(file) for file in files)
     assert all(torch.equal(other[name], tensor) for name, tensor in one.items())
