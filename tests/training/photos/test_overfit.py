@@ -28,7 +28,7 @@ from comfyui_dense_face.training.settings.config import DenseFaceConfig
 from torch import Tensor
 from torch.nn import functional as F
 
-SIDE, STEPS = 128, 300
+SIDE, STEPS = 128, 800
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def faces(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_four_people_are_recognised(faces: Path, tmp_path: Path) -> None:
-    """Drawn by identity and head pose, every image; by the identity alone, two images each."""
+    """On every image, drawn by identity and head pose or by the identity alone."""
     config = DenseFaceConfig(
         dataset=faces, base=TINY_BASE, out=tmp_path / "out", folder=tmp_path / "work",
         encoder="tiny-world", size=SIDE, scheme="ibug", batch=4, workers=0, steps=STEPS,
@@ -77,7 +77,6 @@ def test_four_people_are_recognised(faces: Path, tmp_path: Path) -> None:
 
     for number, person in enumerate(people):
         yaw, pitch, roll = person["pose"].tolist()
-        posed = [similar(number, seed, (yaw, pitch, roll)) for seed in (0, 1)]
-        assert [int(each.argmax()) for each in posed] == [number] * 2
-        alone = torch.stack([similar(number, seed, None) for seed in (0, 1)]).mean(0)
-        assert int(alone.argmax()) == number
+        for angles in ((yaw, pitch, roll), None):
+            found = [similar(number, seed, angles) for seed in (0, 1)]
+            assert [int(each.argmax()) for each in found] == [number] * 2
