@@ -13,7 +13,7 @@ import torch
 
 from ..errors import FacePackError
 from . import face_mesh, landmarker, readers, smirk, tiny_world, training, training_memory
-from .host import FULL, SMALL, Size, start_host
+from .host.world import FULL, SMALL, Size, start_host
 from .result import Result
 
 Part = Callable[[], Iterable[Result]]
@@ -21,11 +21,11 @@ Part = Callable[[], Iterable[Result]]
 
 def full_size(size: Size, clock: str) -> dict[str, Part]:
     """The parts that need ComfyUI."""
-    from .applying import applying, faceid_file, guards, importing_nodes, loading, sfsr_file
-    from .midpoint import midpoint
-    from .resident import resident
-    from .steps import CLOCKS, profiled, steps
-    from .variants import BARE, Variants
+    from .host.applying import applying, faceid_file, guards, importing_nodes, loading, sfsr_file
+    from .host.midpoint import midpoint
+    from .host.resident import resident
+    from .host.steps import CLOCKS, profiled, steps
+    from .host.variants import BARE, Variants
 
     variants = Variants(size)
 
@@ -51,7 +51,7 @@ def full_size(size: Size, clock: str) -> dict[str, Part]:
 
 def on_gpu(clock: str) -> dict[str, Part]:
     """The parts that need CUDA."""
-    from . import gpu
+    from .host import gpu
 
     size = replace(FULL, side=64)
     return {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfyui_dense_face.benchmarks.host import SMALL
+from comfyui_dense_face.benchmarks.host.world import SMALL
 from comfyui_dense_face.benchmarks.result import Result
 from in_host import difference
 from torch import Tensor
@@ -17,8 +17,8 @@ from torch import Tensor
 @pytest.fixture(scope="module")
 def drawn(comfy: ModuleType) -> dict[str, Tensor]:
     """The clean latent that each variant predicts from one noise, on a minimal network."""
-    from comfyui_dense_face.benchmarks.steps import step
-    from comfyui_dense_face.benchmarks.variants import Variants
+    from comfyui_dense_face.benchmarks.host.steps import step
+    from comfyui_dense_face.benchmarks.host.variants import Variants
 
     torch.manual_seed(0)
     variants = Variants(SMALL)
@@ -26,20 +26,20 @@ def drawn(comfy: ModuleType) -> dict[str, Tensor]:
 
 
 def test_the_authors_method_gives_our_result(drawn: dict[str, Tensor]) -> None:
-    from comfyui_dense_face.benchmarks import variants as v
+    from comfyui_dense_face.benchmarks.host import variants as v
 
     for name in (v.BOTH, v.BOTH_RUNTIME):
         assert difference(drawn[name], drawn[v.AUTHORS]) < 1e-4
 
 
 def test_the_routes_of_the_adapter_agree(drawn: dict[str, Tensor]) -> None:
-    from comfyui_dense_face.benchmarks import variants as v
+    from comfyui_dense_face.benchmarks.host import variants as v
 
     assert difference(drawn[v.RUNTIME], drawn[v.WEIGHTS]) < 1e-4
 
 
 def test_every_variant_does_something_of_its_own(drawn: dict[str, Tensor]) -> None:
-    from comfyui_dense_face.benchmarks import variants as v
+    from comfyui_dense_face.benchmarks.host import variants as v
 
     reading = {name for name in drawn if "annotation head" in name}  # it only reads features
     alike = ({v.BOTH, v.BOTH_RUNTIME, v.AUTHORS}, {v.RUNTIME, v.WEIGHTS}, {v.BARE, *reading})
@@ -49,8 +49,8 @@ def test_every_variant_does_something_of_its_own(drawn: dict[str, Tensor]) -> No
 
 
 def test_dpm_2_gives_the_midpoint_samplers_result(comfy: ModuleType) -> None:
-    from comfyui_dense_face.benchmarks.midpoint import midpoint, sampled, samplers
-    from comfyui_dense_face.benchmarks.variants import BARE, Variants
+    from comfyui_dense_face.benchmarks.host.midpoint import midpoint, sampled, samplers
+    from comfyui_dense_face.benchmarks.host.variants import BARE, Variants
 
     torch.manual_seed(0)
     variants = Variants(SMALL)
@@ -75,7 +75,7 @@ def test_results_are_rated(value: float, more: bool, missed: bool) -> None:
 @pytest.mark.slow
 def test_latents_of_another_process(drawn: dict[str, Tensor]) -> None:
     """What ``make bench-gpu`` compares between devices is the same on one device."""
-    from comfyui_dense_face.benchmarks.gpu import latents
+    from comfyui_dense_face.benchmarks.host.gpu import latents
 
     other = latents("fp32_unet", gpu=False)
     assert other.keys() == drawn.keys()
@@ -87,8 +87,8 @@ def test_latents_of_another_process(drawn: dict[str, Tensor]) -> None:
 
 def test_the_reference_adapters_arithmetic(comfy: ModuleType) -> None:
     """In one half twice the keys, and their projections; the LoRA costs nothing in a step."""
-    from comfyui_dense_face.benchmarks.steps import counted
-    from comfyui_dense_face.benchmarks.variants import BARE, REFERENCE, Variants
+    from comfyui_dense_face.benchmarks.host.steps import counted
+    from comfyui_dense_face.benchmarks.host.variants import BARE, REFERENCE, Variants
 
     variants = Variants(SMALL)
     bare = counted(variants[BARE], SMALL.side)

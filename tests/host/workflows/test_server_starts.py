@@ -21,7 +21,7 @@ def test_pack_is_imported(server: ComfyServer) -> None:
 
 
 def test_importing_the_pack_imports_no_library(host_path: Path) -> None:
-    """Only its own modules and Python's. What that takes is in ``benchmarks/host.py``."""
+    """Only its own modules and Python's. What that takes is in ``benchmarks/host/applying.py``."""
     script = (
         f"import sys, comfy.cli_args, comfy.utils, folder_paths, {', '.join(HOSTS_OWN)}\n"
         "from comfy_api.latest import io\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .host import Size, World, guider, random_pose_branch, randomise, with_control
+from .world import Size, World, guider, random_pose_branch, randomise, with_control
 
 BARE = "bare UNet"
 WEIGHTS = "+ adapter, in the weights"
@@ -81,7 +81,7 @@ class Variants:
         return self._made[name]
 
     def _adapted(self, mode: str) -> Any:
-        from ..nodes.dense_face.adapter import ApplyAdapter
+        from ...nodes.dense_face.adapter import ApplyAdapter
 
         world = self.world
         arguments = (world.model, world.loaded, world.people, 1.0, 0.0, 1.0, mode)
@@ -91,9 +91,9 @@ class Variants:
         """The model with a full-size head that reads every step, or none."""
         from comfy.patcher_extension import WrappersMP
 
-        from ..dense_face.annotation.head import AnnotationHead, HeadConfig
-        from ..nodes.host.dense_face.annotation import KEY, FeatureCapture, Window, stage_modules
-        from ..nodes.host.memory import managed
+        from ...dense_face.annotation.head import AnnotationHead, HeadConfig
+        from ...nodes.host.dense_face.annotation import KEY, FeatureCapture, Window, stage_modules
+        from ...nodes.host.memory import managed
 
         modules, widths = stage_modules(self.world.model, "benchmark")
         head = managed(AnnotationHead(HeadConfig(widths)))
@@ -123,7 +123,7 @@ class Variants:
     @cached_property
     def _person(self) -> tuple[Any, Any]:
         """The prompts, as if Encode Arc2Face Identity had made them."""
-        from ..nodes.host.sfsr.arc2face_checks import mark_prompt
+        from ...nodes.host.sfsr.arc2face_checks import mark_prompt
 
         positive, negative = self.world.text
         return mark_prompt(positive), negative
@@ -134,7 +134,7 @@ class Variants:
 
     @cached_property
     def _pose(self) -> Any:
-        from ..nodes.host.dense_face.control import pose_control
+        from ...nodes.host.dense_face.control import pose_control
 
         return pose_control(random_pose_branch(self.world.size).state_dict())
 

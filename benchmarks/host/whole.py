@@ -16,14 +16,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..state_dict import without_prefix
-from .host import FULL, World, guider, random_pose_branch, with_control
+from ...state_dict import without_prefix
+from ..tiny_world import ROOT
 from .steps import step
+from .world import FULL, World, guider, random_pose_branch, with_control
 
 OURS_WHOLE = "blended generation, ours"
 OURS_HALF = "blended generation, ours, under the host's --fp16-unet"
 AUTHORS_WHOLE = "blended generation, the authors' way"
-LAYOUT = Path(__file__).resolve().parents[1] / "tests" / "data" / "parity" / "sd15_layout.json"
+LAYOUT = ROOT / "tests" / "data" / "parity" / "sd15_layout.json"
 UNET, CONTROL, TOKEN = "model.diffusion_model.", "control_model.", "embedding_manager."
 BASE = "sd15_frozen"
 
@@ -33,7 +34,7 @@ def written() -> Iterator[tuple[Path, Path, Path]]:
     """A full-size base checkpoint, converted adapter and release file with random values."""
     from safetensors.torch import save_file
 
-    from ..dense_face.checkpoints.convert import Plan, convert
+    from ...dense_face.checkpoints.convert import Plan, convert
 
     with tempfile.TemporaryDirectory() as folder:
         names = ("base.safetensors", "adapter.safetensors", "release.ckpt")
@@ -69,11 +70,11 @@ def run_ours(base: Path, adapter: Path) -> object:
     import comfy.samplers
     import comfy.sd
 
-    from ..nodes.dense_face.adapter import ApplyAdapter
-    from ..nodes.host.dense_face.adapter_file import load_parts
-    from ..nodes.host.dense_face.sampling import Blending, blended_sampler
-    from ..nodes.host.dense_face.text import encode_prompt, encode_with_identity
-    from ..nodes.sockets import LoadedAdapter
+    from ...nodes.dense_face.adapter import ApplyAdapter
+    from ...nodes.host.dense_face.adapter_file import load_parts
+    from ...nodes.host.dense_face.sampling import Blending, blended_sampler
+    from ...nodes.host.dense_face.text import encode_prompt, encode_with_identity
+    from ...nodes.sockets import LoadedAdapter
 
     world = World(FULL)
     with torch.inference_mode():
@@ -103,7 +104,7 @@ def run_ours(base: Path, adapter: Path) -> object:
 
 def run_authors(release: Path) -> object:
     """Two steps of the authors' way with the whole file in memory; returns what must stay alive."""
-    from ..nodes.host.dense_face.control import pose_control
+    from ...nodes.host.dense_face.control import pose_control
     from .rivals import authors_model, authors_pose
 
     state: Mapping[str, Tensor] = torch.load(release, weights_only=True)["state_dict"]

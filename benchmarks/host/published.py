@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from ..nodes.sfsr.sockets import LoadedSFSR
-    from ..sfsr.ip_adapter.layout import AnyLayout, IdentityLayout
-    from ..sfsr.ip_adapter.lora import AdapterLora
-    from ..sfsr.ip_adapter.places import Target
+    from ...nodes.sfsr.sockets import LoadedSFSR
+    from ...sfsr.ip_adapter.layout import AnyLayout, IdentityLayout
+    from ...sfsr.ip_adapter.lora import AdapterLora
+    from ...sfsr.ip_adapter.places import Target
 
 VECTOR, HIDDEN, TOKENS, RANK, UNITS = 512, 1024, 4, 128, 12
 """Of ip-adapter-faceid_sd15 and FineFace: docs/reference/published_weights.md C2, D7."""
@@ -23,7 +23,7 @@ FLAME_NUMBERS, FLAME_HIDDEN, REFERENCE_RANK = 55, 110, 128
 
 def target_of(layers: Mapping[str, int], width: int) -> Target:
     """A UNet's cross-attentions (block to width) in the order of the files."""
-    from ..sfsr.ip_adapter.places import Target, in_file_order
+    from ...sfsr.ip_adapter.places import Target, in_file_order
 
     return Target(in_file_order(layers), width, VECTOR)
 
@@ -35,24 +35,24 @@ def random_faceid(target: Target) -> LoadedSFSR:
 
 def random_fineface(target: Target) -> LoadedSFSR:
     """FineFace."""
-    from ..sfsr.ip_adapter.kinds import FINEFACE
-    from ..sfsr.ip_adapter.layout import ExpressionLayout
+    from ...sfsr.ip_adapter.kinds import FINEFACE
+    from ...sfsr.ip_adapter.layout import ExpressionLayout
 
     return _loaded(ExpressionLayout(FINEFACE, target, UNITS))
 
 
 def random_flame(target: Target) -> LoadedSFSR:
     """Arc2Face's expression adapter."""
-    from ..sfsr.ip_adapter.kinds import ARC2FACE_EXPRESSION
-    from ..sfsr.ip_adapter.layout import FlameLayout
+    from ...sfsr.ip_adapter.kinds import ARC2FACE_EXPRESSION
+    from ...sfsr.ip_adapter.layout import FlameLayout
 
     return _loaded(FlameLayout(ARC2FACE_EXPRESSION, target, FLAME_HIDDEN, TOKENS))
 
 
 def random_reference_lora(target: Target) -> AdapterLora:
     """The LoRA of Arc2Face's reference adapter, on all self-attentions."""
-    from ..sfsr.ip_adapter.lora import AdapterLora
-    from ..sfsr.ip_adapter.places import PROJECTIONS, attention_place
+    from ...sfsr.ip_adapter.lora import AdapterLora
+    from ...sfsr.ip_adapter.places import PROJECTIONS, attention_place
 
     pairs: dict[str, tuple[Tensor, Tensor]] = {}
     for number in range(0, target.attentions, 2):
@@ -74,22 +74,22 @@ def write_faceid(path: Path, target: Target) -> None:
 
 
 def _faceid(target: Target) -> IdentityLayout:
-    from ..sfsr.ip_adapter.kinds import FACEID
-    from ..sfsr.ip_adapter.layout import IdentityLayout
+    from ...sfsr.ip_adapter.kinds import FACEID
+    from ...sfsr.ip_adapter.layout import IdentityLayout
 
     return IdentityLayout(FACEID, target, VECTOR, HIDDEN, TOKENS, RANK)
 
 
 def _tensors(layout: AnyLayout) -> dict[str, Tensor]:
-    from ..sfsr.ip_adapter.expected import expected_shapes
+    from ...sfsr.ip_adapter.expected import expected_shapes
 
     shapes = expected_shapes(layout)
     return {name: torch.randn(shape) * shape[-1] ** -0.5 for name, shape in shapes.items()}
 
 
 def _loaded(layout: AnyLayout) -> LoadedSFSR:
-    from ..nodes.sfsr.sockets import LoadedSFSR
-    from ..sfsr.ip_adapter.load import published_adapter
+    from ...nodes.sfsr.sockets import LoadedSFSR
+    from ...sfsr.ip_adapter.load import published_adapter
 
     adapter = published_adapter(_tensors(layout), target=layout.target)
     return LoadedSFSR("random", adapter)

@@ -1,7 +1,7 @@
 """On a GPU: every variant against the same on the CPU, and its memory.
 
-``python -m comfyui_dense_face.benchmarks.gpu FLAG FILE`` writes the clean latent of each variant on
-a minimal network to FILE, on the GPU if it sees one.
+``python -m comfyui_dense_face.benchmarks.host.gpu FLAG FILE`` writes the clean latent of each
+variant on a minimal network to FILE, on the GPU if it sees one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .host import FULL, SMALL, Size, start_host
-from .result import Result
+from ..result import Result
+from ..tiny_world import PACKAGE
 from .steps import step
-from .tiny_world import PACKAGE
 from .variants import Variants
+from .world import FULL, SMALL, Size, start_host
 
 TOLERANCES = {"fp32_unet": 1e-3, "fp16_unet": 0.02, "bf16_unet": 0.1}
 """Flag of the host that chooses the type -> largest difference, relative to the largest value."""
@@ -53,7 +53,7 @@ def latents(flag: str, *, gpu: bool) -> dict[str, Tensor]:
     hidden = {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "latents.pt"
-        command = [sys.executable, "-m", f"{PACKAGE}.benchmarks.gpu", flag, str(file)]
+        command = [sys.executable, "-m", f"{PACKAGE}.benchmarks.host.gpu", flag, str(file)]
         subprocess.run(command, check=True, env=os.environ | hidden)  # noqa: S603
         return torch.load(file, weights_only=True)
 

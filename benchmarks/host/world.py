@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..pipelines.layout import UNetLayout
+from ...pipelines.layout import UNetLayout
 from .published import (
     FLAME_NUMBERS,
     random_faceid,
@@ -27,11 +27,11 @@ from .published import (
 )
 
 if TYPE_CHECKING:
-    from ..dense_face.adapter import PCAdapter
-    from ..dense_face.pose_branch import PoseBranch
-    from ..nodes.sfsr.sockets import LoadedSFSR, SceneBackground
-    from ..nodes.sockets import Expressions, LoadedAdapter, People
-    from ..sfsr.ip_adapter.places import Target
+    from ...dense_face.adapter import PCAdapter
+    from ...dense_face.pose_branch import PoseBranch
+    from ...nodes.sfsr.sockets import LoadedSFSR, SceneBackground
+    from ...nodes.sockets import Expressions, LoadedAdapter, People
+    from ...sfsr.ip_adapter.places import Target
 
 CFG = 4.0
 IDENTITY = 512
@@ -124,8 +124,8 @@ class World:
     @cached_property
     def adapter(self) -> PCAdapter:
         """A PC-adapter in the release's unfused form."""
-        from ..dense_face.adapter import PCAdapter
-        from ..dense_face.attention_layers import layers_of_block
+        from ...dense_face.adapter import PCAdapter
+        from ...dense_face.attention_layers import layers_of_block
 
         layers = []
         for name, module in self.model.model.diffusion_model.named_modules():
@@ -139,7 +139,7 @@ class World:
         """The fused adapter in half precision, as in a converted file."""
         from dataclasses import replace
 
-        from ..nodes.sockets import LoadedAdapter
+        from ...nodes.sockets import LoadedAdapter
 
         fused = self.adapter.fuse()
         half = {name: weight.half() for name, weight in fused.weights.items()}
@@ -148,9 +148,9 @@ class World:
     @cached_property
     def sfsr(self) -> LoadedSFSR:
         """An SFSR adapter with four tokens per source and a background hint."""
-        from ..nodes.sfsr.sockets import LoadedSFSR
-        from ..sfsr.adapter import SFSRAdapter
-        from ..sfsr.compound_inputs import CompoundLayout
+        from ...nodes.sfsr.sockets import LoadedSFSR
+        from ...sfsr.adapter import SFSRAdapter
+        from ...sfsr.compound_inputs import CompoundLayout
 
         sizes = self.size.layout
         layout = CompoundLayout({ENCODER: IDENTITY}, width=sizes.context_dim)
@@ -184,7 +184,7 @@ class World:
 
     def with_published(self, *, identity: bool = True) -> Any:
         """The MODEL with FineFace on it, and FaceID too with ``identity``."""
-        from ..nodes.sfsr.apply import ApplySFSR
+        from ...nodes.sfsr.apply import ApplySFSR
 
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
         more: dict[str, Any] = {"expression": self.expression}
@@ -200,9 +200,9 @@ class World:
 
     def with_flame(self) -> Any:
         """The MODEL with Arc2Face's expression adapter on it."""
-        from ..nodes.sfsr.apply import ApplySFSR
-        from ..nodes.sockets import Expressions
-        from ..sfsr.arc2face.flame import flame_expression
+        from ...nodes.sfsr.apply import ApplySFSR
+        from ...nodes.sockets import Expressions
+        from ...sfsr.arc2face.flame import flame_expression
 
         face = Expressions((flame_expression(torch.full((FLAME_NUMBERS,), 0.1)),))
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
@@ -210,8 +210,8 @@ class World:
 
     def with_reference(self) -> Any:
         """The MODEL with Arc2Face's reference adapter; the reference is as large as the image."""
-        from ..nodes.host.sfsr.reference import apply_reference, reference_bank
-        from ..sfsr.arc2face.reference_lora import STRENGTH
+        from ...nodes.host.sfsr.reference import apply_reference, reference_bank
+        from ...sfsr.arc2face.reference_lora import STRENGTH
 
         latent = torch.randn(1, 4, self.size.side, self.size.side)
         bank = reference_bank(self.model, self.target, latent, self.text[0])
@@ -220,7 +220,7 @@ class World:
     @cached_property
     def scene(self) -> SceneBackground:
         """A scene with a face in the middle."""
-        from ..nodes.sfsr.sockets import SceneBackground
+        from ...nodes.sfsr.sockets import SceneBackground
 
         side = self.size.side
         mask = torch.zeros(1, 1, 8 * side, 8 * side)
@@ -229,7 +229,7 @@ class World:
 
     def with_sfsr(self, *, scene: bool = False) -> Any:
         """The MODEL with Apply SFSR, identity and expression."""
-        from ..nodes.sfsr.apply import ApplySFSR
+        from ...nodes.sfsr.apply import ApplySFSR
 
         numbers = (0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, False)
         background = self.scene if scene else None
@@ -239,16 +239,16 @@ class World:
     @cached_property
     def expression(self) -> Expressions:
         """A smile."""
-        from ..nodes.sockets import Expressions
-        from ..sfsr.words import expression_of_word
+        from ...nodes.sockets import Expressions
+        from ...sfsr.words import expression_of_word
 
         return Expressions((expression_of_word("joy"),))
 
     @cached_property
     def people(self) -> People:
         """One person."""
-        from ..faces.identity import Identity
-        from ..nodes.sockets import People
+        from ...faces.identity import Identity
+        from ...nodes.sockets import People
 
         return People((Identity(nn.functional.normalize(torch.randn(IDENTITY), dim=0), ENCODER),))
 
@@ -257,8 +257,8 @@ class World:
         """The same person as InsightFace's recogniser would measure them."""
         from dataclasses import replace
 
-        from ..faces.encoders.names import W600K_R50
-        from ..nodes.sockets import People
+        from ...faces.encoders.names import W600K_R50
+        from ...nodes.sockets import People
 
         return People(tuple(replace(one, encoder=W600K_R50) for one in self.people.identities))
 
@@ -271,7 +271,7 @@ class World:
     @cached_property
     def pose_image(self) -> Tensor:
         """Pose image, 8 pixels per latent cell."""
-        from ..dense_face.pose_image import pose_image
+        from ...dense_face.pose_image import pose_image
 
         image = pose_image(20.0, 5.0, 0.0, size=8 * self.size.side)
         return torch.from_numpy(image).float()[None] / 255
@@ -296,7 +296,7 @@ def guider(model: Any, conds: tuple[Any, Any]) -> Any:
 
 def random_pose_branch(size: Size) -> PoseBranch:
     """A pose branch for the UNet, with random weights."""
-    from ..dense_face.pose_branch import PoseBranch, PoseBranchConfig
+    from ...dense_face.pose_branch import PoseBranch, PoseBranchConfig
 
     layout = size.layout
     config = PoseBranchConfig(layout.model_channels, layout.channel_mult, layout.num_res_blocks)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .result import Result
+from ..result import Result
 from .steps import PAIRS, Clock, wait
 from .variants import BARE, Variants
 
@@ -59,7 +59,7 @@ def samplers() -> dict[str, Any]:
     """Two SAMPLERs that make the same model calls; their images agree bit for bit."""
     import comfy.samplers
 
-    from ..nodes.sfsr.midpoint import MidpointSampler
+    from ...nodes.sfsr.midpoint import MidpointSampler
 
     ours = MidpointSampler.execute("geometric", 0.0, "euler").result[0]
     return {DPM_2: comfy.samplers.sampler_object("dpm_2"), OURS: ours}

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from .host import CFG, ENCODER, IDENTITY, Size, World, random_pose_branch, randomise
+from ..result import Result, seconds
+from ..tiny_world import PACKAGE, import_seconds
 from .published import write_faceid
-from .result import Result, seconds
-from .tiny_world import PACKAGE, import_seconds
+from .world import CFG, ENCODER, IDENTITY, Size, World, random_pose_branch, randomise
 
 WARM = 5.0
 """Target in milliseconds for an apply node on a warm graph."""
@@ -31,8 +31,8 @@ def warm(what: str, apply: Callable[[], object], runs: int = 21) -> Result:
 
 def applying(size: Size) -> Iterator[Result]:
     """The nodes on a full-size MODEL; its weights stay uninitialised."""
-    from ..nodes.dense_face.adapter import ApplyAdapter
-    from ..nodes.dense_face.joint import JointGuider
+    from ...nodes.dense_face.adapter import ApplyAdapter
+    from ...nodes.dense_face.joint import JointGuider
 
     world = World(size, fill=False)
     with torch.inference_mode():
@@ -59,9 +59,9 @@ def applying(size: Size) -> Iterator[Result]:
 
 def guards() -> Iterator[Result]:
     """What checks of values add to a sampling: linked values of a node, and its last latent."""
-    from ..nodes.checked_inputs import checked
-    from ..nodes.dense_face.annotations import SampleAnnotated
-    from ..nodes.host.finite import Finite
+    from ...nodes.checked_inputs import checked
+    from ...nodes.dense_face.annotations import SampleAnnotated
+    from ...nodes.host.finite import Finite
 
     # Only the checks of a node with many inputs.
     nothing: Any = classmethod(lambda cls, **_: None)
@@ -80,10 +80,10 @@ def guards() -> Iterator[Result]:
 
 def loading(size: Size) -> Iterator[Result]:
     """Loading a half-precision adapter file (adapter, pose branch, token) into the host."""
-    from ..dense_face.adapter import PCAdapter
-    from ..dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
-    from ..dense_face.identity_token import IdentityToken
-    from ..nodes.host.dense_face.adapter_file import load_parts
+    from ...dense_face.adapter import PCAdapter
+    from ...dense_face.checkpoints.adapter_file import DenseFaceAdapter, save_adapter
+    from ...dense_face.identity_token import IdentityToken
+    from ...nodes.host.dense_face.adapter_file import load_parts
 
     layers = World(size, fill=False).adapter.layers
     adapter = randomise(PCAdapter(layers, id_dim=IDENTITY, fused=True))
@@ -98,7 +98,7 @@ def loading(size: Size) -> Iterator[Result]:
 
 def faceid_file(size: Size) -> Iterator[Result]:
     """A FaceID file as published to an adapter of Load SFSR Adapter."""
-    from ..sfsr.ip_adapter.load import load_published
+    from ...sfsr.ip_adapter.load import load_published
 
     target = World(size, fill=False).target
     with tempfile.TemporaryDirectory() as folder:
@@ -123,7 +123,7 @@ def importing_nodes() -> Iterator[Result]:
     """Importing the nodes into a running host, each time in a new process."""
     # What the host has imported when it comes to the packs; its server runs on aiohttp.
     host = (
-        f"from {PACKAGE}.benchmarks.host import start_host; start_host(); "
+        f"from {PACKAGE}.benchmarks.host.world import start_host; start_host(); "
         "import aiohttp.web, comfy.utils, folder_paths; from comfy_api.latest import io; "
     )
     duration = import_seconds(f"{PACKAGE}.nodes", after=host)

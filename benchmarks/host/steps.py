@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from .result import Result
+from ..result import Result
 from .variants import AUTHORS, BARE, BLENDED_TIME, BOTH, COUNTED, TARGETS, Variants
 
 PAIRS = 5

@@ -1,6 +1,7 @@
 """Resident memory of each variant after a step, each in its own process.
 
-``python -m comfyui_dense_face.benchmarks.resident NAME`` is such a process; it prints two numbers.
+``python -m comfyui_dense_face.benchmarks.host.resident NAME`` is such a process; it prints two
+numbers.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from .host import FULL, SMALL, Size, start_host
-from .result import STATUS, Result, megabytes
+from ..result import STATUS, Result, megabytes
+from ..tiny_world import PACKAGE, python
 from .steps import step
-from .tiny_world import PACKAGE, python
 from .variants import BARE, BLENDED_MEMORY, Variants
 from .whole import AUTHORS_WHOLE, OURS_HALF, OURS_WHOLE, run_authors, run_ours, written
+from .world import FULL, SMALL, Size, start_host
 
 
 def resident(size: Size) -> Iterator[Result]:
@@ -40,7 +41,7 @@ def resident(size: Size) -> Iterator[Result]:
 
 
 def _measured(*words: str) -> tuple[float, float]:
-    said = python("-m", f"{PACKAGE}.benchmarks.resident", *filter(None, words))
+    said = python("-m", f"{PACKAGE}.benchmarks.host.resident", *filter(None, words))
     held, peak = said.split()[-2:]
     return float(held), float(peak)
 

@@ -15,9 +15,9 @@ from comfy.controlnet import ControlNet
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor, nn
 
-from ..dense_face.adapter import AdapterAttention, PCAdapter
-from ..nodes.host.dense_face.apply import block_key
-from ..nodes.host.dense_face.control import PoseControl, PoseNet
+from ...dense_face.adapter import AdapterAttention, PCAdapter
+from ...nodes.host.dense_face.apply import block_key
+from ...nodes.host.dense_face.control import PoseControl, PoseNet
 
 INPUTS = "benchmark_inputs"
 
