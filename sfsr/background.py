@@ -22,6 +22,8 @@ GROW = 0.04
 HOST, LATENT_FIRST = "mask first", "latent first"
 ORDERS = (HOST, LATENT_FIRST)
 """Of the five channels: the host's and Stable Diffusion's, or REFace's (mask last)."""
+_WHITE = 1 - 0.5 / 255
+"""From here on a mask is white: that of a resized or rotated one may be 0.9999988."""
 
 
 def checked_face_mask(mask: Tensor, image: Tensor) -> Tensor:
@@ -74,7 +76,7 @@ def noise_mask(mask: Tensor, height: int, width: int) -> Tensor:
             "the mask is too small: it covers no cell of the latent",
             fix="Make the mask larger, or crop the scene to the head",
         )
-    return small
+    return small.masked_fill(small >= _WHITE, 1)
 
 
 def start_latent(scene: Tensor, empty: Tensor, mask: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 from comfyui_dense_face.errors import InputError
+from comfyui_dense_face.faces.analyzers import manual_face
+from comfyui_dense_face.faces.crops.batch import place_for_face
+from comfyui_dense_face.faces.crops.crop import cropped
 from comfyui_dense_face.faces.masks.dilate import dilate, dilate_by_fraction
 from comfyui_dense_face.sfsr.background import (
     LATENT_FIRST,
@@ -93,6 +96,19 @@ def test_no_cell_that_shows_the_scene_is_redrawn(
     shown = F.interpolate(cells, (32, 40), mode="nearest")
     assert bool((shown <= pixels).all()) and cells[0, 0, row, column] == 1
     assert torch.equal(F.interpolate(shown, (4, 5), mode="bilinear"), cells)
+
+
+def test_white_of_a_cropped_mask_is_white() -> None:
+    """Else the sampling would start from the old face, of which traces stay."""
+    mask = torch.zeros(1, 150, 110)
+    mask[:, 37:112, 36:73] = 1
+    place = place_for_face(manual_face((110, 150), box=(36, 37, 73, 112)), 128, 0.25)
+    crop = cropped(mask, place)[None].clamp(0, 1)
+    assert 0.9999 < crop[..., 56:72, 56:72].min() < 1
+    cells = noise_mask(crop, 16, 16)
+    assert bool((cells[..., 7:9, 7:9] == 1).all())
+    grey = noise_mask(0.99 * crop, 16, 16)[..., 7:9, 7:9]
+    torch.testing.assert_close(grey, torch.full((1, 1, 2, 2), 0.99))
 
 
 def test_mask_smaller_than_any_cell() -> None:
