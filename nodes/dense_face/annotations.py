@@ -86,7 +86,7 @@ class AnnotateImage(io.ComfyNode):
             display_name="Annotate Image",
             category=CATEGORY,
             description="Predicts depth, face parts and landmarks of existing images: encodes "
-            "each and its mirror image, adds a little noise, runs the model once on both and "
+            "each and its mirror image, adds a little noise, runs the model once on each and "
             "averages what it reads from the features.",
             search_aliases=[
                 "depth from image",

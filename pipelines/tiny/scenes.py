@@ -22,7 +22,8 @@ class Personalised:
     image: The finished image; equal to the scene where ``mask`` is 0, bit for bit.
     generated: The decoded image, before compositing.
     mask: [B, 1, 128, 128], nonzero where the finished image may differ from the scene.
-    sampling_mask: [B, 1, 128, 128], 1 where sampling redrew the scene, 0 where it kept it.
+    sampling_mask: [B, 1, 128, 128], 0 where sampling kept the scene; 1 where it redrew it, SFSR
+        only in latent cells that lie wholly inside.
     """
 
     image: Tensor
