@@ -222,7 +222,8 @@ class SFSRTask(nn.Module):
         denoise = denoiser(self._guided(installed, inputs, shown, rollout), self.levels)
         times = rollout.timesteps(faces.earliest, faces.latest, generator)
         noise = torch.randn(clean.shape, generator=generator).to(clean)
-        # As in inference, the heads start from an empty scene.
+        # As in inference, the heads start from an empty scene; here with every cell that they
+        # touch, where inference redraws only whole ones (background.noise_mask).
         new, empty = shown.background[:, :1], shown.background[:, 1:]
         scene = start_latent(clean, empty, new)
         sigmas = self.levels.sigma_of(times)
