@@ -193,6 +193,20 @@ def test_planted_defects_are_reported(tmp_path: Path) -> None:
     assert any("duplicate row" in line for line in data.defects.lines())
 
 
+def test_a_line_that_names_no_image(tmp_path: Path) -> None:
+    """It costs its own record, and the data set still has a checksum."""
+    writer = FaceFolderWriter(tmp_path)
+    writer.write(0, [1], [_record(1, 0)])
+    writer.finish()
+    table = tmp_path / "faces_headpose.csv"
+    before = FaceDataset(tmp_path, size=64).checksum
+    table.write_text(table.read_text() + "," * 19 + "\n")
+    data = FaceDataset(tmp_path, size=64)
+    assert data.checksum != before
+    assert [sample["subject"] for sample in data] == [1]
+    assert data.defects.counts["face_file missing"] == 1
+
+
 def _drop(line: str) -> str:
     """A line of the table without the column msmask_score (the only 0.75 and its name)."""
     return line.replace("msmask_file,msmask_score,", "msmask_file,").replace(",0.75,", ",", 1)

@@ -184,7 +184,8 @@ class TableEntry:
     def checksum(self) -> bytes:
         """Of the line and the files, those beside the image, too (``storage.sparse_checksum``)."""
         names = [self.line[column] for column in FILE_COLUMNS.values() if column in self.line]
-        names += [_beside(self.line["face_file"], kind) for kind in _BESIDE]
+        if "face_file" in self.line:  # else the record is not read
+            names += [_beside(self.line["face_file"], kind) for kind in _BESIDE]
         found = [_checksum(name, self.folders) for name in names]
         return hashlib.sha256(f"{sorted(self.line.items())} {found}".encode()).digest()
 
