@@ -7,6 +7,7 @@ This module imports nothing heavy: the command line is built from it.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,11 @@ _FREE = {"workers", "save_every", "keep", "gradient_checkpointing"} | _WATCHING
 """Keys that do not change the result."""
 _STARTS = ("start", "start_expression")
 """Keys of files whose weights are trained on."""
+_TOKENIZER = (
+    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
+"""What transformers reads of a tokenizer's folder: with tokenizer.json, the first two no longer."""
 
 
 def key(
@@ -157,8 +163,9 @@ class TrainerConfig:
             if path is not None:
                 found[name.replace("_", " ")] = _short_sum(path)
         if self.tokenizer is not None:
-            files = [self.tokenizer / name for name in ("vocab.json", "merges.txt")]
-            found["tokenizer"] = " ".join(_short_sum(path) for path in files if path.is_file())
+            files = [self.tokenizer / name for name in _TOKENIZER]
+            sums = [f"{path.name} {_short_sum(path)}" for path in files if path.is_file()]
+            found["tokenizer"] = hashlib.sha256("\n".join(sums).encode()).hexdigest()[:12]
         return found
 
     @property

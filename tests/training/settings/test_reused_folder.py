@@ -127,6 +127,23 @@ def test_other_contents(kind: type[TrainerConfig], name: str, place: Path) -> No
         _train(replace(config, **{name: other}))
 
 
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
+)
+def test_every_file_of_a_tokenizer(name: str, place: Path, tmp_path: Path) -> None:
+    """Each of them changes the ids of words, with the same vocabulary beside it or without one."""
+    config = _config(place, SFSRConfig, tokenizer=tmp_path)
+    for alone in (True, False):
+        if not alone:
+            (tmp_path / "vocab.json").write_text("{}")
+        found = set[object]()
+        for text in ("{}", '{"pad_token": "!"}'):
+            (tmp_path / name).write_text(text)
+            found.add(config.shaping["tokenizer"])
+        (tmp_path / name).unlink()
+        assert len(found | {config.shaping["tokenizer"]}) == 3 and "" not in found
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_places_may_change(kind: type[TrainerConfig], place: Path, tmp_path: Path) -> None:
     """The same base and data set elsewhere."""
