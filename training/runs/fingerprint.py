@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ...storage import tensor_checksum
 
+BATCH, PROCESSES = "batch", "processes"
+"""Settings of a run on a data set: images in a batch, and how many processes share a step's."""
 _SHOWN = 60
 
 
@@ -32,10 +34,16 @@ class Fingerprint:
         return cls(named, {**frozen_checksums(task), **checksums})
 
     def differences(self, other: Fingerprint) -> list[str]:
-        """What this run has instead of what ``other`` had, in words; empty if all is the same."""
+        """What this run has instead of what ``other`` had, in words; empty if all is the same.
+
+        The images of a step may be shared by another number of processes, in other batches.
+        """
+        names = _names(self.settings, other.settings)
+        if BATCH in self.settings and PROCESSES in names:
+            names = [name for name in names if name not in (BATCH, PROCESSES)]
         found = [
             f"{name} {_shown(self.settings, name)} instead of {_shown(other.settings, name)}"
-            for name in _names(self.settings, other.settings)
+            for name in names
         ]
         changed = _names(self.checksums, other.checksums)
         if changed:

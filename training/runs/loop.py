@@ -29,7 +29,7 @@ from ..data.batches import Batches
 from ..watch.monitor import Monitor
 from ..watch.monitor import clear as clear_watched
 from ..watch.validation import Validation, averaged_weights
-from .fingerprint import Fingerprint
+from .fingerprint import BATCH, PROCESSES, Fingerprint
 from .health import Health
 from .machine import no_scaler
 from .optimizer import new_optimizer
@@ -259,9 +259,10 @@ def _fingerprint(
     named |= {"seed": seed, **settings}
     checksums = {}
     if batches is None:
-        named["processes"] = processes * schedule.accumulation
+        named[PROCESSES] = processes * schedule.accumulation
     else:
         named["images per step"] = batches.size * processes * schedule.accumulation
+        named |= {BATCH: batches.size, PROCESSES: processes}
         checksums["data set"] = batches.checksum
     found = Fingerprint.of(task, named, checksums)
     if processes > 1:

@@ -118,6 +118,13 @@ def test_every_setting(kind: type[TrainerConfig], name: str, place: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_other_batches_of_the_same_images(kind: type[TrainerConfig], place: Path) -> None:
+    """They have other noise, and other faces to compare."""
+    with pytest.raises(InputError, match=r"something else: batch 1 instead of 2 \("):
+        _train(_config(place, kind, batch=1, accumulation=2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["dataset", "base"])
 def test_other_contents(kind: type[TrainerConfig], name: str, place: Path) -> None:
     config = _config(place, kind)
