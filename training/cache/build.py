@@ -23,7 +23,7 @@ from ..runs.work_folder import locked
 from .manifest import claim, digest_of
 from .prepared import Prepared, PreparedPhotos
 from .records import CachedRecords, ShardPlan
-from .shard import MADE_FROM, ShardContent, is_written
+from .shard import ShardContent, is_written, made_from
 
 if TYPE_CHECKING:
     from ..photos.encoding import PhotoEncoder
@@ -109,7 +109,7 @@ class _Builder:
         self.encoder.to(torch.device(process_state().device or "cpu"))
         with torch.no_grad():
             if empty:
-                about = {MADE_FROM: self.digest}
+                about = made_from(self.plan.empty, self.digest)
                 write_weights(self.plan.empty, {"context": self._contexts([""])}, about)
             self._shards(missing, show=rank == 0)
         self.encoder.to("cpu")  # the device is the trained networks' now

@@ -15,7 +15,7 @@ from ...errors import ModelFileError
 from ...storage import read_weights
 from ..data.dataset import FaceDataset, Sample
 from ..data.folder import Defects
-from .shard import MADE_FROM, Shard, damaged_file
+from .shard import Shard, damaged_file, is_from
 
 PER_SHARD = 64
 """Records in a file."""
@@ -100,7 +100,7 @@ class CachedRecords:
             tensors, metadata = read_weights(self.plan.empty)
         except ModelFileError as error:
             raise damaged_file(self.plan.empty) from error
-        if metadata.get(MADE_FROM) != self.digest or "context" not in tensors:
+        if not is_from(metadata, self.plan.empty, self.digest) or "context" not in tensors:
             raise damaged_file(self.plan.empty)
         return tensors["context"]
 

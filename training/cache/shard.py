@@ -22,7 +22,7 @@ from ...readers.json_text import parse_json
 from ...storage import CHECKSUM_KEY, read_shapes, tensor_checksum, write_weights
 from ..data.dataset import Sample
 
-MADE_FROM = "made_from"
+_MADE_FROM = "made_from"
 _ABOUT = "about"
 _ROW = "row."
 
@@ -58,7 +58,7 @@ class ShardContent:
         if self.contexts is not None:
             tensors["contexts"] = self.contexts
         about = {"keys": self.keys, "captions": self.captions, "defects": self.defects}
-        write_weights(path, tensors, {MADE_FROM: digest, _ABOUT: json.dumps(about)})
+        write_weights(path, tensors, {**made_from(path, digest), _ABOUT: json.dumps(about)})
 
 
 class Shard:
@@ -75,7 +75,7 @@ class Shard:
             names = list(self._file.keys())
             metadata = dict(self._file.metadata())
             found = tensor_checksum({name: self._file.get_tensor(name) for name in names})
-            if metadata[CHECKSUM_KEY] != found or metadata[MADE_FROM] != digest:
+            if metadata[CHECKSUM_KEY] != found or not is_from(metadata, path, digest):
                 raise ValueError("altered")
             about = parse_json(metadata[_ABOUT])
             self.keys, self.captions = list(about["keys"]), list(about["captions"])
@@ -120,4 +120,17 @@ def is_written(path: Path, digest: str) -> bool:
         _, metadata = read_shapes(path)
     except ModelFileError:
         return False
-    return metadata.get(MADE_FROM) == digest
+    return is_from(metadata, path, digest)
+
+
+def made_from(path: Path, digest: str) -> dict[str, str]:
+    """Metadata of a cache's file: what it was made from, and its name.
+
+    Under the name of another file it would stand for other records.
+    """
+    return {_MADE_FROM: f"{digest} {path.name}"}
+
+
+def is_from(metadata: Mapping[str, str], path: Path, digest: str) -> bool:
+    """Whether a file's metadata are those of :func:`made_from`."""
+    return made_from(path, digest).items() <= metadata.items()

@@ -317,6 +317,20 @@ def test_a_damaged_file_is_one_sentence(
         _run(base, config)
 
 
+def test_a_file_under_the_name_of_another_is_computed_anew(
+    faces: Path, base: Base, tmp_path: Path
+) -> None:
+    """It holds other records, whose people the identities would be taken for."""
+    places = tmp_path / "cache"
+    config = _config(SFSRConfig, faces, cache=places)
+    _run(base, config)
+    shutil.copytree(places, tmp_path / "kept")
+    first, second = (places / TRAINED / f"shard-00000{number}.safetensors" for number in (0, 1))
+    shutil.copy(second, first)
+    _run(base, config)
+    _assert_same(places / TRAINED, tmp_path / "kept" / TRAINED)
+
+
 def test_a_damaged_empty_prompt_is_one_sentence(faces: Path, base: Base, tmp_path: Path) -> None:
     """Nothing is to be downloaded."""
     config = _config(AnnotationsConfig, faces, cache=tmp_path / "cache")
