@@ -6,7 +6,7 @@ would give weights that look trained and are not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from ...storage import tensor_checksum
 
 BATCH, PROCESSES = "batch", "processes"
 """Settings of a run on a data set: images in a batch, and how many processes share a step's."""
+_HOLDERS = ("source", "encoder")
+"""Children of the trainers on photographs: their networks are named, as they are to a user."""
 _SHOWN = 60
 
 
@@ -52,12 +54,21 @@ class Fingerprint:
 
 
 def frozen_checksums(task: nn.Module) -> dict[str, str]:
-    """A checksum for each direct child of a task that training does not change."""
+    """A checksum for each network of a task that training does not change."""
     return {
         name.replace("_", " "): tensor_checksum(tensors)
-        for name, child in task.named_children()
-        if (tensors := _frozen(child))
+        for name, network in _networks(task)
+        if (tensors := _frozen(network))
     }
+
+
+def _networks(task: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The direct children by name, and those of what only holds networks."""
+    for name, child in task.named_children():
+        if name in _HOLDERS:
+            yield from _networks(child)
+        else:
+            yield name, child
 
 
 def _frozen(module: nn.Module) -> dict[str, Tensor]:

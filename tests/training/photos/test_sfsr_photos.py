@@ -226,7 +226,7 @@ def test_a_state_of_another_base_or_data_set_is_refused(
     first, _ = read_weights(tmp_path / "adapter.safetensors")
     other_base = write_base(tmp_path / "other.safetensors", seed=1)
     assert _train(faces, other_base, tmp_path) == 2
-    assert "other contents of unet, source (" in capsys.readouterr().err
+    assert "other contents of unet, vae, text encoder (" in capsys.readouterr().err
     fewer = tmp_path / "fewer"
     shutil.copytree(faces, fewer)
     table = fewer / "faces_headpose.csv"
