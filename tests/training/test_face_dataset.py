@@ -30,6 +30,7 @@ from comfyui_dense_face.training.data.folder import (
     find_table,
     read_records,
 )
+from comfyui_dense_face.training.data.held_out import split
 from comfyui_dense_face.training.data.people import Person, people_of
 from comfyui_dense_face.training.data.record import COLUMNS, Record, Row, table_line, table_row
 from comfyui_dense_face.training.data.shards import (
@@ -191,6 +192,24 @@ def test_planted_defects_are_reported(tmp_path: Path) -> None:
     assert good["image"].shape == (3, 64, 64) and good["depth"].shape == (64, 64)
     assert good["pose"].tolist() == [12.25, -3.5, 0.5]
     assert any("duplicate row" in line for line in data.defects.lines())
+
+
+def test_names_in_an_archive_that_are_not_utf_8(tmp_path: Path) -> None:
+    """Of a tool that writes them as its system does: they are names as any other."""
+    FaceShardWriter(tmp_path).write(0, [1, 2], [_record(1, 0), _record(2, 0)])
+    shard, other = tmp_path / "faces-000000.tar", tmp_path / "other"
+    with (
+        tarfile.open(shard) as read,
+        tarfile.open(other, "w", format=tarfile.GNU_FORMAT, encoding="cp1252") as written,
+    ):
+        for member in read.getmembers():
+            content = read.extractfile(member)
+            member.name = f"M\u00fcller{member.name}"
+            written.addfile(member, content)
+    other.replace(shard)
+    data = FaceDataset(tmp_path, size=64)
+    assert len(data.checksum) == 64 and len(list(data)) == 2
+    assert [len(part) for part in split(data, 1)] == [1, 1]
 
 
 def test_a_line_that_names_no_image(tmp_path: Path) -> None:

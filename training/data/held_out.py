@@ -56,4 +56,5 @@ def people_held_out(people: Collection[str], held_out: float) -> frozenset[str]:
 
 
 def _hash(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
+    # In archives there are names in other encodings.
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()

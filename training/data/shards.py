@@ -101,11 +101,11 @@ class ShardEntry:
     @cached_property
     def checksum(self) -> bytes:
         """Of the key, and of the files (``storage.sparse_checksum``)."""
-        digest = hashlib.sha256(self.key.encode())
+        digest = hashlib.sha256(_bytes(self.key))
         # An unreadable shard is noted when the record is read.
         with suppress(OSError), self.shard.open("rb") as stream:
             for end, place in sorted(self.places.items()):
-                digest.update(f"|{end}|{sparse_checksum(stream, *place)}".encode())
+                digest.update(_bytes(f"|{end}|{sparse_checksum(stream, *place)}"))
         return digest.digest()
 
     def read(self, defects: Defects, kinds: Container[str] = KINDS) -> Record | None:
@@ -140,6 +140,11 @@ def read_shards(paths: Sequence[Path], defects: Defects) -> Iterator[Record]:
         record = entry.read(defects)
         if record is not None:
             yield record
+
+
+def _bytes(name: str) -> bytes:
+    """Those of a name in an archive, in whatever encoding it is."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _sample(record: Record) -> tuple[str, dict[str, bytes]]:
