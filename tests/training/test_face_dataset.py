@@ -226,6 +226,16 @@ def test_a_line_that_names_no_image(tmp_path: Path) -> None:
     assert data.defects.counts["face_file missing"] == 1
 
 
+def test_a_table_that_a_spreadsheet_saved(tmp_path: Path) -> None:
+    """With a byte order mark, which is no part of the first column's name."""
+    writer = FaceFolderWriter(tmp_path)
+    writer.write(0, [1], [_record(1, 0)])
+    writer.finish()
+    table = tmp_path / "faces_headpose.csv"
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert [sample["subject"] for sample in FaceDataset(tmp_path, size=64)] == [1]
+
+
 def _drop(line: str) -> str:
     """A line of the table without the column msmask_score (the only 0.75 and its name)."""
     return line.replace("msmask_file,msmask_score,", "msmask_file,").replace(",0.75,", ",", 1)

@@ -259,7 +259,7 @@ def read_records(table: Path, defects: Defects) -> Iterator[Record]:
 
 def _lines(table: Path, defects: Defects) -> Iterator[dict[str, str | None]]:
     try:
-        with table.open(newline="", encoding="utf-8") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             lacking = {"face_file", "subject_id"} - set(reader.fieldnames or ())
             if lacking:

@@ -63,9 +63,9 @@ def frozen_checksums(task: nn.Module) -> dict[str, str]:
 
 
 def _networks(task: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The direct children by name, and those of what only holds networks."""
+    """The direct children by name, and the children of what only holds networks."""
     for name, child in task.named_children():
-        if name in _HOLDERS:
+        if name in _HOLDERS and next(child.parameters(recurse=False), None) is None:
             yield from _networks(child)
         else:
             yield name, child
