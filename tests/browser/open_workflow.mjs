@@ -121,17 +121,19 @@ try {
 }
 
 /**
- * As `shown`, once each node that made images shows some: they are drawn after the run's last message.
- * What is missing after 20 seconds is reported as it is.
+ * As `shown`, once each node that made images shows some, and in their final size: they are drawn, one
+ * after the other, after the run's last message. What is missing after 20 seconds is reported as it is.
  */
 async function shownOf(outputs) {
   const made = Object.keys(outputs).filter((id) => outputs[id].images?.length);
   const latest = Math.min(deadline, Date.now() + 20_000);
-  for (;;) {
+  for (let before = ""; ; ) {
     await page.waitForTimeout(500);
     const sizes = await shown();
     const missing = made.filter((id) => sizes[id] && !sizes[id].length);
-    if (!missing.length || Date.now() > latest) return sizes;
+    const now = JSON.stringify(sizes);
+    if ((!missing.length && now === before) || Date.now() > latest) return sizes;
+    before = now;
   }
 }
 
